@@ -1,0 +1,96 @@
+"""Typed settings, read once. Nothing else in the product reads the environment.
+
+On a laptop nothing needs to be set: the stores and the sandbox listen on the ports after the server's
+(`port` + 1 sandbox, + 2 MongoDB, + 3 Redis).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_MASTER_KEY = "yinqiao-dev-master-key-do-not-use-in-a-bank"
+
+
+class ProductionRefused(Exception):
+    """Production must not start like this; `reasons` lists all that is wrong at once."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("refusing to start in production:\n" + "\n".join(f"  - {reason}" for reason in reasons))
+        self.reasons = reasons
+
+
+class Settings(BaseSettings):
+    """Environment variables with the prefix `YINQIAO_`, and a `.env` file; the environment wins."""
+
+    model_config = SettingsConfigDict(env_prefix="YINQIAO_", env_file=".env", extra="ignore", frozen=True)
+
+    env: Literal["dev", "production"] = "dev"
+    port: int = Field(8000, ge=0, le=65532, description="the server's port; 0 takes a free one")
+    address: str = "127.0.0.1"
+    public_url: str = Field("", description="how browsers reach the server; default http://127.0.0.1:PORT")
+    data_dir: Path = Path(".data")
+    mongodb_uri: str = Field("", description="unset: the embedded store")
+    mongodb_database: str = "yinqiao"
+    redis_url: str = Field("", description="unset: the embedded Redis")
+    broker_url: str = Field("", description="Celery's broker; unset: redis_url (RabbitMQ is one setting)")
+    wechat_api_base: str = "https://api.weixin.qq.com"
+    wecom_api_base: str = "https://qyapi.weixin.qq.com"
+    wechat_open_base: str = Field("https://open.weixin.qq.com", description="where the OAuth page lives")
+    wechatpay_api_base: str = "https://api.mch.weixin.qq.com"
+    sandbox_url: str = Field("", description="set by the demo: shown on its front page")
+    master_key: SecretStr = SecretStr(DEFAULT_MASTER_KEY)
+    cipher: Literal["AES-256-GCM", "SM4-GCM"] = "AES-256-GCM"
+    callback_window: int = Field(600, description="seconds a callback's timestamp may be off")
+    platform_timeout: float = Field(4.0, description="seconds for one call to WeChat or WeCom")
+    session_hours: int = 12
+    group_window_ms: float = Field(2.0, description="how long a group commit waits for company")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    drain_seconds: float = 20.0
+    trusted_proxies: list[str] = Field(default_factory=list, description="whose X-Forwarded-For is believed")
+
+    @property
+    def mongodb(self) -> str:
+        """The store's address, embedded or the bank's own."""
+        return self.mongodb_uri or f"mongodb://127.0.0.1:{self.port + 2}/?directConnection=true"
+
+    @property
+    def redis(self) -> str:
+        """Redis's address, embedded or the bank's own."""
+        return self.redis_url or f"redis://127.0.0.1:{self.port + 3}/0"
+
+    @property
+    def broker(self) -> str:
+        return self.broker_url or self.redis
+
+    @property
+    def url(self) -> str:
+        """The server as browsers reach it, without a trailing slash."""
+        return (self.public_url or f"http://{self.address}:{self.port}").rstrip("/")
+
+    def check(self) -> Settings:
+        """These settings, or ProductionRefused with everything that a bank must not run with."""
+        if self.env != "production":
+            return self
+        reasons = []
+        if self.master_key.get_secret_value() == DEFAULT_MASTER_KEY:
+            reasons.append("YINQIAO_MASTER_KEY is the default key")
+        elif len(self.master_key.get_secret_value()) < 32:
+            reasons.append("YINQIAO_MASTER_KEY is shorter than 32 characters")
+        if not self.mongodb_uri:
+            reasons.append("YINQIAO_MONGODB_URI is not set: the embedded store is not for a bank's data")
+        if not self.redis_url:
+            reasons.append("YINQIAO_REDIS_URL is not set: the embedded Redis is not for a bank")
+        if not self.public_url.startswith("https://"):
+            reasons.append("YINQIAO_PUBLIC_URL must be an https address")
+        if reasons:
+            raise ProductionRefused(reasons)
+        return self
+
+
+def load() -> Settings:
+    """Settings from the environment and `.env`, checked; raises ProductionRefused or pydantic's ValidationError."""
+    return Settings().check()

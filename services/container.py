@@ -1,0 +1,119 @@
+"""The one place where things are opened. Web, workers, the command line and the tests all start here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from redis.asyncio import Redis
+
+from config.settings import Settings
+from services.audit import Audit
+from services.clock import Clock, system_clock
+from services.groupcommit import GroupCommit
+from services.metrics import Metrics
+from services.mongo import Store
+from services.queue import Bells, make_celery
+from services.sessions import Sessions
+from services.vault import Vault
+from services.wechat.platform import Platform
+
+INDEXES: dict[str, list[list[tuple[str, int]]]] = {
+    "inbox": [[("tenant", 1), ("open", 1), ("due", 1)]],
+    "outbox": [[("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)], [("tenant", 1), ("cid", 1)]],
+    "runs": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("cid", 1)], [("tenant", 1), ("campaign", 1)]],
+    "timeline": [[("tenant", 1), ("cid", 1), ("at", 1)]],
+    "follows": [[("tenant", 1), ("userid", 1), ("at", -1)], [("tenant", 1), ("cid", 1)]],
+    "transfers": [[("tenant", 1), ("cid", 1)]],
+    "offers": [[("tenant", 1), ("cid", 1)]],
+    "campaign_versions": [[("tenant", 1), ("campaign", 1), ("version", -1)]],
+    "audit": [[("tenant", 1), ("seq", -1)]],
+}
+"""Secondary indexes, few on purpose: each costs a group commit a third of its speed. Uniqueness is carried by `_id`."""
+
+
+class Groups:
+    """The group commits of this process, by name, made at first use and drained at the end."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._window = settings.group_window_ms / 1000
+        self._sizes = metrics.group_size
+        self._groups: dict[str, GroupCommit[Any, Any]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def get(
+        self, name: str, flush: Callable[[list[Any]], Awaitable[Sequence[Any]]], **options: Any
+    ) -> GroupCommit[Any, Any]:
+        """The group of that name; `flush` and `options` count at its first use only."""
+        group = self._groups.get(name)
+        if group is None:
+            kind = name.split(":", 1)[0]
+            options = {"window": self._window, "sizes": self._sizes, **options}
+            group = self._groups[name] = GroupCommit(kind, flush, **options)
+        return group
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` behind the answer that was just given; the end of the process waits for it."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """Returns when every item has its answer and all work behind answers is done."""
+        for group in list(self._groups.values()):
+            await group.close()
+        while self._background:
+            await asyncio.gather(*self._background, return_exceptions=True)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a use-case may need; given as its first argument."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    vault: Vault
+    audit: Audit
+    sessions: Sessions
+    redis: Redis
+    bells: Bells
+    platform: Platform
+    groups: Groups
+    metrics: Metrics
+    cache: dict[str, Any] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Answers everything that was taken, then lets go of every connection."""
+        await self.groups.close()
+        self.bells.close()
+        await self.platform.close()
+        await self.redis.aclose()
+        self.store.close()
+
+
+async def open_services(
+    settings: Settings, *, clock: Clock = system_clock, transport: httpx.AsyncBaseTransport | None = None
+) -> Services:
+    """Everything opened for this process's loop; connections are made when first used. `transport` is for tests."""
+    metrics = Metrics()
+    store = Store(settings.mongodb, settings.mongodb_database)
+    await store.ensure_indexes(INDEXES)
+    redis = Redis.from_url(settings.redis, socket_timeout=2, socket_connect_timeout=2, max_connections=64)
+    vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
+    return Services(
+        settings=settings,
+        clock=clock,
+        store=store,
+        vault=vault,
+        audit=Audit(clock, settings.data_dir / "audit"),
+        sessions=Sessions(redis, clock, hours=settings.session_hours),
+        redis=redis,
+        bells=Bells(make_celery(settings), metrics),
+        platform=Platform(settings, redis, vault, clock, metrics, transport=transport),
+        groups=Groups(settings, metrics),
+        metrics=metrics,
+    )

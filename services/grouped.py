@@ -1,0 +1,57 @@
+"""Group commits over one collection: inserts, reads by id, and the ending of leased rows.
+
+Thin uses of `services/groupcommit.py` that every room shares: callers in one process that insert, read or finish at the same
+moment share one round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import orjson
+
+from services import leases
+from services.container import Services
+from services.mongo import Doc
+
+
+async def insert(services: Services, tenant: str, collection: str, doc: Doc) -> bool:
+    """True when `doc` is new; False when its `_id` was there already. Durable either way."""
+
+    async def flush(docs: list[Doc]) -> Sequence[bool | Exception]:
+        refused = await services.store.insert_new_across(collection, docs)
+        return [position not in refused for position in range(len(docs))]
+
+    answer = await services.groups.get(f"insert:{collection}", flush, lanes=2).submit({**doc, "tenant": tenant})
+    return cast("bool", answer)
+
+
+async def read(services: Services, tenant: str, collection: str, wanted: Sequence[str]) -> dict[str, Doc]:
+    """The documents of that tenant with these ids, by id."""
+
+    async def flush(groups: list[tuple[str, Sequence[str]]]) -> Sequence[dict[str, Doc] | Exception]:
+        every = list(dict.fromkeys(doc_id for _, group in groups for doc_id in group))
+        found = {doc["_id"]: doc for doc in await services.store.find_across(collection, every)} if every else {}
+        return [
+            {doc_id: found[doc_id] for doc_id in group if doc_id in found and found[doc_id]["tenant"] == owner}
+            for owner, group in groups
+        ]
+
+    answer = await services.groups.get(f"read:{collection}", flush, lanes=2).submit((tenant, wanted))
+    return cast("dict[str, Doc]", answer)
+
+
+async def close(services: Services, tenant: str, collection: str, owner: str, row_id: str, **fields: Any) -> None:
+    """Ends a leased row that is still `owner`'s, together with others that end the same way."""
+
+    async def flush(items: list[tuple[str, str, str, Doc]]) -> Sequence[bool | Exception]:
+        alike: dict[bytes, list[str]] = {}
+        for tenant_, owner_, id_, fields_ in items:
+            alike.setdefault(orjson.dumps([tenant_, owner_, fields_], option=orjson.OPT_SORT_KEYS), []).append(id_)
+        for key, ids in alike.items():
+            tenant_, owner_, fields_ = orjson.loads(key)
+            await leases.close(services.store.tenant(tenant_)[collection], owner_, ids, **fields_)
+        return [True] * len(items)
+
+    await services.groups.get(f"close:{collection}", flush).submit((tenant, owner, row_id, fields))

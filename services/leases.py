@@ -1,0 +1,97 @@
+"""Rows that wait for a worker: inbox, outbox and timers are all such rows.
+
+A waiting row has `open: true`, `due` (seconds since the epoch, UTC: not before then) and an `owner`. Claiming moves `due`
+into the future, so that a row whose worker was killed is simply due again. Every later write names the owner (the fence):
+who lost his claim to another changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from services.mongo import Collection, Doc
+
+LEASE_SECONDS = 30.0
+
+
+async def claim(
+    rows: Collection,
+    now: float,
+    *,
+    limit: int,
+    seconds: float = LEASE_SECONDS,
+    query: Mapping[str, Any] | None = None,
+) -> tuple[str, list[Doc]]:
+    """At most `limit` due rows, ours for `seconds`, oldest first; with the owner's name to finish them under."""
+    owner = secrets.token_hex(8)
+    due = {"open": True, "due": {"$lte": now}, **(query or {})}
+    found = await rows.find(due, sort=[("due", 1)], limit=limit, fields={"_id": 1})
+    if not found:
+        return owner, []
+    mine = {"_id": {"$in": [row["_id"] for row in found]}}
+    taken = await rows.update_many(
+        {**mine, **due}, {"$set": {"owner": owner, "due": now + seconds}, "$inc": {"attempts": 1}}
+    )
+    if not taken:
+        return owner, []
+    return owner, await rows.find({**mine, "owner": owner}, sort=[("_id", 1)], limit=limit)
+
+
+async def close(rows: Collection, owner: str, ids: Iterable[str], **fields: Any) -> int:
+    """Ends rows that are still ours; how many were."""
+    return await _change(rows, owner, ids, {"open": False, "owner": None, **fields})
+
+
+async def put_back(rows: Collection, owner: str, ids: Iterable[str], due: float, **fields: Any) -> int:
+    """Makes rows that are still ours due again at `due`; how many were."""
+    return await _change(rows, owner, ids, {"owner": None, "due": due, **fields})
+
+
+async def _change(rows: Collection, owner: str, ids: Iterable[str], fields: Doc) -> int:
+    wanted = list(ids)
+    if not wanted:
+        return 0
+    return await rows.update_many({"_id": {"$in": wanted}, "owner": owner}, {"$set": fields})
+
+
+def backoff(attempts: int, *, first: float = 1.0, most: float = 300.0) -> float:
+    """Seconds to wait after the n-th failed try: doubling from `first`, at most `most`."""
+    return min(most, first * 2.0 ** max(0, min(attempts, 32) - 1))
+
+
+Handle = Callable[[str, Doc], Coroutine[Any, Any, None]]
+
+
+async def pump(
+    clock: Callable[[], float],
+    rows: Collection,
+    handle: Handle,
+    *,
+    limit: int = 64,
+    seconds: float = LEASE_SECONDS,
+    query: Mapping[str, Any] | None = None,
+    until: float | None = None,
+) -> int:
+    """Claims due rows and runs `handle(owner, row)` for up to `limit` of them at once, until none is due; how many it was.
+
+    One slow row holds up nobody else. `handle` finishes its row itself and does not raise. After `until` (seconds UTC) no
+    more are claimed, so that a task ends and the next bell goes on.
+    """
+    busy: set[asyncio.Task[None]] = set()
+    total = 0
+    while True:
+        now = clock()
+        taken: list[Doc] = []
+        if until is None or now < until:
+            owner, taken = await claim(rows, now, limit=limit - len(busy), seconds=seconds, query=query)
+            busy |= {asyncio.create_task(handle(owner, row)) for row in taken}
+        total += len(taken)
+        if not busy:
+            return total
+        wait = asyncio.FIRST_COMPLETED if taken or len(busy) >= limit else asyncio.ALL_COMPLETED
+        done, busy = await asyncio.wait(busy, return_when=wait, timeout=None if len(busy) >= limit else 0.05)
+        for task in done:
+            task.result()

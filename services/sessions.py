@@ -1,0 +1,90 @@
+"""Redis: sessions and small counters. Never the only copy of anything (design 3): emptied, people sign in again.
+
+A session token is 256 random bits; Redis holds its hash, so a dump of Redis signs nobody in. What is read is kept in the
+process for `LOCAL_SECONDS`, which bounds how long an ended session still works.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services import ids
+from services.clock import Clock
+from services.errors import TooMany, Unavailable
+
+LOCAL_SECONDS = 2.0
+_LOCAL_LIMIT = 20_000
+
+Session = dict[str, Any]
+
+
+class Sessions:
+    """Sessions by token. `kind` (customer, staff, clerk) is part of the key: a token of one face opens no other."""
+
+    def __init__(self, redis: Redis, clock: Clock, *, hours: int) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._ttl = hours * 3600
+        self._local: dict[str, tuple[float, Session]] = {}
+
+    @property
+    def seconds(self) -> int:
+        """How long a session lives without being renewed."""
+        return self._ttl
+
+    async def open(self, kind: str, session: Session) -> str:
+        """A new token for `session`; raises Unavailable when Redis is away."""
+        token = ids.token()
+        try:
+            await self._redis.set(_key(kind, token), orjson.dumps(session), ex=self._ttl)
+        except RedisError as error:
+            raise Unavailable("sessions_unavailable", "sign-in is not possible at the moment") from error
+        return token
+
+    async def read(self, kind: str, token: str) -> Session | None:
+        """The session of `token`, or None when it is unknown or over."""
+        key = _key(kind, token)
+        now = self._clock()
+        kept = self._local.get(key)
+        if kept is not None and kept[0] > now:
+            return kept[1]
+        try:
+            raw = cast("bytes | None", await self._redis.get(key))
+        except RedisError as error:
+            raise Unavailable("sessions_unavailable", "sessions cannot be read at the moment") from error
+        if raw is None:
+            self._local.pop(key, None)
+            return None
+        if len(self._local) >= _LOCAL_LIMIT:
+            self._local.clear()
+        session = cast("Session", orjson.loads(raw))
+        self._local[key] = (now + LOCAL_SECONDS, session)
+        return session
+
+    async def end(self, kind: str, token: str) -> None:
+        key = _key(kind, token)
+        self._local.pop(key, None)
+        try:
+            await self._redis.delete(key)
+        except RedisError as error:
+            raise Unavailable("sessions_unavailable", "signing out is not possible at the moment") from error
+
+    async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:
+        """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
+        key = f"yq:tries:{ids.fingerprint(what.encode())[:32]}"
+        try:
+            tries = int(await self._redis.incr(key))
+            if tries == 1:
+                await self._redis.expire(key, seconds)
+        except RedisError as error:
+            raise Unavailable("sessions_unavailable", "sign-in is not possible at the moment") from error
+        if tries > limit:
+            raise TooMany("too_many_attempts", "too many tries; wait and try again", retry_after=seconds)
+
+
+def _key(kind: str, token: str) -> str:
+    return f"yq:session:{kind}:{ids.fingerprint(token.encode())}"

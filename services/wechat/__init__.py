@@ -1,0 +1,1 @@
+"""WeChat and WeCom: clients, shared access tokens, callback crypto and typed events."""

@@ -1,0 +1,81 @@
+"""The clients of all banks in this process: one connection pool, one token store."""
+
+from __future__ import annotations
+
+import httpx
+from redis.asyncio import Redis
+
+from config.settings import Settings
+from services.clock import Clock
+from services.metrics import Metrics
+from services.vault import Vault
+from services.wechat.client import open_http
+from services.wechat.crypto import Credentials
+from services.wechat.miniprogram import MiniProgramClient
+from services.wechat.tokens import TokenStore
+from services.wechat.wecom import WeComClient
+
+
+class Platform:
+    """Makes each client once; opens no connection before the first call. `transport` is for tests."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        vault: Vault,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._http = open_http(transport)
+        self._tokens = TokenStore(redis, vault, clock)
+        self._wecom: dict[tuple[str, str, int, str], WeComClient] = {}
+        self._programs: dict[tuple[str, str, str], MiniProgramClient] = {}
+        self._credentials: dict[tuple[str, str, str], Credentials] = {}
+
+    def wecom(self, tenant: str, corp_id: str, agent_id: int, secret: str) -> WeComClient:
+        key = (tenant, corp_id, agent_id, secret)
+        if key not in self._wecom:
+            self._wecom[key] = WeComClient(
+                corp_id,
+                agent_id,
+                secret,
+                self._settings.wecom_api_base,
+                self._http,
+                self._tokens,
+                tenant=tenant,
+                open_base=self._settings.wechat_open_base,
+                timeout=self._settings.platform_timeout,
+                metrics=self._metrics,
+            )
+        return self._wecom[key]
+
+    def miniprogram(self, tenant: str, appid: str, secret: str) -> MiniProgramClient:
+        key = (tenant, appid, secret)
+        if key not in self._programs:
+            self._programs[key] = MiniProgramClient(
+                appid,
+                secret,
+                self._settings.wechat_api_base,
+                self._http,
+                self._tokens,
+                tenant=tenant,
+                timeout=self._settings.platform_timeout,
+                metrics=self._metrics,
+            )
+        return self._programs[key]
+
+    def credentials(self, token: str, aes_key: str, receiveid: str) -> Credentials:
+        """A callback address's secrets with their AES key made once."""
+        key = (token, aes_key, receiveid)
+        if key not in self._credentials:
+            self._credentials[key] = Credentials(*key)
+        return self._credentials[key]
+
+    async def close(self) -> None:
+        await self._tokens.aclose()
+        await self._http.aclose()
