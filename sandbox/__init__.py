@@ -1,0 +1,1 @@
+"""A simulated WeChat and WeCom with people in it, for development, tests and demonstrations."""

@@ -1,0 +1,32 @@
+"""The bounded logs that the control plane shows: API calls, deliveries, welcomes."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+KEPT_CALLS = 5_000
+KEPT_DELIVERIES = 5_000
+KEPT_WELCOMES = 100_000
+_SECRET = frozenset({"secret", "corpsecret", "access_token"})
+
+
+@dataclass(slots=True)
+class Journal:
+    """What happened, oldest first, and how often each path was called."""
+
+    calls: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_CALLS))
+    counts: Counter[str] = field(default_factory=Counter)
+    deliveries: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_DELIVERIES))
+    welcomes: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_WELCOMES))
+
+    def call(self, base: str, path: str, entry: dict[str, Any]) -> None:
+        """Note one API call."""
+        self.calls.append({"base": base, "path": path, **entry})
+        self.counts[f"/{base}{path}"] += 1
+
+
+def without_secrets(values: dict[str, Any]) -> dict[str, Any]:
+    """A query or body without secrets and tokens."""
+    return {key: value for key, value in values.items() if key not in _SECRET}
