@@ -1,0 +1,257 @@
+"""The campaign document, `campaign/v1` (engine.md 2): what a clerk writes, as types.
+
+This version runs the verbs send, tag, grant, wait and exit, entry by scan, exit rules on events, and rewards that are
+offered or open to anyone. A key that it cannot run is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+EVENTS = ("reward.claimed", "customer.blocked")
+VERBS = ("send", "tag", "grant", "wait", "exit")
+MOST_VALUABLE = 5_000_000
+"""fen: no prize may be worth more (Anti-Unfair Competition Law)."""
+
+_DURATION = re.compile(r"^(\d{1,6})(s|m|h|d)$")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(duration: str) -> int:
+    """Seconds of `90s`, `15m`, `2h`, `7d`; raises ValueError."""
+    match = _DURATION.match(duration)
+    if match is None:
+        raise ValueError("expected a duration such as 90s, 15m, 2h or 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _check_duration(value: str) -> str:
+    seconds_of(value)
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_check_duration)]
+
+
+class Part(BaseModel):
+    """Every part of the document: no unknown keys, no changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Text(Part):
+    zh: str = Field(min_length=1)
+    en: str = ""
+
+
+class Window(Part):
+    """Days in the bank's time zone; `to` is the last day."""
+
+    from_: date = Field(alias="from")
+    to: date
+    tz: str = "Asia/Shanghai"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Window:
+        if self.to < self.from_:
+            raise ValueError("the window ends before it begins")
+        return self
+
+    @property
+    def starts(self) -> datetime:
+        return datetime.combine(self.from_, time(), ZoneInfo(self.tz)).astimezone(UTC)
+
+    @property
+    def ends(self) -> datetime:
+        return (datetime.combine(self.to, time(), ZoneInfo(self.tz)) + timedelta(days=1)).astimezone(UTC)
+
+
+class Cap(Part):
+    total: int | None = Field(None, gt=0)
+    per_day: int | None = Field(None, gt=0)
+
+
+class Entry(Part):
+    """`key` tells two entries of one customer apart: the same key enters once (`again: never`)."""
+
+    by: Literal["scan"]
+    when: str | None = None
+    key: str = "{{customer.id}}"
+    again: Literal["never"] = "never"
+    cap: Cap = Cap()
+
+
+class Exit(Part):
+    event: Literal["reward.claimed", "customer.blocked"]
+    as_: str = Field("left", alias="as")
+
+
+class Codes(Part):
+    """Live codes (WeCom contact ways): one for each branch, shared by its staff."""
+
+    per: Literal["branch"] = "branch"
+    branches: list[str] | Literal["all"] = "all"
+    skip_verify: bool = True
+
+
+class Template(Part):
+    """A message text; {{customer.name}}, {{staff.name}}, {{branch.name}} and {{bank.name}} are filled in."""
+
+    zh: str = Field(min_length=1)
+    en: str = ""
+
+
+class Limits(Part):
+    category: Literal["service", "transaction"] = "service"
+
+
+class Money(Part):
+    """`budget` in fen."""
+
+    budget: int = Field(gt=0)
+    cost_center: str = ""
+
+
+class Disclosure(Part):
+    """What the law wants published before a promotion with prizes begins (rewards.md 5)."""
+
+    rules_zh: str = Field(min_length=1)
+    odds_or_quantity: str = Field(min_length=1)
+    claim_by: date
+    host: str = Field(min_length=1)
+    contact: str = Field(min_length=1)
+    price: str = ""
+    draw_at: str = ""
+    delivery: str = ""
+    abandon: str = ""
+
+
+class Reward(Part):
+    """`cost` in fen a piece; `claim: offered` needs a grant step, `anyone` is open to every signed-in customer."""
+
+    kind: Literal["code"]
+    title: Text
+    text: Text = Text(zh="到店出示兑换码")
+    cost: int = Field(ge=0, le=MOST_VALUABLE)
+    stock: int = Field(ge=0, le=10_000_000)
+    per_customer: int = Field(1, ge=1, le=20)
+    per_day: int | None = Field(None, gt=0)
+    claim: Literal["offered", "anyone"] = "offered"
+
+
+class Send(Part):
+    """`wecom.welcome` greets within 20 s of adding; `staff` tells the RM. `fallback: [staff]` when the welcome cannot go out."""
+
+    via: Literal["wecom.welcome", "staff"]
+    template: str
+    fallback: list[Literal["staff"]] = []
+
+
+class Tag(Part):
+    """Corp tags by name, as `group:tag`; placeholders are filled in."""
+
+    add: list[str] = []
+    del_: list[str] = Field([], alias="del")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Tag:
+        if not self.add and not self.del_:
+            raise ValueError("expected add or del")
+        return self
+
+
+class Grant(Part):
+    """Offers a reward of this campaign; `key` says what is offered once."""
+
+    reward: str
+    key: Literal["{{customer.id}}"] = "{{customer.id}}"
+
+
+class Wait(Part):
+    """One of `for`, `until`, `event`; an event needs a timeout, and `else` runs when it comes first."""
+
+    for_: Duration | None = Field(None, alias="for")
+    until: datetime | None = None
+    event: Literal["reward.claimed", "customer.blocked"] | None = None
+    timeout: Duration | None = None
+    else_: list[Step] = Field([], alias="else")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Wait:
+        if sum(value is not None for value in (self.for_, self.until, self.event)) != 1:
+            raise ValueError("expected exactly one of for, until, event")
+        if (self.event is None) != (self.timeout is None):
+            raise ValueError("a wait for an event needs a timeout, and no other wait has one")
+        if self.else_ and self.event is None:
+            raise ValueError("only a wait for an event has an else")
+        if self.until is not None and self.until.tzinfo is None:
+            raise ValueError("expected until with a time zone, such as 2027-02-01T10:00:00+08:00")
+        return self
+
+
+class Step(Part):
+    """One verb, with an id that stays the same for ever: it is the step's identity in runs, effects and statistics."""
+
+    id: Key
+    when: str | None = None
+    note: str = ""
+    send: Send | None = None
+    tag: Tag | None = None
+    grant: Grant | None = None
+    wait: Wait | None = None
+    exit: str | None = None
+
+    @model_validator(mode="after")
+    def _one_verb(self) -> Step:
+        if len(self.verbs()) != 1:
+            raise ValueError(
+                f"expected exactly one verb of {', '.join(VERBS)}, found {', '.join(self.verbs()) or 'none'}"
+            )
+        return self
+
+    def verbs(self) -> list[str]:
+        return [verb for verb in VERBS if getattr(self, verb) is not None]
+
+    @property
+    def verb(self) -> str:
+        return self.verbs()[0]
+
+
+class Campaign(Part):
+    """The whole document."""
+
+    kind: Literal["campaign/v1"]
+    id: Key
+    name: Text
+    owner: str = ""
+    subject: Literal["customer"] = "customer"
+    window: Window
+    labels: list[str] = []
+    entry: Entry | None = None
+    exit: list[Exit] = []
+    limits: Limits = Limits()
+    money: Money | None = None
+    disclosure: Disclosure | None = None
+    codes: dict[Key, Codes] = {}
+    templates: dict[Key, Template] = {}
+    rewards: dict[Key, Reward] = {}
+    steps: list[Step] = []
+
+    def all_steps(self) -> list[tuple[tuple[Any, ...], Step]]:
+        """Every step, nested ones too, with its place in the document."""
+        return _walk(self.steps, ("steps",))
+
+
+def _walk(steps: list[Step], place: tuple[Any, ...]) -> list[tuple[tuple[Any, ...], Step]]:
+    found: list[tuple[tuple[Any, ...], Step]] = []
+    for index, step in enumerate(steps):
+        found.append(((*place, index), step))
+        if step.wait is not None:
+            found += _walk(step.wait.else_, (*place, index, "wait", "else"))
+    return found

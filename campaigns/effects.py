@@ -1,0 +1,255 @@
+"""Effects: the outside part of steps, tried until they are done, given up with a reason, or too late.
+
+welcome   WeCom greets the new friend; the code dies after 20 s and is good for one message, so trying again is safe
+tag       corp tags on the friendship (idempotent at WeCom)
+offer     the right to claim a reward
+staff     an app message to the RM; WeCom swallows a repeat within half an hour
+enrich    the customer's details, when WeCom could not tell them at once
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from campaigns import live, tagging
+from campaigns.document import Step
+from campaigns.reading import PLACEHOLDER
+from customers import details, identity, timeline
+from customers.directory import get_tenant, staff_member, wecom_client
+from rewards import catalogue, offers
+from services import grouped, ids, leases, outbox
+from services.container import Services
+from services.errors import NotFound, Unavailable
+from services.mongo import Doc
+from services.outbox import Effect
+from services.wechat.errors import PlatformError, SubjectState
+
+LEASE_SECONDS = 6.0
+WELCOME_SECONDS = 20.0
+MOST_TRIES = 12
+PAUSED_SECONDS = 5.0
+ALREADY_GREETED = 41051
+CODE_GONE = 41050
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a try: `done`, `failed`, `expired` end it; `later` tries again in `seconds`."""
+
+    state: str
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def fill(template: str, facts: Mapping[str, Any]) -> str:
+    """The template with its placeholders filled; what is not known is left out."""
+    return PLACEHOLDER.sub(lambda match: str(facts.get(match[1]) or ""), template)
+
+
+def prepare(run: Doc, step: Step, facts: Mapping[str, Any], context: Mapping[str, Any]) -> Effect:
+    """The effect of one step of a run; the same step of the same run always has the same id."""
+    args: dict[str, Any] = {"userid": context["userid"]}
+    kind, lane, deadline = step.verb, outbox.EFFECTS, None
+    if step.send is not None:
+        args |= {"template": step.send.template, "facts": dict(facts), "fallback": bool(step.send.fallback)}
+        kind = "staff"
+        if step.send.via == "wecom.welcome":
+            kind, lane = "welcome", outbox.WELCOME
+            args["welcome_code"] = context.get("welcome_code") or ""
+            deadline = float(context["received_at"]) + WELCOME_SECONDS
+    elif step.tag is not None:
+        args |= {"add": [fill(tag, facts) for tag in step.tag.add], "del": [fill(tag, facts) for tag in step.tag.del_]}
+    elif step.grant is not None:
+        kind = "offer"
+        args["reward"] = catalogue.reward_id(run["campaign"], step.grant.reward)
+    return Effect(
+        id=ids.tenant_id(run["tenant"], "effect", run["_id"], step.id),
+        tenant=run["tenant"],
+        kind=kind,
+        cid=run["cid"],
+        args=args,
+        lane=lane,
+        campaign=run["campaign"],
+        version=run["version"],
+        run=run["_id"],
+        step=step.id,
+        deadline=deadline,
+    )
+
+
+async def perform(services: Services, owner: str, row: Doc) -> None:
+    """Tries a leased effect once and writes down what became of it. Never raises: a fault of ours is a later try."""
+    try:
+        effect = outbox.effect_of(services, row)
+        outcome = await _attempt(services, effect)
+        await _finish(services, owner, row, effect, outcome)
+    except Unavailable:
+        log.warning(
+            "an effect's outcome could not be written; it is due again", extra={"fields": {"effect": row["_id"]}}
+        )
+    except Exception:
+        log.exception("an effect failed", extra={"fields": {"effect": row["_id"], "kind": row["kind"]}})
+        later = services.clock() + leases.backoff(row["attempts"])
+        await _put_back(services, owner, row, Outcome("later", "internal", 0.0), later)
+
+
+async def _attempt(services: Services, effect: Effect) -> Outcome:
+    if effect.deadline is not None and services.clock() > effect.deadline:
+        return Outcome("expired", "deadline")
+    if effect.campaign and await live.is_paused(services, effect.tenant, effect.campaign):
+        return Outcome("later", "paused", PAUSED_SECONDS)
+    try:
+        return await _EXECUTORS[effect.kind](services, effect)
+    except PlatformError as error:
+        return _after(effect, error)
+
+
+def _after(effect: Effect, error: PlatformError) -> Outcome:
+    """What a platform's refusal means for the effect (wechat-contract D2)."""
+    reason = f"{error.code}:{error.errcode}" if error.errcode is not None else error.code
+    if effect.kind == "welcome" and error.errcode == ALREADY_GREETED:
+        return Outcome("done", "already_greeted")
+    if effect.kind == "welcome" and error.errcode == CODE_GONE:
+        return Outcome("expired", reason)
+    if isinstance(error, SubjectState) or error.action == "give_up":
+        return Outcome("failed", reason)
+    urgent = effect.lane == outbox.WELCOME
+    if error.action == "defer":
+        return Outcome(
+            "later", reason, 1.0 if urgent and error.retry_after < WELCOME_SECONDS else float(error.retry_after)
+        )
+    if error.action == "page":
+        log.error("WeCom refuses our configuration", extra={"fields": {"tenant": effect.tenant, "reason": reason}})
+        return Outcome("later", reason, 2.0 if urgent else 60.0)
+    return Outcome("later", reason, 0.5 if urgent else 2.0)
+
+
+async def _finish(services: Services, owner: str, row: Doc, effect: Effect, outcome: Outcome) -> None:
+    now = services.clock()
+    if outcome.state == "later":
+        due = now + max(outcome.seconds, leases.backoff(row["attempts"], first=0.25) if outcome.seconds < 60 else 0)
+        if effect.deadline is None and row["attempts"] >= MOST_TRIES and outcome.reason != "paused":
+            outcome = Outcome("failed", f"gave_up_after_{row['attempts']}:{outcome.reason}")
+        elif effect.deadline is None or due <= effect.deadline:
+            await _put_back(services, owner, row, outcome, due)
+            return
+        else:
+            outcome = Outcome("expired", outcome.reason)
+    await _tell(services, effect, outcome)
+    await grouped.close(
+        services, effect.tenant, "outbox", owner, effect.id, state=outcome.state, reason=outcome.reason, done_at=now
+    )
+
+
+async def _put_back(services: Services, owner: str, row: Doc, outcome: Outcome, due: float) -> None:
+    rows = services.store.tenant(row["tenant"])["outbox"]
+    await leases.put_back(rows, owner, [row["_id"]], due, reason=outcome.reason)
+
+
+async def _tell(services: Services, effect: Effect, outcome: Outcome) -> None:
+    """The customer's story, before the effect is closed: told twice, it is there once."""
+    if effect.kind in ("offer", "enrich") and outcome.state == "done":
+        return  # these tell their own story
+    kind = _STORY.get((effect.kind, outcome.state), f"{effect.kind}.{outcome.state}")
+    data: dict[str, Any] = {"campaign": effect.campaign, "step": effect.step, "reason": outcome.reason}
+    if effect.kind == "tag":
+        data["tags"] = ", ".join(effect.args["add"])
+    await timeline.record(services, effect.tenant, effect.cid, kind, effect.id, **data)
+    if effect.kind == "welcome" and outcome.state in ("failed", "expired") and effect.args["fallback"]:
+        await _fall_back(services, effect)
+
+
+_STORY = {
+    ("welcome", "done"): "welcome.sent",
+    ("tag", "done"): "tag.added",
+    ("staff", "done"): "staff.told",
+}
+
+
+async def _fall_back(services: Services, effect: Effect) -> None:
+    """The RM is asked to greet by hand what could not be greeted by us."""
+    told = Effect(
+        id=ids.tenant_id(effect.tenant, "fallback", effect.id),
+        tenant=effect.tenant,
+        kind="staff",
+        cid=effect.cid,
+        args={**effect.args, "note": "欢迎语未能自动发送，请亲自问候客户："},
+        campaign=effect.campaign,
+        version=effect.version,
+        run=effect.run,
+        step=effect.step,
+    )
+    row = outbox.row_of(services, told, due=services.clock(), owner=None)
+    await grouped.insert(services, effect.tenant, "outbox", row)
+    services.bells.ring("campaigns.send_effects", effect.tenant)
+
+
+async def _text(services: Services, effect: Effect) -> str:
+    """The step's message for this customer, from the version that his run is in."""
+    program = await live.program(services, effect.tenant, effect.campaign, effect.version)
+    tenant = await get_tenant(services, effect.tenant)
+    facts = dict(effect.args["facts"])
+    try:
+        staff = await staff_member(services, effect.tenant, effect.args["userid"])
+        facts |= {"staff.name": staff.name, "branch.name": tenant.branches.get(staff.branch, "")}
+    except NotFound:
+        log.warning("a run speaks of an RM who is not on file", extra={"fields": {"run": effect.run}})
+    facts["bank.name"] = tenant.name.get("zh", "")
+    person = await identity.customer(services, effect.tenant, effect.cid)
+    facts["customer.name"] = person.name
+    return fill(program.campaign.templates[effect.args["template"]].zh, facts)
+
+
+async def _welcome(services: Services, effect: Effect) -> Outcome:
+    if not effect.args["welcome_code"]:
+        return Outcome("failed", "no_welcome_code")
+    tenant = await get_tenant(services, effect.tenant)
+    text = await _text(services, effect)
+    await wecom_client(services, tenant).send_welcome_msg(effect.args["welcome_code"], text=text)
+    return Outcome("done")
+
+
+async def _staff(services: Services, effect: Effect) -> Outcome:
+    tenant = await get_tenant(services, effect.tenant)
+    message = {
+        "msgtype": "text",
+        "text": {"content": effect.args.get("note", "") + await _text(services, effect)},
+        "enable_duplicate_check": 1,
+        "duplicate_check_interval": 1800,
+    }
+    await wecom_client(services, tenant).send_message([effect.args["userid"]], message)
+    return Outcome("done")
+
+
+async def _tag(services: Services, effect: Effect) -> Outcome:
+    tenant = await get_tenant(services, effect.tenant)
+    person = await identity.customer(services, effect.tenant, effect.cid)
+    client = wecom_client(services, tenant)
+    add = [await tagging.tag_id(services, tenant, name) for name in effect.args["add"]]
+    remove = [await tagging.tag_id(services, tenant, name) for name in effect.args["del"]]
+    await client.mark_tag(effect.args["userid"], person.external_userid, add=add, remove=remove)
+    await tagging.remember(services, tenant.id, person.cid, effect.args["add"], effect.args["del"])
+    return Outcome("done")
+
+
+async def _offer(services: Services, effect: Effect) -> Outcome:
+    await offers.make(services, effect.tenant, effect.cid, effect.args["reward"], effect.run)
+    return Outcome("done")
+
+
+async def _enrich(services: Services, effect: Effect) -> Outcome:
+    await details.fetch(services, effect.tenant, effect.args["external_userid"])
+    return Outcome("done")
+
+
+_EXECUTORS: dict[str, Callable[[Services, Effect], Awaitable[Outcome]]] = {
+    "welcome": _welcome,
+    "staff": _staff,
+    "tag": _tag,
+    "offer": _offer,
+    "enrich": _enrich,
+}

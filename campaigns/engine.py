@@ -1,0 +1,223 @@
+"""Runs: a customer's way through a campaign (promise P2).
+
+A run is one document; its `_id` comes from campaign, customer and entry key, so nobody enters twice. Every move is one write
+that carries the new position and the effects of the move together (`outbox`). The effects are then moved to the outbox
+collection under their own unique ids and the run is cleared; whoever is killed in between leaves a run that is due again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any, cast
+
+from campaigns import effects, live
+from campaigns.document import Step
+from campaigns.program import START, TIMER, Program, State, advance
+from customers import timeline
+from rewards.stock import day_of
+from services import grouped, ids, leases, outbox
+from services.clock import utc
+from services.container import Services
+from services.errors import Unavailable
+from services.mongo import Doc
+
+LEASE_SECONDS = 6.0
+PAUSED_SECONDS = 5.0
+MOST_TRIES = 12
+log = logging.getLogger(__name__)
+
+
+async def enter(
+    services: Services, program: Program, cid: str, facts: Mapping[str, Any], context: Mapping[str, Any]
+) -> bool:
+    """Lets a customer into a live campaign whose entry rule he meets; False when he does not enter. `context` (the event's
+    welcome code and so on) is kept sealed in the run. The first effects were tried once when this returns."""
+    tenant, campaign = str(context["tenant"]), program.campaign
+    if campaign.entry is None or not program.enters(facts):
+        return False
+    key = effects.fill(campaign.entry.key, facts)
+    run_id = ids.tenant_id(tenant, "run", campaign.id, cid, key)
+    if not await _under_cap(services, tenant, program, run_id, cid):
+        return False
+    now = services.clock()
+    state = advance(program, State(position=None), START, facts, now)
+    owner = secrets.token_hex(8)
+    run: Doc = {
+        "_id": run_id,
+        "tenant": tenant,
+        "campaign": campaign.id,
+        "version": program.version,
+        "cid": cid,
+        "entered_at": utc(now),
+        "facts": services.vault.seal_json(tenant, "runs", "facts", run_id, dict(facts)),
+        "context": services.vault.seal_json(tenant, "runs", "context", run_id, dict(context)),
+        "moves": 1,
+        **_position(state),
+        "outbox": [_pending(step) for step in state.effects],
+        "open": True,
+        "due": now + LEASE_SECONDS,
+        "owner": owner,
+        "attempts": 1,
+    }
+    if not await grouped.insert(services, tenant, "runs", run):
+        return False
+    await timeline.record(services, tenant, cid, "campaign.entered", run_id, campaign=campaign.id)
+    await _launch(services, program, run, facts, context)
+    return True
+
+
+def _position(state: State) -> Doc:
+    return {
+        "status": state.status,
+        "reason": state.reason,
+        "position": state.position,
+        "wake": state.wake,
+        "waiting": state.waiting,
+        "trail": [list(step) for step in state.trail],
+    }
+
+
+def _state(run: Mapping[str, Any]) -> State:
+    return State(
+        position=run["position"],
+        status=run["status"],
+        reason=run["reason"],
+        wake=run["wake"],
+        waiting=run["waiting"],
+        trail=tuple((step, decision) for step, decision in run["trail"]),
+    )
+
+
+def _pending(step: Step) -> Doc:
+    return {"step": step.id}
+
+
+async def _under_cap(services: Services, tenant: str, program: Program, run_id: str, cid: str) -> bool:
+    """Counts an entry against the campaign's caps in one conditional write; a run that exists already costs nothing.
+
+    Whoever is killed after counting is counted again: a cap may let in fewer, never more.
+    """
+    cap = program.campaign.entry.cap if program.campaign.entry is not None else None
+    if cap is None or (cap.total is None and cap.per_day is None):
+        return True
+    db = services.store.tenant(tenant)
+    if await db["runs"].find_one({"_id": run_id}, {"_id": 1}) is not None:
+        return False
+    day = day_of(utc(services.clock()))
+    room: Doc = {"_id": f"{tenant}:{program.campaign.id}"}
+    if cap.total is not None:
+        room["entered"] = {"$not": {"$gte": cap.total}}
+    if cap.per_day is not None:
+        room[f"entered_on.{day}"] = {"$not": {"$gte": cap.per_day}}
+    if await db["campaigns"].update(room, {"$inc": {"entered": 1, f"entered_on.{day}": 1}}):
+        return True
+    await timeline.record(
+        services, tenant, cid, "campaign.not_entered", run_id, campaign=program.campaign.id, reason="cap"
+    )
+    return False
+
+
+async def _launch(
+    services: Services, program: Program, run: Doc, facts: Mapping[str, Any], context: Mapping[str, Any]
+) -> None:
+    """Moves a run's effects to the outbox, clears the run, and tries the effects at once."""
+    rows = []
+    for pending in run["outbox"]:
+        step = program.ops[pending["step"]].step
+        effect = effects.prepare(run, step, facts, context)
+        rows.append(outbox.row_of(services, effect, due=services.clock() + effects.LEASE_SECONDS, owner=run["owner"]))
+    fresh = [row for row in rows if await grouped.insert(services, run["tenant"], "outbox", row)]
+    await _clear(services, run)
+    for urgent in (True, False):
+        lane = [row for row in fresh if (row["lane"] == outbox.WELCOME) is urgent]
+        await asyncio.gather(*(effects.perform(services, run["owner"], row) for row in lane))
+
+
+async def _clear(services: Services, run: Doc) -> None:
+    """The run's effects are in the outbox: it sleeps until it wakes, or is over."""
+    open_ = run["status"] == "active" and run["wake"] is not None
+    fields: Doc = {"outbox": [], "owner": None, "open": open_, "due": run["wake"] if open_ else 0.0}
+    db = services.store.tenant(run["tenant"])
+    await db["runs"].update({"_id": run["_id"], "owner": run["owner"]}, {"$set": fields})
+
+
+async def resume(services: Services, owner: str, run: Doc, cause: str = TIMER) -> None:
+    """Goes on with a run that we hold: finishes a move that was cut short, or moves it because of `cause`."""
+    tenant = run["tenant"]
+    program = await live.program(services, tenant, run["campaign"], run["version"])
+    facts = _opened(services, run, "facts")
+    context = _opened(services, run, "context")
+    if run["outbox"]:
+        await _launch(services, program, run, facts, context)
+        if cause == TIMER:
+            return
+    now = services.clock()
+    if cause == TIMER and await live.is_paused(services, tenant, run["campaign"]):
+        await services.store.tenant(tenant)["runs"].update(
+            {"_id": run["_id"], "owner": owner}, {"$set": {"owner": None, "due": now + PAUSED_SECONDS}}
+        )
+        return
+    before = _state(run)
+    after = advance(program, before, cause, facts, now)
+    if after == before:
+        await _clear(services, run)
+        return
+    moved: Doc = {
+        **_position(after),
+        "moves": run["moves"] + 1,
+        "outbox": [_pending(step) for step in after.effects],
+        "due": now + LEASE_SECONDS,
+    }
+    db = services.store.tenant(tenant)
+    if await db["runs"].update({"_id": run["_id"], "owner": owner, "moves": run["moves"]}, {"$set": moved}):
+        if after.status == "exited":
+            data = {"campaign": run["campaign"], "reason": after.reason}
+            await timeline.record(services, tenant, run["cid"], "campaign.exited", run["_id"], **data)
+        await _launch(services, program, {**run, **moved}, facts, context)
+
+
+async def resume_safely(services: Services, owner: str, run: Doc) -> None:
+    """`resume` by the timer; what goes wrong is logged and the run is due again when its lease is over."""
+    try:
+        await resume(services, owner, run)
+    except Unavailable:
+        log.warning("a run waits for the database", extra={"fields": {"run": run["_id"]}})
+    except Exception:
+        log.exception("a run could not go on", extra={"fields": {"run": run["_id"], "attempts": run["attempts"]}})
+        await _set_aside(services, owner, run)
+
+
+async def _set_aside(services: Services, owner: str, run: Doc) -> None:
+    """A later try, or after MOST_TRIES the state `error` with a reason: a run never ends silently (engine.md T8)."""
+    rows = services.store.tenant(run["tenant"])["runs"]
+    if run["attempts"] >= MOST_TRIES:
+        await leases.close(rows, owner, [run["_id"]], status="error", reason="internal")
+        return
+    due = services.clock() + leases.backoff(run["attempts"])
+    await leases.put_back(rows, owner, [run["_id"]], due)
+
+
+def _opened(services: Services, run: Doc, name: str) -> dict[str, Any]:
+    value = services.vault.open_json(run["tenant"], "runs", name, run["_id"], run[name])
+    return cast("dict[str, Any]", value)
+
+
+async def on_event(services: Services, tenant: str, cids: list[str], event: str) -> int:
+    """Tells the customer's runs of an event: waits end and exit rules apply at once. How many runs were told."""
+    db = services.store.tenant(tenant)
+    told = 0
+    for run in await db["runs"].find({"cid": {"$in": cids}, "status": "active"}, limit=200):
+        program = await live.program(services, tenant, run["campaign"], run["version"])
+        exits = any(rule.event == event for rule in program.campaign.exit)
+        if run["waiting"] != event and not exits:
+            continue
+        owner = secrets.token_hex(8)
+        lease = {"owner": owner, "due": services.clock() + LEASE_SECONDS}
+        held = await db["runs"].update_and_get({"_id": run["_id"], "status": "active"}, {"$set": lease})
+        if held is not None:
+            await resume(services, owner, held, event)
+            told += 1
+    return told

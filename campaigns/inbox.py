@@ -1,0 +1,242 @@
+"""Callbacks in, effects out: receiving a platform's message, and handling it once it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from campaigns import channels, engine, live
+from customers import details, follows, identity, timeline
+from customers.details import Details
+from customers.directory import get_tenant, tenant_of_appid
+from services import grouped, ids, inbox, leases, outbox
+from services.container import Services
+from services.errors import Unavailable, YinqiaoError
+from services.inbox import Arrival
+from services.mongo import Doc
+from services.wechat import crypto, events
+from services.wechat.errors import EventUnreadable, PlatformError
+
+DETAILS_SECONDS = 3.0
+LEASE_SECONDS = 6.0
+MOST_TRIES = 12
+WECOM, WECHAT = "wecom", "wechat"
+log = logging.getLogger(__name__)
+
+
+async def receive_wecom(services: Services, tenant_id: str, query: Mapping[str, str], body: bytes) -> str:
+    """Verifies, decrypts and stores a WeCom callback, durably: "stored" or "duplicate" (wechat-contract C3).
+
+    Raises the callback_* refusals of services/wechat/crypto.py, `callback_replayed` for a seen nonce with another message, and
+    Unavailable when it could not be stored: WeCom delivers it again then.
+    """
+    tenant = await get_tenant(services, tenant_id)
+    app = tenant.wecom
+    credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
+    return await _receive(services, tenant.id, WECOM, credentials, query, body, crypto.verify_and_decrypt)
+
+
+async def receive_wechat(services: Services, appid: str, query: Mapping[str, str], body: bytes) -> str:
+    """The same for a mini-program's message push in safe mode (wechat-contract A7)."""
+    tenant = await tenant_of_appid(services, appid)
+    program = tenant.miniprograms[appid]
+    credentials = services.platform.credentials(program.token, program.aes_key, appid)
+    return await _receive(services, tenant.id, f"{WECHAT}:{appid}", credentials, query, body, crypto.verify_push)
+
+
+async def _receive(
+    services: Services,
+    tenant: str,
+    source: str,
+    credentials: crypto.Credentials,
+    query: Mapping[str, str],
+    body: bytes,
+    verify: Any,
+) -> str:
+    count = services.metrics.callbacks
+    try:
+        window = services.settings.callback_window
+        opened = verify(credentials, query, body, now=services.clock(), window=window)
+        if source == WECOM:
+            _check_readable(opened.message)
+        outcome = await inbox.receive(services, Arrival(tenant, source, opened.message, opened.nonce))
+    except YinqiaoError as error:
+        count.labels(tenant, error.code).inc()
+        raise
+    count.labels(tenant, outcome).inc()
+    if outcome == inbox.STORED:
+        services.bells.ring("campaigns.handle_inbox", tenant)
+    return outcome
+
+
+def _check_readable(message: bytes) -> None:
+    """Refuses what is no XML or declares a document type; a message that lacks an id is stored and set aside for a person."""
+    try:
+        events.parse_event(message)
+    except EventUnreadable as error:
+        if error.code != "event_incomplete":
+            raise
+
+
+async def check_wecom_url(services: Services, tenant_id: str, query: Mapping[str, str]) -> str:
+    """The plaintext of `echostr` (wechat-contract C1); raises the callback_* refusals."""
+    app = (await get_tenant(services, tenant_id)).wecom
+    credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
+    window = services.settings.callback_window
+    return crypto.verify_url(credentials, query, now=services.clock(), window=window).decode()
+
+
+async def check_wechat_url(services: Services, appid: str, query: Mapping[str, str]) -> str:
+    """The raw `echostr` (wechat-contract A7)."""
+    program = (await tenant_of_appid(services, appid)).miniprograms[appid]
+    credentials = services.platform.credentials(program.token, program.aes_key, appid)
+    window = services.settings.callback_window
+    return crypto.verify_push_url(credentials, query, now=services.clock(), window=window).decode()
+
+
+async def handle_inbox(services: Services, tenant: str, until: float | None = None) -> int:
+    """Handles what is due in the bank's inbox; how many rows."""
+
+    async def handle(owner: str, row: Doc) -> None:
+        await _handle(services, owner, row)
+
+    rows = services.store.tenant(tenant)["inbox"]
+    return await leases.pump(services.clock, rows, handle, seconds=LEASE_SECONDS, until=until)
+
+
+async def _handle(services: Services, owner: str, row: Doc) -> None:
+    tenant, row_id = row["tenant"], row["_id"]
+    try:
+        message = services.vault.open(tenant, "inbox", "body", row_id, bytes(row["body"]))
+        if row["source"] == "rewards":
+            state = await _reward_event(services, tenant, message)
+        else:
+            state = await _platform_event(services, tenant, row, events.parse_event(message))
+        await grouped.close(services, tenant, "inbox", owner, row_id, state=state)
+    except Unavailable:
+        log.warning("an event could not be finished; it is due again", extra={"fields": {"event": row_id}})
+    except Exception as error:
+        await _not_handled(services, owner, row, error)
+
+
+async def _not_handled(services: Services, owner: str, row: Doc, error: Exception) -> None:
+    """A later try, or after MOST_TRIES the quarantine: the row stays, with its reason, for a person."""
+    rows = services.store.tenant(row["tenant"])["inbox"]
+    fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
+    reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
+    if row["attempts"] >= MOST_TRIES or isinstance(error, EventUnreadable):
+        log.error("an event was set aside", extra={"fields": fields})
+        await leases.close(rows, owner, [row["_id"]], state="dead", reason=reason)
+        return
+    log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
+    due = services.clock() + leases.backoff(row["attempts"], first=0.5)
+    await leases.put_back(rows, owner, [row["_id"]], due, reason=reason)
+
+
+async def _reward_event(services: Services, tenant: str, message: bytes) -> str:
+    """`reward.claimed|cid|grant`, as rewards/claims.py writes it."""
+    event, cid, _ = message.decode().split("|", 2)
+    person = await identity.customer(services, tenant, cid)
+    await engine.on_event(services, tenant, person.cids, event)
+    return "handled"
+
+
+async def _platform_event(services: Services, tenant: str, row: Doc, event: events.Event) -> str:
+    match event:
+        case events.ExternalContactAdded():
+            await _added(services, tenant, row, event)
+        case events.ExternalContactEdited():
+            await details.fetch(services, tenant, event.external_userid)
+        case events.FollowUserDeleted():
+            await _ended(services, tenant, row, event, "customer.deleted_rm")
+        case events.ExternalContactDeleted():
+            await _ended(services, tenant, row, event, "rm.deleted_customer")
+        case _:
+            return "unknown"
+    return "handled"
+
+
+def _happened(services: Services, event: events.Event) -> float:
+    return event.create_time.timestamp() if event.create_time is not None else services.clock()
+
+
+async def _added(services: Services, tenant: str, row: Doc, event: events.ExternalContactAdded) -> None:
+    """A new friend: who he is, the friendship, and the campaigns that his code leads to. When WeCom cannot say who he is in
+    time, the welcome does not wait: the details come later."""
+    try:
+        async with asyncio.timeout(DETAILS_SECONDS):
+            known: Details | None = await details.fetch(services, tenant, event.external_userid)
+    except (PlatformError, TimeoutError) as error:
+        log.warning("details come later", extra={"fields": {"event": row["_id"], "why": str(error)[:200]}})
+        known = None
+    cid = (
+        known.cid
+        if known
+        else await identity.identify(services, tenant, identity.Facts(external_userid=event.external_userid))
+    )
+    if known is None:
+        await _enrich_later(services, tenant, cid, row, event)
+    follow = known.follow_users.get(event.userid, {}) if known else {}
+    state = event.state or ""
+    at = _happened(services, event)
+    await asyncio.gather(
+        follows.changed(
+            services, tenant, event.userid, cid, at=at, active=True, state=state, add_way=follow.get("add_way")
+        ),
+        timeline.record(services, tenant, cid, "customer.added", row["_id"], at=at, userid=event.userid, state=state),
+        _enter_campaigns(services, tenant, cid, row, event, known, follow),
+    )
+
+
+async def _enter_campaigns(
+    services: Services,
+    tenant: str,
+    cid: str,
+    row: Doc,
+    event: events.ExternalContactAdded,
+    known: Details | None,
+    follow: Mapping[str, Any],
+) -> None:
+    channel = await channels.by_state(services, tenant, event.state or "")
+    facts = {
+        "channel.code": event.state,
+        "channel.branch": channel["branch"] if channel else None,
+        "follow.userid": event.userid,
+        "follow.add_way": follow.get("add_way"),
+        "customer.id": cid,
+    }
+    context = {
+        "tenant": tenant,
+        "userid": event.userid,
+        "welcome_code": event.welcome_code,
+        "received_at": row["at"].timestamp(),
+        "known": known is not None,
+    }
+    for program in await live.live_programs(services, tenant):
+        await engine.enter(services, program, cid, facts, context)
+
+
+async def _enrich_later(
+    services: Services, tenant: str, cid: str, row: Doc, event: events.ExternalContactAdded
+) -> None:
+    effect = outbox.Effect(
+        id=ids.tenant_id(tenant, "enrich", row["_id"]),
+        tenant=tenant,
+        kind="enrich",
+        cid=cid,
+        args={"external_userid": event.external_userid},
+    )
+    due = services.clock() + 2.0
+    await grouped.insert(services, tenant, "outbox", outbox.row_of(services, effect, due=due, owner=None))
+
+
+async def _ended(services: Services, tenant: str, row: Doc, event: events.ContactEvent, kind: str) -> None:
+    cid = await identity.identify(services, tenant, identity.Facts(external_userid=event.external_userid))
+    at = _happened(services, event)
+    await follows.changed(services, tenant, event.userid, cid, at=at, active=False)
+    await timeline.record(services, tenant, cid, kind, row["_id"], at=at, userid=event.userid)
+    if kind == "customer.deleted_rm":
+        person = await identity.customer(services, tenant, cid)
+        await engine.on_event(services, tenant, person.cids, "customer.blocked")

@@ -1,0 +1,70 @@
+"""Which campaigns are live at a bank, compiled; and any version that somebody is still in."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from campaigns.document import Campaign
+from campaigns.program import Program, compile_program
+from campaigns.reading import states_of
+from customers.directory import get_tenant
+from services.container import Services
+from services.errors import NotFound
+from services.mongo import Doc
+
+CACHE_SECONDS = 1.0
+
+
+def version_id(tenant: str, campaign: str, version: int) -> str:
+    return f"{tenant}:{campaign}:{version}"
+
+
+async def program(services: Services, tenant: str, campaign: str, version: int) -> Program:
+    """The program of one version; versions never change, so it is kept for good. Raises NotFound."""
+    key = f"program:{version_id(tenant, campaign, version)}"
+    kept = cast("Program | None", services.cache.get(key))
+    if kept is None:
+        row = await services.store.tenant(tenant)["campaign_versions"].find_one(
+            {"_id": version_id(tenant, campaign, version)}
+        )
+        if row is None:
+            raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
+        document = Campaign.model_validate(row["document"])
+        branches = (await get_tenant(services, tenant)).branches
+        codes = {name: list(states.values()) for name, states in states_of(document.codes, branches).items()}
+        kept = services.cache[key] = compile_program(document, version, codes)
+    return kept
+
+
+async def campaign_rows(services: Services, tenant: str) -> dict[str, Doc]:
+    """The bank's campaigns by id, at most CACHE_SECONDS old."""
+    kept: tuple[float, dict[str, Doc]] | None = services.cache.get(f"campaigns:{tenant}")
+    now = services.clock()
+    if kept is not None and kept[0] > now:
+        return kept[1]
+    rows = {row["campaign"]: row for row in await services.store.tenant(tenant)["campaigns"].find({})}
+    services.cache[f"campaigns:{tenant}"] = (now + CACHE_SECONDS, rows)
+    return rows
+
+
+def forget(services: Services, tenant: str) -> None:
+    """Drops what is kept of the bank's campaigns in this process, after a change."""
+    services.cache.pop(f"campaigns:{tenant}", None)
+
+
+async def live_programs(services: Services, tenant: str) -> list[Program]:
+    """The programs that take entries now: live, and inside their window."""
+    now = services.clock()
+    rows = await campaign_rows(services, tenant)
+    found = [
+        await program(services, tenant, row["campaign"], row["live_version"])
+        for row in rows.values()
+        if row["state"] == "live" and row["live_version"]
+    ]
+    return [p for p in found if p.campaign.window.starts.timestamp() <= now < p.campaign.window.ends.timestamp()]
+
+
+async def is_paused(services: Services, tenant: str, campaign: str) -> bool:
+    """Whether the campaign may not send at the moment."""
+    row = (await campaign_rows(services, tenant)).get(campaign)
+    return row is not None and row["state"] == "paused"

@@ -1,0 +1,69 @@
+"""The scheduler: every second it rings for work that is due. Any number of schedulers do no harm.
+
+A tick is a row per bank whose `due` only one scheduler can move on. What the bells mean is in MongoDB, so a scheduler that
+is down delays retries and timers and loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from customers.directory import list_tenants
+from services.container import Services
+from services.errors import Unavailable
+from services.mongo import Duplicate
+
+TICK_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
+_QUEUES = {
+    "campaigns.handle_inbox": ("inbox", {}),
+    "campaigns.send_welcomes": ("outbox", {"lane": "welcome"}),
+    "campaigns.send_effects": ("outbox", {"lane": "effects"}),
+    "campaigns.advance_runs": ("runs", {}),
+}
+log = logging.getLogger(__name__)
+
+
+async def run(services: Services, stop: asyncio.Event) -> None:
+    """Ticks until `stop`; a database that is away is waited for."""
+    while not stop.is_set():
+        try:
+            for tenant in await list_tenants(services):
+                await tick(services, tenant.id)
+        except Unavailable:
+            log.warning("the database is away; the scheduler waits")
+        try:
+            await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+        except TimeoutError:
+            continue
+
+
+async def tick(services: Services, tenant: str) -> list[str]:
+    """Rings for what is due at one bank, if this tick is ours; the tasks that were rung."""
+    if not await _ours(services, f"{tenant}:tick", TICK_SECONDS):
+        return []
+    now = services.clock()
+    db = services.store.tenant(tenant)
+    rung = [
+        task
+        for task, (rows, query) in _QUEUES.items()
+        if await db[rows].find({"open": True, "due": {"$lte": now}, **query}, limit=1, fields={"_id": 1})
+    ]
+    if await _ours(services, f"{tenant}:settle", SETTLE_SECONDS) and await db["rewards"].find(
+        {"held": {"$gt": 0}}, limit=1, fields={"_id": 1}
+    ):
+        rung.append("rewards.settle")
+    for task in rung:
+        services.bells.ring(task, tenant)
+    return rung
+
+
+async def _ours(services: Services, job: str, every: float) -> bool:
+    """Whether we are the one who runs this job's present slot."""
+    now = services.clock()
+    ticks = services.store.system("ticks")
+    try:
+        return await ticks.update({"_id": job, "due": {"$lte": now}}, {"$set": {"due": now + every * 0.9}}, upsert=True)
+    except Duplicate:
+        return False

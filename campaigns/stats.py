@@ -1,0 +1,80 @@
+"""A campaign's funnel: customers who came this far, counted from the rows (engine.md 4.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from campaigns import live
+from campaigns.document import Campaign
+from customers.actors import ClerkActor
+from rewards import catalogue
+from services.container import Services
+from services.errors import NotFound
+
+CACHE_SECONDS = 1.0
+_LABELS = {
+    "entered": {"zh": "进入活动", "en": "Entered"},
+    "send": {"zh": "欢迎语已发送", "en": "Welcome sent"},
+    "tag": {"zh": "已打标签", "en": "Tagged"},
+    "grant": {"zh": "权益已发放", "en": "Reward offered"},
+    "claimed": {"zh": "已领取", "en": "Claimed"},
+}
+
+
+async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
+    """The stages in order, each with the number of customers, its share of the first and of the stage before (0 to 1).
+
+    At most CACHE_SECONDS old. Raises NotFound.
+    """
+    key = f"funnel:{actor.tenant}:{campaign}"
+    kept: tuple[float, list[dict[str, Any]]] | None = services.cache.get(key)
+    now = services.clock()
+    if kept is not None and kept[0] > now:
+        return kept[1]
+    row = (await live.campaign_rows(services, actor.tenant)).get(campaign)
+    if row is None:
+        raise NotFound("campaign_unknown", f"no campaign {campaign}")
+    version = row["live_version"]
+    document = (await live.program(services, actor.tenant, campaign, version)).campaign if version else None
+    stages = await _count(services, actor.tenant, campaign, document)
+    services.cache[key] = (now + CACHE_SECONDS, stages)
+    return stages
+
+
+async def _count(services: Services, tenant: str, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
+    db = services.store.tenant(tenant)
+    entered = await db["runs"].aggregate([{"$match": {"campaign": campaign}}, _distinct("entered")])
+    done = await db["outbox"].aggregate([{"$match": {"campaign": campaign, "state": "done"}}, _distinct("$step")])
+    counts = {row["_id"]: len(row["customers"]) for row in [*entered, *done]}
+    stages = [("entered", _LABELS["entered"], counts.get("entered", 0))]
+    for _, step in document.all_steps() if document is not None else []:
+        if step.verb in ("send", "tag", "grant"):
+            stages.append((step.id, _LABELS[step.verb], counts.get(step.id, 0)))
+    if document is not None and document.rewards:
+        names = [catalogue.reward_id(campaign, key) for key in document.rewards]
+        claimed = await db["transfers"].aggregate(
+            [{"$match": {"kind": "grant", "reward": {"$in": names}}}, _distinct("claimed")]
+        )
+        stages.append(("claimed", _LABELS["claimed"], len(claimed[0]["customers"]) if claimed else 0))
+    return _shares(stages)
+
+
+def _distinct(group: str) -> dict[str, Any]:
+    return {"$group": {"_id": group, "customers": {"$addToSet": "$cid"}}}
+
+
+def _shares(stages: list[tuple[str, dict[str, str], int]]) -> list[dict[str, Any]]:
+    first = stages[0][2]
+    rows: list[dict[str, Any]] = []
+    for position, (step, label, customers) in enumerate(stages):
+        before = stages[position - 1][2] if position else customers
+        rows.append(
+            {
+                "step": step,
+                "label": label,
+                "customers": customers,
+                "of_first": customers / first if first else 0.0,
+                "of_previous": customers / before if before else 0.0,
+            }
+        )
+    return rows

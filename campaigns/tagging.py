@@ -1,0 +1,45 @@
+"""Corp tags by name: found at WeCom, made there when they are missing, remembered here."""
+
+from __future__ import annotations
+
+from customers.directory import Tenant, wecom_client
+from services.container import Services
+from services.wechat.errors import BadRequest
+
+TAKEN = 40071
+
+
+async def tag_id(services: Services, tenant: Tenant, name: str) -> str:
+    """The id of the corp tag `group:tag` (a name without a group is in 银桥), made if needed; raises PlatformError."""
+    known: dict[str, str] = services.cache.setdefault(f"tags:{tenant.id}", {})
+    if name not in known:
+        known.update(await _all(services, tenant))
+    if name not in known:
+        group, _, tag = name.rpartition(":")
+        try:
+            await wecom_client(services, tenant).add_corp_tag([tag], group_name=group or "银桥")
+        except BadRequest as error:
+            if error.errcode != TAKEN:
+                raise
+        known.update(await _all(services, tenant))
+    return known[name]
+
+
+async def _all(services: Services, tenant: Tenant) -> dict[str, str]:
+    answer = await wecom_client(services, tenant).get_corp_tag_list()
+    found: dict[str, str] = {}
+    for group in answer.get("tag_group") or []:
+        for tag in group.get("tag") or []:
+            found[f"{group['group_name']}:{tag['name']}"] = tag["id"]
+            if group["group_name"] == "银桥":
+                found[tag["name"]] = tag["id"]
+    return found
+
+
+async def remember(services: Services, tenant: str, cid: str, add: list[str], remove: list[str]) -> None:
+    """Keeps the customer's tags with him, for the side panel and for rules."""
+    customers = services.store.tenant(tenant)["customers"]
+    if add:
+        await customers.update({"_id": cid}, {"$addToSet": {"tags": {"$each": add}}})
+    if remove:
+        await customers.update({"_id": cid}, {"$pull": {"tags": {"$in": remove}}})

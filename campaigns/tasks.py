@@ -1,0 +1,41 @@
+"""Celery's door: `celery -A campaigns.tasks worker`. A task takes a tenant's id, runs one use-case, and may run twice."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from campaigns import work
+from config.logging import setup_logging
+from config.settings import load
+from services.queue import make_celery
+from services.worker import WorkerLoop
+
+settings = load()
+setup_logging(settings.log_level)
+app = make_celery(settings)
+loop = WorkerLoop(settings)
+
+
+@app.task(name="campaigns.handle_inbox")  # type: ignore[untyped-decorator]
+def handle_inbox(tenant: str) -> None:
+    loop.run(partial(work.handle_inbox, tenant=tenant))
+
+
+@app.task(name="campaigns.send_welcomes")  # type: ignore[untyped-decorator]
+def send_welcomes(tenant: str) -> None:
+    loop.run(partial(work.send_welcomes, tenant=tenant))
+
+
+@app.task(name="campaigns.send_effects")  # type: ignore[untyped-decorator]
+def send_effects(tenant: str) -> None:
+    loop.run(partial(work.send_effects, tenant=tenant))
+
+
+@app.task(name="campaigns.advance_runs")  # type: ignore[untyped-decorator]
+def advance_runs(tenant: str) -> None:
+    loop.run(partial(work.advance_runs, tenant=tenant))
+
+
+@app.task(name="rewards.settle")  # type: ignore[untyped-decorator]
+def settle(tenant: str) -> None:
+    loop.run(partial(work.settle, tenant=tenant))

@@ -1,0 +1,48 @@
+"""What workers do for one bank when a bell rings: each drains what is due and ends."""
+
+from __future__ import annotations
+
+from campaigns import effects, engine, inbox
+from rewards import claims
+from services import leases, outbox
+from services.container import Services
+from services.mongo import Doc
+
+SHIFT_SECONDS = 30.0
+"""After this long a task takes nothing new and ends; the next bell goes on."""
+
+
+async def handle_inbox(services: Services, tenant: str) -> None:
+    await inbox.handle_inbox(services, tenant, until=services.clock() + SHIFT_SECONDS)
+
+
+async def send_welcomes(services: Services, tenant: str) -> None:
+    await _send(services, tenant, outbox.WELCOME)
+
+
+async def send_effects(services: Services, tenant: str) -> None:
+    await _send(services, tenant, outbox.EFFECTS)
+
+
+async def _send(services: Services, tenant: str, lane: str) -> None:
+    async def handle(owner: str, row: Doc) -> None:
+        await effects.perform(services, owner, row)
+
+    until = services.clock() + SHIFT_SECONDS
+    rows = services.store.tenant(tenant)["outbox"]
+    await leases.pump(services.clock, rows, handle, seconds=effects.LEASE_SECONDS, query={"lane": lane}, until=until)
+
+
+async def advance_runs(services: Services, tenant: str) -> None:
+    """Moves runs whose timer is due, and those whose last move was cut short."""
+
+    async def handle(owner: str, row: Doc) -> None:
+        await engine.resume_safely(services, owner, row)
+
+    until = services.clock() + SHIFT_SECONDS
+    rows = services.store.tenant(tenant)["runs"]
+    await leases.pump(services.clock, rows, handle, seconds=engine.LEASE_SECONDS, until=until)
+
+
+async def settle(services: Services, tenant: str) -> None:
+    await claims.settle_stale(services, tenant)

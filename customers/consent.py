@@ -1,0 +1,41 @@
+"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17, trust.md 3.3). Rows are never changed."""
+
+from __future__ import annotations
+
+from services import ids
+from services.clock import utc
+from services.container import Services
+from services.errors import InvalidInput
+
+TEXTS: dict[tuple[str, str], dict[str, str]] = {
+    ("phone", "phone/2026-11"): {
+        "zh": "我同意本行收集我的手机号码，用于确认我的客户身份和联系我。我可以随时撤回同意。",
+        "en": "I agree that the bank collects my phone number to confirm who I am and to contact me. I can withdraw at any time.",
+    }
+}
+
+
+def text_of(purpose: str, version: str) -> dict[str, str]:
+    """The text shown under that version; raises InvalidInput when there was no consent or no such text."""
+    if not version:
+        raise InvalidInput("consent_missing", "the customer has not agreed", fields={"consent": "required"})
+    text = TEXTS.get((purpose, version))
+    if text is None:
+        raise InvalidInput("consent_unknown", "no such consent text", fields={"consent": "unknown version"})
+    return text
+
+
+async def give(
+    services: Services, tenant: str, cid: str, purpose: str, version: str, text: dict[str, str], channel: str
+) -> None:
+    """Records a consent; giving the same again is no second row."""
+    row = {
+        "_id": ids.tenant_id(tenant, "consent", cid, purpose, version),
+        "cid": cid,
+        "purpose": purpose,
+        "version": version,
+        "channel": channel,
+        "text_sha256": ids.fingerprint("|".join(text[lang] for lang in sorted(text)).encode()),
+        "at": utc(services.clock()),
+    }
+    await services.store.tenant(tenant)["consents"].insert_new([row])

@@ -1,0 +1,270 @@
+"""The banks and their people: tenants, mini-programs, branches, staff, clerks; applied from one YAML file."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import yaml
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services import ids
+from services.clock import utc
+from services.container import Services
+from services.errors import InvalidInput, NotFound, NotSignedIn
+from services.mongo import Doc
+from services.wechat.miniprogram import MiniProgramClient
+from services.wechat.wecom import WeComClient
+
+CACHE_SECONDS = 2.0
+PERMISSIONS: dict[str, frozenset[str]] = {
+    "operations": frozenset(
+        {"campaigns.read", "campaigns.submit", "campaigns.approve", "campaigns.pause", "audit.read"}
+    ),
+    "viewer": frozenset({"campaigns.read"}),
+    "auditor": frozenset({"campaigns.read", "audit.read"}),
+}
+"""What a role may do. Maker and checker may both be `operations`: they must be two people, which the server checks."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WeCom(_Strict):
+    """A bank's self-built WeCom app that may call the customer-contact API (wechat-contract B)."""
+
+    corp_id: str = Field(min_length=1)
+    agent_id: int
+    secret: str = Field(min_length=1, repr=False)
+    token: str = Field(pattern=r"^[A-Za-z0-9]{1,32}$", repr=False)
+    aes_key: str = Field(pattern=r"^[A-Za-z0-9]{43}$", repr=False)
+
+
+class MiniProgram(_Strict):
+    appid: str = Field(min_length=1)
+    name: str
+    secret: str = Field(min_length=1, repr=False)
+    token: str = Field("", repr=False)
+    aes_key: str = Field("", repr=False)
+
+
+class Branch(_Strict):
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,18}$")
+    name: str
+
+
+class StaffMember(_Strict):
+    userid: str = Field(min_length=1, max_length=64)
+    name: str
+    branch: str
+
+
+class ClerkEntry(_Strict):
+    login: str = Field(pattern=r"^[a-z0-9._-]{1,32}$")
+    name: str
+    roles: list[Literal["operations", "viewer", "auditor"]]
+    password: str | None = Field(None, min_length=8, repr=False)
+
+
+class TenantFile(_Strict):
+    """The document that `manage.py tenant apply` reads."""
+
+    kind: Literal["tenant/v1"]
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    name: dict[Literal["zh", "en"], str]
+    wecom: WeCom
+    miniprograms: list[MiniProgram] = Field(min_length=1)
+    branches: list[Branch] = Field(min_length=1)
+    staff: list[StaffMember] = Field(min_length=1)
+    clerks: list[ClerkEntry] = []
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A bank as the product uses it, secrets opened."""
+
+    id: str
+    name: dict[str, str]
+    wecom: WeCom
+    miniprograms: dict[str, MiniProgram]
+    branches: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Staff:
+    userid: str
+    name: str
+    branch: str
+
+
+@dataclass(frozen=True)
+class Clerk:
+    login: str
+    name: str
+    permissions: frozenset[str]
+
+
+def read_tenant_file(text: str, source: str) -> TenantFile:
+    """The tenant in `text`, or InvalidInput that names `source`, the place and what was expected."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark else ""
+        raise InvalidInput("tenant_file", f"{source}{place}: not YAML: {getattr(error, 'problem', error)}") from error
+    try:
+        file = TenantFile.model_validate(raw)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems)) from None
+    branches = {branch.id for branch in file.branches}
+    strangers = sorted({member.branch for member in file.staff} - branches)
+    if strangers:
+        expected = f"expected one of {sorted(branches)}"
+        raise InvalidInput("tenant_file", f"{source}: staff: unknown branch {', '.join(strangers)}; {expected}")
+
+    return file
+
+
+async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
+    """Creates or updates a bank; returns what was done, as sentences. Safe to run again."""
+    file = read_tenant_file(text, source)
+    taken = await services.store.system("tenants").find_one(
+        {"_id": {"$ne": file.id}, "appids": {"$in": [program.appid for program in file.miniprograms]}}
+    )
+    if taken is not None:
+        raise InvalidInput("tenant_file", f"{source}: a mini-program of this file belongs to tenant {taken['_id']}")
+    secrets = {
+        "wecom": file.wecom.model_dump(),
+        "miniprograms": [program.model_dump() for program in file.miniprograms],
+    }
+    fields = {
+        "name": dict(file.name),
+        "corp_id": file.wecom.corp_id,
+        "appids": [program.appid for program in file.miniprograms],
+        "branches": {branch.id: branch.name for branch in file.branches},
+        "secrets": services.vault.seal_json(file.id, "tenants", "secrets", file.id, secrets),
+        "applied_at": utc(services.clock()),
+    }
+    await services.store.system("tenants").update({"_id": file.id}, {"$set": fields}, upsert=True)
+    db = services.store.tenant(file.id)
+    for member in file.staff:
+        row = {"userid": member.userid, "name": member.name, "branch": member.branch, "active": True}
+        await db["staff"].update({"_id": f"{file.id}:{member.userid}"}, {"$set": row}, upsert=True)
+    for clerk in file.clerks:
+        await _apply_clerk(services, file.id, clerk)
+    services.cache.pop("tenants", None)
+    digest = ids.fingerprint(text.encode())
+    await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)
+    counts = f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, {len(file.staff)} RMs"
+    return [f"tenant {file.id} ({file.name.get('zh', file.id)}): {counts}, {len(file.clerks)} clerks"]
+
+
+async def _apply_clerk(services: Services, tenant: str, clerk: ClerkEntry) -> None:
+    row: Doc = {"login": clerk.login, "name": clerk.name, "roles": list(clerk.roles)}
+    clerks = services.store.tenant(tenant)["clerks"]
+    await clerks.update({"_id": f"{tenant}:{clerk.login}"}, {"$set": row}, upsert=True)
+    if clerk.password is not None:
+        known = await clerks.find_one({"_id": f"{tenant}:{clerk.login}"})
+        if known is None or not known.get("password") or not await _verify(known["password"], clerk.password):
+            await set_password(services, tenant, clerk.login, clerk.password)
+
+
+async def set_password(services: Services, tenant: str, login: str, password: str) -> None:
+    """Stores the argon2id hash of a clerk's new password; raises NotFound for an unknown clerk."""
+    hashed = await asyncio.to_thread(PasswordHasher().hash, password)
+    db = services.store.tenant(tenant)
+    if not await db["clerks"].update({"_id": f"{tenant}:{login}"}, {"$set": {"password": hashed}}):
+        raise NotFound("clerk_unknown", f"{tenant} has no clerk {login}")
+    await services.audit.record(db, "cli", "clerk.password_set", login)
+
+
+async def _verify(hashed: str, password: str) -> bool:
+    try:
+        return await asyncio.to_thread(PasswordHasher().verify, hashed, password)
+    except VerificationError:
+        return False
+
+
+async def check_clerk(services: Services, tenant_id: str, login: str, password: str) -> Clerk:
+    """The clerk, or NotSignedIn without saying which part was wrong; TooMany after 10 tries in 15 minutes."""
+    await services.sessions.count_attempt(f"clerk|{tenant_id}|{login}", limit=10, seconds=900)
+    row = await services.store.tenant(tenant_id or "-")["clerks"].find_one({"login": login})
+    hashed = row["password"] if row and row.get("password") else _NOBODY
+    if not await _verify(hashed, password) or row is None:
+        raise NotSignedIn("login_refused", "bank, name or password is wrong")
+    granted: frozenset[str] = frozenset().union(*(PERMISSIONS[role] for role in row["roles"]))
+    return Clerk(row["login"], row["name"], granted)
+
+
+_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$SmvqjP8tXXgjKgAMEjh9PGzLZzIB0l3JYqWj0wMkVwM"
+"""Verified for names that do not exist, so that an answer's time tells nothing."""
+
+
+async def list_tenants(services: Services) -> list[Tenant]:
+    """Every bank; kept in the process for CACHE_SECONDS."""
+    kept: tuple[float, list[Tenant]] | None = services.cache.get("tenants")
+    now = services.clock()
+    if kept is not None and kept[0] > now:
+        return kept[1]
+    rows = await services.store.system("tenants").find({}, sort=[("_id", 1)])
+    tenants = [_tenant(services, row) for row in rows]
+    services.cache["tenants"] = (now + CACHE_SECONDS, tenants)
+    return tenants
+
+
+def _tenant(services: Services, row: Doc) -> Tenant:
+    opened = cast(
+        "dict[str, Any]", services.vault.open_json(row["_id"], "tenants", "secrets", row["_id"], row["secrets"])
+    )
+    programs = [MiniProgram(**program) for program in opened["miniprograms"]]
+    by_appid = {program.appid: program for program in programs}
+    return Tenant(row["_id"], row["name"], WeCom(**opened["wecom"]), by_appid, row["branches"])
+
+
+async def get_tenant(services: Services, tenant_id: str) -> Tenant:
+    """Raises NotFound."""
+    for tenant in await list_tenants(services):
+        if tenant.id == tenant_id:
+            return tenant
+    raise NotFound("tenant_unknown", "no such bank")
+
+
+async def tenant_of_appid(services: Services, appid: str) -> Tenant:
+    """The bank whose mini-program this is; raises NotFound."""
+    for tenant in await list_tenants(services):
+        if appid in tenant.miniprograms:
+            return tenant
+    raise NotFound("miniprogram_unknown", "no such mini-program")
+
+
+def wecom_client(services: Services, tenant: Tenant) -> WeComClient:
+    """The bank's WeCom client."""
+    app = tenant.wecom
+    return services.platform.wecom(tenant.id, app.corp_id, app.agent_id, app.secret)
+
+
+def miniprogram_client(services: Services, tenant: Tenant, appid: str) -> MiniProgramClient:
+    """The client of one of the bank's mini-programs."""
+    return services.platform.miniprogram(tenant.id, appid, tenant.miniprograms[appid].secret)
+
+
+async def staff_member(services: Services, tenant_id: str, userid: str) -> Staff:
+    """The active staff member; raises NotFound."""
+    row = await services.store.tenant(tenant_id)["staff"].find_one({"_id": f"{tenant_id}:{userid}", "active": True})
+    if row is None:
+        raise NotFound("staff_unknown", "not a member of this bank's staff")
+    return Staff(row["userid"], row["name"], row["branch"])
+
+
+async def staff_of_branches(services: Services, tenant_id: str) -> dict[str, list[str]]:
+    """The userids of each branch, in order."""
+    rows = await services.store.tenant(tenant_id)["staff"].find({"active": True}, sort=[("userid", 1)])
+    branches: dict[str, list[str]] = {}
+    for row in rows:
+        branches.setdefault(row["branch"], []).append(row["userid"])
+    return branches

@@ -1,0 +1,50 @@
+"""Who follows whom: a row for each pair of RM and customer, told in any order.
+
+Each change carries the time of its event (CreateTime); an older event never undoes a newer one, so delete before add ends as add
+before delete (wechat-contract C3: delivery is not ordered).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services import grouped, ids
+from services.container import Services
+from services.mongo import Doc
+
+
+def _follow_id(tenant: str, userid: str, cid: str) -> str:
+    return ids.tenant_id(tenant, "follow", userid, cid)
+
+
+async def changed(
+    services: Services, tenant: str, userid: str, cid: str, *, at: float, active: bool, **fields: Any
+) -> None:
+    """Records that the friendship began or ended `at` (seconds UTC, the event's own time)."""
+    row_id = _follow_id(tenant, userid, cid)
+    row: Doc = {"userid": userid, "cid": cid, "active": active, "at": at, **fields}
+    if not await grouped.insert(services, tenant, "follows", {"_id": row_id, **row}):
+        db = services.store.tenant(tenant)
+        newer: Doc = {"_id": row_id, "at": {"$lt": at}}
+        same_second: Doc = {"_id": row_id, "at": at, "active": True}  # of one second, the end is believed
+        await db["follows"].update(newer if active else {"$or": [newer, same_second]}, {"$set": row})
+
+
+async def of_staff(services: Services, tenant: str, userid: str, limit: int = 200) -> list[Doc]:
+    """The RM's present friends, newest first."""
+    rows = services.store.tenant(tenant)["follows"]
+    return await rows.find({"userid": userid, "active": True}, sort=[("at", -1)], limit=limit)
+
+
+async def of_customer(services: Services, tenant: str, cids: list[str]) -> list[Doc]:
+    """The RMs who follow the customer now, newest first."""
+    rows = services.store.tenant(tenant)["follows"]
+    return await rows.find({"cid": {"$in": cids}, "active": True}, sort=[("at", -1)], limit=50)
+
+
+async def pair(services: Services, tenant: str, userid: str, cids: list[str]) -> Doc | None:
+    """The present friendship of the two, or None."""
+    rows = await services.store.tenant(tenant)["follows"].find(
+        {"cid": {"$in": cids}, "userid": userid, "active": True}, limit=1
+    )
+    return rows[0] if rows else None

@@ -1,0 +1,191 @@
+"""Who is who: unionid, openids, external_userid and phone of one person lead to one customer.
+
+Each known id is a row of `identities`, whose `_id` is the id's blind index: one id can point to one customer only. The
+customer's own row keeps the ids sealed. When two customers turn out to be one person, the younger is merged into the
+elder: its ids point to the elder from then on, its history stays where it is and is read along (`aliases`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services import grouped, ids
+from services.clock import utc
+from services.container import Services
+from services.errors import NotFound
+from services.mongo import Doc
+
+log = logging.getLogger(__name__)
+
+SEALED = ("name", "phone", "unionid", "external_userid")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one source knows of a person; empty means unknown. `openids` by appid."""
+
+    external_userid: str = ""
+    unionid: str = ""
+    openids: Mapping[str, str] = field(default_factory=dict)
+    phone: str = ""
+    name: str = ""
+
+    def ids(self) -> dict[str, str]:
+        """kind → value, strongest first."""
+        known = {"unionid": self.unionid, "external_userid": self.external_userid}
+        known |= {f"openid.{appid}": openid for appid, openid in self.openids.items()}
+        return {kind: value for kind, value in known.items() if value}
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A customer with his ids opened. `cids` are his own id and those of customers merged into him."""
+
+    cid: str
+    tenant: str
+    aliases: tuple[str, ...]
+    name: str
+    phone: str
+    unionid: str
+    external_userid: str
+    openids: Mapping[str, str]
+    tags: tuple[str, ...]
+
+    @property
+    def cids(self) -> list[str]:
+        return [self.cid, *self.aliases]
+
+
+def _row_id(services: Services, tenant: str, kind: str, value: str) -> str:
+    return f"{tenant}:{kind}:{services.vault.blind(tenant, f'identities.{kind}', value)}"
+
+
+async def identify(services: Services, tenant: str, facts: Facts) -> str:
+    """The cid of the person that `facts` speak of, created, completed or merged as needed. Safe to repeat and to race."""
+    rows = {_row_id(services, tenant, kind, value): kind for kind, value in facts.ids().items()}
+    if not rows:
+        raise ValueError("nobody can be identified by nothing")
+    known = await grouped.read(services, tenant, "identities", list(rows))
+    owners = sorted({doc["cid"] for doc in known.values()})
+    cid = owners[0] if owners else ids.tenant_id(tenant, "customer", next(iter(rows)))
+    missing = [row_id for row_id in rows if row_id not in known]
+    fresh = [await _claim_id(services, tenant, row_id, rows[row_id], cid) for row_id in missing]
+    if not all(fresh):  # somebody else was told of the same person in this moment
+        known = await grouped.read(services, tenant, "identities", list(rows))
+        owners = sorted({doc["cid"] for doc in known.values()})
+    if len(owners) > 1:
+        cid = await _merge(services, tenant, owners)
+    elif owners:
+        cid = owners[0]
+    await _keep_facts(services, tenant, cid, facts)
+    return cid
+
+
+async def _claim_id(services: Services, tenant: str, row_id: str, kind: str, cid: str) -> bool:
+    row = {"_id": row_id, "kind": kind, "cid": cid, "at": utc(services.clock())}
+    return await grouped.insert(services, tenant, "identities", row)
+
+
+async def _keep_facts(services: Services, tenant: str, cid: str, facts: Facts) -> None:
+    known = (await grouped.read(services, tenant, "customers", [cid])).get(cid)
+    if known is not None:
+        facts = _news(_opened(services, tenant, known), facts)
+        if not facts.ids() and not facts.phone and not facts.name:
+            return
+    fields = _sealed(services, tenant, cid, facts)
+    row = {"_id": cid, "created_at": utc(services.clock()), "tags": [], "aliases": [], **_nested(fields)}
+    if known is None and await grouped.insert(services, tenant, "customers", row):
+        return
+    db = services.store.tenant(tenant)
+    await db["customers"].update({"_id": cid}, {"$set": fields})
+
+
+def _news(person: Customer, facts: Facts) -> Facts:
+    """What `facts` say that is not known of the person yet."""
+    fresh = {name: "" if getattr(facts, name) == getattr(person, name) else getattr(facts, name) for name in SEALED}
+    openids = {appid: openid for appid, openid in facts.openids.items() if person.openids.get(appid) != openid}
+    return Facts(openids=openids, **fresh)
+
+
+def _sealed(services: Services, tenant: str, cid: str, facts: Facts) -> Doc:
+    def seal(name: str, value: str) -> bytes:
+        return services.vault.seal_text(tenant, "customers", name, cid, value)
+
+    fields: Doc = {name: seal(name, getattr(facts, name)) for name in SEALED if getattr(facts, name)}
+    if facts.phone:
+        fields["phone_index"] = services.vault.blind(tenant, "customers.phone", facts.phone)
+    for appid, openid in facts.openids.items():
+        fields[f"openids.{appid}"] = seal(f"openids.{appid}", openid)
+    return fields
+
+
+def _nested(fields: Doc) -> Doc:
+    row = {name: value for name, value in fields.items() if not name.startswith("openids.")}
+    openids = {name.split(".", 1)[1]: value for name, value in fields.items() if name.startswith("openids.")}
+    return {**row, "openids": openids}
+
+
+async def _merge(services: Services, tenant: str, owners: list[str]) -> str:
+    """Makes the customers one; the eldest stays. Repeating a merge that was cut short completes it."""
+    db = services.store.tenant(tenant)
+    found = {row["_id"]: row for row in await db["customers"].find({"_id": {"$in": owners}})}
+    order = sorted(
+        owners, key=lambda cid: (found[cid]["created_at"].timestamp() if cid in found else float("inf"), cid)
+    )
+    winner, losers = order[0], order[1:]
+    for loser in losers:
+        person = await customer(services, tenant, loser, follow=False)
+        mine = Facts(person.external_userid, person.unionid, person.openids, person.phone, person.name)
+        rows = [_row_id(services, tenant, kind, value) for kind, value in mine.ids().items()]
+        await db["customers"].update({"_id": winner}, {"$addToSet": {"aliases": {"$each": person.cids}}})
+        await db["follows"].update_many({"cid": loser}, {"$set": {"cid": winner}})
+        await db["identities"].update_many({"_id": {"$in": rows}}, {"$set": {"cid": winner}})
+        await _keep_facts(services, tenant, winner, mine)
+        await db["customers"].update({"_id": loser}, {"$set": {"merged_into": winner}})
+        log.info("customers merged", extra={"fields": {"tenant": tenant, "winner": winner, "loser": loser}})
+    return winner
+
+
+async def customer(services: Services, tenant: str, cid: str, *, follow: bool = True) -> Customer:
+    """The customer (or whom he was merged into), ids opened; raises NotFound. For the product's own use: a person who asks
+    goes through `access_customer` of customers/staff.py or his own session."""
+    for _ in range(8):
+        row = (await grouped.read(services, tenant, "customers", [cid])).get(cid)
+        if row is None:
+            raise NotFound("customer_unknown", "no such customer")
+        if not follow or not row.get("merged_into"):
+            return _opened(services, tenant, row)
+        cid = row["merged_into"]
+    raise NotFound("customer_unknown", "the customer was merged in a circle")
+
+
+def _opened(services: Services, tenant: str, row: Doc) -> Customer:
+    cid = row["_id"]
+
+    def text(name: str, sealed: bytes | None) -> str:
+        return services.vault.open_text(tenant, "customers", name, cid, sealed) if sealed else ""
+
+    openids = {appid: text(f"openids.{appid}", sealed) for appid, sealed in row.get("openids", {}).items()}
+    opened = {name: text(name, row.get(name)) for name in SEALED}
+    return Customer(
+        cid=cid,
+        tenant=tenant,
+        aliases=tuple(row.get("aliases", [])),
+        openids=openids,
+        tags=tuple(row["tags"]),
+        **opened,
+    )
+
+
+def mask_phone(phone: str) -> str:
+    """138****8000; shorter numbers show their last two digits."""
+    if len(phone) >= 7:
+        return f"{phone[:3]}****{phone[-4:]}"
+    return f"****{phone[-2:]}" if phone else ""
+
+
+def mask_name(name: str) -> str:
+    """The family name and a star for every other character."""
+    return name[:1] + "*" * (len(name) - 1)

@@ -1,0 +1,283 @@
+"""Claiming: a customer takes a reward, exactly once, durably, in a group (rewards.md 3 and 4).
+
+A grant's `_id` comes from tenant, reward, customer and slot (the n-th of `per_customer`), so a second grant of the same
+slot cannot exist. The grant row is the ledger's transfer: stock → issued, one document, never changed. Order of a group:
+
+    read what the customers have → take n units with a lease → insert n grants → answer
+                                                                     └→ tell timelines and inbox → settle the lease
+
+Killed at any point, the lease and the ids in it are enough to finish (`settle_stale`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from customers import timeline
+from rewards import catalogue, offers, stock
+from services import grouped, ids, inbox
+from services.clock import utc
+from services.container import Services
+from services.errors import Conflict, KeyReused, NotFound, Unavailable
+from services.mongo import Doc
+
+HINT_SECONDS = 0.5
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One customer's wish. `cids` are his own id first, then those merged into him; `key` and `body` are hashes."""
+
+    tenant: str
+    reward: str
+    cids: tuple[str, ...]
+    key: str
+    body: str
+
+    def slot_id(self, cid: str, slot: int) -> str:
+        return ids.tenant_id(self.tenant, "grant", self.reward, cid, slot)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The grant row; `hit` when this key had it already (the first answer, replayed)."""
+
+    grant: Doc
+    hit: bool
+
+
+@dataclass
+class _Group:
+    """A group of claims on one reward while it is decided."""
+
+    definition: Doc
+    claims: list[Claim]
+    answers: list[Granted | Exception | None]
+    held: dict[str, Doc]
+    offered: set[str]
+    wanting: dict[str, int] = field(default_factory=dict)
+    """grant id → position of the claim that asks for it"""
+
+
+async def claim(services: Services, wish: Claim) -> Granted:
+    """The grant. Raises Conflict with a reason code (sold_out, quota_customer, quota_day, not_eligible, not_started, ended,
+    paused), KeyReused for the same key with another body, NotFound, and Unavailable when the outcome is not known: the same
+    key tells it then."""
+
+    async def flush(wishes: list[Claim]) -> Sequence[Granted | Exception]:
+        return await _flush(services, wishes)
+
+    group = services.groups.get(f"claims:{wish.tenant}:{wish.reward}", flush, limit=64, backlog=5_000)
+    return cast("Granted", await group.submit(wish))
+
+
+async def _flush(services: Services, wishes: list[Claim]) -> Sequence[Granted | Exception]:
+    group = await _read(services, wishes)
+    for position, wish in enumerate(wishes):
+        group.answers[position] = _decide(group, position, wish)
+    if group.wanting:
+        await _take_and_grant(services, group)
+    for position, wish in enumerate(
+        wishes
+    ):  # the same customer twice in one group: the second learns what the first got
+        if group.answers[position] is None:
+            group.answers[position] = _replay(group, wish) or _like_the_other(group, position, wish)
+    return cast("Sequence[Granted | Exception]", group.answers)
+
+
+def _like_the_other(group: _Group, position: int, wish: Claim) -> Exception:
+    other = _same_customer(group, wish)
+    refused = group.answers[other] if other is not None and other != position else None
+    return refused if isinstance(refused, Exception) else Conflict("quota_customer", "this customer has it already")
+
+
+async def _read(services: Services, wishes: list[Claim]) -> _Group:
+    tenant, reward = wishes[0].tenant, wishes[0].reward
+    definition = (await catalogue.all_rewards(services, tenant)).get(reward)
+    if definition is None:
+        raise NotFound("reward_unknown", "no such reward")
+    slots = range(definition["per_customer"])
+    grant_ids = list(dict.fromkeys(wish.slot_id(cid, slot) for wish in wishes for cid in wish.cids for slot in slots))
+    asked = [] if definition["open_to"] == "anyone" else [(reward, cid) for wish in wishes for cid in wish.cids]
+    held, offered = await asyncio.gather(
+        grouped.read(services, tenant, "transfers", grant_ids), offers.of_customers(services, tenant, asked)
+    )
+    return _Group(definition, wishes, [None] * len(wishes), held, {cid for _, cid in offered})
+
+
+def _decide(group: _Group, position: int, wish: Claim) -> Granted | Exception | None:
+    """An answer that needs no stock, or None when the claim asks for a unit (or waits for the same customer's other claim)."""
+    known = _replay(group, wish)
+    if known is not None:
+        return known
+    limit = group.definition["per_customer"]
+    mine = [wish.slot_id(cid, slot) for cid in wish.cids for slot in range(limit)]
+    used = [slot for slot in mine if _is_grant(group.held.get(slot))]
+    if len(used) >= limit:
+        return Conflict("quota_customer", "this customer has it already")
+    if group.definition["open_to"] != "anyone" and group.offered.isdisjoint(wish.cids):
+        return Conflict("not_eligible", "this reward was not offered to this customer")
+    asked = [slot for slot in mine if slot in group.wanting]
+    twin = any(group.claims[group.wanting[slot]].key == wish.key for slot in asked)
+    if not twin and len(used) + len(asked) < limit:
+        group.wanting[next(slot for slot in mine if slot not in used and slot not in asked)] = position
+    return None
+
+
+def _same_customer(group: _Group, wish: Claim) -> int | None:
+    """The position of a claim of the same customer that asked for a unit."""
+    return next((other for other in group.wanting.values() if group.claims[other].cids[0] == wish.cids[0]), None)
+
+
+def _is_grant(row: Doc | None) -> bool:
+    return row is not None and row["kind"] == "grant"
+
+
+def _replay(group: _Group, wish: Claim) -> Granted | Exception | None:
+    """The answer that this key has had before, if it has."""
+    for cid in wish.cids:
+        for slot in range(group.definition["per_customer"]):
+            row = group.held.get(wish.slot_id(cid, slot))
+            if row is not None and _is_grant(row) and row["key"] == wish.key:
+                if row["body"] != wish.body:
+                    return KeyReused("idempotency_key_reused", "this key was used with another body")
+                return Granted(row, hit=True)
+    return None
+
+
+async def _take_and_grant(services: Services, group: _Group) -> None:
+    first = group.claims[0]
+    hints: dict[tuple[str, str], tuple[float, str]] = services.cache.setdefault("closed", {})
+    hint = hints.get((first.tenant, first.reward))
+    if hint is not None and hint[0] > services.clock():
+        _refuse(group, list(group.wanting), hint[1])
+        return
+    batch = secrets.token_hex(8)
+    grant_ids = list(group.wanting)
+    taken = await stock.take(services, first.tenant, first.reward, batch, grant_ids)
+    if taken.n < len(grant_ids):
+        _refuse(group, grant_ids[taken.n :], taken.reason)
+        hints[first.tenant, first.reward] = (services.clock() + HINT_SECONDS, taken.reason)
+    if taken.n:
+        await _grant(services, group, taken, grant_ids[: taken.n])
+
+
+def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:
+    for grant_id in grant_ids:
+        group.answers[group.wanting[grant_id]] = Conflict(
+            reason, f"the reward cannot be given: {reason.replace('_', ' ')}"
+        )
+
+
+async def _grant(services: Services, group: _Group, taken: stock.Taken, grant_ids: list[str]) -> None:
+    """Inserts the grants and answers; then, behind the answers, tells and settles."""
+    rows = [_row(services, group, taken, grant_id) for grant_id in grant_ids]
+    refused = await services.store.insert_new_across("transfers", rows)
+    mine = [row for position, row in enumerate(rows) if position not in refused]
+    for row in mine:
+        group.held[row["_id"]] = row
+        group.answers[group.wanting[row["_id"]]] = Granted(row, hit=False)
+    if refused:
+        mine += await _dispute(services, group, taken, [rows[position] for position in sorted(refused)])
+    services.groups.spawn(_tell_and_settle(services, taken, mine))
+
+
+def _row(services: Services, group: _Group, taken: stock.Taken, grant_id: str) -> Doc:
+    wish = group.claims[group.wanting[grant_id]]
+    return {
+        "_id": grant_id,
+        "tenant": wish.tenant,
+        "kind": "grant",
+        "reward": wish.reward,
+        "debit": f"stock:{wish.reward}",
+        "credit": f"issued:{wish.reward}",
+        "amount": 1,
+        "cost": taken.reward["cost"],
+        "cid": wish.cids[0],
+        "key": wish.key,
+        "body": wish.body,
+        "batch": taken.batch,
+        "at": utc(services.clock()),
+    }
+
+
+async def _dispute(services: Services, group: _Group, taken: stock.Taken, rows: list[Doc]) -> list[Doc]:
+    """Grants whose id was there already: another process's grant answers the claim; a void row of an old, dead batch is
+    overwritten; a void row of this very batch says that we were taken for dead. Returns the grants that are ours after all."""
+    tenant = rows[0]["tenant"]
+    transfers = services.store.tenant(tenant)["transfers"]
+    old_void = {"kind": "void", "batch": {"$ne": taken.batch}}
+    changes = [{name: value for name, value in row.items() if name != "_id"} for row in rows]
+    await transfers.bulk_update(
+        [({"_id": row["_id"], **old_void}, {"$set": change}) for row, change in zip(rows, changes, strict=True)]
+    )
+    found = {row["_id"]: row for row in await transfers.find({"_id": {"$in": [row["_id"] for row in rows]}})}
+    ours = []
+    for row in rows:
+        present = found[row["_id"]]
+        position = group.wanting[row["_id"]]
+        if present["kind"] == "void":
+            group.answers[position] = Unavailable("claim_unknown", "try again with the same key")
+        elif present["batch"] == taken.batch:
+            ours.append(present)
+            group.held[row["_id"]] = present
+            group.answers[position] = Granted(present, hit=False)
+        else:
+            group.held[row["_id"]] = present
+            group.answers[position] = None  # decided again from what is held now
+    return ours
+
+
+async def _tell_and_settle(services: Services, taken: stock.Taken, grants: list[Doc]) -> None:
+    tenant, reward = taken.reward["tenant"], taken.reward["reward"]
+    day = taken.reward["leases"][taken.batch]["day"]
+    try:
+        await tell(services, tenant, taken.reward, grants)
+        await stock.settle(services, tenant, reward, taken.batch, day, len(grants))
+    except Unavailable:
+        log.warning("a lease is left to the sweep", extra={"fields": {"tenant": tenant, "reward": reward}})
+
+
+async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) -> None:
+    """Writes what was granted into the timelines and, for a campaign's offers, the inbox. Repeating it adds nothing."""
+    if not grants:
+        return
+    data = {"reward": reward["reward"]}
+    stories = [
+        timeline.entry(services, tenant, row["cid"], "reward.claimed", row["_id"], data, row["at"].timestamp())
+        for row in grants
+    ]
+    await services.store.insert_new_across("timeline", stories)
+    if reward["open_to"] == "anyone":
+        return
+    messages = [f"reward.claimed|{row['cid']}|{row['_id']}".encode() for row in grants]
+    events = [inbox.row_of(services, inbox.Arrival(tenant, "rewards", message)) for message in messages]
+    await services.store.insert_new_across("inbox", events)
+    services.bells.ring("campaigns.handle_inbox", tenant)
+
+
+async def settle_stale(services: Services, tenant: str) -> int:
+    """Settles the leases of processes that died: voids what never arrived, keeps what did; how many leases."""
+    leases = await stock.stale_leases(services.store.tenant(tenant), utc(services.clock()))
+    for reward, batch, lease in leases:
+        await _settle_one(services, tenant, reward, batch, lease)
+    return len(leases)
+
+
+async def _settle_one(services: Services, tenant: str, reward: Doc, batch: str, lease: Doc) -> None:
+    transfers = services.store.tenant(tenant)["transfers"]
+    wanted = lease["ids"][: lease["n"]]
+    now = utc(services.clock())
+    await transfers.insert_new([stock.void(tenant, reward["reward"], grant_id, batch, now) for grant_id in wanted])
+    await transfers.update_many({"_id": {"$in": wanted}, "kind": "void"}, {"$set": {"batch": batch}})
+    found = await transfers.find({"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}, limit=len(wanted))
+    await tell(services, tenant, reward, found)
+    await stock.settle(services, tenant, reward["reward"], batch, lease["day"], len(found))
+    fields = {"tenant": tenant, "reward": reward["reward"], "granted": len(found), "of": len(wanted)}
+    log.warning("settled a dead lease", extra={"fields": fields})

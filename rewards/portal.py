@@ -1,0 +1,178 @@
+"""What a customer sees and does in the mini-program: his home, the rewards, claiming, his redemptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from customers import follows, identity
+from customers.actors import CustomerActor
+from customers.directory import list_tenants, staff_member
+from rewards import catalogue, claims, offers
+from rewards.stock import day_of
+from services import grouped, ids
+from services.clock import utc
+from services.container import Services
+from services.errors import InvalidInput, NotFound, YinqiaoError
+from services.mongo import Doc
+
+HOME_SECONDS = 1.0
+_HOMES = 20_000
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The answer to a claim; `hit` when an earlier answer to the same key is replayed."""
+
+    view: dict[str, Any]
+    hit: bool
+
+
+async def home(services: Services, actor: CustomerActor, lang: str) -> bytes:
+    """The home as JSON: who he is, his RM, his rewards. At most HOME_SECONDS old; the customer's own claim shows at once."""
+    homes: dict[tuple[str, str, str], tuple[float, bytes]] = services.cache.setdefault("homes", {})
+    key = (actor.tenant, actor.cid, lang)
+    now = services.clock()
+    kept = homes.get(key)
+    if kept is not None and kept[0] > now:
+        return kept[1]
+    if len(homes) > _HOMES:
+        homes.clear()
+    body = orjson.dumps(await _home(services, actor, lang))
+    homes[key] = (now + HOME_SECONDS, body)
+    return body
+
+
+async def _home(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
+    person = await identity.customer(services, actor.tenant, actor.cid)
+    profile = {
+        "name": identity.mask_name(person.name),
+        "phone": identity.mask_phone(person.phone),
+        "bound": bool(person.phone),
+    }
+    return {
+        "customer": profile,
+        "rm": await _manager(services, person),
+        "rewards": await _rewards(services, person, lang),
+    }
+
+
+async def _manager(services: Services, person: identity.Customer) -> dict[str, str] | None:
+    friends = await follows.of_customer(services, person.tenant, person.cids)
+    for friend in friends:
+        try:
+            staff = await staff_member(services, person.tenant, friend["userid"])
+        except NotFound:
+            continue
+        branches = next(bank.branches for bank in await list_tenants(services) if bank.id == person.tenant)
+        return {"name": staff.name, "branch": branches.get(staff.branch, staff.branch)}
+    return None
+
+
+async def list_rewards(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
+    """The rewards that this customer may see: offered to him or open to anyone."""
+    person = await identity.customer(services, actor.tenant, actor.cid)
+    return {"rewards": await _rewards(services, person, lang)}
+
+
+async def _rewards(services: Services, person: identity.Customer, lang: str) -> list[dict[str, Any]]:
+    catalogue_ = await catalogue.all_rewards(services, person.tenant)
+    closed = [row for row in catalogue_.values() if row["open_to"] != "anyone"]
+    offered = await offers.of_customers(
+        services, person.tenant, [(row["reward"], cid) for row in closed for cid in person.cids]
+    )
+    mine = {reward for reward, _ in offered}
+    shown = [row for name, row in sorted(catalogue_.items()) if row["open_to"] == "anyone" or name in mine]
+    grants = await _grants(services, person, shown)
+    had = {grant["reward"] for grant in grants}
+    now = utc(services.clock())
+    return [_reward_view(row, lang, "claimed" if row["reward"] in had else _state(row, now)) for row in shown]
+
+
+def _state(row: Doc, now: Any) -> str:
+    reason = catalogue.why_closed(row, now, day_of(now))
+    return {"": "claimable", "quota_day": "sold_out", "paused": "paused"}.get(reason, reason)
+
+
+def _reward_view(row: Doc, lang: str, state: str) -> dict[str, Any]:
+    return {
+        "id": row["reward"],
+        "title": _text(row["title"], lang),
+        "text": _text(row["text"], lang),
+        "kind": row["kind"],
+        "state": state,
+        "left": row["available"],
+        "until": row["ends"].isoformat(),
+    }
+
+
+def _text(texts: dict[str, str], lang: str) -> str:
+    return texts.get(lang) or texts.get("zh") or ""
+
+
+async def _grants(services: Services, person: identity.Customer, rewards: Iterable[Doc]) -> list[Doc]:
+    """The customer's grants among these rewards: their ids are known, so no index is needed."""
+    wanted = [
+        claims.Claim(person.tenant, row["reward"], (), "", "").slot_id(cid, slot)
+        for row in rewards
+        for cid in person.cids
+        for slot in range(row["per_customer"])
+    ]
+    found = await grouped.read(services, person.tenant, "transfers", wanted)
+    return [grant for grant in found.values() if grant["kind"] == "grant"]
+
+
+async def claim(services: Services, actor: CustomerActor, reward: str, key: str, body: bytes) -> Claimed:
+    """Claims `reward` under the idempotency key, bound to the customer and the reward.
+
+    `body` is the request's body: empty or a JSON object; the same key with another body raises KeyReused. Raises Conflict with a
+    reason code, NotFound, InvalidInput, Unavailable.
+    """
+    if not key:
+        raise InvalidInput("idempotency_key_missing", "a claim needs the header Idempotency-Key")
+    person = await identity.customer(services, actor.tenant, actor.cid)
+    wish = claims.Claim(actor.tenant, reward, tuple(person.cids), ids.fingerprint(key.encode()), _body_hash(body))
+    try:
+        granted = await claims.claim(services, wish)
+    except YinqiaoError as error:
+        services.metrics.claims.labels(error.code).inc()
+        raise
+    services.metrics.claims.labels("replayed" if granted.hit else "granted").inc()
+    for lang in ("zh", "en"):
+        services.cache.setdefault("homes", {}).pop((actor.tenant, actor.cid, lang), None)
+    row = (await catalogue.all_rewards(services, actor.tenant))[reward]
+    return Claimed({"redemption": _redemption(services, granted.grant, row, "zh")}, granted.hit)
+
+
+def _body_hash(body: bytes) -> str:
+    try:
+        value = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput("body_not_json", "the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("body_not_object", "the body is not a JSON object")
+    return ids.fingerprint(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+
+
+async def redemptions(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
+    """All that the customer was granted, newest first, each with the code that he shows."""
+    person = await identity.customer(services, actor.tenant, actor.cid)
+    rewards = await catalogue.all_rewards(services, actor.tenant)
+    grants = await _grants(services, person, rewards.values())
+    grants.sort(key=lambda grant: grant["at"], reverse=True)
+    return {"redemptions": [_redemption(services, grant, rewards[grant["reward"]], lang) for grant in grants]}
+
+
+def _redemption(services: Services, grant: Doc, reward: Doc, lang: str) -> dict[str, Any]:
+    code = services.vault.mac(grant["tenant"], "voucher", grant["_id"].encode())[:12].upper()
+    return {
+        "id": grant["_id"].split(":", 1)[1],
+        "reward": grant["reward"],
+        "title": _text(reward["title"], lang),
+        "code": "-".join((code[:4], code[4:8], code[8:])),
+        "at": grant["at"].isoformat(),
+        "state": "granted",
+    }

@@ -1,0 +1,100 @@
+"""One customer, from the scan of a code to a redeemed reward, through every wall that is there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from campaigns import work
+from customers import identity, staff
+from customers.actors import StaffActor
+from rewards import ledger
+from services.container import Services
+from tests.conftest import Sandbox
+from tests.waiting import until
+
+BANK, LIFE = "wx5ab0000000000001", "wx5ab0000000000002"
+
+
+async def login(http: httpx.AsyncClient, sandbox: Sandbox, person: dict[str, Any], appid: str = BANK) -> dict[str, str]:
+    answer = await http.post(f"/mp/{appid}/login", json={"code": await sandbox.open(person, appid)})
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+
+async def test_a_scan_leads_to_a_redeemed_reward(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+    person = await sandbox.person("刘敏", phone="13800138000")
+    scan = await sandbox.scan(person, state="branch-q1.sz-nanshan")
+    assert scan["delivered"] is True
+    await work.handle_inbox(demo, "demo")
+
+    seen = await sandbox.control("GET", f"people/{person['id']}")
+    welcomes = (await sandbox.control("GET", "welcomes"))["welcomes"]
+    assert len(welcomes) == 1, seen
+    assert "刘敏您好" in str(welcomes[0])
+    assert "来源:sz-nanshan" in str(seen) or "sz-nanshan" in str(seen["friends"])
+
+    headers = await login(http, sandbox, person)
+    home = (await http.get(f"/mp/{BANK}/home", headers=headers)).json()
+    assert home["rm"]["branch"] == "深圳南山支行"
+    assert {r["id"]: r["state"] for r in home["rewards"]}["acq-branch.coffee"] == "claimable"
+
+    path = f"/mp/{BANK}/rewards/acq-branch.coffee/claim"
+    first = await http.post(path, headers={**headers, "Idempotency-Key": "k1"})
+    again = await http.post(path, headers={**headers, "Idempotency-Key": "k1"})
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert "Idempotency-Hit" not in first.headers
+    assert again.headers["Idempotency-Hit"] == "true"
+    assert first.json() == again.json()
+    other = await http.post(path, headers={**headers, "Idempotency-Key": "k2"})
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "quota_customer")
+
+    had = (await http.get(f"/mp/{BANK}/redemptions", headers=headers)).json()["redemptions"]
+    assert [row["id"] for row in had] == [first.json()["redemption"]["id"]]
+    await until(lambda: _settled(demo))
+    assert await ledger.check(demo, "demo") == []
+
+    life = await login(http, sandbox, person, LIFE)
+    assert (await http.get(f"/mp/{LIFE}/redemptions", headers=life)).json()["redemptions"] == had
+
+    code = await sandbox.phone_code(person, BANK)
+    bound = await http.post(f"/mp/{BANK}/phone", headers=headers, json={"code": code, "consent": "phone/2026-11"})
+    assert bound.status_code == 200, bound.text
+    actor = StaffActor("demo", scan["userid"])
+    (listed,) = await staff.list_customers(demo, actor)
+    assert listed["phone"] == "138****8000"
+    card = await staff.customer_card(demo, actor, listed["cid"])
+    kinds = {row["kind"] for row in card["timeline"]}
+    assert kinds >= {"customer.added", "campaign.entered", "welcome.sent", "tag.added", "reward.offered", "reward.claimed", "phone.bound"}
+    assert (await identity.customer(demo, "demo", listed["cid"])).phone == "13800138000"
+
+
+async def _settled(services: Services) -> bool:
+    rows = await services.store.tenant("demo")["rewards"].find({})
+    return all(row["held"] == 0 for row in rows)
+
+
+async def test_a_claim_ends_the_wait_for_it(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+    person = await sandbox.person()
+    await sandbox.scan(person, state="branch-q1.gz-tianhe")
+    await work.handle_inbox(demo, "demo")
+    runs = demo.store.tenant("demo")["runs"]
+    (run,) = await runs.find({})
+    assert (run["status"], run["waiting"], run["outbox"]) == ("active", "reward.claimed", [])
+    headers = await login(http, sandbox, person)
+    await http.post(f"/mp/{BANK}/rewards/acq-branch.coffee/claim", headers={**headers, "Idempotency-Key": "k"})
+    await until(lambda: _settled(demo))
+    await work.handle_inbox(demo, "demo")
+    (run,) = await runs.find({})
+    assert (run["status"], run["open"]) == ("done", False)
+
+
+async def test_fifty_scans_in_one_second_are_fifty_welcomes(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+    people = await asyncio.gather(*(sandbox.person(f"客户{n}") for n in range(50)))
+    await asyncio.gather(*(sandbox.scan(person, state="branch-q1.sz-futian") for person in people))
+    await work.handle_inbox(demo, "demo")
+    assert (await sandbox.control("GET", "welcomes"))["count"] == 50
+    assert await demo.store.tenant("demo")["runs"].count({}) == 50
+    assert await demo.store.tenant("demo")["inbox"].count({"state": "handled"}) == 50
