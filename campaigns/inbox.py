@@ -116,7 +116,7 @@ async def _handle(services: Services, owner: str, row: Doc) -> None:
             state = await _platform_event(services, tenant, row, events.parse_event(message))
         await grouped.close(services, tenant, "inbox", owner, row_id, state=state)
     except Unavailable:
-        log.warning("an event could not be finished; it is due again", extra={"fields": {"event": row_id}})
+        raise
     except Exception as error:
         await _not_handled(services, owner, row, error)
 

@@ -15,7 +15,7 @@ from services.errors import Unavailable
 from services.mongo import Duplicate
 
 TICK_SECONDS = 1.0
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 2.0
 _QUEUES = {
     "campaigns.handle_inbox": ("inbox", {}),
     "campaigns.send_welcomes": ("outbox", {"lane": "welcome"}),
@@ -51,7 +51,7 @@ async def tick(services: Services, tenant: str) -> list[str]:
         if await db[rows].find({"open": True, "due": {"$lte": now}, **query}, limit=1, fields={"_id": 1})
     ]
     if await _ours(services, f"{tenant}:settle", SETTLE_SECONDS) and await db["rewards"].find(
-        {"held": {"$gt": 0}}, limit=1, fields={"_id": 1}
+        {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}, limit=1, fields={"_id": 1}
     ):
         rung.append("rewards.settle")
     for task in rung:

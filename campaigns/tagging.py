@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from customers.directory import Tenant, wecom_client
 from services.container import Services
 from services.wechat.errors import BadRequest
 
 TAKEN = 40071
+OWN_GROUP = "银桥"
 
 
 async def tag_id(services: Services, tenant: Tenant, name: str) -> str:
     """The id of the corp tag `group:tag` (a name without a group is in 银桥), made if needed; raises PlatformError."""
     known: dict[str, str] = services.cache.setdefault(f"tags:{tenant.id}", {})
-    if name not in known:
-        known.update(await _all(services, tenant))
-    if name not in known:
-        group, _, tag = name.rpartition(":")
-        try:
-            await wecom_client(services, tenant).add_corp_tag([tag], group_name=group or "银桥")
-        except BadRequest as error:
-            if error.errcode != TAKEN:
-                raise
-        known.update(await _all(services, tenant))
+    one_at_a_time: asyncio.Lock = services.cache.setdefault(f"tags.lock:{tenant.id}", asyncio.Lock())
+    async with one_at_a_time:
+        if name not in known:
+            known.update(await _all(services, tenant))
+        if name not in known:
+            await _make(services, tenant, name)
+            known.update(await _all(services, tenant))
     return known[name]
+
+
+async def _make(services: Services, tenant: Tenant, name: str) -> None:
+    group, _, tag = name.rpartition(":")
+    try:
+        await wecom_client(services, tenant).add_corp_tag([tag], group_name=group or OWN_GROUP)
+    except BadRequest as error:
+        if error.errcode != TAKEN:  # another process made it in this moment
+            raise
 
 
 async def _all(services: Services, tenant: Tenant) -> dict[str, str]:
@@ -31,7 +40,7 @@ async def _all(services: Services, tenant: Tenant) -> dict[str, str]:
     for group in answer.get("tag_group") or []:
         for tag in group.get("tag") or []:
             found[f"{group['group_name']}:{tag['name']}"] = tag["id"]
-            if group["group_name"] == "银桥":
+            if group["group_name"] == OWN_GROUP:
                 found[tag["name"]] = tag["id"]
     return found
 

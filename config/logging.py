@@ -33,7 +33,7 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
     ),
     (re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)"), r"\1****\2"),
     (re.compile(r"(?<!\d)(\d{4})\d{10}(\d{3}[\dXx])(?![\dA-Za-z])"), r"\1**********\2"),
-    (re.compile(r"(?<!\d)(\d{4})\d{8,11}(\d{4})(?!\d)"), r"\1********\2"),
+    (re.compile(r"(?<![\d.])(\d{4})\d{8,11}(\d{4})(?!\d)"), r"\1********\2"),
     (re.compile(r"\b(w[mo][A-Za-z0-9_-]{4})[A-Za-z0-9_-]{20,}"), r"\1***"),
     (re.compile(r"\b(o[A-Za-z0-9_-]{3})[A-Za-z0-9_-]{24}\b"), r"\1***"),
 ]
@@ -81,5 +81,5 @@ def setup_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "pymongo", "kombu", "amqp"):
+    for chatty in ("httpx", "httpcore", "pymongo", "kombu", "amqp", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel("WARNING")

@@ -110,12 +110,18 @@ async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: 
             raise Conflict(
                 "stock_in_use", f"{reward}: fewer than {-difference} are left, or the stock was just changed"
             )
-        row = {**row, "moves": row["moves"] + 1, "move": pending}
+        row = {**row, "move": pending}
     if row.get("move"):
-        await db["transfers"].insert_new([_stock_line(db.tenant, reward, row["move"], now)])
+        await write_move(db, row, now)
 
 
-def _stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
+async def write_move(db: TenantStore, row: Doc, now: datetime) -> None:
+    """Writes the ledger's line of a stock change that the reward's document still carries as `move`."""
+    await db["transfers"].insert_new([stock_line(db.tenant, row["reward"], row["move"], now)])
+    await db["rewards"].update({"_id": row["_id"], "move.n": row["move"]["n"]}, {"$unset": {"move": ""}})
+
+
+def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
     """The ledger's line of the n-th change of a reward's stock; its id comes from n, so telling it twice is once."""
     difference = move["difference"]
     source, target = (

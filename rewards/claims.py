@@ -27,6 +27,7 @@ from services.errors import Conflict, KeyReused, NotFound, Unavailable
 from services.mongo import Doc
 
 HINT_SECONDS = 0.5
+IN_DOUBT = "stock_in_doubt"
 log = logging.getLogger(__name__)
 
 
@@ -162,17 +163,20 @@ async def _take_and_grant(services: Services, group: _Group) -> None:
     grant_ids = list(group.wanting)
     taken = await stock.take(services, first.tenant, first.reward, batch, grant_ids)
     if taken.n < len(grant_ids):
-        _refuse(group, grant_ids[taken.n :], taken.reason)
-        hints[first.tenant, first.reward] = (services.clock() + HINT_SECONDS, taken.reason)
+        reason = IN_DOUBT if taken.in_doubt else taken.reason
+        _refuse(group, grant_ids[taken.n :], reason)
+        hints[first.tenant, first.reward] = (services.clock() + HINT_SECONDS, reason)
     if taken.n:
         await _grant(services, group, taken, grant_ids[: taken.n])
 
 
 def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:
+    if reason == IN_DOUBT:
+        refusal: Exception = Unavailable(reason, "the last units may come back in a moment; try again", retry_after=2)
+    else:
+        refusal = Conflict(reason, f"the reward cannot be given: {reason.replace('_', ' ')}")
     for grant_id in grant_ids:
-        group.answers[group.wanting[grant_id]] = Conflict(
-            reason, f"the reward cannot be given: {reason.replace('_', ' ')}"
-        )
+        group.answers[group.wanting[grant_id]] = refusal
 
 
 async def _grant(services: Services, group: _Group, taken: stock.Taken, grant_ids: list[str]) -> None:
@@ -263,8 +267,13 @@ async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) 
 
 
 async def settle_stale(services: Services, tenant: str) -> int:
-    """Settles the leases of processes that died: voids what never arrived, keeps what did; how many leases."""
-    leases = await stock.stale_leases(services.store.tenant(tenant), utc(services.clock()))
+    """Settles the leases of processes that died: voids what never arrived, keeps what did; how many leases. Completes stock
+    changes that were cut short as well."""
+    db = services.store.tenant(tenant)
+    now = utc(services.clock())
+    for reward in await db["rewards"].find({"move": {"$exists": True}}):
+        await catalogue.write_move(db, reward, now)
+    leases = await stock.stale_leases(db, now)
     for reward, batch, lease in leases:
         await _settle_one(services, tenant, reward, batch, lease)
     return len(leases)

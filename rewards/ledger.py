@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewards import catalogue
 from services.container import Services
 from services.mongo import Doc
 
@@ -25,6 +26,7 @@ class _Tally:
     per_customer: Counter[str] = field(default_factory=Counter)
     keys: Counter[tuple[str, str]] = field(default_factory=Counter)
     batches: Counter[str] = field(default_factory=Counter)
+    moves: set[str] = field(default_factory=set)
 
 
 async def check(services: Services, tenant: str) -> list[str]:
@@ -49,8 +51,10 @@ async def _tally(services: Services, tenant: str) -> tuple[dict[str, _Tally], Co
         tally = tallies[row["reward"]]
         if row["kind"] == "stock":
             tally.supplied += row["amount"]
+            tally.moves.add(row["_id"])
         elif row["kind"] == "retire":
             tally.retired += row["amount"]
+            tally.moves.add(row["_id"])
         elif row["kind"] == "grant":
             tally.grants += 1
             tally.per_customer[row["cid"]] += 1
@@ -76,8 +80,9 @@ def _prove_reward(row: Doc, tally: _Tally) -> list[str]:
     leased = sum(lease["n"] for lease in row["leases"].values())
     if row["held"] != leased:
         problems.append(f"held {row['held']}, but the leases hold {leased}")
-    if tally.supplied != row["total"] or tally.retired != row["retired"]:
-        ledger = f"{tally.supplied} supplied and {tally.retired} retired"
+    supplied, retired = _with_open_move(row, tally)
+    if supplied != row["total"] or retired != row["retired"]:
+        ledger = f"{supplied} supplied and {retired} retired"
         problems.append(f"the ledger has {ledger}, the reward {row['total']} and {row['retired']}")
     in_leases = sum(tally.batches[batch] for batch in row["leases"])
     if tally.grants - in_leases != row["granted"]:
@@ -88,6 +93,14 @@ def _prove_reward(row: Doc, tally: _Tally) -> list[str]:
     ]
     problems += [f"customer {cid} has {n} grants under one key" for (cid, _), n in tally.keys.items() if n > 1]
     return problems
+
+
+def _with_open_move(row: Doc, tally: _Tally) -> tuple[int, int]:
+    """What was supplied and retired, with the stock change whose line is still to be written."""
+    move = row.get("move")
+    if not move or catalogue.stock_line(row["tenant"], row["reward"], move, row["created_at"])["_id"] in tally.moves:
+        return tally.supplied, tally.retired
+    return tally.supplied + max(0, move["difference"]), tally.retired + max(0, -move["difference"])
 
 
 async def summary(services: Services, tenant: str) -> list[dict[str, Any]]:

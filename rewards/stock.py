@@ -18,18 +18,24 @@ from services.container import Services
 from services.errors import NotFound
 from services.mongo import Doc, TenantStore
 
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = 5.0
+"""After this a lease is taken for dead. Short is safe: the voids guard against a writer who is only slow."""
+DOUBT_SECONDS = 1.0
 BANK_TIME = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 
 @dataclass(frozen=True)
 class Taken:
-    """`n` units under lease `batch`; `reason` says why there were not more (empty when there were enough)."""
+    """`n` units under lease `batch`; `reason` says why there were not more (empty when there were enough).
+
+    `in_doubt`: the stock is empty, but a lease of a process that seems dead may give units back.
+    """
 
     batch: str
     n: int
     reason: str
     reward: Doc
+    in_doubt: bool
 
 
 def day_of(now: datetime) -> str:
@@ -51,7 +57,9 @@ async def take(services: Services, tenant: str, reward: str, batch: str, grant_i
         raise NotFound("reward_unknown", "no such reward")
     n = row["leases"].get(batch, {}).get("n", 0)
     reason = "" if n == len(grant_ids) else catalogue.why_closed(row, now, day) or "sold_out"
-    return Taken(batch, n, reason, row)
+    slow = now - timedelta(seconds=DOUBT_SECONDS)
+    in_doubt = reason == "sold_out" and any(lease["at"] < slow for lease in row["leases"].values())
+    return Taken(batch, n, reason, row, in_doubt)
 
 
 def _taking(batch: str, grant_ids: list[str], now: datetime, day: str) -> list[Doc]:

@@ -8,13 +8,16 @@ who lost his claim to another changes nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
+from services.errors import Unavailable
 from services.mongo import Collection, Doc
 
 LEASE_SECONDS = 30.0
+log = logging.getLogger(__name__)
 
 
 async def claim(
@@ -77,9 +80,17 @@ async def pump(
 ) -> int:
     """Claims due rows and runs `handle(owner, row)` for up to `limit` of them at once, until none is due; how many it was.
 
-    One slow row holds up nobody else. `handle` finishes its row itself and does not raise. After `until` (seconds UTC) no
-    more are claimed, so that a task ends and the next bell goes on.
+    One slow row holds up nobody else. `handle` finishes its row itself; a row that it leaves because the database is away is
+    due again when its lease is over. After `until` (seconds UTC) no more are claimed, so that a task ends and the next
+    bell goes on.
     """
+
+    async def guarded(owner: str, row: Doc) -> None:
+        try:
+            await handle(owner, row)
+        except Unavailable:
+            log.warning("a row was left to its lease", extra={"fields": {"row": row["_id"]}})
+
     busy: set[asyncio.Task[None]] = set()
     total = 0
     while True:
@@ -87,7 +98,7 @@ async def pump(
         taken: list[Doc] = []
         if until is None or now < until:
             owner, taken = await claim(rows, now, limit=limit - len(busy), seconds=seconds, query=query)
-            busy |= {asyncio.create_task(handle(owner, row)) for row in taken}
+            busy |= {asyncio.create_task(guarded(owner, row)) for row in taken}
         total += len(taken)
         if not busy:
             return total
