@@ -130,9 +130,12 @@ def _after(effect: Effect, error: PlatformError) -> Outcome:
 
 async def _finish(services: Services, owner: str, row: Doc, effect: Effect, outcome: Outcome) -> None:
     now = services.clock()
+    if outcome.reason == "paused":
+        await _put_back(services, owner, row, outcome, now + outcome.seconds, attempts=row["attempts"] - 1)
+        return
     if outcome.state == "later":
         due = now + max(outcome.seconds, leases.backoff(row["attempts"], first=0.25) if outcome.seconds < 60 else 0)
-        if effect.deadline is None and row["attempts"] >= MOST_TRIES and outcome.reason != "paused":
+        if effect.deadline is None and row["attempts"] >= MOST_TRIES:
             outcome = Outcome("failed", f"gave_up_after_{row['attempts']}:{outcome.reason}")
         elif effect.deadline is None or due <= effect.deadline:
             await _put_back(services, owner, row, outcome, due)
@@ -145,9 +148,9 @@ async def _finish(services: Services, owner: str, row: Doc, effect: Effect, outc
     )
 
 
-async def _put_back(services: Services, owner: str, row: Doc, outcome: Outcome, due: float) -> None:
+async def _put_back(services: Services, owner: str, row: Doc, outcome: Outcome, due: float, **fields: Any) -> None:
     rows = services.store.tenant(row["tenant"])["outbox"]
-    await leases.put_back(rows, owner, [row["_id"]], due, reason=outcome.reason)
+    await leases.put_back(rows, owner, [row["_id"]], due, reason=outcome.reason, **fields)
 
 
 async def _tell(services: Services, effect: Effect, outcome: Outcome) -> None:

@@ -139,13 +139,16 @@ async def _launch(
 async def _clear(services: Services, run: Doc) -> None:
     """The run's effects are in the outbox: it sleeps until it wakes, or is over."""
     open_ = run["status"] == "active" and run["wake"] is not None
-    fields: Doc = {"outbox": [], "owner": None, "open": open_, "due": run["wake"] if open_ else 0.0}
+    fields: Doc = {"outbox": [], "owner": None, "open": open_, "due": run["wake"] if open_ else 0.0, "attempts": 0}
     db = services.store.tenant(run["tenant"])
     await db["runs"].update({"_id": run["_id"], "owner": run["owner"]}, {"$set": fields})
 
 
 async def resume(services: Services, owner: str, run: Doc, cause: str = TIMER) -> None:
-    """Goes on with a run that we hold: finishes a move that was cut short, or moves it because of `cause`."""
+    """Goes on with a run that we hold: finishes a move that was cut short, or moves it because of `cause`.
+
+    Raises Unavailable when somebody else moved it: the cause must be told again.
+    """
     tenant = run["tenant"]
     program = await live.program(services, tenant, run["campaign"], run["version"])
     facts = _opened(services, run, "facts")
@@ -154,11 +157,11 @@ async def resume(services: Services, owner: str, run: Doc, cause: str = TIMER) -
         await _launch(services, program, run, facts, context)
         if cause == TIMER:
             return
+        run = await _hold(services, run, owner)
     now = services.clock()
     if cause == TIMER and await live.is_paused(services, tenant, run["campaign"]):
-        await services.store.tenant(tenant)["runs"].update(
-            {"_id": run["_id"], "owner": owner}, {"$set": {"owner": None, "due": now + PAUSED_SECONDS}}
-        )
+        rows = services.store.tenant(tenant)["runs"]
+        await leases.put_back(rows, owner, [run["_id"]], now + PAUSED_SECONDS, attempts=0)
         return
     before = _state(run)
     after = advance(program, before, cause, facts, now)
@@ -172,11 +175,22 @@ async def resume(services: Services, owner: str, run: Doc, cause: str = TIMER) -
         "due": now + LEASE_SECONDS,
     }
     db = services.store.tenant(tenant)
-    if await db["runs"].update({"_id": run["_id"], "owner": owner, "moves": run["moves"]}, {"$set": moved}):
-        if after.status == "exited":
-            data = {"campaign": run["campaign"], "reason": after.reason}
-            await timeline.record(services, tenant, run["cid"], "campaign.exited", run["_id"], **data)
-        await _launch(services, program, {**run, **moved}, facts, context)
+    if not await db["runs"].update({"_id": run["_id"], "owner": owner, "moves": run["moves"]}, {"$set": moved}):
+        raise Unavailable("run_busy", "somebody else moved this run in this moment")
+    if after.status == "exited":
+        data: dict[str, Any] = {"campaign": run["campaign"], "reason": after.reason}
+        await timeline.record(services, tenant, run["cid"], "campaign.exited", run["_id"], **data)
+    await _launch(services, program, {**run, **moved}, facts, context)
+
+
+async def _hold(services: Services, run: Doc, owner: str) -> Doc:
+    """The run again, ours, for an event that must not be lost; raises Unavailable when it moved on meanwhile."""
+    lease = {"owner": owner, "due": services.clock() + LEASE_SECONDS, "open": True}
+    still = {"_id": run["_id"], "moves": run["moves"], "status": "active"}
+    held = await services.store.tenant(run["tenant"])["runs"].update_and_get(still, {"$set": lease})
+    if held is None:
+        raise Unavailable("run_busy", "somebody else moved this run in this moment")
+    return held
 
 
 async def resume_safely(services: Services, owner: str, run: Doc) -> None:
@@ -215,7 +229,7 @@ async def on_event(services: Services, tenant: str, cids: list[str], event: str)
         if run["waiting"] != event and not exits:
             continue
         owner = secrets.token_hex(8)
-        lease = {"owner": owner, "due": services.clock() + LEASE_SECONDS}
+        lease = {"owner": owner, "due": services.clock() + LEASE_SECONDS, "open": True}
         held = await db["runs"].update_and_get({"_id": run["_id"], "status": "active"}, {"$set": lease})
         if held is not None:
             await resume(services, owner, held, event)

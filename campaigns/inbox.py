@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from campaigns import channels, engine, live
 from customers import details, follows, identity, timeline
 from customers.details import Details
-from customers.directory import get_tenant, tenant_of_appid
+from customers.directory import Tenant, get_tenant, tenant_of_appid
 from services import grouped, ids, inbox, leases, outbox
 from services.container import Services
-from services.errors import Unavailable, YinqiaoError
+from services.errors import NotFound, Unavailable, YinqiaoError
 from services.inbox import Arrival
 from services.mongo import Doc
 from services.wechat import crypto, events
@@ -32,42 +33,58 @@ async def receive_wecom(services: Services, tenant_id: str, query: Mapping[str, 
     Raises the callback_* refusals of services/wechat/crypto.py, `callback_replayed` for a seen nonce with another message, and
     Unavailable when it could not be stored: WeCom delivers it again then.
     """
-    tenant = await get_tenant(services, tenant_id)
-    app = tenant.wecom
-    credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
-    return await _receive(services, tenant.id, WECOM, credentials, query, body, crypto.verify_and_decrypt)
+    with _counted(services, tenant_id) as count:
+        app = (await get_tenant(services, tenant_id)).wecom
+        credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
+        opened = crypto.verify_and_decrypt(credentials, query, body, **_limits(services))
+        _check_readable(opened.message)
+        return await _store(services, Arrival(tenant_id, WECOM, opened.message, opened.nonce), count)
 
 
 async def receive_wechat(services: Services, appid: str, query: Mapping[str, str], body: bytes) -> str:
     """The same for a mini-program's message push in safe mode (wechat-contract A7)."""
-    tenant = await tenant_of_appid(services, appid)
-    program = tenant.miniprograms[appid]
-    credentials = services.platform.credentials(program.token, program.aes_key, appid)
-    return await _receive(services, tenant.id, f"{WECHAT}:{appid}", credentials, query, body, crypto.verify_push)
+    with _counted(services, appid) as count:
+        tenant = await tenant_of_appid(services, appid)
+        opened = crypto.verify_push(_push_credentials(services, tenant, appid), query, body, **_limits(services))
+        return await _store(services, Arrival(tenant.id, f"{WECHAT}:{appid}", opened.message, opened.nonce), count)
 
 
-async def _receive(
-    services: Services,
-    tenant: str,
-    source: str,
-    credentials: crypto.Credentials,
-    query: Mapping[str, str],
-    body: bytes,
-    verify: Any,
-) -> str:
-    count = services.metrics.callbacks
+Count = Callable[[str], None]
+
+
+@contextmanager
+def _counted(services: Services, whose: str) -> Iterator[Count]:
+    """Counts what becomes of a callback, refusals by their code. An address that no bank has is counted as nobody's."""
+
+    def count(outcome: str) -> None:
+        services.metrics.callbacks.labels(whose, outcome).inc()
+
     try:
-        window = services.settings.callback_window
-        opened = verify(credentials, query, body, now=services.clock(), window=window)
-        if source == WECOM:
-            _check_readable(opened.message)
-        outcome = await inbox.receive(services, Arrival(tenant, source, opened.message, opened.nonce))
-    except YinqiaoError as error:
-        count.labels(tenant, error.code).inc()
+        yield count
+    except NotFound as error:
+        services.metrics.callbacks.labels("nobody", error.code).inc()
         raise
-    count.labels(tenant, outcome).inc()
+    except YinqiaoError as error:
+        count(error.code)
+        raise
+
+
+def _limits(services: Services) -> dict[str, Any]:
+    return {"now": services.clock(), "window": services.settings.callback_window}
+
+
+def _push_credentials(services: Services, tenant: Tenant, appid: str) -> crypto.Credentials:
+    program = tenant.miniprograms[appid]
+    if not program.aes_key or not program.token:
+        raise NotFound("push_not_configured", "this mini-program has no message push")
+    return services.platform.credentials(program.token, program.aes_key, appid)
+
+
+async def _store(services: Services, arrival: Arrival, count: Count) -> str:
+    outcome = await inbox.receive(services, arrival)
+    count(outcome)
     if outcome == inbox.STORED:
-        services.bells.ring("campaigns.handle_inbox", tenant)
+        services.bells.ring("campaigns.handle_inbox", arrival.tenant)
     return outcome
 
 
@@ -84,16 +101,13 @@ async def check_wecom_url(services: Services, tenant_id: str, query: Mapping[str
     """The plaintext of `echostr` (wechat-contract C1); raises the callback_* refusals."""
     app = (await get_tenant(services, tenant_id)).wecom
     credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
-    window = services.settings.callback_window
-    return crypto.verify_url(credentials, query, now=services.clock(), window=window).decode()
+    return crypto.verify_url(credentials, query, **_limits(services)).decode()
 
 
 async def check_wechat_url(services: Services, appid: str, query: Mapping[str, str]) -> str:
     """The raw `echostr` (wechat-contract A7)."""
-    program = (await tenant_of_appid(services, appid)).miniprograms[appid]
-    credentials = services.platform.credentials(program.token, program.aes_key, appid)
-    window = services.settings.callback_window
-    return crypto.verify_push_url(credentials, query, now=services.clock(), window=window).decode()
+    credentials = _push_credentials(services, await tenant_of_appid(services, appid), appid)
+    return crypto.verify_push_url(credentials, query, **_limits(services)).decode()
 
 
 async def handle_inbox(services: Services, tenant: str, until: float | None = None) -> int:
@@ -112,8 +126,10 @@ async def _handle(services: Services, owner: str, row: Doc) -> None:
         message = services.vault.open(tenant, "inbox", "body", row_id, bytes(row["body"]))
         if row["source"] == "rewards":
             state = await _reward_event(services, tenant, message)
-        else:
+        elif row["source"] == WECOM:
             state = await _platform_event(services, tenant, row, events.parse_event(message))
+        else:
+            state = "unknown"
         await grouped.close(services, tenant, "inbox", owner, row_id, state=state)
     except Unavailable:
         raise

@@ -20,8 +20,10 @@ def version_id(tenant: str, campaign: str, version: int) -> str:
 
 
 async def program(services: Services, tenant: str, campaign: str, version: int) -> Program:
-    """The program of one version; versions never change, so it is kept for good. Raises NotFound."""
-    key = f"program:{version_id(tenant, campaign, version)}"
+    """The program of one version over the bank's present branches; kept for good, since neither changes under its key.
+    Raises NotFound."""
+    branches = (await get_tenant(services, tenant)).branches
+    key = f"program:{version_id(tenant, campaign, version)}:{'|'.join(sorted(branches))}"
     kept = cast("Program | None", services.cache.get(key))
     if kept is None:
         row = await services.store.tenant(tenant)["campaign_versions"].find_one(
@@ -30,7 +32,6 @@ async def program(services: Services, tenant: str, campaign: str, version: int) 
         if row is None:
             raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
         document = Campaign.model_validate(row["document"])
-        branches = (await get_tenant(services, tenant)).branches
         codes = {name: list(states.values()) for name, states in states_of(document.codes, branches).items()}
         kept = services.cache[key] = compile_program(document, version, codes)
     return kept
@@ -42,7 +43,7 @@ async def campaign_rows(services: Services, tenant: str) -> dict[str, Doc]:
     now = services.clock()
     if kept is not None and kept[0] > now:
         return kept[1]
-    rows = {row["campaign"]: row for row in await services.store.tenant(tenant)["campaigns"].find({})}
+    rows = {row["campaign"]: row for row in await services.store.tenant(tenant)["campaigns"].find({}, limit=None)}
     services.cache[f"campaigns:{tenant}"] = (now + CACHE_SECONDS, rows)
     return rows
 

@@ -23,7 +23,8 @@ from services.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavail
 from services.mongo import Doc, Duplicate, TenantStore
 from services.wechat.errors import PlatformError
 
-SUBMITTED, LIVE, REJECTED, REPLACED = "submitted", "live", "rejected", "replaced"
+SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = "submitted", "approved", "live", "rejected", "replaced"
+PENDING = (SUBMITTED, APPROVED)
 _TRIES = 20
 
 
@@ -140,24 +141,23 @@ def _version_row(
     }
 
 
-async def _submitted(db: TenantStore, campaign: str, version: int) -> Doc:
+async def _undecided(db: TenantStore, campaign: str, version: int, states: tuple[str, ...]) -> Doc:
     row = await db["campaign_versions"].find_one({"campaign": campaign, "version": version})
     if row is None:
         raise NotFound("version_unknown", f"{campaign} has no version {version}")
-    if row["state"] != SUBMITTED:
+    if row["state"] not in states:
         raise Conflict("version_decided", f"version {version} is {row['state']}, it waits for no decision")
     return row
 
 
 async def approve(services: Services, actor: ClerkActor, campaign: str, version: int) -> Doc:
-    """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict, Unavailable when WeCom fails (nothing is
-    live then, and approving again goes on)."""
+    """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict, and Unavailable when WeCom fails: the
+    version is approved then and not live, and approving again goes on."""
     db = services.store.tenant(actor.tenant)
-    row = await _submitted(db, campaign, version)
+    row = await _undecided(db, campaign, version, PENDING)
     if row["author"] == actor.login:
-        await services.audit.record(
-            db, actor.login, "campaign.approval_refused", campaign, version=version, reason="author"
-        )
+        why = {"version": version, "reason": "author"}
+        await services.audit.record(db, actor.login, "campaign.approval_refused", campaign, **why)
         raise Forbidden("approver_is_author", "whoever submitted a version cannot approve it")
     if ids.fingerprint(row["text"].encode()) != row["sha256"]:
         raise Conflict("version_changed", "the stored document is not the one that was submitted")
@@ -166,24 +166,42 @@ async def approve(services: Services, actor: ClerkActor, campaign: str, version:
 
 
 async def _publish(services: Services, tenant: str, campaign: str, version: int, approver: str) -> list[str]:
+    """Decides first, in one conditional write; then puts codes and rewards in place; then goes live. Killed in between, the
+    version is approved and publishing it again goes on."""
     db = services.store.tenant(tenant)
-    row = await _submitted(db, campaign, version)
+    row = await _undecided(db, campaign, version, PENDING)
+    if row["state"] == SUBMITTED:
+        decided = {"state": APPROVED, "approved_by": approver, "approved_at": utc(services.clock())}
+        if not await db["campaign_versions"].update({"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}):
+            raise Conflict("version_decided", f"version {version} was decided by somebody else at this moment")
+        what = {"version": version, "sha256": row["sha256"], "author": row["author"]}
+        await services.audit.record(db, approver, "campaign.approved", campaign, **what)
     document = Campaign.model_validate(row["document"])
     done = await _put_in_place(services, tenant, document, version)
-    now = utc(services.clock())
-    decided = {"state": LIVE, "approved_by": approver, "published_at": now}
-    if not await db["campaign_versions"].update({"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}):
-        raise Conflict("version_decided", f"version {version} was decided by somebody else at this moment")
+    await _go_live(services, db, row, document)
+    await services.audit.record(db, approver, "campaign.published", campaign, version=version, sha256=row["sha256"])
+    return done
+
+
+async def _go_live(services: Services, db: TenantStore, row: Doc, document: Campaign) -> None:
+    """The campaign's row names the new version; a campaign that somebody paused stays paused."""
+    campaign, version, now = document.id, row["version"], utc(services.clock())
+    fields = {
+        "live_version": version,
+        "live_sha256": row["sha256"],
+        "name": document.name.model_dump(),
+        "updated_at": now,
+    }
+    await db["campaigns"].update({"campaign": campaign}, {"$set": fields})
+    await db["campaigns"].update({"campaign": campaign, "state": "draft"}, {"$set": {"state": "live"}})
+    paused = await db["campaigns"].find_one({"campaign": campaign, "state": "paused"})
+    await catalogue.set_state(services, db, campaign, "paused" if paused else "live")
+    published = {"state": LIVE, "published_at": now}
     await db["campaign_versions"].update_many(
         {"campaign": campaign, "state": LIVE, "version": {"$ne": version}}, {"$set": {"state": REPLACED}}
     )
-    fields = {"state": "live", "live_version": version, "live_sha256": row["sha256"], "updated_at": now}
-    await db["campaigns"].update({"campaign": campaign}, {"$set": {**fields, "name": document.name.model_dump()}})
-    live.forget(services, tenant)
-    await services.audit.record(
-        db, approver, "campaign.published", campaign, version=version, sha256=row["sha256"], author=row["author"]
-    )
-    return done
+    await db["campaign_versions"].update({"_id": row["_id"]}, {"$set": published})
+    live.forget(services, db.tenant)
 
 
 async def _put_in_place(services: Services, tenant: str, document: Campaign, version: int) -> list[str]:
@@ -218,7 +236,7 @@ async def reject(services: Services, actor: ClerkActor, campaign: str, version: 
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
     db = services.store.tenant(actor.tenant)
-    row = await _submitted(db, campaign, version)
+    row = await _undecided(db, campaign, version, (SUBMITTED,))
     decided = {"state": REJECTED, "rejected_by": actor.login, "reason": reason.strip()[:500]}
     if not await db["campaign_versions"].update({"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}):
         raise Conflict("version_decided", f"version {version} was decided by somebody else at this moment")
@@ -240,12 +258,15 @@ async def resume(services: Services, actor: ClerkActor, campaign: str) -> None:
 async def _switch(services: Services, actor: ClerkActor, campaign: str, before: str, after: str) -> None:
     db = services.store.tenant(actor.tenant)
     changed = {"state": after, "updated_at": utc(services.clock())}
-    if not await db["campaigns"].update({"campaign": campaign, "state": before}, {"$set": changed}):
-        if await db["campaigns"].find_one({"campaign": campaign}) is None:
-            raise NotFound("campaign_unknown", f"no campaign {campaign}")
-        raise Conflict("wrong_state", f"the campaign is not {before}")
-    await catalogue.set_state(services, db, campaign, after)
+    switched = await db["campaigns"].update({"campaign": campaign, "state": before}, {"$set": changed})
+    row = await db["campaigns"].find_one({"campaign": campaign})
+    if row is None:
+        raise NotFound("campaign_unknown", f"no campaign {campaign}")
+    if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
+        await catalogue.set_state(services, db, campaign, after)
     live.forget(services, actor.tenant)
+    if not switched:
+        raise Conflict("wrong_state", f"the campaign is not {before}")
     action = "campaign.paused" if after == "paused" else "campaign.resumed"
     await services.audit.record(db, actor.login, action, campaign)
 
@@ -255,7 +276,8 @@ async def list_campaigns(services: Services, actor: ClerkActor) -> list[dict[str
     db = services.store.tenant(actor.tenant)
     rows = await db["campaigns"].find({}, sort=[("updated_at", -1)])
     pending = {
-        row["campaign"]: row for row in await db["campaign_versions"].find({"state": SUBMITTED}, fields={"text": 0})
+        row["campaign"]: row
+        for row in await db["campaign_versions"].find({"state": {"$in": PENDING}}, fields={"text": 0})
     }
     return [_listed(row, pending.get(row["campaign"])) for row in rows]
 
@@ -279,7 +301,7 @@ async def get_campaign(services: Services, actor: ClerkActor, campaign: str) -> 
     if row is None:
         raise NotFound("campaign_unknown", f"no campaign {campaign}")
     versions = await db["campaign_versions"].find({"campaign": campaign}, sort=[("version", -1)], limit=100)
-    pending = next((version for version in versions if version["state"] == SUBMITTED), None)
+    pending = next((version for version in versions if version["state"] in PENDING), None)
     current = next((version for version in versions if version["version"] == row["live_version"]), None)
     names = ("version", "state", "author", "at", "approved_by", "sha256")
     return {

@@ -43,24 +43,28 @@ async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[d
 
 async def _count(services: Services, tenant: str, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
     db = services.store.tenant(tenant)
-    entered = await db["runs"].aggregate([{"$match": {"campaign": campaign}}, _distinct("entered")])
-    done = await db["outbox"].aggregate([{"$match": {"campaign": campaign, "state": "done"}}, _distinct("$step")])
-    counts = {row["_id"]: len(row["customers"]) for row in [*entered, *done]}
+    entered = await db["runs"].aggregate([{"$match": {"campaign": campaign}}, *_distinct("entered")])
+    done = await db["outbox"].aggregate([{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")])
+    counts = {row["_id"]: row["customers"] for row in [*entered, *done]}
     stages = [("entered", _LABELS["entered"], counts.get("entered", 0))]
-    for _, step in document.all_steps() if document is not None else []:
+    for step in document.steps if document is not None else []:  # side branches are not on the way
         if step.verb in ("send", "tag", "grant"):
             stages.append((step.id, _LABELS[step.verb], counts.get(step.id, 0)))
     if document is not None and document.rewards:
         names = [catalogue.reward_id(campaign, key) for key in document.rewards]
         claimed = await db["transfers"].aggregate(
-            [{"$match": {"kind": "grant", "reward": {"$in": names}}}, _distinct("claimed")]
+            [{"$match": {"kind": "grant", "reward": {"$in": names}}}, *_distinct("claimed")]
         )
-        stages.append(("claimed", _LABELS["claimed"], len(claimed[0]["customers"]) if claimed else 0))
+        stages.append(("claimed", _LABELS["claimed"], claimed[0]["customers"] if claimed else 0))
     return _shares(stages)
 
 
-def _distinct(group: str) -> dict[str, Any]:
-    return {"$group": {"_id": group, "customers": {"$addToSet": "$cid"}}}
+def _distinct(group: str) -> list[dict[str, Any]]:
+    """The stages that count customers, each once, by `group`."""
+    return [
+        {"$group": {"_id": {"group": group, "cid": "$cid"}}},
+        {"$group": {"_id": "$_id.group", "customers": {"$sum": 1}}},
+    ]
 
 
 def _shares(stages: list[tuple[str, dict[str, str], int]]) -> list[dict[str, Any]]:

@@ -1,11 +1,12 @@
 """Structured logs: one JSON object a line, with the request id, and with every person's data masked.
 
-Masking works on the finished text, so it also covers what a library logs: phone numbers, identity card numbers, bank cards,
-tokens in addresses, and platform ids. `bind(...)` adds fields to every line of the present task.
+Masking works on every text of the finished line, so it also covers what a library logs: phone numbers, identity card
+numbers, bank cards, tokens in addresses, and platform ids. `bind(...)` adds fields to every line of the present task.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -15,27 +16,21 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from typing_extensions import override
 
 _context: ContextVar[dict[str, Any] | None] = ContextVar("log_context", default=None)
 
+_SECRETS = (
+    "access_token|secret|corpsecret|js_code|code|suite_token|token|password|session_key|welcome_code|phone|phoneNumber"
+)
 _RULES: list[tuple[re.Pattern[str], str]] = [
-    (
-        re.compile(
-            r"((?:access_token|secret|corpsecret|js_code|code|suite_token|token|password|session_key)=)[^&\s\"']+"
-        ),
-        r"\1***",
-    ),
-    (
-        re.compile(r"(\"(?:access_token|secret|session_key|password|token|welcome_code|phone\w*)\"\s*:\s*\")[^\"]*"),
-        r"\1***",
-    ),
-    (re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)"), r"\1****\2"),
+    (re.compile(rf"(?<![\w.-])((?:{_SECRETS})=)[^&\s\"']+"), r"\1***"),
+    (re.compile(rf"([\"'](?:{_SECRETS})[\"']\s*:\s*[\"'])[^\"']*"), r"\1***"),
+    (re.compile(r"(?<!\d)((?:86)?1[3-9]\d)\d{4}(\d{4})(?!\d)"), r"\1****\2"),
     (re.compile(r"(?<!\d)(\d{4})\d{10}(\d{3}[\dXx])(?![\dA-Za-z])"), r"\1**********\2"),
     (re.compile(r"(?<![\d.])(\d{4})\d{8,11}(\d{4})(?!\d)"), r"\1********\2"),
     (re.compile(r"\b(w[mo][A-Za-z0-9_-]{4})[A-Za-z0-9_-]{20,}"), r"\1***"),
-    (re.compile(r"\b(o[A-Za-z0-9_-]{3})[A-Za-z0-9_-]{24}\b"), r"\1***"),
+    (re.compile(r"(?<![A-Za-z0-9_-])(o[A-Za-z0-9_-]{3})[A-Za-z0-9_-]{24,}"), r"\1***"),
 ]
 
 
@@ -56,6 +51,19 @@ def bind(**fields: Any) -> Iterator[None]:
         _context.reset(token)
 
 
+def _masked(value: Any) -> Any:
+    """`value` with every text in it masked, and numbers that look like a person's as masked text."""
+    if isinstance(value, dict):
+        return {str(name): _masked(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(each) for each in value]
+    if value is None or isinstance(value, bool | float):
+        return value
+    text = str(value)
+    hidden = mask(text)
+    return value if isinstance(value, int) and hidden == text and abs(value) < 2**53 else hidden
+
+
 class JsonFormatter(logging.Formatter):
     """One masked JSON object a line."""
 
@@ -71,7 +79,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return mask(orjson.dumps(line, default=str).decode())
+        return json.dumps(_masked(line), ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def setup_logging(level: str) -> None:

@@ -131,7 +131,8 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
 
 
 async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
-    """Creates or updates a bank; returns what was done, as sentences. Safe to run again."""
+    """Creates or updates a bank; returns what was done, as sentences. Who is not in the file any more may not sign in any
+    more. Safe to run again."""
     file = read_tenant_file(text, source)
     taken = await services.store.system("tenants").find_one(
         {"_id": {"$ne": file.id}, "appids": {"$in": [program.appid for program in file.miniprograms]}}
@@ -157,6 +158,10 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
         await db["staff"].update({"_id": f"{file.id}:{member.userid}"}, {"$set": row}, upsert=True)
     for clerk in file.clerks:
         await _apply_clerk(services, file.id, clerk)
+    gone = {"userid": {"$nin": [member.userid for member in file.staff]}}
+    await db["staff"].update_many(gone, {"$set": {"active": False}})
+    closed = {"$set": {"roles": [], "password": ""}}
+    await db["clerks"].update_many({"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed)
     services.cache.pop("tenants", None)
     digest = ids.fingerprint(text.encode())
     await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)
@@ -211,7 +216,7 @@ async def list_tenants(services: Services) -> list[Tenant]:
     now = services.clock()
     if kept is not None and kept[0] > now:
         return kept[1]
-    rows = await services.store.system("tenants").find({}, sort=[("_id", 1)])
+    rows = await services.store.system("tenants").find({}, sort=[("_id", 1)], limit=None)
     tenants = [_tenant(services, row) for row in rows]
     services.cache["tenants"] = (now + CACHE_SECONDS, tenants)
     return tenants
@@ -263,7 +268,7 @@ async def staff_member(services: Services, tenant_id: str, userid: str) -> Staff
 
 async def staff_of_branches(services: Services, tenant_id: str) -> dict[str, list[str]]:
     """The userids of each branch, in order."""
-    rows = await services.store.tenant(tenant_id)["staff"].find({"active": True}, sort=[("userid", 1)])
+    rows = await services.store.tenant(tenant_id)["staff"].find({"active": True}, sort=[("userid", 1)], limit=None)
     branches: dict[str, list[str]] = {}
     for row in rows:
         branches.setdefault(row["branch"], []).append(row["userid"])

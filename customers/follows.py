@@ -30,6 +30,15 @@ async def changed(
         await db["follows"].update(newer if active else {"$or": [newer, same_second]}, {"$set": row})
 
 
+async def move(services: Services, tenant: str, cid: str, to: str) -> None:
+    """Gives a merged customer's friendships to whom he was merged into; of two with one RM the newer word counts."""
+    rows = services.store.tenant(tenant)["follows"]
+    for row in await rows.find({"cid": cid}, limit=None):
+        told = {name: row[name] for name in ("state", "add_way") if name in row}
+        await changed(services, tenant, row["userid"], to, at=row["at"], active=row["active"], **told)
+        await rows.delete({"_id": row["_id"]})
+
+
 async def of_staff(services: Services, tenant: str, userid: str, limit: int = 200) -> list[Doc]:
     """The RM's present friends, newest first."""
     rows = services.store.tenant(tenant)["follows"]

@@ -11,14 +11,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from customers import follows
 from services import grouped, ids
 from services.clock import utc
 from services.container import Services
-from services.errors import NotFound
+from services.errors import NotFound, Unavailable
 from services.mongo import Doc
 
 log = logging.getLogger(__name__)
 
+_HOPS = 8
 SEALED = ("name", "phone", "unionid", "external_userid")
 
 
@@ -76,11 +78,13 @@ async def identify(services: Services, tenant: str, facts: Facts) -> str:
         known = await grouped.read(services, tenant, "identities", list(rows))
         owners = sorted({doc["cid"] for doc in known.values()})
     if len(owners) > 1:
-        cid = await _merge(services, tenant, owners)
-    elif owners:
-        cid = owners[0]
-    await _keep_facts(services, tenant, cid, facts)
-    return cid
+        found = await _merge(services, tenant, owners, facts)
+    else:
+        found = await _keep_facts(services, tenant, owners[0] if owners else cid, facts)
+    if found != cid or len(owners) > 1:
+        strays = {"_id": {"$in": list(rows)}, "cid": {"$ne": found}}
+        await services.store.tenant(tenant)["identities"].update_many(strays, {"$set": {"cid": found}})
+    return found
 
 
 async def _claim_id(services: Services, tenant: str, row_id: str, kind: str, cid: str) -> bool:
@@ -88,18 +92,26 @@ async def _claim_id(services: Services, tenant: str, row_id: str, kind: str, cid
     return await grouped.insert(services, tenant, "identities", row)
 
 
-async def _keep_facts(services: Services, tenant: str, cid: str, facts: Facts) -> None:
-    known = (await grouped.read(services, tenant, "customers", [cid])).get(cid)
-    if known is not None:
-        facts = _news(_opened(services, tenant, known), facts)
-        if not facts.ids() and not facts.phone and not facts.name:
-            return
-    fields = _sealed(services, tenant, cid, facts)
-    row = {"_id": cid, "created_at": utc(services.clock()), "tags": [], "aliases": [], **_nested(fields)}
-    if known is None and await grouped.insert(services, tenant, "customers", row):
-        return
-    db = services.store.tenant(tenant)
-    await db["customers"].update({"_id": cid}, {"$set": fields})
+async def _keep_facts(services: Services, tenant: str, cid: str, facts: Facts) -> str:
+    """Writes what is new of the person to his row, or to that of whom he was merged into; whose row it was."""
+    for _ in range(_HOPS):
+        known = (await grouped.read(services, tenant, "customers", [cid])).get(cid)
+        if known is None:
+            fields = _nested(_sealed(services, tenant, cid, facts))
+            if await grouped.insert(services, tenant, "customers", {**_empty(services, cid), **fields}):
+                return cid
+        elif known.get("merged_into"):
+            cid = known["merged_into"]
+        else:
+            fresh = _sealed(services, tenant, cid, _news(_opened(services, tenant, known), facts))
+            unmerged = {"_id": cid, "merged_into": {"$exists": False}}
+            if not fresh or await services.store.tenant(tenant)["customers"].update(unmerged, {"$set": fresh}):
+                return cid
+    raise Unavailable("customer_busy", "this customer is being changed by too many at once")
+
+
+def _empty(services: Services, cid: str) -> Doc:
+    return {"_id": cid, "created_at": utc(services.clock()), "tags": [], "aliases": [], "openids": {}}
 
 
 def _news(person: Customer, facts: Facts) -> Facts:
@@ -127,31 +139,43 @@ def _nested(fields: Doc) -> Doc:
     return {**row, "openids": openids}
 
 
-async def _merge(services: Services, tenant: str, owners: list[str]) -> str:
+async def _merge(services: Services, tenant: str, owners: list[str], facts: Facts) -> str:
     """Makes the customers one; the eldest stays. Repeating a merge that was cut short completes it."""
-    db = services.store.tenant(tenant)
-    found = {row["_id"]: row for row in await db["customers"].find({"_id": {"$in": owners}})}
-    order = sorted(
-        owners, key=lambda cid: (found[cid]["created_at"].timestamp() if cid in found else float("inf"), cid)
-    )
-    winner, losers = order[0], order[1:]
-    for loser in losers:
-        person = await customer(services, tenant, loser, follow=False)
-        mine = Facts(person.external_userid, person.unionid, person.openids, person.phone, person.name)
-        rows = [_row_id(services, tenant, kind, value) for kind, value in mine.ids().items()]
-        await db["customers"].update({"_id": winner}, {"$addToSet": {"aliases": {"$each": person.cids}}})
-        await db["follows"].update_many({"cid": loser}, {"$set": {"cid": winner}})
-        await db["identities"].update_many({"_id": {"$in": rows}}, {"$set": {"cid": winner}})
-        await _keep_facts(services, tenant, winner, mine)
-        await db["customers"].update({"_id": loser}, {"$set": {"merged_into": winner}})
-        log.info("customers merged", extra={"fields": {"tenant": tenant, "winner": winner, "loser": loser}})
+    customers = services.store.tenant(tenant)["customers"]
+    found = {row["_id"]: row for row in await customers.find({"_id": {"$in": owners}})}
+    eldest = min(owners, key=lambda cid: (found[cid]["created_at"].timestamp() if cid in found else float("inf"), cid))
+    winner = await _keep_facts(services, tenant, eldest, facts)
+    for loser in owners:
+        if loser == winner:
+            continue
+        grave = {**_empty(services, loser), "merged_into": winner}
+        if loser not in found and await grouped.insert(services, tenant, "customers", grave):
+            continue  # his ids were claimed, but he was never written: there is nothing to carry over
+        row = await customers.find_one({"_id": loser})
+        if row is not None:
+            await _absorb(services, tenant, winner, row)
     return winner
+
+
+async def _absorb(services: Services, tenant: str, winner: str, row: Doc) -> None:
+    """Moves to the winner what leads to the loser; the loser's history stays under his own id."""
+    db = services.store.tenant(tenant)
+    loser = _opened(services, tenant, row)
+    mine = Facts(loser.external_userid, loser.unionid, loser.openids, loser.phone, loser.name)
+    carried = {"aliases": {"$each": loser.cids}, "tags": {"$each": list(loser.tags)}}
+    await db["customers"].update({"_id": winner}, {"$addToSet": carried})
+    await follows.move(services, tenant, loser.cid, winner)
+    rows = [_row_id(services, tenant, kind, value) for kind, value in mine.ids().items()]
+    await db["identities"].update_many({"_id": {"$in": rows}}, {"$set": {"cid": winner}})
+    await _keep_facts(services, tenant, winner, mine)
+    await db["customers"].update({"_id": loser.cid}, {"$set": {"merged_into": winner}})
+    log.info("customers merged", extra={"fields": {"tenant": tenant, "winner": winner, "loser": loser.cid}})
 
 
 async def customer(services: Services, tenant: str, cid: str, *, follow: bool = True) -> Customer:
     """The customer (or whom he was merged into), ids opened; raises NotFound. For the product's own use: a person who asks
     goes through `access_customer` of customers/staff.py or his own session."""
-    for _ in range(8):
+    for _ in range(_HOPS):
         row = (await grouped.read(services, tenant, "customers", [cid])).get(cid)
         if row is None:
             raise NotFound("customer_unknown", "no such customer")

@@ -31,6 +31,7 @@ FIELDS = frozenset(
         "customer.bound",
     }
 )
+LONGEST = 500
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -60,17 +61,32 @@ def compile_rule(text: str, codes: Mapping[str, Collection[str]]) -> Predicate:
 
     A field that the facts lack is None; comparing it by size is false, not an error.
     """
+    if len(text) > LONGEST:
+        raise RuleError(f"a rule has at most {LONGEST} characters", LONGEST + 1)
+    indent = len(text) - len(text.lstrip())
+    rule = text.strip()
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(rule, mode="eval")
+        value = _Compiler(codes, rule).value(tree.body)
     except SyntaxError as error:
-        raise RuleError(f"not a rule: {error.msg}", error.offset or 1) from None
-    value = _Compiler(codes).value(tree.body)
+        raise RuleError(f"not a rule: {error.msg}", (error.offset or 1) + indent) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise RuleError("not a rule that can be read", 1 + indent) from None
+    except RuleError as error:
+        raise RuleError(error.message, error.column + indent) from None
     return lambda facts: bool(value(facts))
 
 
 class _Compiler:
-    def __init__(self, codes: Mapping[str, Collection[str]]) -> None:
+    def __init__(self, codes: Mapping[str, Collection[str]], rule: str) -> None:
         self._codes = codes
+        self._lines = rule.splitlines() or [""]
+
+    def _error(self, node: ast.AST, message: str) -> RuleError:
+        """The error at the node's first character (Python counts bytes, people count characters)."""
+        line = self._lines[getattr(node, "lineno", 1) - 1]
+        before = line.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore")
+        return RuleError(message, len(before) + 1)
 
     def value(self, node: ast.expr) -> _Value:
         if isinstance(node, ast.BoolOp):
@@ -90,7 +106,7 @@ class _Compiler:
         if isinstance(node, ast.List | ast.Tuple):
             items = [self.value(item) for item in node.elts]
             return lambda facts: [item(facts) for item in items]
-        raise _error(node, "expected a field, a value, a comparison, and, or, not, in")
+        raise self._error(node, "expected a field, a value, a comparison, and, or, not, in")
 
     def _bool(self, node: ast.BoolOp) -> _Value:
         parts = [self.value(part) for part in node.values]
@@ -100,10 +116,10 @@ class _Compiler:
 
     def _compare(self, node: ast.Compare) -> _Value:
         if len(node.ops) != 1:
-            raise _error(node, "expected one comparison; join several with and")
+            raise self._error(node, "expected one comparison; join several with and")
         kind = type(node.ops[0])
         if kind not in _COMPARE:
-            raise _error(node, "expected ==, !=, <, <=, >, >=, in or not in")
+            raise self._error(node, "expected ==, !=, <, <=, >, >=, in or not in")
         compare, left, right = _COMPARE[kind], self.value(node.left), self.value(node.comparators[0])
 
         def holds(facts: Facts) -> bool:
@@ -117,7 +133,7 @@ class _Compiler:
     def _field(self, node: ast.Attribute | ast.Name) -> _Value:
         name = ast.unparse(node)
         if name not in FIELDS:
-            raise _error(node, f"unknown field {name}; expected one of {', '.join(sorted(FIELDS))}")
+            raise self._error(node, f"unknown field {name}; expected one of {', '.join(sorted(FIELDS))}")
         return lambda facts: facts.get(name)
 
     def _call(self, node: ast.Call) -> _Value:
@@ -127,12 +143,8 @@ class _Compiler:
             or not isinstance(argument, ast.Constant)
             or not isinstance(argument.value, str)
         ):
-            raise _error(node, "expected codes('name')")
+            raise self._error(node, "expected codes('name')")
         if argument.value not in self._codes:
-            raise _error(argument, f"unknown codes {argument.value!r}; expected one of {sorted(self._codes)}")
+            raise self._error(argument, f"unknown codes {argument.value!r}; expected one of {sorted(self._codes)}")
         states = frozenset(self._codes[argument.value])
         return lambda facts: states
-
-
-def _error(node: ast.AST, message: str) -> RuleError:
-    return RuleError(message, getattr(node, "col_offset", 0) + 1)

@@ -1,7 +1,8 @@
 """The rewards of a bank: what they are, who may claim them, and their stock, in one document each.
 
 Definition and stock are one document on purpose: "is it open, is there one left, is today's share used up" and the taking are a
-single conditional write (docs/invariants.md). At every moment total = available + held + granted + retired.
+single conditional write (docs/invariants.md). `slots` is the highest `per_customer` there ever was: grants are looked for in
+all of them. At every moment total = available + held + granted + retired.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ async def put(services: Services, db: TenantStore, campaign: str, definition: De
     fresh: Doc = {
         "_id": doc_id(db.tenant, reward),
         **fields,
+        "slots": definition.per_customer,
         "declared": 0,
         "total": 0,
         "available": 0,
@@ -70,7 +72,8 @@ async def put(services: Services, db: TenantStore, campaign: str, definition: De
     try:
         await db["rewards"].insert(fresh)
     except Duplicate:
-        await db["rewards"].update({"_id": fresh["_id"]}, {"$set": fields})
+        change = {"$set": fields, "$max": {"slots": definition.per_customer}}
+        await db["rewards"].update({"_id": fresh["_id"]}, change)
     await _restock(db, fresh["_id"], reward, definition.stock, now)
     services.cache.pop(f"rewards:{db.tenant}", None)
 
@@ -96,6 +99,8 @@ async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: 
     row = await db["rewards"].find_one({"_id": row_id})
     if row is None:
         raise NotFound("reward_unknown", f"no reward {reward}")
+    if row.get("move"):  # an earlier change was cut short before its line was written
+        await write_move(db, row, now)
     difference = wanted - row["declared"]
     if difference:
         guard: Doc = {"_id": row_id, "declared": row["declared"], "moves": row["moves"]}
@@ -110,9 +115,7 @@ async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: 
             raise Conflict(
                 "stock_in_use", f"{reward}: fewer than {-difference} are left, or the stock was just changed"
             )
-        row = {**row, "move": pending}
-    if row.get("move"):
-        await write_move(db, row, now)
+        await write_move(db, {**row, "move": pending}, now)
 
 
 async def write_move(db: TenantStore, row: Doc, now: datetime) -> None:
@@ -151,7 +154,10 @@ async def all_rewards(services: Services, tenant: str) -> dict[str, Doc]:
     now = services.clock()
     if kept is not None and kept[0] > now:
         return kept[1]
-    rows = {row["reward"]: row for row in await services.store.tenant(tenant)["rewards"].find({}, fields={"leases": 0})}
+    rows = {
+        row["reward"]: row
+        for row in await services.store.tenant(tenant)["rewards"].find({}, fields={"leases": 0}, limit=None)
+    }
     services.cache[f"rewards:{tenant}"] = (now + CACHE_SECONDS, rows)
     return rows
 

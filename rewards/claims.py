@@ -93,9 +93,20 @@ async def _flush(services: Services, wishes: list[Claim]) -> Sequence[Granted | 
 
 
 def _like_the_other(group: _Group, position: int, wish: Claim) -> Exception:
+    """The answer of a claim that waited for the same customer's other claim, or lost its slot to another process."""
     other = _same_customer(group, wish)
     refused = group.answers[other] if other is not None and other != position else None
-    return refused if isinstance(refused, Exception) else Conflict("quota_customer", "this customer has it already")
+    if isinstance(refused, Exception):
+        return refused
+    used = sum(_is_grant(group.held.get(slot)) for slot in _slots(group, wish))
+    if used < group.definition["per_customer"]:
+        return Unavailable("claim_unknown", "try again with the same key")
+    return Conflict("quota_customer", "this customer has it already")
+
+
+def _slots(group: _Group, wish: Claim) -> list[str]:
+    """The ids of every grant that this customer may have of the reward."""
+    return [wish.slot_id(cid, slot) for cid in wish.cids for slot in range(group.definition["slots"])]
 
 
 async def _read(services: Services, wishes: list[Claim]) -> _Group:
@@ -103,7 +114,7 @@ async def _read(services: Services, wishes: list[Claim]) -> _Group:
     definition = (await catalogue.all_rewards(services, tenant)).get(reward)
     if definition is None:
         raise NotFound("reward_unknown", "no such reward")
-    slots = range(definition["per_customer"])
+    slots = range(definition["slots"])
     grant_ids = list(dict.fromkeys(wish.slot_id(cid, slot) for wish in wishes for cid in wish.cids for slot in slots))
     asked = [] if definition["open_to"] == "anyone" else [(reward, cid) for wish in wishes for cid in wish.cids]
     held, offered = await asyncio.gather(
@@ -118,7 +129,7 @@ def _decide(group: _Group, position: int, wish: Claim) -> Granted | Exception | 
     if known is not None:
         return known
     limit = group.definition["per_customer"]
-    mine = [wish.slot_id(cid, slot) for cid in wish.cids for slot in range(limit)]
+    mine = _slots(group, wish)
     used = [slot for slot in mine if _is_grant(group.held.get(slot))]
     if len(used) >= limit:
         return Conflict("quota_customer", "this customer has it already")
@@ -143,7 +154,7 @@ def _is_grant(row: Doc | None) -> bool:
 def _replay(group: _Group, wish: Claim) -> Granted | Exception | None:
     """The answer that this key has had before, if it has."""
     for cid in wish.cids:
-        for slot in range(group.definition["per_customer"]):
+        for slot in range(group.definition["slots"]):
             row = group.held.get(wish.slot_id(cid, slot))
             if row is not None and _is_grant(row) and row["key"] == wish.key:
                 if row["body"] != wish.body:

@@ -87,7 +87,7 @@ def _prove_reward(row: Doc, tally: _Tally) -> list[str]:
     in_leases = sum(tally.batches[batch] for batch in row["leases"])
     if tally.grants - in_leases != row["granted"]:
         problems.append(f"{tally.grants} grants ({in_leases} under open leases), but granted is {row['granted']}")
-    limit = row["per_customer"]
+    limit = row["slots"]
     problems += [
         f"customer {cid} has {n} grants, more than {limit}" for cid, n in tally.per_customer.items() if n > limit
     ]

@@ -119,13 +119,15 @@ async def _grants(services: Services, person: identity.Customer, rewards: Iterab
         claims.Claim(person.tenant, row["reward"], (), "", "").slot_id(cid, slot)
         for row in rewards
         for cid in person.cids
-        for slot in range(row["per_customer"])
+        for slot in range(row["slots"])
     ]
     found = await grouped.read(services, person.tenant, "transfers", wanted)
     return [grant for grant in found.values() if grant["kind"] == "grant"]
 
 
-async def claim(services: Services, actor: CustomerActor, reward: str, key: str, body: bytes) -> Claimed:
+async def claim(
+    services: Services, actor: CustomerActor, reward: str, key: str, body: bytes, lang: str = "zh"
+) -> Claimed:
     """Claims `reward` under the idempotency key, bound to the customer and the reward.
 
     `body` is the request's body: empty or a JSON object; the same key with another body raises KeyReused. Raises Conflict with a
@@ -141,10 +143,10 @@ async def claim(services: Services, actor: CustomerActor, reward: str, key: str,
         services.metrics.claims.labels(error.code).inc()
         raise
     services.metrics.claims.labels("replayed" if granted.hit else "granted").inc()
-    for lang in ("zh", "en"):
-        services.cache.setdefault("homes", {}).pop((actor.tenant, actor.cid, lang), None)
+    for each in ("zh", "en"):
+        services.cache.setdefault("homes", {}).pop((actor.tenant, actor.cid, each), None)
     row = (await catalogue.all_rewards(services, actor.tenant))[reward]
-    return Claimed({"redemption": _redemption(services, granted.grant, row, "zh")}, granted.hit)
+    return Claimed({"redemption": _redemption(services, granted.grant, row, lang)}, granted.hit)
 
 
 def _body_hash(body: bytes) -> str:

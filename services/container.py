@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from services.queue import Bells, make_celery
 from services.sessions import Sessions
 from services.vault import Vault
 from services.wechat.platform import Platform
+
+log = logging.getLogger(__name__)
 
 INDEXES: dict[str, list[list[tuple[str, int]]]] = {
     "inbox": [[("tenant", 1), ("open", 1), ("due", 1)]],
@@ -59,7 +62,12 @@ class Groups:
         """Runs `work` behind the answer that was just given; the end of the process waits for it."""
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("work behind an answer failed", exc_info=task.exception())
 
     async def close(self) -> None:
         """Returns when every item has its answer and all work behind answers is done."""

@@ -81,27 +81,47 @@ def row_of(services: Services, arrival: Arrival) -> Doc:
 async def _nonces_fit(services: Services, arrivals: list[Arrival]) -> list[bool]:
     """Whether each nonce is new, or was seen with this very message (a repeat is no attack).
 
-    Redis keeps them for the callback window, for all processes; this process keeps its own as well, which is all there is while
-    Redis is away.
+    Redis keeps them for the callback window, for all processes; this process keeps its own as well, which is all there is
+    while Redis is away.
     """
-    local: dict[str, str] = services.cache.setdefault("nonces", {})
-    if len(local) > _LOCAL_NONCES:
-        local.clear()
-    seen: list[str | None] = [None] * len(arrivals)
-    asked = [index for index, arrival in enumerate(arrivals) if arrival.nonce]
+    shared = await _seen_by_all(services, [arrival for arrival in arrivals if arrival.nonce])
+    return [
+        not arrival.nonce
+        or (_seen_here(services, arrival) == arrival.id and shared.get(_nonce_key(arrival), arrival.id) == arrival.id)
+        for arrival in arrivals
+    ]
+
+
+def _nonce_key(arrival: Arrival) -> str:
+    return f"yq:nonce:{arrival.tenant}:{ids.fingerprint(arrival.nonce.encode())[:32]}"
+
+
+async def _seen_by_all(services: Services, arrivals: list[Arrival]) -> dict[str, str]:
+    """The message id that Redis holds for each nonce, ours where it held none; nothing while Redis is away."""
+    if not arrivals:
+        return {}
+    pipe: Any = services.redis.pipeline(transaction=False)
+    for arrival in arrivals:
+        pipe.set(_nonce_key(arrival), arrival.id, nx=True, ex=services.settings.callback_window)
+        pipe.get(_nonce_key(arrival))
     try:
-        pipe: Any = services.redis.pipeline(transaction=False)
-        for index in asked:
-            arrival = arrivals[index]
-            key = f"yq:nonce:{arrival.tenant}:{ids.fingerprint(arrival.nonce.encode())[:32]}"
-            pipe.set(key, arrival.id, nx=True, get=True, ex=services.settings.callback_window)
-        if asked:
-            for index, value in zip(asked, await pipe.execute(), strict=True):
-                seen[index] = value.decode() if isinstance(value, bytes) else None
+        answers = await pipe.execute()
     except RedisError:
         services.metrics.redis_missed.labels("nonces").inc()
-    fits = []
-    for index, arrival in enumerate(arrivals):
-        before = local.setdefault(f"{arrival.tenant}|{arrival.nonce}", arrival.id) if arrival.nonce else arrival.id
-        fits.append(before == arrival.id and seen[index] in (None, arrival.id))
-    return fits
+        return {}
+    held = answers[1::2]
+    return {_nonce_key(arrival): value.decode() for arrival, value in zip(arrivals, held, strict=True) if value}
+
+
+def _seen_here(services: Services, arrival: Arrival) -> str:
+    """The message id that this process holds for the nonce, ours where it held none that is young enough."""
+    local: dict[str, tuple[float, str]] = services.cache.setdefault("nonces", {})
+    if len(local) > _LOCAL_NONCES:
+        local.clear()
+    now = services.clock()
+    key = _nonce_key(arrival)
+    expires, message = local.get(key, (0.0, ""))
+    if expires > now:
+        return message
+    local[key] = (now + services.settings.callback_window, arrival.id)
+    return arrival.id

@@ -13,8 +13,14 @@ from typing import Any, cast
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import InsertOne, ReturnDocument, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, ExecutionTimeout, PyMongoError
-from pymongo.errors import NetworkTimeout as MongoNetworkTimeout
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    PyMongoError,
+    WriteConcernError,
+)
 from pymongo.read_concern import ReadConcern
 
 from services.errors import Unavailable, UnknownOutcome, YinqiaoError
@@ -49,7 +55,7 @@ def _writing() -> Iterator[None]:
         yield
     except DuplicateKeyError as error:
         raise Duplicate("duplicate", str(error.details.get("keyValue") if error.details else "")) from error
-    except (ConnectionFailure, MongoNetworkTimeout, ExecutionTimeout) as error:
+    except (ConnectionFailure, ExecutionTimeout, WriteConcernError) as error:
         raise UnknownOutcome("store_unavailable", "the database did not answer a write") from error
 
 
@@ -73,14 +79,14 @@ class Collection:
         *,
         fields: Mapping[str, Any] | None = None,
         sort: Sequence[tuple[str, int]] | None = None,
-        limit: int = 1000,
+        limit: int | None = 1000,
     ) -> list[Doc]:
-        """At most `limit` documents."""
+        """At most `limit` documents; None: all of them, for what a bank has few of."""
         with _reading():
             cursor = self._raw.find(self._scoped(query), fields)
             if sort:
                 cursor = cursor.sort(list(sort))
-            return cast("list[Doc]", await cursor.limit(limit).to_list(limit))
+            return cast("list[Doc]", await (cursor.limit(limit) if limit else cursor).to_list(limit))
 
     async def scan(
         self, query: Mapping[str, Any] | None = None, fields: Mapping[str, Any] | None = None

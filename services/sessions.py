@@ -77,9 +77,10 @@ class Sessions:
         """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
         key = f"yq:tries:{ids.fingerprint(what.encode())[:32]}"
         try:
-            tries = int(await self._redis.incr(key))
-            if tries == 1:
-                await self._redis.expire(key, seconds)
+            pipe: Any = self._redis.pipeline(transaction=True)
+            pipe.set(key, 0, nx=True, ex=seconds)
+            pipe.incr(key)
+            tries = int((await pipe.execute())[1])
         except RedisError as error:
             raise Unavailable("sessions_unavailable", "sign-in is not possible at the moment") from error
         if tries > limit:
