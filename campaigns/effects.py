@@ -184,7 +184,7 @@ async def _fall_back(services: Services, effect: Effect) -> None:
         campaign=effect.campaign,
         version=effect.version,
         run=effect.run,
-        step=effect.step,
+        step=f"{effect.step}.fallback",
     )
     row = outbox.row_of(services, told, due=services.clock(), owner=None)
     await grouped.insert(services, effect.tenant, "outbox", row)

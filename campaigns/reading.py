@@ -108,7 +108,7 @@ def read(text: str, source: str = "campaign", branches: Mapping[str, str] | None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise DocumentError([Problem(line, f"not YAML: {getattr(error, 'problem', error)}", source)]) from error

@@ -112,7 +112,7 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
     """The tenant in `text`, or InvalidInput that names `source`, the place and what was expected."""
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
         raise InvalidInput("tenant_file", f"{source}{place}: not YAML: {getattr(error, 'problem', error)}") from error
@@ -198,7 +198,7 @@ async def _verify(hashed: str, password: str) -> bool:
 async def check_clerk(services: Services, tenant_id: str, login: str, password: str) -> Clerk:
     """The clerk, or NotSignedIn without saying which part was wrong; TooMany after 10 tries in 15 minutes."""
     await services.sessions.count_attempt(f"clerk|{tenant_id}|{login}", limit=10, seconds=900)
-    row = await services.store.tenant(tenant_id or "-")["clerks"].find_one({"login": login})
+    row = await services.store.tenant(tenant_id or "-")["clerks"].find_one({"_id": f"{tenant_id}:{login}"})
     hashed = row["password"] if row and row.get("password") else _NOBODY
     if not await _verify(hashed, password) or row is None:
         raise NotSignedIn("login_refused", "bank, name or password is wrong")

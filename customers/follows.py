@@ -6,6 +6,7 @@ before delete (wechat-contract C3: delivery is not ordered).
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from services import grouped, ids
@@ -33,7 +34,8 @@ async def changed(
 async def move(services: Services, tenant: str, cid: str, to: str) -> None:
     """Gives a merged customer's friendships to whom he was merged into; of two with one RM the newer word counts."""
     rows = services.store.tenant(tenant)["follows"]
-    for row in await rows.find({"cid": cid}, limit=None):
+    present = [await rows.find({"active": active, "cid": cid}, limit=None) for active in (True, False)]
+    for row in chain(*present):
         told = {name: row[name] for name in ("state", "add_way") if name in row}
         await changed(services, tenant, row["userid"], to, at=row["at"], active=row["active"], **told)
         await rows.delete({"_id": row["_id"]})

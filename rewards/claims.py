@@ -71,6 +71,9 @@ async def claim(services: Services, wish: Claim) -> Granted:
     paused), KeyReused for the same key with another body, NotFound, and Unavailable when the outcome is not known: the same
     key tells it then."""
 
+    if wish.reward not in await catalogue.all_rewards(services, wish.tenant):
+        raise NotFound("reward_unknown", "no such reward")
+
     async def flush(wishes: list[Claim]) -> Sequence[Granted | Exception]:
         return await _flush(services, wishes)
 
@@ -205,7 +208,10 @@ async def _grant(services: Services, group: _Group, taken: stock.Taken, grant_id
 
 def _row(services: Services, group: _Group, taken: stock.Taken, grant_id: str) -> Doc:
     wish = group.claims[group.wanting[grant_id]]
+    several = group.definition["slots"] > 1
+    key = {"idem": ids.tenant_id(wish.tenant, "idem", wish.reward, wish.cids[0], wish.key)} if several else {}
     return {
+        **key,
         "_id": grant_id,
         "tenant": wish.tenant,
         "kind": "grant",
@@ -224,7 +230,8 @@ def _row(services: Services, group: _Group, taken: stock.Taken, grant_id: str) -
 
 async def _dispute(services: Services, group: _Group, taken: stock.Taken, rows: list[Doc]) -> list[Doc]:
     """Grants whose id was there already: another process's grant answers the claim; a void row of an old, dead batch is
-    overwritten; a void row of this very batch says that we were taken for dead. Returns the grants that are ours after all."""
+    overwritten; a void row of this very batch says that we were taken for dead; no row at all, that another process granted
+    this key in another slot. Returns the grants that are ours after all."""
     tenant = rows[0]["tenant"]
     transfers = services.store.tenant(tenant)["transfers"]
     old_void = {"kind": "void", "batch": {"$ne": taken.batch}}
@@ -235,9 +242,9 @@ async def _dispute(services: Services, group: _Group, taken: stock.Taken, rows: 
     found = {row["_id"]: row for row in await transfers.find({"_id": {"$in": [row["_id"] for row in rows]}})}
     ours = []
     for row in rows:
-        present = found[row["_id"]]
+        present = found.get(row["_id"])
         position = group.wanting[row["_id"]]
-        if present["kind"] == "void":
+        if present is None or present["kind"] == "void":
             group.answers[position] = Unavailable("claim_unknown", "try again with the same key")
         elif present["batch"] == taken.batch:
             ours.append(present)

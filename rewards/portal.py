@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -87,9 +88,12 @@ async def _rewards(services: Services, person: identity.Customer, lang: str) -> 
     mine = {reward for reward, _ in offered}
     shown = [row for name, row in sorted(catalogue_.items()) if row["open_to"] == "anyone" or name in mine]
     grants = await _grants(services, person, shown)
-    had = {grant["reward"] for grant in grants}
+    had = Counter(grant["reward"] for grant in grants)
     now = utc(services.clock())
-    return [_reward_view(row, lang, "claimed" if row["reward"] in had else _state(row, now)) for row in shown]
+    return [
+        _reward_view(row, lang, "claimed" if had[row["reward"]] >= row["per_customer"] else _state(row, now))
+        for row in shown
+    ]
 
 
 def _state(row: Doc, now: Any) -> str:

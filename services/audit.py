@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from services.clock import Clock, utc
-from services.mongo import Duplicate, TenantStore
+from services.errors import Unavailable
+from services.mongo import Doc, Duplicate, TenantStore
 
 GENESIS = "0" * 64
 _TRIES = 50
@@ -39,30 +40,65 @@ def _hash(previous: str, seq: int, at: datetime, entry: Entry) -> str:
     return hashlib.sha256(canonical).hexdigest()
 
 
+def _is_whole(row: Doc, seq: int) -> bool:
+    """Whether a row's hash is that of its own content under its own number."""
+    try:
+        entry = Entry(row["actor"], row["action"], row["object"], row["data"])
+        return bool(row["seq"] == seq and _hash(row["prev"], seq, row["at"], entry) == row["hash"])
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _number(row_id: str) -> int:
+    digits = row_id.rpartition(":")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
 class Audit:
     """Writes and verifies the chains. `checkpoints` is a folder outside the database."""
 
     def __init__(self, clock: Clock, checkpoints: Path) -> None:
         self._clock = clock
         self._checkpoints = checkpoints
+        self._heads: dict[str, tuple[int, str]] = {}
 
     async def record(self, db: TenantStore, actor: str, action: str, object_: str, **data: Any) -> int:
-        """Appends one row and returns its number; concurrent writers queue up behind the unique number."""
-        entry = Entry(actor, action, object_, data)
-        rows = db["audit"]
+        """Appends one row and returns its number; concurrent writers queue up behind the unique number.
+
+        `data` holds what JSON can hold.
+        """
+        entry = Entry(actor, action, object_, orjson.loads(orjson.dumps(data)))
         for _ in range(_TRIES):
-            last = await rows.find({}, sort=[("seq", -1)], limit=1, fields={"seq": 1, "hash": 1})
-            seq, previous = (last[0]["seq"] + 1, last[0]["hash"]) if last else (1, GENESIS)
+            seq, previous = await self._newest(db)
+            seq += 1
             at = utc(self._clock())
             digest = _hash(previous, seq, at, entry)
             row = {"_id": f"{db.tenant}:{seq}", "seq": seq, "at": at, "prev": previous, "hash": digest}
             try:
-                await rows.insert({**row, "actor": actor, "action": action, "object": object_, "data": data})
+                await db["audit"].insert(
+                    {**row, "actor": actor, "action": action, "object": object_, "data": entry.data}
+                )
             except Duplicate:
                 continue
+            self._heads[db.tenant] = (seq, digest)
             self._checkpoint(db.tenant, seq, digest)
             return seq
-        raise Duplicate("audit_busy", "the audit trail is being written by too many at once")
+        raise Unavailable("audit_busy", "the audit trail is being written by too many at once")
+
+    async def _newest(self, db: TenantStore) -> tuple[int, str]:
+        """Number and hash of the newest row: from where this process last saw it, forward to the end."""
+        seq, digest = self._heads.get(db.tenant, (0, GENESIS))
+        if not seq:
+            seq, digest = await self._last_of(db)
+        while (row := await db["audit"].find_one({"_id": f"{db.tenant}:{seq + 1}"}, {"hash": 1})) is not None:
+            seq, digest = seq + 1, row["hash"]
+        self._heads[db.tenant] = (seq, digest)
+        return seq, digest
+
+    @staticmethod
+    async def _last_of(db: TenantStore) -> tuple[int, str]:
+        rows = await db["audit"].find({}, sort=[("seq", -1)], limit=1, fields={"seq": 1, "hash": 1})
+        return (rows[0]["seq"], rows[0]["hash"]) if rows else (0, GENESIS)
 
     def _checkpoint(self, tenant: str, seq: int, digest: str) -> None:
         self._checkpoints.mkdir(parents=True, exist_ok=True)
@@ -71,21 +107,20 @@ class Audit:
 
     async def verify(self, db: TenantStore) -> list[str]:
         """What is wrong with the tenant's chain, each with its row number; an empty list when it holds."""
+        found = {str(row["_id"]): row async for row in db["audit"].scan()}
         problems: list[str] = []
-        previous, expected = GENESIS, 1
         hashes: dict[int, str] = {}
-        rows = sorted([row async for row in db["audit"].scan()], key=lambda row: int(row["seq"]))
-        for row in rows:
-            seq = row["seq"]
-            if seq != expected:
-                problems.append(f"row {expected} is missing")
-            entry = Entry(row["actor"], row["action"], row["object"], row["data"])
-            if row["prev"] != previous and seq == expected:
-                problems.append(f"row {seq} does not follow row {seq - 1}")
-            if _hash(row["prev"], seq, row["at"], entry) != row["hash"]:
+        previous, last = GENESIS, max((_number(row_id) for row_id in found), default=0)
+        for seq in range(1, last + 1):
+            row = found.get(f"{db.tenant}:{seq}")
+            if row is None:
+                problems.append(f"row {seq} is missing")
+                continue
+            if not _is_whole(row, seq):
                 problems.append(f"row {seq} was changed")
-            hashes[seq] = previous = row["hash"]
-            expected = seq + 1
+            if row.get("prev") != previous and seq - 1 in hashes | {0: ""}:
+                problems.append(f"row {seq} does not follow row {seq - 1}")
+            hashes[seq] = previous = str(row.get("hash"))
         return problems + self._against_checkpoints(db.tenant, hashes)
 
     def _against_checkpoints(self, tenant: str, hashes: dict[int, str]) -> list[str]:

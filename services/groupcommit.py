@@ -98,6 +98,8 @@ class GroupCommit(Generic[Item, Answer]):
             if self._sizes is not None:
                 self._sizes.observe(len(group))
             answers: Sequence[Answer | Exception] = await self._flush([item for item, _ in group])
+            if len(answers) != len(group):
+                raise RuntimeError(f"{self.name} was given {len(group)} items and answered {len(answers)}")
         except Exception as error:  # every caller of the group must hear of it
             answers = [error] * len(group)
         finally:

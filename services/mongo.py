@@ -234,8 +234,19 @@ class Store:
         with _reading():
             return cast("list[Doc]", await self._database[name].find({"_id": {"$in": list(ids)}}, fields).to_list(None))
 
-    async def ensure_indexes(self, indexes: Mapping[str, Sequence[Sequence[tuple[str, int]]]]) -> None:
-        """Creates what is missing. Every tenant collection's index begins with `tenant` (design 3)."""
+    async def ensure_indexes(
+        self,
+        indexes: Mapping[str, Sequence[Sequence[tuple[str, int]]]],
+        unique: Mapping[str, str] | None = None,
+    ) -> None:
+        """Creates what is missing. Every tenant collection's index begins with `tenant` (design 3). `unique` names a field by
+        collection that no two of a tenant's documents may share; documents without it do not count."""
+        for name, field in (unique or {}).items():
+            only = {field: {"$exists": True}}
+            with _writing():
+                await self._database[name].create_index(
+                    [("tenant", 1), (field, 1)], unique=True, partialFilterExpression=only
+                )
         for name, wanted in indexes.items():
             for keys in wanted:
                 if name not in SYSTEM_COLLECTIONS and keys[0][0] != "tenant":
