@@ -58,8 +58,12 @@ class Window(Part):
     tz: str = "Asia/Shanghai"
 
     @model_validator(mode="after")
-    def _ordered(self) -> Window:
-        if self.to < self.from_:
+    def _usable(self) -> Window:
+        try:
+            ordered = 0 < self.starts.timestamp() < self.ends.timestamp()
+        except (KeyError, ValueError, OverflowError, OSError):
+            raise ValueError("expected a time zone such as Asia/Shanghai, and days between 1970 and 9998") from None
+        if not ordered:
             raise ValueError("the window ends before it begins")
         return self
 

@@ -103,7 +103,7 @@ async def submit(services: Services, actor: ClerkActor, text: str, source: str =
         },
     )
     await db["campaign_versions"].update_many(
-        {"campaign": document.id, "state": SUBMITTED, "version": {"$lt": version}}, {"$set": {"state": REPLACED}}
+        {"campaign": document.id, "state": {"$in": PENDING}, "version": {"$lt": version}}, {"$set": {"state": REPLACED}}
     )
     live.forget(services, actor.tenant)
     await services.audit.record(db, actor.login, "campaign.submitted", document.id, version=version, sha256=digest)
@@ -179,7 +179,9 @@ async def _publish(services: Services, tenant: str, campaign: str, version: int,
     document = Campaign.model_validate(row["document"])
     done = await _put_in_place(services, tenant, document, version)
     await _go_live(services, db, row, document)
-    await services.audit.record(db, approver, "campaign.published", campaign, version=version, sha256=row["sha256"])
+    approved_by = row["approved_by"] or approver
+    what = {"version": version, "sha256": row["sha256"], "author": row["author"], "approved_by": approved_by}
+    await services.audit.record(db, approver, "campaign.published", campaign, **what)
     return done
 
 
@@ -198,7 +200,8 @@ async def _go_live(services: Services, db: TenantStore, row: Doc, document: Camp
     await catalogue.set_state(services, db, campaign, "paused" if paused else "live")
     published = {"state": LIVE, "published_at": now}
     await db["campaign_versions"].update_many(
-        {"campaign": campaign, "state": LIVE, "version": {"$ne": version}}, {"$set": {"state": REPLACED}}
+        {"campaign": campaign, "state": {"$in": [LIVE, APPROVED]}, "version": {"$ne": version}},
+        {"$set": {"state": REPLACED}},
     )
     await db["campaign_versions"].update({"_id": row["_id"]}, {"$set": published})
     live.forget(services, db.tenant)
@@ -236,9 +239,9 @@ async def reject(services: Services, actor: ClerkActor, campaign: str, version: 
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
     db = services.store.tenant(actor.tenant)
-    row = await _undecided(db, campaign, version, (SUBMITTED,))
+    row = await _undecided(db, campaign, version, PENDING)
     decided = {"state": REJECTED, "rejected_by": actor.login, "reason": reason.strip()[:500]}
-    if not await db["campaign_versions"].update({"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}):
+    if not await db["campaign_versions"].update({"_id": row["_id"], "state": row["state"]}, {"$set": decided}):
         raise Conflict("version_decided", f"version {version} was decided by somebody else at this moment")
     await services.audit.record(
         db, actor.login, "campaign.rejected", campaign, version=version, reason=reason.strip()[:500]

@@ -58,6 +58,24 @@ class DocumentError(InvalidInput):
         self.problems = problems
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader without aliases, whose every complaint carries its line."""
+
+    @override
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "an alias; write the part out", mark)
+        return super().compose_node(parent, index)
+
+    @override
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+
 class _Lines:
     """Where each part of a YAML text stands."""
 
@@ -106,9 +124,11 @@ class _Lines:
 def read(text: str, source: str = "campaign", branches: Mapping[str, str] | None = None) -> Campaign:
     """The checked document; raises DocumentError with every problem. `branches` are the bank's (unknown: not checked)."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        root = yaml.compose(text, Loader=_Loader)
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        raise DocumentError([Problem(1, "not YAML: nested too deeply", source)]) from None
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise DocumentError([Problem(line, f"not YAML: {getattr(error, 'problem', error)}", source)]) from error

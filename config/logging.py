@@ -34,6 +34,9 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
 ]
 
 
+_SECRET_NAME = re.compile(r"(?:access_token|secret|corpsecret|session_key|password|token|welcome_code|phone\w*)$")
+
+
 def mask(text: str) -> str:
     """`text` without what must not be in a log."""
     for pattern, replacement in _RULES:
@@ -54,7 +57,7 @@ def bind(**fields: Any) -> Iterator[None]:
 def _masked(value: Any) -> Any:
     """`value` with every text in it masked, and numbers that look like a person's as masked text."""
     if isinstance(value, dict):
-        return {str(name): _masked(each) for name, each in value.items()}
+        return {str(name): "***" if _SECRET_NAME.match(str(name)) else _masked(each) for name, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_masked(each) for each in value]
     if value is None or isinstance(value, bool | float):

@@ -234,10 +234,12 @@ async def _dispute(services: Services, group: _Group, taken: stock.Taken, rows: 
     this key in another slot. Returns the grants that are ours after all."""
     tenant = rows[0]["tenant"]
     transfers = services.store.tenant(tenant)["transfers"]
-    old_void = {"kind": "void", "batch": {"$ne": taken.batch}}
-    changes = [{name: value for name, value in row.items() if name != "_id"} for row in rows]
+    old_void = {"kind": "void", "dead": {"$ne": taken.batch}}
+    changes = [
+        {"$set": {name: value for name, value in row.items() if name != "_id"}, "$unset": {"dead": ""}} for row in rows
+    ]
     await transfers.bulk_update(
-        [({"_id": row["_id"], **old_void}, {"$set": change}) for row, change in zip(rows, changes, strict=True)]
+        [({"_id": row["_id"], **old_void}, change) for row, change in zip(rows, changes, strict=True)]
     )
     found = {row["_id"]: row for row in await transfers.find({"_id": {"$in": [row["_id"] for row in rows]}})}
     ours = []
@@ -302,7 +304,7 @@ async def _settle_one(services: Services, tenant: str, reward: Doc, batch: str, 
     wanted = lease["ids"][: lease["n"]]
     now = utc(services.clock())
     await transfers.insert_new([stock.void(tenant, reward["reward"], grant_id, batch, now) for grant_id in wanted])
-    await transfers.update_many({"_id": {"$in": wanted}, "kind": "void"}, {"$set": {"batch": batch}})
+    await transfers.update_many({"_id": {"$in": wanted}, "kind": "void"}, {"$addToSet": {"dead": batch}})
     found = await transfers.find({"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}, limit=len(wanted))
     await tell(services, tenant, reward, found)
     await stock.settle(services, tenant, reward["reward"], batch, lease["day"], len(found))

@@ -64,11 +64,34 @@ async def _tally(services: Services, tenant: str) -> tuple[dict[str, _Tally], Co
 
 
 def _prove(rewards: dict[str, Doc], tallies: dict[str, _Tally], balances: Counter[str]) -> list[str]:
-    problems = [] if sum(balances.values()) == 0 else [f"all accounts together hold {sum(balances.values())}, not 0"]
-    problems += [f"transfers of {name} have no reward" for name in tallies if name not in rewards]
+    problems = [f"transfers of {name} have no reward" for name in tallies if name not in rewards]
+    known: set[str] = set()
     for name, row in rewards.items():
-        problems += [f"{name}: {problem}" for problem in _prove_reward(row, tallies.get(name, _Tally()))]
+        tally = tallies.get(name, _Tally())
+        accounts = _accounts(row, tally)
+        known |= accounts.keys()
+        problems += [f"{name}: {problem}" for problem in _prove_reward(row, tally)]
+        problems += [
+            f"{name}: account {account} holds {balances[account]}, not {wanted}"
+            for account, wanted in accounts.items()
+            if balances[account] != wanted
+        ]
+    problems += [
+        f"account {name} of no reward holds {value}" for name, value in balances.items() if value and name not in known
+    ]
     return problems
+
+
+def _accounts(row: Doc, tally: _Tally) -> dict[str, int]:
+    """What each account of the reward must hold by its document; together they are zero."""
+    name, under_leases = row["reward"], sum(tally.batches[batch] for batch in row["leases"])
+    to_come, to_go = (now - told for now, told in zip((row["total"], row["retired"]), _told(row, tally), strict=True))
+    return {
+        f"supply:{name}": to_come - row["total"],
+        f"stock:{name}": row["available"] + row["held"] - under_leases - to_come + to_go,
+        f"issued:{name}": row["granted"] + under_leases,
+        f"retired:{name}": row["retired"] - to_go,
+    }
 
 
 def _prove_reward(row: Doc, tally: _Tally) -> list[str]:
@@ -80,9 +103,8 @@ def _prove_reward(row: Doc, tally: _Tally) -> list[str]:
     leased = sum(lease["n"] for lease in row["leases"].values())
     if row["held"] != leased:
         problems.append(f"held {row['held']}, but the leases hold {leased}")
-    supplied, retired = _with_open_move(row, tally)
-    if supplied != row["total"] or retired != row["retired"]:
-        ledger = f"{supplied} supplied and {retired} retired"
+    if (tally.supplied, tally.retired) != _told(row, tally):
+        ledger = f"{tally.supplied} supplied and {tally.retired} retired"
         problems.append(f"the ledger has {ledger}, the reward {row['total']} and {row['retired']}")
     in_leases = sum(tally.batches[batch] for batch in row["leases"])
     if tally.grants - in_leases != row["granted"]:
@@ -95,12 +117,12 @@ def _prove_reward(row: Doc, tally: _Tally) -> list[str]:
     return problems
 
 
-def _with_open_move(row: Doc, tally: _Tally) -> tuple[int, int]:
-    """What was supplied and retired, with the stock change whose line is still to be written."""
+def _told(row: Doc, tally: _Tally) -> tuple[int, int]:
+    """What the ledger must have been told of supply and retirement: all, or all but the change whose line is still to come."""
     move = row.get("move")
     if not move or catalogue.stock_line(row["tenant"], row["reward"], move, row["created_at"])["_id"] in tally.moves:
-        return tally.supplied, tally.retired
-    return tally.supplied + max(0, move["difference"]), tally.retired + max(0, -move["difference"])
+        return row["total"], row["retired"]
+    return row["total"] - max(0, move["difference"]), row["retired"] - max(0, -move["difference"])
 
 
 async def summary(services: Services, tenant: str) -> list[dict[str, Any]]:

@@ -112,15 +112,6 @@ async def stale_leases(db: TenantStore, now: datetime) -> list[tuple[Doc, str, D
 
 
 def void(tenant: str, reward: str, grant_id: str, batch: str, now: datetime) -> dict[str, Any]:
-    """The row that stands where a grant never arrived: it moves nothing, and lets nothing arrive there later."""
-    accounts = {"debit": f"stock:{reward}", "credit": f"stock:{reward}", "amount": 0}
-    return {
-        "_id": grant_id,
-        "tenant": tenant,
-        "kind": "void",
-        "reward": reward,
-        "batch": batch,
-        "cid": None,
-        "at": now,
-        **accounts,
-    }
+    """The row that stands where a grant never arrived: it moves nothing, and no write of its `dead` batches may replace it."""
+    row = {"_id": grant_id, "tenant": tenant, "kind": "void", "reward": reward, "batch": batch, "cid": None, "at": now}
+    return {**row, "dead": [batch], "debit": f"stock:{reward}", "credit": f"stock:{reward}", "amount": 0}

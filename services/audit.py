@@ -121,6 +121,8 @@ class Audit:
             if row.get("prev") != previous and seq - 1 in hashes | {0: ""}:
                 problems.append(f"row {seq} does not follow row {seq - 1}")
             hashes[seq] = previous = str(row.get("hash"))
+        ours = {f"{db.tenant}:{seq}" for seq in hashes}
+        problems += [f"row {row_id} does not belong to the chain" for row_id in sorted(found.keys() - ours)]
         return problems + self._against_checkpoints(db.tenant, hashes)
 
     def _against_checkpoints(self, tenant: str, hashes: dict[int, str]) -> list[str]:

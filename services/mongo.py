@@ -175,6 +175,8 @@ def _duplicates_only(error: BulkWriteError) -> set[int]:
 
 async def bulk_insert(raw: Any, docs: Sequence[Doc]) -> set[int]:
     """One unordered bulk insert; the positions that a unique index refused."""
+    if not docs:
+        return set()
     with _writing():
         try:
             await raw.bulk_write([InsertOne(doc) for doc in docs], ordered=False)
