@@ -1,0 +1,125 @@
+"""The whole URL table, with the permission beside each path: reading it is the security review."""
+
+from __future__ import annotations
+
+from handlers import callbacks, console, front, health, models, openapi, portal, preview, sidebar
+from handlers.auth import CLERK, CUSTOMER, PUBLIC, STAFF
+from handlers.base import Base
+from handlers.route import Op, Route, op
+
+
+def _api(path: str, handler: type[Base], **ops: Op) -> Route:
+    return Route(path, handler, _by_method(ops), json=True)
+
+
+def _page(path: str, handler: type[Base], **ops: Op) -> Route:
+    return Route(path, handler, _by_method(ops))
+
+
+def _preview(path: str, handler: type[Base], **ops: Op) -> Route:
+    return Route(path, handler, _by_method(ops), dev=True)
+
+
+def _by_method(ops: dict[str, Op]) -> dict[str, Op]:
+    return {method.upper(): each for method, each in ops.items()}
+
+
+CALLBACKS = (
+    Route(
+        "/wecom/{tenant}/callback",
+        callbacks.WeComCallback,
+        {"GET": op(PUBLIC, "WeCom checks the address"), "POST": op(PUBLIC, "WeCom delivers an event")},
+    ),
+    Route(
+        "/wechat/{appid}/callback",
+        callbacks.WeChatCallback,
+        {"GET": op(PUBLIC, "WeChat checks the address"), "POST": op(PUBLIC, "WeChat delivers a message")},
+    ),
+)
+
+PORTAL = (
+    _api(
+        "/mp/{appid}/login",
+        portal.Login,
+        post=op(PUBLIC, "Exchange a wx.login code for a session", body=models.LoginBody, answers=models.LoginAnswer),
+    ),
+    _api("/mp/{appid}/logout", portal.Logout, post=op(CUSTOMER, "End the session", status=204)),
+    _api(
+        "/mp/{appid}/phone",
+        portal.Phone,
+        post=op(CUSTOMER, "Bind the phone, with consent", body=models.PhoneBody, answers=models.CustomerView),
+    ),
+    _api("/mp/{appid}/home", portal.Home, get=op(CUSTOMER, "The customer's home", answers=models.HomeAnswer)),
+    _api(
+        "/mp/{appid}/rewards",
+        portal.Rewards,
+        get=op(CUSTOMER, "The rewards on offer to this customer", answers=models.RewardsAnswer),
+    ),
+    _api(
+        "/mp/{appid}/rewards/{reward}/claim",
+        portal.Claim,
+        post=op(
+            CUSTOMER,
+            "Claim a reward, once; `Idempotency-Hit: true` marks a repeated answer",
+            body=models.ClaimBody,
+            answers=models.ClaimAnswer,
+            headers=("Idempotency-Key",),
+        ),
+    ),
+    _api(
+        "/mp/{appid}/redemptions",
+        portal.Redemptions,
+        get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
+    ),
+)
+
+OPERATION = (
+    _api("/healthz", health.Alive, get=op(PUBLIC, "The process is alive", answers=models.HealthAnswer)),
+    _api("/readyz", health.Ready, get=op(PUBLIC, "The process can serve", answers=models.ReadyAnswer)),
+    Route("/metrics", health.Prometheus, {"GET": op(PUBLIC, "Counters for Prometheus")}),
+    _api("/openapi.json", openapi.OpenApi, get=op(PUBLIC, "This document")),
+)
+
+PREVIEW = (
+    Route("/", front.Front, {"GET": op(PUBLIC, "The demo's front page")}, dev=True),
+    _preview("/preview/{appid}/", preview.Arrive, get=op(PUBLIC, "The portal's home, or how to get in")),
+    _preview("/preview/{appid}/phone", preview.Phone, post=op(CUSTOMER, "Bind the phone")),
+    _preview("/preview/{appid}/rewards/{reward}/claim", preview.Claim, post=op(CUSTOMER, "Claim a reward")),
+    _preview("/preview/{appid}/redemptions", preview.Redemptions, get=op(CUSTOMER, "My rewards")),
+    _preview("/preview/{appid}/logout", preview.Logout, post=op(CUSTOMER, "Sign out")),
+)
+
+SIDEBAR = (
+    _page("/sidebar/{tenant}/", sidebar.Customers, get=op(STAFF, "The RM's customers")),
+    _page("/sidebar/{tenant}/oauth", sidebar.OAuth, get=op(PUBLIC, "Back from WeCom, with a code")),
+    _page("/sidebar/{tenant}/customers/{cid}", sidebar.Customer, get=op(STAFF, "One customer's story")),
+    _page("/sidebar/{tenant}/logout", sidebar.Logout, post=op(STAFF, "Sign out")),
+)
+
+CONSOLE = (
+    _page("/console/", console.Campaigns, get=op("campaigns.read", "All campaigns")),
+    _page("/console/login", console.SignIn, get=op(PUBLIC, "Sign-in form"), post=op(PUBLIC, "Sign in")),
+    _page("/console/logout", console.SignOut, post=op(CLERK, "Sign out")),
+    _page("/console/audit", console.Audit, get=op("audit.read", "The audit trail")),
+    _page("/console/campaigns", console.Submit, post=op("campaigns.submit", "Hand in a version")),
+    _page("/console/campaigns/new", console.NewCampaign, get=op("campaigns.submit", "Write a campaign")),
+    _page("/console/campaigns/{campaign}", console.Campaign, get=op("campaigns.read", "One campaign")),
+    _page(
+        "/console/campaigns/{campaign}/funnel", console.Funnel, get=op("campaigns.read", "Its funnel, as a fragment")
+    ),
+    _page("/console/campaigns/{campaign}/edit", console.Edit, get=op("campaigns.submit", "Write its next version")),
+    _page("/console/campaigns/{campaign}/pause", console.Pause, post=op("campaigns.pause", "Pause")),
+    _page("/console/campaigns/{campaign}/resume", console.Resume, post=op("campaigns.pause", "Go on")),
+    _page(
+        "/console/campaigns/{campaign}/versions/{version}/approve",
+        console.Approve,
+        post=op("campaigns.approve", "Approve another's version"),
+    ),
+    _page(
+        "/console/campaigns/{campaign}/versions/{version}/reject",
+        console.Reject,
+        post=op("campaigns.approve", "Reject another's version"),
+    ),
+)
+
+ROUTES: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION + PREVIEW + SIDEBAR + CONSOLE

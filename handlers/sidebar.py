@@ -1,0 +1,119 @@
+"""The relationship manager's side panel in WeCom: his customers, and one customer's story. Signed in through WeCom's OAuth."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from customers import directory, staff
+from customers.actors import StaffActor
+from handlers.pages import Page
+from services.errors import NotSignedIn
+
+STATE_SECONDS = 600
+
+
+class Sidebar(Page):
+    """WeCom may frame it (frontend.md); nobody else may."""
+
+    folder: ClassVar[str] = "sidebar"
+    ancestors: ClassVar[str] = "https://work.weixin.qq.com https://*.work.weixin.qq.com"
+    actor: StaffActor
+
+    @property
+    def tenant(self) -> str:
+        return self.path_kwargs["tenant"]
+
+    @override
+    def home(self) -> str:
+        return f"/sidebar/{self.tenant}/"
+
+    @override
+    async def identify(self, permission: str) -> StaffActor:
+        token = self.get_cookie(self.session_cookie(f"rm_{self.tenant}")) or ""
+        session = await self.services.sessions.read("staff", token) if token else None
+        if session is None or session["tenant"] != self.tenant:
+            raise NotSignedIn("not_signed_in", "open the side panel from WeCom")
+        return StaffActor(session["tenant"], session["userid"])
+
+    @override
+    async def invite(self) -> None:
+        """To WeCom's OAuth page; a cookie remembers the state and where the visitor wanted to go."""
+        state = secrets.token_hex(16)
+        back = f"{self.services.settings.url}/sidebar/{self.tenant}/oauth"
+        url = await staff.authorize_url(self.services, self.tenant, back, state)
+        self.set_cookie(
+            self.session_cookie(f"state_{self.tenant}"), f"{state}|{self.request.path}", path="/", httponly=True,
+            samesite="Lax", secure=self.secure, max_age=STATE_SECONDS,
+        )  # fmt: skip
+        self.redirect(url, status=302)
+
+    async def names(self) -> dict[str, Any]:
+        tenant = await directory.get_tenant(self.services, self.tenant)
+        member = await directory.staff_member(self.services, self.tenant, self.actor.userid)
+        return {
+            "bank": tenant.name,
+            "rm": member.name,
+            "branch": tenant.branches.get(member.branch, member.branch),
+            "base": f"/sidebar/{self.tenant}",
+            "programs": {appid: program.name for appid, program in tenant.miniprograms.items()},
+        }
+
+
+class OAuth(Sidebar):
+    """Where WeCom sends the RM back to, with `code` and the `state` that we gave."""
+
+    @override
+    async def get(self, tenant: str) -> None:
+        wanted = self.expected_path()
+        actor = await staff.staff_login(self.services, tenant, self.get_query_argument("code", ""))
+        session = {"tenant": actor.tenant, "userid": actor.userid}
+        token = await self.services.sessions.open("staff", session)
+        self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
+        self.keep_session(f"rm_{tenant}", token, samesite="Lax")
+        self.redirect(wanted, status=302)
+
+    def expected_path(self) -> str:
+        """Where the RM wanted to go; raises NotSignedIn when the state is not the one that this browser was given."""
+        kept = self.get_cookie(self.session_cookie(f"state_{self.tenant}")) or ""
+        state, _, path = kept.partition("|")
+        given = self.get_query_argument("state", "")
+        if not state or not hmac.compare_digest(state.encode(), given.encode()):
+            raise NotSignedIn("oauth_state", "the sign-in was not started in this browser; open the side panel again")
+        return path if path.startswith(self.home()) else self.home()
+
+
+class Customers(Sidebar):
+    @override
+    async def get(self, tenant: str) -> None:
+        rows = await staff.list_customers(self.services, self.actor)
+        self.page("customers", **await self.names(), rows=rows)
+
+
+class Customer(Sidebar):
+    @override
+    async def get(self, tenant: str, cid: str) -> None:
+        card = await staff.customer_card(self.services, self.actor, cid)
+        self.page("customer", **await self.names(), card=card, told=self.told, details=self.details)
+
+    def told(self, kind: str) -> str:
+        """What happened, in the RM's language; a kind that has no text yet is shown as it is."""
+        text = self.locale.translate(f"kind:{kind}")
+        return kind if text.startswith("kind:") else text
+
+    def details(self, data: dict[str, Any], programs: dict[str, str]) -> list[tuple[str, str]]:
+        """What a story row carries besides, as label and value; reasons are explained, mini-programs named."""
+        plain = [(name, str(value)) for name, value in data.items() if isinstance(value, str | int) and value != ""]
+        labels = [(self.locale.translate(f"data:{name}").removeprefix("data:"), value) for name, value in plain]
+        return [(label, programs.get(value) or self.explain(value, value)) for label, value in labels]
+
+
+class Logout(Sidebar):
+    @override
+    async def post(self, tenant: str) -> None:
+        await self.services.sessions.end("staff", self.get_cookie(self.session_cookie(f"rm_{tenant}")) or "")
+        self.forget_session(f"rm_{tenant}")
+        self.page("goodbye", base=f"/sidebar/{tenant}")
