@@ -1,0 +1,58 @@
+# `make` alone lists the commands. They need Python 3.11+, make and git; nothing else has to be installed or running.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+SHELL := /bin/bash
+
+# What the lock was made with; it is fetched for `make lock` only.
+UV := uv==0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo tour test check format bench lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: $(STAMP) ## create .venv with the pinned packages
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Yinqiao needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.11 ...") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0'
+	@echo "Setting up $(VENV) (once; a minute or two) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@
+
+demo: setup ## start everything with the demonstration bank; Ctrl-C stops it
+	@exec $(BIN)/python manage.py demo --with-parent
+
+tour: setup ## play one customer from the scan to the redeemed reward
+	@exec $(BIN)/python manage.py tour
+
+test: setup ## run every test against real servers on free ports
+	@start=$$(date +%s); status=0; \
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS) || status=$$?; \
+	echo "make test: $$(( $$(date +%s) - start )) seconds"; exit $$status
+
+check: setup ## lint, formatting, types, import arrow, size gate
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m deploy.gate
+
+format: setup ## sort the imports and format the code
+	@$(BIN)/ruff check --select I --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure against the naive way and the ceiling; ONLY=claim for one row
+	@exec $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+lock: ## pin the packages of pyproject.toml anew, for Python 3.11 to 3.13
+	@$(PYTHON) -m venv --clear .data/lock && .data/lock/bin/python -m pip install --quiet $(UV)
+	@.data/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --extra laptop --extra dev \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-config --upgrade --quiet --output-file requirements.lock
+
+clean: ## remove .venv, .data and caches
+	@$(PYTHON) deploy/clean.py

@@ -1,0 +1,324 @@
+"""The operator's command line: `python manage.py --help`.
+
+Wrong input ends with exit status 1 and sentences that name the file, the line and what was expected; nothing is applied.
+While `make demo` runs on the same data folder, the commands talk to that demo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from campaigns.reading import Problem
+from config.logging import setup_logging
+from config.settings import ProductionRefused, Settings, load
+from deploy import demo as demonstration
+from deploy.errors import DeployError
+from services.container import Services, open_services
+from services.errors import Unavailable, YinqiaoError
+
+app = typer.Typer(
+    invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+tenant_app = typer.Typer(no_args_is_help=True)
+campaign_app = typer.Typer(no_args_is_help=True)
+ledger_app = typer.Typer(no_args_is_help=True)
+audit_app = typer.Typer(no_args_is_help=True)
+clerk_app = typer.Typer(no_args_is_help=True)
+app.add_typer(tenant_app, name="tenant", help="Banks")
+app.add_typer(campaign_app, name="campaign", help="Campaigns, from YAML files")
+app.add_typer(ledger_app, name="ledger", help="The rewards ledger")
+app.add_typer(audit_app, name="audit", help="The audit trail")
+app.add_typer(clerk_app, name="clerk", help="The console's clerks")
+
+T = TypeVar("T")
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="a YAML file")]
+TenantOption = Annotated[str, typer.Option("--tenant", help="the bank's id; may be left out when there is only one")]
+
+
+def fail(*sentences: str) -> NoReturn:
+    """Ends the command with exit status 1."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def read(file: Path) -> str:
+    """The file's text."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        fail(f"{file}: expected a text file in UTF-8")
+
+
+def settings() -> Settings:
+    """The environment's settings, or those of the demo that runs on the same data."""
+    try:
+        chosen = load()
+    except (ProductionRefused, ValidationError) as error:
+        fail(*wrong_settings(error))
+    running = chosen.env == "dev" and demonstration.is_running(chosen.data_dir)
+    return demonstration.demo_settings() if running else chosen
+
+
+def wrong_settings(error: ProductionRefused | ValidationError) -> list[str]:
+    """What is wrong with the environment, as sentences."""
+    if isinstance(error, ProductionRefused):
+        return [str(error)]
+    return [f"YINQIAO_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
+
+
+def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
+    """The answer of `use_case` over services that are opened and closed around it; its refusals end the command."""
+
+    async def opened() -> T:
+        services = await open_services(settings())
+        try:
+            return await use_case(services)
+        finally:
+            await services.close()
+
+    setup_logging("WARNING")
+    try:
+        return asyncio.run(opened())
+    except Unavailable as error:
+        fail(f"{error.message}: `make demo` starts one here, YINQIAO_MONGODB_URI and YINQIAO_REDIS_URL name others")
+    except YinqiaoError as error:
+        fail(error.message)
+
+
+async def only_tenant(services: Services, named: str) -> str:
+    """The bank that was named, or the only one there is."""
+    from customers import directory
+
+    known = [tenant.id for tenant in await directory.list_tenants(services)]
+    if named and named not in known:
+        fail(f"there is no bank {named}; there is {', '.join(known) or 'none yet: python manage.py tenant apply FILE'}")
+    if named or len(known) == 1:
+        return named or known[0]
+    fail(f"say which bank with --tenant: {', '.join(known)}" if known else "there is no bank yet: tenant apply FILE")
+
+
+@app.callback()
+def main(context: typer.Context) -> None:
+    """Yinqiao: banks, campaigns and rewards from the command line."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@tenant_app.command("apply")
+def tenant_apply(file: File) -> None:
+    """Create or update a bank."""
+    from customers import directory
+
+    text = read(file)
+    for sentence in run(lambda services: directory.apply_tenant(services, text, str(file))):
+        print(sentence)
+
+
+@campaign_app.command("validate")
+def campaign_validate(file: File) -> None:
+    """Check a campaign file; needs no server."""
+    from campaigns import publishing
+
+    report(file, asyncio.run(publishing.validate_text(None, None, read(file), str(file))))
+    print(f"{file} is a valid campaign")
+
+
+@campaign_app.command("plan")
+def campaign_plan(file: File, tenant: TenantOption = "") -> None:
+    """Say what applying a campaign file would change."""
+    from campaigns import publishing
+
+    text = read(file)
+
+    async def plan(services: Services) -> list[str]:
+        bank = await checked(services, file, text, tenant)
+        return await publishing.plan(services, bank, text, str(file))
+
+    for sentence in run(plan):
+        print(sentence)
+
+
+@campaign_app.command("apply")
+def campaign_apply(file: File, tenant: TenantOption = "") -> None:
+    """Create or change a campaign and put it live."""
+    from campaigns import publishing
+
+    text = read(file)
+
+    async def apply(services: Services) -> list[str]:
+        bank = await checked(services, file, text, tenant)
+        return await publishing.apply(services, bank, text, str(file), f"cli:{getpass.getuser()}")
+
+    for sentence in run(apply):
+        print(sentence)
+
+
+async def checked(services: Services, file: Path, text: str, named: str) -> str:
+    """The bank that the file is for; ends the command when the file is wrong."""
+    from campaigns import publishing
+
+    bank = await only_tenant(services, named)
+    report(file, await publishing.validate_text(services, bank, text, str(file)))
+    return bank
+
+
+def report(file: Path, problems: Sequence[Problem]) -> None:
+    """Ends the command when there are problems, each with its file and line."""
+    if problems:
+        fail(*(f"{file}:{problem.line}: {problem.message}" for problem in problems), "nothing was applied")
+
+
+@ledger_app.command("check")
+def ledger_check(
+    tenant: TenantOption = "", every: Annotated[bool, typer.Option("--all", help="every bank")] = False
+) -> None:
+    """Prove that no reward was oversold, granted twice or lost."""
+    from customers import directory
+    from rewards import ledger
+
+    async def check(services: Services) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
+        known = [bank.id for bank in await directory.list_tenants(services)]
+        banks = known if every else [await only_tenant(services, tenant)]
+        return {bank: (await ledger.check(services, bank), await ledger.summary(services, bank)) for bank in banks}
+
+    found = run(check)
+    for bank, (problems, rows) in found.items():
+        print_table(f"Rewards of {bank}", rows)
+        print(f"{bank}: " + ("the ledger holds" if not problems else f"{len(problems)} violations"))
+        for problem in problems:
+            print(f"  {problem}")
+    if any(problems for problems, _ in found.values()):
+        raise typer.Exit(1)
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else []:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    if rows:
+        Console(highlight=False).print(table)
+
+
+@audit_app.command("verify")
+def audit_verify(tenant: TenantOption = "") -> None:
+    """Prove that no row of the audit trail was changed or taken out."""
+
+    async def verify(services: Services) -> tuple[str, list[str]]:
+        bank = await only_tenant(services, tenant)
+        return bank, await services.audit.verify(services.store.tenant(bank))
+
+    bank, problems = run(verify)
+    if problems:
+        fail(*(f"{bank}: {problem}" for problem in problems))
+    print(f"{bank}: the audit trail holds")
+
+
+@clerk_app.command("password")
+def clerk_password(login: str, tenant: TenantOption = "") -> None:
+    """Set a clerk's password, asked for twice."""
+    from customers import directory
+
+    password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+    if len(password) < 8:
+        fail("the password needs at least 8 characters")
+
+    async def change(services: Services) -> None:
+        await directory.set_password(services, await only_tenant(services, tenant), login, password)
+
+    run(change)
+    print(f"the password of {login} is set")
+
+
+@app.command()
+def scheduler() -> None:
+    """Ring the workers for whatever is due; runs until SIGTERM. Two of them do no harm."""
+    from campaigns import scheduler as ticking
+
+    chosen = settings()
+
+    async def tick() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        services = await open_services(chosen)
+        logging.getLogger("yinqiao.scheduler").info("scheduler started")
+        try:
+            await ticking.run(services, stop)
+        finally:
+            await services.close()
+
+    setup_logging(chosen.log_level)
+    try:
+        asyncio.run(tick())
+    except YinqiaoError as error:
+        fail(error.message)
+
+
+@app.command()
+def wait(seconds: Annotated[float, typer.Option(help="give up after this long")] = 60.0) -> None:
+    """Return when the stores answer; exit status 1 when they do not in time."""
+    chosen = settings()
+
+    async def ping() -> None:
+        services = await open_services(chosen)
+        try:
+            await services.store.ping()
+            await services.redis.ping()
+        finally:
+            await services.close()
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return asyncio.run(ping())
+        except (YinqiaoError, RedisError) as error:
+            if time.monotonic() > deadline:
+                fail(f"the stores do not answer: {error}")
+            time.sleep(0.2)
+
+
+@app.command()
+def demo(
+    with_parent: Annotated[bool, typer.Option(hidden=True, help="stop when the process that started us dies")] = False,
+) -> None:
+    """Run everything in the foreground with the demonstration bank; Ctrl-C stops it."""
+    finish(lambda: demonstration.run(with_parent=with_parent))
+
+
+@app.command()
+def tour() -> None:
+    """Play one customer from the scan to the redeemed reward, through real HTTP."""
+    from deploy import tour as playing
+
+    finish(playing.run)
+
+
+def finish(command: Callable[[], int]) -> NoReturn:
+    """Ends with the command's own exit status, or with 1 and its plain sentence."""
+    try:
+        raise typer.Exit(command())
+    except (ProductionRefused, ValidationError) as error:
+        fail(*wrong_settings(error))
+    except (DeployError, YinqiaoError) as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,73 @@
+"""The fixtures of tests/conftest.py: the same demonstration bank in the test's loop, with a worker, and as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from config.settings import Settings
+from deploy.parts import Parts
+from services.container import Services
+from tests.conftest import Sandbox, Server, Stack
+
+
+async def until(true: Callable[[], Awaitable[Any]]) -> Any:
+    deadline = time.monotonic() + 30.0
+    while not (found := await true()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def welcomed(sandbox: Sandbox, person: dict[str, Any]) -> list[Any]:
+    return list((await sandbox.control("GET", f"people/{person['id']}"))["inbox"])
+
+
+async def test_each_test_has_a_database_of_its_own(services: Services, settings: Settings) -> None:
+    rows = services.store.tenant("bank")["inbox"]
+    assert await rows.count() == 0
+    await rows.insert({"_id": "bank:1"})
+    assert services.settings is settings
+    assert not settings.data_dir.exists()
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_nothing_is_left_in_redis_from_another_test(services: Services, turn: int) -> None:
+    assert await services.redis.dbsize() == 0
+    await services.redis.set("turn", turn)
+
+
+async def test_a_server_in_the_tests_loop_and_a_real_worker_welcome_a_customer(
+    server: Server, worker: Parts, sandbox: Sandbox
+) -> None:
+    ways = (await sandbox.control("GET", "ways"))["ways"]
+    person = await sandbox.person()
+    scanned = await sandbox.scan(person, config_id=ways[0]["config_id"])
+    assert scanned["delivered"] is True
+    assert len(await until(lambda: welcomed(sandbox, person))) == 1
+    assert worker.runs("worker")
+
+
+async def test_the_stack_survives_kill_9_of_server_worker_and_store(stack: Stack, sandbox: Sandbox) -> None:
+    ways = (await sandbox.control("GET", "ways"))["ways"]
+    for name in ("server", "worker", "mongodb", "redis"):
+        stack.kill9(name)
+    for name in ("mongodb", "redis", "server", "worker"):
+        stack.start(name)
+    person = await sandbox.person()
+    await sandbox.scan(person, config_id=ways[0]["config_id"])
+    assert len(await until(lambda: welcomed(sandbox, person))) == 1
+
+
+async def test_the_http_client_speaks_to_the_server(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_the_stores_are_up_again_after_a_test_that_killed_one(services: Services) -> None:
+    await services.store.ping()
+    assert await services.redis.ping() is True
