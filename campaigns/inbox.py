@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from xml.parsers import expat
 
 from campaigns import channels, engine, live
 from customers import details, follows, identity, timeline
@@ -89,12 +90,17 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> str:
 
 
 def _check_readable(message: bytes) -> None:
-    """Refuses what is no XML or declares a document type; a message that lacks an id is stored and set aside for a person."""
+    """Refuses what is no XML or declares a document type. No tree is built; that is the worker's."""
+
+    def refuse(*_: object) -> None:
+        raise EventUnreadable("event_dtd", "a message has no document type")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
     try:
-        events.parse_event(message)
-    except EventUnreadable as error:
-        if error.code != "event_incomplete":
-            raise
+        parser.Parse(message, True)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        raise EventUnreadable("event_not_xml", "the message is not XML") from error
 
 
 async def check_wecom_url(services: Services, tenant_id: str, query: Mapping[str, str]) -> str:

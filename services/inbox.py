@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 from redis.exceptions import RedisError
@@ -31,8 +32,9 @@ class Arrival:
     message: bytes
     nonce: str = ""
 
-    @property
+    @cached_property
     def id(self) -> str:
+        """The inbox row's `_id`."""
         return f"{self.tenant}:{ids.fingerprint(self.source.encode() + b'|' + self.message)}"
 
 
@@ -84,33 +86,44 @@ async def _nonces_fit(services: Services, arrivals: list[Arrival]) -> list[bool]
     Redis keeps them for the callback window, for all processes; this process keeps its own as well, which is all there is
     while Redis is away.
     """
-    shared = await _seen_by_all(services, [arrival for arrival in arrivals if arrival.nonce])
-    return [
-        not arrival.nonce
-        or (_seen_here(services, arrival) == arrival.id and shared.get(_nonce_key(arrival), arrival.id) == arrival.id)
-        for arrival in arrivals
-    ]
+    taken = await _taken_elsewhere(services, [arrival for arrival in arrivals if arrival.nonce])
+    asked = -1
+    fits = []
+    for arrival in arrivals:
+        asked += bool(arrival.nonce)
+        fits.append(not arrival.nonce or (asked not in taken and _seen_here(services, arrival) == arrival.id))
+    return fits
 
 
 def _nonce_key(arrival: Arrival) -> str:
-    return f"yq:nonce:{arrival.tenant}:{ids.fingerprint(arrival.nonce.encode())[:32]}"
+    return f"yq:nonce:{arrival.tenant}:{arrival.nonce[:64]}"
 
 
-async def _seen_by_all(services: Services, arrivals: list[Arrival]) -> dict[str, str]:
-    """The message id that Redis holds for each nonce, ours where it held none; nothing while Redis is away."""
+_REMEMBER = """
+local taken = {}
+for n, key in ipairs(KEYS) do
+  if not redis.call('SET', key, ARGV[n + 1], 'NX', 'EX', ARGV[1]) then
+    if redis.call('GET', key) ~= ARGV[n + 1] then taken[#taken + 1] = n - 1 end
+  end
+end
+return taken
+"""
+
+
+async def _taken_elsewhere(services: Services, arrivals: list[Arrival]) -> set[int]:
+    """Positions of the arrivals whose nonce Redis has seen with another message; none while Redis is away."""
     if not arrivals:
-        return {}
-    pipe: Any = services.redis.pipeline(transaction=False)
-    for arrival in arrivals:
-        pipe.set(_nonce_key(arrival), arrival.id, nx=True, ex=services.settings.callback_window)
-        pipe.get(_nonce_key(arrival))
+        return set()
+    keys = [_nonce_key(arrival) for arrival in arrivals]
+    remember: Any = services.cache.get("nonces.script")
+    if remember is None:
+        remember = services.cache["nonces.script"] = services.redis.register_script(_REMEMBER)
     try:
-        answers = await pipe.execute()
+        window = services.settings.callback_window
+        return set(await remember(keys=keys, args=[window, *(arrival.id for arrival in arrivals)]))
     except RedisError:
         services.metrics.redis_missed.labels("nonces").inc()
-        return {}
-    held = answers[1::2]
-    return {_nonce_key(arrival): value.decode() for arrival, value in zip(arrivals, held, strict=True) if value}
+        return set()
 
 
 def _seen_here(services: Services, arrival: Arrival) -> str:
