@@ -10,14 +10,16 @@ from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.routing import AnyMatches, Rule
 from tornado.web import Application
 
 from config.logging import setup_logging
 from config.settings import ProductionRefused, load
+from handlers.api import ApiRouter
 from handlers.base import Traffic
 from handlers.openapi import document
 from handlers.pages import NotFound, StaticFiles, load_locale
-from handlers.routes import ROUTES
+from handlers.routes import BROWSERS, PROGRAMS, ROUTES
 from services.container import Services, open_services
 
 logger = logging.getLogger("yinqiao.server")
@@ -36,9 +38,13 @@ def make_app(services: Services) -> Application:
     """The application over services that are open; opens nothing itself."""
     load_locale(WEB / "locale")
     traffic = Traffic()
+    services.cache["openapi"] = document(ROUTES)
     secure = services.settings.url.startswith("https://")
     return Application(
-        [route.spec(services, traffic) for route in ROUTES],
+        [
+            Rule(AnyMatches(), ApiRouter(PROGRAMS, services, traffic)),
+            *(route.spec(services, traffic) for route in BROWSERS),
+        ],
         default_handler_class=NotFound,
         default_handler_args={"services": services, "traffic": traffic, "route": NotFound.ROUTE},
         log_function=lambda handler: None,
@@ -49,7 +55,6 @@ def make_app(services: Services) -> Application:
         xsrf_cookie_name="__Host-yq_xsrf" if secure else "yq_xsrf",
         xsrf_cookie_kwargs={"httponly": True, "samesite": "Strict", "secure": secure},
         cross_origin_protection=True,
-        openapi=document(ROUTES),
         traffic=traffic,
     )
 

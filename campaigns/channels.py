@@ -9,6 +9,7 @@ from campaigns.reading import states_of
 from customers.directory import Tenant, staff_of_branches, wecom_client
 from services.clock import utc
 from services.container import Services
+from services.kept import forget, kept
 from services.mongo import Doc, Duplicate
 from services.wechat.wecom import WeComClient
 
@@ -18,13 +19,12 @@ _WANTED, _MADE = "wanted", "made"
 
 async def by_state(services: Services, tenant: str, state: str) -> Doc | None:
     """The channel whose live code carries `state`, or None."""
-    kept: tuple[float, dict[str, Doc]] | None = services.cache.get(f"channels:{tenant}")
-    now = services.clock()
-    if kept is None or kept[0] <= now:
-        rows = await services.store.tenant(tenant)["channels"].find({}, limit=10_000)
-        kept = (now + CACHE_SECONDS, {row["state"]: row for row in rows})
-        services.cache[f"channels:{tenant}"] = kept
-    return kept[1].get(state)
+
+    async def load() -> dict[str, Doc]:
+        rows = await services.store.tenant(tenant)["channels"].find({}, limit=None)
+        return {row["state"]: row for row in rows}
+
+    return (await kept(services, f"channels:{tenant}", CACHE_SECONDS, load)).get(state)
 
 
 async def of_campaign(services: Services, tenant: str, campaign: str) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ async def ensure(services: Services, tenant: Tenant, campaign: Campaign) -> list
             users = staff.get(branch, [])
             if users and await _ensure_one(services, tenant, campaign, group, branch, state, users):
                 done.append(f"live code {state}: made for {', '.join(users)}")
-    services.cache.pop(f"channels:{tenant.id}", None)
+    forget(services, f"channels:{tenant.id}")
     return done
 
 

@@ -8,6 +8,7 @@ from campaigns.document import Campaign
 from campaigns.program import Program, compile_program
 from campaigns.reading import states_of
 from customers.directory import get_tenant
+from services import kept
 from services.container import Services
 from services.errors import NotFound
 from services.mongo import Doc
@@ -24,8 +25,8 @@ async def program(services: Services, tenant: str, campaign: str, version: int) 
     Raises NotFound."""
     branches = (await get_tenant(services, tenant)).branches
     key = f"program:{version_id(tenant, campaign, version)}:{'|'.join(sorted(branches))}"
-    kept = cast("Program | None", services.cache.get(key))
-    if kept is None:
+    known = cast("Program | None", services.cache.get(key))
+    if known is None:
         row = await services.store.tenant(tenant)["campaign_versions"].find_one(
             {"_id": version_id(tenant, campaign, version)}
         )
@@ -33,24 +34,23 @@ async def program(services: Services, tenant: str, campaign: str, version: int) 
             raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
         document = Campaign.model_validate(row["document"])
         codes = {name: list(states.values()) for name, states in states_of(document.codes, branches).items()}
-        kept = services.cache[key] = compile_program(document, version, codes)
-    return kept
+        known = services.cache[key] = compile_program(document, version, codes)
+    return known
 
 
 async def campaign_rows(services: Services, tenant: str) -> dict[str, Doc]:
     """The bank's campaigns by id, at most CACHE_SECONDS old."""
-    kept: tuple[float, dict[str, Doc]] | None = services.cache.get(f"campaigns:{tenant}")
-    now = services.clock()
-    if kept is not None and kept[0] > now:
-        return kept[1]
-    rows = {row["campaign"]: row for row in await services.store.tenant(tenant)["campaigns"].find({}, limit=None)}
-    services.cache[f"campaigns:{tenant}"] = (now + CACHE_SECONDS, rows)
-    return rows
+
+    async def load() -> dict[str, Doc]:
+        rows = await services.store.tenant(tenant)["campaigns"].find({}, limit=None)
+        return {row["campaign"]: row for row in rows}
+
+    return await kept.kept(services, f"campaigns:{tenant}", CACHE_SECONDS, load)
 
 
 def forget(services: Services, tenant: str) -> None:
     """Drops what is kept of the bank's campaigns in this process, after a change."""
-    services.cache.pop(f"campaigns:{tenant}", None)
+    kept.forget(services, f"campaigns:{tenant}")
 
 
 async def live_programs(services: Services, tenant: str) -> list[Program]:

@@ -10,6 +10,7 @@ from customers.actors import ClerkActor
 from rewards import catalogue
 from services.container import Services
 from services.errors import NotFound
+from services.kept import kept
 
 CACHE_SECONDS = 1.0
 _LABELS = {
@@ -26,19 +27,16 @@ async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[d
 
     At most CACHE_SECONDS old. Raises NotFound.
     """
-    key = f"funnel:{actor.tenant}:{campaign}"
-    kept: tuple[float, list[dict[str, Any]]] | None = services.cache.get(key)
-    now = services.clock()
-    if kept is not None and kept[0] > now:
-        return kept[1]
-    row = (await live.campaign_rows(services, actor.tenant)).get(campaign)
-    if row is None:
-        raise NotFound("campaign_unknown", f"no campaign {campaign}")
-    version = row["live_version"]
-    document = (await live.program(services, actor.tenant, campaign, version)).campaign if version else None
-    stages = await _count(services, actor.tenant, campaign, document)
-    services.cache[key] = (now + CACHE_SECONDS, stages)
-    return stages
+
+    async def load() -> list[dict[str, Any]]:
+        row = (await live.campaign_rows(services, actor.tenant)).get(campaign)
+        if row is None:
+            raise NotFound("campaign_unknown", f"no campaign {campaign}")
+        version = row["live_version"]
+        document = (await live.program(services, actor.tenant, campaign, version)).campaign if version else None
+        return await _count(services, actor.tenant, campaign, document)
+
+    return await kept(services, f"funnel:{actor.tenant}:{campaign}", CACHE_SECONDS, load)
 
 
 async def _count(services: Services, tenant: str, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:

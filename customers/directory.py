@@ -15,6 +15,7 @@ from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn
+from services.kept import forget, kept
 from services.mongo import Doc
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
@@ -162,7 +163,8 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     await db["staff"].update_many(gone, {"$set": {"active": False}})
     closed = {"$set": {"roles": [], "password": ""}}
     await db["clerks"].update_many({"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed)
-    services.cache.pop("tenants", None)
+    forget(services, "tenants")
+    forget(services, f"staff:{file.id}")
     digest = ids.fingerprint(text.encode())
     await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)
     counts = f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, {len(file.staff)} RMs"
@@ -212,14 +214,12 @@ _NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$SmvqjP8tXXgjKgA
 
 async def list_tenants(services: Services) -> list[Tenant]:
     """Every bank; kept in the process for CACHE_SECONDS."""
-    kept: tuple[float, list[Tenant]] | None = services.cache.get("tenants")
-    now = services.clock()
-    if kept is not None and kept[0] > now:
-        return kept[1]
-    rows = await services.store.system("tenants").find({}, sort=[("_id", 1)], limit=None)
-    tenants = [_tenant(services, row) for row in rows]
-    services.cache["tenants"] = (now + CACHE_SECONDS, tenants)
-    return tenants
+
+    async def load() -> list[Tenant]:
+        rows = await services.store.system("tenants").find({}, sort=[("_id", 1)], limit=None)
+        return [_tenant(services, row) for row in rows]
+
+    return await kept(services, "tenants", CACHE_SECONDS, load)
 
 
 def _tenant(services: Services, row: Doc) -> Tenant:
@@ -259,11 +259,16 @@ def miniprogram_client(services: Services, tenant: Tenant, appid: str) -> MiniPr
 
 
 async def staff_member(services: Services, tenant_id: str, userid: str) -> Staff:
-    """The active staff member; raises NotFound."""
-    row = await services.store.tenant(tenant_id)["staff"].find_one({"_id": f"{tenant_id}:{userid}", "active": True})
-    if row is None:
+    """The active staff member, as of CACHE_SECONDS ago at most; raises NotFound."""
+
+    async def load() -> dict[str, Staff]:
+        rows = await services.store.tenant(tenant_id)["staff"].find({"active": True}, limit=None)
+        return {row["userid"]: Staff(row["userid"], row["name"], row["branch"]) for row in rows}
+
+    staff = (await kept(services, f"staff:{tenant_id}", CACHE_SECONDS, load)).get(userid)
+    if staff is None:
         raise NotFound("staff_unknown", "not a member of this bank's staff")
-    return Staff(row["userid"], row["name"], row["branch"])
+    return staff
 
 
 async def staff_of_branches(services: Services, tenant_id: str) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""What every handler shares: the request id, the typed body, the permission check, and the one mapping of errors to HTTP.
+"""What every handler shares: the request id, the typed body, the one mapping of errors to HTTP; and the browser faces' base.
 
 A handler method is: parse, one use-case, answer. Errors of `services/errors.py` are left to the mapping; a page catches
 those that it shows beside the form that caused them.
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
+from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 from typing_extensions import override
 
@@ -36,13 +37,13 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _HTTP_CODES = {403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
 
 
-_PROCESS = os.urandom(6).hex()
+_PROCESS = os.urandom(8).hex()
 _numbers = itertools.count(1)
 
 
 def _next_request_id() -> str:
     """Unique: this process's random name and a number."""
-    return f"{_PROCESS}-{next(_numbers):x}"
+    return f"{_PROCESS}{next(_numbers):08x}"
 
 
 @dataclass
@@ -103,6 +104,26 @@ def read_model(model: type[Model], data: bytes | Mapping[str, Any], code: str = 
         raise InvalidInput(code, "the request cannot be read as what it should be", fields=fields) from None
 
 
+def request_id_of(request: HTTPServerRequest) -> str:
+    """The caller's own X-Request-ID when it is a sane one, else a new one."""
+    given = request.headers.get("X-Request-ID", "")
+    return given if given and _REQUEST_ID.fullmatch(given) else _next_request_id()
+
+
+def query_of(request: HTTPServerRequest) -> dict[str, str]:
+    """The query's parameters; of a repeated one the last."""
+    return {name: values[-1].decode("utf-8", "replace") for name, values in request.query_arguments.items()}
+
+
+def log_failure(path: str, error: BaseException) -> None:
+    """Logs what is a fault of ours or of the platforms; refusals are the metrics' business."""
+    status = error.status if isinstance(error, YinqiaoError) else getattr(error, "status_code", 500)
+    if status in (502, 503):
+        logger.warning("%s answered %s: %s", path, status, error)
+    elif status >= 500:
+        logger.error("%s failed", path, exc_info=(type(error), error, error.__traceback__))
+
+
 class Base(RequestHandler):
     """Serves one Route. `actor` is set where the route's permission asks for somebody."""
 
@@ -120,9 +141,8 @@ class Base(RequestHandler):
 
     @override
     def set_default_headers(self) -> None:
-        given = self.request.headers.get("X-Request-ID", "")
         if not hasattr(self, "request_id"):
-            self.request_id = given if given and _REQUEST_ID.fullmatch(given) else _next_request_id()
+            self.request_id = request_id_of(self.request)
         headers = self._headers
         headers["Server"] = "yinqiao"
         headers["X-Request-ID"] = self.request_id
@@ -163,7 +183,7 @@ class Base(RequestHandler):
 
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last."""
-        return {name: values[-1].decode("utf-8", "replace") for name, values in self.request.query_arguments.items()}
+        return query_of(self.request)
 
     def answer(self, body: bytes | Mapping[str, Any], status: int = 200) -> None:
         """Answers with JSON: bytes that are JSON already, or a mapping."""
@@ -195,11 +215,8 @@ class Base(RequestHandler):
     def log_exception(
         self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None:
-        status = value.status if isinstance(value, YinqiaoError) else getattr(value, "status_code", 500)
-        if status in (502, 503):
-            logger.warning("%s answered %s: %s", self.route.path, status, value)
-        elif status >= 500 and value is not None:
-            logger.error("%s failed", self.route.path, exc_info=(type(value), value, tb))
+        if value is not None:
+            log_failure(self.route.path, value)
 
     @override
     def compute_etag(self) -> str | None:
@@ -212,21 +229,3 @@ class Base(RequestHandler):
         metrics, path = self.services.metrics, self.route.path
         metrics.requests.labels(path, self.request.method, self._status_code).inc()
         metrics.latency.labels(path).observe(self.request.request_time())
-
-
-class Api(Base):
-    """A face for programs: JSON errors, no cookies, so nothing for a cross-site form to ride on."""
-
-    @override
-    def answer_refusal(self, refusal: Refusal) -> None:
-        if refusal.status == 401:
-            self.set_header("WWW-Authenticate", "Bearer")
-        super().answer_refusal(refusal)
-
-    @override
-    def check_xsrf_cookie(self) -> None:
-        return
-
-    @override
-    def check_trusted_origin(self, origin: str) -> bool:
-        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import override
 
 from campaigns import inbox
-from handlers.base import Api
+from handlers.api import Api
 
 
 class WeComCallback(Api):

@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from handlers.base import Api
+from handlers.api import Api
 from services.errors import Unavailable
 
 PING_SECONDS = 1.0

@@ -46,7 +46,8 @@ class RewardView(BaseModel):
     id: str
     title: str
     text: str
-    state: Literal["claimable", "claimed", "sold_out", "not_started", "ended"]
+    kind: str
+    state: Literal["claimable", "claimed", "sold_out", "not_started", "paused", "ended"]
     left: int | None
     until: datetime
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from typing_extensions import override
 
+from handlers.api import Api
 from handlers.auth import CUSTOMER, PERMISSIONS
-from handlers.base import Api
 from handlers.models import ErrorAnswer
 from handlers.route import Op, Route
 
@@ -70,4 +70,4 @@ class OpenApi(Api):
 
     @override
     async def get(self) -> None:
-        self.answer(self.settings["openapi"])
+        self.answer(self.services.cache["openapi"])

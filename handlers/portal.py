@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from typing_extensions import override
 
 from customers import directory, login
 from customers.actors import CustomerActor
-from handlers.base import Api
+from handlers.api import Api
 from handlers.models import LoginBody, PhoneBody
 from rewards import portal
 from services.container import Services
@@ -27,7 +28,7 @@ async def customer_of(services: Services, token: str, appid: str) -> CustomerAct
         tenant = await directory.tenant_of_appid(services, appid)
         if tenant.id != actor.tenant:
             raise Forbidden("other_bank", "this session belongs to another bank")
-    return actor
+    return replace(actor, appid=appid)
 
 
 class Portal(Api):
@@ -69,7 +70,9 @@ class Phone(Portal):
     @override
     async def post(self, appid: str) -> None:
         body = self.body(PhoneBody)
-        self.answer(await login.bind_phone(self.services, self.actor, body.code, body.consent))
+        profile = await login.bind_phone(self.services, self.actor, body.code, body.consent)
+        portal.forget_home(self.services, self.actor)
+        self.answer(profile)
 
 
 class Home(Portal):
@@ -88,7 +91,7 @@ class Claim(Portal):
     @override
     async def post(self, appid: str, reward: str) -> None:
         key = self.idempotency_key()
-        claimed = await portal.claim(self.services, self.actor, reward, key, self.request.body)
+        claimed = await portal.claim(self.services, self.actor, reward, key, self.request.body, self.lang())
         if claimed.hit:
             self.set_header("Idempotency-Hit", "true")
         self.answer(claimed.view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from tornado.routing import URLSpec
@@ -12,6 +12,7 @@ from tornado.routing import URLSpec
 from handlers.auth import require
 
 if TYPE_CHECKING:
+    from handlers.api import Api
     from handlers.base import Base, Traffic
     from services.container import Services
 
@@ -45,7 +46,7 @@ class Route:
     """
 
     path: str
-    handler: type[Base]
+    handler: type[Base] | type[Api]
     ops: dict[str, Op]
     json: bool = False
     dev: bool = False
@@ -55,15 +56,20 @@ class Route:
         """The names in the path, in order."""
         return _PARAMETER.findall(self.path)
 
-    def spec(self, services: Services, traffic: Traffic) -> URLSpec:
-        """The route as Tornado serves it."""
+    def pattern(self) -> re.Pattern[str]:
+        """What a whole path must match; its groups are the path's parameters."""
         pattern = "".join(
             f"(?P<{piece}>{_PATTERNS.get(piece, _SEGMENT)})" if odd else re.escape(piece)
             for odd, piece in _odd_even(_PARAMETER.split(self.path))
         )
         if pattern.endswith("/") and self.path != "/":
             pattern += "?"
-        return URLSpec(pattern, self.handler, {"services": services, "traffic": traffic, "route": self})
+        return re.compile(pattern)
+
+    def spec(self, services: Services, traffic: Traffic) -> URLSpec:
+        """A browser's route as Tornado serves it."""
+        handler: Any = self.handler
+        return URLSpec(self.pattern().pattern, handler, {"services": services, "traffic": traffic, "route": self})
 
 
 def _odd_even(pieces: list[str]) -> list[tuple[bool, str]]:

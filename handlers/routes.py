@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from handlers import callbacks, console, front, health, models, openapi, portal, preview, sidebar
+from handlers.api import Api
 from handlers.auth import CLERK, CUSTOMER, PUBLIC, STAFF
 from handlers.base import Base
 from handlers.route import Op, Route, op
 
 
-def _api(path: str, handler: type[Base], **ops: Op) -> Route:
+def _api(path: str, handler: type[Api], **ops: Op) -> Route:
     return Route(path, handler, _by_method(ops), json=True)
 
 
@@ -122,4 +123,6 @@ CONSOLE = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION + PREVIEW + SIDEBAR + CONSOLE
+PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION
+BROWSERS: tuple[Route, ...] = PREVIEW + SIDEBAR + CONSOLE
+ROUTES: tuple[Route, ...] = PROGRAMS + BROWSERS

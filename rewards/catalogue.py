@@ -16,6 +16,7 @@ from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, NotFound
+from services.kept import forget, kept
 from services.mongo import Doc, Duplicate, TenantStore
 
 CACHE_SECONDS = 1.0
@@ -75,7 +76,7 @@ async def put(services: Services, db: TenantStore, campaign: str, definition: De
         change = {"$set": fields, "$max": {"slots": definition.per_customer}}
         await db["rewards"].update({"_id": fresh["_id"]}, change)
     await _restock(db, fresh["_id"], reward, definition.stock, now)
-    services.cache.pop(f"rewards:{db.tenant}", None)
+    forget(services, f"rewards:{db.tenant}")
 
 
 def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
@@ -145,21 +146,17 @@ def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
 async def set_state(services: Services, db: TenantStore, campaign: str, state: str) -> None:
     """Opens (`live`) or closes (`paused`, `ended`) all rewards of a campaign to claims."""
     await db["rewards"].update_many({"campaign": campaign}, {"$set": {"state": state}})
-    services.cache.pop(f"rewards:{db.tenant}", None)
+    forget(services, f"rewards:{db.tenant}")
 
 
 async def all_rewards(services: Services, tenant: str) -> dict[str, Doc]:
     """Every reward of the bank by id, at most CACHE_SECONDS old. For showing; claims look at the document itself."""
-    kept: tuple[float, dict[str, Doc]] | None = services.cache.get(f"rewards:{tenant}")
-    now = services.clock()
-    if kept is not None and kept[0] > now:
-        return kept[1]
-    rows = {
-        row["reward"]: row
-        for row in await services.store.tenant(tenant)["rewards"].find({}, fields={"leases": 0}, limit=None)
-    }
-    services.cache[f"rewards:{tenant}"] = (now + CACHE_SECONDS, rows)
-    return rows
+
+    async def load() -> dict[str, Doc]:
+        rows = await services.store.tenant(tenant)["rewards"].find({}, fields={"leases": 0}, limit=None)
+        return {row["reward"]: row for row in rows}
+
+    return await kept(services, f"rewards:{tenant}", CACHE_SECONDS, load)
 
 
 def why_closed(row: Mapping[str, Any], now: datetime, day: str) -> str:

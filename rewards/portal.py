@@ -47,6 +47,12 @@ async def home(services: Services, actor: CustomerActor, lang: str) -> bytes:
     return body
 
 
+def forget_home(services: Services, actor: CustomerActor) -> None:
+    """The customer changed something: his next home is made anew."""
+    for lang in ("zh", "en"):
+        services.cache.setdefault("homes", {}).pop((actor.tenant, actor.cid, lang), None)
+
+
 async def _home(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
     person = await identity.customer(services, actor.tenant, actor.cid)
     profile = {
@@ -147,8 +153,7 @@ async def claim(
         services.metrics.claims.labels(error.code).inc()
         raise
     services.metrics.claims.labels("replayed" if granted.hit else "granted").inc()
-    for each in ("zh", "en"):
-        services.cache.setdefault("homes", {}).pop((actor.tenant, actor.cid, each), None)
+    forget_home(services, actor)
     row = (await catalogue.all_rewards(services, actor.tenant))[reward]
     return Claimed({"redemption": _redemption(services, granted.grant, row, lang)}, granted.hit)
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from services import ids
 from services.clock import Clock
 from services.errors import TooMany, Unavailable
+from services.groupcommit import GroupCommit
 
 LOCAL_SECONDS = 2.0
 _LOCAL_LIMIT = 20_000
@@ -30,6 +31,7 @@ class Sessions:
         self._clock = clock
         self._ttl = hours * 3600
         self._local: dict[str, tuple[float, Session]] = {}
+        self._reads: GroupCommit[str, bytes | None] = GroupCommit("sessions", self._read_all, window=0, lanes=2)
 
     @property
     def seconds(self) -> int:
@@ -52,10 +54,7 @@ class Sessions:
         kept = self._local.get(key)
         if kept is not None and kept[0] > now:
             return kept[1]
-        try:
-            raw = cast("bytes | None", await self._redis.get(key))
-        except RedisError as error:
-            raise Unavailable("sessions_unavailable", "sessions cannot be read at the moment") from error
+        raw = await self._reads.submit(key)
         if raw is None:
             self._local.pop(key, None)
             return None
@@ -64,6 +63,12 @@ class Sessions:
         session = cast("Session", orjson.loads(raw))
         self._local[key] = (now + LOCAL_SECONDS, session)
         return session
+
+    async def _read_all(self, keys: list[str]) -> list[bytes | None]:
+        try:
+            return cast("list[bytes | None]", await self._redis.mget(keys))
+        except RedisError as error:
+            raise Unavailable("sessions_unavailable", "sessions cannot be read at the moment") from error
 
     async def end(self, kind: str, token: str) -> None:
         key = _key(kind, token)

@@ -119,7 +119,9 @@ def test_no_canary_reaches_a_line(secret: str, text: str) -> None:
         assert secret not in line("bound")
 
 
-@pytest.mark.parametrize("name", ["access_token", "secret", "session_key", "password", "token", "welcome_code", "phone_number"])
+@pytest.mark.parametrize(
+    "name", ["access_token", "secret", "session_key", "password", "token", "welcome_code", "phone_number"]
+)
 def test_a_field_whose_name_says_secret_is_masked(name: str) -> None:
     assert json.loads(line("got", **{name: SECRET}))[name] == "***"
 
@@ -156,7 +158,9 @@ _values = st.recursive(
     | st.sampled_from([13800138000, 6222021234567890, 1763808495422000000])
     | st.text(max_size=20)
     | st.sampled_from(['"token=abc"', f'{{"password": "{SECRET}"}}', "code=\\", PHONE, "\ud800"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(0, 9), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(0, 9), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 

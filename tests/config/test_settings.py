@@ -35,7 +35,11 @@ def test_the_stores_follow_the_servers_port(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_banks_own_stores_are_used_as_they_are_written() -> None:
     settings = Settings(mongodb_uri="mongodb://db/", redis_url="redis://cache/1", broker_url="amqp://rabbit//")
-    assert (settings.mongodb, settings.redis, settings.broker) == ("mongodb://db/", "redis://cache/1", "amqp://rabbit//")
+    assert (settings.mongodb, settings.redis, settings.broker) == (
+        "mongodb://db/",
+        "redis://cache/1",
+        "amqp://rabbit//",
+    )
 
 
 def test_the_public_address_has_no_slash_at_its_end() -> None:

@@ -1,8 +1,8 @@
 """Fixtures of the customers' tests.
 
-    clock     seconds UTC that a test may move; `services` here runs on it
-    bank      services with the demo bank applied, against the sandbox, without campaigns
-    other     the same store with a second bank, `other`, which has people with the same userids
+clock     seconds UTC that a test may move; `services` here runs on it
+bank      services with the demo bank applied, against the sandbox, without campaigns
+other     the same store with a second bank, `other`, which has people with the same userids
 """
 
 from __future__ import annotations

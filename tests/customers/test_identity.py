@@ -147,7 +147,12 @@ async def test_the_same_person_at_two_banks_is_two_customers_who_know_nothing_of
 async def test_the_same_text_as_another_kind_of_id_is_another_person(services: Services) -> None:
     told = [
         await identity.identify(services, "demo", facts)
-        for facts in (Facts(unionid="x"), Facts(external_userid="x"), Facts(openids={BANK: "x"}), Facts(openids={LIFE: "x"}))
+        for facts in (
+            Facts(unionid="x"),
+            Facts(external_userid="x"),
+            Facts(openids={BANK: "x"}),
+            Facts(openids={LIFE: "x"}),
+        )
     ]
     assert len(set(told)) == 4
 

@@ -181,14 +181,20 @@ async def test_a_chain_of_merges_ends_at_the_eldest(services: Services) -> None:
     for cid in cids:
         person = await identity.customer(services, "demo", cid)
         assert (person.cid, sorted(person.cids)) == (cids[0], sorted(cids))
-        assert [row["kind"] for row in await timeline.story(services, "demo", cid)] == ["happened.2", "happened.1", "happened.0"]
+        assert [row["kind"] for row in await timeline.story(services, "demo", cid)] == [
+            "happened.2",
+            "happened.1",
+            "happened.0",
+        ]
     assert person.openids == {BANK: "oO1", "wx2": "oO2"}
 
 
 async def test_what_was_told_last_is_not_undone_by_what_the_younger_had_been_told(services: Services) -> None:
     await identity.identify(services, "demo", LOGGED_IN)
     await identity.identify(services, "demo", Facts(external_userid="wmE", name="旧名", phone="13900139000"))
-    cid = await identity.identify(services, "demo", Facts(external_userid="wmE", unionid="oU", name="新名", phone="13700137000"))
+    cid = await identity.identify(
+        services, "demo", Facts(external_userid="wmE", unionid="oU", name="新名", phone="13700137000")
+    )
     person = await identity.customer(services, "demo", cid)
     assert (person.name, person.phone) == ("新名", "13700137000")
 

@@ -126,6 +126,17 @@ async def test_a_row_that_was_put_in_is_named(services: Services, chain: TenantS
     assert "row 7 was changed" in await services.audit.verify(chain)
 
 
+@pytest.mark.parametrize("row_id", ["a:2000000", "a:²", "a:", "a:-1", "a:07", "elsewhere"])
+async def test_a_row_that_was_planted_anywhere_is_named_and_the_rest_is_still_read(
+    services: Services, chain: TenantStore, row_id: str
+) -> None:
+    row = (await _rows(chain))[2]
+    await chain["audit"].insert({**row, "_id": row_id, "seq": 2_000_000})
+    problems = await services.audit.verify(chain)
+    assert 1 <= len(problems) <= 3
+    assert row_id in problems[-1] or "2000000" in problems[-1]
+
+
 async def test_twenty_writers_at_once_give_one_unbroken_chain(services: Services) -> None:
     db = services.store.tenant("a")
     numbers = await asyncio.gather(*(services.audit.record(db, f"clerk{n}", "did", "it") for n in range(20)))
@@ -169,7 +180,9 @@ async def test_what_nobody_touched_verifies(services: Services, data: dict[str, 
     assert await services.audit.verify(db) == []
 
 
-async def test_a_chain_without_checkpoints_still_shows_changes(services: Services, chain: TenantStore, tmp_path: Path) -> None:
+async def test_a_chain_without_checkpoints_still_shows_changes(
+    services: Services, chain: TenantStore, tmp_path: Path
+) -> None:
     audit = Audit(services.clock, tmp_path / "no such folder")
     assert await audit.verify(chain) == []
     await chain["audit"].delete({"seq": 2})

@@ -70,7 +70,9 @@ def test_two_lists_of_parts_never_run_together(one: list[str], two: list[str]) -
 
 
 def test_an_id_is_the_same_on_every_machine() -> None:
-    assert ids.tenant_id("demo", "run", 1) == ids.tenant_id("demo", "run", "1") == "demo:cf726710a54c78a07a29f48add28cd15"
+    assert (
+        ids.tenant_id("demo", "run", 1) == ids.tenant_id("demo", "run", "1") == "demo:cf726710a54c78a07a29f48add28cd15"
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1_800_000_000.0, 1_763_808_495.422_517])

@@ -48,7 +48,12 @@ async def test_a_tenant_reads_and_counts_its_own_only(rows: Callable[[str], Coll
     scanned = [doc async for doc in b.scan(query)]
     assert {doc["tenant"] for doc in [*found, *scanned, *([one] if one else [])]} <= {"b"}
     expected = 3 if query in ({}, {"tenant": "a"}, {"tenant": {"$ne": "b"}}, {"tenant": {"$exists": True}}) else 0
-    assert (len(found), len(scanned), await b.count(query), one is not None) == (expected, expected, expected, expected > 0)
+    assert (len(found), len(scanned), await b.count(query), one is not None) == (
+        expected,
+        expected,
+        expected,
+        expected > 0,
+    )
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -92,7 +97,11 @@ async def test_what_a_tenant_puts_in_is_its_own_whatever_it_says(rows: Callable[
     await b.insert_new([{"_id": "b:5", "tenant": "a"}])
     await b.update({"_id": "b:6", "tenant": "a"}, {"$set": {"n": 6}}, upsert=True)
     await b.bulk_update([({"_id": "b:7", "tenant": "a"}, {"$set": {"n": 7}})], upsert=True)
-    assert (await b.update_and_get({"_id": "b:8"}, {"$set": {"n": 8}}, upsert=True)) == {"_id": "b:8", "n": 8, "tenant": "b"}
+    assert (await b.update_and_get({"_id": "b:8"}, {"$set": {"n": 8}}, upsert=True)) == {
+        "_id": "b:8",
+        "n": 8,
+        "tenant": "b",
+    }
     assert await _all(rows, "a") == A_ROWS
     assert await b.count({"tenant": "b"}) == 8
 
