@@ -231,10 +231,9 @@ async def _staff(services: Services, effect: Effect) -> Outcome:
 async def _tag(services: Services, effect: Effect) -> Outcome:
     tenant = await get_tenant(services, effect.tenant)
     person = await identity.customer(services, effect.tenant, effect.cid)
-    client = wecom_client(services, tenant)
-    add = [await tagging.tag_id(services, tenant, name) for name in effect.args["add"]]
-    remove = [await tagging.tag_id(services, tenant, name) for name in effect.args["del"]]
-    await client.mark_tag(effect.args["userid"], person.external_userid, add=add, remove=remove)
+    await tagging.mark(
+        services, tenant, effect.args["userid"], person.external_userid, effect.args["add"], effect.args["del"]
+    )
     await tagging.remember(services, tenant.id, person.cid, effect.args["add"], effect.args["del"])
     return Outcome("done")
 

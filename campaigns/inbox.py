@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 from xml.parsers import expat
 
+import orjson
+
 from campaigns import channels, engine, live
 from customers import details, follows, identity, timeline
 from customers.details import Details
@@ -130,7 +132,7 @@ async def _handle(services: Services, owner: str, row: Doc) -> None:
     tenant, row_id = row["tenant"], row["_id"]
     try:
         message = services.vault.open(tenant, "inbox", "body", row_id, bytes(row["body"]))
-        if row["source"] == "rewards":
+        if row["source"] == inbox.REWARDS:
             state = await _reward_event(services, tenant, message)
         elif row["source"] == WECOM:
             state = await _platform_event(services, tenant, row, events.parse_event(message))
@@ -158,10 +160,17 @@ async def _not_handled(services: Services, owner: str, row: Doc, error: Exceptio
 
 
 async def _reward_event(services: Services, tenant: str, message: bytes) -> str:
-    """`reward.claimed|cid|grant`, as rewards/claims.py writes it."""
-    event, cid, _ = message.decode().split("|", 2)
-    person = await identity.customer(services, tenant, cid)
-    await engine.on_event(services, tenant, person.cids, event)
+    """A batch of grants, as rewards/claims.py tells it: into the customers' stories, and to the runs that wait for it."""
+    event = orjson.loads(message)
+    data = {"reward": event["reward"]}
+    stories = [
+        timeline.entry(services, tenant, cid, "reward.claimed", grant, data, at) for grant, cid, at in event["grants"]
+    ]
+    await services.store.tenant(tenant)["timeline"].insert_new(stories)
+    if event["offered"]:
+        for _, cid, _ in event["grants"]:
+            person = await identity.customer(services, tenant, cid)
+            await engine.on_event(services, tenant, person.cids, "reward.claimed")
     return "handled"
 
 
@@ -203,38 +212,36 @@ async def _added(services: Services, tenant: str, row: Doc, event: events.Extern
     follow = known.follow_users.get(event.userid, {}) if known else {}
     state = event.state or ""
     at = _happened(services, event)
+    told = {"state": state, "add_way": follow.get("add_way")}
     await asyncio.gather(
-        follows.changed(
-            services, tenant, event.userid, cid, at=at, active=True, state=state, add_way=follow.get("add_way")
-        ),
+        follows.changed(services, tenant, event.userid, cid, at=at, active=True, **told),
         timeline.record(services, tenant, cid, "customer.added", row["_id"], at=at, userid=event.userid, state=state),
-        _enter_campaigns(services, tenant, cid, row, event, known, follow),
+        _enter_campaigns(services, tenant, cid, row, event, follow),
     )
+    cids = await identity.cids(services, tenant, cid)
+    if await follows.pair(services, tenant, event.userid, cids) is None:  # his going was delivered before his coming
+        await engine.on_event(services, tenant, cids, "customer.blocked")
 
 
 async def _enter_campaigns(
-    services: Services,
-    tenant: str,
-    cid: str,
-    row: Doc,
-    event: events.ExternalContactAdded,
-    known: Details | None,
-    follow: Mapping[str, Any],
+    services: Services, tenant: str, cid: str, row: Doc, event: events.ExternalContactAdded, follow: Mapping[str, Any]
 ) -> None:
     channel = await channels.by_state(services, tenant, event.state or "")
+    person = await identity.customer(services, tenant, cid)
     facts = {
         "channel.code": event.state,
         "channel.branch": channel["branch"] if channel else None,
         "follow.userid": event.userid,
         "follow.add_way": follow.get("add_way"),
         "customer.id": cid,
+        "customer.name": person.name,
+        "customer.bound": bool(person.phone),
     }
     context = {
         "tenant": tenant,
         "userid": event.userid,
         "welcome_code": event.welcome_code,
         "received_at": row["at"].timestamp(),
-        "known": known is not None,
     }
     for program in await live.live_programs(services, tenant):
         await engine.enter(services, program, cid, facts, context)

@@ -132,13 +132,17 @@ def _version_row(
         "campaign": document.id,
         "version": version,
         "text": text,
-        "document": document.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "document": _dumped(document),
         "sha256": digest,
         "state": SUBMITTED,
         "author": actor.login,
         "at": utc(services.clock()),
         "approved_by": None,
     }
+
+
+def _dumped(document: Campaign) -> Doc:
+    return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 async def _undecided(db: TenantStore, campaign: str, version: int, states: tuple[str, ...]) -> Doc:
@@ -177,6 +181,8 @@ async def _publish(services: Services, tenant: str, campaign: str, version: int,
         what = {"version": version, "sha256": row["sha256"], "author": row["author"]}
         await services.audit.record(db, approver, "campaign.approved", campaign, **what)
     document = Campaign.model_validate(row["document"])
+    if _dumped(reading.read(row["text"], campaign)) != row["document"]:
+        raise Conflict("version_changed", "the stored document is not the one that was submitted")
     done = await _put_in_place(services, tenant, document, version)
     await _go_live(services, db, row, document)
     approved_by = row["approved_by"] or approver
@@ -231,6 +237,7 @@ async def _put_in_place(services: Services, tenant: str, document: Campaign, ver
         )
         await catalogue.put(services, db, document.id, definition)
         done.append(f"reward {catalogue.reward_id(document.id, key)}: stock {reward.stock}")
+    await catalogue.end_others(services, db, document.id, list(document.rewards))
     return done
 
 

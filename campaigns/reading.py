@@ -16,20 +16,13 @@ from customers.rules import RuleError, compile_rule
 from services.errors import InvalidInput
 
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z_.]+)\s*\}\}")
-FILLED = frozenset(
-    {
-        "customer.id",
-        "customer.name",
-        "staff.name",
-        "branch.name",
-        "bank.name",
-        "channel.branch",
-        "channel.code",
-        "follow.userid",
-    }
-)
+FILLED_EARLY = frozenset({"customer.id", "channel.branch", "channel.code", "follow.userid"})
+"""known at entry: for tags and keys"""
+FILLED = FILLED_EARLY | {"customer.name", "staff.name", "branch.name", "bank.name"}
+"""known when a message is written"""
 STATE_LIMIT = 30
 """characters of a live code's state (wechat-contract B5)"""
+_EARLY = f"expected one of {', '.join(sorted(FILLED_EARLY))}"
 _WORDING = re.compile(r"(分享|转发|关注|助力).{0,8}(领|得|送|奖|抽)")
 
 Place = tuple[Any, ...]
@@ -234,10 +227,14 @@ def _step_faults(document: Campaign) -> list[tuple[Place, str]]:
     if document.steps and document.entry is None:
         faults.append((("steps",), "nobody can enter: expected an entry block"))
     seen: set[str] = set()
+    waited = False
     for place, step in document.all_steps():
         if step.id in seen:
             faults.append((place, f"the step id {step.id} stands twice"))
         seen.add(step.id)
+        waited = waited or step.wait is not None
+        if step.send is not None and step.send.via == "wecom.welcome" and waited:
+            faults.append(((*place, "send"), "a welcome must come before the first wait: its code lives 20 s"))
         if step.send is not None and step.send.template not in document.templates:
             expected = sorted(document.templates) or "a templates block"
             faults.append(((*place, "send", "template"), f"unknown template {step.send.template}; expected {expected}"))
@@ -247,26 +244,26 @@ def _step_faults(document: Campaign) -> list[tuple[Place, str]]:
         if step.tag is not None:
             faults += [
                 ((*place, "tag"), f"unknown placeholder in {name}")
-                for name in _unfillable(step.tag.add + step.tag.del_)
+                for name in _unfillable(step.tag.add + step.tag.del_, FILLED_EARLY)
             ]
     return faults
 
 
-def _unfillable(texts: Iterable[str]) -> list[str]:
-    return [text for text in texts if set(PLACEHOLDER.findall(text)) - FILLED or "{{" in PLACEHOLDER.sub("", text)]
+def _unfillable(texts: Iterable[str], known: frozenset[str]) -> list[str]:
+    return [text for text in texts if set(PLACEHOLDER.findall(text)) - known or "{{" in PLACEHOLDER.sub("", text)]
 
 
 def _template_faults(document: Campaign) -> list[tuple[Place, str]]:
     faults: list[tuple[Place, str]] = []
     for name, template in document.templates.items():
-        if _unfillable([template.zh, template.en]):
+        if _unfillable([template.zh, template.en], FILLED):
             faults.append((("templates", name), f"unknown placeholder; expected one of {', '.join(sorted(FILLED))}"))
         if len(template.zh.encode()) > 3000:
             faults.append((("templates", name), "longer than 3000 bytes"))
         if _WORDING.search(template.zh):
             faults.append((("templates", name), "a reward for sharing or following is banned by WeChat"))
-    if document.entry is not None and _unfillable([document.entry.key]):
-        faults.append((("entry", "key"), f"unknown placeholder; expected one of {', '.join(sorted(FILLED))}"))
+    if document.entry is not None and _unfillable([document.entry.key], FILLED_EARLY):
+        faults.append((("entry", "key"), f"unknown placeholder; {_EARLY}"))
     return faults
 
 

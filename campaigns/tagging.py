@@ -9,6 +9,7 @@ from services.container import Services
 from services.wechat.errors import BadRequest
 
 TAKEN = 40071
+UNKNOWN_TAG = 40068
 OWN_GROUP = "银桥"
 
 
@@ -23,6 +24,24 @@ async def tag_id(services: Services, tenant: Tenant, name: str) -> str:
             await _make(services, tenant, name)
             known.update(await _all(services, tenant))
     return known[name]
+
+
+async def mark(
+    services: Services, tenant: Tenant, userid: str, external_userid: str, add: list[str], remove: list[str]
+) -> None:
+    """Puts tags on a friendship and takes them off, by name; an id that WeCom has forgotten is looked up once more."""
+    client = wecom_client(services, tenant)
+    for last in (False, True):
+        add_ids = [await tag_id(services, tenant, name) for name in add]
+        remove_ids = [await tag_id(services, tenant, name) for name in remove]
+        try:
+            await client.mark_tag(userid, external_userid, add=add_ids, remove=remove_ids)
+        except BadRequest as error:
+            if error.errcode != UNKNOWN_TAG or last:
+                raise
+            services.cache.pop(f"tags:{tenant.id}", None)
+        else:
+            return
 
 
 async def _make(services: Services, tenant: Tenant, name: str) -> None:

@@ -29,7 +29,11 @@ async def changed(
         db = services.store.tenant(tenant)
         newer: Doc = {"_id": row_id, "at": {"$lt": at}}
         same_second: Doc = {"_id": row_id, "at": at, "active": True}  # of one second, the end is believed
-        await db["follows"].update(newer if active else {"$or": [newer, same_second]}, {"$set": row})
+        changed_ = await db["follows"].update(newer if active else {"$or": [newer, same_second]}, {"$set": row})
+        if active and not changed_:  # details that come after the event of the same second complete it
+            for name, value in fields.items():
+                if value is not None:
+                    await db["follows"].update({**same_second, name: None}, {"$set": {name: value}})
 
 
 async def move(services: Services, tenant: str, cid: str, to: str) -> None:

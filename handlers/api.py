@@ -100,7 +100,8 @@ class Api:
         if connection is None:
             return
         start = ResponseStartLine("HTTP/1.1", self._status, responses.get(self._status, "Unknown"))
-        connection.write_headers(start, headers, self._body or None).add_done_callback(_retrieve)
+        body = None if self.request.method == "HEAD" else self._body or None
+        connection.write_headers(start, headers, body).add_done_callback(_retrieve)
         connection.finish()
 
     async def identify(self, permission: str) -> Any:
@@ -181,7 +182,6 @@ class _Message(HTTPMessageDelegate):
     def __init__(self, api: Api) -> None:
         self._api = api
         self._chunks: list[bytes] = []
-        self._task: asyncio.Task[None] | None = None
 
     @override
     def headers_received(
@@ -197,7 +197,10 @@ class _Message(HTTPMessageDelegate):
     @override
     def finish(self) -> None:
         self._api.request.body = b"".join(self._chunks)
-        self._task = asyncio.get_running_loop().create_task(self._api.serve())
+        tasks = self._api.traffic.tasks
+        task = asyncio.get_running_loop().create_task(self._api.serve())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     @override
     def on_connection_close(self) -> None:

@@ -144,8 +144,17 @@ def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
 
 
 async def set_state(services: Services, db: TenantStore, campaign: str, state: str) -> None:
-    """Opens (`live`) or closes (`paused`, `ended`) all rewards of a campaign to claims."""
-    await db["rewards"].update_many({"campaign": campaign}, {"$set": {"state": state}})
+    """Opens (`live`) or closes (`paused`) all rewards of a campaign to claims, but those that a later version dropped."""
+    await db["rewards"].update_many({"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}})
+    forget(services, f"rewards:{db.tenant}")
+
+
+async def end_others(services: Services, db: TenantStore, campaign: str, keys: list[str]) -> None:
+    """Ends the campaign's rewards that its document does not name any more; a reward that is named again is open again."""
+    named = [reward_id(campaign, key) for key in keys]
+    await db["rewards"].update_many({"campaign": campaign, "reward": {"$nin": named}}, {"$set": {"state": "ended"}})
+    again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
+    await db["rewards"].update_many(again, {"$set": {"state": "live"}})
     forget(services, f"rewards:{db.tenant}")
 
 

@@ -4,7 +4,7 @@ A grant's `_id` comes from tenant, reward, customer and slot (the n-th of `per_c
 slot cannot exist. The grant row is the ledger's transfer: stock → issued, one document, never changed. Order of a group:
 
     read what the customers have → take n units with a lease → insert n grants → answer
-                                                                     └→ tell timelines and inbox → settle the lease
+                                                                     └→ tell the inbox → settle the lease
 
 Killed at any point, the lease and the ids in it are enough to finish (`settle_stale`).
 """
@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from customers import timeline
+import orjson
+
 from rewards import catalogue, offers, stock
 from services import grouped, ids, inbox
 from services.clock import utc
@@ -175,13 +176,31 @@ async def _take_and_grant(services: Services, group: _Group) -> None:
         return
     batch = secrets.token_hex(8)
     grant_ids = list(group.wanting)
-    taken = await stock.take(services, first.tenant, first.reward, batch, grant_ids)
+    ours = _batches(services)
+    ours.add(batch)
+    try:
+        taken = await stock.take(services, first.tenant, first.reward, batch, grant_ids, ours)
+    except Unavailable:
+        ours.discard(batch)
+        raise
     if taken.n < len(grant_ids):
         reason = IN_DOUBT if taken.in_doubt else taken.reason
         _refuse(group, grant_ids[taken.n :], reason)
         hints[first.tenant, first.reward] = (services.clock() + HINT_SECONDS, reason)
-    if taken.n:
+    if not taken.n:
+        ours.discard(batch)
+        return
+    try:
         await _grant(services, group, taken, grant_ids[: taken.n])
+    except Unavailable:
+        ours.discard(batch)
+        raise
+
+
+def _batches(services: Services) -> set[str]:
+    """The batches of this process that are under way: their leases are no reason for doubt."""
+    batches: set[str] = services.cache.setdefault("batches", set())
+    return batches
 
 
 def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:
@@ -266,23 +285,24 @@ async def _tell_and_settle(services: Services, taken: stock.Taken, grants: list[
         await stock.settle(services, tenant, reward, taken.batch, day, len(grants))
     except Unavailable:
         log.warning("a lease is left to the sweep", extra={"fields": {"tenant": tenant, "reward": reward}})
+    finally:
+        _batches(services).discard(taken.batch)
 
 
 async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) -> None:
-    """Writes what was granted into the timelines and, for a campaign's offers, the inbox. Repeating it adds nothing."""
+    """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells campaigns of those that
+    were offered. Repeating it adds nothing."""
     if not grants:
         return
-    data = {"reward": reward["reward"]}
-    stories = [
-        timeline.entry(services, tenant, row["cid"], "reward.claimed", row["_id"], data, row["at"].timestamp())
-        for row in grants
-    ]
-    await services.store.insert_new_across("timeline", stories)
-    if reward["open_to"] == "anyone":
-        return
-    messages = [f"reward.claimed|{row['cid']}|{row['_id']}".encode() for row in grants]
-    events = [inbox.row_of(services, inbox.Arrival(tenant, "rewards", message)) for message in messages]
-    await services.store.insert_new_across("inbox", events)
+    told = sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants)
+    event = {
+        "event": "reward.claimed",
+        "reward": reward["reward"],
+        "offered": reward["open_to"] != "anyone",
+        "grants": told,
+    }
+    row = inbox.row_of(services, inbox.Arrival(tenant, inbox.REWARDS, orjson.dumps(event)))
+    await services.store.insert_new_across("inbox", [row])
     services.bells.ring("campaigns.handle_inbox", tenant)
 
 

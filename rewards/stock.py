@@ -7,7 +7,7 @@ so that a write that is still on its way cannot arrive later, counts the others,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -20,7 +20,6 @@ from services.mongo import Doc, TenantStore
 
 LEASE_SECONDS = 5.0
 """After this a lease is taken for dead. Short is safe: the voids guard against a writer who is only slow."""
-DOUBT_SECONDS = 1.0
 BANK_TIME = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 
@@ -28,7 +27,7 @@ BANK_TIME = timezone(timedelta(hours=8), "Asia/Shanghai")
 class Taken:
     """`n` units under lease `batch`; `reason` says why there were not more (empty when there were enough).
 
-    `in_doubt`: the stock is empty, but a lease of a process that seems dead may give units back.
+    `in_doubt`: the stock is empty, but a lease of somebody else, who may be dead, may give units back.
     """
 
     batch: str
@@ -43,9 +42,11 @@ def day_of(now: datetime) -> str:
     return f"{now.astimezone(BANK_TIME):%Y%m%d}"
 
 
-async def take(services: Services, tenant: str, reward: str, batch: str, grant_ids: Sequence[str]) -> Taken:
+async def take(
+    services: Services, tenant: str, reward: str, batch: str, grant_ids: Sequence[str], ours: Collection[str] = ()
+) -> Taken:
     """Takes as many of `grant_ids`' units as the reward has and allows today, in one write. Repeating it with the same batch
-    takes nothing more."""
+    takes nothing more. `ours` are the batches that this process has under way."""
     now = utc(services.clock())
     day = day_of(now)
     rows = services.store.tenant(tenant)["rewards"]
@@ -57,8 +58,7 @@ async def take(services: Services, tenant: str, reward: str, batch: str, grant_i
         raise NotFound("reward_unknown", "no such reward")
     n = row["leases"].get(batch, {}).get("n", 0)
     reason = "" if n == len(grant_ids) else catalogue.why_closed(row, now, day) or "sold_out"
-    slow = now - timedelta(seconds=DOUBT_SECONDS)
-    in_doubt = reason == "sold_out" and any(lease["at"] < slow for lease in row["leases"].values())
+    in_doubt = reason == "sold_out" and any(other != batch and other not in ours for other in row["leases"])
     return Taken(batch, n, reason, row, in_doubt)
 
 

@@ -20,6 +20,8 @@ from services.mongo import Doc, Duplicate, TenantStore
 
 GENESIS = "0" * 64
 _TRIES = 50
+MOST_MISSING = 100_000
+"""A row whose number is further beyond the rows that are there does not belong to the chain."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def _is_whole(row: Doc, seq: int) -> bool:
 
 def _number(row_id: str) -> int:
     digits = row_id.rpartition(":")[2]
-    return int(digits) if digits.isdigit() else 0
+    return int(digits) if digits.isascii() and digits.isdecimal() else 0
 
 
 class Audit:
@@ -91,7 +93,7 @@ class Audit:
         if not seq:
             seq, digest = await self._last_of(db)
         while (row := await db["audit"].find_one({"_id": f"{db.tenant}:{seq + 1}"}, {"hash": 1})) is not None:
-            seq, digest = seq + 1, row["hash"]
+            seq, digest = seq + 1, str(row.get("hash"))
         self._heads[db.tenant] = (seq, digest)
         return seq, digest
 
@@ -110,7 +112,9 @@ class Audit:
         found = {str(row["_id"]): row async for row in db["audit"].scan()}
         problems: list[str] = []
         hashes: dict[int, str] = {}
-        previous, last = GENESIS, max((_number(row_id) for row_id in found), default=0)
+        known = self._checkpointed(db.tenant)
+        numbers = [_number(row_id) for row_id in found]
+        previous, last = GENESIS, max((n for n in numbers if n <= len(found) + MOST_MISSING), default=0)
         for seq in range(1, last + 1):
             row = found.get(f"{db.tenant}:{seq}")
             if row is None:
@@ -123,15 +127,11 @@ class Audit:
             hashes[seq] = previous = str(row.get("hash"))
         ours = {f"{db.tenant}:{seq}" for seq in hashes}
         problems += [f"row {row_id} does not belong to the chain" for row_id in sorted(found.keys() - ours)]
-        return problems + self._against_checkpoints(db.tenant, hashes)
+        seen_otherwise = [seq for seq, digest in known.items() if hashes.get(seq) != digest]
+        return problems + [f"row {seq} is not the one that the checkpoint file saw" for seq in seen_otherwise]
 
-    def _against_checkpoints(self, tenant: str, hashes: dict[int, str]) -> list[str]:
+    def _checkpointed(self, tenant: str) -> dict[int, str]:
+        """Number → hash of every row that the checkpoint file saw; the later word of a number counts."""
         path = self._checkpoints / f"{tenant}.audit"
-        if not path.exists():
-            return []
-        problems = []
-        for line in path.read_text(encoding="ascii").splitlines():
-            seq, digest = line.split()
-            if hashes.get(int(seq)) != digest:
-                problems.append(f"row {seq} is not the one that the checkpoint file saw")
-        return problems
+        lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+        return {int(seq): digest for seq, digest in (line.split() for line in lines)}

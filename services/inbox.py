@@ -20,6 +20,8 @@ from services.errors import Forbidden
 from services.mongo import Doc
 
 STORED, DUPLICATE = "stored", "duplicate"
+REWARDS = "rewards"
+"""The source of what this product's own rewards tell its campaigns."""
 _LOCAL_NONCES = 200_000
 
 
