@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -99,6 +100,9 @@ async def serve() -> int:
     server = HTTPServer(app, **LIMITS)
     server.add_sockets(sockets)
     lag = asyncio.create_task(measure_lag(services))
+    gc.collect()
+    gc.freeze()  # what lives as long as the process need not be looked at again
+    gc.set_threshold(20_000, 50, 100)
     logger.info("listening on http://%s:%s", *sockets[0].getsockname()[:2])
     await stop.wait()
     lag.cancel()

@@ -7,13 +7,15 @@ from typing import Any, cast
 from campaigns.document import Campaign
 from campaigns.reading import states_of
 from customers.directory import Tenant, staff_of_branches, wecom_client
-from services.clock import utc
 from services.container import Services
+from services.errors import Unavailable
 from services.kept import forget, kept
-from services.mongo import Doc, Duplicate
+from services.mongo import Collection, Doc
+from services.wechat.errors import PlatformError
 from services.wechat.wecom import WeComClient
 
 CACHE_SECONDS = 1.0
+MAKING_SECONDS = 10.0
 _WANTED, _MADE = "wanted", "made"
 
 
@@ -55,25 +57,36 @@ async def _ensure_one(
     services: Services, tenant: Tenant, campaign: Campaign, group: str, branch: str, state: str, users: list[str]
 ) -> bool:
     rows = services.store.tenant(tenant.id)["channels"]
-    row_id = f"{tenant.id}:{state}"
-    row: Doc = {"_id": row_id, "campaign": campaign.id, "code": group, "branch": branch, "state": state, "users": users}
-    try:
-        await rows.insert({**row, "made": _WANTED, "at": utc(services.clock())})
-        tried_before = False
-    except Duplicate:
-        present = await rows.find_one({"_id": row_id})
-        if present is not None and present["made"] == _MADE:
-            return False
-        tried_before = True
+    row: Doc = {"_id": f"{tenant.id}:{state}", "campaign": campaign.id, "code": group, "branch": branch, "state": state}
+    first = not await rows.insert_new([{**row, "made": _WANTED, "since": services.clock()}])
+    if not first and not await _take_over(services, rows, row["_id"]):
+        return False
     client = wecom_client(services, tenant)
-    way = await _find(client, state) if tried_before else None
-    if way is None:
-        way = await client.add_contact_way(
-            users, state=state, remark=state, skip_verify=campaign.codes[group].skip_verify
-        )
-    fields = {"made": _MADE, "config_id": way["config_id"], "qr_code": way.get("qr_code", ""), "users": users}
-    await rows.update({"_id": row_id}, {"$set": fields})
+    try:
+        way = None if first else await _find(client, state)
+        if way is None:
+            skip = campaign.codes[group].skip_verify
+            way = await client.add_contact_way(users, state=state, remark=state, skip_verify=skip)
+    except PlatformError:
+        await rows.update({"_id": row["_id"], "made": _WANTED}, {"$set": {"since": 0.0}})  # the next may try at once
+        raise
+    made = {"made": _MADE, "config_id": way["config_id"], "qr_code": way.get("qr_code", ""), "users": users}
+    await rows.update({"_id": row["_id"]}, {"$set": made})
     return True
+
+
+async def _take_over(services: Services, rows: Collection, row_id: str) -> bool:
+    """Whether a code that is not the first's to make is ours now: False when it is made. Raises Unavailable while somebody
+    else is making it."""
+    now = services.clock()
+    stale = {"_id": row_id, "made": _WANTED, "since": {"$lt": now - MAKING_SECONDS}}
+    if await rows.update(stale, {"$set": {"since": now}}):
+        return True
+    if await rows.find_one({"_id": row_id, "made": _MADE}, {"_id": 1}) is not None:
+        return False
+    raise Unavailable(
+        "live_code_busy", "somebody else is making this live code; try again", retry_after=int(MAKING_SECONDS)
+    )
 
 
 async def _find(client: WeComClient, state: str) -> dict[str, Any] | None:

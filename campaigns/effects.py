@@ -143,9 +143,7 @@ async def _finish(services: Services, owner: str, row: Doc, effect: Effect, outc
         else:
             outcome = Outcome("expired", outcome.reason)
     await _tell(services, effect, outcome)
-    await grouped.close(
-        services, effect.tenant, "outbox", owner, effect.id, state=outcome.state, reason=outcome.reason, done_at=now
-    )
+    await grouped.close(services, effect.tenant, "outbox", owner, effect.id, state=outcome.state, reason=outcome.reason)
 
 
 async def _put_back(services: Services, owner: str, row: Doc, outcome: Outcome, due: float, **fields: Any) -> None:

@@ -129,7 +129,8 @@ async def _launch(
         step = program.ops[pending["step"]].step
         effect = effects.prepare(run, step, facts, context)
         rows.append(outbox.row_of(services, effect, due=services.clock() + effects.LEASE_SECONDS, owner=run["owner"]))
-    fresh = [row for row in rows if await grouped.insert(services, run["tenant"], "outbox", row)]
+    new = await asyncio.gather(*(grouped.insert(services, run["tenant"], "outbox", row) for row in rows))
+    fresh = [row for row, is_new in zip(rows, new, strict=True) if is_new]
     await _clear(services, run)
     for urgent in (True, False):
         lane = [row for row in fresh if (row["lane"] == outbox.WELCOME) is urgent]
@@ -139,9 +140,9 @@ async def _launch(
 async def _clear(services: Services, run: Doc) -> None:
     """The run's effects are in the outbox: it sleeps until it wakes, or is over."""
     open_ = run["status"] == "active" and run["wake"] is not None
-    fields: Doc = {"outbox": [], "owner": None, "open": open_, "due": run["wake"] if open_ else 0.0, "attempts": 0}
-    db = services.store.tenant(run["tenant"])
-    await db["runs"].update({"_id": run["_id"], "owner": run["owner"]}, {"$set": fields})
+    due = "$wake" if open_ else 0.0
+    cleared: Doc = {"outbox": [], "owner": None, "open": open_, "due": due, "attempts": 0}
+    await grouped.change(services, run["tenant"], "runs", run["_id"], [{"$set": cleared}], owner=run["owner"])
 
 
 async def resume(services: Services, owner: str, run: Doc, cause: str = TIMER) -> None:

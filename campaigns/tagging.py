@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from customers.directory import Tenant, wecom_client
+from services import grouped
 from services.container import Services
 from services.wechat.errors import BadRequest
 
@@ -66,8 +67,7 @@ async def _all(services: Services, tenant: Tenant) -> dict[str, str]:
 
 async def remember(services: Services, tenant: str, cid: str, add: list[str], remove: list[str]) -> None:
     """Keeps the customer's tags with him, for the side panel and for rules."""
-    customers = services.store.tenant(tenant)["customers"]
     if add:
-        await customers.update({"_id": cid}, {"$addToSet": {"tags": {"$each": add}}})
+        await grouped.change(services, tenant, "customers", cid, {"$addToSet": {"tags": {"$each": add}}})
     if remove:
-        await customers.update({"_id": cid}, {"$pull": {"tags": {"$in": remove}}})
+        await grouped.change(services, tenant, "customers", cid, {"$pull": {"tags": {"$in": remove}}})

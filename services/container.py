@@ -43,8 +43,8 @@ UNIQUE = {"transfers": "idem"}
 class Groups:
     """The group commits of this process, by name, made at first use and drained at the end."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._window = settings.group_window_ms / 1000
+    def __init__(self, window: float, metrics: Metrics) -> None:
+        self._window = window
         self._sizes = metrics.group_size
         self._groups: dict[str, GroupCommit[Any, Any]] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -106,9 +106,14 @@ class Services:
 
 
 async def open_services(
-    settings: Settings, *, clock: Clock = system_clock, transport: httpx.AsyncBaseTransport | None = None
+    settings: Settings,
+    *,
+    clock: Clock = system_clock,
+    transport: httpx.AsyncBaseTransport | None = None,
+    group_window: float | None = None,
 ) -> Services:
-    """Everything opened for this process's loop; connections are made when first used. `transport` is for tests."""
+    """Everything opened for this process's loop; connections are made when first used. `transport` is for tests,
+    `group_window` in seconds (the setting)."""
     metrics = Metrics()
     store = Store(settings.mongodb, settings.mongodb_database)
     await store.ensure_indexes(INDEXES, UNIQUE)
@@ -127,6 +132,6 @@ async def open_services(
         redis=redis,
         bells=Bells(make_celery(settings), metrics),
         platform=Platform(settings, redis, vault, clock, metrics, transport=transport),
-        groups=Groups(settings, metrics),
+        groups=Groups(settings.group_window_ms / 1000 if group_window is None else group_window, metrics),
         metrics=metrics,
     )

@@ -7,11 +7,11 @@ moment share one round trip.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
-import orjson
+import bson
 
-from services import leases
 from services.container import Services
 from services.mongo import Doc
 
@@ -44,14 +44,33 @@ async def read(services: Services, tenant: str, collection: str, wanted: Sequenc
 
 async def close(services: Services, tenant: str, collection: str, owner: str, row_id: str, **fields: Any) -> None:
     """Ends a leased row that is still `owner`'s, together with others that end the same way."""
+    ended = {"$set": {"open": False, "owner": None, **fields}}
+    await change(services, tenant, collection, row_id, ended, owner=owner)
 
-    async def flush(items: list[tuple[str, str, str, Doc]]) -> Sequence[bool | Exception]:
-        alike: dict[bytes, list[str]] = {}
-        for tenant_, owner_, id_, fields_ in items:
-            alike.setdefault(orjson.dumps([tenant_, owner_, fields_], option=orjson.OPT_SORT_KEYS), []).append(id_)
-        for key, ids in alike.items():
-            tenant_, owner_, fields_ = orjson.loads(key)
-            await leases.close(services.store.tenant(tenant_)[collection], owner_, ids, **fields_)
+
+async def change(
+    services: Services, tenant: str, collection: str, row_id: str, update: Doc | list[Doc], *, owner: str = ""
+) -> None:
+    """Changes one row, together with others that change the same way; a leased row only while it is `owner`'s."""
+
+    async def flush(items: list[_Change]) -> Sequence[bool | Exception]:
+        alike: dict[tuple[str, bool, bytes], list[_Change]] = {}
+        for item in items:
+            key = (item.tenant, bool(item.owner), bson.encode({"update": item.update}))
+            alike.setdefault(key, []).append(item)
+        for (tenant_, leased, _), same in alike.items():
+            query: Doc = {"_id": {"$in": [item.row_id for item in same]}}
+            if leased:
+                query["owner"] = {"$in": sorted({item.owner for item in same})}
+            await services.store.tenant(tenant_)[collection].update_many(query, same[0].update)
         return [True] * len(items)
 
-    await services.groups.get(f"close:{collection}", flush).submit((tenant, owner, row_id, fields))
+    await services.groups.get(f"change:{collection}", flush).submit(_Change(tenant, row_id, update, owner))
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    tenant: str
+    row_id: str
+    update: Doc | list[Doc]
+    owner: str

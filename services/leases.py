@@ -17,6 +17,8 @@ from services.errors import Unavailable
 from services.mongo import Collection, Doc
 
 LEASE_SECONDS = 30.0
+LOOK_SECONDS = 0.1
+"""How long a pump waits for company before it looks again: rows that are handled together share their writes."""
 log = logging.getLogger(__name__)
 
 
@@ -96,13 +98,16 @@ async def pump(
     while True:
         now = clock()
         taken: list[Doc] = []
-        if until is None or now < until:
-            owner, taken = await claim(rows, now, limit=limit - len(busy), seconds=seconds, query=query)
+        room = limit - len(busy)
+        if room >= limit // 2 and (until is None or now < until):
+            owner, taken = await claim(rows, now, limit=room, seconds=seconds, query=query)
             busy |= {asyncio.create_task(guarded(owner, row)) for row in taken}
         total += len(taken)
         if not busy:
             return total
-        wait = asyncio.FIRST_COMPLETED if taken or len(busy) >= limit else asyncio.ALL_COMPLETED
-        done, busy = await asyncio.wait(busy, return_when=wait, timeout=None if len(busy) >= limit else 0.05)
+        if len(busy) > limit // 2:  # to look for single rows costs more than it brings
+            done, busy = await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            done, busy = await asyncio.wait(busy, timeout=LOOK_SECONDS)
         for task in done:
             task.result()

@@ -14,7 +14,7 @@ from celery import Celery
 from config.settings import Settings
 from services.metrics import Metrics
 
-QUIET_SECONDS = 0.03
+QUIET_SECONDS = 0.1
 
 QUEUES = {
     "campaigns.handle_inbox": "callback",

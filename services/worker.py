@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,9 @@ from celery.signals import worker_process_init, worker_process_shutdown
 
 from config.settings import Settings
 from services.container import Services, open_services
+
+GROUP_WINDOW = 0.01
+"""seconds: nobody waits for an HTTP answer here, so a group may wait longer for company"""
 
 
 class WorkerLoop:
@@ -24,7 +28,10 @@ class WorkerLoop:
 
     def _open(self, **_: Any) -> None:
         self._runner = asyncio.Runner()
-        self._services = self._runner.run(open_services(self._settings))
+        self._services = self._runner.run(open_services(self._settings, group_window=GROUP_WINDOW))
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked at again
+        gc.set_threshold(20_000, 50, 100)
 
     def _close(self, **_: Any) -> None:
         if self._runner is not None and self._services is not None:

@@ -56,7 +56,7 @@ def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
     """
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=50, keepalive_expiry=30)
+    limits = httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=30)
     return httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, limits=limits)
 
 

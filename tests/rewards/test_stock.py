@@ -46,6 +46,13 @@ async def test_settling_twice_settles_once(services: Services) -> None:
     assert once["days"] == {day: 1}
 
 
+async def test_a_days_share_is_no_more_than_what_is_left(services: Services) -> None:
+    await world.put(services, 2, per_day=5)
+    taken = await take(services, TENANT, REWARD, "b", ["a", "b", "c", "d"])
+    assert (taken.n, taken.reason) == (2, "sold_out")
+    assert (await world.stock(services))["available"] == 0
+
+
 async def test_what_a_day_gave_back_can_be_taken_again_that_day(services: Services) -> None:
     await world.put(services, 10, per_day=2)
     first = await take(services, TENANT, REWARD, "b1", ["a", "b", "c"])

@@ -148,7 +148,8 @@ async def test_a_cancelled_callers_item_is_written_all_the_same() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     flush.gate.set()
-    assert await third == ("done", "patient")
+    async with asyncio.timeout(PATIENCE):
+        assert await third == ("done", "patient")
     assert flush.groups == [["in flight"], ["waiting", "patient"]]
     await group.close()
 
@@ -162,7 +163,8 @@ async def test_beyond_its_backlog_it_takes_nothing_and_later_takes_again() -> No
     waiting = [asyncio.create_task(group.submit(n)) for n in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as refused:
-        await group.submit("too much")
+        async with asyncio.timeout(PATIENCE):
+            await group.submit("too much")
     assert (refused.value.code, refused.value.status) == ("busy", 503)
     flush.gate.set()
     assert await asyncio.gather(first, *waiting) == [("done", "first"), ("done", 0), ("done", 1), ("done", 2)]

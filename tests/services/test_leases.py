@@ -89,6 +89,18 @@ async def test_no_row_is_ever_held_by_two(rows: Collection) -> None:
     assert {doc["attempts"] for doc in await rows.find({})} == {1}
 
 
+async def test_who_comes_second_gets_what_the_other_left(rows: Collection) -> None:
+    stopped: Any = Stopped(rows)
+    first = asyncio.create_task(leases.claim(stopped, NOW, limit=10))
+    async with asyncio.timeout(PATIENCE):
+        await stopped.has_seen.wait()
+        _, second = await leases.claim(rows, NOW, limit=4)
+        stopped.go_on.set()
+        owner, taken = await first
+    assert (_ids(second), _ids(taken)) == (["a:6", "a:7", "a:8", "a:9"], [f"a:{n}" for n in range(6)])
+    assert {doc["owner"] for doc in taken} == {owner}
+
+
 async def test_twenty_claimers_at_once_share_the_rows_out(rows: Collection) -> None:
     await rows.insert_new([_row(n) for n in range(10, 100)])
     claims = await asyncio.gather(*(leases.claim(rows, NOW, limit=7) for _ in range(20)))

@@ -1,0 +1,56 @@
+"""`python -m bench`: the product measured against the naive way and the ceiling, in one run on the same servers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench import report, rows, welcome
+from bench.load import LoadError
+from bench.stage import FULL, TINY, Scale, open_stage
+from config.settings import load
+from deploy.errors import DeployError
+
+NAMES = (*rows.ROWS, "welcome")
+COMPARING = frozenset({"server", "naive", "ceiling"})
+WELCOMING = frozenset({"server", "worker", "scheduler", "wecom"})
+
+
+async def measure(name: str, scale: Scale) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One row's line and the machine, on servers of its own with empty stores."""
+    async with open_stage(scale, WELCOMING if name == "welcome" else COMPARING) as stage:
+        redis_version = str((await stage.services.redis.info("server"))["redis_version"])
+        where = report.machine(redis_version)
+        line = await (welcome.measure(stage) if name == "welcome" else rows.measure(stage, rows.ROWS[name]))
+        return line, where
+
+
+def main(
+    only: Annotated[str, typer.Option(help=f"one of {', '.join(NAMES)}")] = "",
+    tiny: Annotated[
+        bool, typer.Option(help="a moment of each, to see that it works; the figures mean nothing")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="where the lines go; default bench.jsonl in the data folder")] = None,
+) -> None:
+    """Measure, print the table, append the lines."""
+    if only and only not in NAMES:
+        sys.exit(f"there is no bench {only}; there is {', '.join(NAMES)}")
+    lines: list[dict[str, Any]] = []
+    where: dict[str, Any] = {}
+    try:
+        for name in [only] if only else NAMES:
+            line, here = asyncio.run(measure(name, TINY if tiny else FULL))
+            report.append(out or load().data_dir / "bench.jsonl", line, here)
+            lines.append(line)
+            where = where or here
+    except (LoadError, DeployError) as error:
+        sys.exit(f"the measurement failed: {error}")
+    report.show(lines, where)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,70 @@
+"""What was measured, as a table for people and as lines for programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 120
+PACKAGES = ("tornado", "motor", "pymongo", "celery", "redis", "secantusdb")
+
+
+def machine(redis_version: str) -> dict[str, Any]:
+    """Where it was measured, and with what; `load` is the machine's load average before the first row."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "redis_server": redis_version,
+        "packages": {name: version(name) for name in PACKAGES},
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def append(path: Path, line: dict[str, Any], where: dict[str, Any]) -> None:
+    """Adds one line to the file of all runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    with path.open("ab") as file:
+        file.write(orjson.dumps({"at": at, **line, "machine": where}) + b"\n")
+
+
+def show(lines: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
+    """Prints the table, with a mark where a ratio is below what it must be."""
+    title = f"{where['cores']} cores, {where['memory_gib']} GiB, Python {where['python']}, load {where['load']} at the start"
+    table = Table(title=title, title_justify="left")
+    table.add_column("bench")
+    for name in ("unit", "product", "naive", "ceiling", "of naive", "at least", "of ceiling", "at least"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        table.add_row(*(_welcome_cells(line) if line["bench"] == "welcome" else _cells(line)))
+    Console(highlight=False, width=WIDTH).print(table)
+
+
+def _cells(line: dict[str, Any]) -> list[str]:
+    cells = [line["bench"], line["unit"], *(f"{line[name]:,.0f}" for name in ("product", "naive", "ceiling"))]
+    for other in ("naive", "ceiling"):
+        reached, wanted = line[f"of_{other}"], line[f"at_least_of_{other}"]
+        cells += [_marked(f"{reached:.2f}", reached >= wanted), f"{wanted:g}"]
+    return cells
+
+
+def _welcome_cells(line: dict[str, Any]) -> list[str]:
+    p95, most = line["p95_ms"], line["at_most_ms"]
+    told = f"p50 {line['p50_ms']:.0f}, p95 {p95:.0f}, max {line['max_ms']:.0f}"
+    return ["welcome", "ms", _marked(told, p95 < most), "", "", "", "", "", f"p95 < {most:g}"]
+
+
+def _marked(text: str, reached: bool) -> str:
+    return f"[green]{text}[/]" if reached else f"[red]{text} missed[/]"

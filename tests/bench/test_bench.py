@@ -1,0 +1,70 @@
+"""`python -m bench`, so small that its figures mean nothing: every row works end to end and writes its line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import load, rows
+from deploy.processes import ROOT
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+
+
+def line_of(name: str, folder: Path) -> dict[str, Any]:
+    out = folder / "bench.jsonl"
+    done = bench("--tiny", "--only", name, "--out", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert name in done.stdout
+    (line,) = [json.loads(text) for text in out.read_text(encoding="utf-8").splitlines()]
+    assert line["bench"] == name
+    assert line["machine"]["cores"] >= 1
+    return dict(line)
+
+
+@pytest.mark.parametrize("name", list(rows.ROWS))
+def test_a_comparing_bench_measures_all_three_and_writes_its_line(name: str, tmp_path: Path) -> None:
+    line = line_of(name, tmp_path)
+    assert line["unit"] == rows.ROWS[name].unit
+    for server in rows.SERVERS:
+        assert line[server] > 0
+        assert len(line["rounds"][server]) == 1
+    assert line["of_naive"] == pytest.approx(line["product"] / line["naive"], rel=0.01)
+    assert line["of_ceiling"] == pytest.approx(line["product"] / line["ceiling"], rel=0.01)
+    if name == "claim":
+        assert line["ledger"] == "clean"
+        assert line["grants"] > 0
+
+
+def test_the_welcome_bench_greets_everybody_once(tmp_path: Path) -> None:
+    line = line_of("welcome", tmp_path)
+    assert (line["callbacks"], line["welcomes"]) == (20, 20)
+    assert 0 < line["p50_ms"] <= line["p95_ms"] <= line["max_ms"]
+
+
+def test_an_unknown_bench_is_refused_with_the_names_of_the_known(tmp_path: Path) -> None:
+    out = tmp_path / "bench.jsonl"
+    done = bench("--only", "speed", "--out", str(out))
+    assert done.returncode == 1
+    assert "there is no bench speed; there is callback, home, home_again, claim, refuse, welcome" in done.stderr
+    assert not out.exists()
+
+
+def test_a_request_has_its_length_and_headers() -> None:
+    assert load.request("POST", "/a", {"X-One": "1"}, b"abc") == (
+        b"POST /a HTTP/1.1\r\nHost: 127.0.0.1\r\nX-One: 1\r\nContent-Length: 3\r\n\r\nabc"
+    )
+
+
+def test_rates_count_only_the_status_that_was_asked_for() -> None:
+    done = load.Measured(load.Counter({200: 30, 503: 5}), seconds=2.0)
+    assert done.rate(200) == 15.0
+    assert done.rate(409) == 0.0

@@ -1,0 +1,228 @@
+"""Real processes, really killed, in the middle of a campaign: what must be true when the dust has settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from customers import identity
+from rewards import catalogue, ledger
+from services.container import Services
+from services.errors import Unavailable
+from tests.conftest import Sandbox, Stack
+from tests.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
+from tests.waiting import until
+
+VICTIMS = ("server", "worker", "redis", "mongodb")
+CLAIMS, STOCK, SCANS, AT_ONCE = 75, 25, 13, 8
+"""Of each of the four waves: 300 claims on a stock of 100, and 52 scans."""
+_STARTER = ThreadPoolExecutor(1)
+"""One thread that stays: processes end with the thread that started them (deploy/processes.py)."""
+
+
+@dataclass
+class Wave:
+    """One wave of customers, and what they were told."""
+
+    reward: str
+    granted: dict[str, str] = field(default_factory=dict)
+    """customer → the redemption of the 200 that he read"""
+    refused: Counter[str] = field(default_factory=Counter)
+    troubles: Counter[str] = field(default_factory=Counter)
+    others: list[str] = field(default_factory=list)
+    """who was refused"""
+
+    @property
+    def answered(self) -> int:
+        return len(self.granted) + self.refused.total()
+
+
+async def _put(services: Services, wave: int) -> Wave:
+    definition = catalogue.Definition(
+        key=f"w{wave}",
+        kind="code",
+        title={"zh": "券"},
+        text={"zh": "到店出示"},
+        cost=1,
+        stock=STOCK,
+        per_customer=1,
+        per_day=None,
+        open_to="anyone",
+        starts=STARTS,
+        ends=ENDS,
+    )
+    await catalogue.put(services, services.store.tenant("demo"), CAMPAIGN, definition)
+    return Wave(catalogue.reward_id(CAMPAIGN, definition.key))
+
+
+async def _patiently(act: Callable[[], Awaitable[Any]]) -> Any:
+    """`act`, again and again while a store is away."""
+    while True:
+        try:
+            return await act()
+        except Unavailable:
+            await asyncio.sleep(0.2)
+
+
+async def _claim(services: Services, http: httpx.AsyncClient, wave: Wave, cid: str) -> None:
+    """A customer who does not give up: the same key until the answer is one."""
+    session = {"tenant": "demo", "cid": cid, "appid": BANK}
+    headers = {"Idempotency-Key": f"key of {cid}"}
+    while True:
+        if "Authorization" not in headers:
+            token = await _patiently(lambda: services.sessions.open("customer", session))
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            answer = await http.post(f"/mp/{BANK}/rewards/{wave.reward}/claim", headers=headers)
+        except httpx.HTTPError as error:
+            wave.troubles[type(error).__name__] += 1
+            await asyncio.sleep(0.2)
+            continue
+        if answer.status_code == 200:
+            wave.granted[cid] = answer.json()["redemption"]["id"]
+            return
+        code = answer.json()["error"]["code"]
+        if answer.status_code == 409:
+            wave.refused[code] += 1
+            wave.others.append(cid)
+            return
+        assert answer.status_code in (401, 404, 503), answer.text  # 404: the server has not heard of the reward yet
+        wave.troubles[code] += 1
+        if answer.status_code == 401:  # Redis came back without this session
+            del headers["Authorization"]
+        await asyncio.sleep(0.2)
+
+
+async def _claims(services: Services, http: httpx.AsyncClient, wave: Wave, cids: list[str]) -> None:
+    queue = iter(cids)
+
+    async def customer() -> None:
+        for cid in queue:
+            await _claim(services, http, wave, cid)
+
+    await asyncio.gather(*(customer() for _ in range(AT_ONCE)))
+
+
+async def _scans(sandbox: Sandbox, wave: str) -> None:
+    people = [await sandbox.person(f"客户{wave}-{n}") for n in range(SCANS)]
+    await asyncio.gather(*(sandbox.scan(person, state="branch-q1.sz-nanshan") for person in people))
+
+
+async def _answered(wave: Wave, count: int) -> bool:
+    return wave.answered >= count
+
+
+@pytest.fixture
+async def customers(demo: Services) -> list[str]:
+    facts = [identity.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(CLAIMS * len(VICTIMS))]
+    return list(await asyncio.gather(*(identity.identify(demo, "demo", one) for one in facts)))
+
+
+async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
+    demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
+) -> None:
+    waves = [await _put(demo, n) for n in range(len(VICTIMS))]
+    async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=20.0) as http:
+        for n, victim in enumerate(VICTIMS):
+            await _wave(demo, sandbox, http, waves[n], customers[n * CLAIMS : (n + 1) * CLAIMS], stack, (victim,))
+        await _check(demo, sandbox, http, waves)
+
+
+async def test_after_a_power_cut_nothing_is_lost_and_nothing_is_done_twice(
+    demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
+) -> None:
+    wave = await _put(demo, 0)
+    everything = ("worker", "server", "scheduler", "redis", "mongodb")
+    async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=20.0) as http:
+        await _wave(demo, sandbox, http, wave, customers[:CLAIMS], stack, everything)
+        await _check(demo, sandbox, http, [wave])
+
+
+async def _wave(
+    services: Services,
+    sandbox: Sandbox,
+    http: httpx.AsyncClient,
+    wave: Wave,
+    cids: list[str],
+    stack: Stack,
+    victims: tuple[str, ...],
+) -> None:
+    """Claims and scans at once; in the middle of them the victims are killed, and started again in reverse."""
+    load = asyncio.gather(_claims(services, http, wave, cids), _scans(sandbox, wave.reward))
+    await until(lambda: _answered(wave, 12))
+    loop = asyncio.get_running_loop()
+    for victim in victims:
+        await loop.run_in_executor(_STARTER, stack.kill9, victim)
+    for victim in reversed(victims):
+        await loop.run_in_executor(_STARTER, stack.start, victim)
+    await load
+
+
+async def _check(services: Services, sandbox: Sandbox, http: httpx.AsyncClient, waves: list[Wave]) -> None:
+    await until(lambda: _quiet(services, sandbox), 60.0)
+    await _check_rewards(services, waves)
+    await _sell_what_came_back(services, http, waves)
+    await until(lambda: _quiet(services, sandbox), 60.0)
+    assert await ledger.check(services, "demo") == []
+    await _check_welcomes(services, sandbox)
+    assert await services.audit.verify(services.store.tenant("demo")) == []
+
+
+async def _quiet(services: Services, sandbox: Sandbox) -> bool:
+    """Nothing open, nothing held, and WeCom has nothing more to deliver."""
+    db = services.store.tenant("demo")
+    try:
+        waiting = [await db[name].count({"open": True}) for name in ("inbox", "outbox")]
+        held = await db["rewards"].count({"held": {"$gt": 0}})
+    except Unavailable:
+        return False
+    sent = (await sandbox.control("GET", "deliveries", limit=1000))["deliveries"]
+    under_way = [one for one in sent if not one["delivered"] and len(one["attempts"]) < 4]
+    return not any(waiting) and not held and not under_way
+
+
+async def _check_rewards(services: Services, waves: list[Wave]) -> None:
+    db = services.store.tenant("demo")
+    assert await ledger.check(services, "demo") == []
+    for wave in waves:
+        assert wave.answered == CLAIMS, (wave.answered, wave.troubles)
+        row = await db["rewards"].find_one({"reward": wave.reward})
+        grants = await db["transfers"].find({"reward": wave.reward, "kind": "grant"})
+        assert row is not None
+        assert (row["total"], row["held"], row["granted"]) == (STOCK, 0, len(grants))
+        assert len(grants) <= STOCK
+        assert wave.granted == {grant["cid"]: grant["_id"].split(":", 1)[1] for grant in grants}
+        assert wave.refused == {"sold_out": CLAIMS - len(grants)}
+
+
+async def _sell_what_came_back(services: Services, http: httpx.AsyncClient, waves: list[Wave]) -> None:
+    """A unit that a dead process held is on sale again: in the end everything is sold, and no more."""
+    for wave in waves:
+        again = Wave(wave.reward)
+        await _claims(services, http, again, wave.others)
+        assert len(wave.granted) + len(again.granted) == STOCK
+
+
+async def _check_welcomes(services: Services, sandbox: Sandbox) -> None:
+    db = services.store.tenant("demo")
+    deliveries = (await sandbox.control("GET", "deliveries", limit=1000))["deliveries"]
+    acknowledged = [one for one in deliveries if any(attempt["accepted"] for attempt in one["attempts"])]
+    stored = await db["inbox"].find({"source": "wecom"})
+    assert len(stored) >= len(acknowledged) >= SCANS // 2
+    assert {row["state"] for row in stored} == {"handled"}
+    effects = await db["outbox"].find({"kind": "welcome"})
+    assert len(effects) == len(stored)
+    reasons = {row["state"]: bool(row["reason"]) or row["state"] == "done" for row in effects}
+    assert set(reasons) <= {"done", "expired"}
+    assert all(reasons.values())
+    greeted = Counter(one["person"] for one in (await sandbox.control("GET", "welcomes"))["welcomes"])
+    assert set(greeted.values()) == {1}
+    assert sum(row["state"] == "done" for row in effects) <= len(greeted) <= len(effects)
+    assert await db["runs"].count({"status": "active", "waiting": "reward.claimed", "outbox": []}) == len(stored)
