@@ -48,8 +48,10 @@ def main(
             lines.append(line)
             where = where or here
     except (LoadError, DeployError) as error:
-        sys.exit(f"the measurement failed: {error}")
-    report.show(lines, where)
+        sys.exit(f"the measurement of {name} failed: {error}")
+    finally:
+        if lines:
+            report.show(lines, where)
 
 
 if __name__ == "__main__":

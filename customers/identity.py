@@ -101,13 +101,18 @@ async def _keep_facts(services: Services, tenant: str, cid: str, facts: Facts) -
             if await grouped.insert(services, tenant, "customers", {**_empty(services, cid), **fields}):
                 return cid
         elif known.get("merged_into"):
+            if known.get("carrying"):
+                await _carry(services, tenant, known)
             cid = known["merged_into"]
         else:
             fresh = _sealed(services, tenant, cid, _news(_opened(services, tenant, known), facts))
-            unmerged = {"_id": cid, "merged_into": {"$exists": False}}
-            if not fresh or await services.store.tenant(tenant)["customers"].update(unmerged, {"$set": fresh}):
+            if not fresh or await services.store.tenant(tenant)["customers"].update(_unmerged(cid), {"$set": fresh}):
                 return cid
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
+
+
+def _unmerged(cid: str) -> Doc:
+    return {"_id": cid, "merged_into": {"$exists": False}}
 
 
 def _empty(services: Services, cid: str) -> Doc:
@@ -140,36 +145,55 @@ def _nested(fields: Doc) -> Doc:
 
 
 async def _merge(services: Services, tenant: str, owners: list[str], facts: Facts) -> str:
-    """Makes the customers one; the eldest stays. Repeating a merge that was cut short completes it."""
+    """Makes the customers one: the younger are closed and carried over to the eldest. Everybody sees the same order, so two
+    merges at once never go round in a circle."""
     customers = services.store.tenant(tenant)["customers"]
-    found = {row["_id"]: row for row in await customers.find({"_id": {"$in": owners}})}
-    eldest = min(owners, key=lambda cid: (found[cid]["created_at"].timestamp() if cid in found else float("inf"), cid))
-    winner = await _keep_facts(services, tenant, eldest, facts)
-    for loser in owners:
-        if loser == winner:
-            continue
-        grave = {**_empty(services, loser), "merged_into": winner}
-        if loser not in found and await grouped.insert(services, tenant, "customers", grave):
-            continue  # his ids were claimed, but he was never written: there is nothing to carry over
-        row = await customers.find_one({"_id": loser})
-        if row is not None:
-            await _absorb(services, tenant, winner, row)
-    return winner
+    for cid in owners:  # ids may have been claimed by somebody who did not live to write the customer
+        await grouped.insert(services, tenant, "customers", _empty(services, cid))
+    for row in await customers.find({"_id": {"$in": owners}}):
+        if row.get("carrying"):  # a merge that was cut short
+            await _carry(services, tenant, row)
+    roots = {row["_id"]: row for row in [await _root(services, tenant, cid) for cid in owners]}
+    eldest, *younger = sorted(roots.values(), key=lambda row: (row["created_at"], row["_id"]))
+    for row in younger:
+        closing = {"merged_into": eldest["_id"], "carrying": True}
+        closed = await customers.update_and_get(_unmerged(row["_id"]), {"$set": closing})
+        if closed is not None:
+            await _carry(services, tenant, closed)
+    return await _keep_facts(services, tenant, eldest["_id"], facts)
 
 
-async def _absorb(services: Services, tenant: str, winner: str, row: Doc) -> None:
-    """Moves to the winner what leads to the loser; the loser's history stays under his own id."""
+async def _root(services: Services, tenant: str, cid: str) -> Doc:
+    """The row of whom the customer is now."""
+    for _ in range(_HOPS):
+        row = await services.store.tenant(tenant)["customers"].find_one({"_id": cid})
+        if row is None:
+            break
+        if not row.get("merged_into"):
+            return row
+        cid = row["merged_into"]
+    raise NotFound("customer_unknown", "no such customer")
+
+
+async def _carry(services: Services, tenant: str, row: Doc) -> None:
+    """Gives what leads to a closed customer, and what only he knew, to whom he was merged into; safe to repeat. His history
+    stays under his own id."""
     db = services.store.tenant(tenant)
     loser = _opened(services, tenant, row)
-    mine = Facts(loser.external_userid, loser.unionid, loser.openids, loser.phone, loser.name)
     carried = {"aliases": {"$each": loser.cids}, "tags": {"$each": list(loser.tags)}}
-    await db["customers"].update({"_id": winner}, {"$addToSet": carried})
-    await follows.move(services, tenant, loser.cid, winner)
+    winner = await _root(services, tenant, row["merged_into"])
+    while not await db["customers"].update(_unmerged(winner["_id"]), {"$addToSet": carried}):
+        winner = await _root(services, tenant, winner["_id"])
+    known = _opened(services, tenant, winner)
+    lacking = {name: getattr(loser, name) for name in SEALED if not getattr(known, name)}
+    openids = {appid: openid for appid, openid in loser.openids.items() if appid not in known.openids}
+    await _keep_facts(services, tenant, winner["_id"], Facts(openids=openids, **lacking))
+    await follows.move(services, tenant, loser.cid, winner["_id"])
+    mine = Facts(loser.external_userid, loser.unionid, loser.openids)
     rows = [_row_id(services, tenant, kind, value) for kind, value in mine.ids().items()]
-    await db["identities"].update_many({"_id": {"$in": rows}}, {"$set": {"cid": winner}})
-    await _keep_facts(services, tenant, winner, mine)
-    await db["customers"].update({"_id": loser.cid}, {"$set": {"merged_into": winner}})
-    log.info("customers merged", extra={"fields": {"tenant": tenant, "winner": winner, "loser": loser.cid}})
+    await db["identities"].update_many({"_id": {"$in": rows}}, {"$set": {"cid": winner["_id"]}})
+    await db["customers"].update({"_id": loser.cid}, {"$unset": {"carrying": ""}})
+    log.info("customers merged", extra={"fields": {"tenant": tenant, "winner": winner["_id"], "loser": loser.cid}})
 
 
 async def customer(services: Services, tenant: str, cid: str, *, follow: bool = True) -> Customer:

@@ -69,7 +69,7 @@ def compile_rule(text: str, codes: Mapping[str, Collection[str]]) -> Predicate:
         tree = ast.parse(rule, mode="eval")
         value = _Compiler(codes, rule).value(tree.body)
     except SyntaxError as error:
-        raise RuleError(f"not a rule: {error.msg}", (error.offset or 1) + indent) from None
+        raise RuleError(f"not a rule: {error.msg}", (error.offset or len(rule) + 1) + indent) from None
     except (ValueError, RecursionError, MemoryError):
         raise RuleError("not a rule that can be read", 1 + indent) from None
     except RuleError as error:
