@@ -25,6 +25,9 @@ from services.errors import Unavailable
 from services.mongo import Doc
 
 LEASE_SECONDS = 6.0
+PATIENT_SECONDS = 1.0
+SURGE = 8
+"""With more runs than this being launched in one process at once, only welcomes are sent at once."""
 PAUSED_SECONDS = 5.0
 MOST_TRIES = 12
 log = logging.getLogger(__name__)
@@ -123,18 +126,41 @@ async def _under_cap(services: Services, tenant: str, program: Program, run_id: 
 async def _launch(
     services: Services, program: Program, run: Doc, facts: Mapping[str, Any], context: Mapping[str, Any]
 ) -> None:
-    """Moves a run's effects to the outbox, clears the run, and tries the effects at once."""
-    rows = []
-    for pending in run["outbox"]:
-        step = program.ops[pending["step"]].step
-        effect = effects.prepare(run, step, facts, context)
-        rows.append(outbox.row_of(services, effect, due=services.clock() + effects.LEASE_SECONDS, owner=run["owner"]))
-    new = await asyncio.gather(*(grouped.insert(services, run["tenant"], "outbox", row) for row in rows))
-    fresh = [row for row, is_new in zip(rows, new, strict=True) if is_new]
-    await _clear(services, run)
-    for urgent in (True, False):
-        lane = [row for row in fresh if (row["lane"] == outbox.WELCOME) is urgent]
-        await asyncio.gather(*(effects.perform(services, run["owner"], row) for row in lane))
+    """Moves a run's effects to the outbox, greets, clears the run, and tries the other effects; in a surge those are left to
+    their lane, so that no welcome waits for somebody else's tag."""
+    load: dict[str, int] = services.cache.setdefault("launches", {"now": 0})
+    load["now"] += 1
+    try:
+        surge = load["now"] > SURGE
+        rows = [
+            _effect_row(services, program, run, pending["step"], facts, context, surge) for pending in run["outbox"]
+        ]
+        new = await asyncio.gather(*(grouped.insert(services, run["tenant"], "outbox", row) for row in rows))
+        ours = [row for row, is_new in zip(rows, new, strict=True) if is_new and row["owner"]]
+        for urgent in (True, False):
+            lane = [row for row in ours if (row["lane"] == outbox.WELCOME) is urgent]
+            await asyncio.gather(*(effects.perform(services, run["owner"], row) for row in lane))
+            if urgent:
+                await _clear(services, run)
+    finally:
+        load["now"] -= 1
+
+
+def _effect_row(
+    services: Services,
+    program: Program,
+    run: Doc,
+    step: str,
+    facts: Mapping[str, Any],
+    context: Mapping[str, Any],
+    surge: bool,
+) -> Doc:
+    """The outbox row of one effect: leased to us, or in a surge left to its lane when it is not urgent."""
+    effect = effects.prepare(run, program.ops[step].step, facts, context)
+    now = services.clock()
+    if surge and effect.lane != outbox.WELCOME:
+        return outbox.row_of(services, effect, due=now + PATIENT_SECONDS, owner=None)
+    return outbox.row_of(services, effect, due=now + effects.LEASE_SECONDS, owner=run["owner"])
 
 
 async def _clear(services: Services, run: Doc) -> None:

@@ -65,13 +65,12 @@ async def of_customer(services: Services, tenant: str, cids: Sequence[str]) -> l
         found = [[row for cid in cids for row in by_cid.get(cid, [])] for cids in asked]
         return [sorted(rows, key=lambda row: float(row["at"]), reverse=True) for rows in found]
 
-    group = services.groups.get(f"follows:{tenant}", flush, lanes=2)
+    group = services.groups.get(f"follows:{tenant}", flush, limit=32, lanes=2)
     return cast("list[Doc]", await group.submit(cids))
 
 
 async def pair(services: Services, tenant: str, userid: str, cids: list[str]) -> Doc | None:
     """The present friendship of the two, or None."""
-    rows = await services.store.tenant(tenant)["follows"].find(
-        {"cid": {"$in": cids}, "userid": userid, "active": True}, limit=1
-    )
-    return rows[0] if rows else None
+    wanted = [_follow_id(tenant, userid, cid) for cid in cids]
+    found = await grouped.read(services, tenant, "follows", wanted)
+    return next((row for row in found.values() if row["active"]), None)

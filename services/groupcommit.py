@@ -73,16 +73,23 @@ class GroupCommit(Generic[Item, Answer]):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _gather(self) -> None:
-        while self._waiting:
-            await self._wait_for_company()
-            await self._lanes.acquire()
-            group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-            if len(self._waiting) < self._limit and not self._closing:
-                self._full.clear()
-            task = asyncio.create_task(self._run(group), name=f"flush:{self.name}")
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
-        self._gatherer = None
+        try:
+            while self._waiting:
+                await self._wait_for_company()
+                await self._lanes.acquire()
+                group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+                if len(self._waiting) < self._limit and not self._closing:
+                    self._full.clear()
+                task = asyncio.create_task(self._run(group), name=f"flush:{self.name}")
+                self._flushes.add(task)
+                task.add_done_callback(self._flushes.discard)
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            waiting, self._waiting = self._waiting, []
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+        finally:
+            self._gatherer = None
 
     async def _wait_for_company(self) -> None:
         if self._window <= 0:

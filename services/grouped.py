@@ -38,7 +38,7 @@ async def read(services: Services, tenant: str, collection: str, wanted: Sequenc
             for owner, group in groups
         ]
 
-    answer = await services.groups.get(f"read:{collection}", flush, lanes=2).submit((tenant, wanted))
+    answer = await services.groups.get(f"read:{collection}", flush, limit=32, lanes=2).submit((tenant, wanted))
     return cast("dict[str, Doc]", answer)
 
 

@@ -102,3 +102,17 @@ async def test_fifty_scans_in_one_second_are_fifty_welcomes(
     assert (await sandbox.control("GET", "welcomes"))["count"] == 50
     assert await demo.store.tenant("demo")["runs"].count({}) == 50
     assert await demo.store.tenant("demo")["inbox"].count({"state": "handled"}) == 50
+
+
+async def test_a_claim_is_told_to_the_story_once_however_often_it_is_told(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    person = await sandbox.person()
+    headers = await login(http, sandbox, person)
+    await http.post(f"/mp/{BANK}/rewards/flash.voucher/claim", headers={**headers, "Idempotency-Key": "k"})
+    await until(lambda: _settled(demo))
+    db = demo.store.tenant("demo")
+    for _ in range(2):
+        await work.handle_inbox(demo, "demo")
+        assert await db["timeline"].count({"kind": "reward.claimed"}) == 1
+        await db["inbox"].update_many({}, {"$set": {"open": True, "due": 0.0}})  # as if the worker had died after telling

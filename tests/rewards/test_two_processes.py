@@ -28,7 +28,9 @@ async def test_one_customer_at_two_processes_has_one_grant(services: Services, s
 async def test_two_processes_never_sell_more_than_there_is(services: Services, second: Services) -> None:
     await world.put(services, 30)
     claims = [world.answer((services, second)[n % 2], world.wish(f"c{n}")) for n in range(100)]
-    assert Counter(await asyncio.gather(*claims)) == {"granted": 30, "sold_out": 70}
+    answers = Counter(await asyncio.gather(*claims))
+    assert answers["granted"] == 30
+    assert answers["sold_out"] + answers["stock_in_doubt"] == 70  # the other process's last units may come back
     await until(lambda: world.settled(services))
     assert await world.stock(services) == {"total": 30, "available": 0, "held": 0, "granted": 30, "retired": 0}
     assert await ledger.check(services, TENANT) == []

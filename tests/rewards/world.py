@@ -76,6 +76,13 @@ async def grants(services: Services, tenant: str = TENANT) -> int:
     return await services.store.tenant(tenant)["transfers"].count({"kind": "grant"})
 
 
+async def told(services: Services, tenant: str = TENANT) -> list[str]:
+    """The customers of whose grants the inbox was told, once for each telling."""
+    rows = await services.store.tenant(tenant)["inbox"].find({"source": "rewards"})
+    events = [services.vault.open_json(tenant, "inbox", "body", row["_id"], row["body"]) for row in rows]
+    return [cid for event in events for _, cid, _ in event["grants"]]
+
+
 async def all_rows(services: Services, tenant: str = TENANT) -> dict[str, list[Doc]]:
     """Everything that a refused claim must leave as it was."""
     db = services.store.tenant(tenant)
@@ -139,7 +146,7 @@ class Stall:
 @asynccontextmanager
 async def process(services: Services, **gate: Any) -> AsyncIterator[Services]:
     """A process of its own: own groups and caches over the same stores; drained at the end."""
-    own = Groups(services.settings, services.metrics)
+    own = Groups(services.settings.group_window_ms / 1000, services.metrics)
     store: Any = Gate(services.store, **gate) if gate else services.store
     try:
         yield replace(services, groups=own, cache={}, store=store)
