@@ -34,7 +34,12 @@ log = logging.getLogger(__name__)
 
 
 async def enter(
-    services: Services, program: Program, cid: str, facts: Mapping[str, Any], context: Mapping[str, Any]
+    services: Services,
+    program: Program,
+    cid: str,
+    facts: Mapping[str, Any],
+    context: Mapping[str, Any],
+    owner: str = "",
 ) -> bool:
     """Lets a customer into a live campaign whose entry rule he meets; False when he does not enter. `context` (the event's
     welcome code and so on) is kept sealed in the run. The first effects were tried once when this returns."""
@@ -47,7 +52,7 @@ async def enter(
         return False
     now = services.clock()
     state = advance(program, State(position=None), START, facts, now)
-    owner = secrets.token_hex(8)
+    owner = owner or secrets.token_hex(8)
     run: Doc = {
         "_id": run_id,
         "tenant": tenant,

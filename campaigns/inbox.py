@@ -244,7 +244,7 @@ async def _enter_campaigns(
         "received_at": row["at"].timestamp(),
     }
     for program in await live.live_programs(services, tenant):
-        await engine.enter(services, program, cid, facts, context)
+        await engine.enter(services, program, cid, facts, context, row["owner"])
 
 
 async def _enrich_later(

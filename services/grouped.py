@@ -51,18 +51,18 @@ async def close(services: Services, tenant: str, collection: str, owner: str, ro
 async def change(
     services: Services, tenant: str, collection: str, row_id: str, update: Doc | list[Doc], *, owner: str = ""
 ) -> None:
-    """Changes one row, together with others that change the same way; a leased row only while it is `owner`'s."""
+    """Changes one row, together with others that change the same way; a leased row only while it is `owner`'s (rows that were
+    claimed together have one owner)."""
 
     async def flush(items: list[_Change]) -> Sequence[bool | Exception]:
-        alike: dict[tuple[str, bool, bytes], list[_Change]] = {}
+        alike: dict[tuple[str, str, bytes], list[_Change]] = {}
         for item in items:
-            key = (item.tenant, bool(item.owner), bson.encode({"update": item.update}))
+            key = (item.tenant, item.owner, bson.encode({"update": item.update}))
             alike.setdefault(key, []).append(item)
-        for (tenant_, leased, _), same in alike.items():
+        for (tenant_, owner_, _), same in alike.items():
             query: Doc = {"_id": {"$in": [item.row_id for item in same]}}
-            if leased:
-                query["owner"] = {"$in": sorted({item.owner for item in same})}
-            await services.store.tenant(tenant_)[collection].update_many(query, same[0].update)
+            fence = {"owner": owner_} if owner_ else {}
+            await services.store.tenant(tenant_)[collection].update_many({**query, **fence}, same[0].update)
         return [True] * len(items)
 
     await services.groups.get(f"change:{collection}", flush).submit(_Change(tenant, row_id, update, owner))

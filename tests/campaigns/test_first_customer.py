@@ -115,4 +115,6 @@ async def test_a_claim_is_told_to_the_story_once_however_often_it_is_told(
     for _ in range(2):
         await work.handle_inbox(demo, "demo")
         assert await db["timeline"].count({"kind": "reward.claimed"}) == 1
-        await db["inbox"].update_many({}, {"$set": {"open": True, "due": 0.0}})  # as if the worker had died after telling
+        await db["inbox"].update_many(
+            {}, {"$set": {"open": True, "due": 0.0}}
+        )  # as if the worker had died after telling

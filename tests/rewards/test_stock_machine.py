@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
@@ -59,167 +60,170 @@ class Ledger:
         return "" if self.available else ("stock_in_doubt" if self.held else "sold_out")
 
 
+class Machine(RuleBasedStateMachine):
+    """Every step is a process of its own; every example a bank of its own."""
+
+    play: ClassVar[Run]
+    services: ClassVar[Services]
+    clock: ClassVar[MovedClock]
+    banks: ClassVar[Iterator[int]] = itertools.count()
+
+    @initialize(stock=st.integers(0, 3))
+    def begin(self, stock: int) -> None:
+        self.tenant = f"bank{next(self.banks)}"
+        self.model = Ledger(stock)
+        self.stalled: list[Stalled] = []
+        self.keys = 0
+        self.play(world.put(self.services, stock, self.tenant))
+
+    def wish(self, cid: str) -> claims.Claim:
+        self.keys += 1
+        return world.wish(cid, f"k{self.keys}", tenant=self.tenant)
+
+    def expect(self, cid: str, answer: str, granted: str) -> None:
+        refusal = self.model.refusal(cid)
+        if refusal == "stock_in_doubt":  # units are held: which of the two it is, is a matter of their age
+            assert answer in ("sold_out", "stock_in_doubt")
+        else:
+            assert answer == (refusal or granted)
+
+    @rule(cid=CUSTOMERS)
+    def claim(self, cid: str) -> None:
+        answer = self.play(world.claim_and_die(self.services, self.wish(cid)))
+        self.expect(cid, answer, "granted")
+        if answer == "granted":
+            self.model.available -= 1
+            self.model.granted.add(cid)
+
+    @rule(cid=CUSTOMERS)
+    def die_before_the_grant(self, cid: str) -> None:
+        answer = self.play(world.claim_and_die(self.services, self.wish(cid), before=world.die))
+        self.expect(cid, answer, "Killed")
+        if answer == "Killed":
+            self.model.available -= 1
+            self.model.held += 1
+            self.model.pending.add(cid)
+
+    @rule(cid=CUSTOMERS)
+    def die_after_the_grant(self, cid: str) -> None:
+        answer = self.play(world.claim_and_die(self.services, self.wish(cid), after=world.die))
+        self.expect(cid, answer, "Killed")
+        if answer == "Killed":
+            self.model.available -= 1
+            self.model.held += 1
+            if cid not in self.model.voided:  # else the process died before it could dispute the void
+                self.model.granted.add(cid)
+
+    @precondition(lambda self: len(self.stalled) < 2)
+    @rule(cid=CUSTOMERS)
+    def stall(self, cid: str) -> None:
+        stalled = self.play(self._stall(cid))
+        if stalled is None:
+            return
+        self.stalled.append(stalled)
+        self.model.pending.add(cid)
+        self.model.available -= 1
+        self.model.held += 1
+
+    async def _stall(self, cid: str) -> Stalled | None:
+        stall = world.Stall()
+        opened = world.process(self.services, before=stall)
+        slow = await opened.__aenter__()
+        answer = asyncio.create_task(world.answer(slow, self.wish(cid)))
+        reached = asyncio.create_task(stall.reached.wait())
+        await asyncio.wait({answer, reached}, return_when=asyncio.FIRST_COMPLETED)
+        if reached.done():
+            return Stalled(cid, stall, opened, answer)
+        reached.cancel()
+        await opened.__aexit__(None, None, None)
+        self.expect(cid, answer.result(), "stalled")
+        return None
+
+    @precondition(lambda self: self.stalled)
+    @rule(which=st.integers(0, 1))
+    def wake(self, which: int) -> None:
+        stalled = self.stalled.pop(which % len(self.stalled))
+        before = self.play(world.stock(self.services, self.tenant))
+        answer = self.play(self._wake(stalled))
+        after = self.play(world.stock(self.services, self.tenant))
+        assert answer in ("granted", "quota_customer", "claim_unknown")
+        if answer == "granted":
+            assert stalled.cid not in self.model.granted
+            self.model.granted.add(stalled.cid)
+        self.model.held += after["held"] - before["held"]
+        self.model.available += after["available"] - before["available"]
+
+    async def _wake(self, stalled: Stalled) -> str:
+        stalled.stall.release()
+        answer = await stalled.answer
+        await stalled.open.__aexit__(None, None, None)
+        return answer
+
+    @rule()
+    def sweep(self) -> None:
+        self.clock.advance(LEASE_SECONDS + 1)
+        self.play(claims.settle_stale(self.services, self.tenant))
+        self.model.held = 0
+        self.model.voided |= self.model.pending - self.model.granted
+        self.model.pending.clear()
+        row = self.play(world.stock(self.services, self.tenant))
+        assert row["held"] == 0
+        self.model.available = self.model.total - self.model.retired - len(self.model.granted)
+
+    @rule(change=st.integers(-2, 2))
+    def restock(self, change: int) -> None:
+        wanted = max(0, self.model.declared + change)
+        difference = wanted - self.model.declared
+        try:
+            self.play(world.put(self.services, wanted, self.tenant))
+        except catalogue.Conflict:
+            assert -difference > self.model.available
+            return
+        assert -difference <= self.model.available
+        self.model.declared, self.model.available = wanted, self.model.available + difference
+        if difference > 0:
+            self.model.total += difference
+        else:
+            self.model.retired -= difference
+
+    @rule()
+    def pause_or_go_on(self) -> None:
+        self.model.paused = not self.model.paused
+        state = "paused" if self.model.paused else "live"
+        self.play(catalogue.set_state(self.services, self.services.store.tenant(self.tenant), world.CAMPAIGN, state))
+
+    @invariant()
+    def the_ledger_holds(self) -> None:
+        row = self.play(world.stock(self.services, self.tenant))
+        assert row["total"] == row["available"] + row["held"] + row["granted"] + row["retired"]
+        assert (row["total"], row["retired"]) == (self.model.total, self.model.retired)
+        assert (row["available"], row["held"]) == (self.model.available, self.model.held)
+        assert self.play(world.grants(self.services, self.tenant)) == len(self.model.granted)
+        assert len(self.model.granted) <= self.model.total - self.model.retired
+        assert self.play(ledger.check(self.services, self.tenant)) == []
+
+    def teardown(self) -> None:
+        for stalled in getattr(self, "stalled", []):
+            self.play(self._wake(stalled))
+
+
+BOUNDS = hypothesis_settings(
+    max_examples=100,
+    stateful_step_count=8,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
 def test_any_order_of_claims_deaths_and_sweeps_keeps_the_ledger(settings: Settings) -> None:
     with asyncio.Runner() as runner:
         clock = MovedClock()
         services = runner.run(open_services(settings, clock=clock))
         try:
-            _explore(runner.run, services, clock)
+            Machine.play, Machine.services, Machine.clock = staticmethod(runner.run), services, clock
+            run_state_machine_as_test(Machine, settings=BOUNDS)
         finally:
             runner.run(services.close())
-
-
-def _explore(run: Run, services: Services, clock: MovedClock) -> None:  # noqa: C901 - a machine in a function
-    banks = iter(range(1_000_000))
-
-    class Machine(RuleBasedStateMachine):
-        """Every step is a process of its own; every example a bank of its own."""
-
-        @initialize(stock=st.integers(0, 3))
-        def begin(self, stock: int) -> None:
-            self.tenant = f"bank{next(banks)}"
-            self.model = Ledger(stock)
-            self.stalled: list[Stalled] = []
-            self.keys = 0
-            run(world.put(services, stock, self.tenant))
-
-        def wish(self, cid: str) -> claims.Claim:
-            self.keys += 1
-            return world.wish(cid, f"k{self.keys}", tenant=self.tenant)
-
-        def expect(self, cid: str, answer: str, granted: str) -> None:
-            refusal = self.model.refusal(cid)
-            if refusal == "stock_in_doubt":  # units are held: which of the two it is, is a matter of their age
-                assert answer in ("sold_out", "stock_in_doubt")
-            else:
-                assert answer == (refusal or granted)
-
-        @rule(cid=CUSTOMERS)
-        def claim(self, cid: str) -> None:
-            answer = run(world.claim_and_die(services, self.wish(cid)))
-            self.expect(cid, answer, "granted")
-            if answer == "granted":
-                self.model.available -= 1
-                self.model.granted.add(cid)
-
-        @rule(cid=CUSTOMERS)
-        def die_before_the_grant(self, cid: str) -> None:
-            answer = run(world.claim_and_die(services, self.wish(cid), before=world.die))
-            self.expect(cid, answer, "Killed")
-            if answer == "Killed":
-                self.model.available -= 1
-                self.model.held += 1
-                self.model.pending.add(cid)
-
-        @rule(cid=CUSTOMERS)
-        def die_after_the_grant(self, cid: str) -> None:
-            answer = run(world.claim_and_die(services, self.wish(cid), after=world.die))
-            self.expect(cid, answer, "Killed")
-            if answer == "Killed":
-                self.model.available -= 1
-                self.model.held += 1
-                if cid not in self.model.voided:  # else the process died before it could dispute the void
-                    self.model.granted.add(cid)
-
-        @precondition(lambda self: len(self.stalled) < 2)
-        @rule(cid=CUSTOMERS)
-        def stall(self, cid: str) -> None:
-            stalled = run(self._stall(cid))
-            if stalled is None:
-                return
-            self.stalled.append(stalled)
-            self.model.pending.add(cid)
-            self.model.available -= 1
-            self.model.held += 1
-
-        async def _stall(self, cid: str) -> Stalled | None:
-            stall = world.Stall()
-            opened = world.process(services, before=stall)
-            slow = await opened.__aenter__()
-            answer = asyncio.create_task(world.answer(slow, self.wish(cid)))
-            reached = asyncio.create_task(stall.reached.wait())
-            await asyncio.wait({answer, reached}, return_when=asyncio.FIRST_COMPLETED)
-            if reached.done():
-                return Stalled(cid, stall, opened, answer)
-            reached.cancel()
-            await opened.__aexit__(None, None, None)
-            self.expect(cid, answer.result(), "stalled")
-            return None
-
-        @precondition(lambda self: self.stalled)
-        @rule(which=st.integers(0, 1))
-        def wake(self, which: int) -> None:
-            stalled = self.stalled.pop(which % len(self.stalled))
-            before = run(world.stock(services, self.tenant))
-            answer = run(self._wake(stalled))
-            after = run(world.stock(services, self.tenant))
-            assert answer in ("granted", "quota_customer", "claim_unknown")
-            if answer == "granted":
-                assert stalled.cid not in self.model.granted
-                self.model.granted.add(stalled.cid)
-            self.model.held += after["held"] - before["held"]
-            self.model.available += after["available"] - before["available"]
-
-        async def _wake(self, stalled: Stalled) -> str:
-            stalled.stall.release()
-            answer = await stalled.answer
-            await stalled.open.__aexit__(None, None, None)
-            return answer
-
-        @rule()
-        def sweep(self) -> None:
-            clock.advance(LEASE_SECONDS + 1)
-            run(claims.settle_stale(services, self.tenant))
-            self.model.held = 0
-            self.model.voided |= self.model.pending - self.model.granted
-            self.model.pending.clear()
-            row = run(world.stock(services, self.tenant))
-            assert row["held"] == 0
-            self.model.available = self.model.total - self.model.retired - len(self.model.granted)
-
-        @rule(change=st.integers(-2, 2))
-        def restock(self, change: int) -> None:
-            wanted = max(0, self.model.declared + change)
-            difference = wanted - self.model.declared
-            try:
-                run(world.put(services, wanted, self.tenant))
-            except catalogue.Conflict:
-                assert -difference > self.model.available
-                return
-            assert -difference <= self.model.available
-            self.model.declared, self.model.available = wanted, self.model.available + difference
-            if difference > 0:
-                self.model.total += difference
-            else:
-                self.model.retired -= difference
-
-        @rule()
-        def pause_or_go_on(self) -> None:
-            self.model.paused = not self.model.paused
-            state = "paused" if self.model.paused else "live"
-            run(catalogue.set_state(services, services.store.tenant(self.tenant), world.CAMPAIGN, state))
-
-        @invariant()
-        def the_ledger_holds(self) -> None:
-            row = run(world.stock(services, self.tenant))
-            assert row["total"] == row["available"] + row["held"] + row["granted"] + row["retired"]
-            assert (row["total"], row["retired"]) == (self.model.total, self.model.retired)
-            assert (row["available"], row["held"]) == (self.model.available, self.model.held)
-            assert run(world.grants(services, self.tenant)) == len(self.model.granted)
-            assert len(self.model.granted) <= self.model.total - self.model.retired
-            assert run(ledger.check(services, self.tenant)) == []
-
-        def teardown(self) -> None:
-            for stalled in getattr(self, "stalled", []):
-                run(self._wake(stalled))
-
-    bounds = hypothesis_settings(
-        max_examples=100,
-        stateful_step_count=8,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(Machine, settings=bounds)

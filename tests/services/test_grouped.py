@@ -76,7 +76,7 @@ async def test_rows_are_closed_together_and_each_behind_its_own_fence(services: 
         grouped.close(services, "b", "work", mine, "b:1", state="done"),
         grouped.close(services, "a", "work", mine, "b:2", state="done"),
     )
-    assert _flushes(services, "close") == 1
+    assert _flushes(services, "change") == 1
     kept = {
         doc["_id"]: (doc["open"], doc["owner"], doc.get("state"))
         for tenant in ("a", "b")
