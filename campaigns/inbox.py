@@ -212,9 +212,9 @@ async def _added(services: Services, tenant: str, row: Doc, event: events.Extern
     follow = known.follow_users.get(event.userid, {}) if known else {}
     state = event.state or ""
     at = _happened(services, event)
-    told = {"state": state, "add_way": follow.get("add_way")}
+    if not follow:  # else the details have told of this friendship already
+        await follows.changed(services, tenant, event.userid, cid, at=at, active=True, state=state, add_way=None)
     await asyncio.gather(
-        follows.changed(services, tenant, event.userid, cid, at=at, active=True, **told),
         timeline.record(services, tenant, cid, "customer.added", row["_id"], at=at, userid=event.userid, state=state),
         _enter_campaigns(services, tenant, cid, row, event, follow),
     )

@@ -9,7 +9,9 @@ Once a run
 
 Once a test
     settings     config.settings.Settings on the stores: own database, emptied Redis, own data folder, a free port
+    clock        what `services` take for the time; a folder or file overrides it with one of tests/clock.py
     services     services.container.Services, opened and closed in the test's loop
+    second       another process's services on the same stores
     sandbox      the simulated WeChat and WeCom as a process (tests.conftest.Sandbox), reset; async helpers for its people
     demo         services with the demo bank and its campaigns applied against the sandbox
     server       the Tornado application over `demo`, in the test's loop; `.url`
@@ -41,6 +43,7 @@ from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import ROOT, end, spawn
 from deploy.stack import Stores
+from services.clock import Clock, system_clock
 from services.container import Services, open_services
 
 DEMO_BANK = ROOT / "config" / "demo" / "tenant.yaml"
@@ -107,8 +110,22 @@ def settings(stores: Stores, _server_port: int, _sandbox_port: int, tmp_path: Pa
 
 
 @pytest.fixture
-async def services(settings: Settings) -> AsyncIterator[Services]:
-    opened = await open_services(settings)
+def clock() -> Clock:
+    return system_clock
+
+
+@pytest.fixture
+async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
+    opened = await open_services(settings, clock=clock)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest.fixture
+async def second(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
+    opened = await open_services(settings, clock=clock)
     try:
         yield opened
     finally:

@@ -11,8 +11,8 @@ from campaigns import effects, publishing, work
 from services.container import Services
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN
+from tests.clock import MovedClock
 from tests.conftest import Sandbox
-from tests.rewards.clock import MovedClock
 from tests.waiting import until
 
 

@@ -14,8 +14,8 @@ from services.container import Services
 from services.errors import Unavailable
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN, WELCOME
+from tests.clock import MovedClock
 from tests.conftest import Sandbox
-from tests.rewards.clock import MovedClock
 from tests.waiting import until
 
 LEASE = engine.LEASE_SECONDS + 0.5

@@ -17,8 +17,8 @@ from sandbox.crypto import Envelope
 from services.container import Services
 from services.errors import UnknownOutcome
 from tests.campaigns import tools
+from tests.clock import MovedClock
 from tests.conftest import Sandbox
-from tests.rewards.clock import MovedClock
 
 CALLBACK = "/wecom/demo/callback"
 

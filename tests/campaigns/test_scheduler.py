@@ -11,9 +11,9 @@ from campaigns import scheduler, tasks
 from services.container import Services
 from services.queue import QUEUES
 from tests.campaigns import tools
+from tests.clock import MovedClock
 from tests.conftest import Sandbox
 from tests.rewards import world
-from tests.rewards.clock import MovedClock
 
 
 async def test_two_schedulers_tick_once_a_slot(

@@ -7,41 +7,20 @@ other     the same store with a second bank, `other`, which has people with the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from config.settings import Settings
 from customers import directory
-from services.container import Services, open_services
+from services.container import Services
+from tests.clock import StillClock
 from tests.conftest import DEMO_BANK, Sandbox
 
 BANK, LIFE = "wx5ab0000000000001", "wx5ab0000000000002"
 
 
-class Clock:
-    """The time, which passes a millisecond each time somebody looks, so that no two things happen at once."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        self.now += 0.001
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
-    opened = await open_services(settings, clock=clock)
-    try:
-        yield opened
-    finally:
-        await opened.close()
+def clock() -> StillClock:
+    """A millisecond passes each time somebody looks, so that no two things happen at once."""
+    return StillClock(step=0.001)
 
 
 @pytest.fixture

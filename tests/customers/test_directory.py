@@ -15,8 +15,9 @@ from services import sessions
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, TooMany
 from services.vault import CannotOpen
+from tests.clock import StillClock
 from tests.conftest import DEMO_BANK
-from tests.customers.conftest import BANK, Clock, other_bank
+from tests.customers.conftest import BANK, other_bank
 from tests.customers.dump import of_store
 
 DEMO = DEMO_BANK.read_text(encoding="utf-8")
@@ -239,7 +240,7 @@ async def test_a_new_password_counts_at_once_and_leaves_a_trace(services: Servic
         await directory.set_password(services, "demo", "nobody", "a-new-password")
 
 
-async def test_a_change_is_seen_by_another_process_within_two_seconds(services: Services, clock: Clock) -> None:
+async def test_a_change_is_seen_by_another_process_within_two_seconds(services: Services, clock: StillClock) -> None:
     await _apply(services, NO_CLERKS)
     assert [bank.id for bank in await directory.list_tenants(services)] == ["demo"]
     elsewhere = replace(services, cache={})

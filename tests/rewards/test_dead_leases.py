@@ -12,8 +12,8 @@ from rewards.claims import settle_stale
 from services.container import Services
 from services.errors import Unavailable
 from services.mongo import Doc
+from tests.clock import MovedClock
 from tests.rewards import world
-from tests.rewards.clock import MovedClock
 from tests.rewards.world import REWARD, TENANT
 
 LONG = stock.LEASE_SECONDS + 1

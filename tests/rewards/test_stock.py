@@ -11,8 +11,8 @@ from rewards import catalogue
 from rewards.stock import day_of, settle, take
 from services.container import Services
 from services.errors import Conflict, NotFound
+from tests.clock import MovedClock
 from tests.rewards import world
-from tests.rewards.clock import MovedClock
 from tests.rewards.world import REWARD, TENANT
 
 

@@ -24,8 +24,8 @@ from config.settings import Settings
 from rewards import catalogue, claims, ledger
 from rewards.stock import LEASE_SECONDS
 from services.container import Services, open_services
+from tests.clock import MovedClock
 from tests.rewards import world
-from tests.rewards.clock import MovedClock
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 CUSTOMERS = st.sampled_from(["a", "b", "c", "d"])

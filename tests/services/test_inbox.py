@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from config.settings import Settings
 from deploy.stack import Stores
 from services import inbox
-from services.container import Services, open_services
+from services.container import Services
 from services.errors import Forbidden, UnknownOutcome
 from services.inbox import DUPLICATE, STORED, Arrival
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import StillClock
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
-    opened = await open_services(settings, clock=clock)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def other(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
-    """Another process of the product."""
-    opened = await open_services(settings, clock=clock)
-    yield opened
-    await opened.close()
+def clock() -> StillClock:
+    return StillClock()
 
 
 @pytest.fixture
@@ -57,7 +35,7 @@ async def _messages(services: Services, tenant: str = "demo") -> list[bytes]:
     return sorted(services.vault.open(tenant, "inbox", "body", row["_id"], row["body"]) for row in rows)
 
 
-async def test_a_message_is_stored_sealed_and_due_at_once(services: Services, clock: Clock) -> None:
+async def test_a_message_is_stored_sealed_and_due_at_once(services: Services, clock: StillClock) -> None:
     assert await inbox.receive(services, _event(1)) == STORED
     (row,) = await services.store.tenant("demo")["inbox"].find({})
     assert (row["_id"], row["source"], row["open"], row["due"], row["owner"], row["attempts"]) == (
@@ -67,8 +45,8 @@ async def test_a_message_is_stored_sealed_and_due_at_once(services: Services, cl
     assert await _messages(services) == [_event(1).message]
 
 
-async def test_one_message_told_three_times_is_one_row(services: Services, other: Services) -> None:
-    told = [await inbox.receive(who, _event(1)) for who in (services, services, other)]
+async def test_one_message_told_three_times_is_one_row(services: Services, second: Services) -> None:
+    told = [await inbox.receive(who, _event(1)) for who in (services, services, second)]
     assert told == [STORED, DUPLICATE, DUPLICATE]
     assert await _messages(services) == [_event(1).message]
 
@@ -79,15 +57,15 @@ async def test_one_message_told_with_new_nonces_is_one_row(services: Services) -
     assert await services.store.tenant("demo")["inbox"].count() == 1
 
 
-async def test_one_message_told_twenty_times_at_once_is_stored_once(services: Services, other: Services) -> None:
-    told = await asyncio.gather(*(inbox.receive(who, _event(1)) for who in (services, other) for _ in range(10)))
+async def test_one_message_told_twenty_times_at_once_is_stored_once(services: Services, second: Services) -> None:
+    told = await asyncio.gather(*(inbox.receive(who, _event(1)) for who in (services, second) for _ in range(10)))
     assert sorted(told) == [DUPLICATE] * 19 + [STORED]
     assert await services.store.tenant("demo")["inbox"].count() == 1
 
 
-async def test_fifty_different_events_of_one_second_are_fifty(services: Services, other: Services) -> None:
+async def test_fifty_different_events_of_one_second_are_fifty(services: Services, second: Services) -> None:
     """The clock stands still; half of them come to another process."""
-    told = await asyncio.gather(*(inbox.receive((services, other)[n % 2], _event(n)) for n in range(50)))
+    told = await asyncio.gather(*(inbox.receive((services, second)[n % 2], _event(n)) for n in range(50)))
     assert told == [STORED] * 50
     assert await _messages(services) == sorted(_event(n).message for n in range(50))
 
@@ -112,12 +90,12 @@ async def test_a_nonce_with_another_message_is_refused_and_nothing_is_stored(ser
     assert await inbox.receive(services, Arrival("demo", "wecom", b"<genuine/>", "n")) == DUPLICATE
 
 
-async def test_a_nonce_that_another_process_saw_is_refused(services: Services, other: Services) -> None:
+async def test_a_nonce_that_another_process_saw_is_refused(services: Services, second: Services) -> None:
     await inbox.receive(services, Arrival("demo", "wecom", b"<genuine/>", "n"))
     with pytest.raises(Forbidden):
-        await inbox.receive(other, Arrival("demo", "wecom", b"<forged/>", "n"))
+        await inbox.receive(second, Arrival("demo", "wecom", b"<forged/>", "n"))
     assert await _messages(services) == [b"<genuine/>"]
-    missed = other.metrics.registry.get_sample_value("yinqiao_redis_missed_total", {"what": "nonces"})
+    missed = second.metrics.registry.get_sample_value("yinqiao_redis_missed_total", {"what": "nonces"})
     assert missed is None
 
 
@@ -132,7 +110,7 @@ async def test_of_two_messages_with_one_nonce_in_one_group_one_is_refused(servic
     assert await _messages(services) == [b"<one/>", _event(1).message]
 
 
-async def test_a_nonce_may_come_again_when_its_time_is_over(services: Services, clock: Clock) -> None:
+async def test_a_nonce_may_come_again_when_its_time_is_over(services: Services, clock: StillClock) -> None:
     """Numbers of ten digits do repeat, and the signature covers the time: an old one is refused for its time."""
     await inbox.receive(services, Arrival("demo", "wecom", b"<one/>", "n"))
     for key in await services.redis.keys("yq:nonce:*"):

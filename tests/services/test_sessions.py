@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,28 +11,15 @@ from deploy.stack import Stores
 from services.container import Services, open_services
 from services.errors import TooMany, Unavailable
 from services.sessions import LOCAL_SECONDS, Sessions
+from tests.clock import StillClock
 from tests.waiting import until
 
 SESSION = {"tenant": "demo", "cid": "demo:1", "appid": "wx1"}
 
 
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
-    opened = await open_services(settings, clock=clock)
-    yield opened
-    await opened.close()
+def clock() -> StillClock:
+    return StillClock()
 
 
 @pytest.fixture
@@ -101,7 +88,7 @@ async def test_a_session_ends_after_its_hours(services: Services, settings: Sett
 
 
 async def test_an_ended_session_is_over_here_at_once_and_elsewhere_within_two_seconds(
-    services: Services, settings: Settings, clock: Clock
+    services: Services, settings: Settings, clock: StillClock
 ) -> None:
     other = await open_services(settings, clock=clock)
     token = await services.sessions.open("customer", SESSION)
@@ -125,7 +112,7 @@ async def test_ending_a_session_of_another_kind_ends_nothing(services: Services)
 
 
 async def test_without_redis_nobody_signs_in_and_nobody_is_thought_signed_out(
-    services: Services, redis_again: Stores, clock: Clock
+    services: Services, redis_again: Stores, clock: StillClock
 ) -> None:
     known = await services.sessions.open("customer", SESSION)
     fresh = await services.sessions.open("customer", SESSION)
@@ -149,7 +136,7 @@ async def test_without_redis_nobody_signs_in_and_nobody_is_thought_signed_out(
     assert await services.sessions.read("customer", known) == SESSION
 
 
-async def test_a_redis_that_was_emptied_asks_people_to_sign_in_again(services: Services, clock: Clock) -> None:
+async def test_a_redis_that_was_emptied_asks_people_to_sign_in_again(services: Services, clock: StillClock) -> None:
     token = await services.sessions.open("customer", SESSION)
     await services.sessions.read("customer", token)
     await services.redis.flushall()
