@@ -104,7 +104,8 @@ async def test_a_ledger_that_does_not_hold_ends_with_1_and_says_where(manage: Ma
     await demo.store.tenant("demo")["rewards"].update({"reward": "flash.voucher"}, {"$inc": {"available": 1}})
     broken = manage("ledger", "check", "--all")
     assert broken.returncode == 1
-    assert "demo: 1 violations" in broken.stdout
+    assert "demo: 2 violations" in broken.stdout
+    assert "flash.voucher: account stock:flash.voucher holds 100, not 101" in broken.stdout
     assert "flash.voucher: total 100 is not the sum of" in broken.stdout
 
 
