@@ -212,8 +212,9 @@ async def _added(services: Services, tenant: str, row: Doc, event: events.Extern
     follow = known.follow_users.get(event.userid, {}) if known else {}
     state = event.state or ""
     at = _happened(services, event)
-    if not follow:  # else the details have told of this friendship already
-        await follows.changed(services, tenant, event.userid, cid, at=at, active=True, state=state, add_way=None)
+    if float(follow.get("createtime") or 0.0) < at:  # else the details have told of this friendship already
+        add_way = follow.get("add_way")
+        await follows.changed(services, tenant, event.userid, cid, at=at, active=True, state=state, add_way=add_way)
     await asyncio.gather(
         timeline.record(services, tenant, cid, "customer.added", row["_id"], at=at, userid=event.userid, state=state),
         _enter_campaigns(services, tenant, cid, row, event, follow),

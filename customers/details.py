@@ -29,7 +29,7 @@ async def fetch(services: Services, tenant_id: str, external_userid: str) -> Det
     cid = await identity.identify(services, tenant_id, facts)
     followers = {str(user.get("userid")): user for user in answer.get("follow_user") or [] if user.get("userid")}
     for userid, user in followers.items():
-        since = float(user.get("createtime") or services.clock())
+        since = float(user.get("createtime") or 0.0)  # unknown: the event's own time counts
         state = str(user.get("state") or "")
         await follows.changed(
             services, tenant_id, userid, cid, at=since, active=True, state=state, add_way=user.get("add_way")

@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from campaigns import work
 from customers import identity, staff
 from customers.actors import StaffActor
 from rewards import ledger
 from services.container import Services
+from services.wechat.wecom import WeComClient
 from tests.conftest import Sandbox
 from tests.waiting import until
 
@@ -118,3 +120,29 @@ async def test_a_claim_is_told_to_the_story_once_however_often_it_is_told(
         await db["inbox"].update_many(
             {}, {"$set": {"open": True, "due": 0.0}}
         )  # as if the worker had died after telling
+
+
+async def test_who_comes_back_is_a_friend_again_though_the_details_are_old(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WeCom's details may still carry the first friendship's time (the sandbox's are fresh, so they are aged here)."""
+    person = await sandbox.person()
+    first = await sandbox.scan(person, state="branch-q1.sz-nanshan", userid="rm.chen")
+    await work.handle_inbox(demo, "demo")
+    await sandbox.control("POST", "clock", {"advance": 5})
+    await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": "rm.chen"})
+    await work.handle_inbox(demo, "demo")
+    assert await staff.list_customers(demo, StaffActor("demo", "rm.chen")) == []
+    fetch = WeComClient.get_external_contact
+
+    async def aged(client: WeComClient, external_userid: str, cursor: str = "") -> dict[str, Any]:
+        answer = await fetch(client, external_userid, cursor)
+        for user in answer["follow_user"]:
+            user["createtime"] = first["create_time"]
+        return answer
+
+    monkeypatch.setattr(WeComClient, "get_external_contact", aged)
+    await sandbox.control("POST", "clock", {"advance": 5})
+    await sandbox.scan(person, state="branch-q1.sz-nanshan", userid="rm.chen")
+    await work.handle_inbox(demo, "demo")
+    assert len(await staff.list_customers(demo, StaffActor("demo", "rm.chen"))) == 1
