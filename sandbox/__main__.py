@@ -25,6 +25,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--world", type=Path, default=DEFAULT, help="corp, members and mini-programs (YAML)")
     parser.add_argument("--state", type=Path, help="file that keeps people and friendships over a restart")
     parser.add_argument("--wecom-callback", help="callback address of the product, instead of the world's")
+    parser.add_argument("--wechat-callback", help="push address of the mini-programs, may contain {appid}")
     parser.add_argument("--portal-url", help="portal preview, with {appid}; ?code=... is added")
     parser.add_argument("--sidebar-url", help="side panel, may contain {userid} and {external_userid}")
     return parser.parse_args(argv)
@@ -38,6 +39,7 @@ async def _run(args: argparse.Namespace, world: World) -> None:
     options = Options(
         state_file=args.state,
         callback_url=args.wecom_callback,
+        push_url=args.wechat_callback,
         portal_url=args.portal_url,
         sidebar_url=args.sidebar_url,
     )

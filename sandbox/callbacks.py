@@ -1,27 +1,55 @@
-"""The callback sender: signs, encrypts, posts, retries, and misbehaves on demand (wechat-contract C1-C3, F8)."""
+"""The callback sender: signs, encrypts, posts, retries, and misbehaves on demand (wechat-contract A7, C1-C3, F8)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Coroutine
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from sandbox import ids
 from sandbox.clock import Clock
-from sandbox.crypto import Envelope
-from sandbox.events import ContactEvent, envelope_xml
+from sandbox.crypto import Envelope, signature
+from sandbox.events import Event, envelope_json, envelope_xml
 from sandbox.faults import Fault, Faults
 from sandbox.journal import Journal
-from sandbox.world import App, World
+from sandbox.world import App, MiniProgram, World
 
 TIMEOUT_SECONDS = 5.0
 RETRIES = 3
 STALE_SECONDS = 3600
 ACCEPTED = frozenset({b"", b"success"})
+CONTENT = {False: "text/xml", True: "application/json"}
+
+
+CUSTOMER_EVENTS = ("change_external_", "customer_acquisition")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where events of one app or mini-program go, and how they are wrapped.
+
+    `agent_id` is 0 for a mini-program; `owner` is the corp id or appid, which is also the receiveid of C2.
+    """
+
+    owner: str
+    agent_id: int
+    to_user: str
+    url: str
+    token: str
+    envelope: Envelope
+    json: bool = False
+
+    def message(self, event: Event) -> bytes:
+        return event.json(self.to_user) if self.json else event.xml(self.to_user)
+
+    def wrap(self, encrypted: str) -> bytes:
+        if self.json:
+            return envelope_json(self.to_user, encrypted)
+        return envelope_xml(self.to_user, str(self.agent_id or ""), encrypted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +62,10 @@ class Post:
 
 @dataclass(slots=True)
 class Delivery:
-    """One event on its way to one app."""
+    """One event on its way to one receiver."""
 
-    app: App
-    url: str
+    to: Receiver
+    from_user: str
     message: bytes
     entry: dict[str, Any]
     fault: Fault | None
@@ -50,15 +78,23 @@ class Delivery:
 
 
 class Sender:
-    """Delivers events to every app that may call the customer-contact API."""
+    """Delivers events to the apps and mini-programs that get them."""
 
     def __init__(
-        self, world: World, clock: Clock, faults: Faults, journal: Journal, *, url: str | None, retry_delay: float
+        self,
+        world: World,
+        clock: Clock,
+        faults: Faults,
+        journal: Journal,
+        *,
+        url: str | None,
+        push_url: str | None,
+        retry_delay: float,
     ) -> None:
-        self._corp_id = world.corp.corp_id
-        self._apps = [a for a in world.corp.apps if a.customer_contact]
-        self._envelopes = {a.agent_id: Envelope(a.token, a.encoding_aes_key) for a in self._apps}
-        self._url = url
+        self._apps = {
+            a.agent_id: (a, _app_receiver(world.corp.corp_id, a, url or a.callback_url)) for a in world.corp.apps
+        }
+        self._pushes = {m.appid: receiver for m in world.mini_programs if (receiver := _push_receiver(m, push_url))}
         self._clock = clock
         self._faults = faults
         self._journal = journal
@@ -69,19 +105,38 @@ class Sender:
         self._running: set[asyncio.Task[None]] = set()
         self._held: list[Delivery] = []
 
-    async def send(self, event: ContactEvent) -> bool:
-        """Deliver one event; returns after each app's first attempt whether all took it.
+    async def send(self, event: Event) -> bool:
+        """Deliver one WeCom event; returns after each app's first attempt whether all took it.
 
         A dropped or held event returns False at once; retries and copies go on in the background.
         """
+        return await self._deliver_to([r for a, r in self._apps.values() if _gets(a, event)], event)
+
+    async def push(self, appid: str, event: Event) -> bool:
+        """Deliver one event or message of a mini-program (A7) to its push address; False when it has none."""
+        receiver = self._pushes.get(appid)
+        return await self._deliver_to([receiver] if receiver else [], event)
+
+    def tell(self, event: Event) -> None:
+        """Deliver one WeCom event in the background."""
+        self._spawn(self._unheard(self.send(event)))
+
+    def tell_push(self, appid: str, event: Event) -> None:
+        """Deliver one event of a mini-program in the background."""
+        self._spawn(self._unheard(self.push(appid, event)))
+
+    async def _unheard(self, delivery: Coroutine[Any, Any, bool]) -> None:
+        await delivery
+
+    async def _deliver_to(self, receivers: list[Receiver], event: Event) -> bool:
+        if not receivers:
+            return False
         fault = self._faults.callback()
-        deliveries = [self._delivery(app, event, fault) for app in self._apps]
+        deliveries = [self._delivery(receiver, event, fault) for receiver in receivers]
         for delivery in deliveries:
             self._start(delivery)
         if fault and fault.kind == "reorder" and fault.times == 1:
             self.release()
-        if not deliveries:
-            return False
         done, _ = await asyncio.wait([d.first for d in deliveries], timeout=TIMEOUT_SECONDS)
         return len(done) == len(deliveries) and all(d.result() for d in done)
 
@@ -91,13 +146,25 @@ class Sender:
         if held:
             self._spawn(self._in_order(held[::-1]))
 
-    async def check_url(self, app: App) -> dict[str, Any]:
-        """The check that WeCom makes when an admin saves the callback settings (C1)."""
+    async def check_urls(self) -> list[dict[str, Any]]:
+        """The checks made when settings are saved: of each app (C1), and of each mini-program with a push address (A7)."""
+        apps = [{"agent_id": app.agent_id, **await self._check_app(to)} for app, to in self._apps.values()]
+        return apps + [{"appid": appid, **await self._check_push(to)} for appid, to in self._pushes.items()]
+
+    async def _check_app(self, to: Receiver) -> dict[str, Any]:
         echo = ids.nonce()
-        encrypted = self._envelopes[app.agent_id].encrypt(echo.encode(), self._corp_id)
-        query = self._signed(app, encrypted, None) | {"echostr": encrypted}
+        encrypted = to.envelope.encrypt(echo.encode(), to.owner)
+        return await self._check(to.url, self._signed(to, encrypted, None) | {"echostr": encrypted}, echo)
+
+    async def _check_push(self, to: Receiver) -> dict[str, Any]:
+        echo, timestamp, nonce = ids.nonce(), str(int(time.time())), ids.nonce()
+        signed = signature(to.token, timestamp, nonce)
+        query = {"signature": signed, "timestamp": timestamp, "nonce": nonce, "echostr": echo}
+        return await self._check(to.url, query, echo)
+
+    async def _check(self, url: str, query: dict[str, str], echo: str) -> dict[str, Any]:
         try:
-            answer = await self._client.get(self._url or app.callback_url, params=query, timeout=1.0)
+            answer = await self._client.get(url, params=query, timeout=1.0)
         except httpx.HTTPError as error:
             return {"ok": False, "status": None, "answer": type(error).__name__}
         ok = answer.status_code == 200 and answer.content == echo.encode()
@@ -121,19 +188,18 @@ class Sender:
         await self.abandon()
         await self._client.aclose()
 
-    def _delivery(self, app: App, event: ContactEvent, fault: Fault | None) -> Delivery:
-        url = self._url or app.callback_url
+    def _delivery(self, to: Receiver, event: Event, fault: Fault | None) -> Delivery:
         entry: dict[str, Any] = {
             "time": self._clock.now(),
-            "agent_id": app.agent_id,
-            "url": url,
-            "event": asdict(event),
+            "to": str(to.agent_id or to.owner),
+            "url": to.url,
+            "event": event.shown(),
             "fault": fault.kind if fault else "",
             "delivered": False,
             "attempts": [],
         }
         self._journal.deliveries.append(entry)
-        return Delivery(app, url, event.xml(self._corp_id), entry, fault)
+        return Delivery(to, event.from_user, to.message(event), entry, fault)
 
     def _start(self, delivery: Delivery) -> None:
         kind = delivery.fault.kind if delivery.fault else ""
@@ -179,19 +245,21 @@ class Sender:
 
     def _post(self, delivery: Delivery) -> Post:
         """Encrypt and sign anew; the message inside stays the same (C3)."""
-        kind = delivery.fault.kind if delivery.fault else ""
-        receiver = "ww" + "f" * 16 if kind == "wrong_receiveid" else self._corp_id
-        encrypted = self._envelopes[delivery.app.agent_id].encrypt(delivery.message, receiver)
-        query = self._signed(delivery.app, encrypted, delivery.fault)
-        return Post(query, envelope_xml(self._corp_id, delivery.app.agent_id, encrypted))
+        to, kind = delivery.to, delivery.fault.kind if delivery.fault else ""
+        encrypted = to.envelope.encrypt(delivery.message, "ww" + "f" * 16 if kind == "wrong_receiveid" else to.owner)
+        query = self._signed(to, encrypted, delivery.fault)
+        if not to.agent_id:
+            plain = signature(to.token, query["timestamp"], query["nonce"])
+            query = {"signature": plain, "openid": delivery.from_user, "encrypt_type": "aes", **query}
+        return Post(query, to.wrap(encrypted))
 
-    def _signed(self, app: App, encrypted: str, fault: Fault | None) -> dict[str, str]:
+    def _signed(self, to: Receiver, encrypted: str, fault: Fault | None) -> dict[str, str]:
         """The query of a post. Its timestamp is the wall clock's: the receiver does not share the sandbox's clock."""
         now = time.time()
         if fault and fault.kind == "stale_timestamp":
             now -= fault.seconds or STALE_SECONDS
         timestamp, nonce = str(int(now)), ids.nonce()
-        signed = self._envelopes[app.agent_id].sign(timestamp, nonce, encrypted)
+        signed = to.envelope.sign(timestamp, nonce, encrypted)
         if fault and fault.kind == "wrong_signature":
             signed = signed[::-1]
         return {"msg_signature": signed, "timestamp": timestamp, "nonce": nonce}
@@ -202,7 +270,10 @@ class Sender:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await self._client.post(
-                    delivery.url, params=post.query, content=post.body, headers={"Content-Type": "text/xml"}
+                    delivery.to.url,
+                    params=post.query,
+                    content=post.body,
+                    headers={"Content-Type": CONTENT[delivery.to.json]},
                 )
             status = answer.status_code
             accepted = status == 200 and answer.content in ACCEPTED
@@ -213,3 +284,27 @@ class Sender:
         took = round((time.perf_counter() - started) * 1000, 1)
         delivery.entry["attempts"].append({"status": status, "accepted": accepted, "problem": problem, "ms": took})
         return accepted
+
+
+def _app_receiver(corp_id: str, app: App, url: str) -> Receiver:
+    return Receiver(corp_id, app.agent_id, corp_id, url, app.token, Envelope(app.token, app.encoding_aes_key))
+
+
+def _push_receiver(mini: MiniProgram, push_url: str | None) -> Receiver | None:
+    """The push address of a mini-program, if it has one; its `ToUserName` is an original id, not the appid."""
+    url = push_url.replace("{appid}", mini.appid) if push_url else mini.callback_url
+    if not url or not mini.token:
+        return None
+    envelope = Envelope(mini.token, mini.encoding_aes_key)
+    return Receiver(mini.appid, 0, f"gh_{mini.appid[-12:]}", url, mini.token, envelope, mini.push_format == "json")
+
+
+def _gets(app: App, event: Event) -> bool:
+    """Whether WeCom tells this app (C3): its own events, customer contact, the archive, or the contacts."""
+    if event.agent_id is not None:
+        return app.agent_id == event.agent_id
+    if event.name.startswith(CUSTOMER_EVENTS):
+        return app.customer_contact
+    if event.name == "msgaudit_notify":
+        return app.archive
+    return not app.archive and not app.builtin

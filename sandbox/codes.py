@@ -11,7 +11,17 @@ from sandbox.errors import ApiError
 CODE_SECONDS = 300
 WELCOME_SECONDS = 20
 KEEP_SECONDS = 86_400
-PREFIXES = {"login": "0", "phone": "p", "oauth": "OA", "welcome": "WC"}
+PREFIXES = {
+    "login": "0",
+    "phone": "p",
+    "oauth": "OA",
+    "privateinfo": "OP",
+    "visitor": "OV",
+    "member_login": "M",
+    "welcome": "WC",
+}
+OAUTH = frozenset({"oauth", "privateinfo", "visitor"})
+"""Sign-ins inside WeCom: of a member, of one who consents to more, of somebody who is no member (B1)."""
 
 
 @dataclass(slots=True)
@@ -49,9 +59,14 @@ class Codes:
         if code is None or code.kind != kind or code.scope != scope or code.used:
             raise ApiError(40029)
         if self._clock.now() >= code.expires_at:
-            raise ApiError(42003 if kind == "oauth" else 40029)
+            raise ApiError(42003 if kind in OAUTH else 40029)
         code.used = True
         return code.subject
+
+    def kind(self, value: str) -> str:
+        """The kind of a code, "" for an unknown one."""
+        code = self._codes.get(value)
+        return code.kind if code else ""
 
     def redeem_welcome(self, value: str) -> Code:
         """Use up a welcome code. Raises ApiError 41051 when it was used, 41050 when unknown or 20 s old."""
@@ -64,6 +79,11 @@ class Codes:
             raise ApiError(41050)
         code.used = True
         return code
+
+    def fresh(self, value: str) -> bool:
+        """Whether a code can still be used."""
+        code = self._codes.get(value)
+        return code is not None and not code.used and self._clock.now() < code.expires_at
 
     def chat_started(self, person: str, userid: str) -> None:
         """A person wrote to the member first: the welcome codes of that pair are spent (41051)."""

@@ -1,54 +1,75 @@
-"""WeCom's customers and corp tags (wechat-contract B3, B4)."""
+"""WeCom's customers: who follows them, their notes and tags, their other ids (wechat-contract B3)."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
-from sandbox import ids
+from sandbox import events, ids, pages
 from sandbox.api import Call, Endpoint
 from sandbox.errors import ApiError
-from sandbox.state import Friend, Person, Tag, TagGroup
+from sandbox.models import DAY_SECONDS, Day, day_of
+from sandbox.state import Friend, Person
+from sandbox.world import Member
 
-TAG_NAME_MOST = 30
 TAGS_PER_FRIEND = 3000
+FOLLOWERS_A_PAGE = 500
+BATCH_USERS, BATCH_DEFAULT, BATCH_MOST = 100, 50, 100
+BEHAVIOUR_DAYS, BEHAVIOUR_HISTORY_DAYS = 30, 180
+NOTES = frozenset({"remark", "description", "remark_company", "remark_mobiles", "remark_pic_mediaid"})
 EC = "/cgi-bin/externalcontact"
 
 
 def follow_users(call: Call) -> dict[str, Any]:
     """B3: members with the customer-contact permission."""
-    return {"follow_user": [m.userid for m in call.box.world.corp.members]}
+    return {"follow_user": [m.userid for m in call.box.world.corp.members if m.contact]}
+
+
+def follower(call: Call, userid: str) -> Member:
+    """A member who may have customers. Raises ApiError 60111, or 84074 without the permission."""
+    member = call.box.world.member(userid)
+    if member is None:
+        raise ApiError(60111)
+    if not member.contact:
+        raise ApiError(84074)
+    return member
 
 
 def customers(call: Call) -> dict[str, Any]:
     """B3: a member's customers; 84061 when there is none."""
-    userid = _userid(call, call.query.get("userid", ""))
-    found = [p.external_userid for p in call.box.state.followers(userid)]
+    found = call.box.state.followers(follower(call, call.query.get("userid", "")).userid)
     if not found:
         raise ApiError(84061)
-    return {"external_userid": found}
+    return {"external_userid": [p.external_userid for p in found]}
+
+
+def _external_contact(call: Call, person: Person) -> dict[str, Any]:
+    contact = {"external_userid": person.external_userid, "name": person.name, "avatar": "", "type": 1, "gender": 0}
+    if any(m.open_platform for m in call.box.world.mini_programs):
+        contact["unionid"] = person.unionid
+    return contact
 
 
 def customer(call: Call) -> dict[str, Any]:
-    """B3: a customer and the members who follow him."""
+    """B3: a customer and the members who follow him, at most 500 a page."""
     person = call.box.state.by_external(call.query.get("external_userid", ""))
     if person is None:
         raise ApiError(40096)
     if not person.friends:
         raise ApiError(84061)
-    contact = {"external_userid": person.external_userid, "name": person.name, "avatar": "", "type": 1, "gender": 0}
-    if any(m.open_platform for m in call.box.world.mini_programs):
-        contact["unionid"] = person.unionid
-    return {"external_contact": contact, "follow_user": [_follow_user(call, f) for f in person.friends.values()]}
+    friends = list(person.friends.values())
+    page, more = pages.page(call, "followers", friends, FOLLOWERS_A_PAGE, given=call.query.get("cursor", ""))
+    answer = {"external_contact": _external_contact(call, person), "follow_user": [_follow_user(call, f) for f in page]}
+    return {**answer, "next_cursor": more} if more else answer
 
 
-def _follow_user(call: Call, friend: Friend) -> dict[str, Any]:
-    tags = [found for tag_id in friend.tags if (found := call.box.state.tag(tag_id))]
+def _relation(friend: Friend) -> dict[str, Any]:
+    """What both forms of the relation have."""
     return {
         "userid": friend.userid,
         "remark": friend.remark,
         "description": friend.description,
         "createtime": friend.createtime,
-        "tags": [{"group_name": g.group_name, "tag_name": t.name, "tag_id": t.id, "type": 1} for g, t in tags],
         "remark_corp_name": friend.remark_company,
         "remark_mobiles": friend.remark_mobiles,
         "oper_userid": friend.userid,
@@ -57,16 +78,43 @@ def _follow_user(call: Call, friend: Friend) -> dict[str, Any]:
     }
 
 
-def _userid(call: Call, userid: str) -> str:
-    member = call.box.world.member(userid)
-    if member is None:
-        raise ApiError(60111)
-    return member.userid
+def _follow_user(call: Call, friend: Friend) -> dict[str, Any]:
+    tags = [found for tag_id in friend.tags if (found := call.box.state.tag(tag_id))]
+    named = [{"group_name": g.group_name, "tag_name": t.name, "tag_id": t.id, "type": 1} for g, t in tags]
+    return {**_relation(friend), "tags": named}
 
 
-def _friend(call: Call) -> tuple[Person, Friend]:
-    """The relation that a call names. Raises ApiError 60111, 40096 or 84061."""
-    userid = _userid(call, call.text("userid"))
+def batch(call: Call) -> dict[str, Any]:
+    """B3, 92994: customers of up to 100 members; the relation is an object and has the ids of corp tags only."""
+    userids = call.strings("userid_list")
+    if not 1 <= len(userids) <= BATCH_USERS:
+        raise ApiError(40058, "userid_list: 1 to 100 userids are expected")
+    members = list({m.userid: m for m in (follower(call, u) for u in userids)})
+    size = pages.limit(call, BATCH_DEFAULT, BATCH_MOST)
+    at = pages.cursor(call, "batch", (0, 0))
+    left, (index, number) = pages.room(call, at, size), at.place
+    found: list[dict[str, Any]] = []
+    while index < len(members):
+        followers = call.box.state.followers(members[index])
+        taken = list(islice(followers.after(number), left - len(found)))
+        found += [_batch_item(call, person, person.friends[members[index]]) for _, person in taken]
+        number = taken[-1][0] if taken else number
+        if next(followers.after(number), None):
+            more = pages.Cursor("batch", (index, number), at.turn + 1).text()
+            return {"external_contact_list": found, "next_cursor": more}
+        index, number = index + 1, 0
+    return {"external_contact_list": found, "next_cursor": ""}
+
+
+def _batch_item(call: Call, person: Person, friend: Friend) -> dict[str, Any]:
+    tags = [t for t in friend.tags if call.box.state.tag(t)]
+    relation = {**_relation(friend), "tag_id": tags}
+    return {"external_contact": _external_contact(call, person), "follow_info": relation}
+
+
+def friend_of(call: Call) -> tuple[Person, Friend]:
+    """The relation that a call names. Raises ApiError 60111, 84074, 40096 or 84061."""
+    userid = follower(call, call.text("userid")).userid
     person = call.box.state.by_external(call.text("external_userid"))
     if person is None:
         raise ApiError(40096)
@@ -77,7 +125,7 @@ def _friend(call: Call) -> tuple[Person, Friend]:
 
 def remark(call: Call) -> dict[str, Any]:
     """B3: the member's notes on a customer; fields that are not given stay."""
-    if not {"remark", "description", "remark_company", "remark_mobiles", "remark_pic_mediaid"} & call.body.keys():
+    if not NOTES & call.body.keys():
         raise ApiError(40058)
     name, description, company = (
         call.text("remark", most=20),
@@ -85,14 +133,25 @@ def remark(call: Call) -> dict[str, Any]:
         call.text("remark_company", most=20),
     )
     mobiles = call.strings("remark_mobiles")
-    _, friend = _friend(call)
+    picture = call.text("remark_pic_mediaid")
+    person, friend = friend_of(call)
+    if picture:
+        call.box.files.need("wecom", picture, "image")
     friend.remark = name if "remark" in call.body else friend.remark
     friend.description = description if "description" in call.body else friend.description
     friend.remark_company = company if "remark_company" in call.body else friend.remark_company
+    friend.remark_picture = picture if "remark_pic_mediaid" in call.body else friend.remark_picture
     if "remark_mobiles" in call.body:
         friend.remark_mobiles = [m for m in mobiles if m]
     call.box.changed()
+    _edited(call, person, friend)
     return {}
+
+
+def _edited(call: Call, person: Person, friend: Friend) -> None:
+    """Tell of new notes or tags, where changes through the API are told (C3, C4)."""
+    now = call.box.seconds()
+    call.box.caused(events.contact("edit_external_contact", friend.userid, person.external_userid, now))
 
 
 def mark_tag(call: Call) -> dict[str, Any]:
@@ -100,80 +159,99 @@ def mark_tag(call: Call) -> dict[str, Any]:
     add, remove = call.strings("add_tag"), call.strings("remove_tag")
     if not add and not remove:
         raise ApiError(40058, "add_tag and remove_tag are empty")
-    _, friend = _friend(call)
-    known = {t.id for g in call.box.state.tag_groups.values() for t in g.tag}
-    if not known.issuperset(add + remove):
+    person, friend = friend_of(call)
+    if any(call.box.state.tag(tag_id) is None for tag_id in add + remove):
         raise ApiError(40068)
-    tags = [t for t in dict.fromkeys(friend.tags + add) if t not in remove]
+    tags = [t for t in dict.fromkeys(friend.tags + add) if t not in remove and call.box.state.tag(t)]
     if len(tags) > TAGS_PER_FRIEND:
         raise ApiError(40058, "too many tags")
-    friend.tags = tags
+    changed, friend.tags = tags != friend.tags, tags
     call.box.changed()
+    if changed:
+        _edited(call, person, friend)
     return {}
 
 
-def _group_body(group: TagGroup, tags: list[Tag]) -> dict[str, Any]:
-    return {**group.model_dump(exclude={"tag"}), "tag": [t.model_dump() for t in tags]}
+def convert_to_openid(call: Call) -> dict[str, Any]:
+    """B3, 92323: the openid of the corp's first mini-program, which stands for the linked pay account."""
+    person = call.box.state.by_external(call.text("external_userid"))
+    if person is None:
+        raise ApiError(40096)
+    return {"openid": person.openids[call.box.world.mini_programs[0].appid]}
 
 
-def tag_list(call: Call) -> dict[str, Any]:
-    """B4: groups with their tags; `group_id` wins over `tag_id`, neither means all."""
-    groups, tags = call.strings("group_id"), call.strings("tag_id")
-    found = []
-    for group in call.box.state.tag_groups.values():
-        wanted = group.tag
-        if groups:
-            wanted = wanted if group.group_id in groups else []
-        elif tags:
-            wanted = [t for t in wanted if t.id in tags]
-        if wanted:
-            found.append(_group_body(group, wanted))
-    return {"tag_group": found}
+def _by_ids(call: Call) -> Person:
+    """The person of `unionid` and `openid`. Raises ApiError 610014, or 610018 when they are not one person's."""
+    person = call.box.state.by_unionid(call.text("unionid", missing=610014))
+    if person is None:
+        raise ApiError(610014)
+    if call.text("openid") not in person.openids.values():
+        raise ApiError(610018)
+    return person
 
 
-def add_tag(call: Call) -> dict[str, Any]:
-    """B4: new tags in a group given by id or by name (made if there is none); answers the new tags only."""
-    specs = call.body.get("tag")
-    if not isinstance(specs, list) or not specs or not all(isinstance(s, dict) for s in specs):
-        raise ApiError(40058, "tag is empty")
-    group = _tag_group(call)
-    taken = {t.name for t in group.tag}
-    for spec in specs:
-        name = spec.get("name")
-        if not isinstance(name, str) or not 1 <= len(name) <= TAG_NAME_MOST:
-            raise ApiError(40072)
-        if name in taken:
-            raise ApiError(40071)
-        taken.add(name)
-    now = call.box.seconds()
-    new = [Tag(id=ids.tag_id(), name=s["name"], create_time=now, order=int(s.get("order") or 0)) for s in specs]
-    group.tag.extend(new)
-    call.box.state.tag_groups[group.group_id] = group
+def by_unionid_old(call: Call) -> dict[str, Any]:
+    """B3, 93274: the external_userid of somebody who is a customer."""
+    person = _by_ids(call)
+    if not person.friends:
+        raise ApiError(84061)
+    return {"external_userid": person.external_userid}
+
+
+def by_unionid(call: Call) -> dict[str, Any]:
+    """B3, 95926: the external_userid, or a pending_id for somebody who is not a customer yet."""
+    if call.integer("subject_type", 0) not in {0, 1}:
+        raise ApiError(40058, "invalid Request Parameter: subject_type")
+    person = _by_ids(call)
+    if person.friends:
+        return {"external_userid": person.external_userid}
+    known = call.box.state.pending.setdefault(person.id, ids.code("pending_"))
     call.box.changed()
-    return {"tag_group": _group_body(group, new)}
+    return {"pending_id": known}
 
 
-def _tag_group(call: Call) -> TagGroup:
-    """The group that new tags go into; a new one is not yet part of the state."""
-    groups = call.box.state.tag_groups
-    group_id, name = call.text("group_id"), call.text("group_name")
-    if group_id:
-        if group_id not in groups:
-            raise ApiError(40068)
-        return groups[group_id]
-    if not 1 <= len(name) <= TAG_NAME_MOST:
-        raise ApiError(40072 if name else 40058)
-    same = next((g for g in groups.values() if g.group_name == name), None)
-    order = call.integer("order", 0)
-    return same or TagGroup(group_id=ids.tag_id(), group_name=name, create_time=call.box.seconds(), order=order)
+def pending_ids(call: Call) -> dict[str, Any]:
+    """B3: the pending_ids, given out before, of people who have become customers since."""
+    wanted = call.strings("external_userid")
+    if not 1 <= len(wanted) <= BATCH_USERS:
+        raise ApiError(40058, "invalid Request Parameter: external_userid")
+    pending = call.box.state.pending
+    people = [p for external in wanted if (p := call.box.state.by_external(external)) and p.id in pending]
+    return {"result": [{"external_userid": p.external_userid, "pending_id": pending[p.id]} for p in people]}
+
+
+def behaviour(call: Call) -> dict[str, Any]:
+    """B3, 92132: the figures of some members, added up by day."""
+    userids, parties = call.strings("userid"), call.body.get("partyid") or []
+    if not isinstance(parties, list) or len(userids) > BATCH_USERS or len(parties) > BATCH_USERS:
+        raise ApiError(40058)
+    if not userids and not parties:
+        raise ApiError(40058, "userid and partyid are empty")
+    members = {follower(call, u).userid for u in userids}
+    members |= {m.userid for m in call.box.world.members_in(parties)}
+    start, end = day_of(call.integer("start_time", 0, missing=40058)), call.integer("end_time", 0, missing=40058)
+    days = range(start, day_of(end) + 1, DAY_SECONDS)
+    if not 1 <= len(days) <= BEHAVIOUR_DAYS + 1 or start < call.box.seconds() - BEHAVIOUR_HISTORY_DAYS * DAY_SECONDS:
+        raise ApiError(40058, "invalid Request Parameter: start_time or end_time")
+    figures = call.box.state.days
+    rows = []
+    for day in days:
+        found = [figures[m][day] for m in members if day in figures.get(m, {})]
+        total = {name: sum(getattr(d, name) for d in found) for name in Day.model_fields}
+        rows.append({"stat_time": day, **total})
+    return {"behavior_data": rows}
 
 
 ENDPOINTS = (
     Endpoint("GET", f"{EC}/get_follow_user_list", follow_users, contact=True),
     Endpoint("GET", f"{EC}/list", customers, contact=True),
     Endpoint("GET", f"{EC}/get", customer, contact=True),
+    Endpoint("POST", f"{EC}/batch/get_by_user", batch, contact=True),
     Endpoint("POST", f"{EC}/remark", remark, contact=True),
     Endpoint("POST", f"{EC}/mark_tag", mark_tag, contact=True),
-    Endpoint("POST", f"{EC}/get_corp_tag_list", tag_list, contact=True),
-    Endpoint("POST", f"{EC}/add_corp_tag", add_tag, contact=True),
+    Endpoint("POST", f"{EC}/convert_to_openid", convert_to_openid, contact=True),
+    Endpoint("POST", f"{EC}/unionid_to_external_userid", by_unionid_old, contact=True),
+    Endpoint("POST", f"{EC}/get_user_behavior_data", behaviour, contact=True),
+    Endpoint("POST", "/cgi-bin/idconvert/unionid_to_external_userid", by_unionid),
+    Endpoint("POST", "/cgi-bin/idconvert/batch/external_userid_to_pending_id", pending_ids),
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from tornado.web import RequestHandler
 from typing_extensions import override
 
+from sandbox import due
 from sandbox.core import Sandbox
 from sandbox.faults import Fault
 from sandbox.verbs import Impossible
@@ -48,6 +49,20 @@ class Ask:
             raise Refused(400, "bad_field", f"{name}: a number is expected")
         return value
 
+    def whole(self, name: str, default: int | None = None, *, least: int = 0, most: int = 2**53) -> int:
+        """A whole number of the body. Raises Refused when it is missing without a default, or out of its range."""
+        value = self.body.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise Refused(400, "bad_field", f"{name}: a whole number from {least} to {most} is expected")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """A list of strings of the body, empty when it is missing. Raises Refused."""
+        value = self.body.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise Refused(400, "bad_field", f"{name}: a list of strings is expected")
+        return value
+
     def limit(self, default: int) -> int:
         """The `limit` of the query."""
         value = self.query.get("limit", str(default))
@@ -56,7 +71,20 @@ class Ask:
         return int(value)
 
 
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+def checked(model: type[_Body], values: dict[str, Any], code: str = "bad_field") -> _Body:
+    """`values` as a `model`. Raises Refused `code` naming every wrong field."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
+        raise Refused(400, code, problems) from error
+
+
 Answer = Callable[[Ask], Awaitable[Any]]
+Routes = list[tuple[str, dict[str, Answer]]]
 
 
 class ControlHandler(RequestHandler):
@@ -162,12 +190,7 @@ async def list_faults(ask: Ask) -> Any:
 
 async def add_fault(ask: Ask) -> Any:
     """Put a fault in force; see sandbox.faults.Fault for the kinds."""
-    try:
-        fault = Fault.model_validate(ask.body)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'fault'}: {e['msg']}" for e in error.errors())
-        raise Refused(400, "bad_fault", problems) from error
-    ask.box.faults.add(fault)
+    ask.box.faults.add(checked(Fault, ask.body, "bad_fault"))
     return await list_faults(ask)
 
 
@@ -192,13 +215,13 @@ async def advance_clock(ask: Ask) -> Any:
     if seconds < 0:
         raise Refused(400, "bad_field", "advance: time cannot run backwards")
     ask.box.clock.advance(seconds)
+    due.settle(ask.box)
     return {"time": ask.box.clock.now(), "offset": ask.box.clock.offset}
 
 
 async def check_callback(ask: Ask) -> Any:
-    """Do what WeCom does when an admin saves the callback settings (C1), for each app."""
-    apps = [a for a in ask.box.world.corp.apps if a.customer_contact]
-    return {"checks": [{"agent_id": a.agent_id, **await ask.box.sender.check_url(a)} for a in apps]}
+    """Do what WeCom and WeChat do when an admin saves the callback settings (C1, A7)."""
+    return {"checks": await ask.box.sender.check_urls()}
 
 
 async def reset(ask: Ask) -> Any:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
-from sandbox import verbs
+from sandbox import acquisition, verbs
 from sandbox.control import Ask, Refused
 from sandbox.state import Person, Way
 
 
-def _person(ask: Ask) -> Person:
+def person_of(ask: Ask) -> Person:
+    """The person that the path names first."""
     person = ask.box.state.people.get(ask.parts[0])
     if person is None:
         raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
     return person
 
 
-def _userid(ask: Ask, name: str = "userid") -> str:
+def userid_of(ask: Ask, name: str = "userid") -> str:
     """The member that the body names, in the world's spelling."""
     return _member(ask, ask.text(name))
 
@@ -30,7 +32,8 @@ def _member(ask: Ask, userid: str) -> str:
     return member.userid
 
 
-def _appid(ask: Ask) -> str:
+def appid_of(ask: Ask) -> str:
+    """The mini-program that the body names."""
     appid = ask.text("appid")
     if ask.box.world.mini_program(appid) is None:
         raise Refused(404, "no_such_mini_program", f"no mini-program {appid}")
@@ -43,8 +46,11 @@ def _brief(person: Person) -> dict[str, Any]:
 
 
 async def list_people(ask: Ask) -> Any:
-    """Everyone, oldest first."""
-    return {"people": [_brief(p) for p in ask.box.state.people.values()]}
+    """Everyone, oldest first; with `limit` the latest so many."""
+    people = ask.box.state.people.values()
+    limit = ask.limit(len(people))
+    latest = list(islice(reversed(people), limit))
+    return {"people": [_brief(p) for p in reversed(latest)], "count": len(people)}
 
 
 async def add_person(ask: Ask) -> Any:
@@ -62,7 +68,7 @@ async def add_person(ask: Ask) -> Any:
 
 async def get_person(ask: Ask) -> Any:
     """A person with friends, remarks, tags by name, and the messages on his phone."""
-    person = _person(ask)
+    person = person_of(ask)
     friends = []
     for friend in person.friends.values():
         tags = [found[1].name for t in friend.tags if (found := ask.box.state.tag(t))]
@@ -84,22 +90,27 @@ async def scan(ask: Ask) -> Any:
     """The person scans a live code and becomes a member's friend."""
     userid = ask.text("userid", "")
     chosen = _member(ask, userid) if userid else ""
-    return asdict(await verbs.scan(ask.box, _person(ask), _way(ask), chosen))
+    return asdict(await verbs.scan(ask.box, person_of(ask), _way(ask), chosen))
 
 
 async def add(ask: Ask) -> Any:
     """The person adds a member without a code."""
-    return asdict(await verbs.add(ask.box, _person(ask), _userid(ask)))
+    return asdict(await verbs.add(ask.box, person_of(ask), userid_of(ask)))
+
+
+async def half_add(ask: Ask) -> Any:
+    """The person adds a member who has not added him back (`add_half_external_contact`); `add` completes it."""
+    return asdict(await verbs.half_add(ask.box, person_of(ask), userid_of(ask), ask.text("state", "")))
 
 
 async def delete(ask: Ask) -> Any:
     """The person deletes the member (`del_follow_user`)."""
-    return {"delivered": await verbs.part(ask.box, _person(ask), _userid(ask), by_member=False)}
+    return {"delivered": await verbs.part(ask.box, person_of(ask), userid_of(ask), by_member=False)}
 
 
 async def deleted_by(ask: Ask) -> Any:
     """The member deletes the person (`del_external_contact`)."""
-    return {"delivered": await verbs.part(ask.box, _person(ask), _userid(ask), by_member=True)}
+    return {"delivered": await verbs.part(ask.box, person_of(ask), userid_of(ask), by_member=True)}
 
 
 async def edited_by(ask: Ask) -> Any:
@@ -107,33 +118,40 @@ async def edited_by(ask: Ask) -> Any:
     changes = {name: ask.text(name, "") for name in ask.body.keys() & {"remark", "description"}}
     if not changes:
         raise Refused(400, "bad_field", "remark or description is expected")
-    return {"delivered": await verbs.edit(ask.box, _person(ask), _userid(ask), changes)}
+    return {"delivered": await verbs.edit(ask.box, person_of(ask), userid_of(ask), changes)}
 
 
 async def message(ask: Ask) -> Any:
     """The person writes to a member; WeCom does not tell the product what was written."""
-    return verbs.write(ask.box, _person(ask), _userid(ask), ask.text("text")).model_dump()
+    person, userid = person_of(ask), userid_of(ask)
+    written = verbs.write(ask.box, person, userid, ask.text("text"))
+    for event in acquisition.wrote(ask.box, person, userid):
+        await ask.box.sender.send(event)
+    return written.model_dump()
 
 
 async def open_mini_program(ask: Ask) -> Any:
-    """The person opens a mini-program: a login code, and the portal's address with it."""
-    person, appid = _person(ask), _appid(ask)
+    """The person opens a mini-program: a login code, and the portal's address with it and with `scene` and `page`."""
+    person, appid = person_of(ask), appid_of(ask)
     code = ask.box.codes.issue("login", person.id, appid)
+    ask.box.state.records.visits[person.openids[appid]] = ask.box.seconds()
     portal = ask.box.options.portal_url
     if not portal:
         return {"code": code}
     address = portal.replace("{appid}", appid)
-    return {"code": code, "url": address + ("&" if "?" in address else "?") + urlencode({"code": code})}
+    query = {"code": code} | {name: ask.text(name) for name in ("scene", "page") if ask.text(name, "")}
+    return {"code": code, "url": address + ("&" if "?" in address else "?") + urlencode(query)}
 
 
 async def phone(ask: Ask) -> Any:
     """The person presses the phone button of a mini-program."""
-    return {"code": ask.box.codes.issue("phone", _person(ask).id, _appid(ask))}
+    return {"code": ask.box.codes.issue("phone", person_of(ask).id, appid_of(ask))}
 
 
 async def member_oauth(ask: Ask) -> Any:
-    """A member signs in to a web page inside WeCom, without the page."""
-    return {"code": ask.box.codes.issue("oauth", _member(ask, ask.parts[0]), ask.box.world.corp.corp_id)}
+    """A member signs in to a web page inside WeCom, without the page; `private`: he consents to more being told (B1)."""
+    kind = "privateinfo" if ask.body.get("private") is True else "oauth"
+    return {"code": ask.box.codes.issue(kind, _member(ask, ask.parts[0]), ask.box.world.corp.corp_id)}
 
 
 async def list_members(ask: Ask) -> Any:
@@ -149,6 +167,19 @@ async def list_members(ask: Ask) -> Any:
             for m in world.corp.members
         ]
     }
+
+
+async def get_member(ask: Ask) -> Any:
+    """One member's window: his latest customers, and what he and the app told him."""
+    userid, state = _member(ask, ask.parts[0]), ask.box.state
+    limit = ask.limit(50)
+    followers = state.followers(userid)
+    customers = [
+        {"id": p.id, "name": p.name, "external_userid": p.external_userid, "remark": p.friends[userid].remark}
+        for p in list(followers)[-limit:]
+    ]
+    messages = [m.model_dump() for m in state.chats.get(userid, [])]
+    return {"userid": userid, "customers": customers, "count": len(followers), "messages": messages[-limit:]}
 
 
 async def list_ways(ask: Ask) -> Any:

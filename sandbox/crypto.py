@@ -27,9 +27,9 @@ class Plain:
     receiveid: str
 
 
-def signature(token: str, timestamp: str, nonce: str, encrypted: str) -> str:
-    """Hex SHA-1 over the four sorted strings (C1)."""
-    joined = "".join(sorted([token, timestamp, nonce, encrypted]))
+def signature(token: str, timestamp: str, nonce: str, *encrypted: str) -> str:
+    """Hex SHA-1 over the sorted strings: with the ciphertext (C1), without for a mini-program's plain one (A7)."""
+    joined = "".join(sorted([token, timestamp, nonce, *encrypted]))
     return hashlib.sha1(joined.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sandbox.errors import TOKEN_ERRORS
 
-API_KINDS = frozenset({"latency", "timeout_after_success", "http", "close", "errcode"})
+API_KINDS = frozenset({"latency", "timeout_after_success", "http", "close", "errcode", "short_pages"})
 CALLBACK_KINDS = frozenset(
     {"duplicate", "replay", "delay", "reorder", "wrong_signature", "wrong_receiveid", "stale_timestamp", "drop"}
 )
@@ -19,10 +19,11 @@ class Fault(BaseModel):
     """One kind of trouble.
 
     API: `latency` (seconds), `timeout_after_success` (done, never answered), `http` (status), `close` (connection
-    closed before anything is done), `errcode`. Callback: `duplicate` and `replay` (`copies` more posts, newly signed or
-    byte for byte), `delay` (seconds), `reorder` (hold `times` events, release in reverse), `wrong_signature`,
-    `wrong_receiveid`, `stale_timestamp` (seconds old), `drop`. `times` counts calls or events; without it, until cleared.
-    `path` is an API path with or without its base; without it, every path.
+    closed before anything is done), `errcode`, `short_pages` (lists in half-full and empty pages). Callback:
+    `duplicate` and `replay` (`copies` more posts, newly signed or byte for byte), `delay` (seconds), `reorder` (hold
+    `times` events, release in reverse), `wrong_signature`, `wrong_receiveid`, `stale_timestamp` (seconds old), `drop`.
+    `times` counts calls or events; without it, until cleared. `path` is an API path with or without its base; without
+    it, every path.
     """
 
     model_config = ConfigDict(extra="forbid")

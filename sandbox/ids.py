@@ -5,32 +5,56 @@ from __future__ import annotations
 import base64
 import secrets
 import string
+from random import Random, SystemRandom
 
 _ALNUM = string.ascii_letters + string.digits
 _OPENID = _ALNUM + "_-"
 
 
-def _random(length: int, alphabet: str = _ALNUM) -> str:
-    return "".join(secrets.choice(alphabet) for _ in range(length))
+_UNFORESEEN = SystemRandom()
 
 
-def openid() -> str:
-    """A user of one mini-program; unionids have the same shape."""
-    return "o" + _random(27, _OPENID)
+def _random(length: int, alphabet: str = _ALNUM, chance: Random = _UNFORESEEN) -> str:
+    return "".join(chance.choices(alphabet, k=length))
 
 
-def external_userid() -> str:
+def openid(chance: Random = _UNFORESEEN) -> str:
+    """A user of one mini-program; unionids have the same shape. `chance` makes it reproducible."""
+    return "o" + _random(27, _OPENID, chance)
+
+
+def external_userid(chance: Random = _UNFORESEEN) -> str:
     """A WeChat customer of a corp: `wm` and 30 characters."""
-    return "wm" + _random(30)
+    return "wm" + _random(30, chance=chance)
 
 
-def tag_id() -> str:
+def tag_id(chance: Random = _UNFORESEEN) -> str:
     """A corp tag or a group of them."""
-    return "et" + _random(30)
+    return "et" + _random(30, chance=chance)
 
 
 def config_id() -> str:
     """A contact way: 32 hex digits."""
+    return secrets.token_hex(16)
+
+
+def link_id() -> str:
+    """An acquisition link."""
+    return "caw" + _random(29)
+
+
+def chat_id() -> str:
+    """A customer group."""
+    return "wr" + _random(30)
+
+
+def opengid() -> str:
+    """A customer group as a mini-program sees it."""
+    return "tG" + _random(26, _OPENID)
+
+
+def version() -> str:
+    """A version of a group's members: 32 hex digits."""
     return secrets.token_hex(16)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 KEPT_CALLS = 5_000
 KEPT_DELIVERIES = 5_000
 KEPT_WELCOMES = 100_000
+KEPT_REQUESTS = 1_000
 _SECRET = frozenset({"secret", "corpsecret", "access_token"})
 
 
@@ -20,6 +21,15 @@ class Journal:
     counts: Counter[str] = field(default_factory=Counter)
     deliveries: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_DELIVERIES))
     welcomes: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_WELCOMES))
+
+    requests: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
+    """Mini-program calls that drew an error, by the id in the error's text."""
+
+    def refused(self, rid: str, request: dict[str, Any]) -> None:
+        """Remember a mini-program call that drew an error."""
+        self.requests[rid] = request
+        while len(self.requests) > KEPT_REQUESTS:
+            self.requests.popitem(last=False)
 
     def call(self, base: str, path: str, entry: dict[str, Any]) -> None:
         """Note one API call."""

@@ -42,7 +42,8 @@ class OAuthPage(RequestHandler):
             self.set_status(400)
             await self.render("oauth.html", problem=f"没有这位员工 no such member: {chosen}", choices=[])
             return
-        code = self.box.codes.issue("oauth", member.userid, self.box.world.corp.corp_id)
+        kind = "privateinfo" if self.get_query_argument("scope") == "snsapi_privateinfo" else "oauth"
+        code = self.box.codes.issue(kind, member.userid, self.box.world.corp.corp_id)
         self.redirect(self._target(code))
 
     def _problem(self) -> str:

@@ -10,6 +10,7 @@ from tornado.web import HTTPError, RequestHandler
 from typing_extensions import override
 
 from sandbox.core import Sandbox
+from sandbox.media import content_type
 
 WEB = Path(__file__).with_name("web")
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'"
@@ -47,11 +48,29 @@ class QrCode(RequestHandler):
 
     @override
     async def get(self, config_id: str) -> None:
-        if config_id not in self.box.state.ways:
+        if config_id not in self.box.state.ways and config_id not in self.box.state.join_ways:
             raise HTTPError(404)
         picture = io.BytesIO()
-        address = f"{self.request.protocol}://{self.request.host}/?scan={config_id}"
+        action = "scan" if config_id in self.box.state.ways else "join"
+        address = f"{self.request.protocol}://{self.request.host}/?{action}={config_id}"
         segno.make(address, error="m").save(picture, kind="svg", scale=4, border=2, xmldecl=False)
         self.set_header("Content-Type", "image/svg+xml")
         self.set_header("Cache-Control", "max-age=3600")
         await self.finish(picture.getvalue())
+
+
+class Picture(RequestHandler):
+    """`/pictures/{id}`: a picture that an app uploaded for good (B10, uploadimg)."""
+
+    @override
+    def initialize(self, box: Sandbox) -> None:
+        self.box = box
+
+    @override
+    async def get(self, name: str) -> None:
+        content = self.box.files.pictures.get(name)
+        if content is None:
+            raise HTTPError(404)
+        self.set_header("Content-Type", content_type(content))
+        self.set_header("X-Content-Type-Options", "nosniff")
+        await self.finish(content)

@@ -14,11 +14,14 @@ OVERLAP_SECONDS = 300
 FORCE_GAP_SECONDS = 30
 FORCE_PER_DAY = 20
 DAY_SECONDS = 86_400
+USER_TICKET_SECONDS = 1800
+TOKEN_SPACES = {False: frozenset({"classic", "stable"}), True: frozenset({"wecom"})}
+"""The kinds of token that open the mini-program API and WeCom's."""
 
 
 @dataclass(slots=True)
 class Token:
-    """One issued token. `space` is `classic`, `stable` or `wecom`; `refused` is the errcode it now meets."""
+    """One issued token. `space` is one of TOKEN_SPACES, or a kind of ticket; `refused` is the errcode it now meets."""
 
     value: str
     space: str
@@ -60,6 +63,23 @@ class Tokens:
         """`gettoken`: the same token for as long as it is valid."""
         return self._live("wecom", agent_id) or self._issue("wecom", agent_id)
 
+    def ticket(self, kind: str, owner: str) -> Token:
+        """A JS-SDK ticket, `jsapi` of the corp or `agent_config` of an app: the same one while it is valid (B1)."""
+        return self._live(kind, owner) or self._issue(kind, owner)
+
+    def user_ticket(self, userid: str) -> str:
+        """A ticket with which an app reads what the member consented to, for 1800 s (B1)."""
+        return self._issue("user_ticket", userid, USER_TICKET_SECONDS).value
+
+    def of_user_ticket(self, value: str) -> str:
+        """The member behind a user_ticket. Raises ApiError 40029, or 42003 when it is too old."""
+        token = self._issued.get(value)
+        if token is None or token.space != "user_ticket":
+            raise ApiError(40029)
+        if self._clock.now() >= token.expires_at:
+            raise ApiError(42003)
+        return token.owner
+
     def seconds_left(self, token: Token) -> int:
         return int(token.expires_at - self._clock.now())
 
@@ -71,7 +91,7 @@ class Tokens:
         if not value:
             raise ApiError(41001)
         token = self._issued.get(value)
-        if token is None or (token.space == "wecom") is not wecom:
+        if token is None or token.space not in TOKEN_SPACES[wecom]:
             raise ApiError(40014)
         if token.refused:
             raise ApiError(token.refused)
@@ -79,9 +99,17 @@ class Tokens:
             raise ApiError(42001)
         return token.owner
 
+    def holder(self, value: str) -> str:
+        """Whose token it is or was; "" for one that was never issued."""
+        token = self._issued.get(value)
+        return token.owner if token else ""
+
     def revoke(self, errcode: int) -> int:
         """Make every live token meet `errcode` from now on; returns how many there were."""
-        live = [t for t in self._issued.values() if not t.refused and t.expires_at > self._clock.now()]
+        spaces = TOKEN_SPACES[False] | TOKEN_SPACES[True]
+        live = [
+            t for t in self._issued.values() if t.space in spaces and not t.refused and t.expires_at > self._clock.now()
+        ]
         for token in live:
             token.refused = errcode
         return len(live)
@@ -90,10 +118,10 @@ class Tokens:
         token = self._current.get((space, owner))
         return token if token and not token.refused and token.expires_at > self._clock.now() else None
 
-    def _issue(self, space: str, owner: str) -> Token:
+    def _issue(self, space: str, owner: str, life: int = LIFE_SECONDS) -> Token:
         for dead in list(self._outdated()):
             del self._issued[dead]
-        token = Token(ids.access_token(), space, owner, self._clock.now() + LIFE_SECONDS)
+        token = Token(ids.access_token(), space, owner, self._clock.now() + life)
         self._issued[token.value] = token
         self._current[space, owner] = token
         return token

@@ -1,21 +1,52 @@
-"""WeCom's contact ways, the "live codes" (wechat-contract B5)."""
+"""WeCom's contact ways, the "live codes" (wechat-contract B5, 92228, 92572)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
-from sandbox import ids
+from sandbox import ids, pages
 from sandbox.api import Call, Endpoint
-from sandbox.contacts import EC
+from sandbox.contacts import EC, follower
 from sandbox.errors import ApiError
+from sandbox.models import DAY_SECONDS
 from sandbox.state import Way
+from sandbox.world import NOT_ACTIVATED, Member
 
 PEOPLE_MOST = 100
-STATE_MOST = 30
+STATE_MOST = REMARK_MOST = 30
 LIST_DEFAULT, LIST_MOST = 100, 1000
-WINDOW_SECONDS = 90 * 86_400
+WINDOW_SECONDS = 90 * DAY_SECONDS
+TEMPORARY_SECONDS, TEMPORARY_MOST = 7 * DAY_SECONDS, 14 * DAY_SECONDS
+CHAT_SECONDS = DAY_SECONDS
+CONCLUSION_BYTES = 4000
+CONCLUSIONS = {
+    "image": ("media_id",),
+    "link": ("title", "url"),
+    "miniprogram": ("title", "pic_media_id", "appid", "page"),
+}
+HIDDEN = {"agent_id", "created", "turn", "assigned"}
+TEMPORARY = {"expires_in", "chat_expires_in", "unionid", "conclusions"}
+
+
+def staff(call: Call, userids: list[str], parties: Any) -> tuple[list[str], list[int], set[str]]:
+    """The named members and departments, and everybody behind them.
+
+    Raises ApiError 60111, 84074 or 41054 for a member who does not exist, has no permission, is not activated; 60123 for
+    a department that does not exist.
+    """
+    world = call.box.world
+    named = [follower(call, userid) for userid in userids]
+    if any(m.status == NOT_ACTIVATED for m in named):
+        raise ApiError(41054)
+    if not isinstance(parties, list) or any(not isinstance(p, int) or world.department(p) is None for p in parties):
+        raise ApiError(60123)
+    found: list[Member] = [*named, *(m for m in world.members_in(parties) if m.contact and m.status != NOT_ACTIVATED)]
+    return [m.userid for m in named], parties, {m.userid for m in found}
+
+
+def codes_in_use(call: Call) -> int:
+    """Contact ways and join ways together, which have one cap."""
+    return len(call.box.state.ways) + len(call.box.state.join_ways)
 
 
 def add_way(call: Call) -> dict[str, Any]:
@@ -28,8 +59,6 @@ def add_way(call: Call) -> dict[str, Any]:
         raise ApiError(41040)
     if not 1 <= style <= 3:
         raise ApiError(41042)
-    if call.flag("is_temp", False):
-        raise ApiError(48002, "temporary ways are for the medical industry")
     users, parties = _people(call, kind)
     way = Way(
         config_id=ids.config_id(),
@@ -38,14 +67,17 @@ def add_way(call: Call) -> dict[str, Any]:
         type=kind,
         scene=scene,
         style=style,
-        remark=call.text("remark", most=30),
+        remark=call.text("remark", most=REMARK_MOST),
         skip_verify=call.flag("skip_verify", True),
         state=call.text("state", most=STATE_MOST),
         user=users,
         party=parties,
         is_exclusive=call.flag("is_exclusive", False),
         mark_source=call.flag("mark_source", True),
+        **_temporary(call, kind),
     )
+    if codes_in_use(call) >= call.box.switches.contact_ways_most:
+        raise ApiError(41045)
     if scene == 2:
         way.qr_code = f"http://{call.host}/qr/{way.config_id}.svg"
     call.box.state.ways[way.config_id] = way
@@ -53,24 +85,55 @@ def add_way(call: Call) -> dict[str, Any]:
     return {"config_id": way.config_id, **({"qr_code": way.qr_code} if way.qr_code else {})}
 
 
+def _temporary(call: Call, kind: int) -> dict[str, Any]:
+    """What only a temporary way has (medical industry, one member)."""
+    if not call.flag("is_temp", False):
+        return {}
+    if not call.box.switches.medical:
+        raise ApiError(48002, "temporary ways are for the medical industry")
+    if kind != 1:
+        raise ApiError(41039)
+    return {
+        "is_temp": True,
+        "expires_in": _lifetime(call, "expires_in", TEMPORARY_SECONDS),
+        "chat_expires_in": _lifetime(call, "chat_expires_in", CHAT_SECONDS),
+        "unionid": call.text("unionid"),
+        "conclusions": _conclusions(call),
+    }
+
+
+def _lifetime(call: Call, name: str, default: int) -> int:
+    seconds = call.integer(name, default)
+    if not 1 <= seconds <= TEMPORARY_MOST:
+        raise ApiError(40058, f"invalid Request Parameter: {name}")
+    return seconds
+
+
+def _conclusions(call: Call) -> dict[str, Any]:
+    """What is sent when a temporary chat ends: a text and one of picture, link, mini-program."""
+    given = call.body.get("conclusions") or {}
+    text = given.get("text", {}) if isinstance(given, dict) else None
+    if not isinstance(text, dict) or len(str(text.get("content", "")).encode()) > CONCLUSION_BYTES:
+        raise ApiError(40058, "invalid Request Parameter: conclusions")
+    for kind, fields in CONCLUSIONS.items():
+        if kind in given and not all(isinstance(given[kind], dict) and given[kind].get(f) for f in fields):
+            raise ApiError(40058, f"incomplete conclusions: {kind}")
+    return dict(given)
+
+
 def _people(call: Call, kind: int, before: Way | None = None) -> tuple[list[str], list[int]]:
-    """The members and departments of a way; what is not given stays. Raises ApiError 60111, 60123, 41041 or 40058."""
-    world = call.box.world
-    users = []
-    for userid in before.user if before and "user" not in call.body else call.strings("user"):
-        member = world.member(userid)
-        if member is None:
-            raise ApiError(60111)
-        users.append(member.userid)
+    """The members and departments of a way; what is not given stays.
+
+    Raises ApiError 60111, 84074, 41054, 60123, 41041 or 40058.
+    """
+    userids = before.user if before and "user" not in call.body else call.strings("user")
     parties = before.party if before and "party" not in call.body else call.body.get("party") or []
-    if not isinstance(parties, list) or any(not isinstance(p, int) or world.department(p) is None for p in parties):
-        raise ApiError(60123)
+    users, parties, everybody = staff(call, userids, parties)
     if kind == 1 and (len(users) != 1 or parties):
         raise ApiError(40058, "type 1 needs exactly one user")
-    people = set(users) | {m.userid for m in world.corp.members if m.department in parties}
-    if not people:
+    if not everybody:
         raise ApiError(40058, "user and party are empty")
-    if len(people) > PEOPLE_MOST:
+    if len(everybody) > PEOPLE_MOST:
         raise ApiError(41041)
     return users, parties
 
@@ -86,44 +149,36 @@ def _way(call: Call) -> Way:
 def get_way(call: Call) -> dict[str, Any]:
     """B5: everything that was given when the way was made or changed."""
     way = _way(call)
-    return {"contact_way": {**way.model_dump(exclude={"agent_id", "created", "turn", "assigned"}), "is_temp": False}}
+    body = way.model_dump(exclude=HIDDEN if way.is_temp else HIDDEN | TEMPORARY)
+    picture = way.conclusions.get("image")
+    if picture:
+        address = f"http://{call.host}/wecom/cgi-bin/media/get?media_id={picture['media_id']}"
+        body["conclusions"] = {**way.conclusions, "image": {"pic_url": address}}
+    return {"contact_way": body}
 
 
 def list_ways(call: Call) -> dict[str, Any]:
-    """B5: ids of the app's ways, by default of the last 90 days; the cursor is opaque."""
+    """B5: ids of the app's lasting ways, by default of the last 90 days; the cursor is opaque."""
     now = call.box.seconds()
-    limit = call.integer("limit", LIST_DEFAULT)
+    size = pages.limit(call, LIST_DEFAULT, LIST_MOST)
     start, end = call.integer("start_time", now - WINDOW_SECONDS), call.integer("end_time", now)
-    if not 1 <= limit <= LIST_MOST or start > end:
+    if start > end:
         raise ApiError(40058)
-    after = _position(call.text("cursor"))
     own = [
-        w.config_id for w in call.box.state.ways.values() if str(w.agent_id) == call.app and start <= w.created <= end
+        w.config_id
+        for w in call.box.state.ways.values()
+        if str(w.agent_id) == call.app and start <= w.created <= end and not w.is_temp
     ]
-    page = own[after : after + limit]
-    more = after + limit < len(own)
-    cursor = base64.urlsafe_b64encode(f"ways:{after + limit}".encode()).decode() if more else ""
-    return {"contact_way": [{"config_id": c} for c in page], "next_cursor": cursor}
-
-
-def _position(cursor: str) -> int:
-    if not cursor:
-        return 0
-    try:
-        kind, _, position = base64.urlsafe_b64decode(cursor).decode().partition(":")
-        if kind != "ways":
-            raise ApiError(40058, "invalid cursor")
-        return max(0, int(position))
-    except (binascii.Error, ValueError) as error:
-        raise ApiError(40058, "invalid cursor") from error
+    page, more = pages.page(call, "ways", own, size)
+    return {"contact_way": [{"config_id": c} for c in page], "next_cursor": more}
 
 
 def update_way(call: Call) -> dict[str, Any]:
-    """B5: each given field replaces; type and scene are fixed."""
+    """B5: each given field replaces; type, scene and is_temp are fixed."""
     way = _way(call)
     changes: dict[str, Any] = {}
     if "remark" in call.body:
-        changes["remark"] = call.text("remark", most=30)
+        changes["remark"] = call.text("remark", most=REMARK_MOST)
     if "state" in call.body:
         changes["state"] = call.text("state", most=STATE_MOST)
     if "style" in call.body:
@@ -133,6 +188,8 @@ def update_way(call: Call) -> dict[str, Any]:
     for name in ("skip_verify", "mark_source"):
         if name in call.body:
             changes[name] = call.flag(name, True)
+    if way.is_temp:
+        changes |= _temporary_changes(call)
     if call.body.keys() & {"user", "party"}:
         changes["user"], changes["party"] = _people(call, way.type, way)
     call.box.state.ways[way.config_id] = way.model_copy(update=changes)
@@ -140,9 +197,34 @@ def update_way(call: Call) -> dict[str, Any]:
     return {}
 
 
+def _temporary_changes(call: Call) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        name: _lifetime(call, name, CHAT_SECONDS) for name in ("expires_in", "chat_expires_in") if name in call.body
+    }
+    if "unionid" in call.body:
+        changes["unionid"] = call.text("unionid")
+    if "conclusions" in call.body:
+        changes["conclusions"] = _conclusions(call)
+    return changes
+
+
 def del_way(call: Call) -> dict[str, Any]:
     """B5: the code no longer leads anywhere."""
     del call.box.state.ways[_way(call).config_id]
+    call.box.changed()
+    return {}
+
+
+def close_temp_chat(call: Call) -> dict[str, Any]:
+    """B5, 92572: end a temporary chat, with the way's conclusions for the customer. 84061 when there is none."""
+    userid = follower(call, call.text("userid", missing=40058)).userid
+    person = call.box.state.by_external(call.text("external_userid", missing=40058))
+    if person is None:
+        raise ApiError(40096)
+    temporary = (w for w in call.box.state.ways.values() if w.is_temp and w.assigned.get(person.id) == userid)
+    if userid not in person.friends or next(temporary, None) is None:
+        raise ApiError(84061)
+    call.box.state.unfriend(person, userid)
     call.box.changed()
     return {}
 
@@ -153,4 +235,5 @@ ENDPOINTS = (
     Endpoint("POST", f"{EC}/list_contact_way", list_ways, contact=True),
     Endpoint("POST", f"{EC}/update_contact_way", update_way, contact=True),
     Endpoint("POST", f"{EC}/del_contact_way", del_way, contact=True),
+    Endpoint("POST", f"{EC}/close_temp_chat", close_temp_chat, contact=True),
 )

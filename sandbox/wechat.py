@@ -1,4 +1,4 @@
-"""The mini-program server API under /wechat (wechat-contract A1-A3)."""
+"""The mini-program server API under /wechat: tokens, login, phone numbers, quotas (wechat-contract A1-A3)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import Any
 from sandbox import ids
 from sandbox.api import Call, Endpoint
 from sandbox.errors import ApiError
+from sandbox.models import DAY_SECONDS
+from sandbox.records import EncryptKey
+from sandbox.state import Person
 from sandbox.tokens import Token
 from sandbox.world import MiniProgram
+
+KEY_SECONDS, KEYS = 3600, 3
+CLEARS_A_MONTH = 10
+DAILY = 1_000_000
 
 
 def _mini_program(call: Call, appid: str, secret: str, wrong_secret: int) -> MiniProgram:
@@ -53,14 +60,18 @@ def code_to_session(call: Call) -> dict[str, Any]:
     if call.query.get("grant_type") != "authorization_code":
         raise ApiError(40002)
     person = call.box.state.people[call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)]
+    call.box.limits.user("jscode2session", person.openids[app.appid])
     key = person.session_keys[app.appid] = ids.session_key()
+    call.box.state.records.visits[person.openids[app.appid]] = call.box.seconds()
     call.box.changed()
-    session = {"openid": person.openids[app.appid], "session_key": key}
+    session: dict[str, Any] = {"openid": person.openids[app.appid], "session_key": key}
+    if call.box.switches.jscode_errcode_field:
+        session |= {"expires_in": 7200, "errcode": 0, "errmsg": "ok"}
     return {**session, "unionid": person.unionid} if app.open_platform else session
 
 
-def check_session(call: Call) -> dict[str, Any]:
-    """A2: whether a session_key is the present one, shown by a signature over the empty string."""
+def _signed(call: Call) -> Person:
+    """The person of `openid`, with a signature by his present session_key. Raises ApiError 40003 or 87009."""
     person = call.box.state.by_openid(call.given("openid", 40003))
     if person is None or person.openids.get(call.app) != call.query["openid"]:
         raise ApiError(40003)
@@ -69,7 +80,38 @@ def check_session(call: Call) -> dict[str, Any]:
     right = hmac.compare_digest(expected, call.query.get("signature", ""))
     if not key or call.query.get("sig_method") != "hmac_sha256" or not right:
         raise ApiError(87009)
+    return person
+
+
+def check_session(call: Call) -> dict[str, Any]:
+    """A2: whether a session_key is the present one, shown by a signature over the empty string."""
+    _signed(call)
     return {}
+
+
+def reset_session(call: Call) -> dict[str, Any]:
+    """A2: a new session_key; the old one is void."""
+    person = _signed(call)
+    key = person.session_keys[call.app] = ids.session_key()
+    call.box.changed()
+    return {"openid": person.openids[call.app], "session_key": key}
+
+
+def encrypt_keys(call: Call) -> dict[str, Any]:
+    """A2: the last three keys of the person's front end; each lives an hour."""
+    openid, now = _signed(call).openids[call.app], call.box.seconds()
+    keys = call.box.state.records.encrypt_keys.setdefault(openid, [])
+    if not keys or now >= keys[-1].create_time + KEY_SECONDS:
+        version = keys[-1].version + 1 if keys else 1
+        iv = ids.code("")[:16]
+        keys.append(EncryptKey(encrypt_key=ids.session_key(), iv=iv, version=version, create_time=now))
+        del keys[:-KEYS]
+        call.box.changed()
+    return {
+        "key_info_list": [
+            {**k.model_dump(), "expire_in": max(0, k.create_time + KEY_SECONDS - now)} for k in reversed(keys)
+        ]
+    }
 
 
 def phone_number(call: Call) -> dict[str, Any]:
@@ -82,10 +124,42 @@ def phone_number(call: Call) -> dict[str, Any]:
         "phone_info": {
             "phoneNumber": person.phone,
             "purePhoneNumber": person.phone,
-            "countryCode": 86,
+            "countryCode": 86 if call.box.switches.countryCode_type == "number" else "86",
             "watermark": {"timestamp": call.box.seconds(), "appid": call.app},
         }
     }
+
+
+def clear_quota(call: Call) -> dict[str, Any]:
+    """A1: the day's use back to nothing, ten times a month (48006)."""
+    if call.text("appid") != call.app:
+        raise ApiError(40013)
+    cleared, now = call.box.state.records.quota_clears, call.box.seconds()
+    recent = [at for at in cleared.get(call.app, []) if now - at < 30 * DAY_SECONDS]
+    if len(recent) >= CLEARS_A_MONTH:
+        raise ApiError(48006)
+    cleared[call.app] = [*recent, now]
+    call.box.limits.clear(call.app)
+    call.box.changed()
+    return {}
+
+
+def quota(call: Call) -> dict[str, Any]:
+    """A1: how much of a path's day is left. Raises ApiError 76021 for a path that there is not."""
+    path = call.text("cgi_path")
+    if not path.startswith("/"):
+        raise ApiError(76021)
+    counted = sum(c["path"] == path and c["base"] == "wechat" for c in call.box.journal.calls)
+    most, used = call.box.limits.quota(call.app, path) or (DAILY, counted)
+    return {"quota": {"daily_limit": most, "used": used, "remain": max(0, most - used)}}
+
+
+def request_of(call: Call) -> dict[str, Any]:
+    """A1: the call that drew an error, by the id in its text. Raises ApiError 76003 for another's or an unknown id."""
+    found = call.box.journal.requests.get(call.text("rid"))
+    if found is None:
+        raise ApiError(76003)
+    return {"request": found}
 
 
 ENDPOINTS = (
@@ -93,5 +167,10 @@ ENDPOINTS = (
     Endpoint("POST", "/cgi-bin/stable_token", stable_token, token=False, bare=True),
     Endpoint("GET", "/sns/jscode2session", code_to_session, token=False, bare=True),
     Endpoint("GET", "/wxa/checksession", check_session),
+    Endpoint("GET", "/wxa/resetusersessionkey", reset_session),
+    Endpoint("GET|POST", "/wxa/business/getuserencryptkey", encrypt_keys, empty=True),
+    Endpoint("POST", "/cgi-bin/clear_quota", clear_quota),
+    Endpoint("POST", "/cgi-bin/openapi/quota/get", quota),
+    Endpoint("POST", "/cgi-bin/openapi/rid/get", request_of),
     Endpoint("POST", "/wxa/business/getuserphonenumber", phone_number),
 )

@@ -106,6 +106,7 @@ def settings(stores: Stores, _server_port: int, _sandbox_port: int, tmp_path: Pa
         wechat_open_base=f"{sandbox}/open",
         wechatpay_api_base=f"{sandbox}/wechatpay",
         sandbox_url=sandbox,
+        nightly_sync="off",
     )
 
 
@@ -169,7 +170,9 @@ class Sandbox:
 def _sandbox_process(tmp_path_factory: pytest.TempPathFactory, _server_port: int, _sandbox_port: int) -> Iterator[str]:
     url, log = f"http://127.0.0.1:{_sandbox_port}", tmp_path_factory.mktemp("sandbox") / "sandbox.log"
     callback = f"http://127.0.0.1:{_server_port}/wecom/demo/callback"
-    command = [sys.executable, "-m", "sandbox", "--port", str(_sandbox_port), "--wecom-callback", callback]
+    push = f"http://127.0.0.1:{_server_port}/wechat/{{appid}}/callback"
+    addresses = ["--wecom-callback", callback, "--wechat-callback", push]
+    command = [sys.executable, "-m", "sandbox", "--port", str(_sandbox_port), *addresses]
     process = spawn(command, log=log)
     try:
         wait_for_port(_sandbox_port, 30.0, alive=lambda: process.poll() is None)

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,16 +20,22 @@ import xmltodict
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
+from wechatpy.crypto import WeChatCrypto as PushCrypto
 from wechatpy.exceptions import WeChatException
+from wechatpy.utils import check_signature
 from wechatpy.work.crypto import WeChatCrypto
 
 from sandbox.app import make_app
 from sandbox.clock import Clock
 from sandbox.core import Options, Sandbox
 from sandbox.world import World, load
+from tests.browser import chromium
 
+collect_ignore = [] if chromium.find() or os.environ.get("CI") == "true" else ["test_sandbox_page.py"]
+"""Without Chromium the page is not walked, as in tests/browser."""
 NOW = 1_800_000_000
 EC = "/cgi-bin/externalcontact"
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
 
 class Receiver:
@@ -66,6 +74,52 @@ class Receiver:
             await self._came.wait_for(lambda: len(self.bodies) >= posts)
 
 
+class PushReceiver:
+    """A mini-program's push address, in XML or JSON, that verifies with wechatpy."""
+
+    def __init__(self, world: World) -> None:
+        self.cryptos = {
+            m.appid: PushCrypto(m.token, m.encoding_aes_key, m.appid) for m in world.mini_programs if m.token
+        }
+        self.tokens = {m.appid: m.token for m in world.mini_programs}
+        self.events: list[dict[str, Any]] = []
+        self.queries: list[dict[str, str]] = []
+
+    def take(self, appid: str, body: bytes, query: dict[str, str]) -> None:
+        check_signature(self.tokens[appid], query["signature"], query["timestamp"], query["nonce"])
+        is_json = body.startswith(b"{")
+        envelope = body.decode() if not is_json else dict2xml(json.loads(body))
+        message = self.cryptos[appid].decrypt_message(
+            envelope, query["msg_signature"], query["timestamp"], query["nonce"]
+        )
+        self.queries.append(query)
+        self.events.append(json.loads(message) if is_json else xmltodict.parse(message)["xml"])
+
+
+def dict2xml(fields: dict[str, str]) -> str:
+    """An envelope of a JSON push in the form that wechatpy reads."""
+    return xmltodict.unparse({"xml": fields}, full_document=False)
+
+
+class _Push(RequestHandler):
+    def initialize(self, receiver: PushReceiver) -> None:
+        self.receiver = receiver
+
+    def get(self, appid: str) -> None:
+        ask = self.get_query_argument
+        check_signature(self.receiver.tokens[appid], ask("signature"), ask("timestamp"), ask("nonce"))
+        self.finish(ask("echostr"))
+
+    def post(self, appid: str) -> None:
+        query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        try:
+            self.receiver.take(appid, self.request.body, query)
+        except WeChatException:
+            self.set_status(403)
+            return
+        self.finish("success")
+
+
 class _Callback(RequestHandler):
     def initialize(self, receiver: Receiver) -> None:
         self.receiver = receiver
@@ -87,8 +141,10 @@ class _Callback(RequestHandler):
 class Playing:
     """A running sandbox with everything that a test needs around it."""
 
-    def __init__(self, box: Sandbox, url: str, http: httpx.AsyncClient, receiver: Receiver) -> None:
-        self.box, self.url, self.http, self.receiver = box, url, http, receiver
+    def __init__(
+        self, box: Sandbox, url: str, http: httpx.AsyncClient, receiver: Receiver, pushes: PushReceiver
+    ) -> None:
+        self.box, self.url, self.http, self.receiver, self.pushes = box, url, http, receiver, pushes
         self.app = box.world.corp.apps[0]
         self.mini, self.other_mini = box.world.mini_programs
 
@@ -138,6 +194,32 @@ class Playing:
         assert answer["errcode"] == 0, answer
         return answer["config_id"]
 
+    async def upload(self, path: str, name: str, content: bytes, **query: Any) -> dict[str, Any]:
+        """A multipart upload of a WeCom path with a good token."""
+        query = {"access_token": (await self.wecom_token())["access_token"], **query}
+        answer = await self.http.post("/wecom" + path, params=query, files={"media": (name, content)})
+        return answer.json()
+
+    async def picture(self, **query: Any) -> str:
+        """The media_id of a new temporary picture."""
+        answer = await self.upload("/cgi-bin/media/upload", "a.png", PICTURE, type="image", **query)
+        return answer["media_id"]
+
+    async def befriended(self, name: str, userid: str = "rm.chen") -> dict[str, Any]:
+        """A new person who is a friend of the member."""
+        person = await self.person(name)
+        await self.control(f"/people/{person['id']}/add", {"userid": userid})
+        return person
+
+    async def inbox(self, person: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+        """The messages of a kind on a person's phone."""
+        return [m for m in (await self.control(f"/people/{person['id']}"))["inbox"] if m["kind"] == kind]
+
+    async def settled(self) -> None:
+        """Wait until everything that was told in the background has arrived."""
+        async with asyncio.timeout(20):
+            await self.box.sender.idle()
+
     async def friend(self, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """A new person who scanned a new live code: the person, and what came of the scan."""
         config_id = await self.way(**fields)
@@ -155,14 +237,17 @@ def _listen(app: Application) -> tuple[HTTPServer, str]:
 @asynccontextmanager
 async def _playing(world: World | None = None, clock: Clock | None = None, **options: Any) -> AsyncIterator[Playing]:
     world = world or load()
-    receiver = Receiver(world)
-    bank, bank_url = _listen(Application([("/callback", _Callback, {"receiver": receiver})]))
-    wiring = Options(**{"callback_url": f"{bank_url}/callback", "retry_delay": 0.0} | options)
+    receiver, pushes = Receiver(world), PushReceiver(world)
+    bank, bank_url = _listen(
+        Application([("/callback", _Callback, {"receiver": receiver}), ("/push/([^/]+)", _Push, {"receiver": pushes})])
+    )
+    addresses = {"callback_url": f"{bank_url}/callback", "push_url": f"{bank_url}/push/{{appid}}"}
+    wiring = Options(**addresses | {"retry_delay": 0.0} | options)
     box = Sandbox(world, wiring, clock or Clock(lambda: NOW))
     server, url = _listen(make_app(box))
     try:
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:
-            yield Playing(box, url, http, receiver)
+            yield Playing(box, url, http, receiver, pushes)
     finally:
         await box.close()
         for running in (server, bank):

@@ -221,10 +221,12 @@ async def test_reset_stops_what_is_under_way(playing):
 
 
 async def test_callback_address_is_checked_as_by_an_admin(playing):
-    """C1: the echo, decrypted, and nothing else."""
+    """C1, A7: the echo, decrypted, of each app; the plain echo of each mini-program."""
     async with playing() as play:
-        answer = await play.control("/callback/check", {})
-        assert [(c["agent_id"], c["ok"], c["status"]) for c in answer["checks"]] == [(1000002, True, 200)]
+        checks = (await play.control("/callback/check", {}))["checks"]
+        named = {str(c.get("agent_id") or c["appid"]): (c["ok"], c["status"]) for c in checks}
+        expected = [str(a.agent_id) for a in play.box.world.corp.apps] + [play.mini.appid, play.other_mini.appid]
+        assert named == dict.fromkeys(expected, (True, 200))
 
 
 async def test_text_that_ends_a_cdata_section_survives(playing):

@@ -84,7 +84,11 @@ async def test_config_tells_the_world_without_its_secrets(playing):
     async with playing(sidebar_url="http://bank.example/sidebar?u={userid}") as play:
         answer = await play.http.get("/control/config")
         config = answer.json()
-        assert (config["corp_id"], len(config["members"]), config["agent_ids"]) == ("ww0c0ffee000000001", 6, [1000002])
+        assert (config["corp_id"], len(config["members"]), config["agent_ids"]) == (
+            "ww0c0ffee000000001",
+            6,
+            [1000002, 2000004],
+        )
         assert config["sidebar_url"] == "http://bank.example/sidebar?u={userid}"
         for secret in (play.app.secret, play.app.encoding_aes_key, play.app.token, play.mini.secret):
             assert secret not in answer.text
