@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import override
 
 DEFAULT_MASTER_KEY = "yinqiao-dev-master-key-do-not-use-in-a-bank"
 
@@ -21,6 +22,30 @@ class ProductionRefused(Exception):
     def __init__(self, reasons: list[str]) -> None:
         super().__init__("refusing to start in production:\n" + "\n".join(f"  - {reason}" for reason in reasons))
         self.reasons = reasons
+
+
+Windows = list[tuple[PositiveInt, PositiveFloat]]
+"""Pairs of calls and seconds: `[[10000, 60], [150000, 3600]]`."""
+
+
+class PlatformLimits(BaseModel):
+    """How often the platforms may be called, where a bank was granted something else than wechat-contract D1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scale: PositiveFloat = Field(1.0, description="a factor for all figures that are not given here")
+    apis: dict[str, Windows] = Field(
+        default_factory=dict,
+        description="by pattern, such as wecom/cgi-bin/externalcontact/*; the first that fits holds",
+    )
+    address: Windows = Field([(20_000, 60.0), (600_000, 3600.0)], description="all WeCom calls from one source address")
+    concurrency: PositiveInt = Field(10, description="calls to one API of a corp under way at once")
+    block_seconds: PositiveFloat = Field(60.0, description="how long an API rests after a first 45009")
+
+    @override
+    def __str__(self) -> str:
+        """As the environment has it."""
+        return self.model_dump_json(exclude_defaults=True)
 
 
 class Settings(BaseSettings):
@@ -46,10 +71,22 @@ class Settings(BaseSettings):
     cipher: Literal["AES-256-GCM", "SM4-GCM"] = "AES-256-GCM"
     callback_window: int = Field(600, description="seconds a callback's timestamp may be off")
     platform_timeout: float = Field(4.0, description="seconds for one call to WeChat or WeCom")
+    platform_limits: PlatformLimits = Field(PlatformLimits(), description="other allowances, as JSON")
+    platform_address: str = Field("", description="names the source address of this host's calls, if there are several")
+    platform_share: float = Field(0.125, gt=0, le=1, description="a process's part of each allowance without Redis")
+    platform_patience: float = Field(5.0, gt=0, description="seconds that a call waits for its turn")
+    platform_bulk_patience: float = Field(120.0, gt=0, description="the same for syncs and other mass work")
     session_hours: int = 12
     group_window_ms: float = Field(2.0, description="how long a group commit waits for company")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_seconds: float = 20.0
+    nightly_sync: Literal["mend", "report", "off"] = Field(
+        "mend", description="what becomes of what a night's sync finds"
+    )
+    nightly_from: int = Field(2, ge=0, le=23, description="the hour, in the bank's time, from which it may begin")
+    nightly_until: int = Field(5, ge=1, le=24, description="the hour from which it may not begin any more")
+    utc_offset_hours: float = Field(8.0, ge=-12, le=14, description="the bank's time; China's")
+    archive_lag_alarm: float = Field(900.0, gt=0, description="seconds that the archive may be behind before the alarm")
     trusted_proxies: list[str] = Field(default_factory=list, description="whose X-Forwarded-For is believed")
 
     @property

@@ -21,16 +21,42 @@ from services.queue import Bells, make_celery
 from services.sessions import Sessions
 from services.vault import Vault
 from services.wechat.platform import Platform
+from services.wechat.unknown import UnknownCodes
 
 log = logging.getLogger(__name__)
 
 INDEXES: dict[str, list[list[tuple[str, int]]]] = {
     "inbox": [[("tenant", 1), ("open", 1), ("due", 1)]],
+    "set_aside": [[("tenant", 1), ("state", 1), ("at", -1)]],
     "outbox": [[("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)]],
     "runs": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("status", 1), ("cid", 1)]],
     "timeline": [[("tenant", 1), ("cid", 1), ("at", 1)]],
     "follows": [[("tenant", 1), ("userid", 1), ("active", 1), ("cid", 1)], [("tenant", 1), ("active", 1), ("cid", 1)]],
+    "syncs": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("number", -1)]],
+    "sync_differences": [[("tenant", 1), ("number", 1)]],
+    "sync_errors": [[("tenant", 1), ("last", -1)]],
     "campaign_versions": [[("tenant", 1), ("campaign", 1), ("version", -1)]],
+    "media": [[("tenant", 1), ("media_id", 1)]],
+    "alarms": [[("tenant", 1), ("state", 1), ("at", -1)]],
+    "customers": [[("tenant", 1), ("phone_index", 1)]],
+    "merges": [[("tenant", 1), ("winner", 1)], [("tenant", 1), ("loser", 1)]],
+    "questions": [[("tenant", 1), ("state", 1), ("at", -1)], [("tenant", 1), ("cids", 1)]],
+    "channels": [[("tenant", 1), ("open", 1), ("due", 1)]],
+    "arrivals": [[("tenant", 1), ("day", 1), ("state", 1), ("userid", 1)]],
+    "group_members": [[("tenant", 1), ("chat_id", 1), ("active", 1)]],
+    "archive": [
+        [("tenant", 1), ("seq", -1)],
+        [("tenant", 1), ("state", 1), ("seq", 1)],
+        [("tenant", 1), ("userids", 1), ("at", 1)],
+        [("tenant", 1), ("at", 1)],
+    ],
+    "archive_pulls": [[("tenant", 1), ("open", 1), ("due", 1)]],
+    "notices": [[("tenant", 1), ("userid", 1), ("card", 1)]],
+    "handover_batches": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("at", -1)]],
+    "handovers": [
+        [("tenant", 1), ("batch", 1), ("state", 1)],
+        [("tenant", 1), ("takeover_userid", 1), ("target_index", 1)],
+    ],
 }
 """Secondary indexes, few on purpose: each costs a group commit a third of its speed. Uniqueness is carried by `_id`, and what can
 be found by a known `_id` needs none. Each fits its query whole (equalities first, then one range), as every planner wants it."""
@@ -122,6 +148,8 @@ async def open_services(
     )
     redis = Redis.from_pool(pool)
     vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
+    groups = Groups(settings.group_window_ms / 1000 if group_window is None else group_window, metrics)
+    unknown = UnknownCodes(store, clock, groups.spawn)
     return Services(
         settings=settings,
         clock=clock,
@@ -131,7 +159,7 @@ async def open_services(
         sessions=Sessions(redis, clock, hours=settings.session_hours),
         redis=redis,
         bells=Bells(make_celery(settings), metrics),
-        platform=Platform(settings, redis, vault, clock, metrics, transport=transport),
-        groups=Groups(settings.group_window_ms / 1000 if group_window is None else group_window, metrics),
+        platform=Platform(settings, redis, vault, clock, metrics, on_unknown=unknown.heard, transport=transport),
+        groups=groups,
         metrics=metrics,
     )

@@ -48,6 +48,33 @@ async def close(services: Services, tenant: str, collection: str, owner: str, ro
     await change(services, tenant, collection, row_id, ended, owner=owner)
 
 
+async def close_each(
+    services: Services, tenant: str, collection: str, owner: str, row_id: str, own: Doc, **fields: Any
+) -> None:
+    """The same for rows that end alike in `fields` but for their `own`; those that were claimed together share one write."""
+
+    async def flush(items: list[_Ending]) -> Sequence[bool | Exception]:
+        alike: dict[tuple[str, str, bytes], list[_Ending]] = {}
+        for item in items:
+            key = (item.tenant, item.owner, bson.encode({"fields": item.fields, "own": sorted(item.own)}))
+            alike.setdefault(key, []).append(item)
+        for (tenant_, owner_, _), same in alike.items():
+            wanted = {"_id": {"$in": [item.row_id for item in same]}, "owner": owner_}
+            await services.store.tenant(tenant_)[collection].update_many(wanted, [{"$set": _each(same)}])
+        return [True] * len(items)
+
+    ending = _Ending(tenant, row_id, owner, {"open": False, "owner": None, **fields}, own)
+    await services.groups.get(f"close:{collection}", flush).submit(ending)
+
+
+def _each(items: list[_Ending]) -> Doc:
+    """What one statement sets in all of these rows: each finds its own values by its place in the list."""
+    place = {"$indexOfArray": [{"$literal": [item.row_id for item in items]}, "$_id"]}
+    alike = {name: {"$literal": value} for name, value in items[0].fields.items()}
+    own = {name: {"$arrayElemAt": [{"$literal": [item.own[name] for item in items]}, place]} for name in items[0].own}
+    return {**alike, **own}
+
+
 async def change(
     services: Services, tenant: str, collection: str, row_id: str, update: Doc | list[Doc], *, owner: str = ""
 ) -> None:
@@ -66,6 +93,15 @@ async def change(
         return [True] * len(items)
 
     await services.groups.get(f"change:{collection}", flush).submit(_Change(tenant, row_id, update, owner))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    tenant: str
+    row_id: str
+    owner: str
+    fields: Doc
+    own: Doc
 
 
 @dataclass(frozen=True, slots=True)

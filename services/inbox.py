@@ -22,17 +22,21 @@ from services.mongo import Doc
 STORED, DUPLICATE = "stored", "duplicate"
 REWARDS = "rewards"
 """The source of what this product's own rewards tell its campaigns."""
+URGENT_SECONDS = 86_400.0
+"""Rows are handled in the order in which they are due: what is urgent is due since yesterday."""
 _LOCAL_NONCES = 200_000
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One message of `source`; `nonce` is what the sender said was used once (callbacks only)."""
+    """One message of `source`; `nonce` is what the sender said was used once (callbacks only). `urgent` ones are handled before
+    all others that wait: a welcome has 20 seconds, a leaver's sessions 5."""
 
     tenant: str
     source: str
     message: bytes
     nonce: str = ""
+    urgent: bool = False
 
     @cached_property
     def id(self) -> str:
@@ -76,7 +80,7 @@ def row_of(services: Services, arrival: Arrival) -> Doc:
         "body": services.vault.seal(arrival.tenant, "inbox", "body", arrival.id, arrival.message),
         "at": utc(now),
         "open": True,
-        "due": now,
+        "due": now - URGENT_SECONDS if arrival.urgent else now,
         "owner": None,
         "attempts": 0,
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
@@ -17,9 +18,38 @@ from services.errors import Unavailable
 from services.mongo import Collection, Doc
 
 LEASE_SECONDS = 30.0
+LEAST_STEP, WIDER = 0.05, 4.0
+"""A horizon widens by so many seconds, and each time by so many times more."""
 LOOK_SECONDS = 0.1
 """How long a pump waits for company before it looks again: rows that are handled together share their writes."""
 log = logging.getLogger(__name__)
+
+
+class Horizon:
+    """How far a claimer looks who has seen that more rows wait than he takes. The embedded store reads everything that a query
+    fits before it sorts and cuts, so that each claim would cost as much as there is waiting.
+
+    It changes what is read and never what is found: rows that have been due for longer are always within it, and it widens until
+    there are enough or it has come to now. Kept by who claims again and again.
+    """
+
+    def __init__(self) -> None:
+        self._until = math.inf
+        self._step = LEAST_STEP
+
+    async def oldest(self, rows: Collection, query: Mapping[str, Any], now: float, limit: int) -> list[Doc]:
+        """The `limit` rows of `query` that have been due longest."""
+        until, step = min(now, self._until + self._step), self._step
+        while True:
+            due = {**query, "due": {"$lte": until}}
+            found = await rows.find(due, sort=[("due", 1)], limit=limit, fields={"_id": 1, "due": 1})
+            if len(found) >= limit or until >= now:
+                break
+            step *= WIDER
+            until = min(now, until + step)
+        self._until = float(found[-1]["due"]) if len(found) >= limit else math.inf
+        self._step = max(LEAST_STEP, float(found[-1]["due"] - found[len(found) // 2]["due"])) if found else LEAST_STEP
+        return found
 
 
 async def claim(
@@ -29,11 +59,12 @@ async def claim(
     limit: int,
     seconds: float = LEASE_SECONDS,
     query: Mapping[str, Any] | None = None,
+    horizon: Horizon | None = None,
 ) -> tuple[str, list[Doc]]:
     """At most `limit` due rows, ours for `seconds`, oldest first; with the owner's name to finish them under."""
     owner = secrets.token_hex(8)
     due = {"open": True, "due": {"$lte": now}, **(query or {})}
-    found = await rows.find(due, sort=[("due", 1)], limit=limit, fields={"_id": 1})
+    found = await (horizon or Horizon()).oldest(rows, due, now, limit)
     if not found:
         return owner, []
     mine = {"_id": {"$in": [row["_id"] for row in found]}}
@@ -79,6 +110,7 @@ async def pump(
     seconds: float = LEASE_SECONDS,
     query: Mapping[str, Any] | None = None,
     until: float | None = None,
+    horizon: Horizon | None = None,
 ) -> int:
     """Claims due rows and runs `handle(owner, row)` for up to `limit` of them at once, until none is due; how many it was.
 
@@ -93,6 +125,7 @@ async def pump(
         except Unavailable:
             log.warning("a row was left to its lease", extra={"fields": {"row": row["_id"]}})
 
+    horizon = horizon or Horizon()
     busy: set[asyncio.Task[None]] = set()
     total = 0
     while True:
@@ -100,7 +133,7 @@ async def pump(
         taken: list[Doc] = []
         room = limit - len(busy)
         if room >= limit // 2 and (until is None or now < until):
-            owner, taken = await claim(rows, now, limit=room, seconds=seconds, query=query)
+            owner, taken = await claim(rows, now, limit=room, seconds=seconds, query=query, horizon=horizon)
             busy |= {asyncio.create_task(guarded(owner, row)) for row in taken}
         total += len(taken)
         if not busy:

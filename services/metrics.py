@@ -9,8 +9,7 @@ class Metrics:
     """Every metric the product exports, by name. Labels never carry a person's data."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        reg = self.registry
+        self.registry = reg = CollectorRegistry()
         self.requests = Counter(
             "yinqiao_http_requests_total", "HTTP answers", ["route", "method", "status"], registry=reg
         )
@@ -24,6 +23,9 @@ class Metrics:
         self.callbacks = Counter(
             "yinqiao_callbacks_total", "Callbacks by what became of them", ["tenant", "outcome"], registry=reg
         )
+        self.events_unknown = Counter(
+            "yinqiao_events_unknown_total", "Events that nobody knows", ["event", "change"], registry=reg
+        )
         self.claims = Counter("yinqiao_claims_total", "Claims by outcome or reason code", ["outcome"], registry=reg)
         self.group_size = Histogram(
             "yinqiao_group_commit_size",
@@ -35,6 +37,18 @@ class Metrics:
         self.platform_calls = Counter(
             "yinqiao_platform_calls_total", "Calls to WeChat and WeCom", ["path", "errcode"], registry=reg
         )
+        self.platform_refused = Counter(
+            "yinqiao_platform_refused_total",
+            "Calls that found no place in the platform's allowance in time",
+            ["path", "lane"],
+            registry=reg,
+        )
+        self.platform_overruns = Counter(
+            "yinqiao_platform_overruns_total",
+            "Answers of the platform that we call too often",
+            ["path", "errcode"],
+            registry=reg,
+        )
         self.wakeups_lost = Counter(
             "yinqiao_wakeups_lost_total",
             "Worker wake-ups the broker did not take (the sweep covers them)",
@@ -43,5 +57,12 @@ class Metrics:
         self.redis_missed = Counter(
             "yinqiao_redis_missed_total", "Times Redis was asked in vain and the work went on", ["what"], registry=reg
         )
+        self.sync_differences = Counter(
+            "yinqiao_sync_differences_total",
+            "What a nightly comparison found different",
+            ["tenant", "part"],
+            registry=reg,
+        )
+        self.archive_lag = Gauge("yinqiao_archive_lag_seconds", "How late the archive is", ["tenant"], registry=reg)
         self.loop_lag = Gauge("yinqiao_event_loop_lag_seconds", "How late the last loop tick was", registry=reg)
         self.loop_lag_max = Gauge("yinqiao_event_loop_lag_max_seconds", "The latest tick so far", registry=reg)

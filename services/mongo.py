@@ -116,6 +116,18 @@ class Collection:
             return set()
         return await bulk_insert(self._raw, [{**doc, **self._scope} for doc in docs])
 
+    async def append(self, docs: Sequence[Doc]) -> int:
+        """Inserts in the order given and stops at the first that is there already; how many went in. Cut short anywhere, what
+        is there is a beginning of `docs`, with nothing left out before its end."""
+        if not docs:
+            return 0
+        with _writing():
+            try:
+                await self._raw.bulk_write([InsertOne({**doc, **self._scope}) for doc in docs], ordered=True)
+            except BulkWriteError as error:
+                return min(_duplicates_only(error))
+        return len(docs)
+
     async def update(self, query: Mapping[str, Any], change: Any, *, upsert: bool = False) -> bool:
         """True when a document matched (or was put in)."""
         with _writing():

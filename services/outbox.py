@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from services import trace
 from services.clock import utc
 from services.container import Services
 from services.mongo import Doc
@@ -36,6 +37,7 @@ class Effect:
 
 def row_of(services: Services, effect: Effect, *, due: float, owner: str | None) -> Doc:
     """The effect's document, leased to `owner` until `due`, or due then when nobody owns it."""
+    trace.note("effect.asked", effect=effect.id, effect_kind=effect.kind)
     return {
         "_id": effect.id,
         "tenant": effect.tenant,

@@ -21,6 +21,10 @@ QUEUES = {
     "campaigns.send_welcomes": "callback",
     "campaigns.send_effects": "effects",
     "campaigns.advance_runs": "effects",
+    "customers.handover": "effects",
+    "customers.archive": "effects",
+    "campaigns.sync": "effects",
+    "campaigns.channels": "effects",
     "rewards.settle": "effects",
 }
 

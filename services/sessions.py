@@ -1,7 +1,8 @@
 """Redis: sessions and small counters. Never the only copy of anything (design 3): emptied, people sign in again.
 
 A session token is 256 random bits; Redis holds its hash, so a dump of Redis signs nobody in. What is read is kept in the
-process for `LOCAL_SECONDS`, which bounds how long an ended session still works.
+process for `LOCAL_SECONDS`, which bounds how long an ended session still works. All sessions of one subject (a member, a
+clerk) can be ended at once: a sorted set for each subject holds their keys, by when they are over.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ _LOCAL_LIMIT = 20_000
 
 Session = dict[str, Any]
 
+_END_ALL = """
+local keys = redis.call('ZRANGE', KEYS[1], 0, -1)
+for _, key in ipairs(keys) do redis.call('DEL', key) end
+redis.call('DEL', KEYS[1])
+return keys
+"""
+
 
 class Sessions:
     """Sessions by token. `kind` (customer, staff, clerk) is part of the key: a token of one face opens no other."""
@@ -31,6 +39,7 @@ class Sessions:
         self._clock = clock
         self._ttl = hours * 3600
         self._local: dict[str, tuple[float, Session]] = {}
+        self._end_all: Any = redis.register_script(_END_ALL)
         self._reads: GroupCommit[str, bytes | None] = GroupCommit("sessions", self._read_all, window=0, lanes=2)
 
     @property
@@ -38,11 +47,19 @@ class Sessions:
         """How long a session lives without being renewed."""
         return self._ttl
 
-    async def open(self, kind: str, session: Session) -> str:
-        """A new token for `session`; raises Unavailable when Redis is away."""
+    async def open(self, kind: str, session: Session, *, subject: str = "") -> str:
+        """A new token for `session`; raises Unavailable when Redis is away. With a `subject`, `end_all` ends it too."""
         token = ids.token()
+        key = _key(kind, token)
         try:
-            await self._redis.set(_key(kind, token), orjson.dumps(session), ex=self._ttl)
+            pipe: Any = self._redis.pipeline(transaction=True)
+            pipe.set(key, orjson.dumps(session), ex=self._ttl)
+            if subject:
+                now, every = self._clock(), _every_key(kind, subject)
+                pipe.zremrangebyscore(every, "-inf", now)
+                pipe.zadd(every, {key: now + self._ttl})
+                pipe.expire(every, self._ttl)
+            await pipe.execute()
         except RedisError as error:
             raise Unavailable("sessions_unavailable", "sign-in is not possible at the moment") from error
         return token
@@ -78,6 +95,16 @@ class Sessions:
         except RedisError as error:
             raise Unavailable("sessions_unavailable", "signing out is not possible at the moment") from error
 
+    async def end_all(self, kind: str, subject: str) -> int:
+        """Ends every session of the subject, in every process within LOCAL_SECONDS; how many there were. Raises Unavailable."""
+        try:
+            keys = await self._end_all(keys=[_every_key(kind, subject)])
+        except RedisError as error:
+            raise Unavailable("sessions_unavailable", "sessions cannot be ended at the moment") from error
+        for key in keys:
+            self._local.pop(key.decode(), None)
+        return len(keys)
+
     async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:
         """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
         key = f"yq:tries:{ids.fingerprint(what.encode())[:32]}"
@@ -90,6 +117,10 @@ class Sessions:
             raise Unavailable("sessions_unavailable", "sign-in is not possible at the moment") from error
         if tries > limit:
             raise TooMany("too_many_attempts", "too many tries; wait and try again", retry_after=seconds)
+
+
+def _every_key(kind: str, subject: str) -> str:
+    return f"yq:sessions_of:{kind}:{subject}"
 
 
 def _key(kind: str, token: str) -> str:

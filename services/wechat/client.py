@@ -11,14 +11,19 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import PurePath
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import httpx
 
+from services import trace
+from services.limiter import Limiter, lane
 from services.metrics import Metrics
 from services.wechat.errors import (
     BadConfig,
@@ -48,6 +53,9 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 log = logging.getLogger(__name__)
 
+OnUnknown = Callable[[str, Family, UnknownCode], None]
+"""Told of every code that nobody has classified yet, with the tenant and the platform; must not wait."""
+
 
 def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
     """A pooled HTTP client for the platforms: no proxy or certificate from the environment, no redirects.
@@ -71,6 +79,7 @@ class _Call:
     body: dict[str, Any] = field(repr=False)
     seconds: float
     with_token: bool
+    ours: bool
 
 
 class AsyncClientMixin:
@@ -78,11 +87,13 @@ class AsyncClientMixin:
 
     `get`, `post` and wechatpy's methods take httpx's usual keywords (`params`, `data` or `json` as a JSON body, `files`)
     and `timeout` in seconds for one read. They raise PlatformError, and nothing else, for what the platform or the
-    network does. A rejected token is refreshed once and the call sent once more; there is no other retry.
+    network does. A rejected token is refreshed once and the call sent once more; there is no other retry. Once `guard` was
+    called, each call waits for its place in the platform's limits (services/limiter).
     """
 
     family: ClassVar[Family]
     platform_origin: ClassVar[str]
+    appid: str
 
     def _set_up(
         self, base: str, http: httpx.AsyncClient, tokens: TokenStore, app: App, timeout: float, metrics: Metrics | None
@@ -96,6 +107,13 @@ class AsyncClientMixin:
         self._tokens = tokens
         self._app = app
         self._metrics = metrics
+        self._limiter: Limiter | None = None
+        self._on_unknown: OnUnknown | None = None
+
+    def guard(self, limiter: Limiter, on_unknown: OnUnknown) -> None:
+        """From here on calls keep to `limiter`, and `on_unknown` is told of codes that nobody has classified yet."""
+        self._limiter = limiter
+        self._on_unknown = on_unknown
 
     @property
     def access_token(self) -> str:
@@ -124,9 +142,10 @@ class AsyncClientMixin:
             raise UnknownOutcome(None, f"the answer lacks {error}", call.path) from error
 
     async def _fetch_grant(self, method: str, path: str, **options: Any) -> Grant:
-        """The platform's answer to a token call, checked."""
+        """The platform's answer to a token call, checked. Whoever asks first asks for all, so it goes in the first lane."""
         call = await self._prepare(method, f"{self.base}{path}", **options)
-        answer = await self._send(call, token_call=True)
+        with lane("welcome"):
+            answer = await self._send(call, token_call=True)
         token, seconds = answer.get("access_token"), answer.get("expires_in", 7200)
         if not isinstance(token, str) or not token or not isinstance(seconds, int) or not 0 < seconds <= 86400:
             raise UnknownOutcome(None, "the answer holds no usable access_token", call.path)
@@ -150,7 +169,7 @@ class AsyncClientMixin:
         query = {name: value for name, value in (params or {}).items() if value is not None}
         body = await _body(data if json is None else json, files, path)
         with_token = ours and path not in _TAKES_NO_TOKEN and "access_token" not in query
-        return _Call(method.upper(), url, path, query, body, timeout or self.timeout, with_token)
+        return _Call(method.upper(), url, path, query, body, timeout or self.timeout, with_token, ours)
 
     def _resolve(self, endpoint: str, api_base_url: str | None) -> str:
         """An absolute address as it is; else below `api_base_url`, with the platform's host replaced by our base."""
@@ -170,25 +189,45 @@ class AsyncClientMixin:
         return await self._send(call, token)
 
     async def _send(self, call: _Call, token: str | None = None, *, token_call: bool = False) -> Any:
-        try:
+        """Sends once, in its turn. A call that was given no turn counts as SlowDown without having been sent."""
+        async with self._turn(call), self._watched(call.path):
             status, headers, content = await self._exchange(call, token)
-            answer = _read(self.family, call.path, status, headers, content, token_call=token_call)
+            return _read(self.family, call.path, status, headers, content, token_call=token_call)
+
+    @asynccontextmanager
+    async def _turn(self, call: _Call) -> AsyncIterator[None]:
+        if self._limiter is None or not call.ours:
+            yield
+            return
+        longest = call.seconds + 2 * CONNECT_SECONDS
+        async with self._limiter.passing(self.family, str(self.appid), call.path, longest):
+            yield
+
+    @asynccontextmanager
+    async def _watched(self, path: str) -> AsyncIterator[None]:
+        """Counts, traces and logs what one call comes to."""
+        start = time.perf_counter()
+        try:
+            yield
         except PlatformError as error:
-            self._count(call.path, error.name if error.errcode is None else str(error.errcode))
+            self._count(path, error.name if error.errcode is None else str(error.errcode))
+            trace.call(path, error.name if error.errcode is None else error.errcode, time.perf_counter() - start)
             if isinstance(error, (BadRequest, BadConfig, UnknownCode)):
                 log.warning("platform call failed for good: %s", error)
+            if isinstance(error, UnknownCode) and self._on_unknown is not None:
+                self._on_unknown(self._app.tenant, self.family, error)
             raise
-        self._count(call.path, "0")
-        return answer
+        self._count(path, "0")
+        trace.call(path, 0, time.perf_counter() - start)
 
     async def _exchange(self, call: _Call, token: str | None) -> tuple[int, httpx.Headers, bytes]:
-        """Sends once and reads at most ANSWER_LIMIT bytes; raises NotSent or UnknownOutcome."""
+        """Sends once and reads at most ANSWER_LIMIT bytes, of a file UPLOAD_LIMIT; raises NotSent or UnknownOutcome."""
         params = {**call.params, "access_token": token} if token else call.params
         limits = httpx.Timeout(call.seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
         try:
             async with asyncio.timeout(call.seconds + 2 * CONNECT_SECONDS):
                 url = httpx.URL(call.url).copy_merge_params(params)
-                request = self._client.build_request(call.method, url, timeout=limits, **call.body)
+                request = self._client.build_request(call.method, url, timeout=limits, **_streamed(call.body))
                 request.headers["Accept-Encoding"] = "identity"
                 response = await self._client.send(request, stream=True)
                 try:
@@ -206,13 +245,14 @@ class AsyncClientMixin:
 
 
 async def _bounded(response: httpx.Response, path: str) -> bytes:
+    most = UPLOAD_LIMIT if path in _ANSWERS_BYTES else ANSWER_LIMIT
     if response.headers.get("content-encoding", "identity") != "identity":
         raise UnknownOutcome(None, "the answer is compressed although that was not accepted", path)
     content = bytearray()
     async for chunk in response.aiter_bytes():
         content += chunk
-        if len(content) > ANSWER_LIMIT:
-            raise UnknownOutcome(None, f"the answer has more than {ANSWER_LIMIT} bytes", path)
+        if len(content) > most:
+            raise UnknownOutcome(None, f"the answer has more than {most} bytes", path)
     return bytes(content)
 
 
@@ -222,7 +262,7 @@ def _read(
     """The answer's JSON object, or its bytes where the endpoint answers those; raises PlatformError."""
     if status != 200:
         raise _http_error(status, path)
-    if path in _ANSWERS_BYTES and "json" not in headers.get("content-type", "") and not content.startswith(b"{"):
+    if path in _ANSWERS_BYTES and _is_file(headers, content):
         return content
     try:
         answer = _decode(content)
@@ -232,6 +272,13 @@ def _read(
     if errcode:
         raise platform_error(family, errcode, str(answer.get("errmsg", ""))[:500], path, token_call=token_call)
     return answer
+
+
+def _is_file(headers: httpx.Headers, content: bytes) -> bool:
+    """A file with a name may begin like JSON; an error never has a name."""
+    if "content-disposition" in headers:
+        return True
+    return "json" not in headers.get("content-type", "") and not content.startswith(b"{")
 
 
 def _decode(content: bytes) -> dict[str, Any]:
@@ -265,6 +312,16 @@ async def _body(data: Any, files: Any, path: str) -> dict[str, Any]:
         return {"content": data}
     content = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
     return {"content": content, "headers": {"Content-Type": "application/json; charset=utf-8"}}
+
+
+def _streamed(body: dict[str, Any]) -> dict[str, Any]:
+    """Files as streams, which httpx sends piece by piece: 20 MB at once would hold up the event loop."""
+    if "files" not in body:
+        return body
+    return {
+        **body,
+        "files": [(field, (name, BytesIO(content), *kind)) for field, (name, content, *kind) in body["files"]],
+    }
 
 
 async def _file(value: Any, path: str) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The clients of all banks in this process: one connection pool, one token store."""
+"""The clients of all banks in this process: one connection pool, one token store, one limiter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from redis.asyncio import Redis
 
 from config.settings import Settings
 from services.clock import Clock
+from services.limiter import Limiter
 from services.metrics import Metrics
 from services.vault import Vault
-from services.wechat.client import open_http
+from services.wechat.archive import ArchiveSource, HttpArchive
+from services.wechat.client import OnUnknown, open_http
 from services.wechat.crypto import Credentials
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.tokens import TokenStore
@@ -27,12 +29,23 @@ class Platform:
         clock: Clock,
         metrics: Metrics,
         *,
+        on_unknown: OnUnknown,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._http = open_http(transport)
         self._tokens = TokenStore(redis, vault, clock)
+        self._on_unknown = on_unknown
+        self.limiter = Limiter(
+            redis,
+            settings.platform_limits,
+            metrics,
+            source=settings.platform_address,
+            share=settings.platform_share,
+            patience=settings.platform_patience,
+            bulk_patience=settings.platform_bulk_patience,
+        )
         self._wecom: dict[tuple[str, str, int, str], WeComClient] = {}
         self._programs: dict[tuple[str, str, str], MiniProgramClient] = {}
         self._credentials: dict[tuple[str, str, str], Credentials] = {}
@@ -52,6 +65,7 @@ class Platform:
                 timeout=self._settings.platform_timeout,
                 metrics=self._metrics,
             )
+            self._wecom[key].guard(self.limiter, self._on_unknown)
         return self._wecom[key]
 
     def miniprogram(self, tenant: str, appid: str, secret: str) -> MiniProgramClient:
@@ -67,7 +81,12 @@ class Platform:
                 timeout=self._settings.platform_timeout,
                 metrics=self._metrics,
             )
+            self._programs[key].guard(self.limiter, self._on_unknown)
         return self._programs[key]
+
+    def archive(self, url: str, corp_id: str, secret: str) -> ArchiveSource:
+        """The bank's message archive behind its gateway at `url`."""
+        return HttpArchive(url, corp_id, secret, self._http)
 
     def credentials(self, token: str, aes_key: str, receiveid: str) -> Credentials:
         """A callback address's secrets with their AES key made once."""
@@ -78,4 +97,5 @@ class Platform:
 
     async def close(self) -> None:
         await self._tokens.aclose()
+        await self.limiter.close()
         await self._http.aclose()

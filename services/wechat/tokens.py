@@ -201,7 +201,8 @@ class TokenStore:
         try:
             grant = await app.fetch(reject)
         except (BadConfig, SlowDown) as error:
-            self._failed[app.key] = (self._clock() + FAILED_SECONDS, error)
+            seconds = min(error.retry_after, FAILED_SECONDS) if isinstance(error, SlowDown) else FAILED_SECONDS
+            self._failed[app.key] = (self._clock() + seconds, error)
             raise
         self._failed.pop(app.key, None)
         now = self._clock()

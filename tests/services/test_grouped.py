@@ -113,3 +113,18 @@ async def test_an_insert_without_a_tenant_is_refused(services: Services, tenant:
     with pytest.raises(MissingTenant):
         await grouped.insert(services, tenant, "things", {"_id": "x"})
     assert await services.store._database["things"].count_documents({}) == 0
+
+
+async def test_rows_that_end_together_share_a_write_and_each_keeps_its_own(services: Services) -> None:
+    rows = services.store.tenant("a")["things"]
+    await rows.insert_new([{"_id": f"a:{n}", "open": True, "owner": "me"} for n in range(30)])
+    await rows.update({"_id": "a:7"}, {"$set": {"owner": "somebody else"}})
+    own = [{"story": {"calls": [{"path": "$x", "n": n}], "at": n / 2}, "more": "$_id"} for n in range(30)]
+    await asyncio.gather(
+        *(grouped.close_each(services, "a", "things", "me", f"a:{n}", own[n], state="$done") for n in range(30))
+    )
+    assert _flushes(services, "close") == 1
+    found = {row["_id"]: row for row in await rows.find({})}
+    assert found.pop("a:7") == {"_id": "a:7", "tenant": "a", "open": True, "owner": "somebody else"}
+    ended = {"tenant": "a", "open": False, "owner": None, "state": "$done"}
+    assert found == {f"a:{n}": {"_id": f"a:{n}", **ended, **own[n]} for n in range(30) if n != 7}

@@ -119,6 +119,41 @@ async def test_the_longest_due_rows_are_taken_first_and_no_more_than_asked_for(r
     assert {(doc["owner"], doc["due"], doc["attempts"]) for doc in taken} == {(owner, NOW + 30.0, 1)}
 
 
+class Read:
+    """The collection for a claimer, and how many rows his searches fitted: what the embedded store reads for them."""
+
+    def __init__(self, rows: Collection) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rows, name)
+
+    async def find(self, query: Mapping[str, Any], **how: Any) -> list[Doc]:
+        if "due" in query:
+            self.count += await self._rows.count(query)
+        return await self._rows.find(query, **how)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_horizon_finds_the_same_rows_and_reads_few_of_those_that_wait(services: Services, kept: bool) -> None:
+    """400 rows wait; every third claim an urgent one comes, and another claimer takes some of the oldest."""
+    rows = services.store.tenant("a")["work"]
+    await rows.insert_new([_row(n, due=NOW - 60 + 0.1 * (n * 37 % 400) * (1 + n % 3)) for n in range(400)])
+    read, horizon, claims = Read(rows), leases.Horizon(), 0
+    while due := await rows.find({"due": {"$lte": NOW}}, sort=[("due", 1)], limit=10):
+        _, taken = await leases.claim(cast("Any", read), NOW, limit=10, horizon=horizon if kept else None)
+        assert _ids(taken) == _ids(due)
+        claims += 1
+        if claims % 3 == 0 and claims < 20:
+            await rows.insert_new([_row(1000 + claims, due=NOW - 86_400)])
+            await leases.claim(rows, NOW, limit=5)
+    if kept:
+        assert read.count < 60 * claims
+    else:
+        assert read.count > 130 * claims
+
+
 async def test_what_is_not_due_or_not_open_or_not_asked_for_is_left(rows: Collection) -> None:
     await rows.delete({})
     await rows.insert_new(

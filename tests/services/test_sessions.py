@@ -183,3 +183,51 @@ async def test_the_time_of_tries_begins_with_the_first(services: Services) -> No
     await services.redis.expire(key, 10)
     await services.sessions.count_attempt("lin", limit=9, seconds=900)
     assert 0 < await services.redis.ttl(key) <= 10
+
+
+async def test_all_sessions_of_one_subject_end_here_at_once_and_elsewhere_within_two_seconds(
+    services: Services, settings: Settings, clock: StillClock
+) -> None:
+    other = await open_services(settings, clock=clock)
+    tokens = [await services.sessions.open("staff", {"userid": "rm.chen"}, subject="demo:rm.chen") for _ in range(3)]
+    colleague = await services.sessions.open("staff", {"userid": "rm.li"}, subject="demo:rm.li")
+    for token in [*tokens, colleague]:
+        assert await other.sessions.read("staff", token) is not None
+        assert await services.sessions.read("staff", token) is not None
+    assert await services.sessions.end_all("staff", "demo:rm.chen") == 3
+    assert [await services.sessions.read("staff", token) for token in tokens] == [None] * 3
+    clock.now += LOCAL_SECONDS
+    assert [await other.sessions.read("staff", token) for token in tokens] == [None] * 3
+    assert await other.sessions.read("staff", colleague) == {"userid": "rm.li"}
+    assert await services.sessions.end_all("staff", "demo:rm.chen") == 0
+    await other.close()
+
+
+async def test_a_subject_of_another_kind_or_bank_is_another(services: Services) -> None:
+    token = await services.sessions.open("staff", SESSION, subject="demo:lin")
+    for kind, subject in (("clerk", "demo:lin"), ("staff", "other:lin"), ("staff", "demo:li"), ("staff", "*")):
+        assert await services.sessions.end_all(kind, subject) == 0
+    assert await services.sessions.read("staff", token) == SESSION
+
+
+async def test_what_is_kept_of_a_subject_does_not_grow_with_sessions_that_are_over(
+    services: Services, clock: StillClock
+) -> None:
+    for _ in range(3):
+        await services.sessions.open("staff", SESSION, subject="demo:rm.chen")
+        clock.now += services.sessions.seconds + 1
+    await services.sessions.open("staff", SESSION, subject="demo:rm.chen")
+    key = "yq:sessions_of:staff:demo:rm.chen"
+    assert await services.redis.zcard(key) == 1
+    assert 0 < await services.redis.ttl(key) <= services.sessions.seconds
+
+
+async def test_while_redis_is_away_nobody_is_thought_to_be_signed_out(services: Services, redis_again: Stores) -> None:
+    token = await services.sessions.open("staff", SESSION, subject="demo:rm.chen")
+    redis_again.kill9("redis")
+    with pytest.raises(Unavailable) as refused:
+        await services.sessions.end_all("staff", "demo:rm.chen")
+    assert refused.value.code == "sessions_unavailable"
+    redis_again.start("redis")
+    assert await services.sessions.read("staff", token) == SESSION
+    assert await services.sessions.end_all("staff", "demo:rm.chen") == 1

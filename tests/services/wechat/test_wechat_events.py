@@ -58,7 +58,7 @@ def test_a_member_deleting_a_customer_says_why():
 
 
 @pytest.mark.parametrize(
-    ("event", "change"), [("change_external_contact", "brand_new"), ("change_external_chat", "create"), ("", "")]
+    ("event", "change"), [("change_external_contact", "brand_new"), ("location", "create"), ("", "")]
 )
 def test_what_nobody_knows_is_kept_as_unknown(event, change):
     got = parse_event(message(change, event=event))

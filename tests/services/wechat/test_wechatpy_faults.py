@@ -20,8 +20,9 @@ from wechatpy.exceptions import InvalidSignatureException
 from wechatpy.work.crypto import WeChatCrypto
 
 from services.errors import YinqiaoError
-from services.wechat import crypto, errors, events
+from services.wechat import crypto, errors
 from services.wechat.crypto import Credentials, sign, verify_and_decrypt
+from services.wechat.events import fields
 
 KEY = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"
 OURS = Credentials("token", KEY, "ww1")
@@ -156,7 +157,7 @@ async def test_wrong_bodies_and_paths_against_the_contract(rig):
         assert "remove_tag" not in r.platform.calls[-1].json
         await r.wecom.oauth.get_user_info("c")
         assert r.platform.calls[-1].path == "/cgi-bin/user/getuserinfo"
-        await r.wecom.get_user_info("c")
+        await r.wecom.auth_getuserinfo("c")
         assert r.platform.calls[-1].path == "/cgi-bin/auth/getuserinfo"
         assert "agentid" not in r.wecom.oauth.authorize_url("https://x", "s")
         assert "agentid=1000002" in r.wecom.authorize_url("https://x", "s")
@@ -181,7 +182,7 @@ def test_a_parser_before_the_signature_against_none(monkeypatch):
     parsed: list[object] = []
     parse = xmltodict.parse
     monkeypatch.setattr(xmltodict, "parse", lambda body: parsed.append(body) or parse(body))
-    monkeypatch.setattr(events, "fromstring", lambda *_, **__: pytest.fail("parsed an unverified body"))
+    monkeypatch.setattr(fields, "fromstring", lambda *_, **__: pytest.fail("parsed an unverified body"))
     body = envelope("AAAA")
     with pytest.raises(InvalidSignatureException):
         THEIRS.decrypt_message(body, "forged", str(NOW), "n")

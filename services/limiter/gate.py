@@ -1,0 +1,313 @@
+"""The calls of one process to one API: who waits, in which order they go, and what is asked of Redis for them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from redis.exceptions import RedisError
+
+from services.limiter.limits import LANES, Api
+from services.limiter.meters import POLL_SECONDS, Meter
+from services.wechat.errors import SlowDown
+
+if TYPE_CHECKING:
+    from services.limiter import Limiter
+
+BATCH = 32
+FLUSH_SECONDS = 0.005
+REDIS_SECONDS = 0.5
+MARGIN_SECONDS = 5.0
+"""A permit is out for the longest time its call may take and this; half of it may pass before the call begins."""
+
+LONGEST_PAUSE = 1.0
+
+Ending = Literal["done", "late", "unused"]
+
+
+@dataclass(slots=True, eq=False)
+class Permit:
+    """One call's right to be made, until the loop's time `use_by`; `shared` when Redis knows of it."""
+
+    id: str
+    use_by: float
+    shared: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    turn: asyncio.Future[Permit]
+    until: float
+    waiting: bool = True
+
+
+class Gate:
+    """One API of one corp or mini-program. At most one question to Redis is under way, for all who wait together."""
+
+    def __init__(self, limiter: Limiter, api: Api, path: str, meters: tuple[Meter, ...]) -> None:
+        self._limiter = limiter
+        self._api = api
+        self._path = path
+        self._meters = meters
+        self._waiting: tuple[deque[_Waiter], ...] = (deque(), deque(), deque())
+        self._live = [0, 0, 0]
+        self._hints = [POLL_SECONDS] * 3
+        self._refused_from = len(LANES)
+        self._crowded = False
+        self._flying: dict[str, Permit] = {}
+        self._back: dict[Ending, list[str]] = {"done": [], "late": [], "unused": []}
+        self._blocked_until = 0.0
+        self._closed = False
+        self._lease = 0.0
+        self._wake = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._stirring: asyncio.TimerHandle | None = None
+
+    async def enter(self, lane: int, seconds: float, patience: float) -> Permit:
+        """A permit for a call of at most `seconds`; SlowDown when there is none within `patience` seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        self._lease = max(self._lease, seconds + MARGIN_SECONDS)
+        while True:
+            permit = await self._wait(_Waiter(loop.create_future(), until), lane)
+            if loop.time() <= permit.use_by:
+                return permit
+            self.leave(permit, "unused")
+
+    async def _wait(self, waiter: _Waiter, lane: int) -> Permit:
+        self._waiting[lane].append(waiter)
+        self._live[lane] += 1
+        if self._pump is None or self._pump.done() or lane < self._refused_from:
+            self._stir()
+        try:
+            async with asyncio.timeout_at(waiter.until):
+                return await waiter.turn
+        except BaseException as error:
+            self._gone(waiter, lane)
+            turn = waiter.turn
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.leave(turn.result(), "unused")
+            if isinstance(error, TimeoutError):
+                raise self._refusal(lane) from None
+            raise
+
+    def leave(self, permit: Permit, ending: Ending) -> None:
+        """Gives a permit back: its call was answered (`done`), may still arrive (`late`), or was never sent (`unused`)."""
+        if self._flying.pop(permit.id, None) is None:
+            return
+        now = asyncio.get_running_loop().time()
+        for meter in self._meters:
+            meter.flying -= 1
+            if ending != "unused":
+                meter.ended(now, shared=permit.shared)
+        if permit.shared:
+            self._back[ending].append(permit.id)
+        self._stir(0.0 if self._crowded else FLUSH_SECONDS)
+
+    def _gone(self, waiter: _Waiter, lane: int) -> None:
+        if waiter.waiting:
+            waiter.waiting = False
+            self._live[lane] -= 1
+
+    def _refusal(self, lane: int) -> SlowDown:
+        seconds = max(1, math.ceil(self._hints[lane]))
+        self._limiter.count_refused(self._path, LANES[lane])
+        return SlowDown(None, f"the allowance is used up, lane {LANES[lane]}", self._path, retry_after=seconds)
+
+    def _stir(self, delay: float = 0.0) -> None:
+        """The pump looks again, in `delay` seconds at the latest."""
+        if self._closed:
+            return
+        if delay:
+            if self._stirring is None:
+                self._stirring = asyncio.get_running_loop().call_later(delay, self._stir)
+            return
+        if self._stirring is not None:
+            self._stirring.cancel()
+            self._stirring = None
+        self._wake.set()
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        """Asks for those who wait and tells of those who are done, until there is neither."""
+        loop = asyncio.get_running_loop()
+        while any(self._live) or (any(self._back.values()) and self._limiter.shared(loop.time())):
+            self._wake.clear()
+            waits = await self._ask(self._wants())
+            self._refused_from = next((lane for lane, wait in enumerate(waits) if wait >= 0), len(LANES))
+            self._reject(waits)
+            refused = [wait for wait in waits if wait >= 0]
+            self._crowded = bool(refused) and min(refused) <= POLL_SECONDS
+            if refused and not any(self._live[: self._refused_from]):
+                await self._pause(min(*refused, LONGEST_PAUSE))
+        self._refused_from, self._crowded = len(LANES), False
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _wants(self) -> list[int]:
+        """How many of each lane to ask for, the first lanes first."""
+        left, wants = BATCH, []
+        for live in self._live:
+            wants.append(min(live, left))
+            left -= wants[-1]
+        return wants
+
+    def _reject(self, waits: list[float]) -> None:
+        """Tells those who would wait in vain at once."""
+        now = asyncio.get_running_loop().time()
+        for lane, wait in enumerate(waits):
+            if wait < 0:
+                continue
+            self._hints[lane] = wait
+            queue = self._waiting[lane]
+            while wait > POLL_SECONDS and queue and (not queue[0].waiting or queue[0].until < now + wait):
+                waiter = queue.popleft()
+                if waiter.waiting:
+                    self._gone(waiter, lane)
+                    if not waiter.turn.done():
+                        waiter.turn.set_exception(self._refusal(lane))
+
+    async def _ask(self, wants: list[int]) -> list[float]:
+        """Hands out what there is for `wants`; for each lane the seconds until there may be more, -1 if it wants none."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not self._limiter.shared(now):
+            return self._grant_alone(wants, now)
+        question, told = self._question(wants, now)
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                answer = await self._limiter.ask(self._meters, question)
+        except (RedisError, OSError):
+            self._unheard(question)
+            self._limiter.lost(loop.time())
+            return self._grant_alone(wants, loop.time())
+        if len(answer) == 1:
+            self._unheard(question)
+            self._limiter.forgotten(answer[0].decode(), now)
+            return [-1.0] * len(LANES)
+        self._limiter.epoch = answer[0].decode()
+        self._told(question, told)
+        granted, waits = answer[1:4], answer[4:7]
+        first = question["first"]
+        for lane, count in enumerate(granted):
+            for _ in range(count):
+                self._hand(lane, Permit(f"{self._limiter.process}:{first}", now + MARGIN_SECONDS / 2, shared=True))
+                first += 1
+        if any(granted):
+            self._limiter.keep_alive()
+        return [wait / 1000 if wait >= 0 else -1.0 for wait in waits]
+
+    def _question(self, wants: list[int], now: float) -> tuple[dict[str, Any], list[Permit]]:
+        """The question for meters.ASK, and the permits that Redis is told of by it."""
+        adopt = [permit for permit in self._flying.values() if not permit.shared]
+        question: dict[str, Any] = {
+            "known": self._limiter.epoch,
+            "fresh": secrets.token_hex(8),
+            "process": self._limiter.process,
+            "first": self._limiter.number(sum(wants)),
+            "mine": len(self._flying),
+            "lease": self._lease,
+            "wants": wants,
+            "at_once": self._api.at_once,
+            **{ending: list(ids) for ending, ids in self._back.items()},
+            "adopt": [permit.id for permit in adopt],
+            "meters": [meter.question(now) for meter in self._meters],
+        }
+        return question, adopt
+
+    def _told(self, question: dict[str, Any], adopted: list[Permit]) -> None:
+        """Redis has heard the question."""
+        for ending, ids in self._back.items():
+            del ids[: len(question[ending])]
+        for permit in adopted:
+            permit.shared = True
+            if permit.id not in self._flying:
+                self._back["unused"].append(permit.id)
+
+    def _unheard(self, question: dict[str, Any]) -> None:
+        for meter, asked in zip(self._meters, question["meters"], strict=True):
+            meter.unheard(asked)
+
+    @property
+    def flying(self) -> bool:
+        """Whether Redis knows of calls that are under way."""
+        return any(permit.shared for permit in self._flying.values())
+
+    def forgotten(self) -> None:
+        """Redis has lost its memory of all permits; what has ended is in the meters."""
+        for permit in self._flying.values():
+            permit.shared = False
+        for ids in self._back.values():
+            ids.clear()
+
+    def _grant_alone(self, wants: list[int], now: float) -> list[float]:
+        """Without Redis: out of this process's share of the allowance."""
+        share = self._limiter.share
+        at_once = max(1, int(self._api.at_once * share)) if self._api.at_once else 0
+        waits: list[float] = []
+        for lane, want in enumerate(wants):
+            got, wait = want, 0.0
+            if max(waits, default=-1.0) >= 0:
+                got = 0
+            if now < self._blocked_until:
+                got, wait = 0, self._blocked_until - now
+            for meter in self._meters:
+                room, frees = meter.room(now, lane, share)
+                if room < got:
+                    got, wait = room, max(wait, frees)
+            if at_once:
+                got = min(got, at_once - len(self._flying))
+            got = max(got, 0)
+            for number in range(first := self._limiter.number(got), first + got):
+                self._hand(lane, Permit(f"{self._limiter.process}:{number}", now + MARGIN_SECONDS / 2, shared=False))
+            waits.append(max(wait, POLL_SECONDS) if got < want else -1.0)
+        return waits
+
+    def _hand(self, lane: int, permit: Permit) -> None:
+        """Gives the permit to the first who still waits, or back."""
+        self._flying[permit.id] = permit
+        for meter in self._meters:
+            meter.flying += 1
+        queue = self._waiting[lane]
+        while queue:
+            waiter = queue.popleft()
+            if waiter.waiting and not waiter.turn.done():
+                self._gone(waiter, lane)
+                waiter.turn.set_result(permit)
+                return
+        self.leave(permit, "unused")
+
+    async def drew(self, error: SlowDown) -> None:
+        """The platform said that we were too many: the API rests, or fewer of its calls go at once (wechat-contract D1, D2)."""
+        if error.errcode == 45033:
+            await self._limiter.cut(self._meters[0], self._api.at_once)
+            return
+        minutes = max(1.0, error.retry_after / 60)
+        seconds = await self._limiter.block(self._meters[0], minutes)
+        self._blocked_until = asyncio.get_running_loop().time() + seconds
+        error.retry_after = max(1, math.ceil(seconds), error.retry_after if minutes > 1 else 1)
+
+    async def close(self) -> None:
+        """Sends away those who wait, and tells Redis what has ended; what is still under way is over with its lease."""
+        self._closed = True
+        for lane, queue in enumerate(self._waiting):
+            for waiter in queue:
+                if waiter.waiting and not waiter.turn.done():
+                    waiter.turn.set_exception(self._refusal(lane))
+        if self._stirring is not None:
+            self._stirring.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        if any(self._back.values()) and self._limiter.shared(asyncio.get_running_loop().time()):
+            await self._ask([0, 0, 0])

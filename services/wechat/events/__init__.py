@@ -1,0 +1,134 @@
+"""A verified callback message as typed events (wechat-contract C4, A4, A6, A7). Call only on what `crypto` has let through."""
+
+from __future__ import annotations
+
+from services.wechat.events import company, customers, pushes
+from services.wechat.events.base import Event, Unknown, happened, kind
+from services.wechat.events.company import (
+    AppEntered,
+    AppEvent,
+    AppSubscribed,
+    ArchiveNotified,
+    BatchJobDone,
+    CardClicked,
+    DepartmentChanged,
+    MemberChanged,
+    MemberLeft,
+    MemberTagChanged,
+    MenuUsed,
+)
+from services.wechat.events.customers import (
+    AcquisitionBalance,
+    ArchiveConsented,
+    ChatStarted,
+    ContactEvent,
+    ExternalContactAdded,
+    ExternalContactDeleted,
+    ExternalContactEdited,
+    FollowUserDeleted,
+    FriendRequested,
+    GroupCreated,
+    GroupDismissed,
+    GroupEvent,
+    GroupUpdated,
+    HandoverFailed,
+    LinkDeleted,
+    LinkOpened,
+    LinkUnavailable,
+    MessageFromCustomer,
+    QuotaExpiring,
+    TagChanged,
+)
+from services.wechat.events.fields import Fields, read_json, read_xml
+from services.wechat.events.pushes import (
+    CustomerMessage,
+    MediaChecked,
+    Push,
+    SessionEntered,
+    SubscribeAnswered,
+    SubscribeSent,
+)
+
+__all__ = [
+    "AcquisitionBalance",
+    "AppEntered",
+    "AppEvent",
+    "AppSubscribed",
+    "ArchiveConsented",
+    "ArchiveNotified",
+    "BatchJobDone",
+    "CardClicked",
+    "ChatStarted",
+    "ContactEvent",
+    "CustomerMessage",
+    "DepartmentChanged",
+    "Event",
+    "ExternalContactAdded",
+    "ExternalContactDeleted",
+    "ExternalContactEdited",
+    "FollowUserDeleted",
+    "FriendRequested",
+    "GroupCreated",
+    "GroupDismissed",
+    "GroupEvent",
+    "GroupUpdated",
+    "HandoverFailed",
+    "LinkDeleted",
+    "LinkOpened",
+    "LinkUnavailable",
+    "MediaChecked",
+    "MemberChanged",
+    "MemberLeft",
+    "MemberTagChanged",
+    "MenuUsed",
+    "MessageFromCustomer",
+    "Push",
+    "QuotaExpiring",
+    "SessionEntered",
+    "SubscribeAnswered",
+    "SubscribeSent",
+    "TagChanged",
+    "Unknown",
+    "happened",
+    "kind",
+    "parse_event",
+    "parse_push",
+]
+
+_READERS = customers.READERS | company.READERS
+
+
+def parse_event(message: bytes) -> Event:
+    """WeCom's event in `message` (XML in UTF-8).
+
+    Raises EventUnreadable: event_not_xml, event_dtd, or event_incomplete when an id is missing.
+    """
+    fields = read_xml(message)
+    event, change = fields.text("Event"), fields.text("ChangeType")
+    read = _READERS.get((event, change)) or _READERS.get((event, ""))
+    if read is not None:
+        return read(fields)
+    return _unknown(fields.text("ToUserName"), fields)
+
+
+def parse_push(appid: str, message: bytes) -> tuple[Event, ...]:
+    """What the mini-program `appid` was pushed, in XML or JSON: one event, or one for each message that was delivered.
+
+    Raises EventUnreadable: event_not_xml, event_not_json, event_dtd, event_incomplete.
+    """
+    fields = read_json(message) if message.lstrip()[:1] == b"{" else read_xml(message)
+    event, kind_of = fields.text("Event"), fields.text("MsgType")
+    if event in pushes.READERS:
+        return pushes.READERS[event](appid, fields)
+    if not event and kind_of in pushes.MESSAGES:
+        return pushes.message(appid, fields)
+    return (_unknown(appid, fields),)
+
+
+def _unknown(corp_id: str, fields: Fields) -> Unknown:
+    return Unknown(
+        corp_id=corp_id,
+        create_time=fields.time("CreateTime"),
+        event=fields.text("Event") or fields.text("MsgType"),
+        change_type=fields.text("ChangeType"),
+    )

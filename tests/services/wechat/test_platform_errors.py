@@ -1,0 +1,107 @@
+"""Every code that wechat-contract names has a class, and the classes say what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.wechat import errors
+
+# fmt: off
+NAMED = {
+    "wechat": {
+        errors.TokenRejected: {40001, 40014, 42001},
+        errors.BadConfig: {40013, 40125, 40164, 41002, 41004, 45029, 48001, 85079},
+        errors.SlowDown: {44990, 44991, 45009, 45011, 48006},
+        errors.Transient: {-1},
+        errors.SubjectState: {40003, 40007, 40029, 40226, 43101, 43104, 45015, 45047, 45080, 61010, 87009, 87014},
+        errors.AlreadyDone: {45081},
+        errors.BadRequest: {40002, 40037, 40066, 40097, 40129, 40165, 40169, 40212, 41001, 41030, 43002, 43302, 44002,
+                            45072, 47001, 47003, 85400, 85401},
+    },
+    "wecom": {
+        errors.TokenRejected: {40014, 42001},
+        errors.BadConfig: {40001, 40013, 40056, 41002, 41004, 41045, 41055, 41058, 41095, 42009, 48002, 50001, 50003,
+                           60011, 60020, 81011, 301002, 301042, 301052, 301053, 610015, 610016, 610017},
+        errors.SlowDown: {45009, 45033},
+        errors.Transient: {-1, 6000},
+        errors.SubjectState: {40003, 40007, 40029, 40096, 40097, 40098, 40099, 40100, 40128, 40129, 40130, 40131, 41048,
+                              41050, 41053, 41054, 41061, 41062, 41094, 42003, 42052, 60003, 60111, 60123, 81013, 84061,
+                              84074, 84083, 84084, 90500, 90501, 90502, 90503, 90504, 90505, 90506, 90509, 90510, 90511,
+                              610014, 610018},
+        errors.AlreadyDone: {41051, 41071, 41093, 90508},
+        errors.TryLater: {41063, 41078, 41079, 41096, 90507},
+        errors.BadRequest: {40004, 40005, 40006, 40035, 40058, 40063, 40066, 40068, 40071, 40072, 40123, 40206, 41001,
+                            41008, 41037, 41038, 41039, 41040, 41041, 41042, 41043, 41044, 41046, 41047, 41049, 41059,
+                            41060, 41064, 41065, 41067, 41088, 41089, 41091, 44001, 44004, 45001, 45029, 47001, 81017},
+    },
+}
+# fmt: on
+EACH = [(family, kind, code) for family, kinds in NAMED.items() for kind, codes in kinds.items() for code in codes]
+
+
+@pytest.mark.parametrize(("family", "kind", "code"), EACH, ids=[f"{row[0]}{row[2]}" for row in EACH])
+def test_a_named_code_has_its_class(family, kind, code):
+    assert type(errors.platform_error(family, code, "", "/p")) is kind
+
+
+def test_a_code_is_in_one_class_only():
+    for table in (errors._WECHAT, errors._WECOM):
+        codes = [code for kind in table.values() for code in kind]
+        assert len(codes) == len(set(codes))
+
+
+def test_each_class_says_what_to_do():
+    actions = {
+        kind.__name__: (kind.action, kind.status)
+        for kind in (*errors.PlatformError.__subclasses__(), *errors.SubjectState.__subclasses__())
+    }
+    assert actions == {
+        "TokenRejected": ("refresh", 502),
+        "BadConfig": ("page", 502),
+        "SlowDown": ("defer", 503),
+        "Transient": ("retry", 503),
+        "SubjectState": ("give_up", 502),
+        "AlreadyDone": ("done", 502),
+        "TryLater": ("defer", 503),
+        "BadRequest": ("give_up", 502),
+        "UnknownCode": ("give_up", 502),
+        "UnknownOutcome": ("defer", 503),
+        "NotSent": ("retry", 503),
+    }
+
+
+NOON_IN_BEIJING = 1_700_020_800.0 - 1_700_020_800 % 86400 + 4 * 3600
+
+
+@pytest.mark.parametrize(
+    ("errmsg", "seconds"),
+    [
+        ("api freq out of limit, hint: [1700000000_1_0123456789abcdef]", 60),
+        ("reach max api minute limit", 60),
+        ("reach max api hour limit", 3600),
+        ("reach max api daily quota limit rid: 65000000-00000001-00000002", 12 * 3600),
+        ("api day limit reached", 12 * 3600),
+        ("reach max month limit", 30 * 86400),
+        ("today is fine, and so is an hourglass", 60),
+    ],
+)
+def test_a_limit_holds_for_a_minute_unless_it_names_a_longer_time(errmsg, seconds):
+    error = errors.platform_error("wechat", 45009, errmsg, "/p", now=NOON_IN_BEIJING)
+    assert (type(error), error.retry_after) == (errors.SlowDown, seconds)
+
+
+def test_a_day_ends_at_midnight_in_beijing():
+    midnight = NOON_IN_BEIJING + 12 * 3600
+    left = [
+        errors.platform_error("wecom", 45009, "daily", "/p", now=now).retry_after
+        for now in (midnight - 1, midnight, midnight + 1)
+    ]
+    assert left == [1, 86400, 86399]
+
+
+@pytest.mark.parametrize(
+    ("family", "code", "seconds"),
+    [("wecom", 45033, 1), ("wecom", 41063, 10), ("wecom", 41078, 60), ("wecom", 41096, 1), ("wechat", 45011, 60)],
+)
+def test_how_long_to_wait_for_other_codes(family, code, seconds):
+    assert errors.platform_error(family, code, "daily", "/p").retry_after == seconds
