@@ -1,12 +1,13 @@
-"""A customer's details as WeCom tells them (wechat-contract B3 92114), written into identity and follow relations."""
+"""A customer's details as WeCom tells them (wechat-contract B3 92114), written into identity, follow relations and tags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from customers import follows, identity
+from customers import follows, identity, tags
 from customers.directory import get_tenant, wecom_client
+from services import grouped
 from services.container import Services
 
 
@@ -20,18 +21,30 @@ class Details:
 
 
 async def fetch(services: Services, tenant_id: str, external_userid: str) -> Details:
-    """Asks WeCom, and brings our identity and follow rows up to what it says; raises PlatformError."""
+    """Asks WeCom, and brings our identity and follow rows and the customer's tags up to what it says; raises PlatformError."""
     tenant = await get_tenant(services, tenant_id)
-    answer = await wecom_client(services, tenant).get_external_contact(external_userid)
-    contact = answer.get("external_contact") or {}
+    client = wecom_client(services, tenant)
+    asked, cursor = services.clock(), ""
+    contact: dict[str, Any] = {}
+    followers: dict[str, dict[str, Any]] = {}
+    while True:
+        answer = await client.externalcontact_get(external_userid, cursor)
+        contact = {**contact, **(answer.get("external_contact") or {})}
+        followers |= {str(user["userid"]): dict(user) for user in answer.get("follow_user") or [] if user.get("userid")}
+        cursor = str(answer.get("next_cursor") or "")
+        if not cursor:
+            break
     name = str(contact.get("name") or "")
     facts = identity.Facts(external_userid=external_userid, unionid=str(contact.get("unionid") or ""), name=name)
-    cid = await identity.identify(services, tenant_id, facts)
-    followers = {str(user.get("userid")): user for user in answer.get("follow_user") or [] if user.get("userid")}
-    for userid, user in followers.items():
-        since = float(user.get("createtime") or 0.0)  # unknown: the event's own time counts
-        state = str(user.get("state") or "")
-        await follows.changed(
-            services, tenant_id, userid, cid, at=since, active=True, state=state, add_way=user.get("add_way")
-        )
+    cid = await identity.identify(services, tenant_id, facts, source="details")
+    told = {
+        follows.follow_id(tenant_id, userid, cid): follows.read_relation(user) for userid, user in followers.items()
+    }
+    there = await grouped.read(services, tenant_id, "follows", list(told))
+    for row_id, relation in told.items():
+        before = there.get(row_id)
+        had = sorted((before or {}).get("tags") or [])
+        if had != list(relation.tags) and (before is None or follows.believes(before, relation)):
+            await tags.carry(services, tenant_id, cid, relation.userid, had, relation.tags)
+        await follows.bring(services, tenant_id, cid, relation, asked)
     return Details(cid, name, followers)

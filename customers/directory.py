@@ -3,30 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import yaml
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn
 from services.kept import forget, kept
-from services.mongo import Doc
+from services.mongo import Doc, TenantStore
+from services.wechat.archive import ArchiveSource, private_key
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
 
 CACHE_SECONDS = 2.0
+GONE_STATUS = frozenset({2, 5})
+"""A member's `status` at WeCom: disabled, or left the corp."""
+FROM_WECOM = "wecom"
+"""The `source` of staff who are in no file: members of a department that belongs to a branch."""
 PERMISSIONS: dict[str, frozenset[str]] = {
     "operations": frozenset(
-        {"campaigns.read", "campaigns.submit", "campaigns.approve", "campaigns.pause", "audit.read"}
+        {
+            "campaigns.read",
+            "campaigns.submit",
+            "campaigns.approve",
+            "campaigns.pause",
+            "audit.read",
+            "events.read",
+            "handover.read",
+            "handover.submit",
+            "handover.approve",
+            "alarms.read",
+            "alarms.handle",
+            "customers.read",
+            "customers.unmerge",
+            "sync.read",
+            "sync.run",
+            "archive.see",
+            "intercepts.read",
+            "intercepts.submit",
+            "intercepts.approve",
+        }
     ),
     "viewer": frozenset({"campaigns.read"}),
-    "auditor": frozenset({"campaigns.read", "audit.read"}),
+    "auditor": frozenset(
+        {
+            "campaigns.read",
+            "audit.read",
+            "events.read",
+            "customers.read",
+            "alarms.read",
+            "handover.read",
+            "sync.read",
+            "archive.see",
+            "archive.read",
+            "intercepts.read",
+        }
+    ),
 }
 """What a role may do. Maker and checker may both be `operations`: they must be two people, which the server checks."""
 
@@ -51,11 +89,36 @@ class MiniProgram(_Strict):
     secret: str = Field(min_length=1, repr=False)
     token: str = Field("", repr=False)
     aes_key: str = Field("", repr=False)
+    long_term_templates: list[str] = []
+    """Subscribe templates that are allowed until the customer turns them off; all others are for one message (A4)."""
 
 
 class Branch(_Strict):
+    """`head` is the userid of whoever is told of lost customers and of leavers."""
+
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,18}$")
     name: str
+    head: str | None = Field(None, min_length=1, max_length=64)
+    departments: list[int] = []
+    """WeCom's departments whose members, and those of the departments below, become staff of the branch by themselves."""
+
+
+class Archive(_Strict):
+    """The message archive, if the bank has bought it: its app's secret, the gateway's address, and the private key of every
+    version of the public key that WeCom ever had. Without `retention_days` messages are kept for good."""
+
+    agent_id: int = 2000004
+    secret: str = Field(min_length=1, repr=False)
+    url: str = Field(pattern=r"^https?://[^\s]+$")
+    private_keys: dict[int, str] = Field({}, repr=False)
+    retention_days: int | None = Field(None, ge=1)
+
+    @field_validator("private_keys")
+    @classmethod
+    def _readable(cls, keys: dict[int, str]) -> dict[int, str]:
+        for pem in keys.values():
+            private_key(pem)
+        return keys
 
 
 class StaffMember(_Strict):
@@ -82,6 +145,7 @@ class TenantFile(_Strict):
     branches: list[Branch] = Field(min_length=1)
     staff: list[StaffMember] = Field(min_length=1)
     clerks: list[ClerkEntry] = []
+    archive: Archive | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +157,9 @@ class Tenant:
     wecom: WeCom
     miniprograms: dict[str, MiniProgram]
     branches: dict[str, str]
+    heads: dict[str, str] = field(default_factory=dict)
+    departments: dict[int, str] = field(default_factory=dict)
+    archive: Archive | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +200,7 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
 
 async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     """Creates or updates a bank; returns what was done, as sentences. Who is not in the file any more may not sign in any
-    more. Safe to run again."""
+    more, and neither may who is in it but has left WeCom. Safe to run again."""
     file = read_tenant_file(text, source)
     taken = await services.store.system("tenants").find_one(
         {"_id": {"$ne": file.id}, "appids": {"$in": [program.appid for program in file.miniprograms]}}
@@ -143,23 +210,24 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     secrets = {
         "wecom": file.wecom.model_dump(),
         "miniprograms": [program.model_dump() for program in file.miniprograms],
+        "archive": file.archive and file.archive.model_dump(mode="json"),
     }
     fields = {
         "name": dict(file.name),
         "corp_id": file.wecom.corp_id,
         "appids": [program.appid for program in file.miniprograms],
         "branches": {branch.id: branch.name for branch in file.branches},
+        "heads": {branch.id: branch.head for branch in file.branches if branch.head},
+        "departments": {str(one): branch.id for branch in file.branches for one in branch.departments},
         "secrets": services.vault.seal_json(file.id, "tenants", "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
     }
     await services.store.system("tenants").update({"_id": file.id}, {"$set": fields}, upsert=True)
     db = services.store.tenant(file.id)
-    for member in file.staff:
-        row = {"userid": member.userid, "name": member.name, "branch": member.branch, "active": True}
-        await db["staff"].update({"_id": f"{file.id}:{member.userid}"}, {"$set": row}, upsert=True)
+    out = [member.userid for member in file.staff if not await _apply_member(db, member)]
     for clerk in file.clerks:
         await _apply_clerk(services, file.id, clerk)
-    gone = {"userid": {"$nin": [member.userid for member in file.staff]}}
+    gone = {"userid": {"$nin": [member.userid for member in file.staff]}, "source": {"$ne": FROM_WECOM}}
     await db["staff"].update_many(gone, {"$set": {"active": False}})
     closed = {"$set": {"roles": [], "password": ""}}
     await db["clerks"].update_many({"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed)
@@ -168,7 +236,28 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     digest = ids.fingerprint(text.encode())
     await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)
     counts = f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, {len(file.staff)} RMs"
-    return [f"tenant {file.id} ({file.name.get('zh', file.id)}): {counts}, {len(file.clerks)} clerks"]
+    said = [f"tenant {file.id} ({file.name.get('zh', file.id)}): {counts}, {len(file.clerks)} clerks"]
+    return said + [f"{userid} stays out: WeCom says that this member has left" for userid in out]
+
+
+async def _apply_member(db: TenantStore, member: StaffMember) -> bool:
+    """Makes a member of the file staff; False for one who left by WeCom's word (customers/staffing.py) and is not back by it."""
+    row_id = f"{db.tenant}:{member.userid}"
+    told = {"userid": member.userid, "name": member.name, "branch": member.branch, "source": "file"}
+    await db["staff"].update({"_id": row_id}, {"$set": told, "$setOnInsert": {"active": True}}, upsert=True)
+    if await db["staff"].update(
+        {"_id": row_id, "$or": [{"active": True}, {"left_at": None}]}, {"$set": {"active": True}}
+    ):
+        return True
+    left = await db["staff"].find_one({"_id": row_id}, {"left_at": 1})
+    there = await db["members"].find_one({"_id": row_id})
+    if left is None or there is None or not there["active"] or there["status"] in GONE_STATUS:
+        return False
+    back = max(there["at"], there["told"])
+    if back < left["left_at"].timestamp():
+        return False
+    again = {"$set": {"active": True, "changed_at": back}, "$unset": {"left_at": "", "leaving": ""}}
+    return await db["staff"].update({"_id": row_id, "left_at": left["left_at"]}, again)
 
 
 async def _apply_clerk(services: Services, tenant: str, clerk: ClerkEntry) -> None:
@@ -228,7 +317,11 @@ def _tenant(services: Services, row: Doc) -> Tenant:
     )
     programs = [MiniProgram(**program) for program in opened["miniprograms"]]
     by_appid = {program.appid: program for program in programs}
-    return Tenant(row["_id"], row["name"], WeCom(**opened["wecom"]), by_appid, row["branches"])
+    departments = {int(one): branch for one, branch in row.get("departments", {}).items()}
+    heads = row.get("heads", {})
+    wecom, archive = WeCom(**opened["wecom"]), opened.get("archive")
+    bought = Archive(**archive) if archive else None
+    return Tenant(row["_id"], row["name"], wecom, by_appid, row["branches"], heads, departments, bought)
 
 
 async def get_tenant(services: Services, tenant_id: str) -> Tenant:
@@ -251,6 +344,16 @@ def wecom_client(services: Services, tenant: Tenant) -> WeComClient:
     """The bank's WeCom client."""
     app = tenant.wecom
     return services.platform.wecom(tenant.id, app.corp_id, app.agent_id, app.secret)
+
+
+def archive_source(services: Services, tenant: Tenant, archive: Archive) -> ArchiveSource:
+    """Where the bank's archived messages come from."""
+    return services.platform.archive(archive.url, tenant.wecom.corp_id, archive.secret)
+
+
+def archive_client(services: Services, tenant: Tenant, archive: Archive) -> WeComClient:
+    """WeCom's client of the archive's own app, for msgaudit/*."""
+    return services.platform.wecom(tenant.id, tenant.wecom.corp_id, archive.agent_id, archive.secret)
 
 
 def miniprogram_client(services: Services, tenant: Tenant, appid: str) -> MiniProgramClient:

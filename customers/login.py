@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from customers import consent, identity, timeline
+from customers import consent, conversion, identity, questions, timeline
 from customers.actors import CustomerActor
 from customers.directory import miniprogram_client, tenant_of_appid
+from customers.person import phone_index
+from customers.unmerging import session_subject
 from services import ids
 from services.container import Services
 from services.errors import InvalidInput, NotSignedIn, Unavailable
 from services.wechat.errors import PlatformError, SubjectState
 
 CODE_USED = 40029
+MOST_SUGGESTED = 5
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,12 @@ async def login(services: Services, appid: str, code: str) -> Login:
     except PlatformError as error:
         raise Unavailable("wechat_unavailable", "WeChat does not answer; try again", retry_after=2) from error
     facts = identity.Facts(unionid=session.unionid or "", openids={appid: session.openid})
-    cid = await identity.identify(services, tenant.id, facts)
-    await timeline.record(services, tenant.id, cid, "customer.login", ids.fingerprint(code.encode()), appid=appid)
-    token = await services.sessions.open("customer", {"tenant": tenant.id, "cid": cid, "appid": appid})
+    proof = ids.fingerprint(code.encode())
+    cid = await identity.identify(services, tenant.id, facts, source="login", proof=f"login:{proof[:16]}")
+    await timeline.record(services, tenant.id, cid, "customer.login", proof, appid=appid)
+    await conversion.ask(services, await identity.customer(services, tenant.id, cid), appid)
+    known = {"tenant": tenant.id, "cid": cid, "appid": appid}
+    token = await services.sessions.open("customer", known, subject=session_subject(tenant.id, cid))
     return Login(token, services.sessions.seconds, await profile(services, CustomerActor(tenant.id, cid, appid)))
 
 
@@ -81,6 +87,18 @@ async def bind_phone(services: Services, actor: CustomerActor, code: str, consen
     person = await identity.customer(services, actor.tenant, actor.cid)
     await consent.give(services, actor.tenant, person.cid, "phone", consent_version, text, f"mp:{actor.appid}")
     facts = identity.Facts(person.external_userid, person.unionid, person.openids, number.pure_number)
-    cid = await identity.identify(services, actor.tenant, facts)
-    await timeline.record(services, actor.tenant, cid, "phone.bound", ids.fingerprint(code.encode()), appid=actor.appid)
+    proof = ids.fingerprint(code.encode())
+    cid = await identity.identify(services, actor.tenant, facts, source="phone", proof=f"phone:{proof[:16]}")
+    await timeline.record(services, actor.tenant, cid, "phone.bound", proof, appid=actor.appid)
+    await _suggest(services, actor.tenant, cid, number.pure_number, f"phone:{proof[:16]}")
     return await profile(services, CustomerActor(actor.tenant, cid, actor.appid))
+
+
+async def _suggest(services: Services, tenant: str, cid: str, phone: str, proof: str) -> None:
+    """Others with the same phone may be the same person, or share it: a clerk is asked, nothing is merged."""
+    same = {"phone_index": phone_index(services, tenant, phone), "merged_into": None}
+    found = await services.store.tenant(tenant)["customers"].find(same, fields={"_id": 1}, limit=MOST_SUGGESTED)
+    for row in found:
+        if row["_id"] != cid:
+            pair = sorted((cid, row["_id"]))
+            await questions.ask(services, tenant, "same_phone", pair, source="phone", proof=proof)

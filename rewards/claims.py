@@ -20,6 +20,7 @@ from typing import cast
 
 import orjson
 
+from customers.person import Shared
 from rewards import catalogue, offers, stock
 from services import grouped, ids, inbox
 from services.clock import utc
@@ -34,13 +35,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One customer's wish. `cids` are his own id first, then those merged into him; `key` and `body` are hashes."""
+    """One customer's wish. `cids` are his own id first, then those merged into him; `key` and `body` are hashes. `shared` are the
+    times in which he was one with somebody who turned out to be another: what was granted then counts for both."""
 
     tenant: str
     reward: str
     cids: tuple[str, ...]
     key: str
     body: str
+    shared: tuple[Shared, ...] = ()
 
     def slot_id(self, cid: str, slot: int) -> str:
         return ids.tenant_id(self.tenant, "grant", self.reward, cid, slot)
@@ -102,7 +105,7 @@ def _like_the_other(group: _Group, position: int, wish: Claim) -> Exception:
     refused = group.answers[other] if other is not None and other != position else None
     if isinstance(refused, Exception):
         return refused
-    used = sum(_is_grant(group.held.get(slot)) for slot in _slots(group, wish))
+    used = len(_had(group, wish))
     if used < group.definition["per_customer"]:
         return Unavailable("claim_unknown", "try again with the same key")
     return Conflict("quota_customer", "this customer has it already")
@@ -113,13 +116,25 @@ def _slots(group: _Group, wish: Claim) -> list[str]:
     return [wish.slot_id(cid, slot) for cid in wish.cids for slot in range(group.definition["slots"])]
 
 
+def _had(group: _Group, wish: Claim) -> list[Doc]:
+    """What the customer was granted of the reward, with what was granted while he was one with another."""
+    mine = [group.held.get(slot) for slot in _slots(group, wish)]
+    had = [row for row in mine if row is not None and _is_grant(row)]
+    for shared in wish.shared:
+        slots = [wish.slot_id(shared.cid, slot) for slot in range(group.definition["slots"])]
+        rows = [group.held[slot] for slot in slots if _is_grant(group.held.get(slot))]
+        had += [row for row in rows if shared.since <= row["at"] <= shared.until and row not in had]
+    return had
+
+
 async def _read(services: Services, wishes: list[Claim]) -> _Group:
     tenant, reward = wishes[0].tenant, wishes[0].reward
     definition = (await catalogue.all_rewards(services, tenant)).get(reward)
     if definition is None:
         raise NotFound("reward_unknown", "no such reward")
     slots = range(definition["slots"])
-    grant_ids = list(dict.fromkeys(wish.slot_id(cid, slot) for wish in wishes for cid in wish.cids for slot in slots))
+    people = [(wish, cid) for wish in wishes for cid in (*wish.cids, *(shared.cid for shared in wish.shared))]
+    grant_ids = list(dict.fromkeys(wish.slot_id(cid, slot) for wish, cid in people for slot in slots))
     asked = [] if definition["open_to"] == "anyone" else [(reward, cid) for wish in wishes for cid in wish.cids]
     held, offered = await asyncio.gather(
         grouped.read(services, tenant, "transfers", grant_ids), offers.of_customers(services, tenant, asked)
@@ -135,13 +150,14 @@ def _decide(group: _Group, position: int, wish: Claim) -> Granted | Exception | 
     limit = group.definition["per_customer"]
     mine = _slots(group, wish)
     used = [slot for slot in mine if _is_grant(group.held.get(slot))]
-    if len(used) >= limit:
+    had = len(_had(group, wish))
+    if had >= limit:
         return Conflict("quota_customer", "this customer has it already")
     if group.definition["open_to"] != "anyone" and group.offered.isdisjoint(wish.cids):
         return Conflict("not_eligible", "this reward was not offered to this customer")
     asked = [slot for slot in mine if slot in group.wanting]
     twin = any(group.claims[group.wanting[slot]].key == wish.key for slot in asked)
-    if not twin and len(used) + len(asked) < limit:
+    if not twin and had + len(asked) < limit:
         group.wanting[next(slot for slot in mine if slot not in used and slot not in asked)] = position
     return None
 
@@ -157,13 +173,11 @@ def _is_grant(row: Doc | None) -> bool:
 
 def _replay(group: _Group, wish: Claim) -> Granted | Exception | None:
     """The answer that this key has had before, if it has."""
-    for cid in wish.cids:
-        for slot in range(group.definition["slots"]):
-            row = group.held.get(wish.slot_id(cid, slot))
-            if row is not None and _is_grant(row) and row["key"] == wish.key:
-                if row["body"] != wish.body:
-                    return KeyReused("idempotency_key_reused", "this key was used with another body")
-                return Granted(row, hit=True)
+    for row in _had(group, wish):
+        if row["key"] == wish.key:
+            if row["body"] != wish.body:
+                return KeyReused("idempotency_key_reused", "this key was used with another body")
+            return Granted(row, hit=True)
     return None
 
 

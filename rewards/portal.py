@@ -145,8 +145,10 @@ async def claim(
     """
     if not key:
         raise InvalidInput("idempotency_key_missing", "a claim needs the header Idempotency-Key")
-    cids = await identity.cids(services, actor.tenant, actor.cid)
-    wish = claims.Claim(actor.tenant, reward, tuple(cids), ids.fingerprint(key.encode()), _body_hash(body))
+    cids, shared = await identity.claimant(services, actor.tenant, actor.cid)
+    wish = claims.Claim(
+        actor.tenant, reward, tuple(cids), ids.fingerprint(key.encode()), _body_hash(body), tuple(shared)
+    )
     try:
         granted = await claims.claim(services, wish)
     except YinqiaoError as error:

@@ -103,7 +103,7 @@ async def test_a_stranger_whom_wecom_knows_as_a_customer_is_no_staff(
     async def stranger(self: WeComClient, code: str) -> dict[str, Any]:
         return {"openid": "oO1", "external_userid": "wmE"}
 
-    monkeypatch.setattr(WeComClient, "get_user_info", stranger)
+    monkeypatch.setattr(WeComClient, "auth_getuserinfo", stranger)
     with pytest.raises(NotSignedIn) as refused:
         await staff.staff_login(bank, "demo", "OA1")
     assert refused.value.code == "not_staff"

@@ -1,0 +1,290 @@
+"""Words that members may not write to customers: the bank's rules, which WeCom enforces before a message goes out (95097).
+
+One clerk proposes a change, another agrees (promise P7), and then it is brought to WeCom. `intercept_changes` are the proposals,
+`intercept_rules` what was agreed and WeCom took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from customers.actors import ClerkActor
+from customers.directory import get_tenant, wecom_client
+from services import ids
+from services.clock import utc
+from services.container import Services
+from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from services.mongo import Doc
+from services.wechat.errors import AlreadyDone, PlatformError
+from services.wechat.wecom import WeComClient
+
+PUT, END = "put", "end"
+SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = "submitted", "approved", "done", "rejected", "replaced"
+MOST_RULES, MOST_WORDS, MOST_WORD, MOST_NAME = 100, 300, 32, 20
+TYPES = {"block": 1, "warn": 2}
+SEMANTICS = (1, 2, 3)
+"""What WeCom finds by itself: phone numbers, mail addresses, red packets."""
+NAME_TAKEN, RULE_UNKNOWN = 41077, 41070
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`kind` says whether a message with one of the words is blocked or its writer warned."""
+
+    name: str
+    kind: Literal["block", "warn"]
+    words: tuple[str, ...]
+    userids: tuple[str, ...] = ()
+    departments: tuple[int, ...] = ()
+    semantics: tuple[int, ...] = ()
+
+    def problems(self) -> dict[str, str]:
+        """What WeCom would not take, by field."""
+        found = {}
+        if not 1 <= len(self.name) <= MOST_NAME:
+            found["name"] = f"1 to {MOST_NAME} characters"
+        if not 1 <= len(self.words) <= MOST_WORDS or not all(1 <= len(word) <= MOST_WORD for word in self.words):
+            found["words"] = f"1 to {MOST_WORDS} words of 1 to {MOST_WORD} characters"
+        if not self.userids and not self.departments:
+            found["userids"] = "a member or a department"
+        if not set(self.semantics) <= set(SEMANTICS):
+            found["semantics"] = "1, 2 or 3"
+        return found
+
+    def normal(self) -> Rule:
+        """The same rule with everything in order and once."""
+        return Rule(
+            self.name,
+            self.kind,
+            tuple(dict.fromkeys(self.words)),
+            tuple(sorted(set(self.userids))),
+            tuple(sorted(set(self.departments))),
+            tuple(sorted(set(self.semantics))),
+        )
+
+
+def _rule_of(row: Doc) -> Rule:
+    many = {name: tuple(row[name]) for name in ("words", "userids", "departments", "semantics")}
+    return Rule(row["name"], row["kind"], **many)
+
+
+def _fields(rule: Rule) -> Doc:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rule).items()}
+
+
+def _rule_id(tenant: str, name: str) -> str:
+    return ids.tenant_id(tenant, "intercept", name)
+
+
+async def submit(services: Services, actor: ClerkActor, rule: Rule) -> str:
+    """Proposes a new rule, or the new content of the rule of that name; the change's id.
+
+    Raises InvalidInput `intercept_rule` with `fields`, Conflict `intercept_rules_full` beyond MOST_RULES.
+    """
+    rule = rule.normal()
+    if problems := rule.problems():
+        raise InvalidInput("intercept_rule", "WeCom would not take this rule", fields=problems)
+    rules = services.store.tenant(actor.tenant)["intercept_rules"]
+    known = await rules.find_one({"_id": _rule_id(actor.tenant, rule.name)}, {"_id": 1})
+    if known is None and await rules.count() >= MOST_RULES:
+        raise Conflict("intercept_rules_full", f"WeCom takes at most {MOST_RULES} rules")
+    return await _propose(services, actor, PUT, rule)
+
+
+async def submit_end(services: Services, actor: ClerkActor, name: str) -> str:
+    """Proposes to end a rule; the change's id. Raises NotFound `intercept_unknown`."""
+    row = await services.store.tenant(actor.tenant)["intercept_rules"].find_one({"_id": _rule_id(actor.tenant, name)})
+    if row is None:
+        raise NotFound("intercept_unknown", "no such rule")
+    return await _propose(services, actor, END, _rule_of(row))
+
+
+async def _propose(services: Services, actor: ClerkActor, action: str, rule: Rule) -> str:
+    db, change = services.store.tenant(actor.tenant), ids.new_id(actor.tenant)
+    earlier = {"name": rule.name, "state": SUBMITTED}
+    await db["intercept_changes"].update_many(earlier, {"$set": {"state": REPLACED}})
+    row = {"_id": change, "action": action, "state": SUBMITTED, "author": actor.login, "at": utc(services.clock())}
+    row |= {"decided_by": "", "decided_at": None, "reason": ""}
+    await db["intercept_changes"].insert({**row, **_fields(rule)})
+    data = {"rule": rule.name, "change": action, "words": len(rule.words)}
+    await services.audit.record(db, actor.login, "intercept.submitted", change, **data)
+    return change
+
+
+async def approve(services: Services, actor: ClerkActor, change: str) -> None:
+    """Agrees to another clerk's change and brings it to WeCom; what was cut short is completed by approving again.
+
+    Raises Forbidden `approver_is_author`, NotFound `intercept_unknown`, Conflict `intercept_decided`, PlatformError.
+    """
+    db, row = services.store.tenant(actor.tenant), await _change(services, actor.tenant, change)
+    if row["author"] == actor.login:
+        await services.audit.record(db, actor.login, "intercept.approval_refused", change)
+        raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
+    if row["state"] != APPROVED:
+        decided = {"state": APPROVED, "decided_by": actor.login, "decided_at": utc(services.clock())}
+        if not await db["intercept_changes"].update({"_id": change, "state": SUBMITTED}, {"$set": decided}):
+            raise Conflict("intercept_decided", "this change waits for no decision")
+        data = {"rule": row["name"], "author": row["author"]}
+        await services.audit.record(db, actor.login, "intercept.approved", change, **data)
+    await _carry_out(services, actor.tenant, row)
+    await db["intercept_changes"].update({"_id": change, "state": APPROVED}, {"$set": {"state": DONE}})
+    passed = {"name": row["name"], "state": {"$in": [SUBMITTED, APPROVED]}, "at": {"$lt": row["at"]}}
+    await db["intercept_changes"].update_many(passed, {"$set": {"state": REPLACED}})
+
+
+async def reject(services: Services, actor: ClerkActor, change: str, reason: str) -> None:
+    """Turns a change down, also one that WeCom did not take. Raises InvalidInput `reason_missing`, NotFound
+    `intercept_unknown`, Conflict `intercept_decided`."""
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why")
+    db, row = services.store.tenant(actor.tenant), await _change(services, actor.tenant, change)
+    decided = {
+        "state": REJECTED,
+        "decided_by": actor.login,
+        "decided_at": utc(services.clock()),
+        "reason": reason.strip(),
+    }
+    open_ = {"_id": change, "state": {"$in": [SUBMITTED, APPROVED]}}
+    if not await db["intercept_changes"].update(open_, {"$set": decided}):
+        raise Conflict("intercept_decided", "this change waits for no decision")
+    data = {"rule": row["name"], "reason": reason.strip()}
+    await services.audit.record(db, actor.login, "intercept.rejected", change, **data)
+
+
+async def _change(services: Services, tenant: str, change: str) -> Doc:
+    row = await services.store.tenant(tenant)["intercept_changes"].find_one({"_id": change})
+    if row is None:
+        raise NotFound("intercept_unknown", "no such change")
+    return row
+
+
+async def _carry_out(services: Services, tenant: str, row: Doc) -> None:
+    """Does at WeCom what was agreed, and keeps it; safe to repeat."""
+    rules, rule = services.store.tenant(tenant)["intercept_rules"], _rule_of(row)
+    client = wecom_client(services, await get_tenant(services, tenant))
+    known = await rules.find_one({"_id": _rule_id(tenant, rule.name)})
+    if row["action"] == END:
+        if known is not None:
+            await _end(client, known["rule_id"])
+            await rules.delete({"_id": known["_id"]})
+        return
+    rule_id = await _put(client, rule, known["rule_id"] if known else "")
+    fields = {**_fields(rule), "rule_id": rule_id, "change": row["_id"], "at": utc(services.clock())}
+    await rules.update({"_id": _rule_id(tenant, rule.name)}, {"$set": fields}, upsert=True)
+
+
+async def _end(client: WeComClient, rule_id: str) -> None:
+    try:
+        await client.del_intercept_rule(rule_id)
+    except PlatformError as error:
+        if not isinstance(error, AlreadyDone) and error.errcode != RULE_UNKNOWN:
+            raise
+
+
+async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
+    """Makes the rule at WeCom, or makes the one there like it; its id there. A rule of that name that we do not know of is one
+    whose making was answered to nobody."""
+    if rule_id:
+        try:
+            await _change_there(client, rule, rule_id)
+            return rule_id
+        except PlatformError as error:
+            if error.errcode != RULE_UNKNOWN:
+                raise
+    try:
+        made = await client.add_intercept_rule(
+            rule.name,
+            rule.words,
+            userids=rule.userids,
+            departments=rule.departments,
+            semantics=rule.semantics,
+            intercept_type=TYPES[rule.kind],
+        )
+        return str(made["rule_id"])
+    except PlatformError as error:
+        if error.errcode != NAME_TAKEN:
+            raise
+        there = await client.get_intercept_rule_list()
+        found = [one["rule_id"] for one in there.get("rule_list") or [] if one.get("rule_name") == rule.name]
+        if not found:
+            raise
+    await _change_there(client, rule, found[0])
+    return str(found[0])
+
+
+async def _change_there(client: WeComClient, rule: Rule, rule_id: str) -> None:
+    there = await _there(client, rule_id)
+    await client.update_intercept_rule(
+        rule_id,
+        rule_name=None if rule.name == there.name else rule.name,
+        words=rule.words,
+        semantics=rule.semantics,
+        intercept_type=TYPES[rule.kind],
+        add_userids=sorted(set(rule.userids) - set(there.userids)),
+        add_departments=sorted(set(rule.departments) - set(there.departments)),
+        remove_userids=sorted(set(there.userids) - set(rule.userids)),
+        remove_departments=sorted(set(there.departments) - set(rule.departments)),
+    )
+
+
+async def _there(client: WeComClient, rule_id: str) -> Rule:
+    """The rule as WeCom has it."""
+    told = (await client.get_intercept_rule(rule_id)).get("rule") or {}
+    people, extra = told.get("applicable_range") or {}, told.get("extra_rule") or {}
+    return Rule(
+        str(told.get("rule_name") or ""),
+        "warn" if told.get("intercept_type") == TYPES["warn"] else "block",
+        tuple(told.get("word_list") or ()),
+        tuple(people.get("user_list") or ()),
+        tuple(people.get("department_list") or ()),
+        tuple(extra.get("semantics_list") or ()),
+    ).normal()
+
+
+async def overview(services: Services, actor: ClerkActor) -> tuple[list[Doc], list[Doc]]:
+    """The rules that hold, by name, and the newest 50 changes, newest first."""
+    db = services.store.tenant(actor.tenant)
+    rules = await db["intercept_rules"].find({}, sort=[("name", 1)], limit=None)
+    changes = await db["intercept_changes"].find({}, sort=[("at", -1)], limit=50)
+    return rules, changes
+
+
+async def differences(services: Services, actor: ClerkActor) -> list[dict[str, Any]]:
+    """Where WeCom's rules and the agreed ones are not the same: `name`, `kind` (`missing`: not at WeCom; `unknown`: nobody agreed
+    to it here; `different`) and the `fields` that differ. Raises PlatformError."""
+    rules, _ = await overview(services, actor)
+    client = wecom_client(services, await get_tenant(services, actor.tenant))
+    listed = (await client.get_intercept_rule_list()).get("rule_list") or []
+    there = {str(one["rule_id"]): await _there(client, str(one["rule_id"])) for one in listed}
+    found: list[dict[str, Any]] = []
+    for row in rules:
+        other = there.pop(row["rule_id"], None)
+        if other is None:
+            found.append({"name": row["name"], "kind": "missing", "fields": []})
+        elif fields := _differing(_rule_of(row), other):
+            found.append({"name": row["name"], "kind": "different", "fields": fields})
+    return found + [{"name": one.name, "kind": "unknown", "fields": []} for one in there.values()]
+
+
+def _differing(ours: Rule, theirs: Rule) -> list[str]:
+    same: Sequence[str] = ("name", "kind", "userids", "departments", "semantics")
+    found = [name for name in same if getattr(ours, name) != getattr(theirs, name)]
+    return found + (["words"] if sorted(ours.words) != sorted(theirs.words) else [])
+
+
+async def bring(services: Services, actor: ClerkActor) -> int:
+    """Makes WeCom's rules like the agreed ones where they are missing or different; how many. Rules that nobody agreed to here
+    stay. Raises PlatformError."""
+    wanted = {one["name"] for one in await differences(services, actor) if one["kind"] != "unknown"}
+    db = services.store.tenant(actor.tenant)
+    client = wecom_client(services, await get_tenant(services, actor.tenant))
+    for name in sorted(wanted):
+        row = await db["intercept_rules"].find_one({"_id": _rule_id(actor.tenant, name)})
+        if row is not None:
+            rule_id = await _put(client, _rule_of(row), row["rule_id"])
+            await db["intercept_rules"].update({"_id": row["_id"]}, {"$set": {"rule_id": rule_id}})
+    if wanted:
+        await services.audit.record(db, actor.login, "intercept.renewed", actor.tenant, rules=sorted(wanted))
+    return len(wanted)
