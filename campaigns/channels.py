@@ -1,26 +1,36 @@
-"""Channels: the live codes at WeCom (contact ways) through which a campaign's customers come (wechat-contract B5)."""
+"""Channels: the ways through which a campaign's customers come, by the state that each carries.
+
+A row of `channels` is of one `kind`: `code`, a live code (contact way, wechat-contract B5), made and compared here and staffed by
+campaigns/rosters.py; `link`, an acquisition link (campaigns/acquisition.py); `group`, a code into customer groups
+(campaigns/community.py). campaigns/upkeep.py looks after all of them.
+"""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+from campaigns import making, rosters
 from campaigns.document import Campaign
+from campaigns.making import MADE, WANTED, looked_after
 from campaigns.reading import states_of
 from customers.directory import Tenant, staff_of_branches, wecom_client
+from customers.sync import Batch, Difference, Job, Outcome, Part, Problem, code_of, note
 from services.container import Services
-from services.errors import Unavailable
 from services.kept import forget, kept
-from services.mongo import Collection, Doc
+from services.mongo import Doc
 from services.wechat.errors import PlatformError
 from services.wechat.wecom import WeComClient
 
+CODE, LINK, GROUP = "code", "link", "group"
 CACHE_SECONDS = 1.0
-MAKING_SECONDS = 10.0
-_WANTED, _MADE = "wanted", "made"
+FIRST_LOOK_SECONDS = 60.0
+_FIRST_WAYS = 1_625_875_200
+"""10 July 2021, in seconds: WeCom lists no older live codes."""
+_A_PAGE = 20
 
 
 async def by_state(services: Services, tenant: str, state: str) -> Doc | None:
-    """The channel whose live code carries `state`, or None."""
+    """The channel whose live code, link or group code carries `state`, or None."""
 
     async def load() -> dict[str, Doc]:
         rows = await services.store.tenant(tenant)["channels"].find({}, limit=None)
@@ -31,22 +41,33 @@ async def by_state(services: Services, tenant: str, state: str) -> Doc | None:
 
 async def of_campaign(services: Services, tenant: str, campaign: str) -> list[dict[str, Any]]:
     """The campaign's live codes, for the console and the sandbox's visitor."""
-    rows = await services.store.tenant(tenant)["channels"].find({"campaign": campaign}, sort=[("state", 1)])
+    query = {"campaign": campaign, "kind": CODE}
+    rows = await services.store.tenant(tenant)["channels"].find(query, sort=[("state", 1)])
     names = ("state", "branch", "config_id", "qr_code", "users")
     return [{name: row.get(name) for name in names} for row in rows]
+
+
+def row_of(tenant: str, campaign: Campaign, kind: str, name: str, state: str, branch: str = "") -> Doc:
+    """The row of a channel that the document wants, before it is made."""
+    about = {"campaign": campaign.id, "kind": kind, "code": name, "branch": branch, "state": state}
+    return {"_id": f"{tenant}:{state}", **about, "tz": campaign.window.tz}
+
+
+async def look_again(services: Services, tenant: str, campaign: str, before: float) -> None:
+    """Has the campaign's channels that were there `before` (seconds UTC) brought up to the version that was published since."""
+    await making.wake(services, tenant, {"campaign": campaign, "since": {"$lt": before}})
 
 
 async def ensure(services: Services, tenant: Tenant, campaign: Campaign) -> list[str]:
     """Makes the live codes that the campaign wants and WeCom does not have yet; returns what was done, as sentences.
 
-    Each is written down as wanted before WeCom is asked, and as made with its `config_id` after. If we were killed in between,
-    WeCom is searched for a code with that state before another is made. Raises PlatformError.
+    If an earlier try was cut short, WeCom is searched for a code with that state before another is made. Raises PlatformError.
     """
     staff = await staff_of_branches(services, tenant.id)
     done: list[str] = []
     for group, states in states_of(campaign.codes, tenant.branches).items():
         for branch, state in states.items():
-            users = staff.get(branch, [])
+            users = rosters.first(campaign, group, branch, staff, services.clock())
             if users and await _ensure_one(services, tenant, campaign, group, branch, state, users):
                 done.append(f"live code {state}: made for {', '.join(users)}")
     forget(services, f"channels:{tenant.id}")
@@ -56,37 +77,19 @@ async def ensure(services: Services, tenant: Tenant, campaign: Campaign) -> list
 async def _ensure_one(
     services: Services, tenant: Tenant, campaign: Campaign, group: str, branch: str, state: str, users: list[str]
 ) -> bool:
-    rows = services.store.tenant(tenant.id)["channels"]
-    row: Doc = {"_id": f"{tenant.id}:{state}", "campaign": campaign.id, "code": group, "branch": branch, "state": state}
-    first = not await rows.insert_new([{**row, "made": _WANTED, "since": services.clock()}])
-    if not first and not await _take_over(services, rows, row["_id"]):
-        return False
-    client = wecom_client(services, tenant)
-    try:
-        way = None if first else await _find(client, state)
+    client, code = wecom_client(services, tenant), campaign.codes[group]
+
+    async def make(again: bool) -> Doc:
+        way = await _find(client, state) if again else None
         if way is None:
-            skip = campaign.codes[group].skip_verify
-            way = await client.add_contact_way(users, state=state, remark=state, skip_verify=skip)
-    except PlatformError:
-        await rows.update({"_id": row["_id"], "made": _WANTED}, {"$set": {"since": 0.0}})  # the next may try at once
-        raise
-    made = {"made": _MADE, "config_id": way["config_id"], "qr_code": way.get("qr_code", ""), "users": users}
-    await rows.update({"_id": row["_id"]}, {"$set": made})
-    return True
+            skip = code.skip_verify
+            way = dict(await client.add_contact_way(users, state=state, remark=state, skip_verify=skip, several=True))
+        told = {"config_id": way["config_id"], "qr_code": way.get("qr_code", ""), "users": users}
+        kept_settings = {"skip_verify": code.skip_verify, "cap": code.daily_cap}
+        return told | kept_settings | looked_after(services.clock() + FIRST_LOOK_SECONDS)
 
-
-async def _take_over(services: Services, rows: Collection, row_id: str) -> bool:
-    """Whether a code that is not the first's to make is ours now: False when it is made. Raises Unavailable while somebody
-    else is making it."""
-    now = services.clock()
-    stale = {"_id": row_id, "made": _WANTED, "since": {"$lt": now - MAKING_SECONDS}}
-    if await rows.update(stale, {"$set": {"since": now}}):
-        return True
-    if await rows.find_one({"_id": row_id, "made": _MADE}, {"_id": 1}) is not None:
-        return False
-    raise Unavailable(
-        "live_code_busy", "somebody else is making this live code; try again", retry_after=int(MAKING_SECONDS)
-    )
+    row = row_of(tenant.id, campaign, CODE, group, state, branch)
+    return await making.once(services, services.store.tenant(tenant.id)["channels"], row, make)
 
 
 async def _find(client: WeComClient, state: str) -> dict[str, Any] | None:
@@ -101,3 +104,74 @@ async def _find(client: WeComClient, state: str) -> dict[str, Any] | None:
         cursor = str(page.get("next_cursor") or "")
         if not cursor:
             return None
+
+
+async def _told(job: Job, config_id: str) -> Doc:
+    return dict((await job.client.get_contact_way(config_id)).get("contact_way") or {})
+
+
+async def _read_page(job: Job, cursor: str) -> Batch:
+    """A page of this app's live codes with their settings (92228)."""
+    asked = job.services.clock()
+    page = await job.client.list_contact_way(start_time=_FIRST_WAYS, cursor=cursor, limit=_A_PAGE)
+    items: list[Doc] = []
+    problems = []
+    for entry in page.get("contact_way") or []:
+        config_id = entry["config_id"]
+        try:
+            way = await _told(job, config_id)
+        except PlatformError as error:
+            if error.action != "give_up":
+                raise
+            problems.append(Problem(config_id, code_of(error)))
+        else:
+            items.append({**way, "config_id": config_id})
+    return Batch(items, str(page.get("next_cursor") or ""), asked, problems=problems)
+
+
+async def _write_page(job: Job, batch: Batch) -> Outcome:
+    """Live codes are compared with the channels that campaigns wanted. One that no campaign has is somebody's own: it is noted
+    and let alone. At the end, a channel whose code WeCom no longer has is wanted again (campaigns/syncing.py makes it)."""
+    outcome = Outcome(done=len(batch.items), problems=list(batch.problems))
+    ours = await job.db["channels"].find({"made": MADE, "kind": CODE}, limit=None)
+    rows = {row["config_id"]: row for row in ours}
+    found = []
+    for way in batch.items:
+        there, users = rows.get(way["config_id"]), sorted(way.get("user") or [])
+        if there is None:
+            found.append(Difference("missing", way["config_id"], str(way.get("state") or "")))
+            outcome.new += 1
+        elif sorted(there.get("users") or []) != users or there["state"] != way.get("state"):
+            found.append(Difference("changed", way["config_id"], there["state"]))
+            outcome.changed += 1
+    await note(job, found)
+    seen = [way["config_id"] for way in batch.items] + [problem.object for problem in batch.problems]
+    for way in batch.items if job.mend else []:
+        if way["config_id"] in rows:
+            told = {"users": sorted(way.get("user") or []), "qr_code": way.get("qr_code") or ""}
+            await job.db["channels"].update({"_id": rows[way["config_id"]]["_id"]}, {"$set": told})
+    await job.db["channels"].update_many({"config_id": {"$in": seen}}, {"$set": {"seen": job.number}})
+    if not batch.next:
+        outcome.gone = await _lost(job)
+    forget(job.services, f"channels:{job.tenant.id}")
+    return outcome
+
+
+async def _lost(job: Job) -> int:
+    """Channels whose code this sync did not see at WeCom, made before it began."""
+    query: Doc = {"made": MADE, "kind": CODE, "seen": {"$ne": job.number}, "since": {"$lt": job.started}}
+    gone = await job.db["channels"].find(query, limit=None)
+    await note(job, [Difference("gone", row["config_id"], row["state"]) for row in gone])
+    if job.mend and gone:
+        ids = [row["_id"] for row in gone]
+        await job.db["channels"].update_many({"_id": {"$in": ids}}, {"$set": {"made": WANTED, "since": 0.0}})
+    return len(gone)
+
+
+async def _again(job: Job, config_id: str) -> None:
+    way = await _told(job, config_id)
+    told = {"users": sorted(way.get("user") or []), "qr_code": way.get("qr_code") or ""}
+    await job.db["channels"].update({"config_id": config_id}, {"$set": told})
+
+
+LIVE_CODES = Part("live_codes", _read_page, _write_page, _again)

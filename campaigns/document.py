@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 EVENTS = ("reward.claimed", "customer.blocked")
@@ -37,6 +37,17 @@ def _check_duration(value: str) -> str:
 
 
 Duration = Annotated[str, AfterValidator(_check_duration)]
+
+
+def _from_yaml(value: Any) -> Any:
+    """YAML reads an unquoted 18:00 as the number of its minutes."""
+    return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) and 0 <= value < 1440 else value
+
+
+DayTime = Annotated[str, BeforeValidator(_from_yaml), Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Userid = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Part(BaseModel):
@@ -96,16 +107,60 @@ class Exit(Part):
     as_: str = Field("left", alias="as")
 
 
+class Slot(Part):
+    """When `staff` take new customers, in the window's time zone; a `to` that is not after `from` is on the next day."""
+
+    days: list[Day] = Field(list(DAYS), min_length=1)
+    from_: DayTime = Field(alias="from")
+    to: DayTime
+    staff: list[Userid] = Field(min_length=1, max_length=100)
+
+
 class Codes(Part):
-    """Live codes (WeCom contact ways): one for each branch, shared by its staff."""
+    """Live codes (WeCom contact ways): one for each branch, shared by its staff (campaigns/rosters.py says who is behind it)."""
 
     per: Literal["branch"] = "branch"
     branches: list[str] | Literal["all"] = "all"
     skip_verify: bool = True
+    slots: list[Slot] = []
+    daily_cap: int | None = Field(None, gt=0)
+    backup: list[Userid] = Field([], max_length=100)
+
+
+class Links(Part):
+    """Acquisition links: one for each branch, or one of some members."""
+
+    branches: list[str] | Literal["all"] | None = None
+    staff: list[Userid] = Field([], max_length=500)
+    skip_verify: bool = True
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Links:
+        if (self.branches is None) == (not self.staff):
+            raise ValueError("expected either branches or staff")
+        return self
+
+
+class GroupCode(Part):
+    """A code into customer groups, named by WeCom's chat ids; `full_at` is how many people make a group full."""
+
+    groups: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(min_length=1, max_length=5)
+    auto_create_room: bool = True
+    room_base_name: str = Field("", max_length=40)
+    room_base_id: int = Field(1, ge=1)
+    full_at: int = Field(500, ge=2, le=500)
+
+
+class GroupWelcome(Part):
+    """A greeting that group owners may choose; `notify` tells them of it."""
+
+    template: str
+    notify: bool = True
 
 
 class Template(Part):
-    """A message text; {{customer.name}}, {{staff.name}}, {{branch.name}} and {{bank.name}} are filled in."""
+    """A message text; {{customer.name}}, {{staff.name}}, {{branch.name}} and {{bank.name}} are filled in. A group's greeting
+    knows {{bank.name}} only, and WeCom fills in %NICKNAME%."""
 
     zh: str = Field(min_length=1)
     en: str = ""
@@ -243,6 +298,9 @@ class Campaign(Part):
     money: Money | None = None
     disclosure: Disclosure | None = None
     codes: dict[Key, Codes] = {}
+    links: dict[Key, Links] = {}
+    group_codes: dict[Key, GroupCode] = {}
+    group_welcome: dict[Key, GroupWelcome] = Field({}, max_length=100)
     templates: dict[Key, Template] = {}
     rewards: dict[Key, Reward] = {}
     steps: list[Step] = []

@@ -5,6 +5,9 @@ tag       corp tags on the friendship (idempotent at WeCom)
 offer     the right to claim a reward
 staff     an app message to the RM; WeCom swallows a repeat within half an hour
 enrich    the customer's details, when WeCom could not tell them at once
+card      alarms told to a member, and card_update the card after his click
+convert   who a mini-program's customer is at WeCom
+subscribe a subscribe message; a lost answer is never tried again
 """
 
 from __future__ import annotations
@@ -17,32 +20,38 @@ from typing import Any
 from campaigns import live, tagging
 from campaigns.document import Step
 from campaigns.reading import PLACEHOLDER
-from customers import details, identity, timeline
+from campaigns.stories import told, tried
+from customers import archive_consents, cards, conversion, details, identity, subscriptions, timeline
 from customers.directory import get_tenant, staff_member, wecom_client
 from rewards import catalogue, offers
-from services import grouped, ids, leases, outbox
+from services import grouped, ids, leases, outbox, trace
 from services.container import Services
-from services.errors import NotFound, Unavailable
+from services.errors import Conflict, NotFound, Unavailable
+from services.limiter import lane
 from services.mongo import Doc
 from services.outbox import Effect
-from services.wechat.errors import PlatformError, SubjectState
+from services.trace import Story
+from services.wechat.errors import AlreadyDone, PlatformError, SubjectState, no_turn
 
-LEASE_SECONDS = 6.0
+LEASE_SECONDS = {outbox.WELCOME: 6.0, outbox.EFFECTS: 20.0}
+"""By lane. A welcome is soon too late, and trying it twice is harmless. Of the others none may look dead while it still waits for
+its turn and its answer: a subscribe message is taken for lost when somebody else finds it begun."""
 WELCOME_SECONDS = 20.0
 MOST_TRIES = 12
 PAUSED_SECONDS = 5.0
-ALREADY_GREETED = 41051
 CODE_GONE = 41050
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a try: `done`, `failed`, `expired` end it; `later` tries again in `seconds`."""
+    """What became of a try: `done`, `failed`, `expired` end it; `later` tries again in `seconds`. What was never begun does not
+    count as one."""
 
     state: str
     reason: str = ""
     seconds: float = 0.0
+    begun: bool = True
 
 
 def fill(template: str, facts: Mapping[str, Any]) -> str:
@@ -85,8 +94,9 @@ async def perform(services: Services, owner: str, row: Doc) -> None:
     """Tries a leased effect once and writes down what became of it. Never raises: a fault of ours is a later try."""
     try:
         effect = outbox.effect_of(services, row)
-        outcome = await _attempt(services, effect)
-        await _finish(services, owner, row, effect, outcome)
+        with trace.collect() as story:
+            outcome = await _attempt(services, effect)
+        await _finish(services, owner, row, effect, outcome, story)
     except Unavailable:
         log.warning(
             "an effect's outcome could not be written; it is due again", extra={"fields": {"effect": row["_id"]}}
@@ -101,49 +111,56 @@ async def _attempt(services: Services, effect: Effect) -> Outcome:
     if effect.deadline is not None and services.clock() > effect.deadline:
         return Outcome("expired", "deadline")
     if effect.campaign and await live.is_paused(services, effect.tenant, effect.campaign):
-        return Outcome("later", "paused", PAUSED_SECONDS)
+        return Outcome("later", "paused", PAUSED_SECONDS, begun=False)
     try:
         return await _EXECUTORS[effect.kind](services, effect)
     except PlatformError as error:
+        await archive_consents.explain(services, effect, error)
         return _after(effect, error)
+    except Conflict as error:
+        return Outcome("failed", error.code)
 
 
 def _after(effect: Effect, error: PlatformError) -> Outcome:
     """What a platform's refusal means for the effect (wechat-contract D2)."""
     reason = f"{error.code}:{error.errcode}" if error.errcode is not None else error.code
-    if effect.kind == "welcome" and error.errcode == ALREADY_GREETED:
-        return Outcome("done", "already_greeted")
+    if isinstance(error, AlreadyDone):
+        return Outcome("done", "already_greeted" if effect.kind == "welcome" else reason)
     if effect.kind == "welcome" and error.errcode == CODE_GONE:
         return Outcome("expired", reason)
     if isinstance(error, SubjectState) or error.action == "give_up":
         return Outcome("failed", reason)
     urgent = effect.lane == outbox.WELCOME
     if error.action == "defer":
-        return Outcome(
-            "later", reason, 1.0 if urgent and error.retry_after < WELCOME_SECONDS else float(error.retry_after)
-        )
+        seconds = 1.0 if urgent and error.retry_after < WELCOME_SECONDS else float(error.retry_after)
+        return Outcome("later", reason, seconds, begun=not no_turn(error))
     if error.action == "page":
         log.error("WeCom refuses our configuration", extra={"fields": {"tenant": effect.tenant, "reason": reason}})
         return Outcome("later", reason, 2.0 if urgent else 60.0)
     return Outcome("later", reason, 0.5 if urgent else 2.0)
 
 
-async def _finish(services: Services, owner: str, row: Doc, effect: Effect, outcome: Outcome) -> None:
+async def _finish(services: Services, owner: str, row: Doc, effect: Effect, outcome: Outcome, story: Story) -> None:
+    """Ends the effect with its story (what was called and answered), or leaves it for a later try, which keeps this one's."""
     now = services.clock()
     if outcome.reason == "paused":
         await _put_back(services, owner, row, outcome, now + outcome.seconds, attempts=row["attempts"] - 1)
         return
     if outcome.state == "later":
         due = now + max(outcome.seconds, leases.backoff(row["attempts"], first=0.25) if outcome.seconds < 60 else 0)
-        if effect.deadline is None and row["attempts"] >= MOST_TRIES:
+        if effect.deadline is None and outcome.begun and row["attempts"] >= MOST_TRIES:
             outcome = Outcome("failed", f"gave_up_after_{row['attempts']}:{outcome.reason}")
         elif effect.deadline is None or due <= effect.deadline:
-            await _put_back(services, owner, row, outcome, due)
+            tries = tried(row, now, outcome.reason, story)
+            attempts = row["attempts"] - (not outcome.begun)
+            await _put_back(services, owner, row, outcome, due, tries=tries, attempts=attempts)
             return
         else:
             outcome = Outcome("expired", outcome.reason)
     await _tell(services, effect, outcome)
-    await grouped.close(services, effect.tenant, "outbox", owner, effect.id, state=outcome.state, reason=outcome.reason)
+    ended = {"state": outcome.state, "reason": outcome.reason}
+    own = {"story": told(story)}
+    await grouped.close_each(services, effect.tenant, "outbox", owner, effect.id, own, **ended)
 
 
 async def _put_back(services: Services, owner: str, row: Doc, outcome: Outcome, due: float, **fields: Any) -> None:
@@ -153,8 +170,10 @@ async def _put_back(services: Services, owner: str, row: Doc, outcome: Outcome, 
 
 async def _tell(services: Services, effect: Effect, outcome: Outcome) -> None:
     """The customer's story, before the effect is closed: told twice, it is there once."""
-    if effect.kind in ("offer", "enrich") and outcome.state == "done":
+    if effect.kind in ("offer", "enrich", "convert") and outcome.state == "done":
         return  # these tell their own story
+    if not effect.cid:
+        return  # no customer's
     kind = _STORY.get((effect.kind, outcome.state), f"{effect.kind}.{outcome.state}")
     data: dict[str, Any] = {"campaign": effect.campaign, "step": effect.step, "reason": outcome.reason}
     if effect.kind == "tag":
@@ -168,6 +187,7 @@ _STORY = {
     ("welcome", "done"): "welcome.sent",
     ("tag", "done"): "tag.added",
     ("staff", "done"): "staff.told",
+    ("subscribe", "done"): "subscribe.sent",
 }
 
 
@@ -210,7 +230,8 @@ async def _welcome(services: Services, effect: Effect) -> Outcome:
         return Outcome("failed", "no_welcome_code")
     tenant = await get_tenant(services, effect.tenant)
     text = await _text(services, effect)
-    await wecom_client(services, tenant).send_welcome_msg(effect.args["welcome_code"], text=text)
+    with lane("welcome"):
+        await wecom_client(services, tenant).send_welcome_msg(effect.args["welcome_code"], text=text)
     return Outcome("done")
 
 
@@ -222,7 +243,7 @@ async def _staff(services: Services, effect: Effect) -> Outcome:
         "enable_duplicate_check": 1,
         "duplicate_check_interval": 1800,
     }
-    await wecom_client(services, tenant).send_message([effect.args["userid"]], message)
+    await wecom_client(services, tenant).message_send([effect.args["userid"]], message)
     return Outcome("done")
 
 
@@ -232,7 +253,9 @@ async def _tag(services: Services, effect: Effect) -> Outcome:
     await tagging.mark(
         services, tenant, effect.args["userid"], person.external_userid, effect.args["add"], effect.args["del"]
     )
-    await tagging.remember(services, tenant.id, person.cid, effect.args["add"], effect.args["del"])
+    await tagging.remember(
+        services, tenant.id, person.cid, effect.args["userid"], effect.args["add"], effect.args["del"]
+    )
     return Outcome("done")
 
 
@@ -246,10 +269,34 @@ async def _enrich(services: Services, effect: Effect) -> Outcome:
     return Outcome("done")
 
 
+async def _card(services: Services, effect: Effect) -> Outcome:
+    await cards.send(services, effect)
+    return Outcome("done")
+
+
+async def _card_update(services: Services, effect: Effect) -> Outcome:
+    await cards.update(services, effect)
+    return Outcome("done")
+
+
+async def _convert(services: Services, effect: Effect) -> Outcome:
+    await conversion.convert(services, effect)
+    return Outcome("done")
+
+
+async def _subscribe(services: Services, effect: Effect) -> Outcome:
+    await subscriptions.deliver(services, effect)
+    return Outcome("done")
+
+
 _EXECUTORS: dict[str, Callable[[Services, Effect], Awaitable[Outcome]]] = {
     "welcome": _welcome,
     "staff": _staff,
     "tag": _tag,
     "offer": _offer,
     "enrich": _enrich,
+    "card": _card,
+    "card_update": _card_update,
+    "convert": _convert,
+    "subscribe": _subscribe,
 }

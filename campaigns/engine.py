@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Mapping
 from typing import Any, cast
@@ -18,7 +19,7 @@ from campaigns.document import Step
 from campaigns.program import START, TIMER, Program, State, advance
 from customers import timeline
 from rewards.stock import day_of
-from services import grouped, ids, leases, outbox
+from services import grouped, ids, leases, outbox, trace
 from services.clock import utc
 from services.container import Services
 from services.errors import Unavailable
@@ -42,9 +43,10 @@ async def enter(
     owner: str = "",
 ) -> bool:
     """Lets a customer into a live campaign whose entry rule he meets; False when he does not enter. `context` (the event's
-    welcome code and so on) is kept sealed in the run. The first effects were tried once when this returns."""
+    id, time and welcome code and so on) is kept sealed in the run. The first effects were tried once when this returns."""
     tenant, campaign = str(context["tenant"]), program.campaign
     if campaign.entry is None or not program.enters(facts):
+        trace.note("campaign.not_entered", campaign=campaign.id, why="rule_not_met")
         return False
     key = effects.fill(campaign.entry.key, facts)
     run_id = ids.tenant_id(tenant, "run", campaign.id, cid, key)
@@ -59,6 +61,8 @@ async def enter(
         "campaign": campaign.id,
         "version": program.version,
         "cid": cid,
+        "event": context.get("event", ""),
+        "event_at": context.get("happened_at", 0.0),
         "entered_at": utc(now),
         "facts": services.vault.seal_json(tenant, "runs", "facts", run_id, dict(facts)),
         "context": services.vault.seal_json(tenant, "runs", "context", run_id, dict(context)),
@@ -71,7 +75,9 @@ async def enter(
         "attempts": 1,
     }
     if not await grouped.insert(services, tenant, "runs", run):
+        trace.note("campaign.not_entered", campaign=campaign.id, why="already_entered", run=run_id)
         return False
+    trace.note("campaign.entered", campaign=campaign.id, version=program.version, run=run_id)
     await timeline.record(services, tenant, cid, "campaign.entered", run_id, campaign=campaign.id)
     await _launch(services, program, run, facts, context)
     return True
@@ -113,6 +119,7 @@ async def _under_cap(services: Services, tenant: str, program: Program, run_id: 
         return True
     db = services.store.tenant(tenant)
     if await db["runs"].find_one({"_id": run_id}, {"_id": 1}) is not None:
+        trace.note("campaign.not_entered", campaign=program.campaign.id, why="already_entered", run=run_id)
         return False
     day = day_of(utc(services.clock()))
     room: Doc = {"_id": f"{tenant}:{program.campaign.id}"}
@@ -122,6 +129,7 @@ async def _under_cap(services: Services, tenant: str, program: Program, run_id: 
         room[f"entered_on.{day}"] = {"$not": {"$gte": cap.per_day}}
     if await db["campaigns"].update(room, {"$inc": {"entered": 1, f"entered_on.{day}": 1}}):
         return True
+    trace.note("campaign.not_entered", campaign=program.campaign.id, why="cap")
     await timeline.record(
         services, tenant, cid, "campaign.not_entered", run_id, campaign=program.campaign.id, reason="cap"
     )
@@ -165,7 +173,7 @@ def _effect_row(
     now = services.clock()
     if surge and effect.lane != outbox.WELCOME:
         return outbox.row_of(services, effect, due=now + PATIENT_SECONDS, owner=None)
-    return outbox.row_of(services, effect, due=now + effects.LEASE_SECONDS, owner=run["owner"])
+    return outbox.row_of(services, effect, due=now + LEASE_SECONDS, owner=run["owner"])
 
 
 async def _clear(services: Services, run: Doc) -> None:
@@ -251,19 +259,23 @@ def _opened(services: Services, run: Doc, name: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-async def on_event(services: Services, tenant: str, cids: list[str], event: str) -> int:
-    """Tells the customer's runs of an event: waits end and exit rules apply at once. How many runs were told."""
+async def on_event(services: Services, tenant: str, cids: list[str], event: str, happened_at: float = math.inf) -> int:
+    """Tells the customer's runs of an event: waits end and exit rules apply at once. How many runs were told.
+
+    Runs of a cause that is younger than `happened_at` (seconds UTC) are left alone: it was told late, and means those before.
+    """
     db = services.store.tenant(tenant)
     told = 0
     for run in await db["runs"].find({"cid": {"$in": cids}, "status": "active"}, limit=200):
         program = await live.program(services, tenant, run["campaign"], run["version"])
         exits = any(rule.event == event for rule in program.campaign.exit)
-        if run["waiting"] != event and not exits:
+        if (run["waiting"] != event and not exits) or run.get("event_at", 0.0) > happened_at:
             continue
         owner = secrets.token_hex(8)
         lease = {"owner": owner, "due": services.clock() + LEASE_SECONDS, "open": True}
         held = await db["runs"].update_and_get({"_id": run["_id"], "status": "active"}, {"$set": lease})
         if held is not None:
             await resume(services, owner, held, event)
+            trace.note("run.told", campaign=run["campaign"], run=run["_id"], event=event)
             told += 1
     return told

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,22 +11,25 @@ from xml.parsers import expat
 
 import orjson
 
-from campaigns import channels, engine, live
-from customers import details, follows, identity, timeline
-from customers.details import Details
+from campaigns import engine, reactions, stories
+from customers import identity, timeline
 from customers.directory import Tenant, get_tenant, tenant_of_appid
-from services import grouped, ids, inbox, leases, outbox
+from services import grouped, inbox, leases, trace
 from services.container import Services
-from services.errors import NotFound, Unavailable, YinqiaoError
+from services.errors import Conflict, NotFound, Unavailable, YinqiaoError
 from services.inbox import Arrival
 from services.mongo import Doc
+from services.trace import Story
 from services.wechat import crypto, events
-from services.wechat.errors import EventUnreadable, PlatformError
+from services.wechat.errors import EventUnreadable, PlatformError, no_turn
 
-DETAILS_SECONDS = 3.0
 LEASE_SECONDS = 6.0
 MOST_TRIES = 12
+MOST_NAMES = 50
+"""Of this many kinds of unknown events each is counted by its name, the others together."""
 WECOM, WECHAT = "wecom", "wechat"
+DEAD = "dead"
+_WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +43,8 @@ async def receive_wecom(services: Services, tenant_id: str, query: Mapping[str, 
         app = (await get_tenant(services, tenant_id)).wecom
         credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
         opened = crypto.verify_and_decrypt(credentials, query, body, **_limits(services))
-        _check_readable(opened.message)
-        return await _store(services, Arrival(tenant_id, WECOM, opened.message, opened.nonce), count)
+        urgent = _Glance(opened.message).urgent
+        return await _store(services, Arrival(tenant_id, WECOM, opened.message, opened.nonce, urgent), count)
 
 
 async def receive_wechat(services: Services, appid: str, query: Mapping[str, str], body: bytes) -> str:
@@ -91,18 +94,38 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> str:
     return outcome
 
 
-def _check_readable(message: bytes) -> None:
-    """Refuses what is no XML or declares a document type. No tree is built; that is the worker's."""
+class _Glance:
+    """What the handling must know before it is stored: no tree is built, that is the worker's."""
 
-    def refuse(*_: object) -> None:
+    def __init__(self, message: bytes) -> None:
+        """Raises EventUnreadable: `event_not_xml`, or `event_dtd` when a document type is declared."""
+        self.names: set[str] = set()
+        self._event: list[str] = []
+        self._inside = ""
+        parser = expat.ParserCreate()
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.StartElementHandler = self._begin
+        parser.CharacterDataHandler = self._text
+        try:
+            parser.Parse(message, True)
+        except (expat.ExpatError, ValueError, LookupError) as error:
+            raise EventUnreadable("event_not_xml", "the message is not XML") from error
+
+    @property
+    def urgent(self) -> bool:
+        """True for what cannot wait behind a storm of others: a welcome code, and a change of staff."""
+        return "WelcomeCode" in self.names or "".join(self._event).strip() == "change_contact"
+
+    def _refuse(self, *_: object) -> None:
         raise EventUnreadable("event_dtd", "a message has no document type")
 
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(message, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        raise EventUnreadable("event_not_xml", "the message is not XML") from error
+    def _begin(self, name: str, _: object) -> None:
+        self.names.add(name)
+        self._inside = name
+
+    def _text(self, text: str) -> None:
+        if self._inside == "Event":
+            self._event.append(text)
 
 
 async def check_wecom_url(services: Services, tenant_id: str, query: Mapping[str, str]) -> str:
@@ -125,148 +148,114 @@ async def handle_inbox(services: Services, tenant: str, until: float | None = No
         await _handle(services, owner, row)
 
     rows = services.store.tenant(tenant)["inbox"]
-    return await leases.pump(services.clock, rows, handle, seconds=LEASE_SECONDS, until=until)
+    horizon = services.cache.setdefault(f"horizon:inbox:{tenant}", leases.Horizon())
+    return await leases.pump(services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon)
 
 
 async def _handle(services: Services, owner: str, row: Doc) -> None:
-    tenant, row_id = row["tenant"], row["_id"]
-    try:
-        message = services.vault.open(tenant, "inbox", "body", row_id, bytes(row["body"]))
-        if row["source"] == inbox.REWARDS:
-            state = await _reward_event(services, tenant, message)
-        elif row["source"] == WECOM:
-            state = await _platform_event(services, tenant, row, events.parse_event(message))
-        else:
-            state = "unknown"
-        await grouped.close(services, tenant, "inbox", owner, row_id, state=state)
-    except Unavailable:
-        raise
-    except Exception as error:
-        await _not_handled(services, owner, row, error)
+    with trace.collect() as story:
+        try:
+            message = services.vault.open(row["tenant"], "inbox", "body", row["_id"], bytes(row["body"]))
+            ended = await _act(services, row, message)
+            own = {"story": stories.told(story)}
+            await grouped.close_each(services, row["tenant"], "inbox", owner, row["_id"], own, **ended)
+        except Unavailable:
+            raise
+        except Exception as error:
+            await _not_handled(services, owner, row, error, story)
 
 
-async def _not_handled(services: Services, owner: str, row: Doc, error: Exception) -> None:
-    """A later try, or after MOST_TRIES the quarantine: the row stays, with its reason, for a person."""
+async def _act(services: Services, row: Doc, message: bytes) -> Doc:
+    """Does what a message asks for; the `state` and `type` with which its row ends."""
+    if row["source"] == inbox.REWARDS:
+        await _reward_event(services, row["tenant"], message)
+        return {"state": reactions.HANDLED, "type": "reward_claimed"}
+    ended: Doc = {"state": reactions.NOTED, "type": "empty"}
+    for event in read(row["source"], message):  # several of one kind, if any
+        state = await reactions.react(services, row["tenant"], row, event)
+        name = await _unknown(services, row, event) if isinstance(event, events.Unknown) else events.kind(event)
+        ended = {"state": state, "type": name}
+    return ended
+
+
+def read(source: str, message: bytes) -> tuple[events.Event, ...]:
+    """The events in a platform's message; raises EventUnreadable."""
+    if source == WECOM:
+        return (events.parse_event(message),)
+    return events.parse_push(source.removeprefix(f"{WECHAT}:"), message)
+
+
+async def _unknown(services: Services, row: Doc, event: events.Unknown) -> str:
+    """Counts an event that nobody knows and puts it on the list of what is set aside; its name there."""
+    names: set[str] = services.cache.setdefault("events.unknown", set())
+    event_name, change = plain(event.event), plain(event.change_type)
+    name = f"{event_name}/{change}" if change else event_name
+    if name in names or len(names) < MOST_NAMES:
+        names.add(name)
+        services.metrics.events_unknown.labels(event_name, change).inc()
+    else:
+        services.metrics.events_unknown.labels("other", "other").inc()
+    await _set_aside(services, row, reactions.UNKNOWN, name=name)
+    return name
+
+
+def plain(name: str) -> str:
+    """A platform's name as a label: what is no word of a platform could be anything, and is shown to nobody."""
+    return name if _WORD.fullmatch(name) else "unreadable"
+
+
+async def _set_aside(services: Services, row: Doc, state: str, **fields: str) -> None:
+    aside = {"_id": row["_id"], "state": state, "at": row["at"], "name": "", "reason": "", **fields}
+    await grouped.insert(services, row["tenant"], "set_aside", aside)
+
+
+async def _not_handled(services: Services, owner: str, row: Doc, error: Exception, story: Story) -> None:
+    """A later try, or after MOST_TRIES the quarantine: the row stays, with its reasons, for a person."""
     rows = services.store.tenant(row["tenant"])["inbox"]
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
-    if row["attempts"] >= MOST_TRIES or isinstance(error, EventUnreadable):
+    tries = stories.tried(row, services.clock(), reason, story)
+    if (row["attempts"] >= MOST_TRIES and not no_turn(error)) or isinstance(error, EventUnreadable):
         log.error("an event was set aside", extra={"fields": fields})
-        await leases.close(rows, owner, [row["_id"]], state="dead", reason=reason)
+        await _set_aside(services, row, DEAD, reason=reason)
+        await leases.close(rows, owner, [row["_id"]], state=DEAD, reason=reason, tries=tries)
         return
     log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
-    due = services.clock() + leases.backoff(row["attempts"], first=0.5)
-    await leases.put_back(rows, owner, [row["_id"]], due, reason=reason)
+    wait = leases.backoff(row["attempts"], first=0.5)
+    if isinstance(error, PlatformError) and error.action == "defer":
+        wait = max(wait, float(error.retry_after))
+    attempts = row["attempts"] - no_turn(error)
+    await leases.put_back(
+        rows, owner, [row["_id"]], services.clock() + wait, reason=reason, tries=tries, attempts=attempts
+    )
 
 
-async def _reward_event(services: Services, tenant: str, message: bytes) -> str:
+async def _reward_event(services: Services, tenant: str, message: bytes) -> None:
     """A batch of grants, as rewards/claims.py tells it: into the customers' stories, and to the runs that wait for it."""
     event = orjson.loads(message)
     data = {"reward": event["reward"]}
-    stories = [
+    entries = [
         timeline.entry(services, tenant, cid, "reward.claimed", grant, data, at) for grant, cid, at in event["grants"]
     ]
-    await services.store.tenant(tenant)["timeline"].insert_new(stories)
+    await services.store.tenant(tenant)["timeline"].insert_new(entries)
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await identity.customer(services, tenant, cid)
             await engine.on_event(services, tenant, person.cids, "reward.claimed")
-    return "handled"
 
 
-async def _platform_event(services: Services, tenant: str, row: Doc, event: events.Event) -> str:
-    match event:
-        case events.ExternalContactAdded():
-            await _added(services, tenant, row, event)
-        case events.ExternalContactEdited():
-            await details.fetch(services, tenant, event.external_userid)
-        case events.FollowUserDeleted():
-            await _ended(services, tenant, row, event, "customer.deleted_rm")
-        case events.ExternalContactDeleted():
-            await _ended(services, tenant, row, event, "rm.deleted_customer")
-        case _:
-            return "unknown"
-    return "handled"
+async def retry(services: Services, tenant: str, actor: str, event: str) -> None:
+    """Makes an event due again that was set aside, that nobody knew, or that needed no reaction then.
 
-
-def _happened(services: Services, event: events.Event) -> float:
-    return event.create_time.timestamp() if event.create_time is not None else services.clock()
-
-
-async def _added(services: Services, tenant: str, row: Doc, event: events.ExternalContactAdded) -> None:
-    """A new friend: who he is, the friendship, and the campaigns that his code leads to. When WeCom cannot say who he is in
-    time, the welcome does not wait: the details come later."""
-    try:
-        async with asyncio.timeout(DETAILS_SECONDS):
-            known: Details | None = await details.fetch(services, tenant, event.external_userid)
-    except (PlatformError, TimeoutError) as error:
-        log.warning("details come later", extra={"fields": {"event": row["_id"], "why": str(error)[:200]}})
-        known = None
-    cid = (
-        known.cid
-        if known
-        else await identity.identify(services, tenant, identity.Facts(external_userid=event.external_userid))
-    )
-    if known is None:
-        await _enrich_later(services, tenant, cid, row, event)
-    follow = known.follow_users.get(event.userid, {}) if known else {}
-    state = event.state or ""
-    at = _happened(services, event)
-    if float(follow.get("createtime") or 0.0) < at:  # else the details have told of this friendship already
-        add_way = follow.get("add_way")
-        await follows.changed(services, tenant, event.userid, cid, at=at, active=True, state=state, add_way=add_way)
-    await asyncio.gather(
-        timeline.record(services, tenant, cid, "customer.added", row["_id"], at=at, userid=event.userid, state=state),
-        _enter_campaigns(services, tenant, cid, row, event, follow),
-    )
-    cids = await identity.cids(services, tenant, cid)
-    if await follows.pair(services, tenant, event.userid, cids) is None:  # his going was delivered before his coming
-        await engine.on_event(services, tenant, cids, "customer.blocked")
-
-
-async def _enter_campaigns(
-    services: Services, tenant: str, cid: str, row: Doc, event: events.ExternalContactAdded, follow: Mapping[str, Any]
-) -> None:
-    channel = await channels.by_state(services, tenant, event.state or "")
-    person = await identity.customer(services, tenant, cid)
-    facts = {
-        "channel.code": event.state,
-        "channel.branch": channel["branch"] if channel else None,
-        "follow.userid": event.userid,
-        "follow.add_way": follow.get("add_way"),
-        "customer.id": cid,
-        "customer.name": person.name,
-        "customer.bound": bool(person.phone),
-    }
-    context = {
-        "tenant": tenant,
-        "userid": event.userid,
-        "welcome_code": event.welcome_code,
-        "received_at": row["at"].timestamp(),
-    }
-    for program in await live.live_programs(services, tenant):
-        await engine.enter(services, program, cid, facts, context, row["owner"])
-
-
-async def _enrich_later(
-    services: Services, tenant: str, cid: str, row: Doc, event: events.ExternalContactAdded
-) -> None:
-    effect = outbox.Effect(
-        id=ids.tenant_id(tenant, "enrich", row["_id"]),
-        tenant=tenant,
-        kind="enrich",
-        cid=cid,
-        args={"external_userid": event.external_userid},
-    )
-    due = services.clock() + 2.0
-    await grouped.insert(services, tenant, "outbox", outbox.row_of(services, effect, due=due, owner=None))
-
-
-async def _ended(services: Services, tenant: str, row: Doc, event: events.ContactEvent, kind: str) -> None:
-    cid = await identity.identify(services, tenant, identity.Facts(external_userid=event.external_userid))
-    at = _happened(services, event)
-    await follows.changed(services, tenant, event.userid, cid, at=at, active=False)
-    await timeline.record(services, tenant, cid, kind, row["_id"], at=at, userid=event.userid)
-    if kind == "customer.deleted_rm":
-        person = await identity.customer(services, tenant, cid)
-        await engine.on_event(services, tenant, person.cids, "customer.blocked")
+    Raises NotFound `event_unknown`, or Conflict `event_not_set_aside`.
+    """
+    db = services.store.tenant(tenant)
+    again = {"open": True, "due": services.clock(), "attempts": 0, "state": None, "reason": ""}
+    ended = {"_id": event, "open": False, "state": {"$in": [DEAD, reactions.UNKNOWN, reactions.NOTED]}}
+    if not await db["inbox"].update(ended, {"$set": again}):
+        if await db["inbox"].find_one({"_id": event}, {"_id": 1}) is None:
+            raise NotFound("event_unknown", "no such event")
+        raise Conflict("event_not_set_aside", "this event waits already, or was handled")
+    await db["set_aside"].delete({"_id": event})
+    await services.audit.record(db, actor, "event.retried", event)
+    services.bells.ring("campaigns.handle_inbox", tenant)

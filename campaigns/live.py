@@ -6,7 +6,7 @@ from typing import cast
 
 from campaigns.document import Campaign
 from campaigns.program import Program, compile_program
-from campaigns.reading import states_of
+from campaigns.reading import states_of_rules
 from customers.directory import get_tenant
 from services import kept
 from services.container import Services
@@ -33,8 +33,7 @@ async def program(services: Services, tenant: str, campaign: str, version: int) 
         if row is None:
             raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
         document = Campaign.model_validate(row["document"])
-        codes = {name: list(states.values()) for name, states in states_of(document.codes, branches).items()}
-        known = services.cache[key] = compile_program(document, version, codes)
+        known = services.cache[key] = compile_program(document, version, states_of_rules(document, branches))
     return known
 
 
@@ -46,6 +45,14 @@ async def campaign_rows(services: Services, tenant: str) -> dict[str, Doc]:
         return {row["campaign"]: row for row in rows}
 
     return await kept.kept(services, f"campaigns:{tenant}", CACHE_SECONDS, load)
+
+
+async def published(services: Services, tenant: str, campaign: str) -> Campaign | None:
+    """The document that is published, also while the campaign is paused; None when none is."""
+    row = (await campaign_rows(services, tenant)).get(campaign)
+    if row is None or not row["live_version"]:
+        return None
+    return (await program(services, tenant, campaign, row["live_version"])).campaign
 
 
 def forget(services: Services, tenant: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from campaigns import channels, live, reading
+from campaigns import acquisition, channels, community, live, reading
 from campaigns.document import Campaign
 from campaigns.reading import Problem
 from customers.actors import ClerkActor
@@ -52,10 +52,10 @@ async def plan(services: Services, tenant: str, text: str, source: str) -> list[
         return [f"campaign {document.id}: nothing to do, version {row['live_version']} is this document"]
     else:
         steps = [f"campaign {document.id}: version {row['versions'] + 1} replaces {row['live_version'] or 'none'}"]
-    for states in reading.states_of(document.codes, bank.branches).values():
-        for state in states.values():
+    for what, states in reading.wanted_states(document, bank.branches):
+        for state in states:
             known = await channels.by_state(services, tenant, state)
-            steps.append(f"live code {state}: {'is there' if known else 'to be made at WeCom'}")
+            steps.append(f"{what} {state}: {'is there' if known else 'to be made at WeCom'}")
     steps += [f"reward {catalogue.reward_id(document.id, key)}: stock {r.stock}" for key, r in document.rewards.items()]
     return steps
 
@@ -172,7 +172,7 @@ async def approve(services: Services, actor: ClerkActor, campaign: str, version:
 async def _publish(services: Services, tenant: str, campaign: str, version: int, approver: str) -> list[str]:
     """Decides first, in one conditional write; then puts codes and rewards in place; then goes live. Killed in between, the
     version is approved and publishing it again goes on."""
-    db = services.store.tenant(tenant)
+    db, begun = services.store.tenant(tenant), services.clock()
     row = await _undecided(db, campaign, version, PENDING)
     if row["state"] == SUBMITTED:
         decided = {"state": APPROVED, "approved_by": approver, "approved_at": utc(services.clock())}
@@ -185,6 +185,7 @@ async def _publish(services: Services, tenant: str, campaign: str, version: int,
         raise Conflict("version_changed", "the stored document is not the one that was submitted")
     done = await _put_in_place(services, tenant, document, version)
     await _go_live(services, db, row, document)
+    await channels.look_again(services, tenant, document.id, begun)
     approved_by = row["approved_by"] or approver
     what = {"version": version, "sha256": row["sha256"], "author": row["author"], "approved_by": approved_by}
     await services.audit.record(db, approver, "campaign.published", campaign, **what)
@@ -214,12 +215,15 @@ async def _go_live(services: Services, db: TenantStore, row: Doc, document: Camp
 
 
 async def _put_in_place(services: Services, tenant: str, document: Campaign, version: int) -> list[str]:
-    """The live codes and rewards that the document wants. Each part is safe to repeat."""
+    """The codes, links, greetings and rewards that the document wants. Each part is safe to repeat."""
     db = services.store.tenant(tenant)
     try:
-        done = await channels.ensure(services, await get_tenant(services, tenant), document)
+        bank = await get_tenant(services, tenant)
+        done = await channels.ensure(services, bank, document)
+        done += await acquisition.ensure(services, bank, document)
+        done += await community.ensure(services, bank, document)
     except PlatformError as error:
-        reason = f"WeCom did not make the live codes ({error.message}); run it again"
+        reason = f"WeCom did not make the codes ({error.message}); run it again"
         raise Unavailable("wecom_unavailable", reason, retry_after=5) from error
     for key, reward in document.rewards.items():
         definition = catalogue.Definition(

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from typing_extensions import override
 
-from campaigns.document import Campaign, Codes
+from campaigns.document import Campaign, Codes, Links
 from customers.rules import RuleError, compile_rule
 from services.errors import InvalidInput
 
@@ -20,8 +20,13 @@ FILLED_EARLY = frozenset({"customer.id", "channel.branch", "channel.code", "foll
 """known at entry: for tags and keys"""
 FILLED = FILLED_EARLY | {"customer.name", "staff.name", "branch.name", "bank.name"}
 """known when a message is written"""
+FILLED_FOR_GROUPS = frozenset({"bank.name"})
+"""known when a group's greeting is written"""
+NICKNAME = "%NICKNAME%"
+WELCOME_BYTES, STAFF_BYTES, GROUP_BYTES = 4000, 2048, 3000
+"""of a text in UTF-8 (wechat-contract D3)"""
 STATE_LIMIT = 30
-"""characters of a live code's state (wechat-contract B5)"""
+"""characters of a live code's state, a link's name and a group code's state (wechat-contract B5 to B7)"""
 _EARLY = f"expected one of {', '.join(sorted(FILLED_EARLY))}"
 _WORDING = re.compile(r"(分享|转发|关注|助力).{0,8}(领|得|送|奖|抽)")
 
@@ -175,17 +180,36 @@ def _model_in(annotation: Any) -> Any:
     return next((model for model in reversed(inner) if hasattr(model, "model_fields")), None)
 
 
-def states_of(campaign_codes: Mapping[str, Codes], branches: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """code group → branch → the state that its live code carries."""
-    return {
-        name: {branch: f"{name}.{branch}" for branch in (branches if codes.branches == "all" else codes.branches)}
-        for name, codes in campaign_codes.items()
-    }
+def states_of(
+    parts: Mapping[str, Codes] | Mapping[str, Links], branches: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """code group → branch → the state that its live code or link carries; the branch of a link of members is empty."""
+    found: dict[str, dict[str, str]] = {}
+    for name, part in parts.items():
+        wanted = branches if part.branches == "all" else part.branches
+        found[name] = {"": name} if wanted is None else {branch: f"{name}.{branch}" for branch in wanted}
+    return found
+
+
+def states_of_rules(document: Campaign, branches: Mapping[str, str]) -> dict[str, list[str]]:
+    """What `codes('name')` means in a rule: the states of the live codes or links of that name."""
+    states = states_of(document.codes, branches) | states_of(document.links, branches)
+    return {name: list(by_branch.values()) for name, by_branch in states.items()}
+
+
+def wanted_states(document: Campaign, branches: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Everything that is to be made at WeCom under a state: what it is, and the states."""
+    return [
+        ("live code", [state for one in states_of(document.codes, branches).values() for state in one.values()]),
+        ("acquisition link", [state for one in states_of(document.links, branches).values() for state in one.values()]),
+        ("group code", list(document.group_codes)),
+    ]
 
 
 def _faults(document: Campaign, branches: Mapping[str, str] | None) -> list[tuple[Place, str]]:
     return [
         *_code_faults(document, branches),
+        *_group_faults(document),
         *_rule_faults(document, branches or {}),
         *_step_faults(document),
         *_template_faults(document),
@@ -195,21 +219,43 @@ def _faults(document: Campaign, branches: Mapping[str, str] | None) -> list[tupl
 
 def _code_faults(document: Campaign, branches: Mapping[str, str] | None) -> list[tuple[Place, str]]:
     faults: list[tuple[Place, str]] = []
-    for name, codes in document.codes.items():
-        if branches is not None and codes.branches != "all":
-            unknown = sorted(set(codes.branches) - set(branches))
+    parts: dict[str, Mapping[str, Codes] | Mapping[str, Links]] = {"codes": document.codes, "links": document.links}
+    for key, named in parts.items():
+        for name, part in named.items():
+            told = part.branches if isinstance(part.branches, list) else []
+            unknown = sorted(set(told) - set(branches)) if branches is not None else []
             if unknown:
-                faults.append(
-                    (("codes", name), f"unknown branch {', '.join(unknown)}; expected one of {sorted(branches)}")
-                )
-    for name, states in states_of(document.codes, branches or {}).items():
-        long = [state for state in states.values() if len(state) > STATE_LIMIT]
-        faults += [(("codes", name), f"the state {state} is longer than {STATE_LIMIT} characters") for state in long]
+                expected = f"expected one of {sorted(branches or {})}"
+                faults.append(((key, name), f"unknown branch {', '.join(unknown)}; {expected}"))
+        for name, states in states_of(named, branches or {}).items():
+            long = [state for state in states.values() if len(state) > STATE_LIMIT]
+            faults += [((key, name), f"the state {state} is longer than {STATE_LIMIT} characters") for state in long]
+    return faults
+
+
+def _group_faults(document: Campaign) -> list[tuple[Place, str]]:
+    """Names that would share a state, and texts that a group's greeting cannot have."""
+    faults: list[tuple[Place, str]] = []
+    taken = set(document.codes)
+    for key, names in (("links", document.links), ("group_codes", document.group_codes)):
+        faults += [((key, name), f"the name {name} is taken by another code") for name in names if name in taken]
+        taken |= set(names)
+    for name in document.group_codes:
+        if len(name) > STATE_LIMIT:
+            faults.append((("group_codes", name), f"longer than {STATE_LIMIT} characters"))
+    for name, greeting in document.group_welcome.items():
+        place = ("group_welcome", name, "template")
+        template = document.templates.get(greeting.template)
+        if template is None:
+            expected = sorted(document.templates) or "a templates block"
+            faults.append((place, f"unknown template {greeting.template}; expected {expected}"))
+        elif _unfillable([template.zh], FILLED_FOR_GROUPS):
+            faults.append((place, "nobody is known when a group is greeted: expected {{bank.name}} or %NICKNAME% only"))
     return faults
 
 
 def _rule_faults(document: Campaign, branches: Mapping[str, str]) -> list[tuple[Place, str]]:
-    groups = {name: list(states.values()) for name, states in states_of(document.codes, branches).items()}
+    groups = states_of_rules(document, branches)
     rules: list[tuple[Place, str | None]] = [(("entry", "when"), document.entry.when if document.entry else None)]
     rules += [((*place, "when"), step.when) for place, step in document.all_steps()]
     faults: list[tuple[Place, str]] = []
@@ -253,13 +299,29 @@ def _unfillable(texts: Iterable[str], known: frozenset[str]) -> list[str]:
     return [text for text in texts if set(PLACEHOLDER.findall(text)) - known or "{{" in PLACEHOLDER.sub("", text)]
 
 
+def _uses(document: Campaign, template: str) -> tuple[bool, bool, bool]:
+    """Whether the template is sent to RMs, sent as a welcome, and shown to groups."""
+    sends = [step.send for _, step in document.all_steps() if step.send is not None and step.send.template == template]
+    staff = any(send.via == "staff" or send.fallback for send in sends)
+    greets = any(greeting.template == template for greeting in document.group_welcome.values())
+    return staff, any(send.via == "wecom.welcome" for send in sends), greets
+
+
+def _most_bytes(document: Campaign, template: str) -> int:
+    """What its shortest use takes."""
+    limits = zip(_uses(document, template), (STAFF_BYTES, WELCOME_BYTES, GROUP_BYTES), strict=True)
+    return min((most for used, most in limits if used), default=GROUP_BYTES)
+
+
 def _template_faults(document: Campaign) -> list[tuple[Place, str]]:
     faults: list[tuple[Place, str]] = []
     for name, template in document.templates.items():
         if _unfillable([template.zh, template.en], FILLED):
             faults.append((("templates", name), f"unknown placeholder; expected one of {', '.join(sorted(FILLED))}"))
-        if len(template.zh.encode()) > 3000:
-            faults.append((("templates", name), "longer than 3000 bytes"))
+        if len(template.zh.encode()) > (most := _most_bytes(document, name)):
+            faults.append((("templates", name), f"longer than {most} bytes"))
+        if NICKNAME in template.zh and any(_uses(document, name)[:2]):
+            faults.append((("templates", name), f"{NICKNAME} is filled in greetings of groups only"))
         if _WORDING.search(template.zh):
             faults.append((("templates", name), "a reward for sharing or following is banned by WeChat"))
     if document.entry is not None and _unfillable([document.entry.key], FILLED_EARLY):

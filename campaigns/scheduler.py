@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from campaigns import making, syncing
+from customers import archive
 from customers.directory import list_tenants
 from services.container import Services
 from services.errors import Unavailable
@@ -16,11 +18,16 @@ from services.mongo import Duplicate
 
 TICK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
+NIGHTLY_SECONDS = 30.0
 _QUEUES = {
     "campaigns.handle_inbox": ("inbox", {}),
     "campaigns.send_welcomes": ("outbox", {"lane": "welcome"}),
     "campaigns.send_effects": ("outbox", {"lane": "effects"}),
     "campaigns.advance_runs": ("runs", {}),
+    "customers.handover": ("handover_batches", {}),
+    archive.TASK: ("archive_pulls", {}),
+    syncing.TASK: ("syncs", {}),
+    making.UPKEEP: ("channels", {}),
 }
 log = logging.getLogger(__name__)
 
@@ -54,6 +61,9 @@ async def tick(services: Services, tenant: str) -> list[str]:
         {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}, limit=1, fields={"_id": 1}
     ):
         rung.append("rewards.settle")
+    if await _ours(services, f"{tenant}:nightly", NIGHTLY_SECONDS):
+        await syncing.nightly(services, tenant)
+        await archive.keep_going(services, tenant)
     for task in rung:
         services.bells.ring(task, tenant)
     return rung

@@ -1,30 +1,39 @@
-"""Corp tags by name: found at WeCom, made there when they are missing, remembered here."""
+"""Corp tags by name: found in the mirror of WeCom's, made at WeCom when they are missing, remembered with the customer."""
 
 from __future__ import annotations
 
 import asyncio
 
-from customers.directory import Tenant, wecom_client
+from customers import follows, tags
+from customers.directory import Tenant, get_tenant, wecom_client
 from services import grouped
 from services.container import Services
 from services.wechat.errors import BadRequest
 
 TAKEN = 40071
-UNKNOWN_TAG = 40068
-OWN_GROUP = "银桥"
 
 
 async def tag_id(services: Services, tenant: Tenant, name: str) -> str:
     """The id of the corp tag `group:tag` (a name without a group is in 银桥), made if needed; raises PlatformError."""
-    known: dict[str, str] = services.cache.setdefault(f"tags:{tenant.id}", {})
+    group, _, tag = name.rpartition(":")
+    called = tags.name_of(group or tags.OWN_GROUP, tag)
+    found = await _find(services, tenant, called)
+    if found is not None:
+        return found
     one_at_a_time: asyncio.Lock = services.cache.setdefault(f"tags.lock:{tenant.id}", asyncio.Lock())
     async with one_at_a_time:
-        if name not in known:
-            known.update(await _all(services, tenant))
-        if name not in known:
-            await _make(services, tenant, name)
-            known.update(await _all(services, tenant))
-    return known[name]
+        if await _find(services, tenant, called) is None:
+            await tags.refresh(services, tenant)
+        if await _find(services, tenant, called) is None:
+            await _make(services, tenant, group or tags.OWN_GROUP, tag)
+            await tags.refresh(services, tenant)
+    by_name = {told: each for each, told in (await tags.known(services, tenant.id)).items()}
+    return by_name[called]
+
+
+async def _find(services: Services, tenant: Tenant, called: str) -> str | None:
+    known = await tags.known(services, tenant.id)
+    return next((each for each, told in known.items() if told == called), None)
 
 
 async def mark(
@@ -38,36 +47,29 @@ async def mark(
         try:
             await client.mark_tag(userid, external_userid, add=add_ids, remove=remove_ids)
         except BadRequest as error:
-            if error.errcode != UNKNOWN_TAG or last:
+            if error.errcode != tags.UNKNOWN_TAG or last:
                 raise
-            services.cache.pop(f"tags:{tenant.id}", None)
+            await tags.refresh(services, tenant)
         else:
             return
 
 
-async def _make(services: Services, tenant: Tenant, name: str) -> None:
-    group, _, tag = name.rpartition(":")
+async def _make(services: Services, tenant: Tenant, group: str, tag: str) -> None:
     try:
-        await wecom_client(services, tenant).add_corp_tag([tag], group_name=group or OWN_GROUP)
+        await wecom_client(services, tenant).add_corp_tag([tag], group_name=group)
     except BadRequest as error:
         if error.errcode != TAKEN:  # another process made it in this moment
             raise
 
 
-async def _all(services: Services, tenant: Tenant) -> dict[str, str]:
-    answer = await wecom_client(services, tenant).get_corp_tag_list()
-    found: dict[str, str] = {}
-    for group in answer.get("tag_group") or []:
-        for tag in group.get("tag") or []:
-            found[f"{group['group_name']}:{tag['name']}"] = tag["id"]
-            if group["group_name"] == OWN_GROUP:
-                found[tag["name"]] = tag["id"]
-    return found
-
-
-async def remember(services: Services, tenant: str, cid: str, add: list[str], remove: list[str]) -> None:
-    """Keeps the customer's tags with him, for the side panel and for rules."""
+async def remember(services: Services, tenant: str, cid: str, userid: str, add: list[str], remove: list[str]) -> None:
+    """Keeps what was marked on his friendship with `userid`: with the friendship, and with the customer for the side panel and
+    for rules. What another RM's friendship still has stays with the customer."""
+    bank = await get_tenant(services, tenant)
+    added = [await tag_id(services, bank, name) for name in add]
+    taken = [await tag_id(services, bank, name) for name in remove]
+    await follows.retag(services, tenant, userid, cid, added, taken)
     if add:
         await grouped.change(services, tenant, "customers", cid, {"$addToSet": {"tags": {"$each": add}}})
-    if remove:
-        await grouped.change(services, tenant, "customers", cid, {"$pull": {"tags": {"$in": remove}}})
+    if taken:
+        await tags.carry(services, tenant, cid, userid, taken, [])

@@ -36,6 +36,26 @@ def advance_runs(tenant: str) -> None:
     loop.run(partial(work.advance_runs, tenant=tenant))
 
 
+@app.task(name="customers.handover")  # type: ignore[untyped-decorator]
+def hand_over(tenant: str) -> None:
+    loop.run(partial(work.hand_over, tenant=tenant))
+
+
+@app.task(name="customers.archive")  # type: ignore[untyped-decorator]
+def pull_archive(tenant: str) -> None:
+    loop.run(partial(work.pull_archive, tenant=tenant))
+
+
+@app.task(name="campaigns.sync")  # type: ignore[untyped-decorator]
+def sync(tenant: str) -> None:
+    loop.run(partial(work.sync, tenant=tenant))
+
+
+@app.task(name="campaigns.channels")  # type: ignore[untyped-decorator]
+def keep_channels(tenant: str) -> None:
+    loop.run(partial(work.keep_channels, tenant=tenant))
+
+
 @app.task(name="rewards.settle")  # type: ignore[untyped-decorator]
 def settle(tenant: str) -> None:
     loop.run(partial(work.settle, tenant=tenant))

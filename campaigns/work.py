@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from campaigns import effects, engine, inbox
+from campaigns import effects, engine, inbox, syncing, upkeep
+from customers import archive, handover_work
 from rewards import claims
 from services import leases, outbox
 from services.container import Services
@@ -30,7 +31,9 @@ async def _send(services: Services, tenant: str, lane: str) -> None:
 
     until = services.clock() + SHIFT_SECONDS
     rows = services.store.tenant(tenant)["outbox"]
-    await leases.pump(services.clock, rows, handle, seconds=effects.LEASE_SECONDS, query={"lane": lane}, until=until)
+    horizon = services.cache.setdefault(f"horizon:outbox:{lane}:{tenant}", leases.Horizon())
+    seconds, query = effects.LEASE_SECONDS[lane], {"lane": lane}
+    await leases.pump(services.clock, rows, handle, seconds=seconds, query=query, until=until, horizon=horizon)
 
 
 async def advance_runs(services: Services, tenant: str) -> None:
@@ -42,6 +45,22 @@ async def advance_runs(services: Services, tenant: str) -> None:
     until = services.clock() + SHIFT_SECONDS
     rows = services.store.tenant(tenant)["runs"]
     await leases.pump(services.clock, rows, handle, seconds=engine.LEASE_SECONDS, until=until)
+
+
+async def hand_over(services: Services, tenant: str) -> None:
+    await handover_work.work(services, tenant, until=services.clock() + SHIFT_SECONDS)
+
+
+async def pull_archive(services: Services, tenant: str) -> None:
+    await archive.work(services, tenant, until=services.clock() + SHIFT_SECONDS)
+
+
+async def sync(services: Services, tenant: str) -> None:
+    await syncing.work(services, tenant)
+
+
+async def keep_channels(services: Services, tenant: str) -> None:
+    await upkeep.work(services, tenant, until=services.clock() + SHIFT_SECONDS)
 
 
 async def settle(services: Services, tenant: str) -> None:

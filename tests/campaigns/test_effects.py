@@ -9,6 +9,7 @@ import pytest
 
 from campaigns import effects, publishing, work
 from services.container import Services
+from services.wechat.errors import SlowDown
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN
 from tests.clock import MovedClock
@@ -195,6 +196,26 @@ async def test_an_effect_without_a_deadline_is_given_up_in_the_end_with_a_reason
     assert "tag.failed" in await tools.story(demo)
 
 
+async def test_waiting_for_a_turn_is_no_try(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An allowance that is used up for hours costs an effect time, and nothing else."""
+    done = effects._EXECUTORS["tag"]
+
+    async def no_turn(*_: object) -> effects.Outcome:
+        raise SlowDown(None, "the allowance is used up", "/cgi-bin/externalcontact/mark_tag", retry_after=300)
+
+    monkeypatch.setitem(effects._EXECUTORS, "tag", no_turn)
+    await tools.scanned(sandbox, http)
+    await work.handle_inbox(demo, "demo")
+    await tried(demo, clock, 400 * (effects.MOST_TRIES + 3), step=400)
+    row = await tools.effect(demo, "tag")
+    assert (row["state"], row["reason"], row["attempts"]) == ("ready", "platform_slow_down", 0)
+    monkeypatch.setitem(effects._EXECUTORS, "tag", done)
+    await tried(demo, clock, 400, step=400)
+    assert (await tools.effect(demo, "tag"))["state"] == "done"
+
+
 async def test_a_tag_that_was_deleted_at_wecom_is_made_again(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
 ) -> None:
@@ -218,7 +239,7 @@ async def test_two_workers_on_one_welcome_greet_once(
     clock.advance(2)
     first = asyncio.create_task(work.send_welcomes(demo, "demo"))
     await until(lambda: _taken(demo))
-    clock.advance(effects.LEASE_SECONDS + 0.5)
+    clock.advance(effects.LEASE_SECONDS["welcome"] + 0.5)
     await asyncio.gather(work.send_welcomes(second, "demo"), first)
     assert await tools.welcomes(sandbox) == 1
     assert (await tools.effect(demo, "welcome"))["state"] == "done"

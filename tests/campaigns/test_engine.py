@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import engine, inbox, publishing, work
+from campaigns import engine, friends, publishing, work
 from services import grouped, leases
 from services.container import Services
 from services.errors import Unavailable
@@ -39,10 +39,10 @@ def dying(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> pytest.Mon
         (engine, "_clear"),
         (engine.timeline, "record"),
         (engine.effects, "perform"),
-        (grouped, "close"),
-        (inbox.engine, "enter"),
-        (inbox.follows, "changed"),
-        (inbox.details, "fetch"),
+        (grouped, "close_each"),
+        (friends.engine, "enter"),
+        (friends.follows, "changed"),
+        (friends.details, "fetch"),
     ],
 )
 async def test_killed_anywhere_the_welcome_goes_out_once(

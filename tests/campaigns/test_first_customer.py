@@ -133,7 +133,7 @@ async def test_who_comes_back_is_a_friend_again_though_the_details_are_old(
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": "rm.chen"})
     await work.handle_inbox(demo, "demo")
     assert await staff.list_customers(demo, StaffActor("demo", "rm.chen")) == []
-    fetch = WeComClient.get_external_contact
+    fetch = WeComClient.externalcontact_get
 
     async def aged(client: WeComClient, external_userid: str, cursor: str = "") -> dict[str, Any]:
         answer = await fetch(client, external_userid, cursor)
@@ -141,7 +141,7 @@ async def test_who_comes_back_is_a_friend_again_though_the_details_are_old(
             user["createtime"] = first["create_time"]
         return answer
 
-    monkeypatch.setattr(WeComClient, "get_external_contact", aged)
+    monkeypatch.setattr(WeComClient, "externalcontact_get", aged)
     await sandbox.control("POST", "clock", {"advance": 5})
     await sandbox.scan(person, state="branch-q1.sz-nanshan", userid="rm.chen")
     await work.handle_inbox(demo, "demo")

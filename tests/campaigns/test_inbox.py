@@ -11,11 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import inbox, work
+from campaigns import inbox, reactions, why, work
 from customers.directory import get_tenant
 from sandbox.crypto import Envelope
+from services import leases
 from services.container import Services
-from services.errors import UnknownOutcome
+from services.errors import Conflict, NotFound, UnknownOutcome
+from services.inbox import Arrival
+from services.wechat import events
+from services.wechat.errors import SlowDown
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
@@ -154,13 +158,61 @@ async def test_fifty_events_of_one_second_and_one_customer_are_fifty(
     assert await demo.store.tenant("demo")["inbox"].count({}) == 50
 
 
-async def test_an_event_of_a_kind_that_nobody_knows_is_kept_as_unknown(
+async def test_what_cannot_wait_is_handled_before_a_storm_of_others(
     demo: Services, http: httpx.AsyncClient, wecom: WeCom
 ) -> None:
-    assert await send(http, wecom.post(event("transfer_fail", extra=IDS.format(1)))) == (200, "")
+    for n in range(20):
+        assert await send(http, wecom.post(event("del_follow_user", extra=IDS.format(n)))) == (200, "")
+    left = event("delete_user", extra=IDS.format(1)).replace(b"change_external_contact", b"change_contact")
+    greeted = event("add_external_contact", extra=IDS.format(99) + "<WelcomeCode>WC</WelcomeCode>")
+    for message in (left, greeted):
+        assert await send(http, wecom.post(message)) == (200, "")
+    _, first = await leases.claim(demo.store.tenant("demo")["inbox"], demo.clock(), limit=2)
+    expected = {Arrival("demo", "wecom", message).id for message in (left, greeted)}
+    assert {row["_id"] for row in first} == expected
+
+
+async def test_an_event_of_a_kind_that_nobody_knows_is_kept_and_counted(
+    demo: Services, http: httpx.AsyncClient, wecom: WeCom
+) -> None:
+    for n in range(3):
+        assert await send(http, wecom.post(event("brand_new", extra=IDS.format(n)))) == (200, "")
+    assert await send(http, wecom.post(event("wm 1 <script>".replace("<", "&lt;"), extra=IDS.format(1)))) == (200, "")
+    await work.handle_inbox(demo, "demo")
+    rows = await demo.store.tenant("demo")["inbox"].find({})
+    assert {(row["state"], row["open"]) for row in rows} == {("unknown", False)}
+    counts = {row["event"]: row["events"] for row in await why.unknown_counts(demo, "demo")}
+    assert counts == {"change_external_contact/brand_new": 3, "change_external_contact/unreadable": 1}
+    assert _unknown(demo, "brand_new") == 3
+    shown = [str((await why.why(demo, "demo", row["_id"], str))["received"]["about"]) for row in rows]
+    assert [sum(name in one for one in shown) for name in ("brand_new", "unreadable", "wm 1")] == [3, 1, 0]
+
+
+def _unknown(services: Services, change: str, event: str = "change_external_contact") -> float | None:
+    labels = {"event": event, "change": change}
+    return services.metrics.registry.get_sample_value("yinqiao_events_unknown_total", labels)
+
+
+async def test_names_that_nobody_knows_do_not_fill_the_metrics(
+    demo: Services, http: httpx.AsyncClient, wecom: WeCom
+) -> None:
+    for n in range(inbox.MOST_NAMES + 5):
+        assert await send(http, wecom.post(event(f"new_{n}", extra=IDS.format(n)))) == (200, "")
+    await work.handle_inbox(demo, "demo")
+    assert _unknown(demo, "other", "other") == 5
+    counts = await why.unknown_counts(demo, "demo")
+    assert [row["events"] for row in counts] == [1] * (inbox.MOST_NAMES + 5)
+
+
+async def test_an_event_that_needs_no_reaction_is_noted(
+    demo: Services, http: httpx.AsyncClient, wecom: WeCom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(reactions.REACTIONS, events.ExternalContactEdited)
+    assert await send(http, _plain(wecom)) == (200, "")
     await work.handle_inbox(demo, "demo")
     (row,) = await demo.store.tenant("demo")["inbox"].find({})
-    assert (row["state"], row["open"]) == ("unknown", False)
+    assert (row["state"], row["type"], row["open"]) == ("noted", "external_contact_edited", False)
+    assert await why.newest(demo, "demo", "unknown") == []
 
 
 async def test_an_event_without_its_ids_is_set_aside_with_the_reason(
@@ -200,3 +252,55 @@ async def test_a_poisoned_event_is_set_aside_and_holds_up_nobody(
     (dead,) = await demo.store.tenant("demo")["inbox"].find({"state": "dead"})
     assert dead["reason"]
     assert await tools.welcomes(sandbox) == 1
+    (shown,) = await why.newest(demo, "demo", "dead")
+    assert shown["event"] == dead["_id"].removeprefix("demo:")
+    assert len(dead["tries"]) == inbox.MOST_TRIES
+
+
+@pytest.mark.parametrize(("errcode", "attempts"), [(None, 0), (45009, 3)])
+async def test_a_limit_is_waited_for_and_what_was_never_asked_is_no_try(
+    demo: Services, http: httpx.AsyncClient, wecom: WeCom, clock: MovedClock, monkeypatch: pytest.MonkeyPatch,
+    errcode: int | None, attempts: int,
+) -> None:  # fmt: skip
+    asked: list[float] = []
+
+    async def limited(*_: object) -> None:
+        asked.append(clock())
+        raise SlowDown(errcode, "too many", "/cgi-bin/externalcontact/get", retry_after=3600)
+
+    monkeypatch.setitem(reactions.REACTIONS, events.ExternalContactEdited, limited)
+    await send(http, wecom.post(event(change="edit_external_contact", extra=IDS.format(1))))
+    for _ in range(6):
+        await work.handle_inbox(demo, "demo")
+        clock.advance(1900)
+    (row,) = await demo.store.tenant("demo")["inbox"].find({})
+    assert (row["open"], row["attempts"], len(asked)) == (True, attempts, 3)
+
+
+async def test_an_event_that_was_set_aside_is_handled_again_when_somebody_says_so(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
+) -> None:
+    await tools.fault(sandbox, "errcode", tools.DETAILS, errcode=-1, times=1000)
+    person, scan = await tools.scanned(sandbox, http)
+    await sandbox.control("POST", f"people/{person['id']}/edited-by", {"userid": scan["userid"], "remark": "x"})
+    rows = demo.store.tenant("demo")["inbox"]
+    while await rows.count({"open": True}):
+        await work.handle_inbox(demo, "demo")
+        clock.advance(1100)
+    (dead,) = await rows.find({"state": "dead"})
+    await tools.no_faults(sandbox)
+    await inbox.retry(demo, "demo", "cli:test", dead["_id"])
+    with pytest.raises(Conflict) as twice:
+        await inbox.retry(demo, "demo", "cli:test", dead["_id"])
+    assert twice.value.code == "event_not_set_aside"
+    await work.handle_inbox(demo, "demo")
+    again = await rows.find_one({"_id": dead["_id"]})
+    assert again is not None
+    assert (again["state"], again["attempts"], again["reason"]) == ("handled", 1, "")
+    assert await why.newest(demo, "demo", "dead") == []
+    audited = await demo.store.tenant("demo")["audit"].find({"action": "event.retried"})
+    assert [(row["actor"], row["object"]) for row in audited] == [("cli:test", dead["_id"])]
+    with pytest.raises(Conflict):
+        await inbox.retry(demo, "demo", "cli:test", dead["_id"])
+    with pytest.raises(NotFound):
+        await inbox.retry(demo, "demo", "cli:test", "demo:" + "0" * 64)

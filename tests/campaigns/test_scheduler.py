@@ -8,11 +8,13 @@ import httpx
 import pytest
 
 from campaigns import scheduler, tasks
+from customers import directory
 from services.container import Services
 from services.queue import QUEUES
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
+from tests.customers.conftest import other_bank
 from tests.rewards import world
 
 
@@ -50,8 +52,10 @@ async def test_held_units_are_rung_for(demo: Services, clock: MovedClock) -> Non
 
 
 async def test_another_banks_work_is_not_rung_for(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+    await directory.apply_tenant(demo, other_bank(), "other.yaml")
     await tools.scanned(sandbox, http)
     assert await scheduler.tick(demo, "other") == []
+    assert await scheduler.tick(demo, "demo") == ["campaigns.handle_inbox"]
 
 
 def test_every_bell_has_its_task_and_every_task_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,47 @@
+"""The one table of reactions: every kind of event is in it, or is known to need none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from campaigns import reactions
+from services.container import Services
+from services.wechat import events
+
+ROW = {"_id": "demo:x", "at": datetime(2026, 1, 1, tzinfo=UTC), "owner": "w", "tenant": "demo"}
+NO_REACTION = {
+    events.AppEntered,
+    events.AppSubscribed,
+    events.BatchJobDone,
+    events.CustomerMessage,
+    events.MemberTagChanged,
+    events.MenuUsed,
+    events.SessionEntered,
+}
+TO_COME = {
+    events.ArchiveConsented,
+    events.ArchiveNotified,
+    events.GroupCreated,
+    events.GroupDismissed,
+    events.GroupUpdated,
+}
+BASES = {events.AppEvent, events.ContactEvent, events.Event, events.GroupEvent, events.Push, events.Unknown}
+
+
+def _all() -> set[Any]:
+    return {kind for name in events.__all__ if isinstance(kind := getattr(events, name), type)}
+
+
+def test_every_event_has_a_reaction_or_is_known_to_need_none() -> None:
+    kinds = _all() - BASES - TO_COME
+    assert set(reactions.REACTIONS) | NO_REACTION >= kinds
+    assert set(reactions.REACTIONS) & NO_REACTION == set()
+
+
+async def test_a_known_event_without_a_reaction_is_noted_and_an_unknown_one_unknown(services: Services) -> None:
+    head: dict[str, Any] = {"corp_id": "ww1", "create_time": None}
+    noted = events.AppEntered(**head, userid="rm.chen", event_key="", agent_id=7)
+    assert await reactions.react(services, "demo", ROW, noted) == reactions.NOTED
+    unknown = events.Unknown(**head, event="brand_new", change_type="")
+    assert await reactions.react(services, "demo", ROW, unknown) == reactions.UNKNOWN
