@@ -10,25 +10,21 @@ import asyncio
 import getpass
 import logging
 import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.table import Table
 
 from campaigns.reading import Problem
 from config.logging import setup_logging
-from config.settings import ProductionRefused, Settings, load
+from deploy import archiving, audit_truth, commands, numbers, syncing
 from deploy import demo as demonstration
-from deploy.errors import DeployError
+from deploy.terminal import File, TenantOption, fail, finish, only_tenant, print_table, read, run, settings
 from services.container import Services, open_services
-from services.errors import Unavailable, YinqiaoError
+from services.errors import YinqiaoError
 
 app = typer.Typer(
     invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -43,73 +39,12 @@ app.add_typer(campaign_app, name="campaign", help="Campaigns, from YAML files")
 app.add_typer(ledger_app, name="ledger", help="The rewards ledger")
 app.add_typer(audit_app, name="audit", help="The audit trail")
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")
-
-T = TypeVar("T")
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="a YAML file")]
-TenantOption = Annotated[str, typer.Option("--tenant", help="the bank's id; may be left out when there is only one")]
-
-
-def fail(*sentences: str) -> NoReturn:
-    """Ends the command with exit status 1."""
-    for sentence in sentences:
-        print(sentence, file=sys.stderr)
-    raise typer.Exit(1)
-
-
-def read(file: Path) -> str:
-    """The file's text."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        fail(f"{file}: expected a text file in UTF-8")
-
-
-def settings() -> Settings:
-    """The environment's settings, or those of the demo that runs on the same data."""
-    try:
-        chosen = load()
-    except (ProductionRefused, ValidationError) as error:
-        fail(*wrong_settings(error))
-    running = chosen.env == "dev" and demonstration.is_running(chosen.data_dir)
-    return demonstration.demo_settings() if running else chosen
-
-
-def wrong_settings(error: ProductionRefused | ValidationError) -> list[str]:
-    """What is wrong with the environment, as sentences."""
-    if isinstance(error, ProductionRefused):
-        return [str(error)]
-    return [f"YINQIAO_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
-
-
-def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
-    """The answer of `use_case` over services that are opened and closed around it; its refusals end the command."""
-
-    async def opened() -> T:
-        services = await open_services(settings())
-        try:
-            return await use_case(services)
-        finally:
-            await services.close()
-
-    setup_logging("WARNING")
-    try:
-        return asyncio.run(opened())
-    except Unavailable as error:
-        fail(f"{error.message}: `make demo` starts one here, YINQIAO_MONGODB_URI and YINQIAO_REDIS_URL name others")
-    except YinqiaoError as error:
-        fail(error.message)
-
-
-async def only_tenant(services: Services, named: str) -> str:
-    """The bank that was named, or the only one there is."""
-    from customers import directory
-
-    known = [tenant.id for tenant in await directory.list_tenants(services)]
-    if named and named not in known:
-        fail(f"there is no bank {named}; there is {', '.join(known) or 'none yet: python manage.py tenant apply FILE'}")
-    if named or len(known) == 1:
-        return named or known[0]
-    fail(f"say which bank with --tenant: {', '.join(known)}" if known else "there is no bank yet: tenant apply FILE")
+app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
+app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
+app.add_typer(archiving.archive_app, name="archive", help="The message archive")
+app.add_typer(commands.events_app, name="events", help="What WeCom and WeChat told us")
+app.command("why")(commands.why)
+audit_app.command("truth")(audit_truth.audit_truth)
 
 
 @app.callback()
@@ -206,16 +141,6 @@ def ledger_check(
         raise typer.Exit(1)
 
 
-def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for name in rows[0] if rows else []:
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    if rows:
-        Console(highlight=False).print(table)
-
-
 @audit_app.command("verify")
 def audit_verify(tenant: TenantOption = "") -> None:
     """Prove that no row of the audit trail was changed or taken out."""
@@ -308,16 +233,6 @@ def tour() -> None:
     from deploy import tour as playing
 
     finish(playing.run)
-
-
-def finish(command: Callable[[], int]) -> NoReturn:
-    """Ends with the command's own exit status, or with 1 and its plain sentence."""
-    try:
-        raise typer.Exit(command())
-    except (ProductionRefused, ValidationError) as error:
-        fail(*wrong_settings(error))
-    except (DeployError, YinqiaoError) as error:
-        fail(str(error))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,21 @@ PERMISSIONS: dict[str, str] = {
     "campaigns.approve": "approve or reject another clerk's version",
     "campaigns.pause": "stop a live campaign for the moment and let it go on",
     "audit.read": "see the audit trail",
+    "sync.read": "see how the sync with WeCom goes, and what it found",
+    "sync.run": "begin or cancel a sync with WeCom, and try an object again",
+    "events.read": "see what WeCom and WeChat told us, and why something was done or not; customers' ids are masked",
+    "handover.read": "see hand-overs and what members who left have left behind",
+    "handover.submit": "ask for customers and groups to go from one RM to another",
+    "handover.approve": "approve or reject another clerk's hand-over",
+    "archive.see": "see how the message archive goes, and no message",
+    "archive.read": "look for archived messages and open them, for a case; each is in the audit trail",
+    "intercepts.read": "see the words that members may not write to customers",
+    "intercepts.submit": "propose a change of these words",
+    "intercepts.approve": "agree to another clerk's change of them, or turn it down",
+    "alarms.read": "see alarms, such as lost customers",
+    "alarms.handle": "mark alarms as dealt with",
+    "customers.read": "find a customer and see, masked, how the bank knows who he is",
+    "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import generate_latest
@@ -11,7 +12,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 from typing_extensions import override
 
+from customers import archive
 from handlers.api import Api
+from services import tally
 from services.errors import Unavailable
 
 PING_SECONDS = 1.0
@@ -48,5 +51,8 @@ class Ready(Api):
 class Prometheus(Api):
     @override
     async def get(self) -> None:
+        with suppress(Unavailable):  # the others are told all the same
+            await archive.measure(self.services)
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.write(generate_latest(self.services.metrics.registry))
+        workers = await tally.of_workers(self.services.redis)
+        self.write(generate_latest(self.services.metrics.registry) + generate_latest(workers))

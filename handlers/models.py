@@ -21,6 +21,12 @@ class PhoneBody(_Request):
     consent: str = Field("", max_length=64, description="the version of the consent text that was agreed to")
 
 
+class SubscriptionsBody(_Request):
+    """What `wx.requestSubscribeMessage` answered: template id → `accept` or `reject`."""
+
+    answers: dict[str, Literal["accept", "reject"]] = Field(min_length=1, max_length=3)
+
+
 class ClaimBody(RootModel[dict[str, Any]]):
     """Empty, or an object; a repeated Idempotency-Key must come with the same bytes."""
 
@@ -77,6 +83,18 @@ class RedemptionsAnswer(BaseModel):
 
 class ClaimAnswer(BaseModel):
     redemption: RedemptionView
+
+
+class SubscriptionsAnswer(BaseModel):
+    counted: dict[str, bool] = Field(
+        description="false where WeChat's own event counts, or this key was counted before"
+    )
+
+
+class SceneAnswer(BaseModel):
+    page: str
+    campaign: str
+    invited: bool = Field(description="somebody invites with this code")
 
 
 class HealthAnswer(BaseModel):

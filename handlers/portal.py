@@ -7,10 +7,10 @@ from typing import Literal
 
 from typing_extensions import override
 
-from customers import directory, login
+from customers import directory, login, scenes, subscriptions
 from customers.actors import CustomerActor
 from handlers.api import Api
-from handlers.models import LoginBody, PhoneBody
+from handlers.models import LoginBody, PhoneBody, SubscriptionsBody
 from rewards import portal
 from services.container import Services
 from services.errors import Forbidden, InvalidInput, NotSignedIn
@@ -46,6 +46,15 @@ class Portal(Api):
     @override
     async def identify(self, permission: str) -> CustomerActor:
         return await customer_of(self.services, self.token(), self.path_kwargs["appid"])
+
+    def idempotency_key(self) -> str:
+        """Raises InvalidInput when the key is missing or longer than 255 characters."""
+        key = self.request.headers.get("Idempotency-Key", "")
+        if not key:
+            raise InvalidInput("idempotency_key_missing", "this needs an Idempotency-Key header")
+        if len(key) > KEY_LIMIT:
+            raise InvalidInput("idempotency_key_too_long", f"at most {KEY_LIMIT} characters")
+        return key
 
     def lang(self) -> Literal["zh", "en"]:
         return "en" if self.request.headers.get("Accept-Language", "").startswith("en") else "zh"
@@ -96,17 +105,23 @@ class Claim(Portal):
             self.set_header("Idempotency-Hit", "true")
         self.answer(claimed.view)
 
-    def idempotency_key(self) -> str:
-        """Raises InvalidInput when the key is missing or longer than 255 characters."""
-        key = self.request.headers.get("Idempotency-Key", "")
-        if not key:
-            raise InvalidInput("idempotency_key_missing", "a claim needs an Idempotency-Key header")
-        if len(key) > KEY_LIMIT:
-            raise InvalidInput("idempotency_key_too_long", f"at most {KEY_LIMIT} characters")
-        return key
-
 
 class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
         self.answer(await portal.redemptions(self.services, self.actor, self.lang()))
+
+
+class Subscriptions(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        body = self.body(SubscriptionsBody)
+        answers = {template: answer == "accept" for template, answer in body.answers.items()}
+        counted = await subscriptions.report(self.services, self.actor, answers, self.idempotency_key())
+        self.answer({"counted": counted})
+
+
+class Scene(Portal):
+    @override
+    async def get(self, appid: str, scene: str) -> None:
+        self.answer(await scenes.read(self.services, appid, scene))

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from handlers import callbacks, console, front, health, models, openapi, portal, preview, sidebar
+from handlers import (
+    callbacks,
+    console,
+    console_acquisition,
+    console_archive,
+    console_events,
+    console_people,
+    console_staff,
+    console_sync,
+    front,
+    health,
+    models,
+    openapi,
+    portal,
+    preview,
+    sidebar,
+)
 from handlers.api import Api
 from handlers.auth import CLERK, CUSTOMER, PUBLIC, STAFF
 from handlers.base import Base
@@ -72,6 +88,22 @@ PORTAL = (
         portal.Redemptions,
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
     ),
+    _api(
+        "/mp/{appid}/subscriptions",
+        portal.Subscriptions,
+        post=op(
+            CUSTOMER,
+            "What the customer answered to the prompt for subscribe messages",
+            body=models.SubscriptionsBody,
+            answers=models.SubscriptionsAnswer,
+            headers=("Idempotency-Key",),
+        ),
+    ),
+    _api(
+        "/mp/{appid}/scenes/{scene}",
+        portal.Scene,
+        get=op(CUSTOMER, "What the code stands for that the mini-program was opened with", answers=models.SceneAnswer),
+    ),
 )
 
 OPERATION = (
@@ -94,6 +126,8 @@ SIDEBAR = (
     _page("/sidebar/{tenant}/", sidebar.Customers, get=op(STAFF, "The RM's customers")),
     _page("/sidebar/{tenant}/oauth", sidebar.OAuth, get=op(PUBLIC, "Back from WeCom, with a code")),
     _page("/sidebar/{tenant}/customers/{cid}", sidebar.Customer, get=op(STAFF, "One customer's story")),
+    _page("/sidebar/{tenant}/customers/{cid}/notes", sidebar.Notes, post=op(STAFF, "Note something of a customer")),
+    _page("/sidebar/{tenant}/customers/{cid}/tags", sidebar.Tags, post=op(STAFF, "Put a tag on, or take it off")),
     _page("/sidebar/{tenant}/logout", sidebar.Logout, post=op(STAFF, "Sign out")),
 )
 
@@ -101,7 +135,19 @@ CONSOLE = (
     _page("/console/", console.Campaigns, get=op("campaigns.read", "All campaigns")),
     _page("/console/login", console.SignIn, get=op(PUBLIC, "Sign-in form"), post=op(PUBLIC, "Sign in")),
     _page("/console/logout", console.SignOut, post=op(CLERK, "Sign out")),
+    _page(
+        "/console/sync",
+        console_sync.Sync,
+        get=op("sync.read", "The sync with WeCom"),
+        post=op("sync.run", "Begin a full sync"),
+    ),
+    _page("/console/sync/progress", console_sync.SyncProgress, get=op("sync.read", "Its progress, as a fragment")),
+    _page("/console/sync/cancel", console_sync.CancelSync, post=op("sync.run", "Cancel it")),
+    _page("/console/sync/errors/{error}/retry", console_sync.RetrySync, post=op("sync.run", "Try one object again")),
     _page("/console/audit", console.Audit, get=op("audit.read", "The audit trail")),
+    _page("/console/events", console_events.Events, get=op("events.read", "What the platforms told us")),
+    _page("/console/events/{event}", console_events.Event, get=op("events.read", "One event, and why")),
+    _page("/console/api/events/{event}", console_events.EventApi, get=op("events.read", "The same as JSON")),
     _page("/console/campaigns", console.Submit, post=op("campaigns.submit", "Hand in a version")),
     _page("/console/campaigns/new", console.NewCampaign, get=op("campaigns.submit", "Write a campaign")),
     _page("/console/campaigns/{campaign}", console.Campaign, get=op("campaigns.read", "One campaign")),
@@ -121,6 +167,96 @@ CONSOLE = (
         console.Reject,
         post=op("campaigns.approve", "Reject another's version"),
     ),
+    _page(
+        "/console/handover",
+        console_staff.Handovers,
+        get=op("handover.read", "All hand-overs"),
+        post=op("handover.submit", "Hand a hand-over in"),
+    ),
+    _page("/console/handover/new", console_staff.NewHandover, get=op("handover.submit", "Write a hand-over")),
+    _page("/console/handover/{batch}", console_staff.Handover, get=op("handover.read", "One hand-over")),
+    _page(
+        "/console/handover/{batch}/approve",
+        console_staff.ApproveHandover,
+        post=op("handover.approve", "Approve another's hand-over"),
+    ),
+    _page(
+        "/console/handover/{batch}/reject",
+        console_staff.RejectHandover,
+        post=op("handover.approve", "Reject another's hand-over"),
+    ),
+    _page(
+        "/console/people",
+        console_people.People,
+        get=op("customers.read", "Who is who"),
+        post=op("customers.read", "Find a customer"),
+    ),
+    _page("/console/people/{cid}", console_people.Person, get=op("customers.read", "How we know a customer")),
+    _page(
+        "/console/people/merges/{merge}/undo",
+        console_people.UndoMerge,
+        post=op("customers.unmerge", "Ask for a merge to be undone"),
+    ),
+    _page(
+        "/console/people/merges/{merge}/approve",
+        console_people.ApproveUndo,
+        post=op("customers.unmerge", "Agree to it and undo the merge"),
+    ),
+    _page(
+        "/console/people/merges/{merge}/keep",
+        console_people.KeepMerge,
+        post=op("customers.unmerge", "Leave the two merged"),
+    ),
+    _page(
+        "/console/people/questions/{question}/propose",
+        console_people.Propose,
+        post=op("customers.unmerge", "Propose an answer"),
+    ),
+    _page(
+        "/console/people/questions/{question}/agree",
+        console_people.Agree,
+        post=op("customers.unmerge", "Agree to another's answer"),
+    ),
+    _page("/console/channels", console_acquisition.Channels, get=op("campaigns.read", "Codes, links and groups")),
+    _page(
+        "/console/archive",
+        console_archive.Archive,
+        get=op("archive.see", "How the message archive goes"),
+        post=op("archive.read", "Look for a member's messages, for a case"),
+    ),
+    _page(
+        "/console/archive/messages/{message}",
+        console_archive.Message,
+        post=op("archive.read", "Open one message, for a case"),
+    ),
+    _page(
+        "/console/intercepts",
+        console_archive.Rules,
+        get=op("intercepts.read", "Words that members may not write"),
+        post=op("intercepts.submit", "Propose a change of them"),
+    ),
+    _page(
+        "/console/intercepts/compare",
+        console_archive.CompareRules,
+        get=op("intercepts.read", "What WeCom has otherwise"),
+    ),
+    _page(
+        "/console/intercepts/bring",
+        console_archive.BringRules,
+        post=op("intercepts.approve", "Bring WeCom what was agreed"),
+    ),
+    _page(
+        "/console/intercepts/{change}/approve",
+        console_archive.ApproveRule,
+        post=op("intercepts.approve", "Agree to another's change"),
+    ),
+    _page(
+        "/console/intercepts/{change}/reject",
+        console_archive.RejectRule,
+        post=op("intercepts.approve", "Turn a change down"),
+    ),
+    _page("/console/alarms", console_staff.Alarms, get=op("alarms.read", "Alarms")),
+    _page("/console/alarms/{alarm}/handle", console_staff.HandleAlarm, post=op("alarms.handle", "Deal with an alarm")),
 )
 
 PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION

@@ -6,14 +6,34 @@ import hmac
 import secrets
 from typing import Any, ClassVar
 
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from campaigns import live
 from customers import directory, staff
 from customers.actors import StaffActor
 from handlers.pages import Page
-from services.errors import NotSignedIn
+from rewards import catalogue
+from services.errors import InvalidInput, NotSignedIn, Unavailable, YinqiaoError
+from services.wechat.errors import PlatformError
 
 STATE_SECONDS = 600
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class NotesForm(_Form):
+    remark: str = Field("", max_length=200)
+    description: str = Field("", max_length=1000)
+
+
+class TagForm(_Form):
+    """One corp tag's id, to put on or to take off."""
+
+    add: str = Field("", max_length=64)
+    remove: str = Field("", max_length=64)
 
 
 class Sidebar(Page):
@@ -34,10 +54,7 @@ class Sidebar(Page):
     @override
     async def identify(self, permission: str) -> StaffActor:
         token = self.get_cookie(self.session_cookie(f"rm_{self.tenant}")) or ""
-        session = await self.services.sessions.read("staff", token) if token else None
-        if session is None or session["tenant"] != self.tenant:
-            raise NotSignedIn("not_signed_in", "open the side panel from WeCom")
-        return StaffActor(session["tenant"], session["userid"])
+        return await staff.actor_of(self.services, self.tenant, token)
 
     @override
     async def invite(self) -> None:
@@ -70,8 +87,7 @@ class OAuth(Sidebar):
     async def get(self, tenant: str) -> None:
         wanted = self.expected_path()
         actor = await staff.staff_login(self.services, tenant, self.get_query_argument("code", ""))
-        session = {"tenant": actor.tenant, "userid": actor.userid}
-        token = await self.services.sessions.open("staff", session)
+        token = await staff.open_session(self.services, actor)
         self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
         self.keep_session(f"rm_{tenant}", token, samesite="Lax")
         self.redirect(wanted, status=302)
@@ -96,19 +112,76 @@ class Customers(Sidebar):
 class Customer(Sidebar):
     @override
     async def get(self, tenant: str, cid: str) -> None:
+        await self.show(cid)
+
+    async def show(self, cid: str, error: YinqiaoError | None = None) -> None:
+        """The customer's page, with what went wrong at the top of it."""
         card = await staff.customer_card(self.services, self.actor, cid)
-        self.page("customer", **await self.names(), card=card, told=self.told, details=self.details)
+        names = await self.names()
+        called = {**names["programs"], **await self.titles(), **card["people"]}
+        offered = await staff.corp_tags(self.services, self.actor)
+        values = {
+            **names,
+            "card": card,
+            "called": called,
+            "offered": offered,
+            "told": self.told,
+            "details": self.details,
+        }
+        if error is None:
+            self.page("customer", **values)
+        else:
+            self.refused(error, "customer", **values)
+
+    async def titles(self) -> dict[str, str]:
+        """What campaigns and rewards are called, by id."""
+        campaigns = await live.campaign_rows(self.services, self.tenant)
+        rewards = await catalogue.all_rewards(self.services, self.tenant)
+        named = {campaign: row["name"] for campaign, row in campaigns.items()}
+        named |= {reward: row["title"] for reward, row in rewards.items()}
+        return {known: str(name.get(self.lang) or name["zh"]) for known, name in named.items()}
 
     def told(self, kind: str) -> str:
         """What happened, in the RM's language; a kind that has no text yet is shown as it is."""
         text = self.locale.translate(f"kind:{kind}")
         return kind if text.startswith("kind:") else text
 
-    def details(self, data: dict[str, Any], programs: dict[str, str]) -> list[tuple[str, str]]:
-        """What a story row carries besides, as label and value; reasons are explained, mini-programs named."""
+    def details(self, data: dict[str, Any], called: dict[str, str]) -> list[tuple[str, str]]:
+        """What a story row carries besides, as label and value; reasons are explained, and what has a name is named."""
         plain = [(name, str(value)) for name, value in data.items() if isinstance(value, str | int) and value != ""]
         labels = [(self.locale.translate(f"data:{name}").removeprefix("data:"), value) for name, value in plain]
-        return [(label, programs.get(value) or self.explain(value, value)) for label, value in labels]
+        return [(label, called.get(value) or self.explain(value, value)) for label, value in labels]
+
+
+class Change(Customer):
+    """A change by the RM: done, and the page shows it; refused, and the page says why."""
+
+    async def change(self, cid: str) -> None:
+        """The one use-case."""
+        raise NotImplementedError
+
+    @override
+    async def post(self, tenant: str, cid: str) -> None:
+        try:
+            await self.change(cid)
+        except (InvalidInput, Unavailable, PlatformError) as error:
+            await self.show(cid, error)
+            return
+        self.see(f"/sidebar/{tenant}/customers/{cid}")
+
+
+class Notes(Change):
+    @override
+    async def change(self, cid: str) -> None:
+        form = self.form(NotesForm)
+        await staff.note_customer(self.services, self.actor, cid, form.remark.strip(), form.description.strip())
+
+
+class Tags(Change):
+    @override
+    async def change(self, cid: str) -> None:
+        form = self.form(TagForm)
+        await staff.tag_customer(self.services, self.actor, cid, add=form.add, remove=form.remove)
 
 
 class Logout(Sidebar):

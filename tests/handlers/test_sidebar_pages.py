@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
+import pytest
 
 from campaigns import inbox
+from customers import directory, identity, staff, tags, timeline
+from customers.actors import StaffActor
+from deploy.parts import Parts
+from rewards import catalogue
 from services.container import Services
+from services.errors import NotSignedIn
 from tests.conftest import Sandbox
+from tests.customers.dump import of_store
+from tests.handlers.conftest import post_form
 from tests.waiting import until
 
 
@@ -89,3 +99,99 @@ async def test_a_session_of_one_bank_opens_no_other_banks_panel(rm: httpx.AsyncC
 
 async def test_an_unknown_bank_is_not_found(http: httpx.AsyncClient) -> None:
     assert (await http.get("/sidebar/nobody/")).status_code == 404
+
+
+async def test_an_rm_notes_something_of_his_customer_at_wecom_and_here(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
+) -> None:
+    cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
+    page = f"/sidebar/demo/customers/{cid}"
+    answer = await post_form(rm, page, f"{page}/notes", remark="刘女士", description="喜欢稳健理财")
+    assert answer.status_code == 200
+    assert 'value="刘女士"' in answer.text
+    assert "喜欢稳健理财" in answer.text
+    person = (await sandbox.control("GET", "people"))["people"][0]
+    (friend,) = (await sandbox.control("GET", f"people/{person['id']}"))["friends"]
+    assert (friend["remark"], friend["description"]) == ("刘女士", "喜欢稳健理财")
+    kept = of_store(demo)
+    assert not any("刘女士".encode() in rows for rows in kept.values())
+
+
+async def test_a_note_that_is_too_long_is_refused_and_changes_nothing(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
+) -> None:
+    page = f"/sidebar/demo/customers/{await _friend(demo, sandbox, 'rm.chen', '刘敏')}"
+    answer = await post_form(rm, page, f"{page}/notes", remark="好" * 21)
+    assert answer.status_code == 400
+    assert "备注名最多 20 字" in answer.text
+    assert 'name="remark" maxlength="20" value=""' in (await rm.get(page)).text
+
+
+async def test_an_rm_puts_a_corp_tag_on_and_takes_it_off(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
+) -> None:
+    cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
+    bank = await directory.get_tenant(demo, "demo")
+    await directory.wecom_client(demo, bank).add_corp_tag(["高净值"], group_name="客户等级")
+    await tags.refresh(demo, bank)
+    (tag,) = [known for known, name in (await tags.known(demo, "demo")).items() if name == "客户等级:高净值"]
+    page = f"/sidebar/demo/customers/{cid}"
+    put = await post_form(rm, page, f"{page}/tags", add=tag)
+    assert "取消标签：客户等级:高净值" in put.text
+    assert "客户等级:高净值" in (await identity.customer(demo, "demo", cid)).tags
+    taken = await post_form(rm, page, f"{page}/tags", remove=tag)
+    assert "取消标签" not in taken.text
+    assert "客户等级:高净值" not in (await identity.customer(demo, "demo", cid)).tags
+    unknown = await post_form(rm, page, f"{page}/tags", add="etNobody")
+    assert (unknown.status_code, "没有这个企业标签" in unknown.text) == (400, True)
+
+
+@pytest.mark.parametrize(("change", "fields"), [("notes", {"remark": "x"}), ("tags", {"add": "et1"})])
+async def test_another_rms_customer_can_be_neither_noted_nor_tagged(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services, change: str, fields: dict[str, str]
+) -> None:
+    theirs = await _friend(demo, sandbox, "rm.wang", "张伟")
+    before = await demo.store.tenant("demo")["follows"].find({})
+    answer = await post_form(rm, "/sidebar/demo/", f"/sidebar/demo/customers/{theirs}/{change}", True, **fields)
+    assert answer.status_code == 404
+    assert await demo.store.tenant("demo")["follows"].find({}) == before
+
+
+async def test_the_story_names_campaigns_rewards_and_colleagues(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
+) -> None:
+    cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
+    told = {"campaign": "acq-branch", "reward": "acq-branch.coffee", "from": "rm.wang"}
+    await timeline.record(demo, "demo", cid, "reward.offered", "1", at=demo.clock(), **told)
+    page = (await rm.get(f"/sidebar/demo/customers/{cid}")).text
+    rewards = await catalogue.all_rewards(demo, "demo")
+    assert f'<span class="story-value">{rewards["acq-branch.coffee"]["title"]["zh"]}</span>' in page
+    assert '<span class="story-value">王若溪</span>' in page
+    assert '<span class="story-value">acq-branch</span>' not in page
+
+
+async def test_a_leaver_is_signed_out_of_every_server_within_five_seconds_of_the_callback(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services, second: Services, worker: Parts
+) -> None:
+    """Through WeCom's callback, the worker, and two server processes that both know his session (issue 2)."""
+    assert (await rm.get("/sidebar/demo/")).status_code == 200
+    token = rm.cookies["yq_rm_demo"]
+    assert await staff.actor_of(second, "demo", token) == StaffActor("demo", "rm.chen")
+    told = time.monotonic()
+    assert (await sandbox.control("DELETE", "members/rm.chen"))["delivered"] is True
+
+    async def out_here() -> bool:
+        return (await rm.get("/sidebar/demo/")).status_code == 302
+
+    async def out_there() -> bool:
+        try:
+            await staff.actor_of(second, "demo", token)
+        except NotSignedIn:
+            return True
+        return False
+
+    await until(out_here, 5.0)
+    await until(out_there, 5.0 - (time.monotonic() - told))
+    row = await demo.store.tenant("demo")["staff"].find_one({"userid": "rm.chen"})
+    assert row is not None
+    assert row["active"] is False

@@ -1,0 +1,108 @@
+"""What every command of manage.py needs: settings, services around a use-case, and failing with a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from config.logging import setup_logging
+from config.settings import ProductionRefused, Settings, load
+from deploy import demo as demonstration
+from deploy.errors import DeployError
+from services.container import Services, open_services
+from services.errors import Unavailable, YinqiaoError
+
+T = TypeVar("T")
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="a YAML file")]
+TenantOption = Annotated[str, typer.Option("--tenant", help="the bank's id; may be left out when there is only one")]
+
+
+def fail(*sentences: str) -> NoReturn:
+    """Ends the command with exit status 1."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def read(file: Path) -> str:
+    """The file's text."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        fail(f"{file}: expected a text file in UTF-8")
+
+
+def settings() -> Settings:
+    """The environment's settings, or those of the demo that runs on the same data."""
+    try:
+        chosen = load()
+    except (ProductionRefused, ValidationError) as error:
+        fail(*wrong_settings(error))
+    running = chosen.env == "dev" and demonstration.is_running(chosen.data_dir)
+    return demonstration.demo_settings() if running else chosen
+
+
+def wrong_settings(error: ProductionRefused | ValidationError) -> list[str]:
+    """What is wrong with the environment, as sentences."""
+    if isinstance(error, ProductionRefused):
+        return [str(error)]
+    return [f"YINQIAO_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
+
+
+def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
+    """The answer of `use_case` over services that are opened and closed around it; its refusals end the command."""
+
+    async def opened() -> T:
+        services = await open_services(settings())
+        try:
+            return await use_case(services)
+        finally:
+            await services.close()
+
+    setup_logging("WARNING")
+    try:
+        return asyncio.run(opened())
+    except Unavailable as error:
+        fail(f"{error.message}: `make demo` starts one here, YINQIAO_MONGODB_URI and YINQIAO_REDIS_URL name others")
+    except YinqiaoError as error:
+        fail(error.message)
+
+
+async def only_tenant(services: Services, named: str) -> str:
+    """The bank that was named, or the only one there is."""
+    from customers import directory
+
+    known = [tenant.id for tenant in await directory.list_tenants(services)]
+    if named and named not in known:
+        fail(f"there is no bank {named}; there is {', '.join(known) or 'none yet: python manage.py tenant apply FILE'}")
+    if named or len(known) == 1:
+        return named or known[0]
+    fail(f"say which bank with --tenant: {', '.join(known)}" if known else "there is no bank yet: tenant apply FILE")
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else []:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    if rows:
+        Console(highlight=False).print(table)
+
+
+def finish(command: Callable[[], int]) -> NoReturn:
+    """Ends with the command's own exit status, or with 1 and its plain sentence."""
+    try:
+        raise typer.Exit(command())
+    except (ProductionRefused, ValidationError) as error:
+        fail(*wrong_settings(error))
+    except (DeployError, YinqiaoError) as error:
+        fail(str(error))

@@ -1,0 +1,102 @@
+"""The file that `python -m sandbox.people` writes, as the audit reads it: JSON lines, one a customer (sandbox/README.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from deploy.errors import DeployError
+
+
+class Begun(BaseModel):
+    userid: str
+    told: bool
+
+
+class Friend(BaseModel):
+    userid: str
+    state: str
+    since: int
+
+
+class Granted(BaseModel):
+    reward: str
+    key: str
+    redemption: str
+
+
+class Answer(BaseModel):
+    template_id: str
+    accepted: bool
+    told: bool
+
+
+class Trick(BaseModel):
+    trick: str
+    status: int
+    refused: bool
+
+
+class Customer(BaseModel):
+    id: str
+    person: str
+    external_userid: str
+    unionid: str
+    openids: dict[str, str]
+    phone: str
+    bound: bool
+    signed_in: list[str]
+    begun: list[Begun]
+    ended: list[Begun]
+    friends: list[Friend]
+    groups: list[str]
+    granted: list[Granted]
+    unanswered: list[str]
+    subscribed: list[Answer]
+    tricks: list[Trick]
+
+    def ids(self) -> dict[str, str]:
+        """kind → value of the ids by which the product may know him."""
+        named = {f"openid.{appid}": openid for appid, openid in self.openids.items()}
+        return {"external_userid": self.external_userid, "unionid": self.unionid} | named
+
+    def must_be_known(self) -> bool:
+        return bool(self.signed_in) or any(one.told for one in self.begun)
+
+    def untold(self) -> bool:
+        """Whether WeCom could not deliver something about his friendships at its first try."""
+        return not all(one.told for one in (*self.begun, *self.ended))
+
+
+class Forged(BaseModel):
+    accepted: int
+    external_userids: list[str]
+
+
+@dataclass
+class Truth:
+    """What the file says."""
+
+    customers: list[Customer] = field(default_factory=list)
+    forged: Forged = field(default_factory=lambda: Forged(accepted=0, external_userids=[]))
+
+
+def read(path: Path) -> Truth:
+    """Raises DeployError that names the line."""
+    truth, last = Truth(), ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = orjson.loads(line)
+            last = row["kind"]
+            if last == "customer":
+                truth.customers.append(Customer.model_validate(row))
+            elif last == "forged":
+                truth.forged = Forged.model_validate(row)
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
+            raise DeployError(f"{path}:{number}: not a line of a truth file") from error
+    if last != "totals":
+        raise DeployError(f"{path}: the last line, with the totals, is missing: the file was cut short")
+    return truth

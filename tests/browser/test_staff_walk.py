@@ -1,0 +1,93 @@
+"""The pages of hand-overs and alarms, and the side panel's forms, in a real browser: watched as the walk is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser
+
+from customers import alarms, directory, follows, handover, handover_work, identity, tags
+from customers.actors import ClerkActor
+from services.container import Services
+from tests.browser.watching import Watched, browser, watched
+from tests.conftest import Sandbox, Server
+
+LIN = ClerkActor("demo", "lin", "林晓", frozenset())
+ZHAO = ClerkActor("demo", "zhao", "赵敏", frozenset())
+
+
+@pytest.fixture
+async def chrome() -> AsyncIterator[Browser]:
+    async with browser() as launched:
+        yield launched
+
+
+async def _friend(services: Services, sandbox: Sandbox) -> str:
+    """A friend of rm.chen, at WeCom and here."""
+    person = await sandbox.person("欧阳娜娜")
+    await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
+    external = (await sandbox.control("GET", f"people/{person['id']}"))["external_userid"]
+    cid = await identity.identify(services, "demo", identity.Facts(external_userid=external, name="欧阳娜娜"))
+    await follows.changed(services, "demo", "rm.chen", cid, at=services.clock(), active=True)
+    return cid
+
+
+async def _sign_in(visitor: Watched, url: str, lang: str) -> None:
+    await visitor.go(f"{url}/console/login?lang={lang}&bank=demo")
+    await visitor.page.fill("input[name=name]", "lin")
+    await visitor.page.fill("input[name=password]", "yinqiao-demo")
+    await visitor.page.click("main form button")
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize("width", [1280, 800])
+async def test_hand_overs_and_alarms_at_the_console(
+    chrome: Browser, server: Server, sandbox: Sandbox, lang: str, width: int
+) -> None:
+    services = server.services
+    cid = await _friend(services, sandbox)
+    await alarms.raise_alarm(services, "demo", "customer.lost", "e1", cid=cid, userids=["rm.chen"], userid="rm.chen")
+    async with watched(chrome, width, 800) as visitor:
+        await _sign_in(visitor, server.url, lang)
+        await visitor.go(f"{server.url}/console/handover")
+        await visitor.look()
+        await visitor.go(f"{server.url}/console/handover/new?mode=onjob&giver=rm.chen")
+        assert "欧***" in await visitor.look()
+        await visitor.page.click("main form button[type=submit]")
+        assert "欧***" in await visitor.look()
+        (batch,) = await handover.list_batches(services, LIN)
+        await handover.approve(services, ZHAO, batch["_id"])
+        await handover_work.work(services, "demo")
+        await visitor.page.reload()
+        await visitor.look()
+        await visitor.go(f"{server.url}/console/handover")
+        await visitor.look()
+        await visitor.go(f"{server.url}/console/alarms")
+        assert "欧***" in await visitor.look()
+        await visitor.page.click("main form button")
+        await visitor.look()
+        await visitor.go(f"{server.url}/console/alarms?state=handled")
+        assert "lin" in await visitor.look()
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+async def test_notes_and_tags_in_the_side_panel(chrome: Browser, server: Server, sandbox: Sandbox, lang: str) -> None:
+    services = server.services
+    cid = await _friend(services, sandbox)
+    bank = await directory.get_tenant(services, "demo")
+    await directory.wecom_client(services, bank).add_corp_tag(["高净值"], group_name="客户等级")
+    await tags.refresh(services, bank)
+    async with watched(chrome, 400, 700) as panel:
+        await panel.go(f"{server.url}/sidebar/demo/?lang={lang}")
+        await panel.page.click("text=陈思远")
+        await panel.go(f"{server.url}/sidebar/demo/customers/{cid}?lang={lang}")
+        await panel.look()
+        await panel.page.click("details:has(#remark) summary")
+        await panel.look()
+        await panel.page.fill("#remark", "娜娜")
+        await panel.page.click("form[action$='/notes'] button")
+        assert "娜娜" in await panel.look()
+        await panel.page.click("details:has(#add) summary")
+        await panel.page.click("form[action$='/tags'] button")
+        assert "客户等级:高净值" in await panel.look()

@@ -1,0 +1,72 @@
+"""`manage.py why` and `manage.py events`, run as an operator runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from campaigns import work
+from deploy.parts import environment
+from deploy.processes import ROOT
+from services.container import Services
+from services.inbox import Arrival, receive
+from tests.campaigns import tools
+from tests.conftest import Sandbox
+
+Manage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def manage(demo: Services) -> Manage:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *arguments]
+        env = environment(demo.settings)
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+async def test_why_says_what_was_decided_called_and_answered(
+    manage: Manage, demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    person, _ = await tools.scanned(sandbox, http)
+    await tools.all_work(demo)
+    (row,) = await demo.store.tenant("demo")["inbox"].find({})
+    short = row["_id"].removeprefix("demo:")[:8]
+    shown = manage("why", short)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for text in (
+        "customer added: handled", row["_id"], "welcome   sent: done", "came through a live code of ours",
+        "called /cgi-bin/externalcontact/get: 0", "campaign acq-branch, version 1: under way",
+        "/cgi-bin/externalcontact/send_welcome_msg: 0",
+    ):  # fmt: skip
+        assert text in shown.stdout
+    assert person["external_userid"] not in shown.stdout
+    wrong = manage("why", "1234567")
+    assert (wrong.returncode, wrong.stderr) == (1, "an event's id is at least 8 characters of 0-9 and a-f\n")
+    nobody = manage("why", "0" * 64)
+    assert (nobody.returncode, nobody.stderr) == (1, "no such event\n")
+
+
+async def test_unknown_events_are_counted_and_those_set_aside_are_handled_again(manage: Manage, demo: Services) -> None:
+    assert manage("events", "unknown").stdout == "every event so far is known\n"
+    for n in range(3):
+        message = f"<xml><ToUserName>ww1</ToUserName><Event>brand_new</Event><CreateTime>{n}</CreateTime></xml>"
+        await receive(demo, Arrival("demo", "wecom", message.encode()))
+    broken = Arrival("demo", "wecom", b"<xml><Event>enter_agent</Event></xml>")
+    await receive(demo, broken)
+    await work.handle_inbox(demo, "demo")
+    listed = manage("events", "unknown").stdout.splitlines()
+    (line,) = [line for line in listed if "brand_new" in line]
+    assert line.split("│")[1:3] == [" brand_new ", "      3 "]
+    again = manage("events", "retry", broken.id)
+    assert (again.returncode, again.stdout) == (0, f"{broken.id} is due again\n")
+    twice = manage("events", "retry", broken.id)
+    assert (twice.returncode, twice.stderr) == (1, "this event waits already, or was handled\n")
+    row = await demo.store.tenant("demo")["inbox"].find_one({"_id": broken.id})
+    assert row is not None
+    assert (row["open"], row["attempts"]) == (True, 0)
