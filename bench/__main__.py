@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench import report, rows, welcome
+from bench import flood, report, rows, storm, sync, welcome
 from bench.load import LoadError
 from bench.stage import FULL, TINY, Scale, open_stage
 from config.settings import load
 from deploy.errors import DeployError
 
-NAMES = (*rows.ROWS, "welcome")
+ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
+    "storm": lambda tiny: storm.measure(storm.TINY if tiny else storm.FULL),
+    "sync": lambda tiny: sync.measure(sync.FEW if tiny else sync.CUSTOMERS),
+    "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
+}
+"""Rows with a stage of their own and nothing beside them."""
+NAMES = (*rows.ROWS, "welcome", *ALONE)
 COMPARING = frozenset({"server", "naive", "ceiling"})
 WELCOMING = frozenset({"server", "worker", "scheduler", "wecom"})
 
 
 async def measure(name: str, scale: Scale) -> tuple[dict[str, Any], dict[str, Any]]:
     """One row's line and the machine, on servers of its own with empty stores."""
+    if name in ALONE:
+        line, redis_version = await ALONE[name](scale is TINY)
+        return line, report.machine(redis_version)
     async with open_stage(scale, WELCOMING if name == "welcome" else COMPARING) as stage:
         redis_version = str((await stage.services.redis.info("server"))["redis_version"])
         where = report.machine(redis_version)

@@ -155,10 +155,16 @@ async def pace(port: int, requests: Sequence[bytes], *, rate: float, connections
 
 
 async def _exchange(free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]], data: bytes) -> None:
-    reader, writer = await free.get()
+    wire = await free.get()
+    status, answer = await exchange(wire, data)
+    if status != 200:
+        raise LoadError(f"unexpected answer: {status} {answer!r}")
+    free.put_nowait(wire)
+
+
+async def exchange(wire: tuple[asyncio.StreamReader, asyncio.StreamWriter], data: bytes) -> tuple[int, bytes]:
+    """Sends one request; the answer's status and body. Raises OSError or IncompleteReadError when the connection breaks."""
+    reader, writer = wire
     writer.write(data)
     head = await reader.readuntil(b"\r\n\r\n")
-    body = await reader.readexactly(_body_length(head))
-    if status_of(head) != 200:
-        raise LoadError(f"unexpected answer: {head + body!r}")
-    free.put_nowait((reader, writer))
+    return status_of(head), await reader.readexactly(_body_length(head))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -48,7 +48,7 @@ def show(lines: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
     for name in ("unit", "product", "naive", "ceiling", "of naive", "at least", "of ceiling", "at least"):
         table.add_column(name, justify="right")
     for line in lines:
-        table.add_row(*(_welcome_cells(line) if line["bench"] == "welcome" else _cells(line)))
+        table.add_row(*_CELLS.get(line["bench"], _cells)(line))
     Console(highlight=False, width=WIDTH).print(table)
 
 
@@ -64,6 +64,33 @@ def _welcome_cells(line: dict[str, Any]) -> list[str]:
     p95, most = line["p95_ms"], line["at_most_ms"]
     told = f"p50 {line['p50_ms']:.0f}, p95 {p95:.0f}, max {line['max_ms']:.0f}"
     return ["welcome", "ms", _marked(told, p95 < most), "", "", "", "", "", f"p95 < {most:g}"]
+
+
+def _storm_cells(line: dict[str, Any]) -> list[str]:
+    share, least = line["product"], line["at_least"]
+    told = f"{line['drawn']} drawn, welcome p95 {line['welcome_p95_ms']:.0f} ms"
+    return ["storm", line["unit"], _marked(f"{share:.3f}, {told}", share >= least), "", "", "", "", "", f"{least:g}"]
+
+
+def _sync_cells(line: dict[str, Any]) -> list[str]:
+    seconds, most = line["seconds"], line["at_most_seconds"]
+    told = f"{line['customers']:,} in {seconds:.0f} s, {line['kills']} kills, worker {line['worker_peak_mb']:.0f} MB"
+    marked = _marked(f"{line['product']:,.0f}: {told}", seconds <= most)
+    return ["sync", line["unit"], marked, "", "", "", "", "", f"{most:g} s"]
+
+
+def _flood_cells(line: dict[str, Any]) -> list[str]:
+    told = f"{line['genuine']:,} counted once at {line['handled_per_s']:.0f}/s, {line['forged']:,} forged refused"
+    product = f"[green]{line['product']:,.0f}: {told}, {line['kills']} kills[/]"
+    return ["flood", line["unit"], product, "", "", "", "", "", "none wrong"]
+
+
+_CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "welcome": _welcome_cells,
+    "storm": _storm_cells,
+    "sync": _sync_cells,
+    "flood": _flood_cells,
+}
 
 
 def _marked(text: str, reached: bool) -> str:

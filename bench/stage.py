@@ -69,6 +69,7 @@ async def open_stage(scale: Scale, names: frozenset[str]) -> AsyncIterator[Stage
             mongodb_database="bench",
             redis_url=stores.redis_url,
             wecom_api_base=wecom,
+            nightly_sync="off",
         )
         running: list[subprocess.Popen[bytes]] = []
         try:

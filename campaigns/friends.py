@@ -65,8 +65,7 @@ async def _details(services: Services, tenant: str, row: Doc, event: events.Exte
     member has added him back (the event of that brings them)."""
     try:
         with lane("welcome" if event.welcome_code else "normal"):
-            async with asyncio.timeout(DETAILS_SECONDS):
-                return await details.fetch(services, tenant, event.external_userid)
+            return await details.fetch(services, tenant, event.external_userid, DETAILS_SECONDS)
     except (PlatformError, TimeoutError) as error:
         if event.half and isinstance(error, PlatformError) and error.errcode == NO_FRIEND:
             trace.note("details.none")

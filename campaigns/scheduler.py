@@ -33,17 +33,26 @@ log = logging.getLogger(__name__)
 
 
 async def run(services: Services, stop: asyncio.Event) -> None:
-    """Ticks until `stop`; a database that is away is waited for."""
+    """Ticks until `stop`; a database that is away is waited for, and what fails at one bank is no other's business."""
     while not stop.is_set():
         try:
             for tenant in await list_tenants(services):
-                await tick(services, tenant.id)
+                await _tick_safely(services, tenant.id)
         except Unavailable:
             log.warning("the database is away; the scheduler waits")
         try:
             await asyncio.wait_for(stop.wait(), TICK_SECONDS)
         except TimeoutError:
             continue
+
+
+async def _tick_safely(services: Services, tenant: str) -> None:
+    try:
+        await tick(services, tenant)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("a tick failed", extra={"fields": {"tenant": tenant}})
 
 
 async def tick(services: Services, tenant: str) -> list[str]:
@@ -61,11 +70,11 @@ async def tick(services: Services, tenant: str) -> list[str]:
         {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}, limit=1, fields={"_id": 1}
     ):
         rung.append("rewards.settle")
+    for task in rung:
+        services.bells.ring(task, tenant)
     if await _ours(services, f"{tenant}:nightly", NIGHTLY_SECONDS):
         await syncing.nightly(services, tenant)
         await archive.keep_going(services, tenant)
-    for task in rung:
-        services.bells.ring(task, tenant)
     return rung
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from customers import follows, identity, tags
 from customers.directory import get_tenant, wecom_client
 from services import grouped
 from services.container import Services
+from services.wechat.wecom import WeComClient
 
 
 @dataclass(frozen=True)
@@ -20,20 +22,15 @@ class Details:
     follow_users: dict[str, dict[str, Any]]
 
 
-async def fetch(services: Services, tenant_id: str, external_userid: str) -> Details:
-    """Asks WeCom, and brings our identity and follow rows and the customer's tags up to what it says; raises PlatformError."""
-    tenant = await get_tenant(services, tenant_id)
-    client = wecom_client(services, tenant)
-    asked, cursor = services.clock(), ""
-    contact: dict[str, Any] = {}
-    followers: dict[str, dict[str, Any]] = {}
-    while True:
-        answer = await client.externalcontact_get(external_userid, cursor)
-        contact = {**contact, **(answer.get("external_contact") or {})}
-        followers |= {str(user["userid"]): dict(user) for user in answer.get("follow_user") or [] if user.get("userid")}
-        cursor = str(answer.get("next_cursor") or "")
-        if not cursor:
-            break
+async def fetch(services: Services, tenant_id: str, external_userid: str, seconds: float | None = None) -> Details:
+    """Asks WeCom, and brings our identity and follow rows and the customer's tags up to what it says.
+
+    Raises PlatformError, and TimeoutError when WeCom takes longer than `seconds`.
+    """
+    client = wecom_client(services, await get_tenant(services, tenant_id))
+    asked = services.clock()
+    async with asyncio.timeout(seconds):
+        contact, followers = await _ask(client, external_userid)
     name = str(contact.get("name") or "")
     facts = identity.Facts(external_userid=external_userid, unionid=str(contact.get("unionid") or ""), name=name)
     cid = await identity.identify(services, tenant_id, facts, source="details")
@@ -48,3 +45,17 @@ async def fetch(services: Services, tenant_id: str, external_userid: str) -> Det
             await tags.carry(services, tenant_id, cid, relation.userid, had, relation.tags)
         await follows.bring(services, tenant_id, cid, relation, asked)
     return Details(cid, name, followers)
+
+
+async def _ask(client: WeComClient, external_userid: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The customer, and those who follow him by their userid, from every page."""
+    contact: dict[str, Any] = {}
+    followers: dict[str, dict[str, Any]] = {}
+    cursor = ""
+    while True:
+        answer = await client.externalcontact_get(external_userid, cursor)
+        contact |= answer.get("external_contact") or {}
+        followers |= {str(user["userid"]): dict(user) for user in answer.get("follow_user") or [] if user.get("userid")}
+        cursor = str(answer.get("next_cursor") or "")
+        if not cursor:
+            return contact, followers

@@ -67,10 +67,10 @@ async def changed(
     rows = services.store.tenant(tenant)["follows"]
     newer: Doc = {"_id": row_id, "at": {"$lt": at}}
     same_second: Doc = {"_id": row_id, "at": at, "active": True}  # of one second, the end is believed
-    if await rows.update(newer if active else {"$or": [newer, same_second]}, {"$set": row}):
+    if await rows.update(newer, {"$set": row}) or (not active and await rows.update(same_second, {"$set": row})):
         return True
     if active:
-        over: Doc = {"_id": row_id, "active": False, "$or": [{"since": {"$lt": at}}, {"since": None}]}
+        over: Doc = {"_id": row_id, "active": False, "since": {"$not": {"$gte": at}}}
         await rows.update(over, {"$set": {"since": at, **fields}})
         for name, value in fields.items():  # details that come after the event of the same second complete it
             if value is not None:
@@ -145,7 +145,7 @@ async def bring(services: Services, tenant: str, cid: str, relation: Relation, a
 
 async def describe(services: Services, tenant: str, told: Iterable[tuple[str, Relation]], asked: float) -> None:
     """Writes tags, remark and description into rows that are there, unless a newer answer is in them."""
-    older: Doc = {"$or": [{"told": {"$lt": asked}}, {"told": None}]}
+    older: Doc = {"told": {"$not": {"$gte": asked}}}
     rows = services.store.tenant(tenant)["follows"]
     await rows.bulk_update(
         [

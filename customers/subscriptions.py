@@ -113,7 +113,7 @@ async def _count(services: Services, tenant: str, row_id: str, key: str, answer:
     else:
         tries = [("state_at", {**heard, "$set": state}), ("", heard)]
     for known, change in tries:
-        older: Doc = {"$or": [{known: None}, {known: {"$lte": at}}]} if known else {}
+        older: Doc = {known: {"$not": {"$gt": at}}} if known else {}
         if await rows.update({**unheard, **older}, change):
             return bool(known) or not answer.accepted
     return False

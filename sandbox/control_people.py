@@ -11,6 +11,9 @@ from sandbox import acquisition, verbs
 from sandbox.control import Ask, Refused
 from sandbox.state import Person, Way
 
+PEOPLE_SHOWN = 1000
+"""So many unless `limit` says otherwise: to tell 100,000 would hold up everybody else."""
+
 
 def person_of(ask: Ask) -> Person:
     """The person that the path names first."""
@@ -46,9 +49,9 @@ def _brief(person: Person) -> dict[str, Any]:
 
 
 async def list_people(ask: Ask) -> Any:
-    """Everyone, oldest first; with `limit` the latest so many."""
+    """The latest PEOPLE_SHOWN or `limit` people, oldest first, and how many there are."""
     people = ask.box.state.people.values()
-    limit = ask.limit(len(people))
+    limit = ask.limit(PEOPLE_SHOWN)
     latest = list(islice(reversed(people), limit))
     return {"people": [_brief(p) for p in reversed(latest)], "count": len(people)}
 

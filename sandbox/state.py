@@ -170,6 +170,8 @@ class State(BaseModel):
     join_ways: dict[str, JoinWay] = Field(default_factory=dict)
     takeovers: dict[str, dict[int, int]] = Field(default_factory=dict)
     """How many groups were handed to a member, by userid and day (B9)."""
+    temporary_ways: dict[int, int] = Field(default_factory=dict)
+    """How many temporary contact ways were made, by the day's first second; deleting one gives nothing back (B5)."""
     pending: dict[str, str] = Field(default_factory=dict)
     """The pending_id by which the corp knows somebody who was no customer when it asked, by person (B3, 95926)."""
     records: Records = Field(default_factory=Records)

@@ -38,6 +38,8 @@ class Switches(BaseModel):
     """The corp is of the medical industry, which alone may make temporary contact ways (B5)."""
     contact_ways_most: int = Field(default=500_000, ge=1)
     """Contact ways and join ways of the corp together (B5)."""
+    temporary_ways_a_day: int = Field(default=100_000, ge=1)
+    """Temporary contact ways that the corp makes in a day; one more draws 41045, since no code of its own is published (B5)."""
     acquisition_links_most: int = Field(default=10_000, ge=1)
     """Acquisition links of the corp; the real figure is not published (B6)."""
     customers_most: int = Field(default=20_000, ge=1)

@@ -8,7 +8,7 @@ from sandbox import ids, pages
 from sandbox.api import Call, Endpoint
 from sandbox.contacts import EC, follower
 from sandbox.errors import ApiError
-from sandbox.models import DAY_SECONDS
+from sandbox.models import DAY_SECONDS, day_of
 from sandbox.state import Way
 from sandbox.world import NOT_ACTIVATED, Member
 
@@ -78,11 +78,21 @@ def add_way(call: Call) -> dict[str, Any]:
     )
     if codes_in_use(call) >= call.box.switches.contact_ways_most:
         raise ApiError(41045)
+    if way.is_temp:
+        _count_temporary(call, way.created)
     if scene == 2:
         way.qr_code = f"http://{call.host}/qr/{way.config_id}.svg"
     call.box.state.ways[way.config_id] = way
     call.box.changed()
     return {"config_id": way.config_id, **({"qr_code": way.qr_code} if way.qr_code else {})}
+
+
+def _count_temporary(call: Call, at: int) -> None:
+    """One more of today's. Raises ApiError 41045 when there are as many as a day has."""
+    made, day = call.box.state.temporary_ways, day_of(at)
+    if made.get(day, 0) >= call.box.switches.temporary_ways_a_day:
+        raise ApiError(41045)
+    call.box.state.temporary_ways = {day: made.get(day, 0) + 1}
 
 
 def _temporary(call: Call, kind: int) -> dict[str, Any]:

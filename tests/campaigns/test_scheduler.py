@@ -58,6 +58,21 @@ async def test_another_banks_work_is_not_rung_for(demo: Services, sandbox: Sandb
     assert await scheduler.tick(demo, "demo") == ["campaigns.handle_inbox"]
 
 
+async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    await directory.apply_tenant(demo, other_bank(), "other.yaml")
+    stop, ticked = asyncio.Event(), []
+
+    async def nightly(_services: Services, tenant: str) -> None:
+        ticked.append(tenant)
+        if len(ticked) == 2:
+            stop.set()
+        raise KeyError(tenant)
+
+    monkeypatch.setattr(scheduler.syncing, "nightly", nightly)
+    await asyncio.wait_for(scheduler.run(demo, stop), 30)
+    assert ticked == ["demo", "other"]
+
+
 def test_every_bell_has_its_task_and_every_task_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {name for name in tasks.app.tasks if not name.startswith("celery.")}
     assert ours == set(QUEUES)

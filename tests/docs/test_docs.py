@@ -83,6 +83,10 @@ PARTS = {
     "Money": document.Money,
     "Disclosure": document.Disclosure,
     "Codes": document.Codes,
+    "Slot": document.Slot,
+    "Links": document.Links,
+    "Group codes": document.GroupCode,
+    "Group welcome": document.GroupWelcome,
     "Reward": document.Reward,
     "Step": document.Step,
     "Send": document.Send,
@@ -171,7 +175,7 @@ def commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     inner = getattr(command, "commands", {})
     for part, each in inner.items():
         yield from commands(each, (*path, part))
-    if not inner:
+    if not inner or (path and command.invoke_without_command):
         yield path
 
 

@@ -243,3 +243,14 @@ async def test_change_in_the_middle_of_a_save_is_saved_too(tmp_path, monkeypatch
     await until(saved)
     await box.close()
     assert len(Sandbox(load(), Options(state_file=file)).state.people) == 1001
+
+
+async def test_the_list_of_people_is_short_unless_somebody_asks_for_more(playing):
+    """The page asks for it again and again."""
+    async with playing() as play:
+        await play.control("/people/bulk", {"count": 1200, "seed": 7})
+        told = await play.control("/people")
+        assert (len(told["people"]), told["count"]) == (1000, 1200)
+        everyone = (await play.control("/people?limit=2000"))["people"]
+        assert len(everyone) == 1200
+        assert told["people"] == everyone[200:]

@@ -31,6 +31,20 @@ async def test_temporary_way_ends_and_its_chat_is_closed(playing):
         await play.control(f"/people/{person['id']}/scan", asked, status=409)
 
 
+async def test_day_has_so_many_temporary_ways_and_deleting_one_gives_none_back(playing):
+    """B5: at most 100,000 a day, here two; the next day begins anew, and lasting ways are not counted."""
+    async with playing() as play:
+        await play.control("/switches", {"medical": True, "temporary_ways_a_day": 2})
+        made = [await play.wecom(f"{EC}/add_contact_way", TEMP) for _ in range(3)]
+        assert [one["errcode"] for one in made] == [0, 0, 41045]
+        await play.wecom(f"{EC}/del_contact_way", {"config_id": made[0]["config_id"]})
+        assert (await play.wecom(f"{EC}/add_contact_way", TEMP))["errcode"] == 41045
+        assert (await play.wecom(f"{EC}/add_contact_way", TEMP | {"is_temp": False}))["errcode"] == 0
+        assert len((await play.control("/ways"))["ways"]) == 2
+        await play.control("/clock", {"advance": 86_400})
+        assert (await play.wecom(f"{EC}/add_contact_way", TEMP))["errcode"] == 0
+
+
 async def test_lasting_friendship_is_no_temporary_chat(playing):
     """B5, 92572: 84061, and it stays."""
     async with playing() as play:
