@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,16 +10,12 @@ from customers import follows, identity, staff, timeline
 from customers.actors import StaffActor
 from customers.identity import Facts
 from services.container import Services
-from services.mongo import Collection, Store
+from tests.killing import Killed, before_write
 
 BANK = "wx1"
 SCANNED = Facts(external_userid="wmE", name="刘敏")
 LOGGED_IN = Facts(openids={BANK: "oO1"}, unionid="oU", phone="13800138000")
 BOTH = Facts(external_userid="wmE", unionid="oU")
-
-
-class Killed(Exception):
-    """The process ended here."""
 
 
 async def _two(services: Services, tenant: str, first: Facts, second: Facts) -> tuple[str, str]:
@@ -83,26 +77,6 @@ async def test_ten_merges_of_the_same_two_at_once_are_one(services: Services) ->
     await _is_one(services, "demo", elder, younger)
 
 
-def _kill_before_write(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], bool]:
-    """The process is killed before its write of that number (from 0); whether it came so far."""
-    count = 0
-
-    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(*args: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count > number:
-                raise Killed
-            return await method(*args, **options)
-
-        return call
-
-    for name in ("insert", "insert_new", "update", "update_many", "bulk_update", "update_and_get", "delete"):
-        monkeypatch.setattr(Collection, name, guarded(getattr(Collection, name)))
-    monkeypatch.setattr(Store, "insert_new_across", guarded(Store.insert_new_across))
-    return lambda: count > number
-
-
 @pytest.mark.parametrize("order", [(SCANNED, LOGGED_IN), (LOGGED_IN, SCANNED)], ids=["scan first", "login first"])
 async def test_a_merge_that_was_cut_short_anywhere_is_completed_by_the_next_telling(
     services: Services, monkeypatch: pytest.MonkeyPatch, order: tuple[Facts, Facts]
@@ -111,7 +85,7 @@ async def test_a_merge_that_was_cut_short_anywhere_is_completed_by_the_next_tell
         tenant = f"bank{number}"
         elder, younger = await _two(services, tenant, *order)
         with monkeypatch.context() as patch:
-            was_killed = _kill_before_write(patch, number)
+            was_killed = before_write(patch, number)
             try:
                 await identity.identify(services, tenant, BOTH)
             except Killed:
@@ -133,7 +107,7 @@ async def test_a_person_whose_first_telling_was_cut_short_is_still_let_in(
         tenant = f"bank{number}"
         other = await identity.identify(services, tenant, second)
         with monkeypatch.context() as patch:
-            _kill_before_write(patch, number)
+            before_write(patch, number)
             try:
                 await identity.identify(services, tenant, first)
             except Killed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,8 @@ from customers.actors import ClerkActor
 from customers.identity import Customer, Facts
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
-from services.mongo import Collection, Doc, Store
+from services.mongo import Doc
+from tests.killing import Killed, before_write
 
 BANK, LIFE = "wx1", "wx2"
 RIGHTS = frozenset({people.READ, people.DECIDE})
@@ -25,10 +25,6 @@ TO_THE_THIRD = (
     Facts(unionid="oU", openids={LIFE: "oO2"}),
     Facts(external_userid="wmE", openids={LIFE: "oO2"}),
 )
-
-
-class Killed(Exception):
-    """The process ended here."""
 
 
 def _at(tenant: str, clerk: ClerkActor = ZHAO) -> ClerkActor:
@@ -255,25 +251,6 @@ async def test_a_race_to_a_third_customer_keeps_apart_who_was_told_apart(service
         assert roots in ([winner, third], [third, loser])
 
 
-def _kill_before_write(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], bool]:
-    count = 0
-
-    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(*args: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count > number:
-                raise Killed
-            return await method(*args, **options)
-
-        return call
-
-    for name in ("insert", "insert_new", "update", "update_many", "bulk_update", "update_and_get", "delete"):
-        monkeypatch.setattr(Collection, name, guarded(getattr(Collection, name)))
-    monkeypatch.setattr(Store, "insert_new_across", guarded(Store.insert_new_across))
-    return lambda: count > number
-
-
 async def test_an_undoing_that_was_cut_short_anywhere_is_finished_by_whoever_meets_it(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +261,7 @@ async def test_an_undoing_that_was_cut_short_anywhere_is_finished_by_whoever_mee
         merge = await _merge(services, tenant)
         await people.undo(services, _at(tenant, LIN), merge, "两个人")
         with monkeypatch.context() as patch:
-            was_killed = _kill_before_write(patch, number)
+            was_killed = before_write(patch, number)
             try:
                 await people.approve_undo(services, _at(tenant), merge)
             except Killed:
