@@ -36,6 +36,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import redis
+from argon2 import PasswordHasher
 from tornado.httpserver import HTTPServer
 
 from config.settings import Settings
@@ -56,6 +57,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("YINQIAO_"):
             monkeypatch.delenv(name)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _each_password_hashed_once() -> Iterator[None]:
+    """Hashing is made to be slow, and nearly every test applies the demo bank with its three clerks."""
+    slow, known = PasswordHasher.hash, {}
+
+    def hash_once(self: PasswordHasher, password: str) -> str:
+        if password not in known:
+            known[password] = slow(self, password)
+        return str(known[password])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PasswordHasher, "hash", hash_once)
+        yield
 
 
 @pytest.fixture(scope="session")
