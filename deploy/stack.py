@@ -17,6 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
 from config.settings import Settings, load
 from deploy.errors import DeployError
 from deploy.ports import HOST, NotListening, free_port, require_free, wait_for_port
@@ -93,8 +97,16 @@ class Stores:
         process = self._running[name] = spawn(COMMANDS[name](port, self._data), log=log)
         try:
             wait_for_port(port, 30.0, alive=lambda: process.poll() is None)
-        except NotListening as error:
+            if name == "redis":
+                self._wait_until_loaded()
+        except (NotListening, redis.RedisError) as error:
             raise DeployError(f"{name} did not start: {error}\n{tail(log)}") from error
+
+    def _wait_until_loaded(self) -> None:
+        """Redis listens before it has read its file, and answers LOADING until it has."""
+        patient = Retry(ConstantBackoff(0.05), 600)
+        with redis.Redis.from_url(self.redis_url, retry=patient, retry_on_error=[redis.BusyLoadingError]) as client:
+            client.ping()
 
     def start_all(self) -> None:
         for name in COMMANDS:

@@ -37,8 +37,6 @@ import httpx
 import pytest
 import redis
 from argon2 import PasswordHasher
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 from tornado.httpserver import HTTPServer
 
 from config.settings import Settings
@@ -110,8 +108,7 @@ def _sandbox_port() -> int:
 @pytest.fixture
 def settings(stores: Stores, _server_port: int, _sandbox_port: int, tmp_path: Path) -> Settings:
     stores.start_all()
-    patient = Retry(ConstantBackoff(0.1), 100)  # a Redis that was just started reads its file first
-    with redis.Redis.from_url(stores.redis_url, retry=patient, retry_on_error=[redis.BusyLoadingError]) as client:
+    with redis.Redis.from_url(stores.redis_url) as client:
         client.flushall()
     sandbox = f"http://127.0.0.1:{_sandbox_port}"
     return Settings(
