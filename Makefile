@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+LOCK := requirements.lock
 SHELL := /bin/bash
 
 # What the lock was made with; it is fetched for `make lock` only.
@@ -17,12 +18,8 @@ help: ## list the commands
 
 setup: $(STAMP) ## create .venv with the pinned packages
 
-$(STAMP): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit("Yinqiao needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.11 ...") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0'
-	@echo "Setting up $(VENV) (once; a minute or two) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@touch $@
+$(STAMP): $(LOCK)
+	@$(PYTHON) deploy/install.py --venv $(VENV) --lock $(LOCK)
 
 demo: setup ## start everything with the demonstration bank; Ctrl-C stops it
 	@exec $(BIN)/python manage.py demo --with-parent
