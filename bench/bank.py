@@ -1,4 +1,5 @@
-"""The bank that is measured: the demonstration bank, two rewards of ours, and as many signed-in customers as are needed."""
+"""The bank that is measured: the demonstration bank, two rewards of ours, and as many signed-in
+customers as are needed."""
 
 from __future__ import annotations
 
@@ -11,14 +12,14 @@ import orjson
 import yaml
 from redis.asyncio import Redis
 
-from customers import directory
 from customers.actors import CustomerActor
+from customers.banks import directory
 from deploy.processes import ROOT
 from rewards import catalogue, portal
 from services import ids
 from services.clock import utc
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 TENANT_FILE = ROOT / "config" / "demo" / "tenant.yaml"
 _FILE: dict[str, Any] = yaml.safe_load(TENANT_FILE.read_text(encoding="utf-8"))
@@ -48,7 +49,9 @@ def session_key(token: str) -> str:
 
 async def found(services: Services) -> None:
     """The bank and its two rewards: one with plenty, one sold out."""
-    await directory.apply_tenant(services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name)
+    await directory.apply_tenant(
+        services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name
+    )
     now = utc(services.clock())
     for key, stock in (("hot", PLENTY), ("gone", 0)):
         definition = catalogue.Definition(
@@ -68,7 +71,8 @@ async def found(services: Services) -> None:
 
 
 async def sign_in(services: Services, count: int) -> list[Person]:
-    """`count` new customers, each with an RM and a session at the product and at the naive server."""
+    """`count` new customers, each with an RM and a session at the product and at the naive
+    server."""
     people: list[Person] = []
     for start in range(0, count, AT_ONCE):
         people += await _some(services, min(AT_ONCE, count - start))
@@ -85,7 +89,9 @@ async def _some(services: Services, count: int) -> list[Person]:
     tokens: list[str] = []
     for start in range(0, count, SIGN_INS_AT_ONCE):
         some = sessions[start : start + SIGN_INS_AT_ONCE]
-        tokens += await asyncio.gather(*(services.sessions.open("customer", session) for session in some))
+        tokens += await asyncio.gather(
+            *(services.sessions.open("customer", session) for session in some)
+        )
     await _sessions_of_the_naive(services.redis, cids, tokens)
     return [Person(cid, token) for cid, token in zip(cids, tokens, strict=True)]
 
@@ -98,9 +104,17 @@ async def _sessions_of_the_naive(redis: Redis, cids: list[str], tokens: list[str
 
 
 def _customer(services: Services, cid: str) -> Doc:
-    """A customer's row as customers/identity.py keeps it."""
-    plain = {"name": "刘敏", "phone": "13800138000", "unionid": f"u{cid}", "external_userid": f"wm{cid}"}
-    sealed = {name: services.vault.seal_text(TENANT, "customers", name, cid, text) for name, text in plain.items()}
+    """A customer's row as customers/identity/resolution.py keeps it."""
+    plain = {
+        "name": "刘敏",
+        "phone": "13800138000",
+        "unionid": f"u{cid}",
+        "external_userid": f"wm{cid}",
+    }
+    sealed = {
+        name: services.vault.seal_text(TENANT, "customers", name, cid, text)
+        for name, text in plain.items()
+    }
     return {
         "_id": cid,
         "tenant": TENANT,
@@ -113,7 +127,7 @@ def _customer(services: Services, cid: str) -> Doc:
 
 
 def _follow(cid: str, userid: str) -> Doc:
-    """A friendship as customers/follows.py keeps it."""
+    """A friendship as customers/relationships.py keeps it."""
     row_id = ids.tenant_id(TENANT, "follow", userid, cid)
     at = datetime.now(UTC).timestamp()
     return {
@@ -133,4 +147,6 @@ async def homes_of_the_naive(services: Services, db: Any, people: list[Person]) 
     actor = CustomerActor(TENANT, people[0].cid, APPID)
     home = orjson.loads(await portal.home(services, actor, "zh"))
     for start in range(0, len(people), AT_ONCE):
-        await db.homes.insert_many([{"_id": person.cid, **home} for person in people[start : start + AT_ONCE]])
+        await db.homes.insert_many(
+            [{"_id": person.cid, **home} for person in people[start : start + AT_ONCE]]
+        )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
-from campaigns.document import Campaign
-from campaigns.program import Program, compile_program
-from campaigns.reading import states_of_rules
-from customers.directory import get_tenant
-from services import kept
+from campaigns.document.model import Campaign
+from campaigns.document.program import Program, compile_program
+from campaigns.document.reading import states_of_rules
+from customers.banks.directory import get_tenant
+from services import cache
 from services.container import Services
 from services.errors import NotFound
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 CACHE_SECONDS = 1.0
 
@@ -21,8 +21,8 @@ def version_id(tenant: str, campaign: str, version: int) -> str:
 
 
 async def program(services: Services, tenant: str, campaign: str, version: int) -> Program:
-    """The program of one version over the bank's present branches; kept for good, since neither changes under its key.
-    Raises NotFound."""
+    """The program of one version over the bank's present branches; kept for good, since neither
+    changes under its key. Raises NotFound."""
     branches = (await get_tenant(services, tenant)).branches
     key = f"program:{version_id(tenant, campaign, version)}:{'|'.join(sorted(branches))}"
     known = cast("Program | None", services.cache.get(key))
@@ -33,7 +33,9 @@ async def program(services: Services, tenant: str, campaign: str, version: int) 
         if row is None:
             raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
         document = Campaign.model_validate(row["document"])
-        known = services.cache[key] = compile_program(document, version, states_of_rules(document, branches))
+        known = services.cache[key] = compile_program(
+            document, version, states_of_rules(document, branches)
+        )
     return known
 
 
@@ -44,7 +46,7 @@ async def campaign_rows(services: Services, tenant: str) -> dict[str, Doc]:
         rows = await services.store.tenant(tenant)["campaigns"].find({}, limit=None)
         return {row["campaign"]: row for row in rows}
 
-    return await kept.kept(services, f"campaigns:{tenant}", CACHE_SECONDS, load)
+    return await cache.kept(services, f"campaigns:{tenant}", CACHE_SECONDS, load)
 
 
 async def published(services: Services, tenant: str, campaign: str) -> Campaign | None:
@@ -57,7 +59,7 @@ async def published(services: Services, tenant: str, campaign: str) -> Campaign 
 
 def forget(services: Services, tenant: str) -> None:
     """Drops what is kept of the bank's campaigns in this process, after a change."""
-    kept.forget(services, f"campaigns:{tenant}")
+    cache.forget(services, f"campaigns:{tenant}")
 
 
 async def live_programs(services: Services, tenant: str) -> list[Program]:
@@ -69,7 +71,11 @@ async def live_programs(services: Services, tenant: str) -> list[Program]:
         for row in rows.values()
         if row["state"] == "live" and row["live_version"]
     ]
-    return [p for p in found if p.campaign.window.starts.timestamp() <= now < p.campaign.window.ends.timestamp()]
+    return [
+        p
+        for p in found
+        if p.campaign.window.starts.timestamp() <= now < p.campaign.window.ends.timestamp()
+    ]
 
 
 async def is_paused(services: Services, tenant: str, campaign: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from campaigns import live
-from campaigns.document import Campaign
+from campaigns.document.model import Campaign
 from customers.actors import ClerkActor
 from rewards import catalogue
+from services.cache import kept
 from services.container import Services
 from services.errors import NotFound
-from services.kept import kept
 
 CACHE_SECONDS = 1.0
 _LABELS = {
@@ -23,7 +23,8 @@ _LABELS = {
 
 
 async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
-    """The stages in order, each with the number of customers, its share of the first and of the stage before (0 to 1).
+    """The stages in order, each with the number of customers, its share of the first and of the
+    stage before (0 to 1).
 
     At most CACHE_SECONDS old. Raises NotFound.
     """
@@ -33,16 +34,26 @@ async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[d
         if row is None:
             raise NotFound("campaign_unknown", f"no campaign {campaign}")
         version = row["live_version"]
-        document = (await live.program(services, actor.tenant, campaign, version)).campaign if version else None
+        document = (
+            (await live.program(services, actor.tenant, campaign, version)).campaign
+            if version
+            else None
+        )
         return await _count(services, actor.tenant, campaign, document)
 
     return await kept(services, f"funnel:{actor.tenant}:{campaign}", CACHE_SECONDS, load)
 
 
-async def _count(services: Services, tenant: str, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
+async def _count(
+    services: Services, tenant: str, campaign: str, document: Campaign | None
+) -> list[dict[str, Any]]:
     db = services.store.tenant(tenant)
-    entered = await db["runs"].aggregate([{"$match": {"campaign": campaign}}, *_distinct("entered")])
-    done = await db["outbox"].aggregate([{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")])
+    entered = await db["runs"].aggregate(
+        [{"$match": {"campaign": campaign}}, *_distinct("entered")]
+    )
+    done = await db["outbox"].aggregate(
+        [{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")]
+    )
     counts = {row["_id"]: row["customers"] for row in [*entered, *done]}
     stages = [("entered", _LABELS["entered"], counts.get("entered", 0))]
     for step in document.steps if document is not None else []:  # side branches are not on the way

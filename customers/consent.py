@@ -1,4 +1,5 @@
-"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17, trust.md 3.3). Rows are never changed."""
+"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17, trust.md 3.3).
+Rows are never changed."""
 
 from __future__ import annotations
 
@@ -16,17 +17,28 @@ TEXTS: dict[tuple[str, str], dict[str, str]] = {
 
 
 def text_of(purpose: str, version: str) -> dict[str, str]:
-    """The text shown under that version; raises InvalidInput when there was no consent or no such text."""
+    """The text shown under that version; raises InvalidInput when there was no consent or no such
+    text."""
     if not version:
-        raise InvalidInput("consent_missing", "the customer has not agreed", fields={"consent": "required"})
+        raise InvalidInput(
+            "consent_missing", "the customer has not agreed", fields={"consent": "required"}
+        )
     text = TEXTS.get((purpose, version))
     if text is None:
-        raise InvalidInput("consent_unknown", "no such consent text", fields={"consent": "unknown version"})
+        raise InvalidInput(
+            "consent_unknown", "no such consent text", fields={"consent": "unknown version"}
+        )
     return text
 
 
 async def give(
-    services: Services, tenant: str, cid: str, purpose: str, version: str, text: dict[str, str], channel: str
+    services: Services,
+    tenant: str,
+    cid: str,
+    purpose: str,
+    version: str,
+    text: dict[str, str],
+    channel: str,
 ) -> None:
     """Records a consent; giving the same again is no second row."""
     row = {

@@ -1,7 +1,8 @@
-"""Words that members may not write to customers: the bank's rules, which WeCom enforces before a message goes out (95097).
+"""Words that members may not write to customers: the bank's rules, which WeCom enforces before a
+message goes out (95097).
 
-One clerk proposes a change, another agrees (promise P7), and then it is brought to WeCom. `intercept_changes` are the proposals,
-`intercept_rules` what was agreed and WeCom took.
+One clerk proposes a change, another agrees (promise P7), and then it is brought to WeCom.
+`intercept_changes` are the proposals, `intercept_rules` what was agreed and WeCom took.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from customers.actors import ClerkActor
-from customers.directory import get_tenant, wecom_client
+from customers.banks.directory import get_tenant, wecom_client
 from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
-from services.mongo import Doc
-from services.wechat.errors import AlreadyDone, PlatformError
+from services.store.mongo import Doc
+from services.wechat.core.errors import AlreadyDone, PlatformError
 from services.wechat.wecom import WeComClient
 
 PUT, END = "put", "end"
-SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = "submitted", "approved", "done", "rejected", "replaced"
+SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = (
+    "submitted",
+    "approved",
+    "done",
+    "rejected",
+    "replaced",
+)
 MOST_RULES, MOST_WORDS, MOST_WORD, MOST_NAME = 100, 300, 32, 20
 TYPES = {"block": 1, "warn": 2}
 SEMANTICS = (1, 2, 3)
@@ -45,7 +52,9 @@ class Rule:
         found = {}
         if not 1 <= len(self.name) <= MOST_NAME:
             found["name"] = f"1 to {MOST_NAME} characters"
-        if not 1 <= len(self.words) <= MOST_WORDS or not all(1 <= len(word) <= MOST_WORD for word in self.words):
+        if not 1 <= len(self.words) <= MOST_WORDS or not all(
+            1 <= len(word) <= MOST_WORD for word in self.words
+        ):
             found["words"] = f"1 to {MOST_WORDS} words of 1 to {MOST_WORD} characters"
         if not self.userids and not self.departments:
             found["userids"] = "a member or a department"
@@ -71,7 +80,10 @@ def _rule_of(row: Doc) -> Rule:
 
 
 def _fields(rule: Rule) -> Doc:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rule).items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(rule).items()
+    }
 
 
 def _rule_id(tenant: str, name: str) -> str:
@@ -81,7 +93,8 @@ def _rule_id(tenant: str, name: str) -> str:
 async def submit(services: Services, actor: ClerkActor, rule: Rule) -> str:
     """Proposes a new rule, or the new content of the rule of that name; the change's id.
 
-    Raises InvalidInput `intercept_rule` with `fields`, Conflict `intercept_rules_full` beyond MOST_RULES.
+    Raises InvalidInput `intercept_rule` with `fields`, Conflict `intercept_rules_full` beyond
+    MOST_RULES.
     """
     rule = rule.normal()
     if problems := rule.problems():
@@ -95,7 +108,9 @@ async def submit(services: Services, actor: ClerkActor, rule: Rule) -> str:
 
 async def submit_end(services: Services, actor: ClerkActor, name: str) -> str:
     """Proposes to end a rule; the change's id. Raises NotFound `intercept_unknown`."""
-    row = await services.store.tenant(actor.tenant)["intercept_rules"].find_one({"_id": _rule_id(actor.tenant, name)})
+    row = await services.store.tenant(actor.tenant)["intercept_rules"].find_one(
+        {"_id": _rule_id(actor.tenant, name)}
+    )
     if row is None:
         raise NotFound("intercept_unknown", "no such rule")
     return await _propose(services, actor, END, _rule_of(row))
@@ -105,7 +120,13 @@ async def _propose(services: Services, actor: ClerkActor, action: str, rule: Rul
     db, change = services.store.tenant(actor.tenant), ids.new_id(actor.tenant)
     earlier = {"name": rule.name, "state": SUBMITTED}
     await db["intercept_changes"].update_many(earlier, {"$set": {"state": REPLACED}})
-    row = {"_id": change, "action": action, "state": SUBMITTED, "author": actor.login, "at": utc(services.clock())}
+    row = {
+        "_id": change,
+        "action": action,
+        "state": SUBMITTED,
+        "author": actor.login,
+        "at": utc(services.clock()),
+    }
     row |= {"decided_by": "", "decided_at": None, "reason": ""}
     await db["intercept_changes"].insert({**row, **_fields(rule)})
     data = {"rule": rule.name, "change": action, "words": len(rule.words)}
@@ -114,29 +135,43 @@ async def _propose(services: Services, actor: ClerkActor, action: str, rule: Rul
 
 
 async def approve(services: Services, actor: ClerkActor, change: str) -> None:
-    """Agrees to another clerk's change and brings it to WeCom; what was cut short is completed by approving again.
+    """Agrees to another clerk's change and brings it to WeCom; what was cut short is completed by
+    approving again.
 
-    Raises Forbidden `approver_is_author`, NotFound `intercept_unknown`, Conflict `intercept_decided`, PlatformError.
+    Raises Forbidden `approver_is_author`, NotFound `intercept_unknown`, Conflict
+    `intercept_decided`, PlatformError.
     """
     db, row = services.store.tenant(actor.tenant), await _change(services, actor.tenant, change)
     if row["author"] == actor.login:
         await services.audit.record(db, actor.login, "intercept.approval_refused", change)
         raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
     if row["state"] != APPROVED:
-        decided = {"state": APPROVED, "decided_by": actor.login, "decided_at": utc(services.clock())}
-        if not await db["intercept_changes"].update({"_id": change, "state": SUBMITTED}, {"$set": decided}):
+        decided = {
+            "state": APPROVED,
+            "decided_by": actor.login,
+            "decided_at": utc(services.clock()),
+        }
+        if not await db["intercept_changes"].update(
+            {"_id": change, "state": SUBMITTED}, {"$set": decided}
+        ):
             raise Conflict("intercept_decided", "this change waits for no decision")
         data = {"rule": row["name"], "author": row["author"]}
         await services.audit.record(db, actor.login, "intercept.approved", change, **data)
     await _carry_out(services, actor.tenant, row)
-    await db["intercept_changes"].update({"_id": change, "state": APPROVED}, {"$set": {"state": DONE}})
-    passed = {"name": row["name"], "state": {"$in": [SUBMITTED, APPROVED]}, "at": {"$lt": row["at"]}}
+    await db["intercept_changes"].update(
+        {"_id": change, "state": APPROVED}, {"$set": {"state": DONE}}
+    )
+    passed = {
+        "name": row["name"],
+        "state": {"$in": [SUBMITTED, APPROVED]},
+        "at": {"$lt": row["at"]},
+    }
     await db["intercept_changes"].update_many(passed, {"$set": {"state": REPLACED}})
 
 
 async def reject(services: Services, actor: ClerkActor, change: str, reason: str) -> None:
-    """Turns a change down, also one that WeCom did not take. Raises InvalidInput `reason_missing`, NotFound
-    `intercept_unknown`, Conflict `intercept_decided`."""
+    """Turns a change down, also one that WeCom did not take. Raises InvalidInput `reason_missing`,
+    NotFound `intercept_unknown`, Conflict `intercept_decided`."""
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why")
     db, row = services.store.tenant(actor.tenant), await _change(services, actor.tenant, change)
@@ -171,7 +206,12 @@ async def _carry_out(services: Services, tenant: str, row: Doc) -> None:
             await rules.delete({"_id": known["_id"]})
         return
     rule_id = await _put(client, rule, known["rule_id"] if known else "")
-    fields = {**_fields(rule), "rule_id": rule_id, "change": row["_id"], "at": utc(services.clock())}
+    fields = {
+        **_fields(rule),
+        "rule_id": rule_id,
+        "change": row["_id"],
+        "at": utc(services.clock()),
+    }
     await rules.update({"_id": _rule_id(tenant, rule.name)}, {"$set": fields}, upsert=True)
 
 
@@ -184,8 +224,8 @@ async def _end(client: WeComClient, rule_id: str) -> None:
 
 
 async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
-    """Makes the rule at WeCom, or makes the one there like it; its id there. A rule of that name that we do not know of is one
-    whose making was answered to nobody."""
+    """Makes the rule at WeCom, or makes the one there like it; its id there. A rule of that name
+    that we do not know of is one whose making was answered to nobody."""
     if rule_id:
         try:
             await _change_there(client, rule, rule_id)
@@ -207,7 +247,11 @@ async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
         if error.errcode != NAME_TAKEN:
             raise
         there = await client.get_intercept_rule_list()
-        found = [one["rule_id"] for one in there.get("rule_list") or [] if one.get("rule_name") == rule.name]
+        found = [
+            one["rule_id"]
+            for one in there.get("rule_list") or []
+            if one.get("rule_name") == rule.name
+        ]
         if not found:
             raise
     await _change_there(client, rule, found[0])
@@ -252,8 +296,9 @@ async def overview(services: Services, actor: ClerkActor) -> tuple[list[Doc], li
 
 
 async def differences(services: Services, actor: ClerkActor) -> list[dict[str, Any]]:
-    """Where WeCom's rules and the agreed ones are not the same: `name`, `kind` (`missing`: not at WeCom; `unknown`: nobody agreed
-    to it here; `different`) and the `fields` that differ. Raises PlatformError."""
+    """Where WeCom's rules and the agreed ones are not the same: `name`, `kind` (`missing`: not at
+    WeCom; `unknown`: nobody agreed to it here; `different`) and the `fields` that differ. Raises
+    PlatformError."""
     rules, _ = await overview(services, actor)
     client = wecom_client(services, await get_tenant(services, actor.tenant))
     listed = (await client.get_intercept_rule_list()).get("rule_list") or []
@@ -275,8 +320,8 @@ def _differing(ours: Rule, theirs: Rule) -> list[str]:
 
 
 async def bring(services: Services, actor: ClerkActor) -> int:
-    """Makes WeCom's rules like the agreed ones where they are missing or different; how many. Rules that nobody agreed to here
-    stay. Raises PlatformError."""
+    """Makes WeCom's rules like the agreed ones where they are missing or different; how many. Rules
+    that nobody agreed to here stay. Raises PlatformError."""
     wanted = {one["name"] for one in await differences(services, actor) if one["kind"] != "unknown"}
     db = services.store.tenant(actor.tenant)
     client = wecom_client(services, await get_tenant(services, actor.tenant))
@@ -286,5 +331,7 @@ async def bring(services: Services, actor: ClerkActor) -> int:
             rule_id = await _put(client, _rule_of(row), row["rule_id"])
             await db["intercept_rules"].update({"_id": row["_id"]}, {"$set": {"rule_id": rule_id}})
     if wanted:
-        await services.audit.record(db, actor.login, "intercept.renewed", actor.tenant, rules=sorted(wanted))
+        await services.audit.record(
+            db, actor.login, "intercept.renewed", actor.tenant, rules=sorted(wanted)
+        )
     return len(wanted)

@@ -1,14 +1,16 @@
-"""A customer's story: one append-only row for everything that happened to him, from every room, in one order."""
+"""A customer's story: one append-only row for everything that happened to him, from every room, in
+one order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from customers import identity
-from services import grouped, ids
+from services import ids
 from services.clock import utc
 from services.container import Services
-from services.mongo import Doc
+from services.store import batching
+from services.store.mongo import Doc
 
 
 def entry_id(tenant: str, cid: str, kind: str, key: str) -> str:
@@ -16,9 +18,16 @@ def entry_id(tenant: str, cid: str, kind: str, key: str) -> str:
 
 
 def entry(
-    services: Services, tenant: str, cid: str, kind: str, key: str, data: dict[str, Any], at: float | None = None
+    services: Services,
+    tenant: str,
+    cid: str,
+    kind: str,
+    key: str,
+    data: dict[str, Any],
+    at: float | None = None,
 ) -> Doc:
-    """The row of one happening, for callers that write many at once. `at` is in seconds UTC (now)."""
+    """The row of one happening, for callers that write many at once. `at` is in seconds UTC
+    (now)."""
     when = utc(services.clock() if at is None else at)
     return {
         "_id": entry_id(tenant, cid, kind, key),
@@ -31,17 +40,31 @@ def entry(
 
 
 async def record(
-    services: Services, tenant: str, cid: str, kind: str, key: str, *, at: float | None = None, **data: Any
+    services: Services,
+    tenant: str,
+    cid: str,
+    kind: str,
+    key: str,
+    *,
+    at: float | None = None,
+    **data: Any,
 ) -> bool:
-    """Writes one row; `key` tells repeated tellings of the same happening apart from new ones. False when told already.
+    """Writes one row; `key` tells repeated tellings of the same happening apart from new ones.
+    False when told already.
 
     `data` carries no person's data in clear.
     """
-    return await grouped.insert(services, tenant, "timeline", entry(services, tenant, cid, kind, key, data, at))
+    return await batching.insert(
+        services, tenant, "timeline", entry(services, tenant, cid, kind, key, data, at)
+    )
 
 
-async def story(services: Services, tenant: str, cid: str, limit: int = 100) -> list[Doc]:
-    """The newest `limit` rows, newest first, of the customer and of whom he was before a merge."""
-    customer = await identity.customer(services, tenant, cid)
+async def story(
+    services: Services, tenant: str, cids: Sequence[str], limit: int = 100
+) -> list[Doc]:
+    """The newest `limit` rows, newest first, of a customer; `cids` are his and those of whom he was
+    before a merge."""
     rows = services.store.tenant(tenant)["timeline"]
-    return await rows.find({"cid": {"$in": customer.cids}}, sort=[("at", -1), ("_id", -1)], limit=limit)
+    return await rows.find(
+        {"cid": {"$in": list(cids)}}, sort=[("at", -1), ("_id", -1)], limit=limit
+    )

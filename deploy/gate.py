@@ -1,4 +1,5 @@
-"""The size gate: no file over 400 lines, no function over 60. `python -m deploy.gate` names those that are.
+"""The size gate: no file over 400 lines, no function over 60. `python -m deploy.gate` names those
+that are.
 
 A URL table is data and may be as long as it is: handlers/routes.py is exempt.
 """
@@ -40,14 +41,18 @@ def too_long(path: Path, name: str) -> list[str]:
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MOST_LINES_OF_A_FUNCTION:
                 at_most = f"at most {MOST_LINES_OF_A_FUNCTION}"
-                found.append(f"{name}:{node.lineno}: function {node.name} has {length} lines, {at_most}")
+                found.append(
+                    f"{name}:{node.lineno}: function {node.name} has {length} lines, {at_most}"
+                )
     return found
 
 
 def main(root: Path = ROOT) -> int:
     """Exit status 1 when something is too long."""
     files = list(sources(root))
-    found = [problem for path in files for problem in too_long(path, path.relative_to(root).as_posix())]
+    found = [
+        problem for path in files for problem in too_long(path, path.relative_to(root).as_posix())
+    ]
     for problem in found:
         print(problem)
     if not found:

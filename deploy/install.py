@@ -1,8 +1,10 @@
-"""`make setup`: a virtual environment that holds what the lock names, and nothing else. Runs on a bare Python.
+"""`make setup`: a virtual environment that holds what the lock names, and nothing else. Runs on a
+bare Python.
 
-The lock is complete, so nothing is left to resolve: pip may neither look for what a package needs (`--no-deps`) nor build
-anything (`--only-binary`), since both would ask the registry for the newest release of something. `pip check` says
-afterwards whether the lock was complete. What pip said is in VENV/install.log.
+The lock is complete, so nothing is left to resolve: pip may neither look for what a package needs
+(`--no-deps`) nor build anything (`--only-binary`), since both would ask the registry for the newest
+release of something. `pip check` says afterwards whether the lock was complete. What pip said is in
+VENV/install.log.
 """
 
 from __future__ import annotations
@@ -24,9 +26,18 @@ SECONDS_BETWEEN_LINES = 10.0
 
 ADVICE = (
     ("No space left", "make room on the disk, then run the same command again"),
-    ("DO NOT MATCH THE HASHES", "a mirror or proxy serves other files than those that were locked: do not use it"),
-    ("No matching distribution", "the index that pip uses lacks this release for this Python and system"),
-    ("Could not find a version", "the index that pip uses lacks this release for this Python and system"),
+    (
+        "DO NOT MATCH THE HASHES",
+        "a mirror or proxy serves other files than those that were locked: do not use it",
+    ),
+    (
+        "No matching distribution",
+        "the index that pip uses lacks this release for this Python and system",
+    ),
+    (
+        "Could not find a version",
+        "the index that pip uses lacks this release for this Python and system",
+    ),
     ("must have their versions pinned", "the lock is not complete: run `make lock`"),
     ("which is not installed", "the lock is not complete: run `make lock`"),
     ("Retrying", "no package index answers: check the network, or name a mirror in PIP_INDEX_URL"),
@@ -63,7 +74,10 @@ def fail(step: str, why: str, todo: str) -> NoReturn:
 
 def advice(said: str) -> str:
     """What to do about a failure of pip that said this."""
-    return next((todo for words, todo in ADVICE if words in said), "read the lines above, then run the command again")
+    return next(
+        (todo for words, todo in ADVICE if words in said),
+        "read the lines above, then run the command again",
+    )
 
 
 def require_python() -> None:
@@ -83,7 +97,9 @@ def create_venv(venv: Path, log: Path) -> None:
     if made.returncode:
         missing = "ensurepip" in made.stdout + made.stderr
         todo = (
-            "install Python's venv module (Debian: apt-get install python3-venv)" if missing else "see the lines above"
+            "install Python's venv module (Debian: apt-get install python3-venv)"
+            if missing
+            else "see the lines above"
         )
         fail(f"creating {venv}", (made.stdout + made.stderr).strip(), todo)
 
@@ -102,7 +118,12 @@ def install(python: Path, lock: Path, log: Path) -> None:
     with (
         log.open("a", encoding="utf-8") as file,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
         ) as pip,
     ):
         for line in pip.stdout or ():
@@ -116,8 +137,14 @@ def install(python: Path, lock: Path, log: Path) -> None:
                 progress.show(total, "unpacking")
     progress.end()
     if pip.returncode:
-        words = [line for line in said if line.lstrip().startswith(("ERROR", "WARNING: Retrying"))] or said[-5:]
-        fail(f"installing the packages of {lock} (log: {log})", "".join(words[-8:]).rstrip(), advice("".join(said)))
+        words = [
+            line for line in said if line.lstrip().startswith(("ERROR", "WARNING: Retrying"))
+        ] or said[-5:]
+        fail(
+            f"installing the packages of {lock} (log: {log})",
+            "".join(words[-8:]).rstrip(),
+            advice("".join(said)),
+        )
 
 
 def check(python: Path, lock: Path) -> None:
@@ -137,13 +164,18 @@ def main() -> None:
     require_python()
     began = time.monotonic()
     log, python = venv / "install.log", venv / "bin" / "python"
-    print(f"Setting up {venv}, once: {locked(lock)} locked packages, one to three minutes.", flush=True)
+    print(
+        f"Setting up {venv}, once: {locked(lock)} locked packages, one to three minutes.",
+        flush=True,
+    )
     try:
         create_venv(venv, log)
         install(python, lock, log)
         check(python, lock)
     except KeyboardInterrupt:
-        sys.exit("\nStopped. Run the command again: it goes on with what pip has already downloaded.")
+        sys.exit(
+            "\nStopped. Run the command again: it goes on with what pip has already downloaded."
+        )
     (venv / "installed").touch()
     print(f"  {venv} is ready ({time.monotonic() - began:.0f} s).", flush=True)
 

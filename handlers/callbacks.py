@@ -1,11 +1,12 @@
-"""What WeCom and WeChat push. An acknowledged callback is stored (promise P3); the work happens elsewhere."""
+"""What WeCom and WeChat push. An acknowledged callback is stored (promise P3); the work happens
+elsewhere."""
 
 from __future__ import annotations
 
 from typing_extensions import override
 
-from campaigns import inbox
-from handlers.api import Api
+from handlers.http.api import Api
+from operations.events import receive
 
 
 class WeComCallback(Api):
@@ -13,11 +14,11 @@ class WeComCallback(Api):
 
     @override
     async def get(self, tenant: str) -> None:
-        self.answer_text(await inbox.check_wecom_url(self.services, tenant, self.query()))
+        self.answer_text(await receive.check_wecom_url(self.services, tenant, self.query()))
 
     @override
     async def post(self, tenant: str) -> None:
-        await inbox.receive_wecom(self.services, tenant, self.query(), self.request.body)
+        await receive.receive_wecom(self.services, tenant, self.query(), self.request.body)
 
 
 class WeChatCallback(Api):
@@ -25,9 +26,9 @@ class WeChatCallback(Api):
 
     @override
     async def get(self, appid: str) -> None:
-        self.answer_text(await inbox.check_wechat_url(self.services, appid, self.query()))
+        self.answer_text(await receive.check_wechat_url(self.services, appid, self.query()))
 
     @override
     async def post(self, appid: str) -> None:
-        await inbox.receive_wechat(self.services, appid, self.query(), self.request.body)
+        await receive.receive_wechat(self.services, appid, self.query(), self.request.body)
         self.answer_text("success")

@@ -1,10 +1,12 @@
 """Claiming: a customer takes a reward, exactly once, durably, in a group (rewards.md 3 and 4).
 
-A grant's `_id` comes from tenant, reward, customer and slot (the n-th of `per_customer`), so a second grant of the same
-slot cannot exist. The grant row is the ledger's transfer: stock → issued, one document, never changed. Order of a group:
+A grant's `_id` comes from tenant, reward, customer and slot (the n-th of `per_customer`), so a
+second grant of the same slot cannot exist. The grant row is the ledger's transfer: stock → issued,
+one document, never changed. Order of a group:
 
     read what the customers have → take n units with a lease → insert n grants → answer
-                                                                     └→ tell the inbox → settle the lease
+                                                                     └→ tell the inbox → settle the
+                                                                     lease
 
 Killed at any point, the lease and the ids in it are enough to finish (`settle_stale`).
 """
@@ -20,13 +22,15 @@ from typing import cast
 
 import orjson
 
-from customers.person import Shared
+from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
-from services import grouped, ids, inbox
+from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, KeyReused, NotFound, Unavailable
-from services.mongo import Doc
+from services.queue import inbox
+from services.store import batching
+from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
 IN_DOUBT = "stock_in_doubt"
@@ -35,8 +39,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One customer's wish. `cids` are his own id first, then those merged into him; `key` and `body` are hashes. `shared` are the
-    times in which he was one with somebody who turned out to be another: what was granted then counts for both."""
+    """One customer's wish. `cids` are his own id first, then those merged into him; `key` and
+    `body` are hashes. `shared` are the times in which he was one with somebody who turned out to be
+    another: what was granted then counts for both."""
 
     tenant: str
     reward: str
@@ -71,9 +76,9 @@ class _Group:
 
 
 async def claim(services: Services, wish: Claim) -> Granted:
-    """The grant. Raises Conflict with a reason code (sold_out, quota_customer, quota_day, not_eligible, not_started, ended,
-    paused), KeyReused for the same key with another body, NotFound, and Unavailable when the outcome is not known: the same
-    key tells it then."""
+    """The grant. Raises Conflict with a reason code (sold_out, quota_customer, quota_day,
+    not_eligible, not_started, ended, paused), KeyReused for the same key with another body,
+    NotFound, and Unavailable when the outcome is not known: the same key tells it then."""
 
     if wish.reward not in await catalogue.all_rewards(services, wish.tenant):
         raise NotFound("reward_unknown", "no such reward")
@@ -81,7 +86,9 @@ async def claim(services: Services, wish: Claim) -> Granted:
     async def flush(wishes: list[Claim]) -> Sequence[Granted | Exception]:
         return await _flush(services, wishes)
 
-    group = services.groups.get(f"claims:{wish.tenant}:{wish.reward}", flush, limit=64, backlog=5_000)
+    group = services.groups.get(
+        f"claims:{wish.tenant}:{wish.reward}", flush, limit=64, backlog=5_000
+    )
     return cast("Granted", await group.submit(wish))
 
 
@@ -100,7 +107,8 @@ async def _flush(services: Services, wishes: list[Claim]) -> Sequence[Granted | 
 
 
 def _like_the_other(group: _Group, position: int, wish: Claim) -> Exception:
-    """The answer of a claim that waited for the same customer's other claim, or lost its slot to another process."""
+    """The answer of a claim that waited for the same customer's other claim, or lost its slot to
+    another process."""
     other = _same_customer(group, wish)
     refused = group.answers[other] if other is not None and other != position else None
     if isinstance(refused, Exception):
@@ -113,11 +121,14 @@ def _like_the_other(group: _Group, position: int, wish: Claim) -> Exception:
 
 def _slots(group: _Group, wish: Claim) -> list[str]:
     """The ids of every grant that this customer may have of the reward."""
-    return [wish.slot_id(cid, slot) for cid in wish.cids for slot in range(group.definition["slots"])]
+    return [
+        wish.slot_id(cid, slot) for cid in wish.cids for slot in range(group.definition["slots"])
+    ]
 
 
 def _had(group: _Group, wish: Claim) -> list[Doc]:
-    """What the customer was granted of the reward, with what was granted while he was one with another."""
+    """What the customer was granted of the reward, with what was granted while he was one with
+    another."""
     mine = [group.held.get(slot) for slot in _slots(group, wish)]
     had = [row for row in mine if row is not None and _is_grant(row)]
     for shared in wish.shared:
@@ -133,17 +144,29 @@ async def _read(services: Services, wishes: list[Claim]) -> _Group:
     if definition is None:
         raise NotFound("reward_unknown", "no such reward")
     slots = range(definition["slots"])
-    people = [(wish, cid) for wish in wishes for cid in (*wish.cids, *(shared.cid for shared in wish.shared))]
-    grant_ids = list(dict.fromkeys(wish.slot_id(cid, slot) for wish, cid in people for slot in slots))
-    asked = [] if definition["open_to"] == "anyone" else [(reward, cid) for wish in wishes for cid in wish.cids]
+    people = [
+        (wish, cid)
+        for wish in wishes
+        for cid in (*wish.cids, *(shared.cid for shared in wish.shared))
+    ]
+    grant_ids = list(
+        dict.fromkeys(wish.slot_id(cid, slot) for wish, cid in people for slot in slots)
+    )
+    asked = (
+        []
+        if definition["open_to"] == "anyone"
+        else [(reward, cid) for wish in wishes for cid in wish.cids]
+    )
     held, offered = await asyncio.gather(
-        grouped.read(services, tenant, "transfers", grant_ids), offers.of_customers(services, tenant, asked)
+        batching.read(services, tenant, "transfers", grant_ids),
+        offers.of_customers(services, tenant, asked),
     )
     return _Group(definition, wishes, [None] * len(wishes), held, {cid for _, cid in offered})
 
 
 def _decide(group: _Group, position: int, wish: Claim) -> Granted | Exception | None:
-    """An answer that needs no stock, or None when the claim asks for a unit (or waits for the same customer's other claim)."""
+    """An answer that needs no stock, or None when the claim asks for a unit (or waits for the same
+    customer's other claim)."""
     known = _replay(group, wish)
     if known is not None:
         return known
@@ -158,13 +181,18 @@ def _decide(group: _Group, position: int, wish: Claim) -> Granted | Exception | 
     asked = [slot for slot in mine if slot in group.wanting]
     twin = any(group.claims[group.wanting[slot]].key == wish.key for slot in asked)
     if not twin and had + len(asked) < limit:
-        group.wanting[next(slot for slot in mine if slot not in used and slot not in asked)] = position
+        group.wanting[next(slot for slot in mine if slot not in used and slot not in asked)] = (
+            position
+        )
     return None
 
 
 def _same_customer(group: _Group, wish: Claim) -> int | None:
     """The position of a claim of the same customer that asked for a unit."""
-    return next((other for other in group.wanting.values() if group.claims[other].cids[0] == wish.cids[0]), None)
+    return next(
+        (other for other in group.wanting.values() if group.claims[other].cids[0] == wish.cids[0]),
+        None,
+    )
 
 
 def _is_grant(row: Doc | None) -> bool:
@@ -219,14 +247,18 @@ def _batches(services: Services) -> set[str]:
 
 def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:
     if reason == IN_DOUBT:
-        refusal: Exception = Unavailable(reason, "the last units may come back in a moment; try again", retry_after=2)
+        refusal: Exception = Unavailable(
+            reason, "the last units may come back in a moment; try again", retry_after=2
+        )
     else:
         refusal = Conflict(reason, f"the reward cannot be given: {reason.replace('_', ' ')}")
     for grant_id in grant_ids:
         group.answers[group.wanting[grant_id]] = refusal
 
 
-async def _grant(services: Services, group: _Group, taken: stock.Taken, grant_ids: list[str]) -> None:
+async def _grant(
+    services: Services, group: _Group, taken: stock.Taken, grant_ids: list[str]
+) -> None:
     """Inserts the grants and answers; then, behind the answers, tells and settles."""
     rows = [_row(services, group, taken, grant_id) for grant_id in grant_ids]
     refused = await services.store.insert_new_across("transfers", rows)
@@ -235,14 +267,20 @@ async def _grant(services: Services, group: _Group, taken: stock.Taken, grant_id
         group.held[row["_id"]] = row
         group.answers[group.wanting[row["_id"]]] = Granted(row, hit=False)
     if refused:
-        mine += await _dispute(services, group, taken, [rows[position] for position in sorted(refused)])
+        mine += await _dispute(
+            services, group, taken, [rows[position] for position in sorted(refused)]
+        )
     services.groups.spawn(_tell_and_settle(services, taken, mine))
 
 
 def _row(services: Services, group: _Group, taken: stock.Taken, grant_id: str) -> Doc:
     wish = group.claims[group.wanting[grant_id]]
     several = group.definition["slots"] > 1
-    key = {"idem": ids.tenant_id(wish.tenant, "idem", wish.reward, wish.cids[0], wish.key)} if several else {}
+    key = (
+        {"idem": ids.tenant_id(wish.tenant, "idem", wish.reward, wish.cids[0], wish.key)}
+        if several
+        else {}
+    )
     return {
         **key,
         "_id": grant_id,
@@ -261,20 +299,33 @@ def _row(services: Services, group: _Group, taken: stock.Taken, grant_id: str) -
     }
 
 
-async def _dispute(services: Services, group: _Group, taken: stock.Taken, rows: list[Doc]) -> list[Doc]:
-    """Grants whose id was there already: another process's grant answers the claim; a void row of an old, dead batch is
-    overwritten; a void row of this very batch says that we were taken for dead; no row at all, that another process granted
-    this key in another slot. Returns the grants that are ours after all."""
+async def _dispute(
+    services: Services, group: _Group, taken: stock.Taken, rows: list[Doc]
+) -> list[Doc]:
+    """Grants whose id was there already: another process's grant answers the claim; a void row of
+    an old, dead batch is overwritten; a void row of this very batch says that we were taken for
+    dead; no row at all, that another process granted this key in another slot. Returns the grants
+    that are ours after all."""
     tenant = rows[0]["tenant"]
     transfers = services.store.tenant(tenant)["transfers"]
     old_void = {"kind": "void", "dead": {"$ne": taken.batch}}
     changes = [
-        {"$set": {name: value for name, value in row.items() if name != "_id"}, "$unset": {"dead": ""}} for row in rows
+        {
+            "$set": {name: value for name, value in row.items() if name != "_id"},
+            "$unset": {"dead": ""},
+        }
+        for row in rows
     ]
     await transfers.bulk_update(
-        [({"_id": row["_id"], **old_void}, change) for row, change in zip(rows, changes, strict=True)]
+        [
+            ({"_id": row["_id"], **old_void}, change)
+            for row, change in zip(rows, changes, strict=True)
+        ]
     )
-    found = {row["_id"]: row for row in await transfers.find({"_id": {"$in": [row["_id"] for row in rows]}})}
+    found = {
+        row["_id"]: row
+        for row in await transfers.find({"_id": {"$in": [row["_id"] for row in rows]}})
+    }
     ours = []
     for row in rows:
         present = found.get(row["_id"])
@@ -298,14 +349,16 @@ async def _tell_and_settle(services: Services, taken: stock.Taken, grants: list[
         await tell(services, tenant, taken.reward, grants)
         await stock.settle(services, tenant, reward, taken.batch, day, len(grants))
     except Unavailable:
-        log.warning("a lease is left to the sweep", extra={"fields": {"tenant": tenant, "reward": reward}})
+        log.warning(
+            "a lease is left to the sweep", extra={"fields": {"tenant": tenant, "reward": reward}}
+        )
     finally:
         _batches(services).discard(taken.batch)
 
 
 async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) -> None:
-    """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells campaigns of those that
-    were offered. Repeating it adds nothing."""
+    """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells
+    campaigns of those that were offered. Repeating it adds nothing."""
     if not grants:
         return
     told = sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants)
@@ -321,8 +374,8 @@ async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) 
 
 
 async def settle_stale(services: Services, tenant: str) -> int:
-    """Settles the leases of processes that died: voids what never arrived, keeps what did; how many leases. Completes stock
-    changes that were cut short as well."""
+    """Settles the leases of processes that died: voids what never arrived, keeps what did; how many
+    leases. Completes stock changes that were cut short as well."""
     db = services.store.tenant(tenant)
     now = utc(services.clock())
     for reward in await db["rewards"].find({"move": {"$exists": True}}):
@@ -337,10 +390,21 @@ async def _settle_one(services: Services, tenant: str, reward: Doc, batch: str, 
     transfers = services.store.tenant(tenant)["transfers"]
     wanted = lease["ids"][: lease["n"]]
     now = utc(services.clock())
-    await transfers.insert_new([stock.void(tenant, reward["reward"], grant_id, batch, now) for grant_id in wanted])
-    await transfers.update_many({"_id": {"$in": wanted}, "kind": "void"}, {"$addToSet": {"dead": batch}})
-    found = await transfers.find({"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}, limit=len(wanted))
+    await transfers.insert_new(
+        [stock.void(tenant, reward["reward"], grant_id, batch, now) for grant_id in wanted]
+    )
+    await transfers.update_many(
+        {"_id": {"$in": wanted}, "kind": "void"}, {"$addToSet": {"dead": batch}}
+    )
+    found = await transfers.find(
+        {"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}, limit=len(wanted)
+    )
     await tell(services, tenant, reward, found)
     await stock.settle(services, tenant, reward["reward"], batch, lease["day"], len(found))
-    fields = {"tenant": tenant, "reward": reward["reward"], "granted": len(found), "of": len(wanted)}
+    fields = {
+        "tenant": tenant,
+        "reward": reward["reward"],
+        "granted": len(found),
+        "of": len(wanted),
+    }
     log.warning("settled a dead lease", extra={"fields": fields})

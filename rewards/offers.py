@@ -1,14 +1,16 @@
-"""An offer: the right of one customer to claim one reward, made by a campaign's grant step. One per customer and reward."""
+"""An offer: the right of one customer to claim one reward, made by a campaign's grant step. One per
+customer and reward."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from customers import timeline
-from services import grouped, ids
+from services import ids
 from services.clock import utc
 from services.container import Services
-from services.mongo import Doc
+from services.store import batching
+from services.store.mongo import Doc
 
 
 def offer_id(tenant: str, reward: str, cid: str) -> str:
@@ -16,7 +18,8 @@ def offer_id(tenant: str, reward: str, cid: str) -> str:
 
 
 async def make(services: Services, tenant: str, cid: str, reward: str, run: str) -> bool:
-    """Offers `reward` to the customer; False when he has that offer already. `run` is whose step it was."""
+    """Offers `reward` to the customer; False when he has that offer already. `run` is whose step it
+    was."""
     row: Doc = {
         "_id": offer_id(tenant, reward, cid),
         "cid": cid,
@@ -24,7 +27,7 @@ async def make(services: Services, tenant: str, cid: str, reward: str, run: str)
         "run": run,
         "at": utc(services.clock()),
     }
-    new = await grouped.insert(services, tenant, "offers", row)
+    new = await batching.insert(services, tenant, "offers", row)
     await timeline.record(services, tenant, cid, "reward.offered", reward, reward=reward)
     return new
 
@@ -34,5 +37,5 @@ async def of_customers(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """The offers that exist among (reward, cid) pairs."""
     by_id = {offer_id(tenant, reward, cid): (reward, cid) for reward, cid in wanted}
-    found = await grouped.read(services, tenant, "offers", list(by_id))
+    found = await batching.read(services, tenant, "offers", list(by_id))
     return {by_id[row_id]: row for row_id, row in found.items()}

@@ -1,4 +1,5 @@
-"""What a customer sees and does in the mini-program: his home, the rewards, claiming, his redemptions."""
+"""What a customer sees and does in the mini-program: his home, the rewards, claiming, his
+redemptions."""
 
 from __future__ import annotations
 
@@ -9,16 +10,18 @@ from typing import Any
 
 import orjson
 
-from customers import follows, identity
+from customers import relationships
 from customers.actors import CustomerActor
-from customers.directory import list_tenants, staff_member
+from customers.banks.directory import list_tenants, staff_member
+from customers.identity import resolution
 from rewards import catalogue, claims, offers
 from rewards.stock import day_of
-from services import grouped, ids
+from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput, NotFound, YinqiaoError
-from services.mongo import Doc
+from services.store import batching
+from services.store.mongo import Doc
 
 HOME_SECONDS = 1.0
 _HOMES = 20_000
@@ -33,7 +36,8 @@ class Claimed:
 
 
 async def home(services: Services, actor: CustomerActor, lang: str) -> bytes:
-    """The home as JSON: who he is, his RM, his rewards. At most HOME_SECONDS old; the customer's own claim shows at once."""
+    """The home as JSON: who he is, his RM, his rewards. At most HOME_SECONDS old; the customer's
+    own claim shows at once."""
     homes: dict[tuple[str, str, str], tuple[float, bytes]] = services.cache.setdefault("homes", {})
     key = (actor.tenant, actor.cid, lang)
     now = services.clock()
@@ -54,10 +58,10 @@ def forget_home(services: Services, actor: CustomerActor) -> None:
 
 
 async def _home(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
-    person = await identity.customer(services, actor.tenant, actor.cid)
+    person = await resolution.customer(services, actor.tenant, actor.cid)
     profile = {
-        "name": identity.mask_name(person.name),
-        "phone": identity.mask_phone(person.phone),
+        "name": resolution.mask_name(person.name),
+        "phone": resolution.mask_phone(person.phone),
         "bound": bool(person.phone),
     }
     return {
@@ -67,37 +71,47 @@ async def _home(services: Services, actor: CustomerActor, lang: str) -> dict[str
     }
 
 
-async def _manager(services: Services, person: identity.Customer) -> dict[str, str] | None:
-    friends = await follows.of_customer(services, person.tenant, person.cids)
+async def _manager(services: Services, person: resolution.Customer) -> dict[str, str] | None:
+    friends = await relationships.of_customer(services, person.tenant, person.cids)
     for friend in friends:
         try:
             staff = await staff_member(services, person.tenant, friend["userid"])
         except NotFound:
             continue
-        branches = next(bank.branches for bank in await list_tenants(services) if bank.id == person.tenant)
+        branches = next(
+            bank.branches for bank in await list_tenants(services) if bank.id == person.tenant
+        )
         return {"name": staff.name, "branch": branches.get(staff.branch, staff.branch)}
     return None
 
 
 async def list_rewards(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
     """The rewards that this customer may see: offered to him or open to anyone."""
-    person = await identity.customer(services, actor.tenant, actor.cid)
+    person = await resolution.customer(services, actor.tenant, actor.cid)
     return {"rewards": await _rewards(services, person, lang)}
 
 
-async def _rewards(services: Services, person: identity.Customer, lang: str) -> list[dict[str, Any]]:
+async def _rewards(
+    services: Services, person: resolution.Customer, lang: str
+) -> list[dict[str, Any]]:
     catalogue_ = await catalogue.all_rewards(services, person.tenant)
     closed = [row for row in catalogue_.values() if row["open_to"] != "anyone"]
     offered = await offers.of_customers(
         services, person.tenant, [(row["reward"], cid) for row in closed for cid in person.cids]
     )
     mine = {reward for reward, _ in offered}
-    shown = [row for name, row in sorted(catalogue_.items()) if row["open_to"] == "anyone" or name in mine]
+    shown = [
+        row
+        for name, row in sorted(catalogue_.items())
+        if row["open_to"] == "anyone" or name in mine
+    ]
     grants = await _grants(services, person, shown)
     had = Counter(grant["reward"] for grant in grants)
     now = utc(services.clock())
     return [
-        _reward_view(row, lang, "claimed" if had[row["reward"]] >= row["per_customer"] else _state(row, now))
+        _reward_view(
+            row, lang, "claimed" if had[row["reward"]] >= row["per_customer"] else _state(row, now)
+        )
         for row in shown
     ]
 
@@ -123,7 +137,9 @@ def _text(texts: dict[str, str], lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
 
 
-async def _grants(services: Services, person: identity.Customer, rewards: Iterable[Doc]) -> list[Doc]:
+async def _grants(
+    services: Services, person: resolution.Customer, rewards: Iterable[Doc]
+) -> list[Doc]:
     """The customer's grants among these rewards: their ids are known, so no index is needed."""
     wanted = [
         claims.Claim(person.tenant, row["reward"], (), "", "").slot_id(cid, slot)
@@ -131,7 +147,7 @@ async def _grants(services: Services, person: identity.Customer, rewards: Iterab
         for cid in person.cids
         for slot in range(row["slots"])
     ]
-    found = await grouped.read(services, person.tenant, "transfers", wanted)
+    found = await batching.read(services, person.tenant, "transfers", wanted)
     return [grant for grant in found.values() if grant["kind"] == "grant"]
 
 
@@ -140,14 +156,19 @@ async def claim(
 ) -> Claimed:
     """Claims `reward` under the idempotency key, bound to the customer and the reward.
 
-    `body` is the request's body: empty or a JSON object; the same key with another body raises KeyReused. Raises Conflict with a
-    reason code, NotFound, InvalidInput, Unavailable.
+    `body` is the request's body: empty or a JSON object; the same key with another body raises
+    KeyReused. Raises Conflict with a reason code, NotFound, InvalidInput, Unavailable.
     """
     if not key:
         raise InvalidInput("idempotency_key_missing", "a claim needs the header Idempotency-Key")
-    cids, shared = await identity.claimant(services, actor.tenant, actor.cid)
+    cids, shared = await resolution.claimant(services, actor.tenant, actor.cid)
     wish = claims.Claim(
-        actor.tenant, reward, tuple(cids), ids.fingerprint(key.encode()), _body_hash(body), tuple(shared)
+        actor.tenant,
+        reward,
+        tuple(cids),
+        ids.fingerprint(key.encode()),
+        _body_hash(body),
+        tuple(shared),
     )
     try:
         granted = await claims.claim(services, wish)
@@ -172,11 +193,15 @@ def _body_hash(body: bytes) -> str:
 
 async def redemptions(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
     """All that the customer was granted, newest first, each with the code that he shows."""
-    person = await identity.customer(services, actor.tenant, actor.cid)
+    person = await resolution.customer(services, actor.tenant, actor.cid)
     rewards = await catalogue.all_rewards(services, actor.tenant)
     grants = await _grants(services, person, rewards.values())
     grants.sort(key=lambda grant: grant["at"], reverse=True)
-    return {"redemptions": [_redemption(services, grant, rewards[grant["reward"]], lang) for grant in grants]}
+    return {
+        "redemptions": [
+            _redemption(services, grant, rewards[grant["reward"]], lang) for grant in grants
+        ]
+    }
 
 
 def _redemption(services: Services, grant: Doc, reward: Doc, lang: str) -> dict[str, Any]:

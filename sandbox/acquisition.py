@@ -30,7 +30,8 @@ def acquisition_event(box: Sandbox, change: str, **fields: str | int) -> Event:
 
 
 def _link(call: Call) -> Link:
-    """The link that a call names; another app's link does not exist for it. Raises ApiError 40058."""
+    """The link that a call names; another app's link does not exist for it. Raises ApiError
+    40058."""
     link = call.box.state.links.get(call.text("link_id", missing=40058))
     if link is None or str(link.agent_id) != call.app:
         raise ApiError(40058, "invalid link_id")
@@ -48,7 +49,10 @@ def get_link(call: Call) -> dict[str, Any]:
     """B6: one link with its range and priorities."""
     link = _link(call)
     head = {"link_name", "url", "create_time", "skip_verify", "mark_source"}
-    priority = {"priority_type": link.priority_type, "priority_userid_list": link.priority_userid_list}
+    priority = {
+        "priority_type": link.priority_type,
+        "priority_userid_list": link.priority_userid_list,
+    }
     return {
         "link": link.model_dump(include=head),
         "range": {"user_list": link.user_list, "department_list": link.department_list},
@@ -64,7 +68,11 @@ def _range(call: Call) -> dict[str, Any]:
     """Members and departments of a link. Raises ApiError 40058, 60111, 84074, 41054 or 60123."""
     given = call.body.get("range")
     users = given.get("user_list") or [] if isinstance(given, dict) else None
-    if not isinstance(given, dict) or not isinstance(users, list) or not all(isinstance(u, str) for u in users):
+    if (
+        not isinstance(given, dict)
+        or not isinstance(users, list)
+        or not all(isinstance(u, str) for u in users)
+    ):
         raise ApiError(40058, "invalid Request Parameter: range")
     named, parties, everybody = staff(call, users, given.get("department_list") or [])
     if not 1 <= len(everybody) <= RANGE_MOST:
@@ -73,15 +81,24 @@ def _range(call: Call) -> dict[str, Any]:
 
 
 def _priority(call: Call) -> dict[str, Any]:
-    """Whom the link prefers: 1 members who are friends already, 2 those of a list. Raises ApiError 40058 or 60111."""
+    """Whom the link prefers: 1 members who are friends already, 2 those of a list. Raises ApiError
+    40058 or 60111."""
     given = call.body.get("priority_option")
     if given is None:
         return {}
     kind = given.get("priority_type") if isinstance(given, dict) else None
     users = given.get("priority_userid_list") or [] if isinstance(given, dict) else []
-    if kind not in {1, 2} or not isinstance(users, list) or len(users) > PRIORITY_MOST or (kind == 2 and not users):
+    if (
+        kind not in {1, 2}
+        or not isinstance(users, list)
+        or len(users) > PRIORITY_MOST
+        or (kind == 2 and not users)
+    ):
         raise ApiError(40058, "invalid Request Parameter: priority_option")
-    return {"priority_type": kind, "priority_userid_list": [follower(call, str(u)).userid for u in users]}
+    return {
+        "priority_type": kind,
+        "priority_userid_list": [follower(call, str(u)).userid for u in users],
+    }
 
 
 def create_link(call: Call) -> dict[str, Any]:
@@ -114,7 +131,9 @@ def update_link(call: Call) -> dict[str, Any]:
     if "range" in call.body:
         changes |= _range(call)
     changes |= _priority(call)
-    changes |= {name: call.flag(name, True) for name in ("skip_verify", "mark_source") if name in call.body}
+    changes |= {
+        name: call.flag(name, True) for name in ("skip_verify", "mark_source") if name in call.body
+    }
     call.box.state.links[link.link_id] = link.model_copy(update=changes)
     call.box.changed()
     return {}
@@ -131,18 +150,28 @@ def customers(call: Call) -> dict[str, Any]:
     """B6: who came through a link; `chat_status` 0 has not written, 1 has written."""
     link = _link(call)
     came = list(link.customers.values())
-    page, more = pages.page(call, "link customers", came, pages.limit(call, CUSTOMERS_MOST, CUSTOMERS_MOST))
+    page, more = pages.page(
+        call, "link customers", came, pages.limit(call, CUSTOMERS_MOST, CUSTOMERS_MOST)
+    )
     rows = [
-        {"external_userid": c.external_userid, "userid": c.userid, "chat_status": int(c.messages > 0), "state": c.state}
+        {
+            "external_userid": c.external_userid,
+            "userid": c.userid,
+            "chat_status": int(c.messages > 0),
+            "state": c.state,
+        }
         for c in page
     ]
     return {"customer_list": rows, "next_cursor": more}
 
 
 def _method(call: Call, official: str) -> None:
-    """Quota is GET and statistic POST in the official text, and the other way about in one kit (switch)."""
+    """Quota is GET and statistic POST in the official text, and the other way about in one kit
+    (switch)."""
     swapped = {"GET": "POST", "POST": "GET"}[official]
-    wanted = {"both": call.method, "official": official, "swapped": swapped}[call.box.switches.acquisition_methods]
+    wanted = {"both": call.method, "official": official, "swapped": swapped}[
+        call.box.switches.acquisition_methods
+    ]
     if call.method != wanted:
         raise ApiError(43001 if wanted == "GET" else 43002)
 
@@ -157,7 +186,10 @@ def statistic(call: Call) -> dict[str, Any]:
     """B6: how many people opened a link and how many came, in at most 30 days of the last 180."""
     _method(call, "POST")
     link = _link(call)
-    start, end = call.integer("start_time", 0, missing=40058), call.integer("end_time", 0, missing=40058)
+    start, end = (
+        call.integer("start_time", 0, missing=40058),
+        call.integer("end_time", 0, missing=40058),
+    )
     oldest = call.box.seconds() - HISTORY_DAYS * DAY_SECONDS
     if not 0 <= end - start <= SPAN_DAYS * DAY_SECONDS or start < oldest:
         raise ApiError(40058, "invalid Request Parameter: start_time or end_time")
@@ -177,7 +209,8 @@ def chat_info(call: Call) -> dict[str, Any]:
 
 
 def came(box: Sandbox, link: Link, person: Person, userid: str, state: str) -> list[Event]:
-    """Note that a person came through a link, which costs one of the balance; the events of that."""
+    """Note that a person came through a link, which costs one of the balance; the events of
+    that."""
     friend = person.friends[userid]
     friend.link_id = link.link_id
     link.customers[f"{person.external_userid} {userid}"] = LinkCustomer(
@@ -200,7 +233,8 @@ def set_balance(box: Sandbox, balance: int) -> list[Event]:
 
 
 def wrote(box: Sandbox, person: Person, userid: str) -> list[Event]:
-    """Count what a customer who came through a link wrote; the events of his first, 3rd, 5th and 10th message (C4)."""
+    """Count what a customer who came through a link wrote; the events of his first, 3rd, 5th and
+    10th message (C4)."""
     friend = person.friends[userid]
     link = box.state.links.get(friend.link_id)
     customer = link.customers.get(f"{person.external_userid} {userid}") if link else None
@@ -214,7 +248,9 @@ def wrote(box: Sandbox, person: Person, userid: str) -> list[Event]:
         return []
     now, key = box.seconds(), ids.code("CHAT")
     live = {k: c for k, c in box.state.chat_keys.items() if now < c.at + CHAT_KEY_SECONDS}
-    box.state.chat_keys = live | {key: ChatKey(link_id=friend.link_id, **customer.model_dump(exclude={"at"}), at=now)}
+    box.state.chat_keys = live | {
+        key: ChatKey(link_id=friend.link_id, **customer.model_dump(exclude={"at"}), at=now)
+    }
     return [acquisition_event(box, "message_from_customer", **pair, ChatKey=key)]
 
 

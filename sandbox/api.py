@@ -1,4 +1,5 @@
-"""The frame around every simulated API call: faults, method, token, body, errors, log (wechat-contract 0)."""
+"""The frame around every simulated API call: faults, method, token, body, errors, log
+(wechat-contract 0)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Raw:
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte of a `bytes=first-last` header that fits into `size` bytes; None for any other."""
+    """First and last byte of a `bytes=first-last` header that fits into `size` bytes; None for any
+    other."""
     found = re.fullmatch(r"bytes=(\d+)-(\d*)", header)
     if found is None:
         return None
@@ -73,7 +75,8 @@ class Call:
         return value
 
     def text(self, name: str, *, most: int | None = None, missing: int = 0) -> str:
-        """A string of the body, at most `most` characters. Raises ApiError 40058, or `missing` when empty."""
+        """A string of the body, at most `most` characters. Raises ApiError 40058, or `missing` when
+        empty."""
         value = self.body.get(name, "")
         if not value and missing:
             raise ApiError(missing)
@@ -108,10 +111,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path of a family. `method` may be "GET|POST"; `token`: needs an access token; `contact`: needs the
-    customer-contact permission; `bare`: its success has no errcode (mini-program credentials and login, A1, A2);
-    `upload`: its body is multipart; `empty`: its body may be missing; `own`: refused
-    to WeCom's own customer-contact secret (B6)."""
+    """One path of a family. `method` may be "GET|POST"; `token`: needs an access token; `contact`:
+    needs the customer-contact permission; `bare`: its success has no errcode (mini-program
+    credentials and login, A1, A2); `upload`: its body is multipart; `empty`: its body may be
+    missing; `own`: refused to WeCom's own customer-contact secret (B6)."""
 
     method: str
     path: str
@@ -144,7 +147,13 @@ class ApiHandler(RequestHandler):
 
     async def _unknown(self, path: str) -> None:
         """HTTP 404 and a line in the log, so that mistakes are loud (F6)."""
-        entry = {"time": self.box.clock.now(), "method": self.request.method, "query": {}, "body": {}, "ms": 0.0}
+        entry = {
+            "time": self.box.clock.now(),
+            "method": self.request.method,
+            "query": {},
+            "body": {},
+            "ms": 0.0,
+        }
         self.box.journal.call(self.base, path, {**entry, "errcode": None, "fault": "no such path"})
         self.set_status(404)
         await self.finish({"error": f"the sandbox has no {self.request.path}"})
@@ -186,7 +195,11 @@ class ApiHandler(RequestHandler):
                 "method": self.request.method,
                 "query": without_secrets(query),
                 "body": without_secrets(body),
-                "errcode": None if answer is None else 0 if isinstance(answer, Raw) else answer.get("errcode", 0),
+                "errcode": None
+                if answer is None
+                else 0
+                if isinstance(answer, Raw)
+                else answer.get("errcode", 0),
                 "fault": kind,
                 "ms": round((time.perf_counter() - started) * 1000, 2),
             },
@@ -195,20 +208,24 @@ class ApiHandler(RequestHandler):
 
     @contextmanager
     def _place(self, query: dict[str, str], kind: str) -> Iterator[None]:
-        """The call's place among those that the limits let in at once. Raises ApiError when they refuse it."""
+        """The call's place among those that the limits let in at once. Raises ApiError when they
+        refuse it."""
         if kind in OUTSIDE:
             yield
             return
         app = self.box.tokens.holder(query.get("access_token", ""))
         owner = self.box.world.corp.corp_id if self.base == "wecom" else app or self._appid(query)
-        gate = self.box.limits.enter(self.base, owner, app, self.endpoint.path, self.request.remote_ip or "")
+        gate = self.box.limits.enter(
+            self.base, owner, app, self.endpoint.path, self.request.remote_ip or ""
+        )
         try:
             yield
         finally:
             self.box.limits.leave(gate)
 
     def _appid(self, query: dict[str, str]) -> str:
-        """The appid of a call without a token, which is in the query or in the body; "" when it is in neither."""
+        """The appid of a call without a token, which is in the query or in the body; "" when it is
+        in neither."""
         if "appid" in query or not self.request.body:
             return query.get("appid", "")
         try:
@@ -248,7 +265,9 @@ class ApiHandler(RequestHandler):
         self.set_header("Content-Range", f"bytes {first}-{last}/{len(answer.content)}")
         await self.finish(answer.content[first : last + 1])
 
-    def _answer(self, query: dict[str, str], fault: Fault | None) -> tuple[dict[str, Any], dict[str, Any] | Raw]:
+    def _answer(
+        self, query: dict[str, str], fault: Fault | None
+    ) -> tuple[dict[str, Any], dict[str, Any] | Raw]:
         body: dict[str, Any] = {}
         try:
             if fault and fault.kind == "errcode":
@@ -256,7 +275,9 @@ class ApiHandler(RequestHandler):
             self._trusted()
             body = self._body()
             short = fault is not None and fault.kind == "short_pages"
-            call = Call(self.box, query, body, self.request.host, files=self._files(), short_pages=short)
+            call = Call(
+                self.box, query, body, self.request.host, files=self._files(), short_pages=short
+            )
             call.method = self.request.method or ""
             if self.endpoint.token:
                 call.app = self._authorised(query)
@@ -313,7 +334,9 @@ class ApiHandler(RequestHandler):
             "invoke_time": self.box.seconds(),
             "cost_in_ms": 1,
             "request_url": self.endpoint.path,
-            "request_body": self.request.body.decode("utf-8", "replace")[:2048] if self.endpoint.token else "",
+            "request_body": self.request.body.decode("utf-8", "replace")[:2048]
+            if self.endpoint.token
+            else "",
             "response_body": json.dumps(answer),
             "client_ip": self.request.remote_ip,
         }

@@ -96,7 +96,10 @@ CONTROL: control.Routes = [
     ("/calls", {"get": control.calls}),
     ("/deliveries", {"get": control.deliveries}),
     ("/welcomes", {"get": control.welcomes}),
-    ("/faults", {"get": control.list_faults, "post": control.add_fault, "delete": control.clear_faults}),
+    (
+        "/faults",
+        {"get": control.list_faults, "post": control.add_fault, "delete": control.clear_faults},
+    ),
     ("/tokens/revoke", {"post": control.revoke_tokens}),
     ("/clock", {"post": control.advance_clock}),
     ("/callback/check", {"post": control.check_callback}),
@@ -129,7 +132,9 @@ def make_app(box: Sandbox) -> Application:
     for base, endpoints in FAMILIES.items():
         by_path = {e.path: e for e in endpoints}
         rules.append((f"/{base}/.*", ApiHandler, {"box": box, "base": base, "endpoints": by_path}))
-    rules += [(f"/control{path}", ControlHandler, {"box": box, **answers}) for path, answers in CONTROL]
+    rules += [
+        (f"/control{path}", ControlHandler, {"box": box, **answers}) for path, answers in CONTROL
+    ]
     rules += [
         ("/open/connect/oauth2/authorize", OAuthPage, {"box": box}),
         (r"/qr/([0-9a-f]{32})\.svg", QrCode, {"box": box}),

@@ -1,8 +1,9 @@
-"""The message archive: WeCom's msgaudit/* calls, and a stand-in for its native SDK (wechat-contract B10).
+"""The message archive: WeCom's msgaudit/* calls, and a stand-in for its native SDK (wechat-contract
+B10).
 
-WeCom hands out messages only through a C library; `/archive/*` is the sandbox's own and no part of WeCom. Its shapes
-are the library's: encrypted records by `seq`, a random key that only the corp's RSA key opens (PKCS#1 v1.5), and a
-decryption call that takes that key.
+WeCom hands out messages only through a C library; `/archive/*` is the sandbox's own and no part of
+WeCom. Its shapes are the library's: encrypted records by `seq`, a random key that only the corp's
+RSA key opens (PKCS#1 v1.5), and a decryption call that takes that key.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ KEPT = 100_000
 NOTIFY_SECONDS = 15
 KEY_BYTES, NONCE_BYTES = 32, 12
 BAD_KEY, BAD_CREDENTIALS, BAD_LIMIT = 10003, 10001, 10009
-"""Return codes of the stand-in: a key that does not open the message, wrong corp or secret, more than 1000."""
+"""Return codes of the stand-in: a key that does not open the message, wrong corp or secret, more
+than 1000."""
 
 
 def app(box: Sandbox) -> App | None:
@@ -74,7 +76,10 @@ def single_agree(call: Call) -> dict[str, Any]:
 
 
 def _agreement(box: Sandbox, pair: dict[str, Any]) -> dict[str, Any]:
-    member, external_userid = box.world.member(str(pair.get("userid", ""))), str(pair.get("exteranalopenid", ""))
+    member, external_userid = (
+        box.world.member(str(pair.get("userid", ""))),
+        str(pair.get("exteranalopenid", "")),
+    )
     person = box.state.by_external(external_userid)
     if member is None or person is None or member.userid not in person.friends:
         raise ApiError(301061)
@@ -98,7 +103,9 @@ def room_agree(call: Call) -> dict[str, Any]:
         if member.type == 2:
             consent = consent_of(call.box, group.owner, member.userid)
             status, at = (consent.status, consent.at) if consent else (DISAGREE, member.join_time)
-            agreed.append({"status_change_time": at, "exteranalopenid": member.userid, "agree_status": status})
+            agreed.append(
+                {"status_change_time": at, "exteranalopenid": member.userid, "agree_status": status}
+            )
     return {"agreeinfo": agreed}
 
 
@@ -113,7 +120,9 @@ def room(call: Call) -> dict[str, Any]:
         "creator": group.owner,
         "room_create_time": group.create_time,
         "notice": group.notice,
-        "members": [{"memberid": m.userid, "jointime": m.join_time} for m in group.members.values()],
+        "members": [
+            {"memberid": m.userid, "jointime": m.join_time} for m in group.members.values()
+        ],
     }
 
 
@@ -124,7 +133,8 @@ def robot(call: Call) -> dict[str, Any]:
 
 
 def set_key(box: Sandbox, pem: str) -> int:
-    """Take the corp's public key; returns its version. Raises ValueError when it is not an RSA key in PEM."""
+    """Take the corp's public key; returns its version. Raises ValueError when it is not an RSA key
+    in PEM."""
     if not isinstance(load_pem_public_key(pem.encode()), RSAPublicKey):
         raise ValueError("an RSA key is expected")
     box.state.records.archive_key = pem
@@ -136,27 +146,51 @@ def set_key(box: Sandbox, pem: str) -> int:
 async def agree(box: Sandbox, person: Person, userid: str, status: str) -> bool:
     """The customer answers whether his chat may be archived; an agreement is an event (C4)."""
     now = box.seconds()
-    box.state.records.consents[f"{userid}|{person.external_userid}"] = Consent(status=status, at=now)
+    box.state.records.consents[f"{userid}|{person.external_userid}"] = Consent(
+        status=status, at=now
+    )
     box.changed()
     if status != AGREE:
         return False
-    return await box.sender.send(events.contact("msg_audit_approved", userid, person.external_userid, now))
+    return await box.sender.send(
+        events.contact("msg_audit_approved", userid, person.external_userid, now)
+    )
 
 
-def keep(box: Sandbox, sender: str, readers: list[str], kind: str, content: dict[str, Any], room_id: str = "") -> str:
-    """Archive a message between a member and customers who agreed; "" when there is no key, or somebody did not.
+def keep(
+    box: Sandbox,
+    sender: str,
+    readers: list[str],
+    kind: str,
+    content: dict[str, Any],
+    room_id: str = "",
+) -> str:
+    """Archive a message between a member and customers who agreed; "" when there is no key, or
+    somebody did not.
 
-    The message is encrypted for the key of this moment, as WeCom does; msgaudit_notify follows, every 15 s at most.
+    The message is encrypted for the key of this moment, as WeCom does; msgaudit_notify follows,
+    every 15 s at most.
     """
     records = box.state.records
     if not records.archive_key or app(box) is None or not _all_agreed(box, [sender, *readers]):
         return ""
-    msgid = ids.code("arch") + ("_external" if any(r.startswith("wm") for r in [sender, *readers]) else "")
+    msgid = ids.code("arch") + (
+        "_external" if any(r.startswith("wm") for r in [sender, *readers]) else ""
+    )
     moment = int(box.clock.now() * 1000)
-    head = {"msgid": msgid, "action": "send", "from": sender, "tolist": readers, "roomid": room_id, "msgtime": moment}
+    head = {
+        "msgid": msgid,
+        "action": "send",
+        "from": sender,
+        "tolist": readers,
+        "roomid": room_id,
+        "msgtime": moment,
+    }
     message = json.dumps({**head, "msgtype": kind, kind: content}, ensure_ascii=False)
     seq = records.archive[-1].seq + 1 if records.archive else 1
-    records.archive.append(_sealed(records.archive_key, records.archive_key_version, seq, msgid, message))
+    records.archive.append(
+        _sealed(records.archive_key, records.archive_key_version, seq, msgid, message)
+    )
     del records.archive[:-KEPT]
     box.changed()
     _notify(box)
@@ -207,13 +241,16 @@ def settle(box: Sandbox) -> None:
 
 
 def open_message(key: str, sealed: str) -> dict[str, Any]:
-    """What DecryptData does: the random key, already opened with the corp's private key, opens the message.
+    """What DecryptData does: the random key, already opened with the corp's private key, opens the
+    message.
 
     Raises ValueError when it does not.
     """
     try:
         raw = base64.b64decode(sealed, validate=True)
-        plain = AESGCM(base64.b64decode(key, validate=True)).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None)
+        plain = AESGCM(base64.b64decode(key, validate=True)).decrypt(
+            raw[:NONCE_BYTES], raw[NONCE_BYTES:], None
+        )
     except InvalidTag as error:
         raise ValueError("the key does not open the message") from error
     message: dict[str, Any] = json.loads(plain)
@@ -221,7 +258,8 @@ def open_message(key: str, sealed: str) -> dict[str, Any]:
 
 
 class StandIn(RequestHandler):
-    """`/archive/getchatdata` and `/archive/decryptdata`: the sandbox's stand-in for the native SDK, not WeCom's."""
+    """`/archive/getchatdata` and `/archive/decryptdata`: the sandbox's stand-in for the native SDK,
+    not WeCom's."""
 
     @override
     def initialize(self, box: Sandbox) -> None:
@@ -233,13 +271,18 @@ class StandIn(RequestHandler):
             body = json.loads(self.request.body)
             answer = self._decrypted(body) if name == "decryptdata" else self._records(body)
         except (ValueError, KeyError, TypeError, AttributeError):
-            answer = {"errcode": BAD_KEY, "errmsg": "the body is not understood, or the key does not open the message"}
+            answer = {
+                "errcode": BAD_KEY,
+                "errmsg": "the body is not understood, or the key does not open the message",
+            }
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         await self.finish(json.dumps(answer, ensure_ascii=False))
 
     def _records(self, body: dict[str, Any]) -> dict[str, Any]:
         archive = app(self.box)
-        right = archive and hmac.compare_digest(archive.secret.encode(), str(body["secret"]).encode())
+        right = archive and hmac.compare_digest(
+            archive.secret.encode(), str(body["secret"]).encode()
+        )
         if not right or body["corpid"] != self.box.world.corp.corp_id:
             return {"errcode": BAD_CREDENTIALS, "errmsg": "wrong corpid or secret", "chatdata": []}
         limit, seq = int(body["limit"]), int(body["seq"])
@@ -247,7 +290,11 @@ class StandIn(RequestHandler):
             return {"errcode": BAD_LIMIT, "errmsg": "limit: 1 to 1000", "chatdata": []}
         kept = self.box.state.records.archive
         start = max(0, seq + 1 - kept[0].seq) if kept else 0
-        return {"errcode": 0, "errmsg": "ok", "chatdata": [r.model_dump() for r in kept[start : start + limit]]}
+        return {
+            "errcode": 0,
+            "errmsg": "ok",
+            "chatdata": [r.model_dump() for r in kept[start : start + limit]],
+        }
 
     def _decrypted(self, body: dict[str, Any]) -> dict[str, Any]:
         return open_message(str(body["encrypt_key"]), str(body["encrypt_chat_msg"]))

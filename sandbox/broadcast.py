@@ -67,7 +67,8 @@ def _groups(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
 
 
 def _customers(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
-    """The tasks of a broadcast to customers; who has several members hears from the one he talked to last."""
+    """The tasks of a broadcast to customers; who has several members hears from the one he talked
+    to last."""
     wanted, tags = call.strings("external_userid"), _tag_filter(call)
     if len(wanted) > CUSTOMERS_MOST:
         raise ApiError(40058, "too many customers")
@@ -87,7 +88,8 @@ def _customers(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
 
 
 def _tag_filter(call: Call) -> list[set[str]]:
-    """Groups of tags: a customer needs one tag of each. Raises ApiError 40068 for an unknown tag."""
+    """Groups of tags: a customer needs one tag of each. Raises ApiError 40068 for an unknown
+    tag."""
     given = call.body.get("tag_filter") or {}
     groups = given.get("group_list") or [] if isinstance(given, dict) else None
     if not isinstance(groups, list) or not all(isinstance(g, dict) for g in groups):
@@ -122,12 +124,15 @@ def _speaker(person: Person, sender: str) -> str:
 def _notify(call: Call, userid: str, broadcast: Broadcast, kind: str) -> None:
     """What the member's WeCom shows him of a task."""
     about = {"msgid": broadcast.msgid, "attachments": broadcast.attachments}
-    message = Message(time=call.box.seconds(), sender="wecom", kind=kind, text=broadcast.text, content=about)
+    message = Message(
+        time=call.box.seconds(), sender="wecom", kind=kind, text=broadcast.text, content=about
+    )
     call.box.state.tell_member(userid, message)
 
 
 def _broadcast(call: Call) -> Broadcast:
-    """The broadcast that a call names. Raises ApiError 41046, 41047 (another app's too) or 41063 while dispatching."""
+    """The broadcast that a call names. Raises ApiError 41046, 41047 (another app's too) or 41063
+    while dispatching."""
     broadcast = call.box.state.records.broadcasts.get(call.text("msgid", missing=41046))
     if broadcast is None or str(broadcast.agent_id) != call.app:
         raise ApiError(41047)
@@ -138,7 +143,10 @@ def _broadcast(call: Call) -> Broadcast:
 
 def listed(call: Call) -> dict[str, Any]:
     """B8, 93338: broadcasts of a span of at most a month."""
-    start, end = call.integer("start_time", 0, missing=40058), call.integer("end_time", 0, missing=40058)
+    start, end = (
+        call.integer("start_time", 0, missing=40058),
+        call.integer("end_time", 0, missing=40058),
+    )
     if not 0 <= end - start <= LIST_SECONDS:
         raise ApiError(40058, "invalid Request Parameter: start_time or end_time")
     chat_type, creator = call.text("chat_type", missing=40058), call.text("creator")
@@ -153,7 +161,9 @@ def listed(call: Call) -> dict[str, Any]:
             "attachments": b.attachments,
         }
         for b in call.box.state.records.broadcasts.values()
-        if str(b.agent_id) == call.app and b.chat_type == chat_type and start <= b.create_time <= end
+        if str(b.agent_id) == call.app
+        and b.chat_type == chat_type
+        and start <= b.create_time <= end
         if (not creator or b.sender == creator) and not personal
     ]
     page, more = pages.page(call, "broadcasts", found, pages.limit(call, 50, 100))
@@ -165,7 +175,9 @@ def tasks(call: Call) -> dict[str, Any]:
     broadcast = _broadcast(call)
     sent = call.box.switches.groupmsg_task_sent_value
     found = [
-        {"userid": t.userid, "status": sent, "send_time": t.sent_at} if t.sent_at else {"userid": t.userid, "status": 0}
+        {"userid": t.userid, "status": sent, "send_time": t.sent_at}
+        if t.sent_at
+        else {"userid": t.userid, "status": 0}
         for t in broadcast.tasks.values()
     ]
     page, more = pages.page(call, "tasks", found, pages.limit(call, 500, 1000))
@@ -173,11 +185,15 @@ def tasks(call: Call) -> dict[str, Any]:
 
 
 def results(call: Call) -> dict[str, Any]:
-    """B8: what became of one member's part: 0 unsent, 1 sent, 2 not friends, 3 the customer's cap was reached."""
+    """B8: what became of one member's part: 0 unsent, 1 sent, 2 not friends, 3 the customer's cap
+    was reached."""
     broadcast = _broadcast(call)
     userid = follower(call, call.text("userid", missing=40058)).userid
     receipts = broadcast.tasks[userid].receipts if userid in broadcast.tasks else []
-    found = [{"userid": userid, **r.model_dump(exclude_defaults=True), "status": r.status} for r in receipts]
+    found = [
+        {"userid": userid, **r.model_dump(exclude_defaults=True), "status": r.status}
+        for r in receipts
+    ]
     page, more = pages.page(call, "results", found, pages.limit(call, 500, 1000))
     return {"send_list": page, "next_cursor": more}
 
@@ -199,7 +215,8 @@ def remind(call: Call) -> dict[str, Any]:
 
 
 def cancel(call: Call) -> dict[str, Any]:
-    """B8, 97611: nobody sends it any more; what was sent stays. Raises ApiError 41093 when it was cancelled before."""
+    """B8, 97611: nobody sends it any more; what was sent stays. Raises ApiError 41093 when it was
+    cancelled before."""
     broadcast = _broadcast(call)
     if broadcast.cancelled:
         raise ApiError(41093)

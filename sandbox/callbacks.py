@@ -1,4 +1,5 @@
-"""The callback sender: signs, encrypts, posts, retries, and misbehaves on demand (wechat-contract A7, C1-C3, F8)."""
+"""The callback sender: signs, encrypts, posts, retries, and misbehaves on demand (wechat-contract
+A7, C1-C3, F8)."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ CUSTOMER_EVENTS = ("change_external_", "customer_acquisition")
 class Receiver:
     """Where events of one app or mini-program go, and how they are wrapped.
 
-    `agent_id` is 0 for a mini-program; `owner` is the corp id or appid, which is also the receiveid of C2.
+    `agent_id` is 0 for a mini-program; `owner` is the corp id or appid, which is also the receiveid
+    of C2.
     """
 
     owner: str
@@ -69,7 +71,9 @@ class Delivery:
     message: bytes
     entry: dict[str, Any]
     fault: Fault | None
-    first: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    first: asyncio.Future[bool] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
     def settle(self, ok: bool) -> None:
         """Tell whoever waits how the first attempt ended."""
@@ -92,15 +96,22 @@ class Sender:
         retry_delay: float,
     ) -> None:
         self._apps = {
-            a.agent_id: (a, _app_receiver(world.corp.corp_id, a, url or a.callback_url)) for a in world.corp.apps
+            a.agent_id: (a, _app_receiver(world.corp.corp_id, a, url or a.callback_url))
+            for a in world.corp.apps
         }
-        self._pushes = {m.appid: receiver for m in world.mini_programs if (receiver := _push_receiver(m, push_url))}
+        self._pushes = {
+            m.appid: receiver
+            for m in world.mini_programs
+            if (receiver := _push_receiver(m, push_url))
+        }
         self._clock = clock
         self._faults = faults
         self._journal = journal
         self._retry_delay = retry_delay
         self._client = httpx.AsyncClient(
-            trust_env=False, timeout=TIMEOUT_SECONDS, limits=httpx.Limits(max_keepalive_connections=50)
+            trust_env=False,
+            timeout=TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_keepalive_connections=50),
         )
         self._running: set[asyncio.Task[None]] = set()
         self._held: list[Delivery] = []
@@ -113,7 +124,8 @@ class Sender:
         return await self._deliver_to([r for a, r in self._apps.values() if _gets(a, event)], event)
 
     async def push(self, appid: str, event: Event) -> bool:
-        """Deliver one event or message of a mini-program (A7) to its push address; False when it has none."""
+        """Deliver one event or message of a mini-program (A7) to its push address; False when it
+        has none."""
         receiver = self._pushes.get(appid)
         return await self._deliver_to([receiver] if receiver else [], event)
 
@@ -147,14 +159,22 @@ class Sender:
             self._spawn(self._in_order(held[::-1]))
 
     async def check_urls(self) -> list[dict[str, Any]]:
-        """The checks made when settings are saved: of each app (C1), and of each mini-program with a push address (A7)."""
-        apps = [{"agent_id": app.agent_id, **await self._check_app(to)} for app, to in self._apps.values()]
-        return apps + [{"appid": appid, **await self._check_push(to)} for appid, to in self._pushes.items()]
+        """The checks made when settings are saved: of each app (C1), and of each mini-program with
+        a push address (A7)."""
+        apps = [
+            {"agent_id": app.agent_id, **await self._check_app(to)}
+            for app, to in self._apps.values()
+        ]
+        return apps + [
+            {"appid": appid, **await self._check_push(to)} for appid, to in self._pushes.items()
+        ]
 
     async def _check_app(self, to: Receiver) -> dict[str, Any]:
         echo = ids.nonce()
         encrypted = to.envelope.encrypt(echo.encode(), to.owner)
-        return await self._check(to.url, self._signed(to, encrypted, None) | {"echostr": encrypted}, echo)
+        return await self._check(
+            to.url, self._signed(to, encrypted, None) | {"echostr": encrypted}, echo
+        )
 
     async def _check_push(self, to: Receiver) -> dict[str, Any]:
         echo, timestamp, nonce = ids.nonce(), str(int(time.time())), ids.nonce()
@@ -240,21 +260,32 @@ class Sender:
                 delivery.entry["delivered"] = True
                 break
         if fault and fault.kind in {"duplicate", "replay"}:
-            again = [post if fault.kind == "replay" else self._post(delivery) for _ in range(fault.copies)]
+            again = [
+                post if fault.kind == "replay" else self._post(delivery)
+                for _ in range(fault.copies)
+            ]
             await asyncio.gather(*(self._attempt(delivery, copy) for copy in again))
 
     def _post(self, delivery: Delivery) -> Post:
         """Encrypt and sign anew; the message inside stays the same (C3)."""
         to, kind = delivery.to, delivery.fault.kind if delivery.fault else ""
-        encrypted = to.envelope.encrypt(delivery.message, "ww" + "f" * 16 if kind == "wrong_receiveid" else to.owner)
+        encrypted = to.envelope.encrypt(
+            delivery.message, "ww" + "f" * 16 if kind == "wrong_receiveid" else to.owner
+        )
         query = self._signed(to, encrypted, delivery.fault)
         if not to.agent_id:
             plain = signature(to.token, query["timestamp"], query["nonce"])
-            query = {"signature": plain, "openid": delivery.from_user, "encrypt_type": "aes", **query}
+            query = {
+                "signature": plain,
+                "openid": delivery.from_user,
+                "encrypt_type": "aes",
+                **query,
+            }
         return Post(query, to.wrap(encrypted))
 
     def _signed(self, to: Receiver, encrypted: str, fault: Fault | None) -> dict[str, str]:
-        """The query of a post. Its timestamp is the wall clock's: the receiver does not share the sandbox's clock."""
+        """The query of a post. Its timestamp is the wall clock's: the receiver does not share the
+        sandbox's clock."""
         now = time.time()
         if fault and fault.kind == "stale_timestamp":
             now -= fault.seconds or STALE_SECONDS
@@ -282,25 +313,39 @@ class Sender:
         except (httpx.HTTPError, TimeoutError) as error:
             problem = type(error).__name__
         took = round((time.perf_counter() - started) * 1000, 1)
-        delivery.entry["attempts"].append({"status": status, "accepted": accepted, "problem": problem, "ms": took})
+        delivery.entry["attempts"].append(
+            {"status": status, "accepted": accepted, "problem": problem, "ms": took}
+        )
         return accepted
 
 
 def _app_receiver(corp_id: str, app: App, url: str) -> Receiver:
-    return Receiver(corp_id, app.agent_id, corp_id, url, app.token, Envelope(app.token, app.encoding_aes_key))
+    return Receiver(
+        corp_id, app.agent_id, corp_id, url, app.token, Envelope(app.token, app.encoding_aes_key)
+    )
 
 
 def _push_receiver(mini: MiniProgram, push_url: str | None) -> Receiver | None:
-    """The push address of a mini-program, if it has one; its `ToUserName` is an original id, not the appid."""
+    """The push address of a mini-program, if it has one; its `ToUserName` is an original id, not
+    the appid."""
     url = push_url.replace("{appid}", mini.appid) if push_url else mini.callback_url
     if not url or not mini.token:
         return None
     envelope = Envelope(mini.token, mini.encoding_aes_key)
-    return Receiver(mini.appid, 0, f"gh_{mini.appid[-12:]}", url, mini.token, envelope, mini.push_format == "json")
+    return Receiver(
+        mini.appid,
+        0,
+        f"gh_{mini.appid[-12:]}",
+        url,
+        mini.token,
+        envelope,
+        mini.push_format == "json",
+    )
 
 
 def _gets(app: App, event: Event) -> bool:
-    """Whether WeCom tells this app (C3): its own events, customer contact, the archive, or the contacts."""
+    """Whether WeCom tells this app (C3): its own events, customer contact, the archive, or the
+    contacts."""
     if event.agent_id is not None:
         return app.agent_id == event.agent_id
     if event.name.startswith(CUSTOMER_EVENTS):

@@ -1,4 +1,5 @@
-"""Template cards: what may be in one, and changing one after it was sent (wechat-contract B10, 94888)."""
+"""Template cards: what may be in one, and changing one after it was sent (wechat-contract B10,
+94888)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,13 @@ from sandbox.models import DAY_SECONDS
 from sandbox.records import Card, ResponseCode
 from sandbox.verbs import Impossible
 
-KINDS = {"text_notice", "news_notice", "button_interaction", "vote_interaction", "multiple_interaction"}
+KINDS = {
+    "text_notice",
+    "news_notice",
+    "button_interaction",
+    "vote_interaction",
+    "multiple_interaction",
+}
 INTERACTIVE = KINDS - {"text_notice", "news_notice"}
 TASK_ID = re.compile(r"[0-9A-Za-z_@-]{1,128}")
 CODE_SECONDS = 3 * DAY_SECONDS
@@ -41,7 +48,9 @@ def check(call: Call, card: Part) -> None:
         return
     if _part(card, "card_action").get("type") not in {1, 2}:
         raise ApiError(42045)
-    if kind == "news_notice" and not (_part(card, "card_image").get("url") or card.get("image_text_area")):
+    if kind == "news_notice" and not (
+        _part(card, "card_image").get("url") or card.get("image_text_area")
+    ):
         raise ApiError(42044)
 
 
@@ -74,7 +83,11 @@ def _part(card: Part, name: str) -> Part:
 
 def _parts(card: Part, name: str, least: int, most: int, errcode: int) -> list[Part]:
     value = card.get(name) or []
-    if not isinstance(value, list) or not least <= len(value) <= most or not all(isinstance(v, dict) for v in value):
+    if (
+        not isinstance(value, list)
+        or not least <= len(value) <= most
+        or not all(isinstance(v, dict) for v in value)
+    ):
         raise ApiError(errcode)
     return value
 
@@ -130,13 +143,17 @@ def keys(card: Card) -> list[str]:
     return [str(_part(card.content, "submit_button").get("key", ""))]
 
 
-async def click(box: Sandbox, card: Card, userid: str, key: str, selected: dict[str, list[str]]) -> bool:
-    """The member presses a button; the event's ResponseCode changes the card once (C4). Returns whether it arrived."""
+async def click(
+    box: Sandbox, card: Card, userid: str, key: str, selected: dict[str, list[str]]
+) -> bool:
+    """The member presses a button; the event's ResponseCode changes the card once (C4). Returns
+    whether it arrived."""
     if userid not in card.userids or key not in keys(card) or userid in card.replaced:
         raise Impossible("the member has no such button")
     card.clicked[userid] = key
     chosen = events.Many(
-        "SelectedItem", [{"QuestionKey": q, "OptionIds": events.Many("OptionId", o)} for q, o in selected.items()]
+        "SelectedItem",
+        [{"QuestionKey": q, "OptionIds": events.Many("OptionId", o)} for q, o in selected.items()],
     )
     box.changed()
     fields: dict[str, events.Value | None] = {
@@ -147,12 +164,19 @@ async def click(box: Sandbox, card: Card, userid: str, key: str, selected: dict[
         "AgentID": card.agent_id,
         "SelectedItems": chosen if selected else None,
     }
-    event = events.Event("template_card_event", box.seconds(), fields=fields, from_user=userid, agent_id=card.agent_id)
+    event = events.Event(
+        "template_card_event",
+        box.seconds(),
+        fields=fields,
+        from_user=userid,
+        agent_id=card.agent_id,
+    )
     return await box.sender.send(event)
 
 
 def update(call: Call) -> dict[str, Any]:
-    """B10, 94888: another text on the pressed button, or another card; the response_code is good once, 72 hours."""
+    """B10, 94888: another text on the pressed button, or another card; the response_code is good
+    once, 72 hours."""
     if str(call.integer("agentid", 0)) != call.app:
         raise ApiError(40056)
     code = call.box.state.records.response_codes.get(call.text("response_code"))

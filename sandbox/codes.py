@@ -1,4 +1,5 @@
-"""Single-use codes with a lifetime: login, phone button, OAuth, welcome (wechat-contract A2, A3, B1, B8, F4)."""
+"""Single-use codes with a lifetime: login, phone button, OAuth, welcome (wechat-contract A2, A3,
+B1, B8, F4)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ PREFIXES = {
     "welcome": "WC",
 }
 OAUTH = frozenset({"oauth", "privateinfo", "visitor"})
-"""Sign-ins inside WeCom: of a member, of one who consents to more, of somebody who is no member (B1)."""
+"""Sign-ins inside WeCom: of a member, of one who consents to more, of somebody who is no member
+(B1)."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,8 @@ class Codes:
         self._codes: dict[str, Code] = {}
 
     def issue(self, kind: str, subject: str, scope: str) -> str:
-        """A new code of `kind` for `subject`, valid in `scope` (an appid, or the member of a welcome code)."""
+        """A new code of `kind` for `subject`, valid in `scope` (an appid, or the member of a
+        welcome code)."""
         self._prune()
         value = ids.code(PREFIXES[kind])
         life = WELCOME_SECONDS if kind == "welcome" else CODE_SECONDS
@@ -53,7 +56,8 @@ class Codes:
     def redeem(self, kind: str, value: str, scope: str) -> str:
         """Use up a code and return its subject.
 
-        Raises ApiError 40029 when it is unknown, used, of another kind or scope, or too old (OAuth: 42003).
+        Raises ApiError 40029 when it is unknown, used, of another kind or scope, or too old (OAuth:
+        42003).
         """
         code = self._codes.get(value)
         if code is None or code.kind != kind or code.scope != scope or code.used:
@@ -69,7 +73,8 @@ class Codes:
         return code.kind if code else ""
 
     def redeem_welcome(self, value: str) -> Code:
-        """Use up a welcome code. Raises ApiError 41051 when it was used, 41050 when unknown or 20 s old."""
+        """Use up a welcome code. Raises ApiError 41051 when it was used, 41050 when unknown or 20 s
+        old."""
         code = self._codes.get(value)
         if code is None or code.kind != "welcome":
             raise ApiError(41050)

@@ -1,4 +1,5 @@
-"""WeCom's customers: who follows them, their notes and tags, their other ids (wechat-contract B3)."""
+"""WeCom's customers: who follows them, their notes and tags, their other ids (wechat-contract
+B3)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ TAGS_PER_FRIEND = 3000
 FOLLOWERS_A_PAGE = 500
 BATCH_USERS, BATCH_DEFAULT, BATCH_MOST = 100, 50, 100
 BEHAVIOUR_DAYS, BEHAVIOUR_HISTORY_DAYS = 30, 180
-NOTES = frozenset({"remark", "description", "remark_company", "remark_mobiles", "remark_pic_mediaid"})
+NOTES = frozenset(
+    {"remark", "description", "remark_company", "remark_mobiles", "remark_pic_mediaid"}
+)
 EC = "/cgi-bin/externalcontact"
 
 
@@ -44,7 +47,13 @@ def customers(call: Call) -> dict[str, Any]:
 
 
 def _external_contact(call: Call, person: Person) -> dict[str, Any]:
-    contact = {"external_userid": person.external_userid, "name": person.name, "avatar": "", "type": 1, "gender": 0}
+    contact = {
+        "external_userid": person.external_userid,
+        "name": person.name,
+        "avatar": "",
+        "type": 1,
+        "gender": 0,
+    }
     if any(m.open_platform for m in call.box.world.mini_programs):
         contact["unionid"] = person.unionid
     return contact
@@ -58,8 +67,13 @@ def customer(call: Call) -> dict[str, Any]:
     if not person.friends:
         raise ApiError(84061)
     friends = list(person.friends.values())
-    page, more = pages.page(call, "followers", friends, FOLLOWERS_A_PAGE, given=call.query.get("cursor", ""))
-    answer = {"external_contact": _external_contact(call, person), "follow_user": [_follow_user(call, f) for f in page]}
+    page, more = pages.page(
+        call, "followers", friends, FOLLOWERS_A_PAGE, given=call.query.get("cursor", "")
+    )
+    answer = {
+        "external_contact": _external_contact(call, person),
+        "follow_user": [_follow_user(call, f) for f in page],
+    }
     return {**answer, "next_cursor": more} if more else answer
 
 
@@ -80,12 +94,15 @@ def _relation(friend: Friend) -> dict[str, Any]:
 
 def _follow_user(call: Call, friend: Friend) -> dict[str, Any]:
     tags = [found for tag_id in friend.tags if (found := call.box.state.tag(tag_id))]
-    named = [{"group_name": g.group_name, "tag_name": t.name, "tag_id": t.id, "type": 1} for g, t in tags]
+    named = [
+        {"group_name": g.group_name, "tag_name": t.name, "tag_id": t.id, "type": 1} for g, t in tags
+    ]
     return {**_relation(friend), "tags": named}
 
 
 def batch(call: Call) -> dict[str, Any]:
-    """B3, 92994: customers of up to 100 members; the relation is an object and has the ids of corp tags only."""
+    """B3, 92994: customers of up to 100 members; the relation is an object and has the ids of corp
+    tags only."""
     userids = call.strings("userid_list")
     if not 1 <= len(userids) <= BATCH_USERS:
         raise ApiError(40058, "userid_list: 1 to 100 userids are expected")
@@ -151,7 +168,9 @@ def remark(call: Call) -> dict[str, Any]:
 def _edited(call: Call, person: Person, friend: Friend) -> None:
     """Tell of new notes or tags, where changes through the API are told (C3, C4)."""
     now = call.box.seconds()
-    call.box.caused(events.contact("edit_external_contact", friend.userid, person.external_userid, now))
+    call.box.caused(
+        events.contact("edit_external_contact", friend.userid, person.external_userid, now)
+    )
 
 
 def mark_tag(call: Call) -> dict[str, Any]:
@@ -162,7 +181,9 @@ def mark_tag(call: Call) -> dict[str, Any]:
     person, friend = friend_of(call)
     if any(call.box.state.tag(tag_id) is None for tag_id in add + remove):
         raise ApiError(40068)
-    tags = [t for t in dict.fromkeys(friend.tags + add) if t not in remove and call.box.state.tag(t)]
+    tags = [
+        t for t in dict.fromkeys(friend.tags + add) if t not in remove and call.box.state.tag(t)
+    ]
     if len(tags) > TAGS_PER_FRIEND:
         raise ApiError(40058, "too many tags")
     changed, friend.tags = tags != friend.tags, tags
@@ -173,7 +194,8 @@ def mark_tag(call: Call) -> dict[str, Any]:
 
 
 def convert_to_openid(call: Call) -> dict[str, Any]:
-    """B3, 92323: the openid of the corp's first mini-program, which stands for the linked pay account."""
+    """B3, 92323: the openid of the corp's first mini-program, which stands for the linked pay
+    account."""
     person = call.box.state.by_external(call.text("external_userid"))
     if person is None:
         raise ApiError(40096)
@@ -181,7 +203,8 @@ def convert_to_openid(call: Call) -> dict[str, Any]:
 
 
 def _by_ids(call: Call) -> Person:
-    """The person of `unionid` and `openid`. Raises ApiError 610014, or 610018 when they are not one person's."""
+    """The person of `unionid` and `openid`. Raises ApiError 610014, or 610018 when they are not one
+    person's."""
     person = call.box.state.by_unionid(call.text("unionid", missing=610014))
     if person is None:
         raise ApiError(610014)
@@ -216,8 +239,14 @@ def pending_ids(call: Call) -> dict[str, Any]:
     if not 1 <= len(wanted) <= BATCH_USERS:
         raise ApiError(40058, "invalid Request Parameter: external_userid")
     pending = call.box.state.pending
-    people = [p for external in wanted if (p := call.box.state.by_external(external)) and p.id in pending]
-    return {"result": [{"external_userid": p.external_userid, "pending_id": pending[p.id]} for p in people]}
+    people = [
+        p for external in wanted if (p := call.box.state.by_external(external)) and p.id in pending
+    ]
+    return {
+        "result": [
+            {"external_userid": p.external_userid, "pending_id": pending[p.id]} for p in people
+        ]
+    }
 
 
 def behaviour(call: Call) -> dict[str, Any]:
@@ -229,9 +258,15 @@ def behaviour(call: Call) -> dict[str, Any]:
         raise ApiError(40058, "userid and partyid are empty")
     members = {follower(call, u).userid for u in userids}
     members |= {m.userid for m in call.box.world.members_in(parties)}
-    start, end = day_of(call.integer("start_time", 0, missing=40058)), call.integer("end_time", 0, missing=40058)
+    start, end = (
+        day_of(call.integer("start_time", 0, missing=40058)),
+        call.integer("end_time", 0, missing=40058),
+    )
     days = range(start, day_of(end) + 1, DAY_SECONDS)
-    if not 1 <= len(days) <= BEHAVIOUR_DAYS + 1 or start < call.box.seconds() - BEHAVIOUR_HISTORY_DAYS * DAY_SECONDS:
+    if (
+        not 1 <= len(days) <= BEHAVIOUR_DAYS + 1
+        or start < call.box.seconds() - BEHAVIOUR_HISTORY_DAYS * DAY_SECONDS
+    ):
         raise ApiError(40058, "invalid Request Parameter: start_time or end_time")
     figures = call.box.state.days
     rows = []

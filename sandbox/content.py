@@ -1,4 +1,5 @@
-"""Text and attachments of welcomes, broadcasts and group welcomes, checked alike (wechat-contract B8, D3)."""
+"""Text and attachments of welcomes, broadcasts and group welcomes, checked alike (wechat-contract
+B8, D3)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ REQUIRED = {
     "video": ("media_id",),
     "file": ("media_id",),
 }
-BYTES = {"link": {"title": 128, "desc": 512, "url": 2048, "picurl": 2048}, "miniprogram": {"title": 64}}
+BYTES = {
+    "link": {"title": 128, "desc": 512, "url": 2048, "picurl": 2048},
+    "miniprogram": {"title": 64},
+}
 
 
 def text(call: Call, most: int) -> str:
@@ -46,7 +50,8 @@ def attachments(call: Call) -> list[dict[str, Any]]:
 
 
 def check(call: Call, kind: str, content: Any) -> None:
-    """One attachment. Raises ApiError 40058 incomplete, 45002 too long, 40007 media, 40013 a foreign mini-program."""
+    """One attachment. Raises ApiError 40058 incomplete, 45002 too long, 40007 media, 40013 a
+    foreign mini-program."""
     if not isinstance(content, dict) or not all(content.get(name) for name in REQUIRED[kind]):
         raise ApiError(40058, f"incomplete attachment: {kind}")
     if kind == "image" and not (content.get("media_id") or content.get("pic_url")):

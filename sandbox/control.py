@@ -1,4 +1,5 @@
-"""The control plane under /control: what a test or a visitor does to the simulation. This is not WeChat."""
+"""The control plane under /control: what a test or a visitor does to the simulation. This is not
+WeChat."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Ask:
     parts: tuple[str, ...]
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A string of the body. Raises Refused when it is missing without a default, or not a string."""
+        """A string of the body. Raises Refused when it is missing without a default, or not a
+        string."""
         value = self.body.get(name, default)
         if not isinstance(value, str) or (default is None and not value):
             raise Refused(400, "bad_field", f"{name}: a string is expected")
@@ -49,11 +51,16 @@ class Ask:
             raise Refused(400, "bad_field", f"{name}: a number is expected")
         return value
 
-    def whole(self, name: str, default: int | None = None, *, least: int = 0, most: int = 2**53) -> int:
-        """A whole number of the body. Raises Refused when it is missing without a default, or out of its range."""
+    def whole(
+        self, name: str, default: int | None = None, *, least: int = 0, most: int = 2**53
+    ) -> int:
+        """A whole number of the body. Raises Refused when it is missing without a default, or out
+        of its range."""
         value = self.body.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise Refused(400, "bad_field", f"{name}: a whole number from {least} to {most} is expected")
+            raise Refused(
+                400, "bad_field", f"{name}: a whole number from {least} to {most} is expected"
+            )
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -79,7 +86,9 @@ def checked(model: type[_Body], values: dict[str, Any], code: str = "bad_field")
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()
+        )
         raise Refused(400, code, problems) from error
 
 
@@ -127,7 +136,9 @@ class ControlHandler(RequestHandler):
         """A page of another site may not drive the sandbox through a visitor's browser."""
         origin = self.request.headers.get("Origin")
         if origin and origin != f"{self.request.protocol}://{self.request.host}":
-            raise Refused(403, "foreign_origin", "the control plane takes no calls from other sites")
+            raise Refused(
+                403, "foreign_origin", "the control plane takes no calls from other sites"
+            )
 
     def _body(self) -> dict[str, Any]:
         if not self.request.body:
@@ -210,7 +221,8 @@ async def revoke_tokens(ask: Ask) -> Any:
 
 
 async def advance_clock(ask: Ask) -> Any:
-    """Let seconds pass for codes, tokens and welcome codes; callback timestamps stay with the wall clock."""
+    """Let seconds pass for codes, tokens and welcome codes; callback timestamps stay with the wall
+    clock."""
     seconds = ask.number("advance")
     if seconds < 0:
         raise Refused(400, "bad_field", "advance: time cannot run backwards")

@@ -1,4 +1,5 @@
-"""The control plane's acquisition links: people who open one, the balance, and what an administrator does (B6)."""
+"""The control plane's acquisition links: people who open one, the balance, and what an
+administrator does (B6)."""
 
 from __future__ import annotations
 
@@ -34,8 +35,13 @@ async def list_links(ask: Ask) -> Any:
     """The links, with how many people opened each and how many came."""
     links = ask.box.state.links.values()
     rows = [link.model_dump(exclude={"customers", "clicks", "turn"}) for link in links]
-    counts = [{"clicks": sum(link.clicks.values()), "customers": len(link.customers)} for link in links]
-    return {"links": [row | count for row, count in zip(rows, counts, strict=True)], "quota": _quota(ask)}
+    counts = [
+        {"clicks": sum(link.clicks.values()), "customers": len(link.customers)} for link in links
+    ]
+    return {
+        "links": [row | count for row, count in zip(rows, counts, strict=True)],
+        "quota": _quota(ask),
+    }
 
 
 def _quota(ask: Ask) -> Any:
@@ -43,16 +49,20 @@ def _quota(ask: Ask) -> Any:
 
 
 async def click(ask: Ask) -> Any:
-    """The person opens a `link` (id or address) with a `channel`, and unless `add` is false becomes a friend.
+    """The person opens a `link` (id or address) with a `channel`, and unless `add` is false becomes
+    a friend.
 
-    The channel is cut at 64 bytes and becomes the State. An empty balance or a link that is out of order leads nowhere.
+    The channel is cut at 64 bytes and becomes the State. An empty balance or a link that is out of
+    order leads nowhere.
     """
     box, link = ask.box, _link(ask, ask.text("link"))
     person = box.state.people.get(ask.parts[0])
     if person is None:
         raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
     if not link.available or not box.state.quota.balance:
-        raise Impossible("the link is out of order" if not link.available else "the balance is used up")
+        raise Impossible(
+            "the link is out of order" if not link.available else "the balance is used up"
+        )
     state = ask.text("channel", "").encode()[:CHANNEL_BYTES].decode("utf-8", "ignore")
     today = day_of(box.seconds())
     link.clicks[today] = link.clicks.get(today, 0) + 1
@@ -69,7 +79,8 @@ async def click(ask: Ask) -> Any:
 
 
 def _choose(box: Sandbox, link: Link, person: Person, userid: str) -> str:
-    """The member whom the link gives: the one asked for, a preferred friend, else in turn. Raises Impossible."""
+    """The member whom the link gives: the one asked for, a preferred friend, else in turn. Raises
+    Impossible."""
     parties = box.world.members_in(link.department_list)
     members = list(dict.fromkeys([*link.user_list, *(m.userid for m in parties if m.contact)]))
     members = [u for u in members if box.world.member(u)]
@@ -99,7 +110,11 @@ async def set_quota(ask: Ask) -> Any:
 async def expire_soon(ask: Ask) -> Any:
     """WeCom warns that `quota` of the balance ends at `expire_time`."""
     fields = {"ExpireTime": ask.whole("expire_time"), "ExpireQuotaNum": ask.whole("quota")}
-    return {"delivered": await _send(ask.box, [acquisition_event(ask.box, "quota_expire_soon", **fields)])}
+    return {
+        "delivered": await _send(
+            ask.box, [acquisition_event(ask.box, "quota_expire_soon", **fields)]
+        )
+    }
 
 
 async def disable_link(ask: Ask) -> Any:
@@ -107,7 +122,9 @@ async def disable_link(ask: Ask) -> Any:
     link, available = _link(ask, ask.parts[0]), ask.body.get("available") is True
     link.available = available
     ask.box.changed()
-    events = [] if available else [acquisition_event(ask.box, "link_unavailable", LinkId=link.link_id)]
+    events = (
+        [] if available else [acquisition_event(ask.box, "link_unavailable", LinkId=link.link_id)]
+    )
     return {"delivered": await _send(ask.box, events)}
 
 
@@ -116,7 +133,11 @@ async def remove_link(ask: Ask) -> Any:
     link = _link(ask, ask.parts[0])
     del ask.box.state.links[link.link_id]
     ask.box.changed()
-    return {"delivered": await _send(ask.box, [acquisition_event(ask.box, "delete_link", LinkId=link.link_id)])}
+    return {
+        "delivered": await _send(
+            ask.box, [acquisition_event(ask.box, "delete_link", LinkId=link.link_id)]
+        )
+    }
 
 
 async def open_profile(ask: Ask) -> Any:

@@ -1,4 +1,5 @@
-"""The control plane's crowd: many people at once, and the truth that a copy of them is compared with."""
+"""The control plane's crowd: many people at once, and the truth that a copy of them is compared
+with."""
 
 from __future__ import annotations
 
@@ -25,10 +26,13 @@ NOTES = ("", "", "", "每月代发", "理财到期回访", "房贷客户", "周�
 
 
 async def add_many(ask: Ask) -> Any:
-    """Make `count` people with friendships at once: reproducible from `seed`, no callbacks, no welcome codes."""
+    """Make `count` people with friendships at once: reproducible from `seed`, no callbacks, no
+    welcome codes."""
     count, seed = ask.whole("count", least=1, most=PEOPLE_MOST), ask.whole("seed", 0)
     userids = [_userid(ask, u) for u in ask.texts("userids")]
-    userids = userids or [m.userid for m in ask.box.world.corp.members if m.contact and m.status == 1]
+    userids = userids or [
+        m.userid for m in ask.box.world.corp.members if m.contact and m.status == 1
+    ]
     each = ask.whole("friends_each", 1, most=len(userids))
     tagged = ask.body.get("tagged", False)
     if not isinstance(tagged, bool):
@@ -65,7 +69,9 @@ def _person(box: Sandbox, chance: Random) -> Person:
     )
 
 
-def _befriend(box: Sandbox, person: Person, chance: Random, userids: list[str], tags: list[str]) -> None:
+def _befriend(
+    box: Sandbox, person: Person, chance: Random, userids: list[str], tags: list[str]
+) -> None:
     now = box.seconds()
     for userid in userids:
         note = chance.choice(NOTES)
@@ -85,15 +91,18 @@ def _tags(box: Sandbox, chance: Random) -> list[str]:
     state, now = box.state, box.seconds()
     if not state.tag_count():
         group = TagGroup(group_id=ids.tag_id(chance), group_name=TAG_GROUP, create_time=now)
-        state.add_tags(group, [Tag(id=ids.tag_id(chance), name=name, create_time=now) for name in TAG_NAMES])
+        state.add_tags(
+            group, [Tag(id=ids.tag_id(chance), name=name, create_time=now) for name in TAG_NAMES]
+        )
     return [t.id for g in state.tag_groups.values() for t in g.tag]
 
 
 async def truth(ask: Ask) -> Any:
-    """How much there is of everything, and of each member's customers the number and a digest of their sorted ids.
+    """How much there is of everything, and of each member's customers the number and a digest of
+    their sorted ids.
 
-    With `userid` a page of that member's customers instead: `limit` of them after `after`, in the order of their
-    friendships.
+    With `userid` a page of that member's customers instead: `limit` of them after `after`, in the
+    order of their friendships.
     """
     if "userid" in ask.query:
         return _customers(ask, _userid(ask, ask.query["userid"]))
@@ -131,7 +140,11 @@ def _customers(ask: Ask, userid: str) -> Any:
         tags = sorted(t for t in friend.tags if ask.box.state.tag(t))
         row = {"external_userid": person.external_userid, "name": person.name, "tags": tags}
         rows.append({**row, "state": friend.state, "createtime": friend.createtime})
-    return {"userid": userid, "customers": rows, "after": page[-1][0] if len(page) == size and size else None}
+    return {
+        "userid": userid,
+        "customers": rows,
+        "after": page[-1][0] if len(page) == size and size else None,
+    }
 
 
 ROUTES: Routes = [

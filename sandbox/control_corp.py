@@ -21,7 +21,8 @@ def member(ask: Ask, userid: str | None = None) -> Member:
 
 
 async def add_member(ask: Ask) -> Any:
-    """A new member with the fields of sandbox.world.Member; only `userid`, `name` and `department` are needed."""
+    """A new member with the fields of sandbox.world.Member; only `userid`, `name` and `department`
+    are needed."""
     new = checked(Member, ask.body)
     return {"delivered": await staffing.join(ask.box, new), "member": new.model_dump()}
 
@@ -69,12 +70,16 @@ async def remove_department(ask: Ask) -> Any:
 
 
 async def member_login(ask: Ask) -> Any:
-    """The member opens a mini-program inside WeCom: `{code}` for miniprogram/jscode2session (B1)."""
-    return {"code": ask.box.codes.issue("member_login", member(ask).userid, ask.box.world.corp.corp_id)}
+    """The member opens a mini-program inside WeCom: `{code}` for miniprogram/jscode2session
+    (B1)."""
+    return {
+        "code": ask.box.codes.issue("member_login", member(ask).userid, ask.box.world.corp.corp_id)
+    }
 
 
 async def visitor_oauth(ask: Ask) -> Any:
-    """A person who is no member opens a web page inside WeChat that asks for sign-in: `{code}` (B1)."""
+    """A person who is no member opens a web page inside WeChat that asks for sign-in: `{code}`
+    (B1)."""
     person = ask.box.state.people.get(ask.parts[0])
     if person is None:
         raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
@@ -86,7 +91,8 @@ async def list_tags(ask: Ask) -> Any:
 
 
 async def add_tags(ask: Ask) -> Any:
-    """The administrator makes tags `names` in the group `group_name`, which is made when there is none."""
+    """The administrator makes tags `names` in the group `group_name`, which is made when there is
+    none."""
     box, now, name = ask.box, ask.box.seconds(), ask.text("group_name")
     names = ask.texts("names")
     if not names:
@@ -126,7 +132,8 @@ async def change_tag(ask: Ask) -> Any:
 
 
 async def remove_tag(ask: Ask) -> Any:
-    """The administrator deletes a tag, or a group with its tags, which is told as the group's end alone."""
+    """The administrator deletes a tag, or a group with its tags, which is told as the group's end
+    alone."""
     thing, state = _tag(ask.box, ask.parts[0]), ask.box.state
     kind = "tag" if isinstance(thing, Tag) else "tag_group"
     for tag in [thing] if isinstance(thing, Tag) else list(thing.tag):
@@ -137,7 +144,8 @@ async def remove_tag(ask: Ask) -> Any:
 
 
 async def shuffle_tags(ask: Ask) -> Any:
-    """The administrator reverses the order of a group's tags, or without `group_id` that of the groups."""
+    """The administrator reverses the order of a group's tags, or without `group_id` that of the
+    groups."""
     box, group_id = ask.box, ask.text("group_id", "")
     group = box.state.tag_groups.get(group_id)
     if group_id and group is None:

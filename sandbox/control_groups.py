@@ -52,10 +52,13 @@ async def list_groups(ask: Ask) -> Any:
 
 
 async def create_group(ask: Ask) -> Any:
-    """A member makes a group `name` of himself (`owner`), `people` (ids) and other `members` (userids)."""
+    """A member makes a group `name` of himself (`owner`), `people` (ids) and other `members`
+    (userids)."""
     others: list[Person | Member] = [_person(ask, p) for p in ask.texts("people")]
     others += [member(ask, u) for u in ask.texts("members")]
-    group, delivered = await group_life.create(ask.box, member(ask, ask.text("owner")), ask.text("name"), others)
+    group, delivered = await group_life.create(
+        ask.box, member(ask, ask.text("owner")), ask.text("name"), others
+    )
     return {"delivered": delivered, **_shown(group)}
 
 
@@ -64,7 +67,8 @@ async def get_group(ask: Ask) -> Any:
 
 
 async def join_group(ask: Ask) -> Any:
-    """Somebody joins by an invitation of `invitor` (the owner without one), or with `link` by his invitation link."""
+    """Somebody joins by an invitation of `invitor` (the owner without one), or with `link` by his
+    invitation link."""
     group = _group(ask)
     invitor = member(ask, ask.text("invitor", group.owner)).userid
     scene = group_life.BY_LINK if ask.body.get("link") is True else group_life.INVITED
@@ -74,7 +78,11 @@ async def join_group(ask: Ask) -> Any:
 async def leave_group(ask: Ask) -> Any:
     """Somebody leaves, or with `removed` is removed."""
     group, who = _group(ask), _key(_who(ask))
-    return {"delivered": await group_life.leave(ask.box, group, who, removed=ask.body.get("removed") is True)}
+    return {
+        "delivered": await group_life.leave(
+            ask.box, group, who, removed=ask.body.get("removed") is True
+        )
+    }
 
 
 async def rename_group(ask: Ask) -> Any:
@@ -102,10 +110,15 @@ async def say(ask: Ask) -> Any:
 
 
 def _join_way(ask: Ask) -> JoinWay:
-    """The join way that the body names by config_id or by state; the newest if several share a state."""
+    """The join way that the body names by config_id or by state; the newest if several share a
+    state."""
     config_id, state = ask.text("config_id", ""), ask.text("state", "")
     ways = ask.box.state.join_ways.values()
-    found = [w for w in ways if w.config_id == config_id or (not config_id and state and w.state == state)]
+    found = [
+        w
+        for w in ways
+        if w.config_id == config_id or (not config_id and state and w.state == state)
+    ]
     if not found:
         raise Refused(404, "no_such_way", "no group code with that config_id or state")
     return found[-1]

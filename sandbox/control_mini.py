@@ -1,4 +1,5 @@
-"""The control plane's verbs for a person's mini-programs, the message archive, and what counts as risky."""
+"""The control plane's verbs for a person's mini-programs, the message archive, and what counts as
+risky."""
 
 from __future__ import annotations
 
@@ -21,13 +22,19 @@ def _choices(ask: Ask) -> dict[str, str]:
 
 
 async def answer_prompt(ask: Ask) -> Any:
-    """The person answers the prompt of `wx.requestSubscribeMessage` (`subscribe_msg_popup_event`)."""
-    return {"delivered": await subscribe.answer(ask.box, person_of(ask), appid_of(ask), _choices(ask))}
+    """The person answers the prompt of `wx.requestSubscribeMessage`
+    (`subscribe_msg_popup_event`)."""
+    return {
+        "delivered": await subscribe.answer(ask.box, person_of(ask), appid_of(ask), _choices(ask))
+    }
 
 
 async def change_settings(ask: Ask) -> Any:
-    """The person changes his settings (`subscribe_msg_change_event`); a refusal takes every grant away."""
-    return {"delivered": await subscribe.change(ask.box, person_of(ask), appid_of(ask), _choices(ask))}
+    """The person changes his settings (`subscribe_msg_change_event`); a refusal takes every grant
+    away."""
+    return {
+        "delivered": await subscribe.change(ask.box, person_of(ask), appid_of(ask), _choices(ask))
+    }
 
 
 async def grants(ask: Ask) -> Any:
@@ -44,11 +51,14 @@ async def grants(ask: Ask) -> Any:
 
 
 async def describe_template(ask: Ask) -> Any:
-    """Say of a subscribe template that it is of the long-term kind (`lasting`), and which `keys` it has."""
+    """Say of a subscribe template that it is of the long-term kind (`lasting`), and which `keys` it
+    has."""
     lasting = ask.body.get("lasting", False)
     if not isinstance(lasting, bool):
         raise Refused(400, "bad_field", "lasting: true or false is expected")
-    template = SubscribeTemplate(lasting=lasting, keys=ask.texts("keys") if "keys" in ask.body else [])
+    template = SubscribeTemplate(
+        lasting=lasting, keys=ask.texts("keys") if "keys" in ask.body else []
+    )
     ask.box.state.records.subscribe_templates[ask.text("template_id")] = template
     ask.box.changed()
     return template.model_dump()
@@ -68,7 +78,11 @@ async def write_service(ask: Ask) -> Any:
     kind = ask.text("kind", "text")
     if kind not in {"text", "image"}:
         raise Refused(400, "bad_field", "kind: text or image is expected")
-    return {"delivered": await service_messages.write(ask.box, person_of(ask), appid_of(ask), kind, ask.text("text"))}
+    return {
+        "delivered": await service_messages.write(
+            ask.box, person_of(ask), appid_of(ask), kind, ask.text("text")
+        )
+    }
 
 
 async def list_codes(ask: Ask) -> Any:
@@ -96,7 +110,8 @@ async def risk(ask: Ask) -> Any:
 
 
 async def agree(ask: Ask) -> Any:
-    """The person says whether his chat with a member may be archived: `status` Agree (`msg_audit_approved`) or Disagree."""
+    """The person says whether his chat with a member may be archived: `status` Agree
+    (`msg_audit_approved`) or Disagree."""
     person, userid, status = person_of(ask), userid_of(ask), ask.text("status", archive.AGREE)
     if userid not in person.friends:
         raise Refused(409, "impossible", f"{userid} is not a friend")
@@ -106,7 +121,8 @@ async def agree(ask: Ask) -> Any:
 
 
 async def archive_key(ask: Ask) -> Any:
-    """The bank's RSA public key (PEM), for which messages are encrypted from now on: `{version}`."""
+    """The bank's RSA public key (PEM), for which messages are encrypted from now on:
+    `{version}`."""
     try:
         return {"version": archive.set_key(ask.box, ask.text("public_key"))}
     except ValueError as error:

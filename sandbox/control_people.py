@@ -44,7 +44,9 @@ def appid_of(ask: Ask) -> str:
 
 
 def _brief(person: Person) -> dict[str, Any]:
-    shown = person.model_dump(include={"id", "name", "phone", "unionid", "openids", "external_userid"})
+    shown = person.model_dump(
+        include={"id", "name", "phone", "unionid", "openids", "external_userid"}
+    )
     return {**shown, "friends": list(person.friends), "messages": len(person.inbox)}
 
 
@@ -80,10 +82,15 @@ async def get_person(ask: Ask) -> Any:
 
 
 def _way(ask: Ask) -> Way:
-    """The live code that the body names by config_id or by state; the newest if several share a state."""
+    """The live code that the body names by config_id or by state; the newest if several share a
+    state."""
     ways = ask.box.state.ways
     config_id, state = ask.text("config_id", ""), ask.text("state", "")
-    found = [w for w in ways.values() if w.config_id == config_id or (not config_id and state and w.state == state)]
+    found = [
+        w
+        for w in ways.values()
+        if w.config_id == config_id or (not config_id and state and w.state == state)
+    ]
     if not found:
         raise Refused(404, "no_such_way", "no live code with that config_id or state")
     return found[-1]
@@ -102,8 +109,11 @@ async def add(ask: Ask) -> Any:
 
 
 async def half_add(ask: Ask) -> Any:
-    """The person adds a member who has not added him back (`add_half_external_contact`); `add` completes it."""
-    return asdict(await verbs.half_add(ask.box, person_of(ask), userid_of(ask), ask.text("state", "")))
+    """The person adds a member who has not added him back (`add_half_external_contact`); `add`
+    completes it."""
+    return asdict(
+        await verbs.half_add(ask.box, person_of(ask), userid_of(ask), ask.text("state", ""))
+    )
 
 
 async def delete(ask: Ask) -> Any:
@@ -134,7 +144,8 @@ async def message(ask: Ask) -> Any:
 
 
 async def open_mini_program(ask: Ask) -> Any:
-    """The person opens a mini-program: a login code, and the portal's address with it and with `scene` and `page`."""
+    """The person opens a mini-program: a login code, and the portal's address with it and with
+    `scene` and `page`."""
     person, appid = person_of(ask), appid_of(ask)
     code = ask.box.codes.issue("login", person.id, appid)
     ask.box.state.records.visits[person.openids[appid]] = ask.box.seconds()
@@ -142,7 +153,9 @@ async def open_mini_program(ask: Ask) -> Any:
     if not portal:
         return {"code": code}
     address = portal.replace("{appid}", appid)
-    query = {"code": code} | {name: ask.text(name) for name in ("scene", "page") if ask.text(name, "")}
+    query = {"code": code} | {
+        name: ask.text(name) for name in ("scene", "page") if ask.text(name, "")
+    }
     return {"code": code, "url": address + ("&" if "?" in address else "?") + urlencode(query)}
 
 
@@ -152,9 +165,12 @@ async def phone(ask: Ask) -> Any:
 
 
 async def member_oauth(ask: Ask) -> Any:
-    """A member signs in to a web page inside WeCom, without the page; `private`: he consents to more being told (B1)."""
+    """A member signs in to a web page inside WeCom, without the page; `private`: he consents to
+    more being told (B1)."""
     kind = "privateinfo" if ask.body.get("private") is True else "oauth"
-    return {"code": ask.box.codes.issue(kind, _member(ask, ask.parts[0]), ask.box.world.corp.corp_id)}
+    return {
+        "code": ask.box.codes.issue(kind, _member(ask, ask.parts[0]), ask.box.world.corp.corp_id)
+    }
 
 
 async def list_members(ask: Ask) -> Any:
@@ -178,16 +194,29 @@ async def get_member(ask: Ask) -> Any:
     limit = ask.limit(50)
     followers = state.followers(userid)
     customers = [
-        {"id": p.id, "name": p.name, "external_userid": p.external_userid, "remark": p.friends[userid].remark}
+        {
+            "id": p.id,
+            "name": p.name,
+            "external_userid": p.external_userid,
+            "remark": p.friends[userid].remark,
+        }
         for p in list(followers)[-limit:]
     ]
     messages = [m.model_dump() for m in state.chats.get(userid, [])]
-    return {"userid": userid, "customers": customers, "count": len(followers), "messages": messages[-limit:]}
+    return {
+        "userid": userid,
+        "customers": customers,
+        "count": len(followers),
+        "messages": messages[-limit:],
+    }
 
 
 async def list_ways(ask: Ask) -> Any:
     """The live codes with the members behind them."""
     ways = ask.box.state.ways.values()
     return {
-        "ways": [{**w.model_dump(exclude={"turn", "assigned"}), "members": verbs.way_members(ask.box, w)} for w in ways]
+        "ways": [
+            {**w.model_dump(exclude={"turn", "assigned"}), "members": verbs.way_members(ask.box, w)}
+            for w in ways
+        ]
     }

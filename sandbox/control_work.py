@@ -1,4 +1,5 @@
-"""The control plane's verbs for what members do on their phones: broadcast tasks, moments, hand-overs, cards."""
+"""The control plane's verbs for what members do on their phones: broadcast tasks, moments,
+hand-overs, cards."""
 
 from __future__ import annotations
 
@@ -42,14 +43,18 @@ async def tasks(ask: Ask) -> Any:
     mine = [b for b in ask.box.state.records.broadcasts.values() if userid in b.tasks]
     return {
         "tasks": [
-            {**b.model_dump(exclude={"tasks", "reminders"}), **b.tasks[userid].model_dump(exclude={"userid"})}
+            {
+                **b.model_dump(exclude={"tasks", "reminders"}),
+                **b.tasks[userid].model_dump(exclude={"userid"}),
+            }
             for b in mine
         ]
     }
 
 
 async def confirm(ask: Ask) -> Any:
-    """The member sends it; with `allow_select` only to the `external_userids` or `chat_ids` that he picks."""
+    """The member sends it; with `allow_select` only to the `external_userids` or `chat_ids` that he
+    picks."""
     broadcast, task = _task(ask)
     picked = ask.body.get("picked")
     if picked is not None and not broadcast.allow_select:
@@ -71,7 +76,8 @@ async def skip(ask: Ask) -> Any:
 
 
 def _send(box: Sandbox, broadcast: Broadcast, userid: str, receipt: Receipt) -> None:
-    """One customer or group gets the message, unless they are no friends any more or had enough this month (B8)."""
+    """One customer or group gets the message, unless they are no friends any more or had enough
+    this month (B8)."""
     receipt.send_time = box.seconds()
     if receipt.chat_id:
         group = box.state.groups.get(receipt.chat_id)
@@ -92,8 +98,14 @@ def _send(box: Sandbox, broadcast: Broadcast, userid: str, receipt: Receipt) -> 
     had[month] = had.get(month, 0) + 1
     receipt.status = SENT
     for person in readers:
-        about = {"attachments": broadcast.attachments, "msgid": broadcast.msgid, "chat_id": receipt.chat_id}
-        message = Message(time=box.seconds(), sender=userid, kind="broadcast", text=broadcast.text, content=about)
+        about = {
+            "attachments": broadcast.attachments,
+            "msgid": broadcast.msgid,
+            "chat_id": receipt.chat_id,
+        }
+        message = Message(
+            time=box.seconds(), sender=userid, kind="broadcast", text=broadcast.text, content=about
+        )
         person.inbox.append(message)
 
 
@@ -113,7 +125,11 @@ async def write(ask: Ask) -> Any:
 
 def _moment(ask: Ask) -> Moment:
     moments.settle(ask.box)
-    found = (m for m in ask.box.state.records.moments.values() if m.moment_id and m.moment_id == ask.parts[1])
+    found = (
+        m
+        for m in ask.box.state.records.moments.values()
+        if m.moment_id and m.moment_id == ask.parts[1]
+    )
     moment = next(found, None)
     if moment is None:
         raise Refused(404, "no_such_moment", f"no moment {ask.parts[1]}")
@@ -128,7 +144,9 @@ async def list_moments(ask: Ask) -> Any:
     return {
         "moments": [
             {
-                **m.model_dump(include={"moment_id", "create_time", "text", "attachments", "cancelled"}),
+                **m.model_dump(
+                    include={"moment_id", "create_time", "text", "attachments", "cancelled"}
+                ),
                 **m.tasks[userid].model_dump(exclude={"userid"}),
             }
             for m in mine
@@ -144,7 +162,12 @@ async def publish(ask: Ask) -> Any:
 async def react(ask: Ask) -> Any:
     """A customer (`person`) likes the member's moment, or comments on it with `text`."""
     person, task = ask.box.state.people.get(ask.text("person")), _moment(ask).tasks.get(member(ask))
-    if person is None or task is None or person.external_userid not in task.customers or not task.published_at:
+    if (
+        person is None
+        or task is None
+        or person.external_userid not in task.customers
+        or not task.published_at
+    ):
         raise Impossible("this customer does not see the moment")
     said = {"external_userid": person.external_userid, "create_time": ask.box.seconds()}
     (task.comments if ask.text("text", "") else task.likes).append(said)
@@ -168,11 +191,14 @@ def _card(ask: Ask) -> Card:
 
 
 async def click(ask: Ask) -> Any:
-    """The member presses a button of a card (`template_card_event`); `selected` has option ids by question."""
+    """The member presses a button of a card (`template_card_event`); `selected` has option ids by
+    question."""
     selected = ask.body.get("selected") or {}
     if not isinstance(selected, dict) or not all(isinstance(v, list) for v in selected.values()):
         raise Refused(400, "bad_field", "selected: lists of option ids by question are expected")
-    return {"delivered": await cards.click(ask.box, _card(ask), member(ask), ask.text("key"), selected)}
+    return {
+        "delivered": await cards.click(ask.box, _card(ask), member(ask), ask.text("key"), selected)
+    }
 
 
 async def transfers(ask: Ask) -> Any:
@@ -186,7 +212,9 @@ def _waiting(ask: Ask) -> Transfer:
     if person is None:
         raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
     handover.settle(ask.box)
-    mine = [t for t in ask.box.state.records.transfers if t.external_userid == person.external_userid]
+    mine = [
+        t for t in ask.box.state.records.transfers if t.external_userid == person.external_userid
+    ]
     waiting = [t for t in mine if t.status == handover.WAITING]
     if not waiting:
         raise Impossible("nobody is handing this person over")
@@ -201,7 +229,8 @@ async def refuse_transfer(ask: Ask) -> Any:
 
 
 async def enter_app(ask: Ask) -> Any:
-    """The member opens the app (`enter_agent`), or presses an entry of its menu (`click` with `key`)."""
+    """The member opens the app (`enter_agent`), or presses an entry of its menu (`click` with
+    `key`)."""
     key, app = ask.text("key", ""), ask.box.world.corp.apps[0]
     fields: dict[str, Value | None] = {"EventKey": key, "AgentID": app.agent_id}
     event = Event(

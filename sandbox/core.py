@@ -26,9 +26,10 @@ from sandbox.world import Department, Member, World
 class Options:
     """How a sandbox is wired to the product beside it.
 
-    `callback_url` replaces the callback address of every app, `push_url` (may contain `{appid}`) the push address of
-    every mini-program; `portal_url` may contain `{appid}`; `sidebar_url` may
-    contain `{userid}` and `{external_userid}`; `retry_delay` is seconds between two attempts of a callback.
+    `callback_url` replaces the callback address of every app, `push_url` (may contain `{appid}`)
+    the push address of every mini-program; `portal_url` may contain `{appid}`; `sidebar_url` may
+    contain `{userid}` and `{external_userid}`; `retry_delay` is seconds between two attempts of a
+    callback.
     """
 
     state_file: Path | None = None
@@ -42,7 +43,9 @@ class Options:
 class Sandbox:
     """Everything that the handlers share."""
 
-    def __init__(self, world: World, options: Options | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, world: World, options: Options | None = None, clock: Clock | None = None
+    ) -> None:
         self._facts = world
         self.options = options or Options()
         self.clock = clock or Clock()
@@ -85,7 +88,8 @@ class Sandbox:
         if members is None and departments is None:
             return self._facts
         return self._facts.with_people(
-            corp.members if members is None else members, corp.departments if departments is None else departments
+            corp.members if members is None else members,
+            corp.departments if departments is None else departments,
         )
 
     def reorganise(self, members: Iterable[Member], departments: Iterable[Department]) -> None:
@@ -95,12 +99,14 @@ class Sandbox:
         self.changed()
 
     def caused(self, event: Event) -> None:
-        """Tell of a change that an app made through the API, which WeCom does not unless it is switched so (C3)."""
+        """Tell of a change that an app made through the API, which WeCom does not unless it is
+        switched so (C3)."""
         if self.switches.api_changes_emit_events:
             self.sender.tell(event)
 
     async def reset(self) -> None:
-        """Back to an empty world: no people, ways, tags, tokens, codes, faults, logs or callbacks under way."""
+        """Back to an empty world: no people, ways, tags, tokens, codes, faults, logs or callbacks
+        under way."""
         await self.sender.abandon()
         self.state = State()
         self.world = self._facts

@@ -28,7 +28,8 @@ class Plain:
 
 
 def signature(token: str, timestamp: str, nonce: str, *encrypted: str) -> str:
-    """Hex SHA-1 over the sorted strings: with the ciphertext (C1), without for a mini-program's plain one (A7)."""
+    """Hex SHA-1 over the sorted strings: with the ciphertext (C1), without for a mini-program's
+    plain one (A7)."""
     joined = "".join(sorted([token, timestamp, nonce, *encrypted]))
     return hashlib.sha1(joined.encode(), usedforsecurity=False).hexdigest()
 
@@ -48,11 +49,19 @@ class Envelope:
         return signature(self._token, timestamp, nonce, encrypted)
 
     def encrypt(self, message: bytes, receiveid: str, prefix: bytes | None = None) -> str:
-        """Base64 ciphertext of `message` for `receiveid`; `prefix` is 16 random bytes unless given."""
-        plain = (prefix or os.urandom(16)) + struct.pack("!I", len(message)) + message + receiveid.encode()
+        """Base64 ciphertext of `message` for `receiveid`; `prefix` is 16 random bytes unless
+        given."""
+        plain = (
+            (prefix or os.urandom(16))
+            + struct.pack("!I", len(message))
+            + message
+            + receiveid.encode()
+        )
         pad = BLOCK - len(plain) % BLOCK
         encryptor = self._cipher.encryptor()
-        return base64.b64encode(encryptor.update(plain + bytes([pad]) * pad) + encryptor.finalize()).decode()
+        return base64.b64encode(
+            encryptor.update(plain + bytes([pad]) * pad) + encryptor.finalize()
+        ).decode()
 
     def open(self, encrypted: str, *, timestamp: str, nonce: str, msg_signature: str) -> Plain:
         """Verify the signature, then decrypt.
@@ -64,10 +73,13 @@ class Envelope:
         return self.decrypt(encrypted)
 
     def decrypt(self, encrypted: str) -> Plain:
-        """Decrypt without looking at the signature. Raises BadCallback when the content is malformed."""
+        """Decrypt without looking at the signature. Raises BadCallback when the content is
+        malformed."""
         try:
             decryptor = self._cipher.decryptor()
-            padded = decryptor.update(base64.b64decode(encrypted, validate=True)) + decryptor.finalize()
+            padded = (
+                decryptor.update(base64.b64decode(encrypted, validate=True)) + decryptor.finalize()
+            )
         except ValueError as error:
             raise BadCallback("ciphertext is malformed") from error
         pad = padded[-1] if padded else 0
@@ -79,4 +91,6 @@ class Envelope:
         (length,) = struct.unpack("!I", plain[16:20])
         if length > len(plain) - 20:
             raise BadCallback("length runs past the end")
-        return Plain(plain[:16], plain[20 : 20 + length], plain[20 + length :].decode("utf-8", "replace"))
+        return Plain(
+            plain[:16], plain[20 : 20 + length], plain[20 + length :].decode("utf-8", "replace")
+        )

@@ -1,4 +1,5 @@
-"""Business errors of both families: HTTP 200, errcode and a text with a request id (wechat-contract 0, D2)."""
+"""Business errors of both families: HTTP 200, errcode and a text with a request id (wechat-contract
+0, D2)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Events as WeCom and WeChat write them: XML with CDATA strings and bare ints, or JSON (wechat-contract C4, A4, I).
+"""Events as WeCom and WeChat write them: XML with CDATA strings and bare ints, or JSON
+(wechat-contract C4, A4, I).
 
-The names of an event's fields are the platform's (`UserID`, `ChatId`); what an event has no value for is left out.
+The names of an event's fields are the platform's (`UserID`, `ChatId`); what an event has no value
+for is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ CONTACT = "change_external_contact"
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """An element that repeats another: `Many("OptionId", ["a", "b"])`. A plain list repeats `Item`."""
+    """An element that repeats another: `Many("OptionId", ["a", "b"])`. A plain list repeats
+    `Item`."""
 
     name: str
     values: Sequence[Value]
@@ -25,7 +28,8 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. `create_time` is Unix seconds; fields whose value is empty ("", None, []) are not sent, 0 is.
+    """One event. `create_time` is Unix seconds; fields whose value is empty ("", None, []) are not
+    sent, 0 is.
 
     `agent_id` names the only app that gets it; without it the kind of event decides (C3).
     `msg_type` is `event` but for a mini-program's messages, which then have no `name`.
@@ -42,7 +46,11 @@ class Event:
     def present(self) -> dict[str, Value]:
         """What follows the head, in order and without empty values."""
         named = {"Event": self.name, "ChangeType": self.change_type, **self.fields}
-        return {name: value for name, value in named.items() if value is not None and value not in ("", [], ())}
+        return {
+            name: value
+            for name, value in named.items()
+            if value is not None and value not in ("", [], ())
+        }
 
     def xml(self, to_user: str) -> bytes:
         """The plaintext of a callback or push."""
@@ -51,8 +59,13 @@ class Event:
         return f"<xml>{_children({**head, **self.present()})}</xml>".encode()
 
     def json(self, to_user: str) -> bytes:
-        """The same as a mini-program's JSON push: times are strings, and a repeated element is an object or an array."""
-        head = {"ToUserName": to_user, "FromUserName": self.from_user, "CreateTime": str(self.create_time)}
+        """The same as a mini-program's JSON push: times are strings, and a repeated element is an
+        object or an array."""
+        head = {
+            "ToUserName": to_user,
+            "FromUserName": self.from_user,
+            "CreateTime": str(self.create_time),
+        }
         body: dict[str, Any] = {**head, "MsgType": self.msg_type}
         for name, value in self.present().items():
             if isinstance(value, Many):
@@ -64,18 +77,33 @@ class Event:
 
     def shown(self) -> dict[str, Any]:
         """What the delivery log shows."""
-        fields = {n: _plain(v) for n, v in self.present().items() if n not in {"Event", "ChangeType"}}
-        head = {"name": self.name or self.msg_type, "change_type": self.change_type, "from_user": self.from_user}
+        fields = {
+            n: _plain(v) for n, v in self.present().items() if n not in {"Event", "ChangeType"}
+        }
+        head = {
+            "name": self.name or self.msg_type,
+            "change_type": self.change_type,
+            "from_user": self.from_user,
+        }
         return {**head, "create_time": self.create_time, "fields": fields}
 
 
-def contact(change_type: str, userid: str, external_userid: str, create_time: int, **more: str) -> Event:
-    """A `change_external_contact` event; `more` are further fields such as State, WelcomeCode or Source."""
-    return Event(CONTACT, create_time, change_type, {"UserID": userid, "ExternalUserID": external_userid, **more})
+def contact(
+    change_type: str, userid: str, external_userid: str, create_time: int, **more: str
+) -> Event:
+    """A `change_external_contact` event; `more` are further fields such as State, WelcomeCode or
+    Source."""
+    return Event(
+        CONTACT,
+        create_time,
+        change_type,
+        {"UserID": userid, "ExternalUserID": external_userid, **more},
+    )
 
 
 def envelope_xml(to_user: str, agent_id: str, encrypted: str) -> bytes:
-    """The body of a post that carries an encrypted event; `agent_id` is empty for a mini-program."""
+    """The body of a post that carries an encrypted event; `agent_id` is empty for a
+    mini-program."""
     fields: dict[str, Value] = {"ToUserName": to_user}
     if agent_id:
         fields["AgentID"] = agent_id

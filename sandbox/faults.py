@@ -9,21 +9,33 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sandbox.errors import TOKEN_ERRORS
 
-API_KINDS = frozenset({"latency", "timeout_after_success", "http", "close", "errcode", "short_pages"})
+API_KINDS = frozenset(
+    {"latency", "timeout_after_success", "http", "close", "errcode", "short_pages"}
+)
 CALLBACK_KINDS = frozenset(
-    {"duplicate", "replay", "delay", "reorder", "wrong_signature", "wrong_receiveid", "stale_timestamp", "drop"}
+    {
+        "duplicate",
+        "replay",
+        "delay",
+        "reorder",
+        "wrong_signature",
+        "wrong_receiveid",
+        "stale_timestamp",
+        "drop",
+    }
 )
 
 
 class Fault(BaseModel):
     """One kind of trouble.
 
-    API: `latency` (seconds), `timeout_after_success` (done, never answered), `http` (status), `close` (connection
-    closed before anything is done), `errcode`, `short_pages` (lists in half-full and empty pages). Callback:
-    `duplicate` and `replay` (`copies` more posts, newly signed or byte for byte), `delay` (seconds), `reorder` (hold
-    `times` events, release in reverse), `wrong_signature`, `wrong_receiveid`, `stale_timestamp` (seconds old), `drop`.
-    `times` counts calls or events; without it, until cleared. `path` is an API path with or without its base; without
-    it, every path.
+    API: `latency` (seconds), `timeout_after_success` (done, never answered), `http` (status),
+    `close` (connection closed before anything is done), `errcode`, `short_pages` (lists in
+    half-full and empty pages). Callback: `duplicate` and `replay` (`copies` more posts, newly
+    signed or byte for byte), `delay` (seconds), `reorder` (hold `times` events, release in
+    reverse), `wrong_signature`, `wrong_receiveid`, `stale_timestamp` (seconds old), `drop`. `times`
+    counts calls or events; without it, until cleared. `path` is an API path with or without its
+    base; without it, every path.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -48,7 +60,8 @@ class Fault(BaseModel):
         return self
 
     def matches(self, path: str, *, token_call: bool) -> bool:
-        """Whether an API call to `path` meets this fault; token calls never answer "bad token" unless named."""
+        """Whether an API call to `path` meets this fault; token calls never answer "bad token"
+        unless named."""
         if self.path:
             return path == self.path or path.endswith("/" + self.path.lstrip("/"))
         return not (token_call and self.errcode in TOKEN_ERRORS)

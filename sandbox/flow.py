@@ -1,4 +1,5 @@
-"""What went out to members lately, which the limits of app messages need (wechat-contract B10, D1)."""
+"""What went out to members lately, which the limits of app messages need (wechat-contract B10,
+D1)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Flow:
-    """What went out lately: by member for the silent limit, by day for the quota, by content for duplicates."""
+    """What went out lately: by member for the silent limit, by day for the quota, by content for
+    duplicates."""
 
     to_member: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
     of_day: dict[str, int] = field(default_factory=lambda: defaultdict(int))

@@ -1,4 +1,5 @@
-"""What happens in customer groups: they are made, joined, left, renamed, dismissed; each is told (wechat-contract B7, C4)."""
+"""What happens in customer groups: they are made, joined, left, renamed, dismissed; each is told
+(wechat-contract B7, C4)."""
 
 from __future__ import annotations
 
@@ -40,11 +41,18 @@ def members_changed(box: Sandbox, group: Group, detail: str, who: list[str], **s
     )
 
 
-def _entry(box: Sandbox, who: Person | Member, scene: int, invitor: str = "", state: str = "") -> GroupMember:
+def _entry(
+    box: Sandbox, who: Person | Member, scene: int, invitor: str = "", state: str = ""
+) -> GroupMember:
     now = box.seconds()
     if isinstance(who, Member):
         return GroupMember(
-            userid=who.userid, type=MEMBER, join_time=now, join_scene=scene, invitor=invitor, name=who.name
+            userid=who.userid,
+            type=MEMBER,
+            join_time=now,
+            join_scene=scene,
+            invitor=invitor,
+            name=who.name,
         )
     return GroupMember(
         userid=who.external_userid,
@@ -59,7 +67,8 @@ def _entry(box: Sandbox, who: Person | Member, scene: int, invitor: str = "", st
 
 
 def make(box: Sandbox, owner: Member, name: str, others: list[Person | Member]) -> Group:
-    """A new group of its owner and those whom he invites; it is not told yet. Raises Impossible when they are too many."""
+    """A new group of its owner and those whom he invites; it is not told yet. Raises Impossible
+    when they are too many."""
     if 1 + len(others) > box.switches.group_size:
         raise Impossible("the group is full")
     group = Group(
@@ -70,14 +79,19 @@ def make(box: Sandbox, owner: Member, name: str, others: list[Person | Member]) 
         create_time=box.seconds(),
         version=ids.version(),
     )
-    entries = [_entry(box, owner, INVITED), *(_entry(box, who, INVITED, owner.userid) for who in others)]
+    entries = [
+        _entry(box, owner, INVITED),
+        *(_entry(box, who, INVITED, owner.userid) for who in others),
+    ]
     group.members = {entry.userid: entry for entry in entries}
     box.state.groups[group.chat_id] = group
     box.changed()
     return group
 
 
-async def create(box: Sandbox, owner: Member, name: str, others: list[Person | Member]) -> tuple[Group, bool]:
+async def create(
+    box: Sandbox, owner: Member, name: str, others: list[Person | Member]
+) -> tuple[Group, bool]:
     """The same, told (`create`); whether that was delivered."""
     group = make(box, owner, name, others)
     return group, await box.sender.send(group_event(box, "create", group))
@@ -87,15 +101,20 @@ def full(box: Sandbox, group: Group) -> bool:
     return len(group.members) >= box.switches.group_size
 
 
-async def invite(box: Sandbox, group: Group, who: Person | Member, invitor: str, scene: int = INVITED) -> bool:
-    """Somebody joins by invitation or link. Returns whether that was delivered; raises Impossible."""
+async def invite(
+    box: Sandbox, group: Group, who: Person | Member, invitor: str, scene: int = INVITED
+) -> bool:
+    """Somebody joins by invitation or link. Returns whether that was delivered; raises
+    Impossible."""
     return await _join(box, group, _entry(box, who, scene, invitor), EVENT_INVITED)
 
 
 async def scan(box: Sandbox, way: JoinWay, person: Person) -> tuple[Group, bool]:
-    """The person scans a group's code: into the first of its groups with room, or into a new one if it may be made.
+    """The person scans a group's code: into the first of its groups with room, or into a new one if
+    it may be made.
 
-    Returns the group and whether the join was delivered; raises Impossible when every group is full.
+    Returns the group and whether the join was delivered; raises Impossible when every group is
+    full.
     """
     groups = [g for chat_id in way.chat_id_list if (g := box.state.groups.get(chat_id))]
     inside = next((g for g in groups if person.external_userid in g.members), None)
@@ -107,11 +126,14 @@ async def scan(box: Sandbox, way: JoinWay, person: Person) -> tuple[Group, bool]
 
 
 async def _next_group(box: Sandbox, way: JoinWay, groups: list[Group]) -> Group:
-    """The group that a code makes when all of its groups are full, named after `room_base_name` and `room_base_id`."""
+    """The group that a code makes when all of its groups are full, named after `room_base_name` and
+    `room_base_id`."""
     owner = box.world.member(groups[-1].owner) if groups else None
     if owner is None or not way.auto_create_room:
         raise Impossible("every group of this code is full")
-    group, _ = await create(box, owner, f"{way.room_base_name or groups[-1].name}{way.room_base_id}", [])
+    group, _ = await create(
+        box, owner, f"{way.room_base_name or groups[-1].name}{way.room_base_id}", []
+    )
     way.room_base_id += 1
     way.chat_id_list = [*way.chat_id_list, group.chat_id]
     box.changed()
@@ -125,11 +147,14 @@ async def _join(box: Sandbox, group: Group, entry: GroupMember, scene: int) -> b
         raise Impossible("the group is full")
     group.members[entry.userid] = entry
     box.changed()
-    return await box.sender.send(members_changed(box, group, "add_member", [entry.userid], JoinScene=scene))
+    return await box.sender.send(
+        members_changed(box, group, "add_member", [entry.userid], JoinScene=scene)
+    )
 
 
 async def leave(box: Sandbox, group: Group, who: str, *, removed: bool) -> bool:
-    """Somebody leaves or is removed. Returns whether that was delivered; raises Impossible for the owner."""
+    """Somebody leaves or is removed. Returns whether that was delivered; raises Impossible for the
+    owner."""
     if who not in group.members:
         raise Impossible("he is not in the group")
     if who == group.owner:
@@ -137,7 +162,9 @@ async def leave(box: Sandbox, group: Group, who: str, *, removed: bool) -> bool:
     del group.members[who]
     box.changed()
     quit_scene = REMOVED if removed else LEFT
-    return await box.sender.send(members_changed(box, group, "del_member", [who], QuitScene=quit_scene))
+    return await box.sender.send(
+        members_changed(box, group, "del_member", [who], QuitScene=quit_scene)
+    )
 
 
 async def rename(box: Sandbox, group: Group, name: str) -> bool:

@@ -1,4 +1,5 @@
-"""Group welcome templates (wechat-contract B8, 92366): at most 100, each changed only by the app that made it."""
+"""Group welcome templates (wechat-contract B8, 92366): at most 100, each changed only by the app
+that made it."""
 
 from __future__ import annotations
 
@@ -57,7 +58,13 @@ def _notify(call: Call, found: dict[str, Any]) -> None:
     text = found.get("text", {}).get("content", "")
     for member in call.box.world.corp.members:
         if member.contact:
-            message = Message(time=call.box.seconds(), sender="wecom", kind="group_welcome", text=text, content=found)
+            message = Message(
+                time=call.box.seconds(),
+                sender="wecom",
+                kind="group_welcome",
+                text=text,
+                content=found,
+            )
             call.box.state.tell_member(member.userid, message)
 
 

@@ -21,7 +21,8 @@ SPAN_DAYS, HISTORY_DAYS = 30, 180
 TRANSFER_MOST, TAKEOVERS_A_DAY = 100, 300
 HANDOVERS_MOST, HANDOVER_SECONDS = 2, 90 * DAY_SECONDS
 NORMAL, RESIGNED, DONE = 0, 1, 3
-"""A group's `status`; a hand-over of the sandbox is done at once, so that 2, inheriting, never shows."""
+"""A group's `status`; a hand-over of the sandbox is done at once, so that 2, inheriting, never
+shows."""
 ORDER = {1: "new_chat_cnt", 2: "chat_total", 3: "new_member_cnt", 4: "member_total"}
 
 
@@ -29,7 +30,11 @@ def _owners(call: Call, *, required: bool) -> list[str]:
     """The userids of `owner_filter`; they may have left. Raises ApiError 40058."""
     given = call.body.get("owner_filter") or {}
     users = given.get("userid_list") or [] if isinstance(given, dict) else None
-    if not isinstance(users, list) or not all(isinstance(u, str) for u in users) or len(users) > OWNERS_MOST:
+    if (
+        not isinstance(users, list)
+        or not all(isinstance(u, str) for u in users)
+        or len(users) > OWNERS_MOST
+    ):
         raise ApiError(40058, "invalid Request Parameter: owner_filter")
     if required and not users:
         raise ApiError(40058, "owner_filter: 1 to 100 userids are expected")
@@ -37,7 +42,8 @@ def _owners(call: Call, *, required: bool) -> list[str]:
 
 
 def group_list(call: Call) -> dict[str, Any]:
-    """B7, 92120: groups by state and owner. Raises ApiError 81017 without owners in a corp of more than 1000 people."""
+    """B7, 92120: groups by state and owner. Raises ApiError 81017 without owners in a corp of more
+    than 1000 people."""
     status, owners = call.integer("status_filter", 0), _owners(call, required=False)
     if not 0 <= status <= 3:
         raise ApiError(40058, "invalid Request Parameter: status_filter")
@@ -125,7 +131,9 @@ def _figures(groups: list[Group], days: range) -> dict[str, int]:
         "new_chat_cnt": sum(1 for g in there if day_of(g.create_time) in days),
         "chat_total": len(there),
         "chat_has_msg": sum(1 for s in spoke if s),
-        "new_member_cnt": sum(1 for m in people if m.type == EXTERNAL and day_of(m.join_time) in days),
+        "new_member_cnt": sum(
+            1 for m in people if m.type == EXTERNAL and day_of(m.join_time) in days
+        ),
         "member_total": len(people),
         "member_has_msg": sum(len(s) for s in spoke),
         "msg_total": sum(n for g in there for day in days for n in g.spoke.get(day, {}).values()),
@@ -141,7 +149,10 @@ def statistic(call: Call) -> dict[str, Any]:
     if order not in ORDER or ascending not in {0, 1} or offset < 0:
         raise ApiError(40058, "invalid Request Parameter: order_by, order_asc or offset")
     groups = list(call.box.state.groups.values())
-    rows = [{"owner": o, "data": _figures([g for g in groups if g.owner == o], days)} for o in dict.fromkeys(owners)]
+    rows = [
+        {"owner": o, "data": _figures([g for g in groups if g.owner == o], days)}
+        for o in dict.fromkeys(owners)
+    ]
     rows.sort(key=_by(ORDER[order]), reverse=not ascending)
     page = rows[offset : offset + size]
     return {"total": len(rows), "next_offset": offset + len(page), "items": page}
@@ -155,11 +166,16 @@ def statistic_by_day(call: Call) -> dict[str, Any]:
     """B7, 92133: the figures of some owners together, day by day."""
     days, owners = _days(call), _owners(call, required=True)
     groups = [g for g in call.box.state.groups.values() if g.owner in owners]
-    return {"items": [{"stat_time": d, "data": _figures(groups, range(d, d + 1, DAY_SECONDS))} for d in days]}
+    return {
+        "items": [
+            {"stat_time": d, "data": _figures(groups, range(d, d + 1, DAY_SECONDS))} for d in days
+        ]
+    }
 
 
 def transfer(call: Call) -> dict[str, Any]:
-    """B9, 92127: groups whose owner left the corp get another; what fails is named, the rest is done."""
+    """B9, 92127: groups whose owner left the corp get another; what fails is named, the rest is
+    done."""
     return _transfer(call, _not_resigned)
 
 
@@ -176,7 +192,8 @@ def _not_resigned(call: Call, group: Group, owner: Member) -> int:
 
 
 def _not_on_job(call: Call, group: Group, owner: Member) -> int:
-    """Why a group of an owner at work cannot be handed over, 0 if it can. 40128 is the sandbox's own choice."""
+    """Why a group of an owner at work cannot be handed over, 0 if it can. 40128 is the sandbox's
+    own choice."""
     if group.status == RESIGNED:
         return 90502
     if group.owner == owner.userid:
@@ -202,7 +219,9 @@ def _transfer(call: Call, refused: Callable[[Call, Group, Member], int]) -> dict
     return {"failed_chat_list": failed}
 
 
-def _hand_over(call: Call, group: Group, owner: Member, refused: Callable[[Call, Group, Member], int]) -> int:
+def _hand_over(
+    call: Call, group: Group, owner: Member, refused: Callable[[Call, Group, Member], int]
+) -> int:
     """Hand one group over, or say why not; 40099 when the new owner got 300 today."""
     errcode = refused(call, group, owner)
     taken, today = call.box.state.takeovers.setdefault(owner.userid, {}), day_of(call.box.seconds())

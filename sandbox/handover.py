@@ -23,8 +23,12 @@ ADD_WAY_ASSIGNED = 202
 
 
 def _pair(call: Call) -> tuple[str, str]:
-    """Who gives and who takes. Raises ApiError 40058, 60111, 84074 for a taker without the permission, 40130."""
-    giver, taker = call.text("handover_userid", missing=40058), call.text("takeover_userid", missing=40058)
+    """Who gives and who takes. Raises ApiError 40058, 60111, 84074 for a taker without the
+    permission, 40130."""
+    giver, taker = (
+        call.text("handover_userid", missing=40058),
+        call.text("takeover_userid", missing=40058),
+    )
     member = call.box.world.member(taker)
     if member is None:
         raise ApiError(60111)
@@ -36,14 +40,17 @@ def _pair(call: Call) -> tuple[str, str]:
 
 
 def transfer(call: Call) -> dict[str, Any]:
-    """B9, 92125: ask for up to 100 customers; each has 24 hours to refuse. An errcode per customer."""
+    """B9, 92125: ask for up to 100 customers; each has 24 hours to refuse. An errcode per
+    customer."""
     giver, taker = _pair(call)
     member = call.box.world.member(giver)
     if member is None:
         raise ApiError(60111)
     message = call.text("transfer_success_msg", most=MESSAGE_MOST)
     before = _by_customer(call.box)
-    return {"customer": [_ask(call, before, e, member.userid, taker, message) for e in _wanted(call)]}
+    return {
+        "customer": [_ask(call, before, e, member.userid, taker, message) for e in _wanted(call)]
+    }
 
 
 def transfer_resigned(call: Call) -> dict[str, Any]:
@@ -54,7 +61,9 @@ def transfer_resigned(call: Call) -> dict[str, Any]:
     if "transfer_success_msg" in call.body:
         raise ApiError(40058, "invalid Request Parameter: transfer_success_msg")
     before = _by_customer(call.box)
-    return {"customer": [_ask(call, before, e, giver, taker, "", resigned=True) for e in _wanted(call)]}
+    return {
+        "customer": [_ask(call, before, e, giver, taker, "", resigned=True) for e in _wanted(call)]
+    }
 
 
 def _wanted(call: Call) -> list[str]:
@@ -74,7 +83,9 @@ def _ask(
     *,
     resigned: bool = False,
 ) -> dict[str, Any]:
-    errcode = _objection(call.box, before.get(external_userid, []), external_userid, giver, taker, resigned)
+    errcode = _objection(
+        call.box, before.get(external_userid, []), external_userid, giver, taker, resigned
+    )
     if not errcode:
         new = Transfer(
             handover_userid=giver,
@@ -88,13 +99,18 @@ def _ask(
         person = call.box.state.by_external(external_userid)
         if person:
             asked = {"takeover_userid": taker}
-            person.inbox.append(Message(time=new.at, sender=giver, kind="handover", text="", content=asked))
+            person.inbox.append(
+                Message(time=new.at, sender=giver, kind="handover", text="", content=asked)
+            )
         call.box.changed()
     return {"external_userid": external_userid, "errcode": errcode}
 
 
-def _objection(box: Sandbox, mine: list[Transfer], external_userid: str, giver: str, taker: str, resigned: bool) -> int:
-    """The errcode of a customer who cannot be handed over, or 0; `mine` are his hand-overs so far."""
+def _objection(
+    box: Sandbox, mine: list[Transfer], external_userid: str, giver: str, taker: str, resigned: bool
+) -> int:
+    """The errcode of a customer who cannot be handed over, or 0; `mine` are his hand-overs so
+    far."""
     person = box.state.by_external(external_userid)
     left = external_userid in box.state.unassigned.get(giver, {})
     if person is None:
@@ -126,7 +142,8 @@ def settle(box: Sandbox) -> None:
 
 
 def complete(box: Sandbox, transfer_: Transfer) -> None:
-    """The customer moves to the taker; the events are those of C4, the former's with Source DELETE_BY_TRANSFER."""
+    """The customer moves to the taker; the events are those of C4, the former's with Source
+    DELETE_BY_TRANSFER."""
     person = box.state.by_external(transfer_.external_userid)
     giver, taker, now = transfer_.handover_userid, transfer_.takeover_userid, box.seconds()
     if person is None or box.world.member(taker) is None:
@@ -139,12 +156,20 @@ def complete(box: Sandbox, transfer_: Transfer) -> None:
     known = _take_from(box, person, giver)
     if taker not in person.friends:
         moved = known.model_copy(
-            update={"userid": taker, "createtime": now, "number": 0, "add_way": ADD_WAY_ASSIGNED, "talked": 0}
+            update={
+                "userid": taker,
+                "createtime": now,
+                "number": 0,
+                "add_way": ADD_WAY_ASSIGNED,
+                "talked": 0,
+            }
         )
         box.state.befriend(person, moved)
         box.sender.tell(events.contact("add_external_contact", taker, person.external_userid, now))
     if not transfer_.resigned:
-        gone = events.contact("del_external_contact", giver, person.external_userid, now, Source="DELETE_BY_TRANSFER")
+        gone = events.contact(
+            "del_external_contact", giver, person.external_userid, now, Source="DELETE_BY_TRANSFER"
+        )
         box.sender.tell(gone)
     if transfer_.message:
         person.inbox.append(Message(time=now, sender=taker, kind="text", text=transfer_.message))
@@ -160,18 +185,24 @@ def _take_from(box: Sandbox, person: Person, giver: str) -> Friend:
 
 
 def refuse(box: Sandbox, transfer_: Transfer, reason: str) -> None:
-    """It came to nothing (`transfer_fail`, told of the taker): customer_refused or customer_limit_exceed."""
+    """It came to nothing (`transfer_fail`, told of the taker): customer_refused or
+    customer_limit_exceed."""
     if transfer_.status != WAITING:
         raise Impossible("the transfer is over")
     transfer_.status = REFUSED if reason == "customer_refused" else TAKER_FULL
     taker, customer = transfer_.takeover_userid, transfer_.external_userid
-    box.sender.tell(events.contact("transfer_fail", taker, customer, box.seconds(), FailReason=reason))
+    box.sender.tell(
+        events.contact("transfer_fail", taker, customer, box.seconds(), FailReason=reason)
+    )
     box.changed()
 
 
 def _results(call: Call, resigned: bool) -> dict[str, Any]:
     settle(call.box)
-    giver, taker = call.text("handover_userid", missing=40058), call.text("takeover_userid", missing=40058)
+    giver, taker = (
+        call.text("handover_userid", missing=40058),
+        call.text("takeover_userid", missing=40058),
+    )
     latest: dict[str, Transfer] = {}
     for t in call.box.state.records.transfers:
         if (t.handover_userid.lower(), t.takeover_userid.lower()) == (giver.lower(), taker.lower()):
@@ -200,11 +231,16 @@ def resigned_result(call: Call) -> dict[str, Any]:
 
 
 def unassigned(call: Call) -> dict[str, Any]:
-    """B9, 92124: the customers of members who left, until they are handed over; pages by cursor or by page_id."""
+    """B9, 92124: the customers of members who left, until they are handed over; pages by cursor or
+    by page_id."""
     settle(call.box)
     size = pages.limit(call, 1000, 1000, name="page_size")
     found = [
-        {"handover_userid": userid, "external_userid": external_userid, "dimission_time": leftover.at}
+        {
+            "handover_userid": userid,
+            "external_userid": external_userid,
+            "dimission_time": leftover.at,
+        }
         for userid, customers in call.box.state.unassigned.items()
         for external_userid, leftover in customers.items()
     ]

@@ -19,13 +19,16 @@ RULES_MOST, WORDS_MOST = 100, 300
 NAME_MOST, WORD_MOST = 20, 32
 BLOCK, WARN = 1, 2
 SEMANTICS = {1: re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)"), 2: re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")}
-"""What WeCom recognises by itself: phone numbers (1), e-mail addresses (2); red packets (3) are no text."""
+"""What WeCom recognises by itself: phone numbers (1), e-mail addresses (2); red packets (3) are no
+text."""
 
 
 def _name(call: Call, rule_id: str = "") -> str:
     """Raises ApiError 40058, or 41077 when another rule bears the name."""
     name = call.text("rule_name", most=NAME_MOST, missing=40058)
-    if any(r.rule_name == name and r.rule_id != rule_id for r in call.box.state.records.rules.values()):
+    if any(
+        r.rule_name == name and r.rule_id != rule_id for r in call.box.state.records.rules.values()
+    ):
         raise ApiError(41077)
     return name
 
@@ -69,7 +72,8 @@ def _range(call: Call, name: str) -> tuple[list[str], list[int]]:
 
 
 def add(call: Call) -> dict[str, Any]:
-    """A new rule: name up to 20 characters, up to 300 words, for members and departments; 41069 when there are 100."""
+    """A new rule: name up to 20 characters, up to 300 words, for members and departments; 41069
+    when there are 100."""
     name, words = _name(call), _words(call)
     semantics = _semantics(call.body.get("semantics_list") or [])
     users, departments = _range(call, "applicable_range")
@@ -97,7 +101,8 @@ def add(call: Call) -> dict[str, Any]:
 
 
 def _rule(call: Call) -> Rule:
-    """The rule that a call names. Raises ApiError 41070 for one that is unknown or another app's."""
+    """The rule that a call names. Raises ApiError 41070 for one that is unknown or another
+    app's."""
     rule = call.box.state.records.rules.get(call.text("rule_id", missing=41070))
     if rule is None or str(rule.agent_id) != call.app:
         raise ApiError(41070)
@@ -107,7 +112,9 @@ def _rule(call: Call) -> Rule:
 def listed(call: Call) -> dict[str, Any]:
     """The app's rules, without their words."""
     own = [r for r in call.box.state.records.rules.values() if str(r.agent_id) == call.app]
-    return {"rule_list": [r.model_dump(include={"rule_id", "rule_name", "create_time"}) for r in own]}
+    return {
+        "rule_list": [r.model_dump(include={"rule_id", "rule_name", "create_time"}) for r in own]
+    }
 
 
 def get(call: Call) -> dict[str, Any]:
@@ -117,7 +124,10 @@ def get(call: Call) -> dict[str, Any]:
         "rule": {
             **rule.model_dump(include={"rule_id", "rule_name", "word_list", "intercept_type"}),
             "extra_rule": {"semantics_list": rule.semantics_list},
-            "applicable_range": {"user_list": rule.user_list, "department_list": rule.department_list},
+            "applicable_range": {
+                "user_list": rule.user_list,
+                "department_list": rule.department_list,
+            },
         }
     }
 
@@ -128,11 +138,20 @@ def update(call: Call) -> dict[str, Any]:
     name = _name(call, rule.rule_id) if "rule_name" in call.body else rule.rule_name
     words = _words(call) if "word_list" in call.body else rule.word_list
     extra = call.body.get("extra_rule")
-    semantics = _semantics(extra.get("semantics_list") or []) if isinstance(extra, dict) else rule.semantics_list
+    semantics = (
+        _semantics(extra.get("semantics_list") or [])
+        if isinstance(extra, dict)
+        else rule.semantics_list
+    )
     kind = _kind(call, rule.intercept_type)
     more_users, more_departments = _range(call, "add_applicable_range")
     fewer_users, fewer_departments = _range(call, "remove_applicable_range")
-    rule.rule_name, rule.word_list, rule.semantics_list, rule.intercept_type = name, words, semantics, kind
+    rule.rule_name, rule.word_list, rule.semantics_list, rule.intercept_type = (
+        name,
+        words,
+        semantics,
+        kind,
+    )
     rule.user_list = [u for u in dict.fromkeys(rule.user_list + more_users) if u not in fewer_users]
     departments = dict.fromkeys(rule.department_list + more_departments)
     rule.department_list = [d for d in departments if d not in fewer_departments]
@@ -154,7 +173,8 @@ def found(box: Sandbox, userid: str, text: str) -> Rule | None:
     broken = [
         r
         for r in box.state.records.rules.values()
-        if (userid in r.user_list or departments.intersection(r.department_list)) and _breaks(r, text)
+        if (userid in r.user_list or departments.intersection(r.department_list))
+        and _breaks(r, text)
     ]
     return min(broken, key=lambda r: r.intercept_type) if broken else None
 

@@ -52,7 +52,8 @@ def add(call: Call) -> dict[str, Any]:
 
 
 def _way(call: Call) -> JoinWay:
-    """The join way that a call names; another app's does not exist for it. Raises ApiError 41043 or 41044."""
+    """The join way that a call names; another app's does not exist for it. Raises ApiError 41043 or
+    41044."""
     way = call.box.state.join_ways.get(call.text("config_id", missing=41043))
     if way is None or str(way.agent_id) != call.app:
         raise ApiError(41044)

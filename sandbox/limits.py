@@ -1,8 +1,9 @@
 """How often the platforms let themselves be called (wechat-contract D1, F5): O(1) a call.
 
-WeCom counts per corp and API, and per source address; a mini-program is counted per appid and API. What oversteps a
-window is refused with 45009 and blocks the API (or the address) for as long as the window is: a minute's rule for 60 s,
-an hour's for 60 min. Refused calls count nowhere. More than `concurrency` calls of one WeCom API at once meet 45033.
+WeCom counts per corp and API, and per source address; a mini-program is counted per appid and API.
+What oversteps a window is refused with 45009 and blocks the API (or the address) for as long as the
+window is: a minute's rule for 60 s, an hour's for 60 min. Refused calls count nowhere. More than
+`concurrency` calls of one WeCom API at once meet 45033.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class IpRule(BaseModel):
 class Rule(IpRule):
     """The same for each API that `path` names: `*`, or a path with or without what comes before it.
 
-    `by` is whose calls are counted together: the corp's or appid's (`owner`), or one app's of the corp.
+    `by` is whose calls are counted together: the corp's or appid's (`owner`), or one app's of the
+    corp.
     """
 
     path: str = "*"
@@ -84,9 +86,10 @@ WECHAT = _rules(
 class Plan(BaseModel):
     """What `POST /control/limits` sets; what it leaves out is the real figure.
 
-    `rules` and `ip` replace the figures of WeCom; `scale` multiplies every count; `block` is how many seconds an
-    overrun blocks, or the length of the window overrun; `kind` is how a window counts: any stretch of its length, fixed
-    stretches of the clock, or a bucket of `limit` that fills again within its length. `concurrency` 0 is no limit.
+    `rules` and `ip` replace the figures of WeCom; `scale` multiplies every count; `block` is how
+    many seconds an overrun blocks, or the length of the window overrun; `kind` is how a window
+    counts: any stretch of its length, fixed stretches of the clock, or a bucket of `limit` that
+    fills again within its length. `concurrency` 0 is no limit.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -177,8 +180,8 @@ class Gate:
     def row(self) -> dict[str, Any]:
         """What the control plane shows.
 
-        `share` is the allowed calls in what the tightest rule allows between the first and the last of them, one full
-        window after the other.
+        `share` is the allowed calls in what the tightest rule allows between the first and the last
+        of them, one full window after the other.
         """
         lasted = self.last - self.first
         allowance = min((w.limit * (lasted // w.seconds + 1) for w in self.windows), default=0.0)
@@ -249,7 +252,8 @@ class Limits:
         return [self._app_gates[app, path], self._ips[ip]]
 
     def user(self, path: str, openid: str) -> None:
-        """Count a call made for one user of a mini-program. Raises ApiError 45011 over 100 a minute (A2)."""
+        """Count a call made for one user of a mini-program. Raises ApiError 45011 over 100 a minute
+        (A2)."""
         now = self.clock.now()
         if len(self._users) >= USERS_KEPT:
             self._users = {key: w for key, w in self._users.items() if w.used(now)}
@@ -265,15 +269,19 @@ class Limits:
             raise ApiError(45009)
 
     def wrong_token(self) -> None:
-        """Count a wrong `gettoken`; the 2000th within an hour blocks the corp's token calls for an hour."""
+        """Count a wrong `gettoken`; the 2000th within an hour blocks the corp's token calls for an
+        hour."""
         now = self.clock.now()
         if self._wrong_tokens is None:
-            self._wrong_tokens = Gate([Window(IpRule(limit=WRONG_TOKENS_AN_HOUR, seconds=HOUR), self.plan)])
+            self._wrong_tokens = Gate(
+                [Window(IpRule(limit=WRONG_TOKENS_AN_HOUR, seconds=HOUR), self.plan)]
+            )
         self._wrong_tokens.let_in(now)
         self._wrong_tokens.closed(now, "window")
 
     def quota(self, appid: str, path: str) -> tuple[int, int] | None:
-        """The day's limit of a mini-program API and how much of it is used; None without such a limit (A1)."""
+        """The day's limit of a mini-program API and how much of it is used; None without such a
+        limit (A1)."""
         gate = self._gate("wechat", appid, path)
         day = next((w for w in gate.windows if w.seconds == DAY), None)
         return (day.limit, round(day.used(self.clock.now()))) if day else None
@@ -285,7 +293,10 @@ class Limits:
 
     def shown(self) -> dict[str, Any]:
         """The plan in force and what became of the calls, by path and by address."""
-        paths = [{"owner": owner, "path": path, **gate.row()} for (owner, path), gate in self._gates.items()]
+        paths = [
+            {"owner": owner, "path": path, **gate.row()}
+            for (owner, path), gate in self._gates.items()
+        ]
         ips = [{"ip": ip, **gate.row()} for ip, gate in self._ips.items()]
         now = self.clock.now()
         blocked = [p for (_, p), gate in self._gates.items() if now < gate.blocked_until]

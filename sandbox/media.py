@@ -27,11 +27,15 @@ def content_type(content: bytes) -> str:
     """What the first bytes say a file is."""
     if content[4:8] == b"ftyp":
         return "video/mp4"
-    return next((kind for kind, start in KINDS.items() if content.startswith(start)), "application/octet-stream")
+    return next(
+        (kind for kind, start in KINDS.items() if content.startswith(start)),
+        "application/octet-stream",
+    )
 
 
 def _file(call: Call) -> File:
-    """The one file of the body. Raises ApiError 41005 without one, 44001 for an empty one, 40006 up to 5 bytes."""
+    """The one file of the body. Raises ApiError 41005 without one, 44001 for an empty one, 40006 up
+    to 5 bytes."""
     if not call.files:
         raise ApiError(41005)
     file = call.files[0]
@@ -43,7 +47,8 @@ def _file(call: Call) -> File:
 
 
 def _checked(call: Call, kind: str, most: dict[str, int]) -> File:
-    """A file that fits its kind: ApiError 40004 for an unknown kind, 45001 too big, 40005 not of that kind."""
+    """A file that fits its kind: ApiError 40004 for an unknown kind, 45001 too big, 40005 not of
+    that kind."""
     if kind not in most:
         raise ApiError(40004)
     file = _file(call)
@@ -84,7 +89,10 @@ def upload_picture(call: Call) -> dict[str, Any]:
     if not content_type(file.content).startswith("image/"):
         raise ApiError(40123)
     files.uploads = [at for at in files.uploads if now - at < 30 * DAY_SECONDS]
-    if len(files.uploads) >= PICTURES_A_MONTH or sum(now - at < DAY_SECONDS for at in files.uploads) >= PICTURES_A_DAY:
+    if (
+        len(files.uploads) >= PICTURES_A_MONTH
+        or sum(now - at < DAY_SECONDS for at in files.uploads) >= PICTURES_A_DAY
+    ):
         raise ApiError(45009)
     files.uploads.append(now)
     name = ids.config_id()
@@ -93,7 +101,8 @@ def upload_picture(call: Call) -> dict[str, Any]:
 
 
 def upload_by_url(call: Call) -> dict[str, Any]:
-    """B10, 96219: WeCom fetches the file itself. The sandbox opens no address: the file's content is its address."""
+    """B10, 96219: WeCom fetches the file itself. The sandbox opens no address: the file's content
+    is its address."""
     kind, name, url = call.text("type"), call.text("filename"), call.text("url")
     if kind not in {"video", "file"}:
         raise ApiError(40004)
@@ -116,18 +125,27 @@ def upload_result(call: Call) -> dict[str, Any]:
     if not job.media_id:
         job.media_id, _ = call.box.files.add(WECOM, job.kind, job.name, job.url.encode())
     media = call.box.files.get(WECOM, job.media_id)
-    detail = {"errcode": 0, "errmsg": "ok", "media_id": job.media_id, "created_at": str(media.created)}
+    detail = {
+        "errcode": 0,
+        "errmsg": "ok",
+        "media_id": job.media_id,
+        "created_at": str(media.created),
+    }
     return {"status": 2, "detail": detail}
 
 
 def _download(call: Call, owner: str) -> Raw:
     media = call.box.files.get(owner, call.query.get("media_id", ""))
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(media.name)}", "Accept-Ranges": "bytes"}
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(media.name)}",
+        "Accept-Ranges": "bytes",
+    }
     return Raw(media.content, content_type(media.content), headers)
 
 
 def download(call: Call) -> Raw:
-    """B10: the bytes of a temporary file, or of a part of it; 40007 when there is none (any more)."""
+    """B10: the bytes of a temporary file, or of a part of it; 40007 when there is none (any
+    more)."""
     return _download(call, WECOM)
 
 

@@ -79,13 +79,20 @@ def user_list(call: Call) -> dict[str, Any]:
 def user_simplelist(call: Call) -> dict[str, Any]:
     """B2: the same, in short."""
     return {
-        "userlist": [{"userid": m.userid, "name": m.name, "department": list(m.departments)} for m in _direct(call)]
+        "userlist": [
+            {"userid": m.userid, "name": m.name, "department": list(m.departments)}
+            for m in _direct(call)
+        ]
     }
 
 
 def user_list_id(call: Call) -> dict[str, Any]:
     """B2: every member with each of his departments."""
-    pairs = [{"userid": m.userid, "department": d} for m in call.box.world.corp.members for d in m.departments]
+    pairs = [
+        {"userid": m.userid, "department": d}
+        for m in call.box.world.corp.members
+        for d in m.departments
+    ]
     page, more = pages.page(call, "userids", pairs, pages.limit(call, LIST_IDS, LIST_IDS))
     return {"dept_user": page, "next_cursor": more}
 
@@ -115,7 +122,11 @@ def department_list(call: Call) -> dict[str, Any]:
 
 def department_simplelist(call: Call) -> dict[str, Any]:
     """B2: the same, ids only."""
-    return {"department_id": [d.model_dump(include={"id", "parentid", "order"}) for d in _asked_tree(call)]}
+    return {
+        "department_id": [
+            d.model_dump(include={"id", "parentid", "order"}) for d in _asked_tree(call)
+        ]
+    }
 
 
 def department_get(call: Call) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""App messages to members (wechat-contract B10, D1): who gets one, what may be in it, taking it back."""
+"""App messages to members (wechat-contract B10, D1): who gets one, what may be in it, taking it
+back."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ def _within(content: Content, limits: dict[str, tuple[int, int]]) -> None:
 
 
 def _textcard(_call: Call, content: Content) -> str:
-    _within(content, {"title": (1, 128), "description": (1, 512), "url": (1, 2048), "btntxt": (0, 4)})
+    _within(
+        content, {"title": (1, 128), "description": (1, 512), "url": (1, 2048), "btntxt": (0, 4)}
+    )
     return str(content["title"])
 
 
@@ -70,7 +73,11 @@ def _notice(call: Call, content: Content) -> str:
     if content.get("description"):
         _within(content, {"description": (4, 12)})
     items = content.get("content_item") or []
-    if not isinstance(items, list) or len(items) > 10 or not all(isinstance(i, dict) for i in items):
+    if (
+        not isinstance(items, list)
+        or len(items) > 10
+        or not all(isinstance(i, dict) for i in items)
+    ):
         raise ApiError(40058, "invalid Request Parameter: content_item")
     for item in items:
         _within(item, {"key": (1, 10), "value": (1, 30)})
@@ -109,7 +116,9 @@ def _targets(call: Call) -> Targets:
     world = call.box.world
     if call.text("touser") == "@all":
         return Targets(list(world.corp.members), [], [], [])
-    users, parties, tags = ([x for x in call.text(k).split("|") if x] for k in ("touser", "toparty", "totag"))
+    users, parties, tags = (
+        [x for x in call.text(k).split("|") if x] for k in ("touser", "toparty", "totag")
+    )
     if not users and not parties and not tags:
         raise ApiError(40058, "touser, toparty and totag are empty")
     if len(users) > USERS_MOST or len(parties) > PARTIES_MOST or len(tags) > PARTIES_MOST:
@@ -138,8 +147,9 @@ def _with_below(call: Call, parties: list[str]) -> set[int]:
 def send(call: Call) -> dict[str, Any]:
     """B10, 90236: a message of the app; partly bad targets are named, only bad ones are 81013.
 
-    More than 30 a minute or 1000 an hour to one member are dropped without a word; a repetition within the interval
-    of the duplicate check is swallowed; 200 a day for each account of the corp are the app's quota (45009).
+    More than 30 a minute or 1000 an hour to one member are dropped without a word; a repetition
+    within the interval of the duplicate check is swallowed; 200 a day for each account of the corp
+    are the app's quota (45009).
     """
     if str(call.integer("agentid", 0)) != call.app:
         raise ApiError(40056)
@@ -163,7 +173,9 @@ def send(call: Call) -> dict[str, Any]:
     _count(call, len(targets.members))
     msgid = _deliver(call, kind, text, content, [m.userid for m in targets.members])
     if kind == "template_card" and content["card_type"] in cards.INTERACTIVE:
-        answer["response_code"] = cards.keep(call.box, int(call.app), content, [m.userid for m in targets.members])
+        answer["response_code"] = cards.keep(
+            call.box, int(call.app), content, [m.userid for m in targets.members]
+        )
     call.box.changed()
     return {**answer, "msgid": msgid}
 
@@ -200,7 +212,9 @@ def _deliver(call: Call, kind: str, text: str, content: Content, userids: list[s
             continue
         recent.append(now)
         about = {**content, "msgid": msgid}
-        message = Message(time=int(now), sender=f"app:{call.app}", kind=kind, text=text, content=about)
+        message = Message(
+            time=int(now), sender=f"app:{call.app}", kind=kind, text=text, content=about
+        )
         call.box.state.tell_member(userid, message)
     sent = call.box.state.records.sent
     while len(sent) >= SENT_KEPT:

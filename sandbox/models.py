@@ -1,4 +1,5 @@
-"""What the state is made of beside people and codes: acquisition links, customer groups, figures of a day."""
+"""What the state is made of beside people and codes: acquisition links, customer groups, figures of
+a day."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Day(BaseModel):
 
 
 class LinkCustomer(BaseModel):
-    """A customer who came through an acquisition link; `messages` counts what he wrote since (B6)."""
+    """A customer who came through an acquisition link; `messages` counts what he wrote since
+    (B6)."""
 
     external_userid: str
     userid: str
@@ -57,7 +59,8 @@ class Link(BaseModel):
 
 
 class ChatKey(BaseModel):
-    """What a chat key of a callback opens: how many messages came from a customer of a link (B6)."""
+    """What a chat key of a callback opens: how many messages came from a customer of a link
+    (B6)."""
 
     link_id: str
     external_userid: str
@@ -83,7 +86,8 @@ class Quota(BaseModel):
 
 
 class GroupMember(BaseModel):
-    """A member (type 1) or an external contact (type 2) in a customer group; `join_scene` 1 invited, 3 QR (B7)."""
+    """A member (type 1) or an external contact (type 2) in a customer group; `join_scene` 1
+    invited, 3 QR (B7)."""
 
     userid: str
     type: int
@@ -96,7 +100,8 @@ class GroupMember(BaseModel):
 
 
 class Group(BaseModel):
-    """A customer group (B7). `status` 0 normal, 1 its owner left, 3 handed over; `version` changes with its members."""
+    """A customer group (B7). `status` 0 normal, 1 its owner left, 3 handed over; `version` changes
+    with its members."""
 
     chat_id: str
     opengid: str

@@ -1,4 +1,5 @@
-"""Moments: an app writes one in an asynchronous job, members publish it (wechat-contract B8, 95094, 93333, 97612)."""
+"""Moments: an app writes one in an asynchronous job, members publish it (wechat-contract B8, 95094,
+93333, 97612)."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ LIST_SECONDS = 30 * DAY_SECONDS
 
 
 def add(call: Call) -> dict[str, Any]:
-    """B8: start the job. Raises ApiError 41089 empty, 41064, 41065, 40007 media not made for moments, 41078."""
+    """B8: start the job. Raises ApiError 41089 empty, 41064, 41065, 40007 media not made for
+    moments, 41078."""
     given = call.body.get("text") or {}
     text = given.get("content", "") if isinstance(given, dict) else None
     if not isinstance(text, str):
@@ -79,7 +81,9 @@ def _attachments(call: Call) -> list[dict[str, Any]]:
         if kind == "link" and not (content.get("title") and content.get("url")):
             raise ApiError(40058, "incomplete attachment: link")
         picture = "image" if kind == "link" else kind
-        call.box.files.need(WECOM, str(content.get("media_id", "")), picture, attachment=FOR_MOMENTS)
+        call.box.files.need(
+            WECOM, str(content.get("media_id", "")), picture, attachment=FOR_MOMENTS
+        )
     return given
 
 
@@ -94,21 +98,32 @@ def _finish(box: Sandbox, moment: Moment) -> None:
     members = [m for m in box.world.corp.members if m.contact]
     if moment.users or moment.departments:
         named = {m.userid for u in moment.users if (m := box.world.member(u))}
-        members = [m for m in members if m.userid in named or set(m.departments).intersection(moment.departments)]
+        members = [
+            m
+            for m in members
+            if m.userid in named or set(m.departments).intersection(moment.departments)
+        ]
     tags = set(moment.tags)
     for member in members:
         people = box.state.followers(member.userid)
-        shown = [p.external_userid for p in people if not tags or tags.intersection(p.friends[member.userid].tags)]
+        shown = [
+            p.external_userid
+            for p in people
+            if not tags or tags.intersection(p.friends[member.userid].tags)
+        ]
         moment.tasks[member.userid] = MomentTask(userid=member.userid, customers=shown)
         about = {"jobid": moment.jobid, "attachments": moment.attachments}
-        message = Message(time=box.seconds(), sender="wecom", kind="moment_task", text=moment.text, content=about)
+        message = Message(
+            time=box.seconds(), sender="wecom", kind="moment_task", text=moment.text, content=about
+        )
         box.state.tell_member(member.userid, message)
     moment.moment_id = ids.code("mom")
     box.changed()
 
 
 def result(call: Call) -> dict[str, Any]:
-    """B8: 1 queued, 2 running, 3 done, for 24 hours. Raises ApiError 40058 for a job that is unknown or forgotten."""
+    """B8: 1 queued, 2 running, 3 done, for 24 hours. Raises ApiError 40058 for a job that is
+    unknown or forgotten."""
     wanted = {"GET": "get", "POST": "post"}[call.method]
     if call.box.switches.moment_result_method not in {"both", wanted}:
         raise ApiError(43002 if wanted == "get" else 43001)
@@ -118,7 +133,10 @@ def result(call: Call) -> dict[str, Any]:
     age = call.box.seconds() - moment.create_time if moment else 0
     if moment is None or str(moment.agent_id) != call.app or age >= DAY_SECONDS:
         raise ApiError(40058, "invalid Request Parameter: jobid")
-    answer: dict[str, Any] = {"status": 1 + (age >= RUNNING_AFTER) + (age >= DONE_AFTER), "type": "add_moment_task"}
+    answer: dict[str, Any] = {
+        "status": 1 + (age >= RUNNING_AFTER) + (age >= DONE_AFTER),
+        "type": "add_moment_task",
+    }
     if moment.moment_id:
         answer["result"] = _outcome(call.box, moment)
     return answer
@@ -134,12 +152,15 @@ def _outcome(box: Sandbox, moment: Moment) -> dict[str, Any]:
             "user_list": [u for u in moment.users if box.world.member(u) is None],
             "department_list": [d for d in moment.departments if d not in departments],
         },
-        "invalid_external_contact_list": {"tag_list": [t for t in moment.tags if box.state.tag(t) is None]},
+        "invalid_external_contact_list": {
+            "tag_list": [t for t in moment.tags if box.state.tag(t) is None]
+        },
     }
 
 
 def _moment(call: Call) -> Moment:
-    """The moment that a call names. Raises ApiError 41059, 41060, or 41079 while it is handed out."""
+    """The moment that a call names. Raises ApiError 41059, 41060, or 41079 while it is handed
+    out."""
     settle(call.box)
     wanted = call.text("moment_id", missing=41059)
     found = (m for m in call.box.state.records.moments.values() if m.moment_id == wanted)
@@ -152,7 +173,8 @@ def _moment(call: Call) -> Moment:
 
 
 def _task(call: Call) -> MomentTask:
-    """A member's part, published. Raises ApiError 41061 for a member who has none, 41062 before he published."""
+    """A member's part, published. Raises ApiError 41061 for a member who has none, 41062 before he
+    published."""
     task = _moment(call).tasks.get(call.text("userid", missing=40058))
     if task is None:
         raise ApiError(41061)
@@ -164,14 +186,20 @@ def _task(call: Call) -> MomentTask:
 def listed(call: Call) -> dict[str, Any]:
     """B8, 93333: moments of a span of at most 30 days."""
     settle(call.box)
-    start, end = call.integer("start_time", 0, missing=40058), call.integer("end_time", 0, missing=40058)
+    start, end = (
+        call.integer("start_time", 0, missing=40058),
+        call.integer("end_time", 0, missing=40058),
+    )
     if not 0 <= end - start <= LIST_SECONDS:
         raise ApiError(40058, "invalid Request Parameter: start_time or end_time")
     creator, personal = call.text("creator"), call.integer("filter_type", 2) == 1
     found = [
         _listed(m)
         for m in call.box.state.records.moments.values()
-        if m.moment_id and str(m.agent_id) == call.app and start <= m.create_time <= end and not personal
+        if m.moment_id
+        and str(m.agent_id) == call.app
+        and start <= m.create_time <= end
+        and not personal
         if not creator or creator in m.tasks
     ]
     page, more = pages.page(call, "moments", found, pages.limit(call, 20, 20))
@@ -198,7 +226,10 @@ def _listed(moment: Moment) -> dict[str, Any]:
 
 def tasks(call: Call) -> dict[str, Any]:
     """B8: who has published it."""
-    found = [{"userid": t.userid, "publish_status": int(t.published_at > 0)} for t in _moment(call).tasks.values()]
+    found = [
+        {"userid": t.userid, "publish_status": int(t.published_at > 0)}
+        for t in _moment(call).tasks.values()
+    ]
     page, more = pages.page(call, "moment_tasks", found, pages.limit(call, 500, 1000))
     return {"task_list": page, "next_cursor": more}
 
@@ -232,7 +263,8 @@ def cancel(call: Call) -> dict[str, Any]:
 
 
 def publish(box: Sandbox, userid: str, moment: Moment) -> MomentTask:
-    """The member publishes it, and his customers see it. Raises Impossible when there is nothing to publish."""
+    """The member publishes it, and his customers see it. Raises Impossible when there is nothing to
+    publish."""
     task = moment.tasks.get(userid)
     if task is None or task.published_at or moment.cancelled:
         raise Impossible("the moment is not this member's, cancelled or published")
@@ -241,7 +273,9 @@ def publish(box: Sandbox, userid: str, moment: Moment) -> MomentTask:
         person = box.state.by_external(external_userid)
         if person:
             about = {"attachments": moment.attachments, "moment_id": moment.moment_id}
-            message = Message(time=box.seconds(), sender=userid, kind="moment", text=moment.text, content=about)
+            message = Message(
+                time=box.seconds(), sender=userid, kind="moment", text=moment.text, content=about
+            )
             person.inbox.append(message)
     box.changed()
     return task

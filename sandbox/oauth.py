@@ -40,9 +40,13 @@ class OAuthPage(RequestHandler):
         member = self.box.world.member(chosen)
         if member is None:
             self.set_status(400)
-            await self.render("oauth.html", problem=f"没有这位员工 no such member: {chosen}", choices=[])
+            await self.render(
+                "oauth.html", problem=f"没有这位员工 no such member: {chosen}", choices=[]
+            )
             return
-        kind = "privateinfo" if self.get_query_argument("scope") == "snsapi_privateinfo" else "oauth"
+        kind = (
+            "privateinfo" if self.get_query_argument("scope") == "snsapi_privateinfo" else "oauth"
+        )
         code = self.box.codes.issue(kind, member.userid, self.box.world.corp.corp_id)
         self.redirect(self._target(code))
 
@@ -57,7 +61,10 @@ class OAuthPage(RequestHandler):
             (ask("response_type", "") == "code", "response_type 必须为 code"),
             (ask("scope", "") in SCOPES, "scope 参数错误 scope is unknown"),
             (app is not None, "agentid 参数错误 agentid is unknown"),
-            (STATE.fullmatch(state) is not None, "state 只能为 128 字节以内的 a-zA-Z0-9 state has other characters"),
+            (
+                STATE.fullmatch(state) is not None,
+                "state 只能为 128 字节以内的 a-zA-Z0-9 state has other characters",
+            ),
             (target.scheme in {"http", "https"} and bool(target.hostname), "redirect_uri 参数错误"),
             (
                 app is None or not app.trusted_domains or target.hostname in app.trusted_domains,
@@ -71,7 +78,11 @@ class OAuthPage(RequestHandler):
         branches = {d.id: d.name for d in self.box.world.corp.departments}
         query = [(k, v) for k, v in parse_qsl(self.request.query, keep_blank_values=True)]
         return [
-            (m.name, branches.get(m.department, ""), "?" + urlencode([*query, ("sandbox_userid", m.userid)]))
+            (
+                m.name,
+                branches.get(m.department, ""),
+                "?" + urlencode([*query, ("sandbox_userid", m.userid)]),
+            )
             for m in self.box.world.corp.members
         ]
 

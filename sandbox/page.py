@@ -18,7 +18,9 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self
 
 def harden(handler: RequestHandler) -> None:
     """Headers of every page: nothing from elsewhere, nothing inline, no framing."""
-    handler.set_header("Content-Security-Policy", f"{POLICY}; form-action 'none'; frame-ancestors 'none'")
+    handler.set_header(
+        "Content-Security-Policy", f"{POLICY}; form-action 'none'; frame-ancestors 'none'"
+    )
     handler.set_header("X-Content-Type-Options", "nosniff")
     handler.set_header("Referrer-Policy", "no-referrer")
 

@@ -1,4 +1,5 @@
-"""Pages with opaque cursors, short and empty ones where that fault is in force (wechat-contract 0, F7)."""
+"""Pages with opaque cursors, short and empty ones where that fault is in force (wechat-contract 0,
+F7)."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Cursor:
 
 
 def cursor(call: Call, kind: str, start: tuple[int, ...], *, given: str | None = None) -> Cursor:
-    """The cursor of the body (or `given`); `start` without one. Raises ApiError 40058 for one of another list."""
+    """The cursor of the body (or `given`); `start` without one. Raises ApiError 40058 for one of
+    another list."""
     text = call.text("cursor") if given is None else given
     if not text:
         return Cursor(kind, start)
@@ -42,7 +44,8 @@ def cursor(call: Call, kind: str, start: tuple[int, ...], *, given: str | None =
 
 
 def limit(call: Call, default: int, most: int, *, name: str = "limit", missing: int = 0) -> int:
-    """The page size that the body asks for. Raises ApiError 40058 outside 1 to `most`, or `missing` when required."""
+    """The page size that the body asks for. Raises ApiError 40058 outside 1 to `most`, or `missing`
+    when required."""
     wanted = call.integer(name, default, missing=missing)
     if not 1 <= wanted <= most:
         raise ApiError(40058, f"invalid Request Parameter: {name}")
@@ -50,12 +53,16 @@ def limit(call: Call, default: int, most: int, *, name: str = "limit", missing: 
 
 
 def room(call: Call, at: Cursor, size: int) -> int:
-    """How many things this page holds: `size`, or in turn half, none and all of it while pages are short."""
+    """How many things this page holds: `size`, or in turn half, none and all of it while pages are
+    short."""
     return (size // 2, 0, size)[at.turn % 3] if call.short_pages else size
 
 
-def page(call: Call, kind: str, things: Sequence[Any], size: int, *, given: str | None = None) -> tuple[list[Any], str]:
-    """The next `size` things of a list that only grows at its end, and the cursor after them ("" at the end)."""
+def page(
+    call: Call, kind: str, things: Sequence[Any], size: int, *, given: str | None = None
+) -> tuple[list[Any], str]:
+    """The next `size` things of a list that only grows at its end, and the cursor after them ("" at
+    the end)."""
     at = cursor(call, kind, (0,), given=given)
     end = at.place[0] + room(call, at, size)
     more = Cursor(kind, (end,), at.turn + 1).text() if end < len(things) else ""

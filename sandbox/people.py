@@ -1,8 +1,9 @@
-"""`python -m sandbox.people`: plays a population against a running sandbox and the product's public HTTP.
+"""`python -m sandbox.people`: plays a population against a running sandbox and the product's public
+HTTP.
 
-Honest customers and rings of bonus hunters, whose decisions follow from a seed. What must be true at the end is written
-down as JSON lines; `python manage.py audit truth FILE` compares the product with it. Ctrl-C ends it in good order,
-`--resume` goes on.
+Honest customers and rings of bonus hunters, whose decisions follow from a seed. What must be true
+at the end is written down as JSON lines; `python manage.py audit truth FILE` compares the product
+with it. Ctrl-C ends it in good order, `--resume` goes on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from sandbox.people_act import Actor
 from sandbox.people_phone import CouldNot, Hosts
@@ -44,7 +52,8 @@ class Play:
     """The last step of each customer that is under way."""
 
     async def run(self, show: Callable[[], None]) -> None:
-        """Begins the steps at the rate until all are done or `hosts.stopping` is set, and waits for those under way."""
+        """Begins the steps at the rate until all are done or `hosts.stopping` is set, and waits for
+        those under way."""
         head, clock = self.truth.head, asyncio.get_running_loop()
         digest, slots = Digest(), asyncio.Semaphore(AT_ONCE)
         steps = schedule(head.seed, head.customers, head.hunters, head.stage)
@@ -53,7 +62,9 @@ class Play:
         started, head.finished = clock.time(), True
         async with asyncio.TaskGroup() as under_way:
             for number, step in enumerate(steps):
-                if not await self._wait_until(started + number / self.rate) or not await self._a_slot(slots):
+                if not await self._wait_until(
+                    started + number / self.rate
+                ) or not await self._a_slot(slots):
                     head.finished = False
                     break
                 digest.add(step)
@@ -74,7 +85,10 @@ class Play:
 
     async def _a_slot(self, slots: asyncio.Semaphore) -> bool:
         """False when it is time to stop before a step under way has ended."""
-        stop, free = asyncio.create_task(self.hosts.stopping.wait()), asyncio.create_task(slots.acquire())
+        stop, free = (
+            asyncio.create_task(self.hosts.stopping.wait()),
+            asyncio.create_task(slots.acquire()),
+        )
         await asyncio.wait([stop, free], return_when=asyncio.FIRST_COMPLETED)
         if free.done():
             stop.cancel()
@@ -118,36 +132,51 @@ async def look(hosts: Hosts) -> Stage:
         userids=tuple(userids),
         appids=tuple(program["appid"] for program in config["mini_programs"]),
         groups=await _groups(hosts, userids),
-        links=tuple(link["link_id"] for link in (await hosts.control("GET", "links"))["links"] if link["available"]),
+        links=tuple(
+            link["link_id"]
+            for link in (await hosts.control("GET", "links"))["links"]
+            if link["available"]
+        ),
     )
 
 
 async def _groups(hosts: Hosts, userids: list[str]) -> tuple[str, ...]:
     found = await hosts.control("GET", "groups")
-    codes = sorted({way["state"] for way in found["join_ways"] if way["state"] and way["chat_id_list"]})
+    codes = sorted(
+        {way["state"] for way in found["join_ways"] if way["state"] and way["chat_id_list"]}
+    )
     if codes:
         return tuple(f"code:{state}" for state in codes)
     known = [group["chat_id"] for group in found["groups"]]
     for number, owner in enumerate(userids[: max(0, GROUPS - len(known))]):
-        made = await hosts.control("POST", "groups", {"owner": owner, "name": f"客户群{number + 1}"})
+        made = await hosts.control(
+            "POST", "groups", {"owner": owner, "name": f"客户群{number + 1}"}
+        )
         known.append(made["chat_id"])
     return tuple(known)
 
 
 async def settle(hosts: Hosts, truth: Truth) -> None:
-    """Asks the sandbox who is whose friend and in which group now: what WeChat says is the truth."""
-    by_external = {one.external_userid: one for one in truth.customers.values() if one.external_userid}
+    """Asks the sandbox who is whose friend and in which group now: what WeChat says is the
+    truth."""
+    by_external = {
+        one.external_userid: one for one in truth.customers.values() if one.external_userid
+    }
     for one in truth.customers.values():
         one.friends, one.groups = [], []
     for member in (await hosts.control("GET", "config"))["members"]:
         after: int | None = 0
         while after is not None:
-            page = await hosts.control("GET", "truth", userid=member["userid"], limit=PAGE, after=after)
+            page = await hosts.control(
+                "GET", "truth", userid=member["userid"], limit=PAGE, after=after
+            )
             after = page["after"]
             for row in page["customers"]:
                 known = by_external.get(row["external_userid"])
                 if known is not None:
-                    friend = Friend(userid=page["userid"], state=row["state"], since=row["createtime"])
+                    friend = Friend(
+                        userid=page["userid"], state=row["state"], since=row["createtime"]
+                    )
                     known.friends.append(friend)
     for group in (await hosts.control("GET", "groups"))["groups"]:
         for inside in group["members"]:
@@ -163,8 +192,15 @@ class Screen:
         self._play = play
         self._console = Console(highlight=False)
         self._next = 0.0
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._progress = Progress(
+            *columns, console=self._console, disable=not self._console.is_terminal
+        )
         self._task: TaskID = self._progress.add_task("", total=play.truth.head.customers)
 
     def __enter__(self) -> Screen:
@@ -191,11 +227,18 @@ class Screen:
 
 
 async def play(
-    args: argparse.Namespace, truth: Truth | None, stopping: asyncio.Event | None = None, *, watched: bool = True
+    args: argparse.Namespace,
+    truth: Truth | None,
+    stopping: asyncio.Event | None = None,
+    *,
+    watched: bool = True,
 ) -> Truth:
-    """Plays a population from the beginning, or goes on with `truth`; what must be true at the end. `stopping` ends it."""
+    """Plays a population from the beginning, or goes on with `truth`; what must be true at the end.
+    `stopping` ends it."""
     blank = Stage(states=(), userids=(), appids=())
-    known = truth or Truth(head=Head(seed=args.seed, customers=args.customers, hunters=args.hunters, stage=blank))
+    known = truth or Truth(
+        head=Head(seed=args.seed, customers=args.customers, hunters=args.hunters, stage=blank)
+    )
     hosts = Hosts(args.sandbox, known)
     hosts.stopping = stopping or hosts.stopping
     try:
@@ -203,7 +246,11 @@ async def play(
         if truth is None:
             known.head.stage = await look(hosts)
         playing = Play(hosts, known, args.rate)
-        timer = asyncio.get_running_loop().call_later(args.minutes * 60, hosts.stopping.set) if args.minutes else None
+        timer = (
+            asyncio.get_running_loop().call_later(args.minutes * 60, hosts.stopping.set)
+            if args.minutes
+            else None
+        )
         if watched:
             with Screen(playing) as screen:
                 await playing.run(screen.show)
@@ -227,10 +274,18 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the same seed decides the same")
     parser.add_argument("--hunters", type=float, default=0.05, help="the share of bonus hunters")
     parser.add_argument("--sandbox", default="http://127.0.0.1:8001")
-    parser.add_argument("--portal", default="", help="the product; default where the sandbox sends callbacks")
-    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so long; 0: when all is done")
-    parser.add_argument("--out", type=Path, default=Path("truth.jsonl"), help="what must be true at the end")
-    parser.add_argument("--resume", action="store_true", help="go on with --out, with its seed and customers")
+    parser.add_argument(
+        "--portal", default="", help="the product; default where the sandbox sends callbacks"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="stop after so long; 0: when all is done"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("truth.jsonl"), help="what must be true at the end"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with --out, with its seed and customers"
+    )
     return parser.parse_args(argv)
 
 
@@ -255,7 +310,9 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when the truth was written, 1 when it could not be played."""
     args = arguments(argv)
     if args.customers < 1 or args.rate <= 0 or not 0 <= args.hunters <= 1:
-        sys.stderr.write("people: at least one customer, a rate above 0 and a share from 0 to 1 are expected\n")
+        sys.stderr.write(
+            "people: at least one customer, a rate above 0 and a share from 0 to 1 are expected\n"
+        )
         return 1
     try:
         asyncio.run(_main(args))

@@ -1,4 +1,5 @@
-"""What a step does: through the sandbox's control plane in WeChat, through the product's public HTTP at the bank."""
+"""What a step does: through the sandbox's control plane in WeChat, through the product's public
+HTTP at the bank."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from sandbox.people_plan import Stage, Step
 from sandbox.people_truth import Answer, Begun, Customer, Ended, Friend
 
 BETWEEN = 1.1
-"""Seconds from one thing that a customer does to the next: events carry whole seconds, and their order must be told by them."""
+"""Seconds from one thing that a customer does to the next: events carry whole seconds, and their
+order must be told by them."""
 
 
 class Actor:
@@ -71,7 +73,9 @@ class Actor:
             return
         userid, state, at = added["userid"], added["state"], added["create_time"]
         welcome, told = bool(added["welcome_code"]), bool(added["delivered"])
-        self.customer.begun.append(Begun(userid=userid, state=state, at=at, welcome=welcome, told=told))
+        self.customer.begun.append(
+            Begun(userid=userid, state=state, at=at, welcome=welcome, told=told)
+        )
         self.customer.friends.append(Friend(userid=userid, state=state, since=at))
 
     async def _scan(self, step: Step) -> None:
@@ -86,7 +90,9 @@ class Actor:
     async def _part(self, path: str, by: str) -> None:
         userid = self._friend()
         answer = await self._verb(path, {"userid": userid})
-        self.customer.friends = [friend for friend in self.customer.friends if friend.userid != userid]
+        self.customer.friends = [
+            friend for friend in self.customer.friends if friend.userid != userid
+        ]
         self.customer.ended.append(Ended(userid=userid, by=by, told=bool(answer["delivered"])))
 
     async def _leave(self, step: Step) -> None:
@@ -110,9 +116,13 @@ class Actor:
         """Answers WeChat's prompt, and the mini-program reports the answers."""
         appid = step.which
         choices = dict(choice.split("=") for choice in step.also)
-        told = bool((await self._verb("subscribe", {"appid": appid, "templates": choices}))["delivered"])
+        told = bool(
+            (await self._verb("subscribe", {"appid": appid, "templates": choices}))["delivered"]
+        )
         headers = {"Idempotency-Key": self.key(step)}
-        await self.phone.ask(appid, "POST", "subscriptions", headers=headers, json={"answers": choices})
+        await self.phone.ask(
+            appid, "POST", "subscriptions", headers=headers, json={"answers": choices}
+        )
         self.customer.subscribed += [
             Answer(appid=appid, template_id=template, accepted=choice == "accept", told=told)
             for template, choice in choices.items()
@@ -123,7 +133,9 @@ class Actor:
         if group.startswith("code:"):
             chat_id = (await self._verb("join", {"state": group.removeprefix("code:")}))["chat_id"]
         else:
-            await self.hosts.control("POST", f"groups/{group}/join", {"person": self.customer.person})
+            await self.hosts.control(
+                "POST", f"groups/{group}/join", {"person": self.customer.person}
+            )
             chat_id = group
         if chat_id not in self.customer.groups:
             self.customer.groups.append(chat_id)
@@ -132,7 +144,9 @@ class Actor:
         if not self.customer.groups:
             raise CouldNot("no_group")
         chat_id = self.customer.groups[-1]
-        await self.hosts.control("POST", f"groups/{chat_id}/leave", {"person": self.customer.person})
+        await self.hosts.control(
+            "POST", f"groups/{chat_id}/leave", {"person": self.customer.person}
+        )
         self.customer.groups.remove(chat_id)
 
     async def _invite(self, step: Step) -> None:
@@ -158,7 +172,9 @@ class Actor:
         if step.which == "double":
             await asyncio.gather(*(phone.claim(appid, reward, key) for _ in range(2)))
         elif step.which == "double_keys":
-            await asyncio.gather(phone.claim(appid, reward, key), phone.claim(appid, reward, key + "-b"))
+            await asyncio.gather(
+                phone.claim(appid, reward, key), phone.claim(appid, reward, key + "-b")
+            )
         else:
             if step.which == "impatient":
                 await phone.claim_and_hang_up(appid, reward, key)

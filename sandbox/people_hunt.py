@@ -1,4 +1,5 @@
-"""What bonus hunters and strangers try: each of it must be refused, and what was answered is written down."""
+"""What bonus hunters and strangers try: each of it must be refused, and what was answered is
+written down."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def _noise(key: str, length: int) -> str:
 
 
 async def trick(phone: Phone, step: Step, key: str) -> None:
-    """Tries one of people_plan.TRICKS once, without patience; a time-out tells nothing and is left."""
+    """Tries one of people_plan.TRICKS once, without patience; a time-out tells nothing and is
+    left."""
     appid = step.also[0]
     await phone.sign_in(appid)
     answer = await _TRICKS[step.which](phone, appid, key)
@@ -31,7 +33,9 @@ async def trick(phone: Phone, step: Step, key: str) -> None:
     if answer.status_code >= 500:
         phone.hosts.truth.trouble(str(answer.status_code))
         return
-    if step.which == "for_another" and answer.is_success:  # a reward that one may have several of: it is his own
+    if (
+        step.which == "for_another" and answer.is_success
+    ):  # a reward that one may have several of: it is his own
         granted = answer.json()["redemption"]
         phone.customer.acknowledge(granted["reward"], key, granted["id"])
         return
@@ -49,7 +53,9 @@ async def _replayed_phone(phone: Phone, appid: str, key: str) -> httpx.Response:
     if appid not in phone.pressed:
         await phone.bind(appid)
     body = {"code": phone.pressed[appid], "consent": CONSENT}
-    return await phone.hosts.bank.post(f"/mp/{appid}/phone", json=body, headers=_bearer(phone.tokens[appid]))
+    return await phone.hosts.bank.post(
+        f"/mp/{appid}/phone", json=body, headers=_bearer(phone.tokens[appid])
+    )
 
 
 async def _ended_session(phone: Phone, appid: str, key: str) -> httpx.Response:
@@ -65,7 +71,8 @@ async def _made_up_session(phone: Phone, appid: str, key: str) -> httpx.Response
 
 
 async def _for_another(phone: Phone, appid: str, key: str) -> httpx.Response:
-    """A claim whose body names somebody else: the session alone says who claims, and he has had this one already."""
+    """A claim whose body names somebody else: the session alone says who claims, and he has had
+    this one already."""
     reward = _had(phone)
     other = {"external_userid": "wm" + _noise(key, 30), "cid": "demo:" + _noise(key, 32)}
     return await _claim(phone, appid, reward, key, other)
@@ -84,9 +91,13 @@ def _had(phone: Phone) -> str:
     return phone.customer.granted[-1].reward
 
 
-async def _claim(phone: Phone, appid: str, reward: str, key: str, body: Mapping[str, object]) -> httpx.Response:
+async def _claim(
+    phone: Phone, appid: str, reward: str, key: str, body: Mapping[str, object]
+) -> httpx.Response:
     headers = {**_bearer(phone.tokens[appid]), "Idempotency-Key": key}
-    return await phone.hosts.bank.post(f"/mp/{appid}/rewards/{reward}/claim", headers=headers, json=body)
+    return await phone.hosts.bank.post(
+        f"/mp/{appid}/rewards/{reward}/claim", headers=headers, json=body
+    )
 
 
 def _bearer(token: str) -> dict[str, str]:
@@ -106,7 +117,9 @@ _TRICKS = {
 async def forge(hosts: Hosts, step: Step, userid: str, key: str) -> None:
     """Posts a callback that no platform sent, of a customer whom nobody knows."""
     stranger, now = "wm" + _noise(key, 30), int(time.time())
-    event = events.contact("add_external_contact", userid, stranger, now, WelcomeCode="forged" + _noise(key, 26))
+    event = events.contact(
+        "add_external_contact", userid, stranger, now, WelcomeCode="forged" + _noise(key, 26)
+    )
     url, receiver = hosts.callback, hosts.corp_id
     if step.which == "push":
         url, receiver = hosts.push.replace("{appid}", step.also[0]), step.also[0]
@@ -114,15 +127,21 @@ async def forge(hosts: Hosts, step: Step, userid: str, key: str) -> None:
         raise CouldNot("no_callback_address")
     nonce, timestamp = str(int(_noise(key, 8), 16)), str(now)
     own_key = base64.b64encode(hashlib.sha256(key.encode()).digest()).decode().rstrip("=")
-    body = events.envelope_xml(receiver, "", Envelope("guessed", own_key).encrypt(event.xml(receiver), receiver))
-    signed = signature("guessed", timestamp, nonce) if step.which == "own_key" else _noise(key + "s", 40)
+    body = events.envelope_xml(
+        receiver, "", Envelope("guessed", own_key).encrypt(event.xml(receiver), receiver)
+    )
+    signed = (
+        signature("guessed", timestamp, nonce) if step.which == "own_key" else _noise(key + "s", 40)
+    )
     query = {"msg_signature": signed, "signature": signed, "timestamp": timestamp, "nonce": nonce}
     if step.which == "plain":
         body, query = event.xml(receiver), {}
     forged = hosts.truth.forged
     forged.sent += 1
     forged.external_userids.append(stranger)
-    answer = await hosts.bank.post(url, params=query, content=body, headers={"Content-Type": "text/xml"})
+    answer = await hosts.bank.post(
+        url, params=query, content=body, headers={"Content-Type": "text/xml"}
+    )
     forged.accepted += answer.is_success
     status = str(answer.status_code)
     forged.statuses[status] = forged.statuses.get(status, 0) + 1

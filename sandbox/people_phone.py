@@ -1,4 +1,5 @@
-"""A phone: the two hosts that a customer's actions reach, and the mini-program on it, which does not give up easily."""
+"""A phone: the two hosts that a customer's actions reach, and the mini-program on it, which does
+not give up easily."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ REFUSING = frozenset({400, 403, 404, 409, 422})
 
 
 class CouldNot(Exception):
-    """The step makes no sense now: he is nobody's friend, or the sandbox says that it is impossible."""
+    """The step makes no sense now: he is nobody's friend, or the sandbox says that it is
+    impossible."""
 
 
 class Hosts:
@@ -41,7 +43,9 @@ class Hosts:
         self.rewards: dict[str, None] = {}
         """Every reward that anybody was shown, which is what hunters tell each other."""
 
-    async def control(self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any) -> Any:
+    async def control(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any
+    ) -> Any:
         """The sandbox's answer. Raises CouldNot where it says that somebody cannot do that now."""
         answer = await self._box.request(method, path, json=body, params=query)
         if answer.status_code in (400, 404, 409):
@@ -66,7 +70,8 @@ class Hosts:
 
 
 class Phone:
-    """One customer's mini-programs. Every request is repeated, claims under the same key, until it has an answer."""
+    """One customer's mini-programs. Every request is repeated, claims under the same key, until it
+    has an answer."""
 
     def __init__(self, hosts: Hosts, customer: Customer) -> None:
         self.hosts = hosts
@@ -82,7 +87,9 @@ class Phone:
         person = f"people/{self.customer.person}"
 
         async def attempt() -> httpx.Response:
-            self.used[appid] = (await self.hosts.control("POST", f"{person}/open", {"appid": appid}))["code"]
+            self.used[appid] = (
+                await self.hosts.control("POST", f"{person}/open", {"appid": appid})
+            )["code"]
             return await self.hosts.bank.post(f"/mp/{appid}/login", json={"code": self.used[appid]})
 
         answer = await self._until(attempt, lambda status: status == httpx.codes.OK)
@@ -92,20 +99,27 @@ class Phone:
         if appid not in self.customer.signed_in:
             self.customer.signed_in.append(appid)
 
-    async def ask(self, appid: str, method: str, path: str, **options: Any) -> httpx.Response | None:
-        """The answer to a request with his session, which is made anew when it is over; None after PATIENCE."""
+    async def ask(
+        self, appid: str, method: str, path: str, **options: Any
+    ) -> httpx.Response | None:
+        """The answer to a request with his session, which is made anew when it is over; None after
+        PATIENCE."""
         headers = options.pop("headers", {})
 
         async def attempt() -> httpx.Response:
             if appid not in self.tokens:
                 await self.sign_in(appid)
             signed = {**headers, "Authorization": f"Bearer {self.tokens[appid]}"}
-            answer = await self.hosts.bank.request(method, f"/mp/{appid}/{path}", headers=signed, **options)
+            answer = await self.hosts.bank.request(
+                method, f"/mp/{appid}/{path}", headers=signed, **options
+            )
             if answer.status_code == httpx.codes.UNAUTHORIZED:
                 self.tokens.pop(appid, None)
             return answer
 
-        return await self._until(attempt, lambda status: status not in AGAIN and status != httpx.codes.UNAUTHORIZED)
+        return await self._until(
+            attempt, lambda status: status not in AGAIN and status != httpx.codes.UNAUTHORIZED
+        )
 
     async def _until(self, attempt: Any, answered: Callable[[int], bool]) -> httpx.Response | None:
         deadline = time.monotonic() + PATIENCE
@@ -128,14 +142,23 @@ class Phone:
         home = await self.ask(appid, "GET", "home")
         if home is None or home.status_code != httpx.codes.OK:
             raise CouldNot("home")
-        return [one["id"] for one in home.json()["rewards"] if one["state"] in ("claimable", "sold_out")]
+        return [
+            one["id"] for one in home.json()["rewards"] if one["state"] in ("claimable", "sold_out")
+        ]
 
-    async def claim(self, appid: str, reward: str, key: str, body: dict[str, Any] | None = None) -> None:
-        """Claims, and writes down what he read. Without an answer the claim may have been granted."""
+    async def claim(
+        self, appid: str, reward: str, key: str, body: dict[str, Any] | None = None
+    ) -> None:
+        """Claims, and writes down what he read. Without an answer the claim may have been
+        granted."""
         headers = {"Idempotency-Key": key}
         try:
-            answer = await self.ask(appid, "POST", f"rewards/{reward}/claim", headers=headers, json=body or {})
-        except CouldNot:  # his session is over and there is no new one: an earlier try may have been granted
+            answer = await self.ask(
+                appid, "POST", f"rewards/{reward}/claim", headers=headers, json=body or {}
+            )
+        except (
+            CouldNot
+        ):  # his session is over and there is no new one: an earlier try may have been granted
             answer = None
         if answer is None:
             self.customer.unanswered.append(reward)
@@ -146,7 +169,8 @@ class Phone:
             self.customer.refuse(reward, code_of(answer))
 
     async def claim_and_hang_up(self, appid: str, reward: str, key: str) -> None:
-        """Claims and does not wait for the answer; what comes of it the next claim under this key tells."""
+        """Claims and does not wait for the answer; what comes of it the next claim under this key
+        tells."""
         headers = {"Idempotency-Key": key, "Authorization": f"Bearer {self.tokens[appid]}"}
         path = f"/mp/{appid}/rewards/{reward}/claim"
         try:
@@ -169,8 +193,12 @@ class Phone:
                 self.tokens.pop(appid, None)
             return answer
 
-        answer = await self._until(attempt, lambda status: status == httpx.codes.OK or status in REFUSING)
-        self.customer.bound = self.customer.bound or (answer is not None and answer.status_code == httpx.codes.OK)
+        answer = await self._until(
+            attempt, lambda status: status == httpx.codes.OK or status in REFUSING
+        )
+        self.customer.bound = self.customer.bound or (
+            answer is not None and answer.status_code == httpx.codes.OK
+        )
 
 
 def code_of(answer: httpx.Response) -> str:

@@ -1,6 +1,8 @@
-"""What a population decides to do: who acts when, and how. The same seed decides the same things in the same order.
+"""What a population decides to do: who acts when, and how. The same seed decides the same things in
+the same order.
 
-Decisions come from a generator of each customer's own and from the order of a virtual clock, never from what is answered or when.
+Decisions come from a generator of each customer's own and from the order of a virtual clock, never
+from what is answered or when.
 """
 
 from __future__ import annotations
@@ -16,9 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field
 GAP = 8.0
 """The mean time between two steps of one customer; one customer arrives each unit of time."""
 RING = 100
-"""The hunters among so many customers who arrive one after another are one ring, with one phone between them."""
+"""The hunters among so many customers who arrive one after another are one ring, with one phone
+between them."""
 CLAIMS = ("once", "repeat", "double", "double_keys", "impatient", "again")
-TRICKS = ("replayed_code", "replayed_phone", "ended_session", "made_up_session", "for_another", "other_body")
+TRICKS = (
+    "replayed_code",
+    "replayed_phone",
+    "ended_session",
+    "made_up_session",
+    "for_another",
+    "other_body",
+)
 FORGERIES = ("wrong_signature", "own_key", "plain", "push")
 TEMPLATES = ("template-of-rewards", "template-of-appointments", "template-of-notices")
 SURNAMES, GIVEN = (
@@ -28,7 +38,8 @@ SURNAMES, GIVEN = (
 
 
 class Stage(BaseModel):
-    """What there is to decide between: live codes by state, members, mini-programs; groups and links are named by position.
+    """What there is to decide between: live codes by state, members, mini-programs; groups and
+    links are named by position.
 
     `groups` are chat ids, or `code:STATE` for a group's code; `links` are ids of acquisition links.
     """
@@ -43,7 +54,8 @@ class Stage(BaseModel):
 
 
 class Step(BaseModel):
-    """One thing that a customer does. `which` names the code, member, mini-program, style or trick, by its kind."""
+    """One thing that a customer does. `which` names the code, member, mini-program, style or trick,
+    by its kind."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +66,9 @@ class Step(BaseModel):
     also: tuple[str, ...] = Field(default=())
 
     def line(self) -> bytes:
-        return json.dumps([self.customer, self.number, self.kind, self.which, *self.also], ensure_ascii=False).encode()
+        return json.dumps(
+            [self.customer, self.number, self.kind, self.which, *self.also], ensure_ascii=False
+        ).encode()
 
 
 class Digest:
@@ -85,7 +99,8 @@ def ring_of(customer: int) -> int:
 
 
 def schedule(seed: int, customers: int, hunters: float, stage: Stage) -> Iterator[Step]:
-    """Every step of everybody, in the order in which they are begun. `hunters` is their share of the customers."""
+    """Every step of everybody, in the order in which they are begun. `hunters` is their share of
+    the customers."""
     waiting: list[tuple[float, int, int]] = []
     plans: dict[int, list[tuple[float, Step]]] = {}
     for customer in range(customers):
@@ -152,7 +167,8 @@ def _live(chance: Random, stage: Stage) -> _Decisions:
 
 
 def _arrival(chance: Random, stage: Stage) -> tuple[str, ...]:
-    """How he comes: by a live code, by an acquisition link, by searching the member, or to the mini-program only."""
+    """How he comes: by a live code, by an acquisition link, by searching the member, or to the
+    mini-program only."""
     lot = chance.random()
     if lot < 0.08:
         return ("open", chance.choice(stage.appids))
@@ -164,7 +180,8 @@ def _arrival(chance: Random, stage: Stage) -> tuple[str, ...]:
 
 
 def _inside(chance: Random, stage: Stage, appid: str) -> _Decisions:
-    """What he does in the mini-program besides; another claim comes when the offer has had time to arrive."""
+    """What he does in the mini-program besides; another claim comes when the offer has had time to
+    arrive."""
     decided: _Decisions = []
     if chance.random() < 0.6:
         decided.append(("phone", appid))
@@ -179,13 +196,24 @@ def _inside(chance: Random, stage: Stage, appid: str) -> _Decisions:
 
 
 def _hunt(chance: Random, stage: Stage) -> _Decisions:
-    """A bonus hunter: claims what nobody offered him, comes back to claim again, replays, claims for others, forges."""
+    """A bonus hunter: claims what nobody offered him, comes back to claim again, replays, claims
+    for others, forges."""
     appid = chance.choice(stage.appids)
     code = chance.choice(stage.states) if stage.states else ""
     came = ("scan", code) if code else ("add", chance.choice(stage.userids))
-    decided: _Decisions = [("open", appid), ("claim", "double_keys", appid), came, ("claim", "double_keys", appid)]
+    decided: _Decisions = [
+        ("open", appid),
+        ("claim", "double_keys", appid),
+        came,
+        ("claim", "double_keys", appid),
+    ]
     for _ in range(chance.randint(1, 2)):
         decided += [("leave", ""), came, ("claim", "again", appid)]
-    tricks = [("trick", trick, appid) for trick in chance.sample(TRICKS, chance.randint(2, len(TRICKS)))]
-    forged = [("forge", forgery, appid) for forgery in chance.sample(FORGERIES, chance.randint(1, len(FORGERIES)))]
+    tricks = [
+        ("trick", trick, appid) for trick in chance.sample(TRICKS, chance.randint(2, len(TRICKS)))
+    ]
+    forged = [
+        ("forge", forgery, appid)
+        for forgery in chance.sample(FORGERIES, chance.randint(1, len(FORGERIES)))
+    ]
     return [*decided, *tricks, *forged, ("claim", "double", appid)]

@@ -1,7 +1,9 @@
-"""What a population did and was answered, and the file in which it is kept: JSON lines, one a customer.
+"""What a population did and was answered, and the file in which it is kept: JSON lines, one a
+customer.
 
-The first line says how it was played, the lines of kind `customer` what must be true of each, `forged` what must have been
-refused, and the last has the totals. `python manage.py audit truth FILE` compares the product with it.
+The first line says how it was played, the lines of kind `customer` what must be true of each,
+`forged` what must have been refused, and the last has the totals. `python manage.py audit truth
+FILE` compares the product with it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class BadTruth(ValueError):
 
 
 class Begun(BaseModel):
-    """A friendship that began: `at` in Unix seconds, `told` whether the product took the event at the first attempt."""
+    """A friendship that began: `at` in Unix seconds, `told` whether the product took the event at
+    the first attempt."""
 
     userid: str
     state: str
@@ -56,7 +59,8 @@ class Granted(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a person said to a subscribe template; `told` whether the product took WeChat's event."""
+    """What a person said to a subscribe template; `told` whether the product took WeChat's
+    event."""
 
     appid: str
     template_id: str
@@ -114,7 +118,8 @@ class Customer(BaseModel):
 
 
 class Forged(BaseModel):
-    """Callbacks that the platforms never sent: how many, by the status that they met, and of whom they told."""
+    """Callbacks that the platforms never sent: how many, by the status that they met, and of whom
+    they told."""
 
     kind: str = "forged"
     sent: int = 0
@@ -124,7 +129,8 @@ class Forged(BaseModel):
 
 
 class Head(BaseModel):
-    """How it was played. `done` steps were begun and came to their end; `plan` is the SHA-256 of them."""
+    """How it was played. `done` steps were begun and came to their end; `plan` is the SHA-256 of
+    them."""
 
     kind: str = "people"
     version: int = 1

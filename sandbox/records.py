@@ -1,4 +1,5 @@
-"""What goes on between bank, members and customers beside friendships: tasks, moments, hand-overs, cards, grants.
+"""What goes on between bank, members and customers beside friendships: tasks, moments, hand-overs,
+cards, grants.
 
 Part of the saved state. Times are Unix seconds of the sandbox's clock.
 """
@@ -11,7 +12,8 @@ from pydantic import BaseModel, Field
 
 
 class Receipt(BaseModel):
-    """One customer or group of a member's broadcast task: status 0 unsent, 1 sent, 2 not friends, 3 cap reached (B8)."""
+    """One customer or group of a member's broadcast task: status 0 unsent, 1 sent, 2 not friends, 3
+    cap reached (B8)."""
 
     external_userid: str = ""
     chat_id: str = ""
@@ -20,7 +22,8 @@ class Receipt(BaseModel):
 
 
 class Task(BaseModel):
-    """What one member has to confirm of a broadcast; `skipped` is his own choice and no status of the API."""
+    """What one member has to confirm of a broadcast; `skipped` is his own choice and no status of
+    the API."""
 
     userid: str
     sent_at: int = 0
@@ -79,7 +82,8 @@ class Moment(BaseModel):
 
 
 class Transfer(BaseModel):
-    """A customer on the way to another member: status 1 done, 2 waiting, 3 refused, 4 the taker's list is full (B9)."""
+    """A customer on the way to another member: status 1 done, 2 waiting, 3 refused, 4 the taker's
+    list is full (B9)."""
 
     handover_userid: str
     takeover_userid: str
@@ -126,7 +130,8 @@ class ResponseCode(BaseModel):
 
 
 class Record(BaseModel):
-    """An archived message as the native SDK hands it out: encrypted for the key of its time (B10)."""
+    """An archived message as the native SDK hands it out: encrypted for the key of its time
+    (B10)."""
 
     seq: int
     msgid: str
@@ -183,14 +188,16 @@ class Grant(BaseModel):
 
 
 class SubscribeTemplate(BaseModel):
-    """A subscribe template that somebody described: of the long-term kind, and which keys it has (none: any)."""
+    """A subscribe template that somebody described: of the long-term kind, and which keys it has
+    (none: any)."""
 
     lasting: bool = False
     keys: list[str] = Field(default_factory=list)
 
 
 class Window(BaseModel):
-    """Until when, and how often, a mini-program may write to a person, and whether it shows him that it types (A7)."""
+    """Until when, and how often, a mini-program may write to a person, and whether it shows him
+    that it types (A7)."""
 
     until: int
     left: int

@@ -22,7 +22,8 @@ NORMAL, AD, FRAUD = 100, 10001, 20008
 
 
 def _visitor(call: Call, within: int) -> Person:
-    """The person of `openid`, here lately. Raises ApiError 40003, 43104 of another mini-program, 61010 too long ago."""
+    """The person of `openid`, here lately. Raises ApiError 40003, 43104 of another mini-program,
+    61010 too long ago."""
     openid = call.text("openid")
     person = call.box.state.by_openid(openid)
     if person is None:
@@ -38,7 +39,10 @@ def _visitor(call: Call, within: int) -> Person:
 def _verdict(box: Sandbox, text: str) -> tuple[str, int, str]:
     """Suggestion, label and the word that decided."""
     records = box.state.records
-    for suggest, label, words in (("risky", FRAUD, records.risky_words), ("review", AD, records.review_words)):
+    for suggest, label, words in (
+        ("risky", FRAUD, records.risky_words),
+        ("review", AD, records.review_words),
+    ):
         word = next((w for w in words if w in text), "")
         if word:
             return suggest, label, word
@@ -58,11 +62,24 @@ def check_text(call: Call) -> dict[str, Any]:
     if call.integer("version", 0) != 2 or call.integer("scene", 0) not in SCENES:
         raise ApiError(40129)
     _visitor(call, VISIT_SECONDS)
-    detail = [{"strategy": "content_model", "errcode": 0, "suggest": suggest, "label": label, "prob": 90}]
+    detail = [
+        {"strategy": "content_model", "errcode": 0, "suggest": suggest, "label": label, "prob": 90}
+    ]
     if word:
-        found = {"strategy": "keyword", "errcode": 0, "suggest": suggest, "label": label, "level": 90, "keyword": word}
+        found = {
+            "strategy": "keyword",
+            "errcode": 0,
+            "suggest": suggest,
+            "label": label,
+            "level": 90,
+            "keyword": word,
+        }
         detail.append(found)
-    return {"trace_id": ids.config_id(), "result": {"suggest": suggest, "label": label}, "detail": detail}
+    return {
+        "trace_id": ids.config_id(),
+        "result": {"suggest": suggest, "label": label},
+        "detail": detail,
+    }
 
 
 def check_media(call: Call) -> dict[str, Any]:
@@ -74,7 +91,11 @@ def check_media(call: Call) -> dict[str, Any]:
         raise ApiError(40129)
     _visitor(call, VISIT_SECONDS)
     check = MediaCheck(
-        trace_id=ids.config_id(), appid=call.app, openid=call.text("openid"), media_url=url, at=call.box.seconds()
+        trace_id=ids.config_id(),
+        appid=call.app,
+        openid=call.text("openid"),
+        media_url=url,
+        at=call.box.seconds(),
     )
     call.box.state.records.media_checks.append(check)
     call.box.changed()
@@ -102,12 +123,14 @@ def settle(box: Sandbox) -> None:
             "result": result,
         }
         box.sender.tell_push(
-            check.appid, Event("wxa_media_check", box.seconds(), fields=fields, from_user=check.openid)
+            check.appid,
+            Event("wxa_media_check", box.seconds(), fields=fields, from_user=check.openid),
         )
 
 
 def risk_rank(call: Call) -> dict[str, Any]:
-    """A6: 0 to 4, as the control plane says of the person; needs a visit in the last half hour (61010)."""
+    """A6: 0 to 4, as the control plane says of the person; needs a visit in the last half hour
+    (61010)."""
     if call.text("appid") != call.app:
         raise ApiError(40013)
     if call.integer("scene", -1) not in {0, 1, 2} or not call.text("client_ip"):

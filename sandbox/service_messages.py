@@ -33,7 +33,8 @@ def _person(call: Call) -> Person:
 
 
 def send(call: Call) -> dict[str, Any]:
-    """A7: five within 48 hours of a message, two within a minute of entering. Raises ApiError 45015 or 45047."""
+    """A7: five within 48 hours of a message, two within a minute of entering. Raises ApiError 45015
+    or 45047."""
     person, kind = _person(call), call.text("msgtype")
     if kind not in REQUIRED:
         raise ApiError(40008)
@@ -55,7 +56,11 @@ def send(call: Call) -> dict[str, Any]:
     text = str(content.get("content") or content.get("title") or f"[{kind}]")
     person.inbox.append(
         Message(
-            time=call.box.seconds(), sender=call.app, kind="service", text=text, content={**content, "msgtype": kind}
+            time=call.box.seconds(),
+            sender=call.app,
+            kind="service",
+            text=text,
+            content={**content, "msgtype": kind},
         )
     )
     call.box.changed()
@@ -63,7 +68,8 @@ def send(call: Call) -> dict[str, Any]:
 
 
 def typing(call: Call) -> dict[str, Any]:
-    """A7. Raises ApiError 45072 for another command, 45080 30 s after the last contact, 45081 when it types already."""
+    """A7. Raises ApiError 45072 for another command, 45080 30 s after the last contact, 45081 when
+    it types already."""
     _person(call)
     command, window = call.text("command"), call.box.state.records.windows.get(call.text("touser"))
     if command not in {"Typing", "CancelTyping"}:
@@ -77,7 +83,8 @@ def typing(call: Call) -> dict[str, Any]:
 
 
 async def enter(box: Sandbox, person: Person, appid: str, session_from: str) -> bool:
-    """The person opens the customer-service chat (`user_enter_tempsession`). Returns whether the event arrived."""
+    """The person opens the customer-service chat (`user_enter_tempsession`). Returns whether the
+    event arrived."""
     openid, now = person.openids[appid], box.seconds()
     window = box.state.records.windows.get(openid)
     if window is None or now >= window.until:
@@ -86,11 +93,14 @@ async def enter(box: Sandbox, person: Person, appid: str, session_from: str) -> 
     box.state.records.windows[openid] = window
     box.changed()
     fields: dict[str, Value | None] = {"SessionFrom": session_from}
-    return await box.sender.push(appid, Event("user_enter_tempsession", now, fields=fields, from_user=openid))
+    return await box.sender.push(
+        appid, Event("user_enter_tempsession", now, fields=fields, from_user=openid)
+    )
 
 
 async def write(box: Sandbox, person: Person, appid: str, kind: str, text: str) -> bool:
-    """The person writes to the customer service: `text`, or an `image` whose address the text is."""
+    """The person writes to the customer service: `text`, or an `image` whose address the text
+    is."""
     openid, now = person.openids[appid], box.seconds()
     window = Window(until=now + MESSAGE_SECONDS, left=MESSAGE_SENDS, contact_at=now)
     box.state.records.windows[openid] = window
@@ -100,7 +110,9 @@ async def write(box: Sandbox, person: Person, appid: str, kind: str, text: str) 
     if kind == "image":
         media_id, _ = box.files.add(appid, "image", "picture.jpg", text.encode())
         fields = {"PicUrl": text, "MediaId": media_id, "MsgId": number}
-    return await box.sender.push(appid, Event("", now, fields=fields, from_user=openid, msg_type=kind))
+    return await box.sender.push(
+        appid, Event("", now, fields=fields, from_user=openid, msg_type=kind)
+    )
 
 
 ENDPOINTS = (

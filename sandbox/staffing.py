@@ -1,4 +1,5 @@
-"""What happens to the corp's people: members come, change, leave; departments too (wechat-contract B2, B9, C4)."""
+"""What happens to the corp's people: members come, change, leave; departments too (wechat-contract
+B2, B9, C4)."""
 
 from __future__ import annotations
 
@@ -56,16 +57,20 @@ def _check(box: Sandbox, member: Member) -> None:
 
 
 async def join(box: Sandbox, member: Member) -> bool:
-    """A new member. Returns whether `create_user` was delivered; raises Impossible for a userid that is taken."""
+    """A new member. Returns whether `create_user` was delivered; raises Impossible for a userid
+    that is taken."""
     if box.world.member(member.userid):
         raise Impossible(f"there is a member {member.userid}")
     _check(box, member)
     _replace_member(box, None, member)
-    return await box.sender.send(_told(box, "create_user", {"UserID": member.userid, **_fields(box, member)}))
+    return await box.sender.send(
+        _told(box, "create_user", {"UserID": member.userid, **_fields(box, member)})
+    )
 
 
 async def change(box: Sandbox, member: Member, new: Member) -> bool:
-    """A member changes, perhaps his userid too; `update_user` carries what changed. Raises Impossible."""
+    """A member changes, perhaps his userid too; `update_user` carries what changed. Raises
+    Impossible."""
     _check(box, new)
     renamed = new.userid != member.userid
     if renamed and new.userid.lower() != member.userid.lower() and box.world.member(new.userid):
@@ -99,7 +104,8 @@ def _rename(box: Sandbox, former: str, new: str) -> None:
 
 
 async def leave(box: Sandbox, member: Member) -> bool:
-    """A member leaves the corp: his customers wait to be handed over (B9), his groups for another owner (B7).
+    """A member leaves the corp: his customers wait to be handed over (B9), his groups for another
+    owner (B7).
 
     He leaves the groups of others.
     Returns whether `delete_user` was delivered.
@@ -134,12 +140,17 @@ async def found(box: Sandbox, department: Department) -> bool:
     if box.world.department(department.parentid) is None:
         raise Impossible(f"no department {department.parentid}")
     _replace_departments(box, [*box.world.corp.departments, department])
-    fields: dict[str, Value | None] = {"Id": department.id, "Name": department.name, "ParentId": department.parentid}
+    fields: dict[str, Value | None] = {
+        "Id": department.id,
+        "Name": department.name,
+        "ParentId": department.parentid,
+    }
     return await box.sender.send(_told(box, "create_party", fields | {"Order": department.order}))
 
 
 async def reshape(box: Sandbox, department: Department, changes: dict[str, Any]) -> bool:
-    """A department gets another name, parent or order; `update_party` carries what changed. Raises Impossible."""
+    """A department gets another name, parent or order; `update_party` carries what changed. Raises
+    Impossible."""
     new = Department.model_validate(department.model_dump() | changes)
     if new.parentid != department.parentid:
         if department.id == ROOT_DEPARTMENT or box.world.department(new.parentid) is None:
@@ -154,7 +165,8 @@ async def reshape(box: Sandbox, department: Department, changes: dict[str, Any])
 
 
 async def dissolve(box: Sandbox, department: Department) -> bool:
-    """An empty department goes. Returns whether `delete_party` was delivered; raises Impossible for another one."""
+    """An empty department goes. Returns whether `delete_party` was delivered; raises Impossible for
+    another one."""
     if department.id == ROOT_DEPARTMENT or len(box.world.tree(department.id)) > 1:
         raise Impossible("only a department without others below it can go")
     if box.world.members_in([department.id]):

@@ -1,4 +1,5 @@
-"""What changes while the sandbox runs and survives a restart: people, friendships, contact ways, tags."""
+"""What changes while the sandbox runs and survives a restart: people, friendships, contact ways,
+tags."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Message(BaseModel):
 class Friend(BaseModel):
     """A member's relation with one customer, as `externalcontact/get` tells it (B3).
 
-    `number` grows with every friendship that is made, so that a page of customers can be continued after it.
+    `number` grows with every friendship that is made, so that a page of customers can be continued
+    after it.
     """
 
     userid: str
@@ -115,14 +117,16 @@ class TagGroup(BaseModel):
 
 
 class Leftover(BaseModel):
-    """What a member who left the corp leaves behind of one customer: since when, and the relation as it was (B9)."""
+    """What a member who left the corp leaves behind of one customer: since when, and the relation
+    as it was (B9)."""
 
     at: int
     friend: Friend
 
 
 class Followers:
-    """The customers of one member in the order of their friendships; continuing a page costs a bisection."""
+    """The customers of one member in the order of their friendships; continuing a page costs a
+    bisection."""
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
@@ -171,9 +175,11 @@ class State(BaseModel):
     takeovers: dict[str, dict[int, int]] = Field(default_factory=dict)
     """How many groups were handed to a member, by userid and day (B9)."""
     temporary_ways: dict[int, int] = Field(default_factory=dict)
-    """How many temporary contact ways were made, by the day's first second; deleting one gives nothing back (B5)."""
+    """How many temporary contact ways were made, by the day's first second; deleting one gives
+    nothing back (B5)."""
     pending: dict[str, str] = Field(default_factory=dict)
-    """The pending_id by which the corp knows somebody who was no customer when it asked, by person (B3, 95926)."""
+    """The pending_id by which the corp knows somebody who was no customer when it asked, by person
+    (B3, 95926)."""
     records: Records = Field(default_factory=Records)
     sequence: int = 0
     friendships: int = 0
@@ -197,7 +203,8 @@ class State(BaseModel):
     _tags: dict[str, tuple[TagGroup, Tag]]
 
     def adopt(self, world: World) -> None:
-        """Give everyone an openid of each mini-program that the world has and the saved state did not know."""
+        """Give everyone an openid of each mini-program that the world has and the saved state did
+        not know."""
         for person in self.people.values():
             for mini_program in world.mini_programs:
                 openid = person.openids.setdefault(mini_program.appid, ids.openid())
@@ -243,7 +250,8 @@ class State(BaseModel):
         self.chats[userid] = [*self.chats.get(userid, [])[1 - CHAT_KEPT :], message]
 
     def befriend(self, person: Person, friend: Friend) -> None:
-        """Person and member become friends; every friendship is made here, so that it can be found by the member."""
+        """Person and member become friends; every friendship is made here, so that it can be found
+        by the member."""
         self.unfriend(person, friend.userid)
         self.friendships += 1
         friend.number = self.friendships
@@ -297,7 +305,8 @@ class State(BaseModel):
         self._tags.update({t.id: (group, t) for t in tags})
 
     def drop_tag(self, tag_id: str) -> None:
-        """A tag goes, and with its last tag the group (B4); friendships keep no trace, since `tag` knows it no more."""
+        """A tag goes, and with its last tag the group (B4); friendships keep no trace, since `tag`
+        knows it no more."""
         group, tag = self._tags.pop(tag_id)
         group.tag.remove(tag)
         if not group.tag:

@@ -26,13 +26,15 @@ class Storage:
         self._saving: asyncio.Task[None] | None = None
 
     def load(self) -> State:
-        """The saved state, or an empty one. Raises pydantic.ValidationError when the file is not ours."""
+        """The saved state, or an empty one. Raises pydantic.ValidationError when the file is not
+        ours."""
         if self._path is None or not self._path.exists():
             return State()
         return State.model_validate_json(self._path.read_bytes())
 
     def changed(self, state: State) -> None:
-        """Note a change; the file follows, sooner with few people than with many, and never in one long breath."""
+        """Note a change; the file follows, sooner with few people than with many, and never in one
+        long breath."""
         if self._path is None:
             return
         self._dirty = state
@@ -91,7 +93,8 @@ def _to_disk(file: BinaryIO) -> None:
 
 
 def pieces(state: State) -> Iterator[bytes]:
-    """The state as JSON, a few people at a time; they come last, so that everybody whom the rest names is there."""
+    """The state as JSON, a few people at a time; they come last, so that everybody whom the rest
+    names is there."""
     rest = state.model_dump_json(exclude={"people"})
     yield rest[:-1].encode() + b',"people":{'
     everybody = list(state.people.values())

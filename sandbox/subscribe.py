@@ -49,16 +49,27 @@ def send(call: Call) -> dict[str, Any]:
         raise ApiError(40037)
     page = call.text("page")
     check_page(call, page.partition("?")[0])
-    if (call.text("miniprogram_state") or "formal") not in STATES or (call.text("lang") or "zh_CN") not in LANGUAGES:
+    if (call.text("miniprogram_state") or "formal") not in STATES or (
+        call.text("lang") or "zh_CN"
+    ) not in LANGUAGES:
         raise ApiError(47003, "argument invalid! miniprogram_state or lang invalid")
     data = _data(call, template_id)
     _use(call.box, openid, template_id)
     text = " · ".join(data.values())
     about = {"template_id": template_id, "data": data, "page": page, "appid": call.app}
-    person.inbox.append(Message(time=call.box.seconds(), sender=call.app, kind="subscribe", text=text, content=about))
+    person.inbox.append(
+        Message(
+            time=call.box.seconds(), sender=call.app, kind="subscribe", text=text, content=about
+        )
+    )
     call.box.changed()
     msgid = ids.nonce()
-    outcome = {"TemplateId": template_id, "MsgID": msgid, "ErrorCode": "0", "ErrorStatus": "success"}
+    outcome = {
+        "TemplateId": template_id,
+        "MsgID": msgid,
+        "ErrorCode": "0",
+        "ErrorStatus": "success",
+    }
     call.box.sender.tell_push(call.app, _event(call.box, openid, "sent", [outcome]))
     return {"msgid": int(msgid)}
 
@@ -72,7 +83,8 @@ def check_page(call: Call, page: str) -> None:
 
 
 def _data(call: Call, template_id: str) -> dict[str, str]:
-    """The values by key. Raises ApiError 47003 for one that is missing, empty, too long or not of its kind."""
+    """The values by key. Raises ApiError 47003 for one that is missing, empty, too long or not of
+    its kind."""
     given = call.body.get("data")
     template = call.box.state.records.subscribe_templates.get(template_id, SubscribeTemplate())
     if not isinstance(given, dict) or not given:
@@ -97,8 +109,11 @@ def _use(box: Sandbox, openid: str, template_id: str) -> None:
         grant.left -= 1
 
 
-async def answer(box: Sandbox, person: Person, appid: str, choices: dict[str, str], *, scene: str = "0") -> bool:
-    """The person answers the prompt for up to three templates; each acceptance of a one-time one allows one send.
+async def answer(
+    box: Sandbox, person: Person, appid: str, choices: dict[str, str], *, scene: str = "0"
+) -> bool:
+    """The person answers the prompt for up to three templates; each acceptance of a one-time one
+    allows one send.
 
     Returns whether the event arrived. Raises Impossible for more than three.
     """
@@ -109,7 +124,10 @@ async def answer(box: Sandbox, person: Person, appid: str, choices: dict[str, st
         if choice == "accept":
             _allow(box, openid, template_id)
     box.changed()
-    listed = [{"TemplateId": t, "SubscribeStatusString": c, "PopupScene": scene} for t, c in choices.items()]
+    listed = [
+        {"TemplateId": t, "SubscribeStatusString": c, "PopupScene": scene}
+        for t, c in choices.items()
+    ]
     return await box.sender.push(appid, _event(box, openid, "popup", listed))
 
 

@@ -1,4 +1,5 @@
-"""Switches for what public sources disagree about, and for how this bank is set up (wechat-contract F11, F2)."""
+"""Switches for what public sources disagree about, and for how this bank is set up (wechat-contract
+F11, F2)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Switches(BaseModel):
-    """What `POST /control/switches` sets. The defaults are the official documents' word, or their most likely one."""
+    """What `POST /control/switches` sets. The defaults are the official documents' word, or their
+    most likely one."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
@@ -25,7 +27,8 @@ class Switches(BaseModel):
     image_max_mb: int = Field(default=10, ge=1)
     """The largest picture; 5 in an older text (B10)."""
     sensitive_member_fields: bool = False
-    """Whether apps get a member's mobile, gender, email and the like; apps made since 2022 do not (B2)."""
+    """Whether apps get a member's mobile, gender, email and the like; apps made since 2022 do not
+    (B2)."""
     jscode_errcode_field: bool = False
     """Whether a mini-program login carries `errcode` and `expires_in`, as old ones did (A2)."""
     countryCode_type: Literal["number", "string"] = "number"
@@ -39,7 +42,8 @@ class Switches(BaseModel):
     contact_ways_most: int = Field(default=500_000, ge=1)
     """Contact ways and join ways of the corp together (B5)."""
     temporary_ways_a_day: int = Field(default=100_000, ge=1)
-    """Temporary contact ways that the corp makes in a day; one more draws 41045, since no code of its own is published (B5)."""
+    """Temporary contact ways that the corp makes in a day; one more draws 41045, since no code of
+    its own is published (B5)."""
     acquisition_links_most: int = Field(default=10_000, ge=1)
     """Acquisition links of the corp; the real figure is not published (B6)."""
     customers_most: int = Field(default=20_000, ge=1)

@@ -16,13 +16,17 @@ ORDER_MOST = 2**32 - 1
 
 
 def tag_event(at: int, change: str, tag_id: str, kind: str = "") -> Event:
-    """C4: `create`, `update` or `delete` of a `tag` or `tag_group`, or `shuffle` of a group ("" all of them)."""
+    """C4: `create`, `update` or `delete` of a `tag` or `tag_group`, or `shuffle` of a group ("" all
+    of them)."""
     return Event("change_external_tag", at, change, {"Id": tag_id, "TagType": kind})
 
 
 def group_body(group: TagGroup, tags: list[Tag]) -> dict[str, Any]:
     """A group as the API tells it, with these of its tags."""
-    return {**group.model_dump(exclude={"tag", "agent_id"}), "tag": [t.model_dump(exclude={"agent_id"}) for t in tags]}
+    return {
+        **group.model_dump(exclude={"tag", "agent_id"}),
+        "tag": [t.model_dump(exclude={"agent_id"}) for t in tags],
+    }
 
 
 def tag_list(call: Call) -> dict[str, Any]:
@@ -41,7 +45,8 @@ def tag_list(call: Call) -> dict[str, Any]:
 
 
 def add_tag(call: Call) -> dict[str, Any]:
-    """B4: new tags in a group given by id or by name (made if there is none); answers the new tags only."""
+    """B4: new tags in a group given by id or by name (made if there is none); answers the new tags
+    only."""
     specs = call.body.get("tag")
     if not isinstance(specs, list) or not specs or not all(isinstance(s, dict) for s in specs):
         raise ApiError(40058, "tag is empty")
@@ -56,7 +61,14 @@ def add_tag(call: Call) -> dict[str, Any]:
     now, app = call.box.seconds(), int(call.app)
     known = group.group_id in call.box.state.tag_groups
     new = [
-        Tag(id=ids.tag_id(), name=s["name"], create_time=now, order=_order(s.get("order")), agent_id=app) for s in specs
+        Tag(
+            id=ids.tag_id(),
+            name=s["name"],
+            create_time=now,
+            order=_order(s.get("order")),
+            agent_id=app,
+        )
+        for s in specs
     ]
     call.box.state.add_tags(group, new)
     call.box.changed()
@@ -107,7 +119,8 @@ def _group_of(call: Call) -> TagGroup:
 
 
 def _own(call: Call, thing: Tag | TagGroup) -> None:
-    """Only the app that made a tag may change it, or WeCom's own customer-contact secret (81011)."""
+    """Only the app that made a tag may change it, or WeCom's own customer-contact secret
+    (81011)."""
     app = call.box.world.app(int(call.app))
     if thing.agent_id != int(call.app) and not (app and app.builtin):
         raise ApiError(81011)
@@ -135,13 +148,19 @@ def edit_tag(call: Call) -> dict[str, Any]:
     if "order" in call.body:
         thing.order = order
     call.box.changed()
-    call.box.caused(tag_event(call.box.seconds(), "update", wanted, "tag" if found else "tag_group"))
+    call.box.caused(
+        tag_event(call.box.seconds(), "update", wanted, "tag" if found else "tag_group")
+    )
     return {}
 
 
 def del_tag(call: Call) -> dict[str, Any]:
-    """B4: tags and whole groups go; a group goes with its last tag. A deleted group is one event, without its tags."""
-    tags, groups = list(dict.fromkeys(call.strings("tag_id"))), list(dict.fromkeys(call.strings("group_id")))
+    """B4: tags and whole groups go; a group goes with its last tag. A deleted group is one event,
+    without its tags."""
+    tags, groups = (
+        list(dict.fromkeys(call.strings("tag_id"))),
+        list(dict.fromkeys(call.strings("group_id"))),
+    )
     if not tags and not groups:
         raise ApiError(40058, "tag_id and group_id are empty")
     _agent(call)

@@ -21,7 +21,8 @@ TOKEN_SPACES = {False: frozenset({"classic", "stable"}), True: frozenset({"wecom
 
 @dataclass(slots=True)
 class Token:
-    """One issued token. `space` is one of TOKEN_SPACES, or a kind of ticket; `refused` is the errcode it now meets."""
+    """One issued token. `space` is one of TOKEN_SPACES, or a kind of ticket; `refused` is the
+    errcode it now meets."""
 
     value: str
     space: str
@@ -49,7 +50,8 @@ class Tokens:
     def stable(self, appid: str, *, force: bool) -> Token:
         """`POST /cgi-bin/stable_token`: the same token until its last five minutes.
 
-        `force` voids it at once, at most 20 times a day and 30 s apart; otherwise the current one is returned.
+        `force` voids it at once, at most 20 times a day and 30 s apart; otherwise the current one
+        is returned.
         """
         current = self._live("stable", appid)
         if force and current and self._may_force(appid):
@@ -64,7 +66,8 @@ class Tokens:
         return self._live("wecom", agent_id) or self._issue("wecom", agent_id)
 
     def ticket(self, kind: str, owner: str) -> Token:
-        """A JS-SDK ticket, `jsapi` of the corp or `agent_config` of an app: the same one while it is valid (B1)."""
+        """A JS-SDK ticket, `jsapi` of the corp or `agent_config` of an app: the same one while it
+        is valid (B1)."""
         return self._live(kind, owner) or self._issue(kind, owner)
 
     def user_ticket(self, userid: str) -> str:
@@ -86,7 +89,8 @@ class Tokens:
     def owner(self, value: str, *, wecom: bool) -> str:
         """The appid or agent id behind a token.
 
-        Raises ApiError 41001 missing, 40014 unknown or of the other family, 42001 expired, or what it was revoked with.
+        Raises ApiError 41001 missing, 40014 unknown or of the other family, 42001 expired, or what
+        it was revoked with.
         """
         if not value:
             raise ApiError(41001)
@@ -108,7 +112,9 @@ class Tokens:
         """Make every live token meet `errcode` from now on; returns how many there were."""
         spaces = TOKEN_SPACES[False] | TOKEN_SPACES[True]
         live = [
-            t for t in self._issued.values() if t.space in spaces and not t.refused and t.expires_at > self._clock.now()
+            t
+            for t in self._issued.values()
+            if t.space in spaces and not t.refused and t.expires_at > self._clock.now()
         ]
         for token in live:
             token.refused = errcode
@@ -116,7 +122,9 @@ class Tokens:
 
     def _live(self, space: str, owner: str) -> Token | None:
         token = self._current.get((space, owner))
-        return token if token and not token.refused and token.expires_at > self._clock.now() else None
+        return (
+            token if token and not token.refused and token.expires_at > self._clock.now() else None
+        )
 
     def _issue(self, space: str, owner: str, life: int = LIFE_SECONDS) -> Token:
         for dead in list(self._outdated()):

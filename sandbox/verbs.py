@@ -1,4 +1,5 @@
-"""What people and members do: scan, add, delete, write; each emits the event that WeCom would send (C4, F9)."""
+"""What people and members do: scan, add, delete, write; each emits the event that WeCom would send
+(C4, F9)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class Impossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What came of a scan or an add; without a new friendship there is neither event nor welcome code."""
+    """What came of a scan or an add; without a new friendship there is neither event nor welcome
+    code."""
 
     userid: str
     external_userid: str
@@ -31,13 +33,17 @@ class Added:
 
 
 def way_members(box: Sandbox, way: Way) -> list[str]:
-    """The members of a way: those named, and those of its departments and below who may have customers."""
+    """The members of a way: those named, and those of its departments and below who may have
+    customers."""
     named = [m.userid for u in way.user if (m := box.world.member(u))]
-    return list(dict.fromkeys([*named, *(m.userid for m in box.world.members_in(way.party) if m.contact)]))
+    return list(
+        dict.fromkeys([*named, *(m.userid for m in box.world.members_in(way.party) if m.contact)])
+    )
 
 
 def choose_member(box: Sandbox, person: Person, way: Way, userid: str = "") -> str:
-    """Whom the way gives this person: the one asked for, the same as before if exclusive, else in turn."""
+    """Whom the way gives this person: the one asked for, the same as before if exclusive, else in
+    turn."""
     members = way_members(box, way)
     if way.dead(box.seconds()):
         raise Impossible("the time of this code is over")
@@ -57,21 +63,38 @@ def choose_member(box: Sandbox, person: Person, way: Way, userid: str = "") -> s
 
 async def scan(box: Sandbox, person: Person, way: Way, userid: str = "") -> Added:
     """The person scans a live code and becomes a friend of one of its members."""
-    return await add(box, person, choose_member(box, person, way, userid), state=way.state, add_way=ADD_WAY_QR)
+    return await add(
+        box, person, choose_member(box, person, way, userid), state=way.state, add_way=ADD_WAY_QR
+    )
 
 
-async def add(box: Sandbox, person: Person, userid: str, *, state: str = "", add_way: int = ADD_WAY_SEARCH) -> Added:
+async def add(
+    box: Sandbox, person: Person, userid: str, *, state: str = "", add_way: int = ADD_WAY_SEARCH
+) -> Added:
     """Person and member become friends; the event carries a welcome code of 20 seconds."""
     known = person.friends.get(userid)
     if known:
-        return Added(userid, person.external_userid, known.state, "", known.createtime, False, already_friends=True)
+        return Added(
+            userid,
+            person.external_userid,
+            known.state,
+            "",
+            known.createtime,
+            False,
+            already_friends=True,
+        )
     now = box.seconds()
     half = box.state.records.halves.pop(f"{person.external_userid}|{userid}", None)
     box.state.befriend(person, Friend(userid=userid, createtime=now, state=state, add_way=add_way))
     welcome = _welcome_code(box, person, userid, half)
     box.changed()
     event = events.contact(
-        "add_external_contact", userid, person.external_userid, now, State=state, WelcomeCode=welcome
+        "add_external_contact",
+        userid,
+        person.external_userid,
+        now,
+        State=state,
+        WelcomeCode=welcome,
     )
     delivered = await box.sender.send(event)
     return Added(userid, person.external_userid, state, welcome, now, delivered)
@@ -85,40 +108,52 @@ def _welcome_code(box: Sandbox, person: Person, userid: str, half: Half | None) 
 
 
 async def half_add(box: Sandbox, person: Person, userid: str, state: str) -> Added:
-    """The person adds a member who needs no verification and has not added him back; `add` completes it."""
+    """The person adds a member who needs no verification and has not added him back; `add`
+    completes it."""
     if userid in person.friends:
         raise Impossible(f"{userid} is a friend already")
     now, welcome = box.seconds(), box.codes.issue("welcome", person.id, userid)
-    box.state.records.halves[f"{person.external_userid}|{userid}"] = Half(state=state, welcome_code=welcome)
+    box.state.records.halves[f"{person.external_userid}|{userid}"] = Half(
+        state=state, welcome_code=welcome
+    )
     box.changed()
     half = "add_half_external_contact"
-    event = events.contact(half, userid, person.external_userid, now, State=state, WelcomeCode=welcome)
+    event = events.contact(
+        half, userid, person.external_userid, now, State=state, WelcomeCode=welcome
+    )
     return Added(userid, person.external_userid, state, welcome, now, await box.sender.send(event))
 
 
 async def part(box: Sandbox, person: Person, userid: str, *, by_member: bool) -> bool:
-    """One side deletes the other. Returns whether the event was delivered; raises Impossible if not friends."""
+    """One side deletes the other. Returns whether the event was delivered; raises Impossible if not
+    friends."""
     if userid not in person.friends:
         raise Impossible(f"{userid} is not a friend")
     box.state.unfriend(person, userid)
     box.changed()
     change = "del_external_contact" if by_member else "del_follow_user"
-    return await box.sender.send(events.contact(change, userid, person.external_userid, box.seconds()))
+    return await box.sender.send(
+        events.contact(change, userid, person.external_userid, box.seconds())
+    )
 
 
 async def edit(box: Sandbox, person: Person, userid: str, changes: dict[str, str]) -> bool:
-    """The member edits remark or description on his phone. Returns whether the event was delivered."""
+    """The member edits remark or description on his phone. Returns whether the event was
+    delivered."""
     friend = person.friends.get(userid)
     if friend is None:
         raise Impossible(f"{userid} is not a friend")
     friend.remark = changes.get("remark", friend.remark)
     friend.description = changes.get("description", friend.description)
     box.changed()
-    return await box.sender.send(events.contact("edit_external_contact", userid, person.external_userid, box.seconds()))
+    return await box.sender.send(
+        events.contact("edit_external_contact", userid, person.external_userid, box.seconds())
+    )
 
 
 def write(box: Sandbox, person: Person, userid: str, text: str) -> Message:
-    """The person writes to a member; the chat has then started, which spends the welcome code (41051)."""
+    """The person writes to a member; the chat has then started, which spends the welcome code
+    (41051)."""
     friend = _friend(person, userid)
     friend.talked = box.seconds()
     message = Message(time=friend.talked, sender=person.external_userid, kind="text", text=text)
@@ -139,7 +174,8 @@ class Written:
 
 
 def write_to(box: Sandbox, userid: str, person: Person, text: str) -> Written:
-    """A member writes to a customer; a rule against its words may block it (1) or warn the member (2)."""
+    """A member writes to a customer; a rule against its words may block it (1) or warn the member
+    (2)."""
     friend = _friend(person, userid)
     rule = intercept.found(box, userid, text)
     if rule and rule.intercept_type == intercept.BLOCK:

@@ -31,16 +31,21 @@ TEMPORARY = {"expires_in", "chat_expires_in", "unionid", "conclusions"}
 def staff(call: Call, userids: list[str], parties: Any) -> tuple[list[str], list[int], set[str]]:
     """The named members and departments, and everybody behind them.
 
-    Raises ApiError 60111, 84074 or 41054 for a member who does not exist, has no permission, is not activated; 60123 for
-    a department that does not exist.
+    Raises ApiError 60111, 84074 or 41054 for a member who does not exist, has no permission, is not
+    activated; 60123 for a department that does not exist.
     """
     world = call.box.world
     named = [follower(call, userid) for userid in userids]
     if any(m.status == NOT_ACTIVATED for m in named):
         raise ApiError(41054)
-    if not isinstance(parties, list) or any(not isinstance(p, int) or world.department(p) is None for p in parties):
+    if not isinstance(parties, list) or any(
+        not isinstance(p, int) or world.department(p) is None for p in parties
+    ):
         raise ApiError(60123)
-    found: list[Member] = [*named, *(m for m in world.members_in(parties) if m.contact and m.status != NOT_ACTIVATED)]
+    found: list[Member] = [
+        *named,
+        *(m for m in world.members_in(parties) if m.contact and m.status != NOT_ACTIVATED),
+    ]
     return [m.userid for m in named], parties, {m.userid for m in found}
 
 
@@ -126,7 +131,9 @@ def _conclusions(call: Call) -> dict[str, Any]:
     if not isinstance(text, dict) or len(str(text.get("content", "")).encode()) > CONCLUSION_BYTES:
         raise ApiError(40058, "invalid Request Parameter: conclusions")
     for kind, fields in CONCLUSIONS.items():
-        if kind in given and not all(isinstance(given[kind], dict) and given[kind].get(f) for f in fields):
+        if kind in given and not all(
+            isinstance(given[kind], dict) and given[kind].get(f) for f in fields
+        ):
             raise ApiError(40058, f"incomplete conclusions: {kind}")
     return dict(given)
 
@@ -209,7 +216,9 @@ def update_way(call: Call) -> dict[str, Any]:
 
 def _temporary_changes(call: Call) -> dict[str, Any]:
     changes: dict[str, Any] = {
-        name: _lifetime(call, name, CHAT_SECONDS) for name in ("expires_in", "chat_expires_in") if name in call.body
+        name: _lifetime(call, name, CHAT_SECONDS)
+        for name in ("expires_in", "chat_expires_in")
+        if name in call.body
     }
     if "unionid" in call.body:
         changes["unionid"] = call.text("unionid")
@@ -226,12 +235,15 @@ def del_way(call: Call) -> dict[str, Any]:
 
 
 def close_temp_chat(call: Call) -> dict[str, Any]:
-    """B5, 92572: end a temporary chat, with the way's conclusions for the customer. 84061 when there is none."""
+    """B5, 92572: end a temporary chat, with the way's conclusions for the customer. 84061 when
+    there is none."""
     userid = follower(call, call.text("userid", missing=40058)).userid
     person = call.box.state.by_external(call.text("external_userid", missing=40058))
     if person is None:
         raise ApiError(40096)
-    temporary = (w for w in call.box.state.ways.values() if w.is_temp and w.assigned.get(person.id) == userid)
+    temporary = (
+        w for w in call.box.state.ways.values() if w.is_temp and w.assigned.get(person.id) == userid
+    )
     if userid not in person.friends or next(temporary, None) is None:
         raise ApiError(84061)
     call.box.state.unfriend(person, userid)

@@ -1,4 +1,5 @@
-"""The mini-program server API under /wechat: tokens, login, phone numbers, quotas (wechat-contract A1-A3)."""
+"""The mini-program server API under /wechat: tokens, login, phone numbers, quotas (wechat-contract
+A1-A3)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ DAILY = 1_000_000
 
 
 def _mini_program(call: Call, appid: str, secret: str, wrong_secret: int) -> MiniProgram:
-    """The mini-program of these credentials. Raises ApiError 41002, 41004, 40013 or `wrong_secret`."""
+    """The mini-program of these credentials. Raises ApiError 41002, 41004, 40013 or
+    `wrong_secret`."""
     if not appid:
         raise ApiError(41002)
     if not secret:
@@ -51,15 +53,20 @@ def stable_token(call: Call) -> dict[str, Any]:
     if call.text("grant_type") != "client_credential":
         raise ApiError(40002)
     app = _mini_program(call, call.text("appid"), call.text("secret"), 40125)
-    return _token_body(call, call.box.tokens.stable(app.appid, force=call.flag("force_refresh", False)))
+    return _token_body(
+        call, call.box.tokens.stable(app.appid, force=call.flag("force_refresh", False))
+    )
 
 
 def code_to_session(call: Call) -> dict[str, Any]:
-    """A2: a login code becomes openid, session_key and, through the Open Platform account, unionid."""
+    """A2: a login code becomes openid, session_key and, through the Open Platform account,
+    unionid."""
     app = _mini_program(call, call.query.get("appid", ""), call.query.get("secret", ""), 40125)
     if call.query.get("grant_type") != "authorization_code":
         raise ApiError(40002)
-    person = call.box.state.people[call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)]
+    person = call.box.state.people[
+        call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)
+    ]
     call.box.limits.user("jscode2session", person.openids[app.appid])
     key = person.session_keys[app.appid] = ids.session_key()
     call.box.state.records.visits[person.openids[app.appid]] = call.box.seconds()
@@ -71,7 +78,8 @@ def code_to_session(call: Call) -> dict[str, Any]:
 
 
 def _signed(call: Call) -> Person:
-    """The person of `openid`, with a signature by his present session_key. Raises ApiError 40003 or 87009."""
+    """The person of `openid`, with a signature by his present session_key. Raises ApiError 40003 or
+    87009."""
     person = call.box.state.by_openid(call.given("openid", 40003))
     if person is None or person.openids.get(call.app) != call.query["openid"]:
         raise ApiError(40003)
@@ -104,12 +112,15 @@ def encrypt_keys(call: Call) -> dict[str, Any]:
     if not keys or now >= keys[-1].create_time + KEY_SECONDS:
         version = keys[-1].version + 1 if keys else 1
         iv = ids.code("")[:16]
-        keys.append(EncryptKey(encrypt_key=ids.session_key(), iv=iv, version=version, create_time=now))
+        keys.append(
+            EncryptKey(encrypt_key=ids.session_key(), iv=iv, version=version, create_time=now)
+        )
         del keys[:-KEYS]
         call.box.changed()
     return {
         "key_info_list": [
-            {**k.model_dump(), "expire_in": max(0, k.create_time + KEY_SECONDS - now)} for k in reversed(keys)
+            {**k.model_dump(), "expire_in": max(0, k.create_time + KEY_SECONDS - now)}
+            for k in reversed(keys)
         ]
     }
 
@@ -155,7 +166,8 @@ def quota(call: Call) -> dict[str, Any]:
 
 
 def request_of(call: Call) -> dict[str, Any]:
-    """A1: the call that drew an error, by the id in its text. Raises ApiError 76003 for another's or an unknown id."""
+    """A1: the call that drew an error, by the id in its text. Raises ApiError 76003 for another's
+    or an unknown id."""
     found = call.box.journal.requests.get(call.text("rid"))
     if found is None:
         raise ApiError(76003)

@@ -13,7 +13,8 @@ from sandbox.members import known
 
 
 def gettoken(call: Call) -> dict[str, Any]:
-    """B1: one token per corp and app secret, repeated while it is valid; bursts of wrong calls block the corp."""
+    """B1: one token per corp and app secret, repeated while it is valid; bursts of wrong calls
+    block the corp."""
     call.box.limits.token_block()
     corp_id, secret = call.given("corpid", 41002), call.given("corpsecret", 41004)
     corp = call.box.world.corp
@@ -29,10 +30,13 @@ def gettoken(call: Call) -> dict[str, Any]:
 
 
 def getuserinfo(call: Call) -> dict[str, Any]:
-    """B1: an OAuth code becomes the member who signed in, or the openid of somebody who is no member."""
+    """B1: an OAuth code becomes the member who signed in, or the openid of somebody who is no
+    member."""
     code = call.given("code", 41008)
     kind = call.box.codes.kind(code)
-    subject = call.box.codes.redeem(kind if kind in OAUTH else "oauth", code, call.box.world.corp.corp_id)
+    subject = call.box.codes.redeem(
+        kind if kind in OAUTH else "oauth", code, call.box.world.corp.corp_id
+    )
     if kind == "visitor":
         person = call.box.state.people[subject]
         openid = {"openid": person.openids[call.box.world.mini_programs[0].appid]}
@@ -61,8 +65,14 @@ def member_session(call: Call) -> dict[str, Any]:
     """B1, 91507: a member opened the mini-program inside WeCom."""
     if call.query.get("grant_type") != "authorization_code":
         raise ApiError(40058, "invalid grant_type")
-    userid = call.box.codes.redeem("member_login", call.given("js_code", 41008), call.box.world.corp.corp_id)
-    return {"corpid": call.box.world.corp.corp_id, "userid": userid, "session_key": ids.session_key()}
+    userid = call.box.codes.redeem(
+        "member_login", call.given("js_code", 41008), call.box.world.corp.corp_id
+    )
+    return {
+        "corpid": call.box.world.corp.corp_id,
+        "userid": userid,
+        "session_key": ids.session_key(),
+    }
 
 
 def corp_ticket(call: Call) -> dict[str, Any]:
@@ -83,7 +93,8 @@ def _ticket(call: Call, kind: str, owner: str) -> dict[str, Any]:
 
 
 def addresses(call: Call) -> dict[str, Any]:
-    """B1: where the platform's API and its callbacks come from, which is where this sandbox listens."""
+    """B1: where the platform's API and its callbacks come from, which is where this sandbox
+    listens."""
     return {"ip_list": [call.host.partition(":")[0]]}
 
 

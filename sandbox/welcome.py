@@ -14,7 +14,8 @@ TEXT_BYTES = 4000
 
 
 def send_welcome(call: Call) -> dict[str, Any]:
-    """B8: deliver the welcome to the person's phone and use up the code; a refused body does not use it up."""
+    """B8: deliver the welcome to the person's phone and use up the code; a refused body does not
+    use it up."""
     code = call.text("welcome_code", missing=41049)
     text = content.text(call, TEXT_BYTES)
     attachments = content.attachments(call)
@@ -24,7 +25,9 @@ def send_welcome(call: Call) -> dict[str, Any]:
     person = call.box.state.people[used.subject]
     attached = {"attachments": attachments}
     now = call.box.seconds()
-    person.inbox.append(Message(time=now, sender=used.scope, kind="welcome", text=text, content=attached))
+    person.inbox.append(
+        Message(time=now, sender=used.scope, kind="welcome", text=text, content=attached)
+    )
     call.box.changed()
     call.box.journal.welcomes.append(
         {

@@ -1,6 +1,7 @@
 """One corp with its apps, departments and members, and its mini-programs.
 
-A world never changes; when a member or a department does, the sandbox takes a new one (`World.with_people`).
+A world never changes; when a member or a department does, the sandbox takes a new one
+(`World.with_people`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class _Fact(BaseModel):
 
 
 class App(_Fact):
-    """A self-built WeCom app; `customer_contact` lists it as allowed to call that API and to get its events.
+    """A self-built WeCom app; `customer_contact` lists it as allowed to call that API and to get
+    its events.
 
     `builtin` is no app but WeCom's own customer-contact secret.
     """
@@ -39,7 +41,8 @@ class App(_Fact):
     customer_contact: bool = True
     builtin: bool = False
     archive: bool = False
-    """The message archive's own app (B10): its secret opens msgaudit/*, and it alone gets msgaudit_notify."""
+    """The message archive's own app (B10): its secret opens msgaudit/*, and it alone gets
+    msgaudit_notify."""
     trusted_domains: tuple[str, ...] = ()
     """Hosts that the OAuth page may redirect to; empty allows any."""
 
@@ -55,10 +58,11 @@ class Department(_Fact):
 
 
 class Member(_Fact):
-    """A member of the corp. `department` is the main one, `also` are others he is in, `leads` those he leads.
+    """A member of the corp. `department` is the main one, `also` are others he is in, `leads` those
+    he leads.
 
-    `contact` is the customer-contact permission. The fields after it reach apps only with the switch
-    `sensitive_member_fields` (B2).
+    `contact` is the customer-contact permission. The fields after it reach apps only with the
+    switch `sensitive_member_fields` (B2).
     """
 
     userid: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")
@@ -92,9 +96,11 @@ class Corp(_Fact):
 
 
 class MiniProgram(_Fact):
-    """`open_platform` binds it to the bank's Open Platform account, so that logins carry the unionid (A2).
+    """`open_platform` binds it to the bank's Open Platform account, so that logins carry the
+    unionid (A2).
 
-    With `token`, `encoding_aes_key` and `callback_url` its messages and events are pushed, in safe mode (A7).
+    With `token`, `encoding_aes_key` and `callback_url` its messages and events are pushed, in safe
+    mode (A7).
     """
 
     appid: str

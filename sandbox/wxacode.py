@@ -41,7 +41,8 @@ def _colour(call: Call) -> str:
 
 
 def _picture(call: Call, query: dict[str, str]) -> Raw:
-    """A square picture of `width` pixels that leads to the sandbox's page with appid, path and scene (or query)."""
+    """A square picture of `width` pixels that leads to the sandbox's page with appid, path and
+    scene (or query)."""
     width, transparent = call.integer("width", WIDTH), call.flag("is_hyaline", False)
     if not LEAST_WIDTH <= width <= MOST_WIDTH:
         raise ApiError(40097)
@@ -50,10 +51,14 @@ def _picture(call: Call, query: dict[str, str]) -> Raw:
     address = f"http://{call.host}/?{urlencode({'appid': call.app, **query})}"
     drawn = io.BytesIO()
     light = None if transparent else "#ffffff"
-    segno.make(address, error="m").save(drawn, kind="png", scale=4, border=2, dark=_colour(call), light=light)
+    segno.make(address, error="m").save(
+        drawn, kind="png", scale=4, border=2, dark=_colour(call), light=light
+    )
     image = Image.open(drawn).convert("RGBA" if transparent else "RGB")
     out = io.BytesIO()
-    image.resize((width, width), Image.Resampling.NEAREST).save(out, format="PNG" if transparent else "JPEG")
+    image.resize((width, width), Image.Resampling.NEAREST).save(
+        out, format="PNG" if transparent else "JPEG"
+    )
     return Raw(out.getvalue(), "image/png" if transparent else "image/jpeg")
 
 
@@ -65,7 +70,8 @@ def _remember(call: Call, page: str, scene: str) -> None:
 
 
 def unlimited(call: Call) -> Raw:
-    """A5, getwxacodeunlimit: any number of codes, told apart by `scene`. Raises ApiError 40169, 40129, 41030, 40097."""
+    """A5, getwxacodeunlimit: any number of codes, told apart by `scene`. Raises ApiError 40169,
+    40129, 41030, 40097."""
     scene, page = call.body.get("scene"), call.text("page")
     if not isinstance(scene, str) or not 1 <= len(scene) <= SCENE_MOST:
         raise ApiError(40169)
@@ -93,7 +99,8 @@ def limited(call: Call) -> Raw:
 
 
 def _expiry(call: Call) -> int:
-    """When a link ends: at most 30 days ahead, which is also the end of one that names none. Raises ApiError 85401."""
+    """When a link ends: at most 30 days ahead, which is also the end of one that names none. Raises
+    ApiError 85401."""
     now = call.box.seconds()
     latest = now + LINK_DAYS * DAY_SECONDS
     if not call.flag("is_expire", True):
@@ -110,7 +117,8 @@ def _expiry(call: Call) -> int:
 
 
 def _link(call: Call, prefix: str, target: Any) -> str:
-    """Make a link. Raises ApiError 40165 bad path, 40212 bad query, 40097, 85401, 45009 above 500,000 a day."""
+    """Make a link. Raises ApiError 40165 bad path, 40212 bad query, 40097, 85401, 45009 above
+    500,000 a day."""
     given = target if isinstance(target, dict) else {}
     path, query = str(given.get("path") or ""), str(given.get("query") or "")
     if "?" in path or len(path) > PATH_MOST:
@@ -121,11 +129,19 @@ def _link(call: Call, prefix: str, target: Any) -> str:
     if version not in VERSIONS:
         raise ApiError(40097)
     links, now = call.box.state.records.links, call.box.seconds()
-    if len(links) >= LINKS_A_DAY and sum(now - k.create_time < DAY_SECONDS for k in links.values()) >= LINKS_A_DAY:
+    if (
+        len(links) >= LINKS_A_DAY
+        and sum(now - k.create_time < DAY_SECONDS for k in links.values()) >= LINKS_A_DAY
+    ):
         raise ApiError(45009)
     address = prefix + ids.code("")
     links[address] = Link(
-        appid=call.app, path=path, query=query, env_version=version, create_time=now, expires_at=_expiry(call)
+        appid=call.app,
+        path=path,
+        query=query,
+        env_version=version,
+        create_time=now,
+        expires_at=_expiry(call),
     )
     call.box.changed()
     return address

@@ -207,13 +207,13 @@ async def sandbox(_sandbox_process: str) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def demo(services: Services, sandbox: Sandbox) -> Services:
-    from campaigns import publishing
-    from customers import directory
+    from campaigns.publishing import versions
+    from customers.banks import directory
 
     await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
     tenant = (await directory.list_tenants(services))[0].id
     for file in sorted(DEMO_CAMPAIGNS.glob("*.yaml")):
-        await publishing.apply(services, tenant, file.read_text(encoding="utf-8"), file.name, "cli")
+        await versions.apply(services, tenant, file.read_text(encoding="utf-8"), file.name, "cli")
     return services
 
 

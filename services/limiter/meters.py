@@ -9,17 +9,20 @@ from typing import Any
 from services.limiter.limits import Rule
 
 BUCKETS = 200
-"""A window is counted in this many parts; each part counts until the whole of it is older than the window."""
+"""A window is counted in this many parts; each part counts until the whole of it is older than the
+window."""
 
 LATE_SECONDS = 2.0
-"""A call without an answer may reach the platform after we gave up: it is counted as if it were answered so much later."""
+"""A call without an answer may reach the platform after we gave up: it is counted as if it were
+answered so much later."""
 
 POLL_SECONDS = 0.02
 REGROW_SECONDS = 5.0
 
 ALIVE = "limit:alive:"
 ALIVE_SECONDS = 4.0
-"""A process that has not been heard of for so long is dead, and its calls are over; while it calls it is heard of each second."""
+"""A process that has not been heard of for so long is dead, and its calls are over; while it calls
+it is heard of each second."""
 
 ASK = (
     f"local BUCKETS, LATE, POLL, REGROW = {BUCKETS}, {LATE_SECONDS}, {POLL_SECONDS}, {REGROW_SECONDS} "
@@ -196,11 +199,13 @@ if unmet then redis.call('expire', who, 60) end
 return {epoch, granted[1], granted[2], granted[3], waits[1], waits[2], waits[3]}
 """
 )
-"""One question of one process about one API. KEYS: the epoch, who waits, and for each meter (the API's, then the source
-address's) its counts and its permits that are out. ARGV: the question as JSON (gate.py: Gate._question).
+"""One question of one process about one API. KEYS: the epoch, who waits, and for each meter (the
+API's, then the source address's) its counts and its permits that are out. ARGV: the question as
+JSON (gate.py: Gate._question).
 
-Answers the epoch, the permits granted to each lane, and for each lane that wants more, after how many milliseconds there
-may be one (-1: it wants no more). An epoch alone says that Redis has lost its memory since the asker last looked.
+Answers the epoch, the permits granted to each lane, and for each lane that wants more, after how
+many milliseconds there may be one (-1: it wants no more). An epoch alone says that Redis has lost
+its memory since the asker last looked.
 """
 
 BLOCK = """
@@ -218,9 +223,10 @@ if over <= now then
 end
 return math.ceil((over - now) * 1000)
 """
-"""A drawn 45009. KEYS: the API's counts. ARGV: seconds of the first block and of the longest. Answers the milliseconds
-until the block ends. Answers that were under way when it began belong to it; one drawn soon after its end makes the next
-block four times as long, since a limit longer than a minute was met."""
+"""A drawn 45009. KEYS: the API's counts. ARGV: seconds of the first block and of the longest.
+Answers the milliseconds until the block ends. Answers that were under way when it began belong to
+it; one drawn soon after its end makes the next block four times as long, since a limit longer than
+a minute was met."""
 
 CUT = (
     f"local REGROW = {REGROW_SECONDS}"
@@ -236,7 +242,8 @@ redis.call('hset', KEYS[1], 'at_once', math.max(2, math.floor(at_once / 2)), 'cu
 return 1
 """
 )
-"""A drawn 45033: half as many at once, and one more each REGROW_SECONDS. KEYS: the API's counts. ARGV: the most."""
+"""A drawn 45033: half as many at once, and one more each REGROW_SECONDS. KEYS: the API's counts.
+ARGV: the most."""
 
 
 class _Window:
@@ -265,7 +272,11 @@ class _Window:
 
     def frees(self, now: float) -> float:
         """Seconds until fewer are used."""
-        return (self._parts[0][0] + 1) * self._width + self._seconds - now if self._parts else POLL_SECONDS
+        return (
+            (self._parts[0][0] + 1) * self._width + self._seconds - now
+            if self._parts
+            else POLL_SECONDS
+        )
 
 
 class Meter:
@@ -282,7 +293,8 @@ class Meter:
         self._missed = [0] * len(self.rules)
 
     def ended(self, now: float, *, shared: bool) -> None:
-        """A call of this process was answered; Redis is not told otherwise when it is not `shared`."""
+        """A call of this process was answered; Redis is not told otherwise when it is not
+        `shared`."""
         for position, window in enumerate(self._windows):
             window.add(now)
             self._missed[position] += not shared
@@ -293,11 +305,19 @@ class Meter:
 
     def question(self, now: float) -> dict[str, Any]:
         """The meter for ASK, with what Redis was not told; that counts as told from here on."""
-        missed = [min(missed, window.used(now)) for missed, window in zip(self._missed, self._windows, strict=True)]
+        missed = [
+            min(missed, window.used(now))
+            for missed, window in zip(self._missed, self._windows, strict=True)
+        ]
         self._missed = [0] * len(self.rules)
         return {
             "rules": [
-                {"name": f"{rule.seconds:g}", "seconds": rule.seconds, "most": rule.most, "missed": missed_}
+                {
+                    "name": f"{rule.seconds:g}",
+                    "seconds": rule.seconds,
+                    "most": rule.most,
+                    "missed": missed_,
+                }
                 for rule, missed_ in zip(self.rules, missed, strict=True)
             ]
         }
@@ -308,7 +328,8 @@ class Meter:
             self._missed[position] += rule["missed"]
 
     def room(self, now: float, lane: int, share: float) -> tuple[int, float]:
-        """How many calls this process may begin on its own with its share, and after how many seconds there is more."""
+        """How many calls this process may begin on its own with its share, and after how many
+        seconds there is more."""
         room, wait = 1_000_000, 0.0
         for rule, window in zip(self.rules, self._windows, strict=True):
             left = max(1, int(rule.most[lane] * share)) - window.used(now) - self.flying

@@ -7,8 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser
 
-from customers import alarms, directory, follows, handover, handover_work, identity, tags
+from customers import relationships
 from customers.actors import ClerkActor
+from customers.alerts import alarms
+from customers.banks import directory
+from customers.handover import batches, work
+from customers.identity import resolution
+from customers.wecom_mirror import tags
 from services.container import Services
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
@@ -28,8 +33,8 @@ async def _friend(services: Services, sandbox: Sandbox) -> str:
     person = await sandbox.person("欧阳娜娜")
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
     external = (await sandbox.control("GET", f"people/{person['id']}"))["external_userid"]
-    cid = await identity.identify(services, "demo", identity.Facts(external_userid=external, name="欧阳娜娜"))
-    await follows.changed(services, "demo", "rm.chen", cid, at=services.clock(), active=True)
+    cid = await resolution.identify(services, "demo", resolution.Facts(external_userid=external, name="欧阳娜娜"))
+    await relationships.changed(services, "demo", "rm.chen", cid, at=services.clock(), active=True)
     return cid
 
 
@@ -56,9 +61,9 @@ async def test_hand_overs_and_alarms_at_the_console(
         assert "欧***" in await visitor.look()
         await visitor.page.click("main form button[type=submit]")
         assert "欧***" in await visitor.look()
-        (batch,) = await handover.list_batches(services, LIN)
-        await handover.approve(services, ZHAO, batch["_id"])
-        await handover_work.work(services, "demo")
+        (batch,) = await batches.list_batches(services, LIN)
+        await batches.approve(services, ZHAO, batch["_id"])
+        await work.work(services, "demo")
         await visitor.page.reload()
         await visitor.look()
         await visitor.go(f"{server.url}/console/handover")

@@ -9,11 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import acquisition, channels, publishing, syncing, work
-from customers import directory
+from campaigns.channels import acquisition, live_codes
+from campaigns.publishing import versions
+from customers.banks import directory
+from operations import jobs
+from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Unavailable
-from services.mongo import Doc
+from services.store.mongo import Doc
 from services.wechat import events
 from tests.campaigns import tools
 from tests.campaigns.documents import WELCOME
@@ -68,7 +71,7 @@ async def react(services: Services, *tellings: events.Event) -> None:
 
 async def test_links_are_made_once_with_their_state(demo: Services, sandbox: Sandbox) -> None:
     await tools.go_live(demo, TEXT)
-    said = await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+    said = await versions.apply(demo, "demo", TEXT, "t.yaml", "cli")
     assert said == ["campaign hello: version 1 is this document already"]
     made = await links(sandbox)
     assert {name: one["user_list"] for name, one in made.items()} == {
@@ -76,15 +79,15 @@ async def test_links_are_made_once_with_their_state(demo: Services, sandbox: San
     }  # fmt: skip
     row = await channel(demo, "ads.sz-nanshan")
     assert row["url"] == f"{made['ads.sz-nanshan']['url']}?customer_channel=ads.sz-nanshan"
-    assert await channels.of_campaign(demo, "demo", "hello") == []
+    assert await live_codes.of_campaign(demo, "demo", "hello") == []
 
 
 async def test_an_answer_that_was_lost_makes_no_second_link(demo: Services, sandbox: Sandbox) -> None:
     await tools.fault(sandbox, "timeout_after_success", CREATE, times=1)
     with pytest.raises(Unavailable, match="wecom_unavailable"):
-        await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+        await versions.apply(demo, "demo", TEXT, "t.yaml", "cli")
     assert sorted(await links(sandbox)) == ["ads.sz-nanshan"]
-    await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+    await versions.apply(demo, "demo", TEXT, "t.yaml", "cli")
     assert len((await sandbox.control("GET", "links"))["links"]) == 2
 
 
@@ -112,7 +115,7 @@ async def test_figures_and_balance_are_read_every_hour(
     await clicked(sandbox, link, "ads.sz-nanshan")
     await clicked(sandbox, link, "ads.sz-nanshan", add=False)
     await sandbox.control("POST", f"people/{person['id']}/message", {"userid": "rm.chen", "text": "您好"})
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(demo, "demo")
     mirror = await demo.store.tenant("demo")["acquisition_links"].find_one({"link_id": link["link_id"]})
     assert mirror is not None
     names = ("clicks", "new", "came", "silent", "wrote")
@@ -129,7 +132,7 @@ async def test_members_of_a_link_follow_the_branch(demo: Services, sandbox: Sand
     await tools.go_live(demo, TEXT)
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(2)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(demo, "demo")
     assert (await links(sandbox))["ads.sz-nanshan"]["user_list"] == ["rm.chen"]
 
 
@@ -181,7 +184,7 @@ async def test_a_link_that_is_deleted_is_told_and_made_again_by_the_next_version
     demo: Services, http: httpx.AsyncClient, sandbox: Sandbox
 ) -> None:
     await tools.go_live(demo, TEXT)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(demo, "demo")
     link = (await links(sandbox))["ads.sz-nanshan"]
     await sandbox.control("POST", f"links/{link['link_id']}/unavailable")
     await sandbox.control("DELETE", f"links/{link['link_id']}")
@@ -191,7 +194,7 @@ async def test_a_link_that_is_deleted_is_told_and_made_again_by_the_next_version
         ("link.deleted", ["rm.chen"], "ads.sz-nanshan"), ("link.unavailable", ["rm.chen"], "ads.sz-nanshan"),
     ]  # fmt: skip
     assert (await channel(demo, "ads.sz-nanshan"))["made"] == "wanted"
-    await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+    await versions.apply(demo, "demo", TEXT, "t.yaml", "cli")
     assert sorted(await links(sandbox)) == ["ads.sz-nanshan", "vip"]
     assert (await channel(demo, "ads.sz-nanshan"))["made"] == "made"
 
@@ -224,7 +227,7 @@ async def test_a_chat_key_that_is_over_is_not_asked_for(demo: Services, sandbox:
 
 async def test_a_sync_leaves_our_links_as_they_are(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await tools.go_live(demo, TEXT)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(demo, "demo")
     await syncing.start(demo, "demo", "cli", parts=["live_codes", "links"])
     clock.advance(1)
     await syncing.work(demo, "demo")

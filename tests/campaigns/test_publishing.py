@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import channels, publishing
+from campaigns.channels import live_codes
+from campaigns.publishing import versions as publishing
 from config.settings import Settings
 from rewards import catalogue, ledger
 from services.container import Services
@@ -197,7 +198,7 @@ async def test_an_approval_that_was_cut_short_can_be_given_again(
     demo: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     await publishing.submit(demo, LIN, REWARDS + "codes: {s: {per: branch, branches: all}}\n")
-    modules = {"ensure": channels, "put": catalogue, "set_state": catalogue, "forget": publishing.live}
+    modules = {"ensure": live_codes, "put": catalogue, "set_state": catalogue, "forget": publishing.live}
 
     def dies(*_: Any, **__: Any) -> None:
         raise Unavailable("killed")
@@ -223,7 +224,7 @@ async def test_an_answer_of_wecom_that_was_lost_makes_no_second_live_code(demo: 
     assert len(await ways(sandbox, "c")) == 1
     await publishing.apply(demo, "demo", WELCOME + HI, "t.yaml", "cli")
     assert await ways(sandbox, "c") == ["c.gz-tianhe", "c.sz-futian", "c.sz-nanshan"]
-    listed = await channels.of_campaign(demo, "demo", "hello")
+    listed = await live_codes.of_campaign(demo, "demo", "hello")
     known = {way["config_id"] for way in (await sandbox.control("GET", "ways"))["ways"]}
     assert {row["config_id"] for row in listed} <= known
     assert len(listed) == 3

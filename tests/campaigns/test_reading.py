@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from campaigns import publishing
-from campaigns.document import Campaign
-from campaigns.reading import DocumentError, read
+from campaigns.document.model import Campaign
+from campaigns.document.reading import DocumentError, read
+from campaigns.publishing import versions
 from deploy.processes import ROOT
 from services.container import Services
 from tests.campaigns.documents import BRANCHES, REWARDS, WELCOME
@@ -177,12 +177,12 @@ def test_a_document_that_holds_itself_is_refused_and_does_not_hang(text: str) ->
 
 
 async def test_a_document_with_a_fault_changes_nothing(services: Services) -> None:
-    from customers import directory
+    from customers.banks import directory
     from tests.conftest import DEMO_BANK
 
     await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), "tenant.yaml")
     with pytest.raises(DocumentError):
-        await publishing.apply(services, "demo", WELCOME + "- {id: a, exit: 5}\n", "f.yaml", "cli")
+        await versions.apply(services, "demo", WELCOME + "- {id: a, exit: 5}\n", "f.yaml", "cli")
     db = services.store.tenant("demo")
     for name in ("campaigns", "campaign_versions", "channels", "rewards", "transfers"):
         assert await db[name].count({}) == 0, name

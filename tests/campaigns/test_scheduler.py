@@ -7,10 +7,10 @@ import asyncio
 import httpx
 import pytest
 
-from campaigns import scheduler, tasks
-from customers import directory
+from customers.banks import directory
+from operations import celery, scheduler
 from services.container import Services
-from services.queue import QUEUES
+from services.queue.wakeups import QUEUES
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
@@ -37,9 +37,9 @@ async def test_what_was_cut_short_is_rung_for_when_its_lease_is_over(
 ) -> None:
     await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=-1, times=1)
     await tools.scanned(sandbox, http)
-    from campaigns import work
+    from operations import jobs
 
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(demo, "demo")
     clock.advance(3)
     assert await scheduler.tick(demo, "demo") == ["campaigns.send_welcomes"]
 
@@ -74,7 +74,7 @@ async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeyp
 
 
 def test_every_bell_has_its_task_and_every_task_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = {name for name in tasks.app.tasks if not name.startswith("celery.")}
+    ours = {name for name in celery.app.tasks if not name.startswith("celery.")}
     assert ours == set(QUEUES)
-    routed = {name: tasks.app.conf.task_routes[name]["queue"] for name in QUEUES}
+    routed = {name: celery.app.conf.task_routes[name]["queue"] for name in QUEUES}
     assert routed == QUEUES

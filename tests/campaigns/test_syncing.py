@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
-from campaigns import sync_view, syncing, tagging
-from customers import bulk, directory, follows, identity
-from customers.sync import Batch, Job, Outcome, Problem, keep_problems
+from campaigns.delivery import tagging
+from customers import relationships
+from customers.banks import directory
+from customers.identity import resolution
+from customers.wecom_mirror import customers
+from customers.wecom_mirror.sync import Batch, Job, Outcome, Problem, keep_problems
+from operations.sync import run as syncing
+from operations.sync import view
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
 from tests.campaigns import tools
@@ -129,9 +134,9 @@ async def test_a_cancelled_sync_stops_at_the_next_page(
         nonlocal pages
         pages += 1
         await syncing.cancel(demo, "demo", "cli")
-        return await bulk.CUSTOMERS.write(job, batch)
+        return await customers.CUSTOMERS.write(job, batch)
 
-    part = syncing.Part("customers", bulk.CUSTOMERS.read, write, private=True)
+    part = syncing.Part("customers", customers.CUSTOMERS.read, write, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
     await syncing.start(demo, "demo", "cli", parts=["customers"])
     await syncing.work(demo, "demo")
@@ -194,7 +199,7 @@ async def test_an_object_that_fails_is_an_error_row_until_it_comes_in(
 
 async def differences(services: Services) -> list[tuple[str, str, str]]:
     """Part, kind and what it is about, of the newest comparison."""
-    number, found = await sync_view.differences(services, "demo")
+    number, found = await view.differences(services, "demo")
     assert number is not None
     return sorted((row["part"], row["kind"], row["about"]) for row in found)
 
@@ -228,8 +233,10 @@ async def disagree(services: Services, sandbox: Sandbox, clock: MovedClock) -> t
 
 async def test_a_night_finds_what_differs_and_mends_it(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await disagree(demo, sandbox, clock)
-    ghost = await identity.identify(demo, "demo", identity.Facts(external_userid="wmGhost0000000000000000000000001"))
-    await follows.changed(demo, "demo", "rm.li", ghost, at=clock() - 100, active=True)
+    ghost = await resolution.identify(
+        demo, "demo", resolution.Facts(external_userid="wmGhost0000000000000000000000001")
+    )
+    await relationships.changed(demo, "demo", "rm.li", ghost, at=clock() - 100, active=True)
     await night(clock)
     await syncing.nightly(nightly(demo), "demo")
     row = await run(demo, clock)
@@ -301,8 +308,10 @@ async def test_a_friendship_that_wecom_no_longer_knows_is_ended_and_told(
     await syncing.start(demo, "demo", "cli")
     await run(demo, clock)
     (gone, *_) = [row for row in await demo.store.tenant("demo")["follows"].find({"active": True})]
-    ghost = await identity.identify(demo, "demo", identity.Facts(external_userid="wmGhost0000000000000000000000001"))
-    await follows.changed(demo, "demo", gone["userid"], ghost, at=clock() - 100, active=True, state="", add_way=1)
+    ghost = await resolution.identify(
+        demo, "demo", resolution.Facts(external_userid="wmGhost0000000000000000000000001")
+    )
+    await relationships.changed(demo, "demo", gone["userid"], ghost, at=clock() - 100, active=True, state="", add_way=1)
     clock.advance(10)
     await syncing.start(demo, "demo", "cli")
     row = await run(demo, clock)
@@ -316,12 +325,12 @@ async def test_a_friendship_that_began_after_the_sync_is_not_ended_by_it(
     demo: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
     await syncing.start(demo, "demo", "cli", parts=["friendships"])
-    cid = await identity.identify(demo, "demo", identity.Facts(external_userid="wmNew000000000000000000000000001"))
+    cid = await resolution.identify(demo, "demo", resolution.Facts(external_userid="wmNew000000000000000000000000001"))
     clock.advance(1)
-    await follows.changed(demo, "demo", "rm.chen", cid, at=clock(), active=True)
+    await relationships.changed(demo, "demo", "rm.chen", cid, at=clock(), active=True)
     row = await run(demo, clock)
     assert row["counts"]["friendships"]["gone"] == 0
-    assert await follows.pair(demo, "demo", "rm.chen", [cid]) is not None
+    assert await relationships.pair(demo, "demo", "rm.chen", [cid]) is not None
 
 
 async def test_what_a_sync_ended_by_mistake_the_next_one_finds_again(
@@ -331,7 +340,7 @@ async def test_what_a_sync_ended_by_mistake_the_next_one_finds_again(
     await syncing.start(demo, "demo", "cli")
     await run(demo, clock)
     rows = await demo.store.tenant("demo")["follows"].find({"active": True})
-    await follows.end_unseen(demo, "demo", rows, clock() + 5)
+    await relationships.end_unseen(demo, "demo", rows, clock() + 5)
     assert await ours(demo) == set()
     clock.advance(10)
     await syncing.start(demo, "demo", "cli")
@@ -353,9 +362,9 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
 
     async def slowly(job: Job, batch: Batch) -> Outcome:
         clock.advance(syncing.SHIFT_SECONDS)
-        return await bulk.CUSTOMERS.write(job, batch)
+        return await customers.CUSTOMERS.write(job, batch)
 
-    part = syncing.Part("customers", bulk.CUSTOMERS.read, slowly, private=True)
+    part = syncing.Part("customers", customers.CUSTOMERS.read, slowly, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
     await syncing.start(demo, "demo", "cli", kind="nightly", parts=["customers"])
     await syncing.work(demo, "demo")

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from campaigns import channels, syncing
-from customers import directory
-from customers.sync import Problem, keep_problems
+from campaigns.channels import live_codes
+from customers.banks import directory
+from customers.wecom_mirror.sync import Problem, keep_problems
+from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Conflict
 from tests.campaigns.test_syncing import differences, night, nightly, run
@@ -60,7 +61,7 @@ async def test_a_live_code_that_somebody_deleted_in_wecom_is_made_again_by_a_nig
     demo: Services, sandbox: Sandbox, clock: MovedClock, mode: str
 ) -> None:
     clock.advance(60)
-    (lost, *_) = before = sorted(await channels.of_campaign(demo, "demo", "acq-branch"), key=lambda row: row["state"])
+    (lost, *_) = before = sorted(await live_codes.of_campaign(demo, "demo", "acq-branch"), key=lambda row: row["state"])
     client = directory.wecom_client(demo, await directory.get_tenant(demo, "demo"))
     await client.del_contact_way(lost["config_id"])
     await night(clock)
@@ -69,7 +70,7 @@ async def test_a_live_code_that_somebody_deleted_in_wecom_is_made_again_by_a_nig
     row = await run(services, clock)
     assert row["counts"]["live_codes"]["gone"] == 1
     assert ("live_codes", "gone", lost["state"]) in await differences(demo)
-    after = sorted(await channels.of_campaign(demo, "demo", "acq-branch"), key=lambda row: row["state"])
+    after = sorted(await live_codes.of_campaign(demo, "demo", "acq-branch"), key=lambda row: row["state"])
     ways = {way["config_id"]: way["state"] for way in (await sandbox.control("GET", "ways"))["ways"]}
     assert after[1:] == before[1:]
     if mode == "report":

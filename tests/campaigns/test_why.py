@@ -8,9 +8,11 @@ import httpx
 import orjson
 import pytest
 
-from campaigns import publishing, why, work
-from customers.directory import get_tenant, wecom_client
+from campaigns.publishing import versions
+from customers.banks.directory import get_tenant, wecom_client
 from deploy.commands import explain
+from operations import jobs
+from operations.events import explain as why
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
 from tests.campaigns import tools
@@ -120,7 +122,7 @@ async def test_no_welcome_because_the_code_is_not_ours(
 async def test_no_welcome_because_the_campaign_is_paused(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
-    await publishing.pause(demo, LIN, "acq-branch")
+    await versions.pause(demo, LIN, "acq-branch")
     answer = await _scanned_and_handled(demo, sandbox, http)
     assert answer["welcome"]["why"] == "campaign_paused"
     assert ("campaign.not_entered", "campaign_paused") in _decided(answer)
@@ -199,12 +201,12 @@ async def test_an_event_that_failed_keeps_the_reasons_of_its_tries(
     await tools.all_work(demo)
     await tools.fault(sandbox, "errcode", tools.DETAILS, errcode=41001, times=1)
     await sandbox.control("POST", f"people/{person['id']}/edited-by", {"userid": scan["userid"], "remark": "x"})
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(demo, "demo")
     (row,) = await demo.store.tenant("demo")["inbox"].find({"open": True})
     waiting = await why.why(demo, "demo", row["_id"], explain)
     assert (waiting["state"], waiting["reason"]) == ("waiting", "platform_bad_request")
     clock.advance(60)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(demo, "demo")
     answer = await why.why(demo, "demo", row["_id"], explain)
     assert (answer["state"], answer["attempts"]) == ("handled", 2)
     (failed,) = answer["tries"]

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 
-from campaigns import publishing, work
+from campaigns.publishing import versions
+from operations import jobs
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 from tests.conftest import Sandbox
 
 NANSHAN = "branch-q1.sz-nanshan"
@@ -21,7 +22,7 @@ WELCOME_CALL = "externalcontact/send_welcome_msg"
 
 async def go_live(services: Services, text: str) -> None:
     """Publishes a campaign as the command line does, and forgets what was kept of others."""
-    await publishing.apply(services, "demo", text, "t.yaml", "cli")
+    await versions.apply(services, "demo", text, "t.yaml", "cli")
     services.cache.clear()
 
 
@@ -46,9 +47,9 @@ async def told_staff(sandbox: Sandbox, userid: str) -> list[str]:
 
 async def all_work(services: Services) -> None:
     """What workers would do if every bell rang once."""
-    await work.handle_inbox(services, "demo")
+    await jobs.handle_inbox(services, "demo")
     await asyncio.gather(
-        work.send_welcomes(services, "demo"), work.send_effects(services, "demo"), work.advance_runs(services, "demo")
+        jobs.send_welcomes(services, "demo"), jobs.send_effects(services, "demo"), jobs.advance_runs(services, "demo")
     )
 
 

@@ -9,10 +9,11 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from customers import archive, directory
-from customers.archive_messages import open_body
+from customers.archive import pull as archive
+from customers.archive.messages import open_body
+from customers.banks import directory
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 from tests.conftest import DEMO_BANK, Sandbox
 
 SECRET = "fake-wecom-archive-secret-for-the-sandbox-0"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from customers import directory
+from customers.banks import directory
 from services.container import Services
 from tests.clock import StillClock
 from tests.conftest import DEMO_BANK, Sandbox

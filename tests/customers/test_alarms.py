@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from campaigns import work
-from customers import alarms, cards, identity
 from customers.actors import ClerkActor
+from customers.alerts import alarms, cards
+from customers.identity import resolution
+from operations import jobs
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, NotFound
-from services.mongo import Doc
-from services.wechat.errors import Transient
+from services.store.mongo import Doc
+from services.wechat.core.errors import Transient
 from services.wechat.events import CardClicked
 from services.wechat.wecom import WeComClient
 from tests.clock import StillClock
@@ -48,7 +49,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 async def _customer(services: Services, name: str) -> str:
-    return await identity.identify(services, "demo", identity.Facts(external_userid=f"wm{name}", name=name))
+    return await resolution.identify(services, "demo", resolution.Facts(external_userid=f"wm{name}", name=name))
 
 
 async def _lost(services: Services, key: str, cid: str = "", userids: tuple[str, ...] = ("rm.chen",)) -> bool:
@@ -66,7 +67,7 @@ async def _rows(services: Services) -> list[Doc]:
 
 async def _send(services: Services, clock: StillClock, seconds: float = 3.0) -> None:
     clock.now += seconds
-    await work.send_effects(services, "demo")
+    await jobs.send_effects(services, "demo")
 
 
 def _click(card: dict[str, Any], userid: str, key: str = "seen", code: str = "rc1") -> CardClicked:

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
-from campaigns import scheduler, work
-from customers import alarms, archive, directory, identity
 from customers.actors import ClerkActor
-from customers.archive_messages import party_index, read_message
+from customers.alerts import alarms
+from customers.archive import pull as archive
+from customers.archive.messages import party_index, read_message
+from customers.banks import directory
+from customers.identity import resolution
+from operations import jobs, scheduler
 from services.clock import utc
 from services.container import Services
 from services.errors import Unavailable
-from services.mongo import Collection, Doc
+from services.store.mongo import Collection, Doc
 from services.wechat import events
-from services.wechat.archive import HttpArchive, Record, Unreadable
+from services.wechat.core.archive import HttpArchive, Record, Unreadable
 from tests.clock import MovedClock
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.customers import archived
@@ -52,7 +55,7 @@ async def told(services: Services, at: float) -> None:
 
 async def test_messages_are_kept_sealed_with_who_and_when(bank: Services, sandbox: Sandbox) -> None:
     person = await friend(sandbox)
-    cid = await identity.identify(bank, "demo", identity.Facts(external_userid=person["external_userid"]))
+    cid = await resolution.identify(bank, "demo", resolution.Facts(external_userid=person["external_userid"]))
     await say(sandbox, person, "我想买理财")
     await sandbox.control("POST", "members/rm.chen/write", {"person": person["id"], "text": "好的"})
     await pull(bank)
@@ -99,8 +102,8 @@ async def test_a_notification_of_wecom_brings_the_message(demo: Services, sandbo
     await say(sandbox, await friend(sandbox), "您好")
 
     async def arrived() -> bool:
-        await work.handle_inbox(demo, "demo")
-        await work.pull_archive(demo, "demo")
+        await jobs.handle_inbox(demo, "demo")
+        await jobs.pull_archive(demo, "demo")
         return await texts(demo) == ["您好"]
 
     await until(arrived)

@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
-from customers import archive_consents, details, directory, staff
+from customers.access import staff
 from customers.actors import StaffActor
-from customers.archive_consents import AGREED, REFUSED, UNKNOWN, counts, of_pair
-from services import trace
+from customers.archive import consents
+from customers.archive.consents import AGREED, REFUSED, UNKNOWN, counts, of_pair
+from customers.banks import directory
+from customers.wecom_mirror import details
 from services.clock import utc
 from services.container import Services
-from services.outbox import Effect
+from services.observe import trace
+from services.queue.outbox import Effect
 from services.wechat import events
-from services.wechat.errors import SubjectState
+from services.wechat.core.errors import SubjectState
 from services.wechat.wecom import WeComClient
 from tests.clock import MovedClock
 from tests.conftest import DEMO_BANK, Sandbox
@@ -49,7 +52,7 @@ async def consent(services: Services, person: dict[str, Any], at: float) -> None
         external_userid=person["external_userid"],
         welcome_code=None,
     )
-    await archive_consents.consented(services, "demo", {"_id": f"demo:{at}", "at": utc(at)}, event)
+    await consents.consented(services, "demo", {"_id": f"demo:{at}", "at": utc(at)}, event)
 
 
 async def state(services: Services, person: dict[str, Any]) -> tuple[str, str]:
@@ -71,9 +74,9 @@ async def test_an_agreement_that_is_told_is_known_and_an_older_one_changes_nothi
         "source": "event",
     }
     external = person["external_userid"]
-    await archive_consents.keep(bank, "demo", "rm.chen", external, REFUSED, 1_799_999_999.0, "asked")
+    await consents.keep(bank, "demo", "rm.chen", external, REFUSED, 1_799_999_999.0, "asked")
     assert await state(bank, person) == (AGREED, "event")
-    await archive_consents.keep(bank, "demo", "rm.chen", external, REFUSED, 1_800_000_001.0, "asked")
+    await consents.keep(bank, "demo", "rm.chen", external, REFUSED, 1_800_000_001.0, "asked")
     assert await state(bank, person) == (REFUSED, "asked")
     await consent(bank, person, 1_800_000_000.0)
     assert await state(bank, person) == (REFUSED, "asked")
@@ -105,7 +108,7 @@ async def test_a_pair_is_not_asked_for_again_before_its_time_and_a_withdrawal_is
         await pull(bank)
         await rows.update({}, {"$set": {"walk_due": 0.0}})
     assert asked == [[("rm.chen", person["external_userid"])]]
-    clock.advance(archive_consents.AGAIN_SECONDS + 1)
+    clock.advance(consents.AGAIN_SECONDS + 1)
     await sandbox.control("POST", f"people/{person['id']}/agree", {"userid": "rm.chen", "status": "Disagree"})
     await pull(bank)
     assert len(asked) == 2
@@ -116,8 +119,8 @@ async def test_the_walk_goes_on_where_it_stopped(
     bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = [await known(bank, sandbox, name=f"客户{number}") for number in range(5)]
-    monkeypatch.setattr(archive_consents, "PAIRS", 1)
-    monkeypatch.setattr(archive_consents, "CALLS", 2)
+    monkeypatch.setattr(consents, "PAIRS", 1)
+    monkeypatch.setattr(consents, "CALLS", 2)
     for expected in (2, 4, 5):
         await pull(bank)
         assert await counts(bank, "demo") == {AGREED: expected}
@@ -161,8 +164,8 @@ async def test_a_welcome_that_wecom_refuses_for_want_of_consent_says_what_is_kno
     (customer,) = await staff.list_customers(bank, StaffActor("demo", "rm.chen"))
     effect = Effect(id="demo:e", tenant="demo", kind="welcome", cid=customer["cid"], args={"userid": "rm.chen"})
     with trace.collect() as story:
-        await archive_consents.explain(bank, effect, SubjectState(41053, "", "send_welcome_msg"))
-        await archive_consents.explain(bank, effect, SubjectState(41050, "", "send_welcome_msg"))
+        await consents.explain(bank, effect, SubjectState(41053, "", "send_welcome_msg"))
+        await consents.explain(bank, effect, SubjectState(41050, "", "send_welcome_msg"))
     assert [(note["kind"], note["why"]) for note in story.notes] == [("welcome.archive", "archive_refused")]
 
 

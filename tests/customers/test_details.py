@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
-from customers import details, follows, identity
-from customers.identity import Facts
+from customers import relationships
+from customers.identity import resolution
+from customers.identity.resolution import Facts
+from customers.wecom_mirror import details
 from services.container import Services
-from services.wechat.errors import PlatformError
+from services.wechat.core.errors import PlatformError
 from tests.conftest import Sandbox
 
 GET = "/cgi-bin/externalcontact/get"
@@ -23,11 +25,11 @@ async def test_what_wecom_says_of_a_person_is_brought_in(bank: Services, sandbox
     await _friend_of(sandbox, person, "rm.chen")
     seen = await _friend_of(sandbox, person, "rm.wang")
     found = await details.fetch(bank, "demo", seen["external_userid"])
-    known = await identity.customer(bank, "demo", found.cid)
+    known = await resolution.customer(bank, "demo", found.cid)
     assert (found.name, known.name, known.unionid) == ("刘敏", "刘敏", seen["unionid"])
     assert known.external_userid == seen["external_userid"]
     assert sorted(found.follow_users) == ["rm.chen", "rm.wang"]
-    rows = await follows.of_customer(bank, "demo", [found.cid])
+    rows = await relationships.of_customer(bank, "demo", [found.cid])
     assert {row["userid"]: row["at"] for row in rows} == {
         userid: float(user["createtime"]) for userid, user in found.follow_users.items()
     }
@@ -44,7 +46,7 @@ async def test_asking_twice_changes_nothing(bank: Services, sandbox: Sandbox) ->
 
 async def test_a_person_who_signed_in_before_is_the_same_customer(bank: Services, sandbox: Sandbox) -> None:
     seen = await _friend_of(sandbox, await sandbox.person("刘敏"), "rm.chen")
-    cid = await identity.identify(bank, "demo", Facts(unionid=seen["unionid"], openids={"wx1": "oO1"}))
+    cid = await resolution.identify(bank, "demo", Facts(unionid=seen["unionid"], openids={"wx1": "oO1"}))
     assert (await details.fetch(bank, "demo", seen["external_userid"])).cid == cid
 
 
@@ -53,9 +55,9 @@ async def test_a_friendship_that_ended_since_is_not_brought_back(bank: Services,
     seen = await _friend_of(sandbox, await sandbox.person("刘敏"), "rm.chen")
     found = await details.fetch(bank, "demo", seen["external_userid"])
     since = float(found.follow_users["rm.chen"]["createtime"])
-    await follows.changed(bank, "demo", "rm.chen", found.cid, at=since + 5, active=False)
+    await relationships.changed(bank, "demo", "rm.chen", found.cid, at=since + 5, active=False)
     await details.fetch(bank, "demo", seen["external_userid"])
-    assert await follows.of_staff(bank, "demo", "rm.chen") == []
+    assert await relationships.of_staff(bank, "demo", "rm.chen") == []
 
 
 async def test_details_that_come_after_the_event_of_the_same_second_complete_the_friendship(
@@ -64,11 +66,11 @@ async def test_details_that_come_after_the_event_of_the_same_second_complete_the
     """When WeCom could not say at once who he is, the event alone told of the friendship, without how it began."""
     seen = await _friend_of(sandbox, await sandbox.person("刘敏"), "rm.chen")
     (friend,) = seen["friends"]
-    cid = await identity.identify(bank, "demo", Facts(external_userid=seen["external_userid"]))
+    cid = await resolution.identify(bank, "demo", Facts(external_userid=seen["external_userid"]))
     at = float(friend["createtime"])
-    await follows.changed(bank, "demo", "rm.chen", cid, at=at, active=True, state="", add_way=None)
+    await relationships.changed(bank, "demo", "rm.chen", cid, at=at, active=True, state="", add_way=None)
     found = await details.fetch(bank, "demo", seen["external_userid"])
-    pair = await follows.pair(bank, "demo", "rm.chen", [cid])
+    pair = await relationships.pair(bank, "demo", "rm.chen", [cid])
     assert found.follow_users["rm.chen"]["add_way"] is not None
     assert (pair or {})["add_way"] == found.follow_users["rm.chen"]["add_way"]
 

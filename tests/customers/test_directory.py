@@ -10,12 +10,13 @@ import yaml
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
-from customers import directory, staffing
-from customers.directory import PERMISSIONS
-from services import sessions
+from customers.banks import directory
+from customers.banks.directory import PERMISSIONS
+from customers.handover import departures
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, TooMany
-from services.vault import CannotOpen
+from services.security import sessions
+from services.security.vault import CannotOpen
 from tests.clock import StillClock
 from tests.conftest import DEMO_BANK
 from tests.customers.conftest import BANK, other_bank
@@ -105,7 +106,7 @@ async def test_who_is_no_longer_in_the_file_may_no_longer_enter(services: Servic
 async def test_a_leaver_whom_the_file_still_lists_stays_out_until_wecom_reports_him_back(services: Services) -> None:
     await _apply(services)
     db, at = services.store.tenant("demo"), services.clock()
-    await staffing.left(services, "demo", "rm.chen", at)
+    await departures.left(services, "demo", "rm.chen", at)
     said = await _apply(services)
     assert said[1:] == ["rm.chen stays out: WeCom says that this member has left"]
     with pytest.raises(NotFound):
@@ -119,7 +120,7 @@ async def test_a_leaver_whom_the_file_still_lists_stays_out_until_wecom_reports_
     await db["members"].insert({**member, "told": at + 10.0})
     assert len(await _apply(services)) == 1
     assert (await directory.staff_member(services, "demo", "rm.chen")).name == "陈思远"
-    await staffing.left(services, "demo", "rm.chen", at)  # told again, late: he has been back since
+    await departures.left(services, "demo", "rm.chen", at)  # told again, late: he has been back since
     services.cache.clear()
     assert (await directory.staff_member(services, "demo", "rm.chen")).name == "陈思远"
 

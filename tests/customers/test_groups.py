@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from campaigns import syncing
-from customers import directory, groups, identity
+from customers.banks import directory
+from customers.identity import resolution
+from customers.wecom_mirror import groups
+from operations.sync import run
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 from services.wechat import events
 from tests.clock import StillClock
 from tests.conftest import Sandbox
@@ -91,7 +93,7 @@ async def test_people_of_whom_only_an_id_is_known_become_customers_when_they_are
     assert await groups.bring(bank, tenant, told_group, bank.clock())
     db = bank.store.tenant("demo")
     assert (await db["customers"].count(), await stories(bank)) == (0, [])
-    cid = await identity.identify(bank, "demo", identity.Facts(external_userid=person["external_userid"]))
+    cid = await resolution.identify(bank, "demo", resolution.Facts(external_userid=person["external_userid"]))
     assert await groups.bring(bank, tenant, told_group, bank.clock())
     (row,) = await db["group_members"].find({})
     assert (row["cid"], await stories(bank)) == (cid, [("group.joined", "")])
@@ -207,10 +209,10 @@ async def test_a_corp_that_is_too_large_to_list_is_listed_by_owner(bank: Service
 
 
 async def _synced(bank: Services) -> dict[str, Any]:
-    await syncing.start(bank, "demo", "cli", parts=["groups"])
+    await run.start(bank, "demo", "cli", parts=["groups"])
     for _ in range(5):
-        await syncing.work(bank, "demo")
-        row = await syncing.latest(bank, "demo")
+        await run.work(bank, "demo")
+        row = await run.latest(bank, "demo")
         assert row is not None
         if not row["open"]:
             return dict(row["counts"]["groups"])

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from customers import handover, staff
+from customers.access import staff
 from customers.actors import ClerkActor
+from customers.handover import batches as handover
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
-from services.mongo import Collection, Doc
+from services.store.mongo import Collection, Doc
 from services.wechat.events import HandoverFailed
 from tests.clock import MovedClock
 from tests.conftest import Sandbox

@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
-from customers import follows, handover, handover_work, identity, staff, staffing
+from customers import relationships
+from customers.access import staff
+from customers.handover import batches, departures
+from customers.handover import work as handover_work
+from customers.identity import resolution
 from services.container import Services
 from services.errors import NotFound
 from services.wechat.wecom import WeComClient
@@ -103,9 +107,9 @@ async def test_what_wecom_tells_besides_changes_nothing_in_any_order(
     await time_passes(bank, sandbox, clock, DAY + 1000.0)
     (row,) = await bank.store.tenant("demo")["follows"].find({"userid": "rm.li"})
     for userid, active in (("rm.chen", False), ("rm.li", True)) * 2:
-        await follows.changed(bank, "demo", userid, cid, at=row["at"], active=active)
-    assert await follows.pair(bank, "demo", "rm.li", [cid]) is not None
-    assert await follows.pair(bank, "demo", "rm.chen", [cid]) is None
+        await relationships.changed(bank, "demo", userid, cid, at=row["at"], active=active)
+    assert await relationships.pair(bank, "demo", "rm.li", [cid]) is not None
+    assert await relationships.pair(bank, "demo", "rm.chen", [cid]) is None
     assert external.encode() not in await everything(bank)
 
 
@@ -203,8 +207,8 @@ async def test_many_are_asked_for_in_calls_of_a_hundred(
 
     monkeypatch.setattr(WeComClient, "transfer_customer", transfer)
     for number in range(230):
-        cid = await identity.identify(bank, "demo", identity.Facts(external_userid=f"wmBulk{number}"))
-        await follows.changed(bank, "demo", "rm.chen", cid, at=bank.clock(), active=True)
+        cid = await resolution.identify(bank, "demo", resolution.Facts(external_userid=f"wmBulk{number}"))
+        await relationships.changed(bank, "demo", "rm.chen", cid, at=bank.clock(), active=True)
     await approved(bank)
     await work(bank, clock)
     assert sizes == [100, 100, 30]
@@ -248,8 +252,8 @@ async def test_what_a_leaver_left_behind_goes_to_a_colleague(
 ) -> None:
     cid, _ = await friend(bank, sandbox)
     await sandbox.control("DELETE", "members/rm.chen")
-    await staffing.left(bank, "demo", "rm.chen", bank.clock())
-    assert await handover.unassigned(bank, LIN) == {"rm.chen": 1}
+    await departures.left(bank, "demo", "rm.chen", bank.clock())
+    assert await batches.unassigned(bank, LIN) == {"rm.chen": 1}
     batch = await approved(bank, wanted(mode="resigned"))
     await work(bank, clock)
     await time_passes(bank, sandbox, clock, DAY + 1000.0)
@@ -257,7 +261,7 @@ async def test_what_a_leaver_left_behind_goes_to_a_colleague(
     assert (await batch_row(bank, batch))["state"] == "done"
     assert (await staff.access_customer(bank, LI, cid))[0].cid == cid
     bank.cache.clear()
-    assert await handover.unassigned(bank, LIN) == {}
+    assert await batches.unassigned(bank, LIN) == {}
 
 
 async def test_groups_go_over_as_far_as_wecom_lets_them(bank: Services, clock: MovedClock, groups: Groups) -> None:
@@ -311,8 +315,8 @@ async def test_a_customer_who_refuses_is_told_by_wecoms_callback(
     person = await sandbox.person("刘敏")
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
     external = (await sandbox.control("GET", f"people/{person['id']}"))["external_userid"]
-    cid = await identity.identify(bank, "demo", identity.Facts(external_userid=external, name="刘敏"))
-    await follows.changed(bank, "demo", "rm.chen", cid, at=bank.clock(), active=True)
+    cid = await resolution.identify(bank, "demo", resolution.Facts(external_userid=external, name="刘敏"))
+    await relationships.changed(bank, "demo", "rm.chen", cid, at=bank.clock(), active=True)
     batch = await approved(bank)
     await work(bank, clock)
     await sandbox.control("POST", f"people/{person['id']}/transfers/refuse")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from customers import directory, intercepts
+from customers import intercepts
 from customers.actors import ClerkActor
+from customers.banks import directory
 from customers.intercepts import Rule
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
-from services.wechat.errors import PlatformError
+from services.wechat.core.errors import PlatformError
 from services.wechat.wecom import WeComClient
 from tests.clock import MovedClock
 from tests.conftest import Sandbox

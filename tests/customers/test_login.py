@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from customers import consent, identity, login, timeline
+from customers import consent, timeline
+from customers.access import login
 from customers.actors import CustomerActor
+from customers.identity import resolution
 from services import ids
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable
@@ -36,14 +38,16 @@ async def test_a_code_becomes_a_session_of_the_person_who_opened_it(bank: Servic
     person = await sandbox.person("刘敏", phone="13800138000")
     signed_in = await login.login(bank, BANK, await sandbox.open(person, BANK))
     actor = await login.read_session(bank, signed_in.token)
-    known = await identity.customer(bank, "demo", actor.cid)
+    known = await resolution.customer(bank, "demo", actor.cid)
     assert (actor.tenant, actor.appid, signed_in.expires_in) == ("demo", BANK, bank.sessions.seconds)
     assert (known.unionid, known.openids) == (
         person["unionid"],
         {BANK: (await _seen(sandbox, person))["openids"][BANK]},
     )
     assert signed_in.customer == {"name": "", "phone": "", "bound": False}
-    assert [row["kind"] for row in await timeline.story(bank, "demo", actor.cid)] == ["customer.login"]
+    assert [
+        row["kind"] for row in await timeline.story(bank, "demo", await resolution.cids(bank, "demo", actor.cid))
+    ] == ["customer.login"]
 
 
 async def _seen(sandbox: Sandbox, person: dict[str, Any]) -> dict[str, Any]:
@@ -154,12 +158,12 @@ async def test_a_phone_is_bound_with_the_consent_that_was_shown(bank: Services, 
     actor = await _sign_in(bank, sandbox, person)
     profile = await login.bind_phone(bank, actor, await sandbox.phone_code(person, BANK), PHONE_TEXT)
     assert profile == {"name": "", "phone": "138****8000", "bound": True} == await login.profile(bank, actor)
-    assert (await identity.customer(bank, "demo", actor.cid)).phone == "13800138000"
+    assert (await resolution.customer(bank, "demo", actor.cid)).phone == "13800138000"
     (row,) = await bank.store.tenant("demo")["consents"].find({})
     shown = consent.TEXTS["phone", PHONE_TEXT]
     assert (row["cid"], row["channel"]) == (actor.cid, f"mp:{BANK}")
     assert row["text_sha256"] == ids.fingerprint(f"{shown['en']}|{shown['zh']}".encode())
-    kinds = [row["kind"] for row in await timeline.story(bank, "demo", actor.cid)]
+    kinds = [row["kind"] for row in await timeline.story(bank, "demo", await resolution.cids(bank, "demo", actor.cid))]
     assert kinds == ["phone.bound", "customer.login"]
 
 
@@ -191,11 +195,11 @@ async def test_a_phone_code_that_is_not_good_binds_nothing(bank: Services, sandb
 
 
 async def test_a_session_from_before_a_merge_still_finds_its_person(bank: Services, sandbox: Sandbox) -> None:
-    elder = await identity.identify(bank, "demo", identity.Facts(external_userid="wmE", name="刘敏"))
+    elder = await resolution.identify(bank, "demo", resolution.Facts(external_userid="wmE", name="刘敏"))
     person = await sandbox.person()
     actor = await _sign_in(bank, sandbox, person)
     assert actor.cid != elder
-    facts = identity.Facts(external_userid="wmE", unionid=person["unionid"])
-    assert await identity.identify(bank, "demo", facts) == elder
+    facts = resolution.Facts(external_userid="wmE", unionid=person["unionid"])
+    assert await resolution.identify(bank, "demo", facts) == elder
     assert (await login.profile(bank, actor))["name"] == "刘*"
     assert (await _sign_in(bank, sandbox, person)).cid == elder

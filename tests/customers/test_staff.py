@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from customers import follows, identity, staff, timeline
+from customers import relationships, timeline
+from customers.access import staff
 from customers.actors import StaffActor
-from customers.identity import Facts
+from customers.identity import resolution
+from customers.identity.resolution import Facts
 from services.container import Services
 from services.errors import NotFound, NotSignedIn, Unavailable
 from services.wechat.wecom import WeComClient
@@ -18,8 +20,8 @@ OTHER_CHEN = StaffActor("other", "rm.chen")
 
 async def _friend(services: Services, actor: StaffActor, name: str, phone: str, at: float = 100.0) -> str:
     facts = Facts(external_userid=f"wm{name}", name=name, phone=phone)
-    cid = await identity.identify(services, actor.tenant, facts)
-    await follows.changed(services, actor.tenant, actor.userid, cid, at=at, active=True, state="s", add_way=1)
+    cid = await resolution.identify(services, actor.tenant, facts)
+    await relationships.changed(services, actor.tenant, actor.userid, cid, at=at, active=True, state="s", add_way=1)
     return cid
 
 
@@ -32,7 +34,7 @@ async def test_an_rm_sees_his_present_friends_masked_and_newest_first(services: 
         {"cid": second, "name": "欧***", "phone": "", "since": 200.0, "tags": []},
         {"cid": first, "name": "刘*", "phone": "138****8000", "since": 100.0, "tags": ["vip"]},
     ]
-    await follows.changed(services, "demo", "rm.chen", second, at=300.0, active=False)
+    await relationships.changed(services, "demo", "rm.chen", second, at=300.0, active=False)
     assert [row["cid"] for row in await staff.list_customers(services, CHEN)] == [first]
 
 
@@ -66,7 +68,7 @@ async def test_who_does_not_follow_a_customer_cannot_know_that_he_exists(service
 async def test_a_friendship_that_ended_closes_the_card(services: Services) -> None:
     cid = await _friend(services, CHEN, "刘敏", "13800138000")
     await staff.customer_card(services, CHEN, cid)
-    await follows.changed(services, "demo", "rm.chen", cid, at=200.0, active=False)
+    await relationships.changed(services, "demo", "rm.chen", cid, at=200.0, active=False)
     with pytest.raises(NotFound):
         await staff.customer_card(services, CHEN, cid)
 

@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 
-from campaigns import work
-from customers import directory, login, subscriptions, timeline
+from customers import timeline
+from customers.access import login
 from customers.actors import CustomerActor
-from services import outbox
+from customers.banks import directory
+from customers.identity import resolution
+from customers.messaging import subscriptions
+from operations import jobs
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, InvalidInput
-from services.mongo import Doc
+from services.queue import outbox
+from services.store.mongo import Doc
 from services.wechat import events
 from tests.clock import StillClock
 from tests.conftest import DEMO_BANK, Sandbox
@@ -65,7 +69,7 @@ async def _accept(
 async def _send(services: Services, actor: CustomerActor, key: str = "k", **more: Any) -> tuple[str, str]:
     """State and reason of the effect after a worker has seen it."""
     effect = await subscriptions.send(services, "demo", BANK, actor.cid, TEMPLATE, DATA, key=key, **more)
-    await work.send_effects(services, "demo")
+    await jobs.send_effects(services, "demo")
     row = await services.store.tenant("demo")["outbox"].find_one({"_id": effect})
     assert row is not None
     return row["state"], row["reason"]
@@ -92,7 +96,7 @@ async def test_an_accept_allows_one_message_and_is_counted_once(
     assert await _allowance(bank) == (0, "accepted")
     assert await _send(bank, actor, "k2") == ("failed", "no_allowance")
     assert await _received(sandbox, person) == 1
-    story = [row["kind"] for row in await timeline.story(bank, "demo", actor.cid)]
+    story = [row["kind"] for row in await timeline.story(bank, "demo", await resolution.cids(bank, "demo", actor.cid))]
     assert sorted(story) == ["customer.login", "subscribe.accepted", "subscribe.failed", "subscribe.sent"]
 
 
@@ -153,14 +157,14 @@ async def test_a_message_that_waits_long_for_its_answer_is_not_taken_for_lost(
         "POST", "faults", {"target": "api", "path": SEND, "kind": "latency", "seconds": 1, "times": 1}
     )
     effect = await subscriptions.send(bank, "demo", BANK, actor.cid, TEMPLATE, DATA, key="k")
-    first = asyncio.create_task(work.send_effects(bank, "demo"))
+    first = asyncio.create_task(jobs.send_effects(bank, "demo"))
 
     async def begun() -> bool:
         return await _allowance(bank) == (0, "accepted")
 
     await until(begun)
     clock.now += 12.0
-    await asyncio.gather(work.send_effects(second, "demo"), first)
+    await asyncio.gather(jobs.send_effects(second, "demo"), first)
     row = await bank.store.tenant("demo")["outbox"].find_one({"_id": effect})
     assert row is not None
     assert (row["state"], row["reason"]) == ("done", "")
@@ -268,7 +272,7 @@ async def test_a_lost_answer_is_not_tried_again(
     await sandbox.control("POST", "faults", {"target": "api", "path": SEND, "kind": "http", "status": 502, "times": 1})
     assert await _send(bank, actor) == ("failed", "subscribe_unknown")
     assert await _allowance(bank) == (0, "accepted")
-    await work.send_effects(bank, "demo")
+    await jobs.send_effects(bank, "demo")
     assert len(await _calls(sandbox)) <= 1
 
 
@@ -305,7 +309,7 @@ async def test_what_became_of_a_message_is_in_his_story(bank: Services, actor: C
     )
     story = {
         row["kind"]: row["data"]["reason"]
-        for row in await timeline.story(bank, "demo", actor.cid)
+        for row in await timeline.story(bank, "demo", await resolution.cids(bank, "demo", actor.cid))
         if "reason" in row["data"]
     }
     assert story == {"subscribe.delivered": "", "subscribe.undelivered": "user block"}

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from customers import bulk, details, directory, follows, identity
-from customers.identity import Facts
-from customers.sync import Batch, Job, Problem
+from customers import relationships
+from customers.banks import directory
+from customers.identity import resolution
+from customers.identity.resolution import Facts
+from customers.wecom_mirror import customers, details
+from customers.wecom_mirror.sync import Batch, Job, Problem
 from services.container import Services
-from services.mongo import Collection, Doc
+from services.store.mongo import Collection, Doc
 from tests.conftest import Sandbox
 
 
@@ -27,11 +30,11 @@ async def job(services: Services) -> Job:
 
 
 async def page(services: Services) -> Batch:
-    return await bulk.CUSTOMERS.read(await job(services), "")
+    return await customers.CUSTOMERS.read(await job(services), "")
 
 
 async def write(services: Services, batch: Batch) -> None:
-    await bulk.CUSTOMERS.write(await job(services), batch)
+    await customers.CUSTOMERS.write(await job(services), batch)
 
 
 async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...], list[tuple[str, str]]]]]:
@@ -39,9 +42,9 @@ async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...]
     db = services.store.tenant("demo")
     found: dict[str, list[tuple[str, tuple[str, ...], list[tuple[str, str]]]]] = {}
     for row in await db["customers"].find({"merged_into": {"$exists": False}}, limit=None):
-        person = await identity.customer(services, "demo", row["_id"])
+        person = await resolution.customer(services, "demo", row["_id"])
         pairs = await db["follows"].find({"active": True, "cid": person.cid}, limit=None)
-        remarks = sorted((each["userid"], follows.opened(services, "demo", each)["remark"]) for each in pairs)
+        remarks = sorted((each["userid"], relationships.opened(services, "demo", each)["remark"]) for each in pairs)
         found.setdefault(person.external_userid, []).append((person.name, tuple(sorted(person.tags)), remarks))
     return found
 
@@ -91,14 +94,14 @@ async def test_who_signed_in_before_and_who_is_two_customers_here_is_one_after_t
 ) -> None:
     people = await some(bank, sandbox)
     one, two, _ = people
-    signed_in = await identity.identify(bank, "demo", Facts(unionid=one["unionid"], openids={"wx1": "oOne"}))
-    a = await identity.identify(bank, "demo", Facts(unionid=two["unionid"]))
-    b = await identity.identify(bank, "demo", Facts(external_userid=two["external_userid"]))
+    signed_in = await resolution.identify(bank, "demo", Facts(unionid=one["unionid"], openids={"wx1": "oOne"}))
+    a = await resolution.identify(bank, "demo", Facts(unionid=two["unionid"]))
+    b = await resolution.identify(bank, "demo", Facts(external_userid=two["external_userid"]))
     assert a != b
     await write(bank, await page(bank))
     assert await known(bank) == expected(people)
-    assert (await identity.customer(bank, "demo", signed_in)).external_userid == one["external_userid"]
-    merged = {(await identity.customer(bank, "demo", cid)).cid for cid in (a, b)}
+    assert (await resolution.customer(bank, "demo", signed_in)).external_userid == one["external_userid"]
+    merged = {(await resolution.customer(bank, "demo", cid)).cid for cid in (a, b)}
     assert len(merged) == 1
 
 
@@ -126,7 +129,7 @@ async def test_killed_before_any_write_of_a_page_the_next_try_completes_it(
     bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     people = await some(bank, sandbox)
-    await bulk.CUSTOMERS.read(await job(bank), "")
+    await customers.CUSTOMERS.read(await job(bank), "")
     batch, writes = await page(bank), 0
     real = Collection.insert_new
 
@@ -151,16 +154,16 @@ async def test_killed_before_any_write_of_a_page_the_next_try_completes_it(
 async def test_a_friendship_that_ended_while_the_page_was_read_stays_ended(bank: Services, sandbox: Sandbox) -> None:
     people = await some(bank, sandbox)
     batch = await page(bank)
-    cid = await identity.identify(bank, "demo", Facts(external_userid=people[2]["external_userid"]))
+    cid = await resolution.identify(bank, "demo", Facts(external_userid=people[2]["external_userid"]))
     since = max(item["follow_info"]["createtime"] for item in batch.items)
-    await follows.changed(bank, "demo", "rm.chen", cid, at=since + 1.0, active=False)
+    await relationships.changed(bank, "demo", "rm.chen", cid, at=since + 1.0, active=False)
     await write(bank, batch)
-    assert await follows.pair(bank, "demo", "rm.chen", [cid]) is None
+    assert await relationships.pair(bank, "demo", "rm.chen", [cid]) is None
 
 
 async def test_a_member_without_a_licence_is_a_problem_and_not_the_end(bank: Services) -> None:
     batch = Batch([], "", bank.clock(), problems=[Problem("rm.li", "unlicensed")])
-    outcome = await bulk.CUSTOMERS.write(await job(bank), batch)
+    outcome = await customers.CUSTOMERS.write(await job(bank), batch)
     assert (outcome.done, outcome.problems) == (0, [Problem("rm.li", "unlicensed")])
 
 
@@ -171,7 +174,7 @@ async def test_a_list_that_cannot_be_read_ends_nobodys_friendship(bank: Services
     await sandbox.control("POST", "faults", fault)
     before = await known(bank)
     the_job = await job(bank)
-    batch = await bulk.FRIENDSHIPS.read(the_job, "")
-    outcome = await bulk.FRIENDSHIPS.write(the_job, batch)
+    batch = await customers.FRIENDSHIPS.read(the_job, "")
+    outcome = await customers.FRIENDSHIPS.write(the_job, batch)
     assert (outcome.gone, [one.object for one in outcome.problems]) == (0, ["rm.chen"])
     assert await known(bank) == before

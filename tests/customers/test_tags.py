@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from campaigns import tagging
-from customers import details, directory, follows, identity, tags
+from campaigns.delivery import tagging
+from customers import relationships
+from customers.banks import directory
+from customers.identity import resolution
+from customers.wecom_mirror import details, tags
 from services.container import Services
 from services.wechat.events import TagChanged
 from tests.conftest import Sandbox
@@ -45,7 +48,7 @@ async def mark(bank: Services, person: dict[str, Any], userid: str, **which: lis
 
 
 async def held(bank: Services, cid: str) -> list[str]:
-    return sorted((await identity.customer(bank, "demo", cid)).tags)
+    return sorted((await resolution.customer(bank, "demo", cid)).tags)
 
 
 async def test_a_tag_put_on_in_wecom_appears_and_one_taken_off_disappears(bank: Services, sandbox: Sandbox) -> None:
@@ -57,7 +60,7 @@ async def test_a_tag_put_on_in_wecom_appears_and_one_taken_off_disappears(bank: 
     await mark(bank, person, "rm.chen", add=[ids["线上"]], remove=[ids["网点"]])
     await details.fetch(bank, "demo", person["external_userid"])
     assert await held(bank, cid) == ["渠道:线上"]
-    pair = await follows.pair(bank, "demo", "rm.chen", [cid])
+    pair = await relationships.pair(bank, "demo", "rm.chen", [cid])
     assert (pair or {})["tags"] == [ids["线上"]]
 
 
@@ -94,10 +97,12 @@ async def test_an_answer_of_before_our_own_mark_does_not_undo_it(bank: Services,
     tenant = await directory.get_tenant(bank, "demo")
     await tagging.mark(bank, tenant, "rm.chen", person["external_userid"], ["热"], [])
     await tagging.remember(bank, "demo", cid, "rm.chen", ["热"], [])
-    pair = await follows.pair(bank, "demo", "rm.chen", [cid])
+    pair = await relationships.pair(bank, "demo", "rm.chen", [cid])
     assert pair is not None
-    await follows.bring(bank, "demo", cid, follows.Relation("rm.chen", pair["at"], add_way=pair["add_way"]), asked)
-    assert ((await follows.pair(bank, "demo", "rm.chen", [cid])) or {})["tags"] == pair["tags"] != []
+    await relationships.bring(
+        bank, "demo", cid, relationships.Relation("rm.chen", pair["at"], add_way=pair["add_way"]), asked
+    )
+    assert ((await relationships.pair(bank, "demo", "rm.chen", [cid])) or {})["tags"] == pair["tags"] != []
 
 
 async def test_a_new_name_of_a_tag_or_a_group_reaches_the_customers(bank: Services, sandbox: Sandbox) -> None:
@@ -122,7 +127,7 @@ async def test_a_deleted_tag_is_gone_everywhere(bank: Services, sandbox: Sandbox
     await sandbox.control("DELETE", f"tags/{ids['网点']}")
     await tell(bank, "delete", ids["网点"])
     assert await held(bank, cid) == ["渠道:线上"]
-    assert ((await follows.pair(bank, "demo", "rm.chen", [cid])) or {})["tags"] == [ids["线上"]]
+    assert ((await relationships.pair(bank, "demo", "rm.chen", [cid])) or {})["tags"] == [ids["线上"]]
     assert [row["tag"] for row in await tags.listed(bank, "demo")] == ["线上"]
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
-from campaigns import syncing
 from config.settings import Settings
-from customers.sync import Problem, keep_problems
+from customers.wecom_mirror.sync import Problem, keep_problems
 from deploy.parts import Parts, environment
 from deploy.processes import ROOT
+from operations.sync import run as syncing
 from services.container import Services
 from tests.conftest import Sandbox
 from tests.waiting import until

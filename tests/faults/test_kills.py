@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from customers import identity
+from customers.identity import resolution
 from rewards import catalogue, ledger
 from services.container import Services
 from services.errors import Unavailable
@@ -121,8 +121,8 @@ async def _answered(wave: Wave, count: int) -> bool:
 
 @pytest.fixture
 async def customers(demo: Services) -> list[str]:
-    facts = [identity.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(CLAIMS * len(VICTIMS))]
-    return list(await asyncio.gather(*(identity.identify(demo, "demo", one) for one in facts)))
+    facts = [resolution.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(CLAIMS * len(VICTIMS))]
+    return list(await asyncio.gather(*(resolution.identify(demo, "demo", one) for one in facts)))
 
 
 async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from customers import identity, person
+from customers.identity import resolution
+from customers.identity import rows as person
 from deploy import audit_truth, truth_file
 from deploy.errors import DeployError
 from deploy.parts import environment
@@ -176,11 +177,11 @@ async def test_what_is_wrong_with_people_redemptions_tricks_and_forgeries_is_nam
 ) -> None:
     appid = "wx5ab0000000000001"
     for facts in (
-        identity.Facts(external_userid="wm-one"),
-        identity.Facts(openids={appid: "o-one"}),
-        identity.Facts(external_userid="wm-two", openids={appid: "o-two"}),
+        resolution.Facts(external_userid="wm-one"),
+        resolution.Facts(openids={appid: "o-one"}),
+        resolution.Facts(external_userid="wm-two", openids={appid: "o-two"}),
     ):
-        await identity.identify(demo, "demo", facts)
+        await resolution.identify(demo, "demo", facts)
     had = {"reward": "acq-branch.coffee", "key": "k", "redemption": "r"}
     people_ = [
         person_of_file("c0", external_userid="wm-nobody", signed_in=[appid]),

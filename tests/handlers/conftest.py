@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from customers import directory
+from customers.banks import directory
 from services.container import Services
 from tests.conftest import Sandbox, Server
 

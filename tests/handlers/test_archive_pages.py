@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import httpx
 import pytest
 
-from customers import details
+from customers.wecom_mirror import details
 from services.container import Services
 from tests.conftest import Sandbox
 from tests.customers import archived

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import httpx
 
-from customers.directory import get_tenant
+from customers.banks.directory import get_tenant
 from services.container import Services
-from services.wechat import crypto
+from services.wechat.core import crypto
 
 EVENT = (
     "<xml><ToUserName><![CDATA[ww0c0ffee000000001]]></ToUserName><FromUserName><![CDATA[sys]]></FromUserName>"

@@ -1,4 +1,4 @@
-"""Errors become HTTP in one place (handlers/base.py)."""
+"""Errors become HTTP in one place (handlers/http/base.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from handlers.base import INTERNAL, refusal_of
+from handlers.http.base import INTERNAL, refusal_of
 from rewards import portal
 from services.errors import Conflict, InvalidInput, TooMany, Unavailable, YinqiaoError
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from customers import directory, scenes
-from customers.scenes import Scene
+from customers.banks import directory
+from customers.messaging import poster_codes
+from customers.messaging.poster_codes import Scene
 from services.container import Services
 from tests.conftest import DEMO_BANK
 
@@ -52,8 +53,8 @@ async def test_the_mini_program_learns_what_its_code_stands_for(
     customer: httpx.AsyncClient, appid: str, demo: Services
 ) -> None:
     scene = Scene(campaign="acq-branch", inviter="demo:" + "a" * 32)
-    await scenes.code(demo, "demo", appid, scene)
-    known = await customer.get(f"/mp/{appid}/scenes/{scenes.key_of('demo', appid, scene)}")
+    await poster_codes.code(demo, "demo", appid, scene)
+    known = await customer.get(f"/mp/{appid}/scenes/{poster_codes.key_of('demo', appid, scene)}")
     assert known.json() == {"page": "", "campaign": "acq-branch", "invited": True}
     unknown = await customer.get(f"/mp/{appid}/scenes/{'a' * 26}")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "scene_unknown")

@@ -7,10 +7,14 @@ import time
 import httpx
 import pytest
 
-from campaigns import inbox
-from customers import directory, identity, staff, tags, timeline
+from customers import timeline
+from customers.access import staff
 from customers.actors import StaffActor
+from customers.banks import directory
+from customers.identity import resolution
+from customers.wecom_mirror import tags
 from deploy.parts import Parts
+from operations.events import handle
 from rewards import catalogue
 from services.container import Services
 from services.errors import NotSignedIn
@@ -27,7 +31,7 @@ async def _friend(demo: Services, sandbox: Sandbox, userid: str, name: str) -> s
     await sandbox.control("POST", f"people/{(await sandbox.person(name))['id']}/add", {"userid": userid})
 
     async def known() -> bool:
-        await inbox.handle_inbox(demo, "demo")
+        await handle.handle_inbox(demo, "demo")
         return await follows.count({"userid": userid}) > before
 
     await until(known)
@@ -138,10 +142,10 @@ async def test_an_rm_puts_a_corp_tag_on_and_takes_it_off(
     page = f"/sidebar/demo/customers/{cid}"
     put = await post_form(rm, page, f"{page}/tags", add=tag)
     assert "取消标签：客户等级:高净值" in put.text
-    assert "客户等级:高净值" in (await identity.customer(demo, "demo", cid)).tags
+    assert "客户等级:高净值" in (await resolution.customer(demo, "demo", cid)).tags
     taken = await post_form(rm, page, f"{page}/tags", remove=tag)
     assert "取消标签" not in taken.text
-    assert "客户等级:高净值" not in (await identity.customer(demo, "demo", cid)).tags
+    assert "客户等级:高净值" not in (await resolution.customer(demo, "demo", cid)).tags
     unknown = await post_form(rm, page, f"{page}/tags", add="etNobody")
     assert (unknown.status_code, "没有这个企业标签" in unknown.text) == (400, True)
 

@@ -7,9 +7,11 @@ import re
 import httpx
 import pytest
 
-from customers import alarms, follows, identity
+from customers import relationships
+from customers.alerts import alarms
+from customers.identity import resolution
 from services.container import Services
-from services.wechat.errors import Transient
+from services.wechat.core.errors import Transient
 from services.wechat.wecom import WeComClient
 from tests.handlers.conftest import Clerk, post_form
 
@@ -34,8 +36,8 @@ def _wecom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _friend(services: Services, name: str) -> str:
-    cid = await identity.identify(services, "demo", identity.Facts(external_userid=f"wm{name}", name=name))
-    await follows.changed(services, "demo", "rm.chen", cid, at=services.clock(), active=True)
+    cid = await resolution.identify(services, "demo", resolution.Facts(external_userid=f"wm{name}", name=name))
+    await relationships.changed(services, "demo", "rm.chen", cid, at=services.clock(), active=True)
     return cid
 
 

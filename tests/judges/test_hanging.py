@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from bench.lag import MOST_MS, watched
-from campaigns import inbox
 from config.settings import Settings
+from operations.events import handle as inbox
 from services.container import Services
 from tests.conftest import Sandbox
 
@@ -34,7 +34,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _collecting_as_in_the_processes() -> Iterator[None]:
-    """As server.py and services/worker.py set the garbage collector; the tests' own objects are not looked at again."""
+    """As server.py and services/queue/worker.py set the garbage collector; the tests' own objects are not looked at again."""
     threshold = gc.get_threshold()
     gc.collect()
     gc.freeze()

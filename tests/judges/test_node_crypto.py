@@ -20,9 +20,9 @@ from defusedxml.ElementTree import fromstring
 from playwright._impl._driver import compute_driver_executable
 
 import sandbox.crypto
-from customers.directory import get_tenant
+from customers.banks.directory import get_tenant
 from services.container import Services
-from services.wechat import crypto
+from services.wechat.core import crypto
 
 HERE = Path(__file__).with_name("node")
 OFFICIAL = ("QDG6eK", "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C", "wx5823bf96d3bd56c7")

@@ -9,7 +9,7 @@ import pytest
 from rewards import ledger
 from services.container import Services
 from services.errors import Unavailable
-from services.mongo import Collection
+from services.store.mongo import Collection
 from tests.rewards import world
 from tests.rewards.world import TENANT
 

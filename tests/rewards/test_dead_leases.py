@@ -11,7 +11,7 @@ from rewards import claims, ledger, stock
 from rewards.claims import settle_stale
 from services.container import Services
 from services.errors import Unavailable
-from services.mongo import Doc
+from services.store.mongo import Doc
 from tests.clock import MovedClock
 from tests.rewards import world
 from tests.rewards.world import REWARD, TENANT

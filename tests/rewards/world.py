@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from customers import identity
+from customers.identity import resolution
 from rewards import catalogue, claims, offers
 from rewards.claims import Claim
 from services.container import Groups, Services
 from services.ids import fingerprint
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 BANK = "wx5ab0000000000001"
 TENANT, CAMPAIGN = "demo", "camp"
@@ -94,7 +94,7 @@ async def signed_in(services: Services, count: int, prefix: str = "u") -> list[d
     """`count` customers with a session each; their headers."""
 
     async def one(name: str) -> dict[str, str]:
-        cid = await identity.identify(services, TENANT, identity.Facts(unionid=name, openids={BANK: f"o{name}"}))
+        cid = await resolution.identify(services, TENANT, resolution.Facts(unionid=name, openids={BANK: f"o{name}"}))
         token = await services.sessions.open("customer", {"tenant": TENANT, "cid": cid, "appid": BANK})
         return {"Authorization": f"Bearer {token}"}
 

@@ -14,8 +14,8 @@ import pytest
 from config.settings import Settings
 from deploy.ports import free_port
 from services.container import Services
-from services.metrics import Metrics
-from services.queue import QUEUES, Bells, make_celery
+from services.observe.metrics import Metrics
+from services.queue.wakeups import QUEUES, Bells, make_celery
 from tests.waiting import until
 
 TASKS = Path(__file__).parents[2] / "campaigns" / "tasks.py"

@@ -6,9 +6,9 @@ import httpx
 from prometheus_client import generate_latest
 
 from deploy.stack import Stores
-from services import tally
 from services.container import Services
-from services.tally import Tally
+from services.observe import worker_metrics
+from services.observe.worker_metrics import Tally
 from tests.conftest import Sandbox, Stack
 from tests.waiting import until
 
@@ -16,7 +16,7 @@ UNKNOWN = 'yinqiao_workers_events_unknown_total{change="new",event="brand"}'
 
 
 async def _shown(services: Services) -> str:
-    return generate_latest(await tally.of_workers(services.redis)).decode()
+    return generate_latest(await worker_metrics.of_workers(services.redis)).decode()
 
 
 async def test_two_workers_counts_are_added_and_told_once(services: Services, second: Services) -> None:

@@ -18,7 +18,7 @@ from deploy.processes import ROOT
 from deploy.stack import Stores
 from services.limiter import Lane, Limiter, lane
 from services.limiter.meters import ALIVE_SECONDS
-from services.wechat.errors import SlowDown
+from services.wechat.core.errors import SlowDown
 from tests.services.limiter.windows import Bucket, Fixed, Simulated, Sliding, Window
 
 Make = Callable[..., Limiter]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.wechat import errors, media
+from services.wechat.core import errors, media
 from tests.clock import StillClock
 
 POSTER = b"\x89PNG poster"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 
 OK = {"errcode": 0, "errmsg": "ok"}
 PICTURE = b"\xff\xd8\xff\xe0picture"

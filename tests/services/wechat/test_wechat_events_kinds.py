@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.wechat import events
-from services.wechat.errors import EventUnreadable
+from services.wechat.core.errors import EventUnreadable
 from services.wechat.events import Event, parse_event
 
 AT = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.wechat import events
-from services.wechat.errors import EventUnreadable
+from services.wechat.core.errors import EventUnreadable
 from services.wechat.events import Event, parse_event, parse_push
 
 APPID = "wx5ab0000000000001"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 
 MONTH = 30 * 86400
 HAN = "汉"
