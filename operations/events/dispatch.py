@@ -11,7 +11,7 @@ from customers.archive import consents, pull
 from customers.handover import batches
 from customers.messaging import content_check, subscriptions
 from customers.wecom_mirror import members, tags
-from operations.events import relationships
+from operations.events import external_contacts
 from services.container import Services
 from services.store.mongo import Doc
 from services.wechat import events
@@ -21,10 +21,10 @@ Reaction = Callable[[Services, str, Doc, Any], Awaitable[None]]
 event's id, and what is older than what is known undoes nothing (wechat-contract C3)."""
 
 REACTIONS: dict[type[events.Event], Reaction] = {
-    events.ExternalContactAdded: relationships.added,
-    events.ExternalContactEdited: relationships.edited,
-    events.ExternalContactDeleted: relationships.lost_by_member,
-    events.FollowUserDeleted: relationships.lost_by_customer,
+    events.ExternalContactAdded: external_contacts.added,
+    events.ExternalContactEdited: external_contacts.edited,
+    events.ExternalContactDeleted: external_contacts.lost_by_member,
+    events.FollowUserDeleted: external_contacts.lost_by_customer,
     events.GroupCreated: group_codes.group_changed,
     events.GroupUpdated: group_codes.group_changed,
     events.GroupDismissed: group_codes.group_changed,

@@ -11,7 +11,7 @@ import pytest
 from campaigns.engine import runs
 from campaigns.publishing import versions
 from operations import jobs
-from operations.events import relationships
+from operations.events import external_contacts
 from services.container import Services
 from services.errors import Unavailable
 from services.store import batching, leases
@@ -43,9 +43,9 @@ def dying(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> pytest.Mon
         (runs.timeline, "record"),
         (runs.effects, "perform"),
         (batching, "close_each"),
-        (relationships.engine, "enter"),
-        (relationships.follows, "changed"),
-        (relationships.details, "fetch"),
+        (external_contacts.runs, "enter"),
+        (external_contacts.relationships, "changed"),
+        (external_contacts.details, "fetch"),
     ],
 )
 async def test_killed_anywhere_the_welcome_goes_out_once(
