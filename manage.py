@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from campaigns.document.reading import Problem
 from config.logging import setup_logging
+from customers.banks.bank import open_bank
 from deploy import archiving, audit_truth, commands, numbers, syncing
 from deploy import demo as demonstration
 from deploy.terminal import (
@@ -71,10 +72,10 @@ def main(context: typer.Context) -> None:
 @tenant_app.command("apply")
 def tenant_apply(file: File) -> None:
     """Create or update a bank."""
-    from customers.banks import directory
+    from customers.banks import apply
 
     text = read(file)
-    for sentence in run(lambda services: directory.apply_tenant(services, text, str(file))):
+    for sentence in run(lambda services: apply.apply_tenant(services, text, str(file))):
         print(sentence)
 
 
@@ -96,7 +97,7 @@ def campaign_plan(file: File, tenant: TenantOption = "") -> None:
 
     async def plan(services: Services) -> list[str]:
         bank = await checked(services, file, text, tenant)
-        return await versions.plan(services, bank, text, str(file))
+        return await versions.plan(await open_bank(services, bank), text, str(file))
 
     for sentence in run(plan):
         print(sentence)
@@ -111,7 +112,9 @@ def campaign_apply(file: File, tenant: TenantOption = "") -> None:
 
     async def apply(services: Services) -> list[str]:
         bank = await checked(services, file, text, tenant)
-        return await versions.apply(services, bank, text, str(file), f"cli:{getpass.getuser()}")
+        return await versions.apply(
+            await open_bank(services, bank), text, str(file), f"cli:{getpass.getuser()}"
+        )
 
     for sentence in run(apply):
         print(sentence)
@@ -141,14 +144,17 @@ def ledger_check(
     every: Annotated[bool, typer.Option("--all", help="every bank")] = False,
 ) -> None:
     """Prove that no reward was oversold, granted twice or lost."""
-    from customers.banks import directory
+    from customers.banks import bank as banks_bank
     from rewards import ledger
 
     async def check(services: Services) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
-        known = [bank.id for bank in await directory.list_tenants(services)]
+        known = [bank.id for bank in await banks_bank.list_banks(services)]
         banks = known if every else [await only_tenant(services, tenant)]
         return {
-            bank: (await ledger.check(services, bank), await ledger.summary(services, bank))
+            bank: (
+                await ledger.check(await open_bank(services, bank)),
+                await ledger.summary(await open_bank(services, bank)),
+            )
             for bank in banks
         }
 
@@ -179,14 +185,16 @@ def audit_verify(tenant: TenantOption = "") -> None:
 @clerk_app.command("password")
 def clerk_password(login: str, tenant: TenantOption = "") -> None:
     """Set a clerk's password, asked for twice."""
-    from customers.banks import directory
+    from customers.banks import clerks
 
     password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     if len(password) < 8:
         fail("the password needs at least 8 characters")
 
     async def change(services: Services) -> None:
-        await directory.set_password(services, await only_tenant(services, tenant), login, password)
+        await clerks.set_password(
+            await open_bank(services, await only_tenant(services, tenant)), login, password
+        )
 
     run(change)
     print(f"the password of {login} is set")

@@ -13,7 +13,8 @@ import yaml
 from redis.asyncio import Redis
 
 from customers.actors import CustomerActor
-from customers.banks import directory
+from customers.banks import apply
+from customers.banks.bank import open_bank
 from deploy.processes import ROOT
 from rewards import catalogue, portal
 from services import ids
@@ -49,9 +50,7 @@ def session_key(token: str) -> str:
 
 async def found(services: Services) -> None:
     """The bank and its two rewards: one with plenty, one sold out."""
-    await directory.apply_tenant(
-        services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name
-    )
+    await apply.apply_tenant(services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name)
     now = utc(services.clock())
     for key, stock in (("hot", PLENTY), ("gone", 0)):
         definition = catalogue.Definition(
@@ -67,7 +66,9 @@ async def found(services: Services) -> None:
             starts=now - timedelta(days=1),
             ends=now + timedelta(days=30),
         )
-        await catalogue.put(services, services.store.tenant(TENANT), CAMPAIGN, definition)
+        await catalogue.put(
+            await open_bank(services, services.store.tenant(TENANT).tenant), CAMPAIGN, definition
+        )
 
 
 async def sign_in(services: Services, count: int) -> list[Person]:
@@ -145,7 +146,7 @@ def _follow(cid: str, userid: str) -> Doc:
 async def homes_of_the_naive(services: Services, db: Any, people: list[Person]) -> None:
     """For each customer one document: the home as the product answers it."""
     actor = CustomerActor(TENANT, people[0].cid, APPID)
-    home = orjson.loads(await portal.home(services, actor, "zh"))
+    home = orjson.loads(await portal.home(await open_bank(services, actor.tenant), actor, "zh"))
     for start in range(0, len(people), AT_ONCE):
         await db.homes.insert_many(
             [{"_id": person.cid, **home} for person in people[start : start + AT_ONCE]]

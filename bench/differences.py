@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.bank import TENANT
 from bench.stories import Happening, Truth
+from customers.banks.bank import open_bank
 from customers.identity import rows as person
 from services.container import Services
 from services.store.mongo import Doc
@@ -72,7 +73,7 @@ async def _customers(services: Services) -> tuple[dict[str, str], dict[str, str]
     whose: dict[str, str] = {}
     async for row in services.store.tenant(TENANT)["customers"].scan():
         if not row.get("merged_into"):
-            one = person.opened(services, TENANT, row)
+            one = person.opened(await open_bank(services, TENANT), row)
             names[one.external_userid] = "twice" if one.external_userid in names else one.name
             whose.update(dict.fromkeys(one.cids, one.external_userid))
     return names, whose

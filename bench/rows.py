@@ -16,6 +16,7 @@ from typing import Any
 from bench import bank, callbacks, load
 from bench.bank import APPID, GONE, HOT, TENANT, Person
 from bench.stage import Stage
+from customers.banks.bank import open_bank
 from rewards import ledger
 
 SERVERS = ("product", "naive", "ceiling")
@@ -164,7 +165,7 @@ async def _ledger_holds(stage: Stage, answers: int) -> dict[str, Any]:
     grants = await stage.services.store.tenant(TENANT)["transfers"].count(
         {"kind": "grant", "reward": HOT}
     )
-    problems = await ledger.check(stage.services, TENANT)
+    problems = await ledger.check(await open_bank(stage.services, TENANT))
     if grants != answers or problems:
         raise load.LoadError(
             f"{answers} claims were answered, {grants} granted; the ledger says {problems}"

@@ -18,7 +18,8 @@ import httpx
 from bench.bank import TENANT, TENANT_FILE
 from bench.load import LoadError
 from config.settings import Settings
-from customers.banks import directory
+from customers.banks import apply
+from customers.banks.bank import open_bank
 from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import end, spawn
@@ -67,7 +68,7 @@ async def open_stage() -> AsyncIterator[SyncStage]:
             wait_for_port(sandbox_port, 30.0, alive=lambda: process.poll() is None)
             services = await open_services(settings)
             try:
-                await directory.apply_tenant(
+                await apply.apply_tenant(
                     services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name
                 )
                 with Parts(settings, data / "logs") as parts:
@@ -93,7 +94,7 @@ async def measure(count: int) -> tuple[dict[str, Any], str]:
         )
         made.raise_for_status()
         began = time.monotonic()
-        await run.start(stage.services, TENANT, "bench")
+        await run.start(await open_bank(stage.services, TENANT), "bench")
         kills, peak = await _watched(stage, count)
         seconds = time.monotonic() - began
         await _check(stage, count)
@@ -117,7 +118,7 @@ async def _watched(stage: SyncStage, count: int) -> tuple[int, float]:
     deadline = time.monotonic() + AT_MOST_SECONDS
     marks, peak = [mark * count for mark in KILL_AT], 0.0
     while time.monotonic() < deadline:
-        sync = await view.progress(stage.services, TENANT)
+        sync = await view.progress(await open_bank(stage.services, TENANT))
         if sync is None or not sync["open"]:
             return len(KILL_AT) - len(marks), peak
         peak = max(peak, _memory(stage.parts.pid("worker")))

@@ -17,6 +17,7 @@ from bench.bank import TENANT
 from bench.stage import Stage
 from campaigns.channels import live_codes
 from campaigns.publishing import versions
+from customers.banks.bank import open_bank
 from deploy.processes import ROOT
 
 CAMPAIGN_FILE = ROOT / "config" / "demo" / "campaigns" / "branch-acquisition.yaml"
@@ -68,10 +69,12 @@ async def _publish(stage: Stage) -> list[str]:
     document["window"] = {"from": today - timedelta(days=1), "to": today + timedelta(days=30)}
     document["disclosure"]["claim_by"] = today + timedelta(days=30)
     text = yaml.safe_dump(document, allow_unicode=True)
-    await versions.apply(stage.services, TENANT, text, CAMPAIGN_FILE.name, "cli")
+    await versions.apply(await open_bank(stage.services, TENANT), text, CAMPAIGN_FILE.name, "cli")
     return [
         code["state"]
-        for code in await live_codes.of_campaign(stage.services, TENANT, document["id"])
+        for code in await live_codes.of_campaign(
+            await open_bank(stage.services, TENANT), document["id"]
+        )
     ]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from campaigns import live
 from campaigns.document.model import Campaign
 from customers.actors import ClerkActor
+from customers.banks.bank import Bank
 from rewards import catalogue
 from services.cache import kept
-from services.container import Services
 from services.errors import NotFound
 
 CACHE_SECONDS = 1.0
@@ -22,7 +22,7 @@ _LABELS = {
 }
 
 
-async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
+async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
     """The stages in order, each with the number of customers, its share of the first and of the
     stage before (0 to 1).
 
@@ -30,24 +30,18 @@ async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[d
     """
 
     async def load() -> list[dict[str, Any]]:
-        row = (await live.campaign_rows(services, actor.tenant)).get(campaign)
+        row = (await live.campaign_rows(bank)).get(campaign)
         if row is None:
             raise NotFound("campaign_unknown", f"no campaign {campaign}")
         version = row["live_version"]
-        document = (
-            (await live.program(services, actor.tenant, campaign, version)).campaign
-            if version
-            else None
-        )
-        return await _count(services, actor.tenant, campaign, document)
+        document = (await live.program(bank, campaign, version)).campaign if version else None
+        return await _count(bank, campaign, document)
 
-    return await kept(services, f"funnel:{actor.tenant}:{campaign}", CACHE_SECONDS, load)
+    return await kept(bank.services, f"funnel:{bank.id}:{campaign}", CACHE_SECONDS, load)
 
 
-async def _count(
-    services: Services, tenant: str, campaign: str, document: Campaign | None
-) -> list[dict[str, Any]]:
-    db = services.store.tenant(tenant)
+async def _count(bank: Bank, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
+    db = bank.db
     entered = await db["runs"].aggregate(
         [{"$match": {"campaign": campaign}}, *_distinct("entered")]
     )

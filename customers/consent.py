@@ -3,9 +3,9 @@ Rows are never changed."""
 
 from __future__ import annotations
 
+from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import InvalidInput
 
 TEXTS: dict[tuple[str, str], dict[str, str]] = {
@@ -32,8 +32,7 @@ def text_of(purpose: str, version: str) -> dict[str, str]:
 
 
 async def give(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     cid: str,
     purpose: str,
     version: str,
@@ -42,12 +41,12 @@ async def give(
 ) -> None:
     """Records a consent; giving the same again is no second row."""
     row = {
-        "_id": ids.tenant_id(tenant, "consent", cid, purpose, version),
+        "_id": ids.tenant_id(bank.id, "consent", cid, purpose, version),
         "cid": cid,
         "purpose": purpose,
         "version": version,
         "channel": channel,
         "text_sha256": ids.fingerprint("|".join(text[lang] for lang in sorted(text)).encode()),
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
     }
-    await services.store.tenant(tenant)["consents"].insert_new([row])
+    await bank.db["consents"].insert_new([row])

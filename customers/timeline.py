@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
-from services.container import Services
-from services.store import batching
 from services.store.mongo import Doc
 
 
@@ -18,8 +17,7 @@ def entry_id(tenant: str, cid: str, kind: str, key: str) -> str:
 
 
 def entry(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     cid: str,
     kind: str,
     key: str,
@@ -28,10 +26,10 @@ def entry(
 ) -> Doc:
     """The row of one happening, for callers that write many at once. `at` is in seconds UTC
     (now)."""
-    when = utc(services.clock() if at is None else at)
+    when = utc(bank.now() if at is None else at)
     return {
-        "_id": entry_id(tenant, cid, kind, key),
-        "tenant": tenant,
+        "_id": entry_id(bank.id, cid, kind, key),
+        "tenant": bank.id,
         "cid": cid,
         "kind": kind,
         "at": when,
@@ -40,8 +38,7 @@ def entry(
 
 
 async def record(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     cid: str,
     kind: str,
     key: str,
@@ -54,17 +51,13 @@ async def record(
 
     `data` carries no person's data in clear.
     """
-    return await batching.insert(
-        services, tenant, "timeline", entry(services, tenant, cid, kind, key, data, at)
-    )
+    return await bank.insert("timeline", entry(bank, cid, kind, key, data, at))
 
 
-async def story(
-    services: Services, tenant: str, cids: Sequence[str], limit: int = 100
-) -> list[Doc]:
+async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Doc]:
     """The newest `limit` rows, newest first, of a customer; `cids` are his and those of whom he was
     before a merge."""
-    rows = services.store.tenant(tenant)["timeline"]
+    rows = bank.db["timeline"]
     return await rows.find(
         {"cid": {"$in": list(cids)}}, sort=[("at", -1), ("_id", -1)], limit=limit
     )

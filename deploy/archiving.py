@@ -6,6 +6,7 @@ import getpass
 
 import typer
 
+from customers.banks.bank import open_bank
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run
 from services.clock import utc
 from services.container import Services
@@ -22,7 +23,7 @@ def status(tenant: TenantOption = "") -> None:
 
     async def ask(services: Services) -> Doc | None:
         actor = ClerkActor(await only_tenant(services, tenant), "cli", "", frozenset())
-        return await reading.status(services, actor)
+        return await reading.status(await open_bank(services, actor.tenant), actor)
 
     told = run(ask)
     if told is None:
@@ -44,7 +45,8 @@ def retry(tenant: TenantOption = "") -> None:
 
     async def again(services: Services) -> tuple[int, int]:
         return await pull.retry(
-            services, await only_tenant(services, tenant), f"cli:{getpass.getuser()}"
+            await open_bank(services, await only_tenant(services, tenant)),
+            f"cli:{getpass.getuser()}",
         )
 
     read, left = run(again)

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from customers.banks.bank import Bank, open_bank
 from customers.identity import rows as person
 from customers.wecom_mirror import groups
 from deploy.errors import DeployError
@@ -90,10 +91,9 @@ class Comparison:
     """The truth against one bank's store; `sandbox` is the address of the sandbox in which it was
     played."""
 
-    def __init__(self, services: Services, tenant: str, truth: Truth, sandbox: str) -> None:
-        self._services = services
-        self._tenant = tenant
-        self._db = services.store.tenant(tenant)
+    def __init__(self, bank: Bank, truth: Truth, sandbox: str) -> None:
+        self._bank = bank
+        self._db = bank.db
         self._truth = truth
         self._sandbox = sandbox
         self._owners: dict[str, str] = {}
@@ -125,7 +125,7 @@ class Comparison:
             self._tricks(page)
         self._redemptions()
         await self._forged()
-        problems = await ledger.check(self._services, self._tenant)
+        problems = await ledger.check(self._bank)
         self._differ_all(("the ledger does not hold", "", "", problem) for problem in problems)
         return self.differences
 
@@ -151,11 +151,11 @@ class Comparison:
             for row in await self._db["customers"].find({"_id": {"$in": cids}}, limit=None)
         }
         merged = [cid for cid, row in rows.items() if row.get("merged_into")]
-        rows |= {cid: await person.root(self._services, self._tenant, cid) for cid in merged}
+        rows |= {cid: await person.root(self._bank, cid) for cid in merged}
         return owners, rows
 
     def _row_id(self, kind: str, value: str) -> str:
-        return person.row_id(self._services, self._tenant, kind, value)
+        return person.row_id(self._bank, kind, value)
 
     async def _people(self, page: list[Customer]) -> list[_Known]:
         """Who is known, and whether one person is one customer."""
@@ -190,10 +190,7 @@ class Comparison:
 
     async def _phones(self, known: list[_Known]) -> None:
         for one in known:
-            if (
-                one.told.bound
-                and person.opened(self._services, self._tenant, one.row).phone != one.told.phone
-            ):
+            if one.told.bound and person.opened(self._bank, one.row).phone != one.told.phone:
                 self._differ(
                     "the bound phone is not the customer's", one.told.id, "bound", "another or none"
                 )
@@ -219,11 +216,11 @@ class Comparison:
                 )
 
     async def _grants(self, known: list[_Known]) -> None:
-        rewards = await catalogue.all_rewards(self._services, self._tenant)
+        rewards = await catalogue.all_rewards(self._bank)
         slots: dict[str, _Known] = {}
         for one in known:
             for reward, row in rewards.items():
-                wish = claims.Claim(self._tenant, reward, (), "", "")
+                wish = claims.Claim(self._bank.id, reward, (), "", "")
                 slots |= {
                     wish.slot_id(cid, slot): one for cid in one.cids for slot in range(row["slots"])
                 }
@@ -268,7 +265,7 @@ class Comparison:
 
     async def _groups(self, known: list[_Known]) -> None:
         ids = {
-            groups.member_id(self._services, self._tenant, chat, one.told.external_userid): (
+            groups.member_id(self._bank, chat, one.told.external_userid): (
                 one.told.id,
                 chat,
             )
@@ -384,7 +381,7 @@ async def compare(
     Raises DeployError when the sandbox does not answer, or was reset since.
     """
     waiting = await drained(services, tenant, patience)
-    comparison = Comparison(services, tenant, truth, sandbox)
+    comparison = Comparison(await open_bank(services, tenant), truth, sandbox)
     try:
         found = await comparison.run()
     except httpx.HTTPError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from customers.banks.bank import open_bank
 from deploy.terminal import TenantOption, only_tenant, print_table, run
 from services.container import Services
 
@@ -33,7 +34,9 @@ def why(event: EventArgument, tenant: TenantOption = "") -> None:
     from operations.events import explain as asking
 
     async def ask(services: Services) -> dict[str, Any]:
-        return await asking.why(services, await only_tenant(services, tenant), event, explain)
+        return await asking.why(
+            await open_bank(services, await only_tenant(services, tenant)), event, explain
+        )
 
     _print(run(ask))
 
@@ -44,7 +47,9 @@ def events_unknown(tenant: TenantOption = "") -> None:
     from operations.events import explain as asking
 
     async def count(services: Services) -> list[dict[str, Any]]:
-        return await asking.unknown_counts(services, await only_tenant(services, tenant))
+        return await asking.unknown_counts(
+            await open_bank(services, await only_tenant(services, tenant))
+        )
 
     rows = run(count)
     print_table("Events that nobody knows", rows)
@@ -60,8 +65,8 @@ def events_retry(event: EventArgument, tenant: TenantOption = "") -> None:
 
     async def again(services: Services) -> str:
         bank = await only_tenant(services, tenant)
-        row = await asking.find(services, bank, event)
-        await handle.retry(services, bank, f"cli:{getpass.getuser()}", row["_id"])
+        row = await asking.find(await open_bank(services, bank), event)
+        await handle.retry(await open_bank(services, bank), f"cli:{getpass.getuser()}", row["_id"])
         return str(row["_id"])
 
     print(f"{run(again)} is due again")

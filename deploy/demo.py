@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.settings import Settings, load
+from customers.banks.bank import open_bank
 from deploy.errors import DeployError
 from deploy.parts import environment
 from deploy.ports import require_free
@@ -158,14 +159,14 @@ async def apply_bank(settings: Settings) -> list[str]:
     """Applies the demonstration bank, and those of its campaigns that are not there yet; what was
     done, as sentences."""
     from campaigns.publishing import versions
-    from customers.banks import directory
+    from customers.banks import apply, files
     from services.container import open_services
 
     services = await open_services(settings)
     try:
         text, source = BANK.read_text(encoding="utf-8"), str(BANK.relative_to(ROOT))
-        done = await directory.apply_tenant(services, text, source)
-        bank = directory.read_tenant_file(text, source).id
+        done = await apply.apply_tenant(services, text, source)
+        bank = files.read_tenant_file(text, source).id
         known = services.store.tenant(bank)["campaigns"]
         for file in sorted(CAMPAIGNS.glob("*.yaml")):
             text, source = file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))
@@ -173,7 +174,7 @@ async def apply_bank(settings: Settings) -> list[str]:
             if await known.find_one({"campaign": campaign}):
                 done.append(f"campaign {campaign} is there already, as the console left it")
             else:
-                done += await versions.apply(services, bank, text, source, "cli")
+                done += await versions.apply(await open_bank(services, bank), text, source, "cli")
         return done
     finally:
         await services.close()

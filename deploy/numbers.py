@@ -6,6 +6,7 @@ import getpass
 
 import typer
 
+from customers.banks.bank import open_bank
 from deploy.terminal import File, TenantOption, only_tenant, print_table, read, run
 from services.container import Services
 
@@ -27,7 +28,9 @@ def link(file: File, tenant: TenantOption = "") -> None:
 
     async def linked(services: Services) -> list[customer_numbers.Line]:
         return await customer_numbers.link_file(
-            services, await only_tenant(services, tenant), text, f"cli:{getpass.getuser()}"
+            await open_bank(services, await only_tenant(services, tenant)),
+            text,
+            f"cli:{getpass.getuser()}",
         )
 
     lines = run(linked)

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from customers.banks.bank import open_bank
 from deploy.terminal import TenantOption, only_tenant, run
 from services.container import Services
 from services.errors import Conflict, NotFound
@@ -53,7 +54,7 @@ async def watch(services: Services, bank: str) -> None:
 
     with Live(console=out, refresh_per_second=4) as live:
         while True:
-            sync = await view.progress(services, bank)
+            sync = await view.progress(await open_bank(services, bank))
             if sync is None:
                 return
             live.update(bar(sync))
@@ -79,7 +80,9 @@ def begin(
 
     async def start(services: Services) -> None:
         bank = await only_tenant(services, tenant)
-        number, begun = await syncing.start(services, bank, _by(), parts=part or ())
+        number, begun = await syncing.start(
+            await open_bank(services, bank), _by(), parts=part or ()
+        )
         out.print(f"{bank}: sync {number} {'has begun' if begun else 'is running already'}")
         if watching:
             await watch(services, bank)
@@ -116,7 +119,7 @@ def cancel(tenant: TenantOption = "") -> None:
 
     async def end(services: Services) -> tuple[str, int]:
         bank = await only_tenant(services, tenant)
-        return bank, await syncing.cancel(services, bank, _by())
+        return bank, await syncing.cancel(await open_bank(services, bank), _by())
 
     bank, number = run(end)
     out.print(f"{bank}: sync {number} is cancelled")
@@ -139,9 +142,9 @@ def _look_on(use_case: Callable[[Services], Awaitable[None]]) -> None:
 async def _show(services: Services, bank: str) -> None:
     from operations.sync import view
 
-    sync = await view.progress(services, bank)
+    sync = await view.progress(await open_bank(services, bank))
     out.print(bar(sync) if sync else f"{bank}: there was no sync yet: python manage.py sync")
-    errors = await view.errors(services, bank)
+    errors = await view.errors(await open_bank(services, bank))
     if errors:
         table = Table(title="could not be brought in", title_justify="left", box=None)
         for name in ("id", "part", "object", "code", "attempts"):
@@ -151,7 +154,7 @@ async def _show(services: Services, bank: str) -> None:
                 *(str(row[name]) for name in ("id", "part", "object", "code", "attempts"))
             )
         out.print(table)
-    number, differences = await view.differences(services, bank)
+    number, differences = await view.differences(await open_bank(services, bank))
     if number is not None:
         more = " or more" if len(differences) == view.MOST_DIFFERENCES else ""
         out.print(
@@ -165,11 +168,15 @@ async def _retry(services: Services, tenant: str, error: str) -> int:
     from operations.sync import view
 
     bank = await only_tenant(services, tenant)
-    wanted = [row["id"] for row in await view.errors(services, bank)] if error == "all" else [error]
+    wanted = (
+        [row["id"] for row in await view.errors(await open_bank(services, bank))]
+        if error == "all"
+        else [error]
+    )
     failed = 0
     for one in wanted:
         try:
-            worked = await syncing.retry(services, bank, _by(), one)
+            worked = await syncing.retry(await open_bank(services, bank), _by(), one)
         except (Conflict, NotFound) as refusal:
             if error != "all":
                 raise

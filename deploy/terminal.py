@@ -86,9 +86,9 @@ def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
 
 async def only_tenant(services: Services, named: str) -> str:
     """The bank that was named, or the only one there is."""
-    from customers.banks import directory
+    from customers.banks import bank
 
-    known = [tenant.id for tenant in await directory.list_tenants(services)]
+    known = [tenant.id for tenant in await bank.list_banks(services)]
     if named and named not in known:
         fail(
             f"there is no bank {named}; there is {', '.join(known) or 'none yet: python manage.py tenant apply FILE'}"

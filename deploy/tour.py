@@ -35,6 +35,7 @@ from rich.table import Table
 from config.logging import mask
 from config.settings import Settings
 from customers import consent
+from customers.banks.bank import open_bank
 from deploy import demo
 from deploy.parts import environment
 from deploy.processes import end, spawn
@@ -217,7 +218,7 @@ async def claim(tour: Tour) -> list[str]:
     expect(again.headers.get("Idempotency-Hit") == "true", "the repeated claim was not recognised")
     mine = (await phone.call("GET", "redemptions")).json()["redemptions"]
     expect(len(mine) == 1, f"the customer has {len(mine)} redemptions, not one")
-    problems = await ledger.check(tour.services, tour.tenant)
+    problems = await ledger.check(await open_bank(tour.services, tour.tenant))
     expect(not problems, "the ledger does not hold: " + "; ".join(problems))
     return [
         f"home offers {reward['title']}; claimed under an Idempotency-Key, code {mine[0]['code'][:4]}…",

@@ -11,7 +11,7 @@ import logging
 
 from campaigns.channels import provisioning
 from customers.archive import pull
-from customers.banks.directory import list_tenants
+from customers.banks.bank import Bank, list_banks, open_bank
 from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Unavailable
@@ -38,8 +38,8 @@ async def run(services: Services, stop: asyncio.Event) -> None:
     other's business."""
     while not stop.is_set():
         try:
-            for tenant in await list_tenants(services):
-                await _tick_safely(services, tenant.id)
+            for tenant in await list_banks(services):
+                await _tick_safely(await open_bank(services, tenant.id))
         except Unavailable:
             log.warning("the database is away; the scheduler waits")
         try:
@@ -48,21 +48,21 @@ async def run(services: Services, stop: asyncio.Event) -> None:
             continue
 
 
-async def _tick_safely(services: Services, tenant: str) -> None:
+async def _tick_safely(bank: Bank) -> None:
     try:
-        await tick(services, tenant)
+        await tick(bank)
     except Unavailable:
         raise
     except Exception:
-        log.exception("a tick failed", extra={"fields": {"tenant": tenant}})
+        log.exception("a tick failed", extra={"fields": {"tenant": bank.id}})
 
 
-async def tick(services: Services, tenant: str) -> list[str]:
+async def tick(bank: Bank) -> list[str]:
     """Rings for what is due at one bank, if this tick is ours; the tasks that were rung."""
-    if not await _ours(services, f"{tenant}:tick", TICK_SECONDS):
+    if not await _ours(bank.services, f"{bank.id}:tick", TICK_SECONDS):
         return []
-    now = services.clock()
-    db = services.store.tenant(tenant)
+    now = bank.now()
+    db = bank.db
     rung = [
         task
         for task, (rows, query) in _QUEUES.items()
@@ -70,15 +70,15 @@ async def tick(services: Services, tenant: str) -> list[str]:
             {"open": True, "due": {"$lte": now}, **query}, limit=1, fields={"_id": 1}
         )
     ]
-    if await _ours(services, f"{tenant}:settle", SETTLE_SECONDS) and await db["rewards"].find(
+    if await _ours(bank.services, f"{bank.id}:settle", SETTLE_SECONDS) and await db["rewards"].find(
         {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}, limit=1, fields={"_id": 1}
     ):
         rung.append("rewards.settle")
     for task in rung:
-        services.bells.ring(task, tenant)
-    if await _ours(services, f"{tenant}:nightly", NIGHTLY_SECONDS):
-        await syncing.nightly(services, tenant)
-        await pull.keep_going(services, tenant)
+        bank.signal(task)
+    if await _ours(bank.services, f"{bank.id}:nightly", NIGHTLY_SECONDS):
+        await syncing.nightly(bank)
+        await pull.keep_going(bank)
     return rung
 
 

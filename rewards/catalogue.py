@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from customers.banks.bank import Bank
 from services import ids
 from services.cache import forget, kept
 from services.clock import utc
-from services.container import Services
 from services.errors import Conflict, NotFound
 from services.store.mongo import Doc, Duplicate, TenantStore
 
@@ -50,15 +50,15 @@ def doc_id(tenant: str, reward: str) -> str:
     return f"{tenant}:{reward}"
 
 
-async def put(services: Services, db: TenantStore, campaign: str, definition: Definition) -> None:
+async def put(bank: Bank, campaign: str, definition: Definition) -> None:
     """Creates the reward or brings it to its new definition; raises Conflict `stock_in_use` when
     fewer are left than are to be taken away. Running it again changes nothing: the stock moves by
     the difference to `declared`."""
     reward = reward_id(campaign, definition.key)
     fields = _fields(campaign, reward, definition)
-    now = utc(services.clock())
+    now = utc(bank.now())
     fresh: Doc = {
-        "_id": doc_id(db.tenant, reward),
+        "_id": doc_id(bank.db.tenant, reward),
         **fields,
         "slots": definition.per_customer,
         "declared": 0,
@@ -74,12 +74,12 @@ async def put(services: Services, db: TenantStore, campaign: str, definition: De
         "created_at": now,
     }
     try:
-        await db["rewards"].insert(fresh)
+        await bank.db["rewards"].insert(fresh)
     except Duplicate:
         change = {"$set": fields, "$max": {"slots": definition.per_customer}}
-        await db["rewards"].update({"_id": fresh["_id"]}, change)
-    await _restock(db, fresh["_id"], reward, definition.stock, now)
-    forget(services, f"rewards:{db.tenant}")
+        await bank.db["rewards"].update({"_id": fresh["_id"]}, change)
+    await _restock(bank.db, fresh["_id"], reward, definition.stock, now)
+    forget(bank.services, f"rewards:{bank.db.tenant}")
 
 
 def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
@@ -154,38 +154,36 @@ def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
     }
 
 
-async def set_state(services: Services, db: TenantStore, campaign: str, state: str) -> None:
+async def set_state(bank: Bank, campaign: str, state: str) -> None:
     """Opens (`live`) or closes (`paused`) all rewards of a campaign to claims, but those that a
     later version dropped."""
-    await db["rewards"].update_many(
+    await bank.db["rewards"].update_many(
         {"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}}
     )
-    forget(services, f"rewards:{db.tenant}")
+    forget(bank.services, f"rewards:{bank.db.tenant}")
 
 
-async def end_others(services: Services, db: TenantStore, campaign: str, keys: list[str]) -> None:
+async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     """Ends the campaign's rewards that its document does not name any more; a reward that is named
     again is open again."""
     named = [reward_id(campaign, key) for key in keys]
-    await db["rewards"].update_many(
+    await bank.db["rewards"].update_many(
         {"campaign": campaign, "reward": {"$nin": named}}, {"$set": {"state": "ended"}}
     )
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
-    await db["rewards"].update_many(again, {"$set": {"state": "live"}})
-    forget(services, f"rewards:{db.tenant}")
+    await bank.db["rewards"].update_many(again, {"$set": {"state": "live"}})
+    forget(bank.services, f"rewards:{bank.db.tenant}")
 
 
-async def all_rewards(services: Services, tenant: str) -> dict[str, Doc]:
+async def all_rewards(bank: Bank) -> dict[str, Doc]:
     """Every reward of the bank by id, at most CACHE_SECONDS old. For showing; claims look at the
     document itself."""
 
     async def load() -> dict[str, Doc]:
-        rows = await services.store.tenant(tenant)["rewards"].find(
-            {}, fields={"leases": 0}, limit=None
-        )
+        rows = await bank.db["rewards"].find({}, fields={"leases": 0}, limit=None)
         return {row["reward"]: row for row in rows}
 
-    return await kept(services, f"rewards:{tenant}", CACHE_SECONDS, load)
+    return await kept(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
 
 
 def why_closed(row: Mapping[str, Any], now: datetime, day: str) -> str:

@@ -22,6 +22,7 @@ from typing import cast
 
 import orjson
 
+from customers.banks.bank import Bank
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
 from services import ids
@@ -29,7 +30,6 @@ from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, KeyReused, NotFound, Unavailable
 from services.queue import inbox
-from services.store import batching
 from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
@@ -75,29 +75,29 @@ class _Group:
     """grant id → position of the claim that asks for it"""
 
 
-async def claim(services: Services, wish: Claim) -> Granted:
+async def claim(bank: Bank, wish: Claim) -> Granted:
     """The grant. Raises Conflict with a reason code (sold_out, quota_customer, quota_day,
     not_eligible, not_started, ended, paused), KeyReused for the same key with another body,
     NotFound, and Unavailable when the outcome is not known: the same key tells it then."""
 
-    if wish.reward not in await catalogue.all_rewards(services, wish.tenant):
+    if wish.reward not in await catalogue.all_rewards(bank):
         raise NotFound("reward_unknown", "no such reward")
 
     async def flush(wishes: list[Claim]) -> Sequence[Granted | Exception]:
-        return await _flush(services, wishes)
+        return await _flush(bank, wishes)
 
-    group = services.groups.get(
-        f"claims:{wish.tenant}:{wish.reward}", flush, limit=64, backlog=5_000
+    group = bank.services.groups.get(
+        f"claims:{bank.id}:{wish.reward}", flush, limit=64, backlog=5_000
     )
     return cast("Granted", await group.submit(wish))
 
 
-async def _flush(services: Services, wishes: list[Claim]) -> Sequence[Granted | Exception]:
-    group = await _read(services, wishes)
+async def _flush(bank: Bank, wishes: list[Claim]) -> Sequence[Granted | Exception]:
+    group = await _read(bank, wishes)
     for position, wish in enumerate(wishes):
         group.answers[position] = _decide(group, position, wish)
     if group.wanting:
-        await _take_and_grant(services, group)
+        await _take_and_grant(bank, group)
     for position, wish in enumerate(
         wishes
     ):  # the same customer twice in one group: the second learns what the first got
@@ -138,9 +138,9 @@ def _had(group: _Group, wish: Claim) -> list[Doc]:
     return had
 
 
-async def _read(services: Services, wishes: list[Claim]) -> _Group:
-    tenant, reward = wishes[0].tenant, wishes[0].reward
-    definition = (await catalogue.all_rewards(services, tenant)).get(reward)
+async def _read(bank: Bank, wishes: list[Claim]) -> _Group:
+    _tenant, reward = wishes[0].tenant, wishes[0].reward
+    definition = (await catalogue.all_rewards(bank)).get(reward)
     if definition is None:
         raise NotFound("reward_unknown", "no such reward")
     slots = range(definition["slots"])
@@ -158,8 +158,8 @@ async def _read(services: Services, wishes: list[Claim]) -> _Group:
         else [(reward, cid) for wish in wishes for cid in wish.cids]
     )
     held, offered = await asyncio.gather(
-        batching.read(services, tenant, "transfers", grant_ids),
-        offers.of_customers(services, tenant, asked),
+        bank.read("transfers", grant_ids),
+        offers.of_customers(bank, asked),
     )
     return _Group(definition, wishes, [None] * len(wishes), held, {cid for _, cid in offered})
 
@@ -209,31 +209,31 @@ def _replay(group: _Group, wish: Claim) -> Granted | Exception | None:
     return None
 
 
-async def _take_and_grant(services: Services, group: _Group) -> None:
+async def _take_and_grant(bank: Bank, group: _Group) -> None:
     first = group.claims[0]
-    hints: dict[tuple[str, str], tuple[float, str]] = services.cache.setdefault("closed", {})
+    hints: dict[tuple[str, str], tuple[float, str]] = bank.services.cache.setdefault("closed", {})
     hint = hints.get((first.tenant, first.reward))
-    if hint is not None and hint[0] > services.clock():
+    if hint is not None and hint[0] > bank.now():
         _refuse(group, list(group.wanting), hint[1])
         return
     batch = secrets.token_hex(8)
     grant_ids = list(group.wanting)
-    ours = _batches(services)
+    ours = _batches(bank.services)
     ours.add(batch)
     try:
-        taken = await stock.take(services, first.tenant, first.reward, batch, grant_ids, ours)
+        taken = await stock.take(bank, first.reward, batch, grant_ids, ours)
     except Unavailable:
         ours.discard(batch)
         raise
     if taken.n < len(grant_ids):
         reason = IN_DOUBT if taken.in_doubt else taken.reason
         _refuse(group, grant_ids[taken.n :], reason)
-        hints[first.tenant, first.reward] = (services.clock() + HINT_SECONDS, reason)
+        hints[first.tenant, first.reward] = (bank.now() + HINT_SECONDS, reason)
     if not taken.n:
         ours.discard(batch)
         return
     try:
-        await _grant(services, group, taken, grant_ids[: taken.n])
+        await _grant(bank, group, taken, grant_ids[: taken.n])
     except Unavailable:
         ours.discard(batch)
         raise
@@ -256,35 +256,31 @@ def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:
         group.answers[group.wanting[grant_id]] = refusal
 
 
-async def _grant(
-    services: Services, group: _Group, taken: stock.Taken, grant_ids: list[str]
-) -> None:
+async def _grant(bank: Bank, group: _Group, taken: stock.Taken, grant_ids: list[str]) -> None:
     """Inserts the grants and answers; then, behind the answers, tells and settles."""
-    rows = [_row(services, group, taken, grant_id) for grant_id in grant_ids]
-    refused = await services.store.insert_new_across("transfers", rows)
+    rows = [_row(bank, group, taken, grant_id) for grant_id in grant_ids]
+    refused = await bank.services.store.insert_new_across("transfers", rows)
     mine = [row for position, row in enumerate(rows) if position not in refused]
     for row in mine:
         group.held[row["_id"]] = row
         group.answers[group.wanting[row["_id"]]] = Granted(row, hit=False)
     if refused:
-        mine += await _dispute(
-            services, group, taken, [rows[position] for position in sorted(refused)]
-        )
-    services.groups.spawn(_tell_and_settle(services, taken, mine))
+        mine += await _dispute(bank, group, taken, [rows[position] for position in sorted(refused)])
+    bank.services.groups.spawn(_tell_and_settle(bank, taken, mine))
 
 
-def _row(services: Services, group: _Group, taken: stock.Taken, grant_id: str) -> Doc:
+def _row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> Doc:
     wish = group.claims[group.wanting[grant_id]]
     several = group.definition["slots"] > 1
     key = (
-        {"idem": ids.tenant_id(wish.tenant, "idem", wish.reward, wish.cids[0], wish.key)}
+        {"idem": ids.tenant_id(bank.id, "idem", wish.reward, wish.cids[0], wish.key)}
         if several
         else {}
     )
     return {
         **key,
         "_id": grant_id,
-        "tenant": wish.tenant,
+        "tenant": bank.id,
         "kind": "grant",
         "reward": wish.reward,
         "debit": f"stock:{wish.reward}",
@@ -295,19 +291,17 @@ def _row(services: Services, group: _Group, taken: stock.Taken, grant_id: str) -
         "key": wish.key,
         "body": wish.body,
         "batch": taken.batch,
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
     }
 
 
-async def _dispute(
-    services: Services, group: _Group, taken: stock.Taken, rows: list[Doc]
-) -> list[Doc]:
+async def _dispute(bank: Bank, group: _Group, taken: stock.Taken, rows: list[Doc]) -> list[Doc]:
     """Grants whose id was there already: another process's grant answers the claim; a void row of
     an old, dead batch is overwritten; a void row of this very batch says that we were taken for
     dead; no row at all, that another process granted this key in another slot. Returns the grants
     that are ours after all."""
-    tenant = rows[0]["tenant"]
-    transfers = services.store.tenant(tenant)["transfers"]
+    rows[0]["tenant"]
+    transfers = bank.db["transfers"]
     old_void = {"kind": "void", "dead": {"$ne": taken.batch}}
     changes = [
         {
@@ -342,21 +336,21 @@ async def _dispute(
     return ours
 
 
-async def _tell_and_settle(services: Services, taken: stock.Taken, grants: list[Doc]) -> None:
+async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Doc]) -> None:
     tenant, reward = taken.reward["tenant"], taken.reward["reward"]
     day = taken.reward["leases"][taken.batch]["day"]
     try:
-        await tell(services, tenant, taken.reward, grants)
-        await stock.settle(services, tenant, reward, taken.batch, day, len(grants))
+        await tell(bank, taken.reward, grants)
+        await stock.settle(bank, reward, taken.batch, day, len(grants))
     except Unavailable:
         log.warning(
             "a lease is left to the sweep", extra={"fields": {"tenant": tenant, "reward": reward}}
         )
     finally:
-        _batches(services).discard(taken.batch)
+        _batches(bank.services).discard(taken.batch)
 
 
-async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) -> None:
+async def tell(bank: Bank, reward: Doc, grants: list[Doc]) -> None:
     """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells
     campaigns of those that were offered. Repeating it adds nothing."""
     if not grants:
@@ -368,30 +362,30 @@ async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) 
         "offered": reward["open_to"] != "anyone",
         "grants": told,
     }
-    row = inbox.row_of(services, inbox.Arrival(tenant, inbox.REWARDS, orjson.dumps(event)))
-    await services.store.insert_new_across("inbox", [row])
-    services.bells.ring("campaigns.handle_inbox", tenant)
+    row = inbox.row_of(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
+    await bank.services.store.insert_new_across("inbox", [row])
+    bank.signal("campaigns.handle_inbox")
 
 
-async def settle_stale(services: Services, tenant: str) -> int:
+async def settle_stale(bank: Bank) -> int:
     """Settles the leases of processes that died: voids what never arrived, keeps what did; how many
     leases. Completes stock changes that were cut short as well."""
-    db = services.store.tenant(tenant)
-    now = utc(services.clock())
+    db = bank.db
+    now = utc(bank.now())
     for reward in await db["rewards"].find({"move": {"$exists": True}}):
         await catalogue.write_move(db, reward, now)
     leases = await stock.stale_leases(db, now)
     for reward, batch, lease in leases:
-        await _settle_one(services, tenant, reward, batch, lease)
+        await _settle_one(bank, reward, batch, lease)
     return len(leases)
 
 
-async def _settle_one(services: Services, tenant: str, reward: Doc, batch: str, lease: Doc) -> None:
-    transfers = services.store.tenant(tenant)["transfers"]
+async def _settle_one(bank: Bank, reward: Doc, batch: str, lease: Doc) -> None:
+    transfers = bank.db["transfers"]
     wanted = lease["ids"][: lease["n"]]
-    now = utc(services.clock())
+    now = utc(bank.now())
     await transfers.insert_new(
-        [stock.void(tenant, reward["reward"], grant_id, batch, now) for grant_id in wanted]
+        [stock.void(bank.id, reward["reward"], grant_id, batch, now) for grant_id in wanted]
     )
     await transfers.update_many(
         {"_id": {"$in": wanted}, "kind": "void"}, {"$addToSet": {"dead": batch}}
@@ -399,10 +393,10 @@ async def _settle_one(services: Services, tenant: str, reward: Doc, batch: str, 
     found = await transfers.find(
         {"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}, limit=len(wanted)
     )
-    await tell(services, tenant, reward, found)
-    await stock.settle(services, tenant, reward["reward"], batch, lease["day"], len(found))
+    await tell(bank, reward, found)
+    await stock.settle(bank, reward["reward"], batch, lease["day"], len(found))
     fields = {
-        "tenant": tenant,
+        "tenant": bank.id,
         "reward": reward["reward"],
         "granted": len(found),
         "of": len(wanted),

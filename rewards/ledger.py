@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from customers.banks.bank import Bank
 from rewards import catalogue
-from services.container import Services
 from services.store.mongo import Doc
 
 
@@ -30,12 +30,12 @@ class _Tally:
     moves: set[str] = field(default_factory=set)
 
 
-async def check(services: Services, tenant: str) -> list[str]:
+async def check(bank: Bank) -> list[str]:
     """Every violation of P1 as a sentence; an empty list when the ledger holds."""
-    db = services.store.tenant(tenant)
+    db = bank.db
     for _ in range(3):
         before = {row["reward"]: row for row in await db["rewards"].find({}, limit=10_000)}
-        tallies, balances = await _tally(services, tenant)
+        tallies, balances = await _tally(bank)
         after = {row["reward"]: row for row in await db["rewards"].find({}, limit=10_000)}
         problems = _prove(before, tallies, balances)
         if not problems or before == after:
@@ -43,10 +43,10 @@ async def check(services: Services, tenant: str) -> list[str]:
     return problems
 
 
-async def _tally(services: Services, tenant: str) -> tuple[dict[str, _Tally], Counter[str]]:
+async def _tally(bank: Bank) -> tuple[dict[str, _Tally], Counter[str]]:
     tallies: dict[str, _Tally] = defaultdict(_Tally)
     balances: Counter[str] = Counter()
-    async for row in services.store.tenant(tenant)["transfers"].scan():
+    async for row in bank.db["transfers"].scan():
         balances[row["debit"]] -= row["amount"]
         balances[row["credit"]] += row["amount"]
         tally = tallies[row["reward"]]
@@ -146,10 +146,8 @@ def _told(row: Doc, tally: _Tally) -> tuple[int, int]:
     return row["total"] - max(0, move["difference"]), row["retired"] - max(0, -move["difference"])
 
 
-async def summary(services: Services, tenant: str) -> list[dict[str, Any]]:
+async def summary(bank: Bank) -> list[dict[str, Any]]:
     """The balances of every reward, for people."""
-    rows = await services.store.tenant(tenant)["rewards"].find(
-        {}, sort=[("reward", 1)], limit=10_000
-    )
+    rows = await bank.db["rewards"].find({}, sort=[("reward", 1)], limit=10_000)
     names = ("reward", "total", "available", "held", "granted", "retired")
     return [{**{name: row[name] for name in names}, "leases": len(row["leases"])} for row in rows]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from customers.banks.bank import Bank
 from rewards import catalogue
 from services.clock import utc
-from services.container import Services
 from services.errors import NotFound
 from services.store.mongo import Doc, TenantStore
 
@@ -47,8 +47,7 @@ def day_of(now: datetime) -> str:
 
 
 async def take(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     reward: str,
     batch: str,
     grant_ids: Sequence[str],
@@ -57,10 +56,10 @@ async def take(
     """Takes as many of `grant_ids`' units as the reward has and allows today, in one write.
     Repeating it with the same batch takes nothing more. `ours` are the batches that this process
     has under way."""
-    now = utc(services.clock())
+    now = utc(bank.now())
     day = day_of(now)
-    rows = services.store.tenant(tenant)["rewards"]
-    row_id = catalogue.doc_id(tenant, reward)
+    rows = bank.db["rewards"]
+    row_id = catalogue.doc_id(bank.id, reward)
     row = await rows.update_and_get(
         {"_id": row_id, f"leases.{batch}": {"$exists": False}},
         _taking(batch, list(grant_ids), now, day),
@@ -106,15 +105,13 @@ def _taking(batch: str, grant_ids: list[str], now: datetime, day: str) -> list[D
     ]
 
 
-async def settle(
-    services: Services, tenant: str, reward: str, batch: str, day: str, granted: int
-) -> bool:
+async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) -> bool:
     """Ends a lease: `granted` of its units were given out, the rest go back. False when it was
     settled already."""
-    rows = services.store.tenant(tenant)["rewards"]
+    rows = bank.db["rewards"]
     back = {"$subtract": ["$ending.n", granted]}
     return await rows.update(
-        {"_id": catalogue.doc_id(tenant, reward), f"leases.{batch}": {"$exists": True}},
+        {"_id": catalogue.doc_id(bank.id, reward), f"leases.{batch}": {"$exists": True}},
         [
             {"$set": {"ending": f"$leases.{batch}"}},
             {

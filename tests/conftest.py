@@ -46,6 +46,7 @@ from deploy.processes import ROOT, end, spawn
 from deploy.stack import Stores
 from services.clock import Clock, system_clock
 from services.container import Services, open_services
+from tests.banks import open_bank
 
 DEMO_BANK = ROOT / "config" / "demo" / "tenant.yaml"
 DEMO_CAMPAIGNS = ROOT / "config" / "demo" / "campaigns"
@@ -208,12 +209,12 @@ async def sandbox(_sandbox_process: str) -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def demo(services: Services, sandbox: Sandbox) -> Services:
     from campaigns.publishing import versions
-    from customers.banks import directory
+    from customers.banks import apply, bank
 
-    await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
-    tenant = (await directory.list_tenants(services))[0].id
+    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+    tenant = (await bank.list_banks(services))[0].id
     for file in sorted(DEMO_CAMPAIGNS.glob("*.yaml")):
-        await versions.apply(services, tenant, file.read_text(encoding="utf-8"), file.name, "cli")
+        await versions.apply(await open_bank(services, tenant), file.read_text(encoding="utf-8"), file.name, "cli")
     return services
 
 

@@ -19,15 +19,13 @@ from campaigns.document.model import Campaign
 from campaigns.document.reading import states_of
 from customers import timeline
 from customers.alerts import alarms
-from customers.banks.directory import Tenant, get_tenant, wecom_client
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
 from services.cache import forget
 from services.clock import utc
-from services.container import Services
 from services.limiter import lane
 from services.observe import trace
-from services.store import batching
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -45,18 +43,18 @@ BALANCE_ALARMS = {LOW: "links.balance_low", EXHAUSTED: "links.balance_exhausted"
 TEXTS = {LOW: "获客链接额度不足20", EXHAUSTED: "获客链接额度已用完，链接已停用"}
 
 
-async def ensure(services: Services, bank: Tenant, campaign: Campaign) -> list[str]:
+async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     """Makes the links that the campaign wants and WeCom does not have yet; returns what was done,
     as sentences. If an earlier try was cut short, a link of that name is looked for before another
     is made. Raises PlatformError."""
-    staff = await rosters.staff_now(services, bank.id)
+    staff = await rosters.staff_now(bank)
     done: list[str] = []
     for name, states in states_of(campaign.links, bank.branches).items():
         for branch, state in states.items():
             users = _users(campaign, name, branch, staff)
-            if users and await _ensure_one(services, bank, campaign, name, branch, state, users):
+            if users and await _ensure_one(bank, campaign, name, branch, state, users):
                 done.append(f"acquisition link {state}: made for {', '.join(users)}")
-    forget(services, f"channels:{bank.id}")
+    forget(bank.services, f"channels:{bank.id}")
     return done
 
 
@@ -73,15 +71,14 @@ def _users(campaign: Campaign, name: str, branch: str, staff: dict[str, list[str
 
 
 async def _ensure_one(
-    services: Services,
-    bank: Tenant,
+    bank: Bank,
     campaign: Campaign,
     name: str,
     branch: str,
     state: str,
     users: list[str],
 ) -> bool:
-    client, skip = wecom_client(services, bank), campaign.links[name].skip_verify
+    client, skip = bank.wecom, campaign.links[name].skip_verify
 
     async def make(again: bool) -> Doc:
         link = await _find(client, state) if again else None
@@ -92,10 +89,10 @@ async def _ensure_one(
             link = {**answer["link"]}
         url = f"{link['url']}?customer_channel={quote(state)}"
         told = {"link_id": link["link_id"], "url": url, "users": users, "skip_verify": skip}
-        return told | provisioning.looked_after(services.clock())
+        return told | provisioning.looked_after(bank.now())
 
     row = live_codes.row_of(bank.id, campaign, live_codes.LINK, name, state, branch)
-    return await provisioning.once(services, services.store.tenant(bank.id)["channels"], row, make)
+    return await provisioning.once(bank, bank.db["channels"], row, make)
 
 
 async def _find(client: WeComClient, name: str) -> dict[str, Any] | None:
@@ -112,36 +109,34 @@ async def _find(client: WeComClient, name: str) -> dict[str, Any] | None:
             return None
 
 
-async def keep(services: Services, bank: Tenant, row: Doc, campaign: Campaign) -> float:
+async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     """Brings the link's members up to the branch, and reads its figures and the bank's balance; the
     seconds until the next look. Raises PlatformError."""
     if row["code"] in campaign.links:
-        await _bring(services, bank, row, campaign)
+        await _bring(bank, row, campaign)
     with lane("bulk"):
-        await _read_figures(services, bank, row["link_id"])
-        await read_balance(services, bank)
+        await _read_figures(bank, row["link_id"])
+        await read_balance(bank)
     return LOOK_SECONDS
 
 
-async def _bring(services: Services, bank: Tenant, row: Doc, campaign: Campaign) -> None:
-    users = _users(campaign, row["code"], row["branch"], await rosters.staff_now(services, bank.id))
+async def _bring(bank: Bank, row: Doc, campaign: Campaign) -> None:
+    users = _users(campaign, row["code"], row["branch"], await rosters.staff_now(bank))
     users = users or row["users"]
     skip = campaign.links[row["code"]].skip_verify
     settings = {"users": users, "skip_verify": skip}
     if any(row.get(name) != value for name, value in settings.items()):
-        client = wecom_client(services, bank)
+        client = bank.wecom
         await client.customer_acquisition_update_link(
             row["link_id"], userids=users, skip_verify=skip
         )
-        await services.store.tenant(bank.id)["channels"].update(
-            {"_id": row["_id"]}, {"$set": settings}
-        )
-        forget(services, f"channels:{bank.id}")
+        await bank.db["channels"].update({"_id": row["_id"]}, {"$set": settings})
+        forget(bank.services, f"channels:{bank.id}")
 
 
-async def _read_figures(services: Services, bank: Tenant, link_id: str) -> None:
+async def _read_figures(bank: Bank, link_id: str) -> None:
     """Clicks and customers of the last 30 days, and how many of all who came have written."""
-    client, now = wecom_client(services, bank), services.clock()
+    client, now = bank.wecom, bank.now()
     told = links.row_of(bank.id, link_id, await client.customer_acquisition_get(link_id))
     start = int(now) - FIGURE_DAYS * 86400
     days = await client.customer_acquisition_statistic(link_id, start_time=start, end_time=int(now))
@@ -161,21 +156,21 @@ async def _read_figures(services: Services, bank: Tenant, link_id: str) -> None:
         "wrote": chats[1],
         "read_at": utc(now),
     }
-    rows = services.store.tenant(bank.id)["acquisition_links"]
+    rows = bank.db["acquisition_links"]
     row = {name: value for name, value in told.items() if name != "_id"}
     await rows.update({"_id": told["_id"]}, {"$set": {**row, "figures": figures}}, upsert=True)
 
 
-async def read_balance(services: Services, bank: Tenant) -> None:
+async def read_balance(bank: Bank) -> None:
     """Reads what is left of the balance, once in an hour for all links, and raises what an event
     may have failed to tell."""
-    db, now, row_id = services.store.tenant(bank.id), services.clock(), _balance_id(bank.id)
+    db, now, row_id = bank.db, bank.now(), _balance_id(bank.id)
     await db["acquisition_balance"].insert_new([_no_balance(bank.id)])
     due = {"_id": row_id, "asked": {"$lte": now - LOOK_SECONDS / 2}}
     if not await db["acquisition_balance"].update(due, {"$set": {"asked": now}}):
         return
     try:
-        told = await wecom_client(services, bank).customer_acquisition_quota()
+        told = await bank.wecom.customer_acquisition_quota()
     except PlatformError:
         await db["acquisition_balance"].update(
             {"_id": row_id, "asked": now}, {"$set": {"asked": 0.0}}
@@ -192,18 +187,16 @@ async def read_balance(services: Services, bank: Tenant) -> None:
     row = await db["acquisition_balance"].find_one({"_id": row_id})
     level = EXHAUSTED if balance == 0 else LOW if balance < LOW_BALANCE else OK
     if row is not None and (level != OK or row["level"] != OK):
-        await _level(services, bank, level, now, row_id)
+        await _level(bank, level, now, row_id)
     for at, number in parts:
-        await _expiring(services, bank, float(at), number, now)
+        await _expiring(bank, float(at), number, now)
 
 
-async def balance(services: Services, tenant: str) -> Doc:
+async def balance(bank: Bank) -> Doc:
     """What is known of the bank's balance: `balance`, `total`, and what is `expiring` when; None
     where nothing is known."""
-    row = await services.store.tenant(tenant)["acquisition_balance"].find_one(
-        {"_id": _balance_id(tenant)}
-    )
-    return row or _no_balance(tenant)
+    row = await bank.db["acquisition_balance"].find_one({"_id": _balance_id(bank.id)})
+    return row or _no_balance(bank.id)
 
 
 def _balance_id(tenant: str) -> str:
@@ -222,10 +215,10 @@ def _no_balance(tenant: str) -> Doc:
     }
 
 
-async def _level(services: Services, bank: Tenant, level: str, at: float, cause: str) -> None:
+async def _level(bank: Bank, level: str, at: float, cause: str) -> None:
     """The balance is at that level since `at` (seconds UTC), unless something newer is known. Each
     level is told once until the balance is back, which ends the alarms."""
-    db, row_id = services.store.tenant(bank.id), _balance_id(bank.id)
+    db, row_id = bank.db, _balance_id(bank.id)
     await db["acquisition_balance"].insert_new([_no_balance(bank.id)])
     told: Doc = {"level": level, "at": at} | ({"cleared": at} if level == OK else {})
     if not await db["acquisition_balance"].update(
@@ -238,21 +231,17 @@ async def _level(services: Services, bank: Tenant, level: str, at: float, cause:
         over = await db["alarms"].find(
             {"state": alarms.OPEN, "at": {"$lte": utc(at)}, "kind": kinds}, limit=None
         )
-        await alarms.handle(
-            services, bank.id, [row["_id"] for row in over], "wecom", "refilled", cause
-        )
+        await alarms.handle(bank, [row["_id"] for row in over], "wecom", "refilled", cause)
         return
     row = await db["acquisition_balance"].find_one({"_id": row_id})
     since = int(row["cleared"]) if row else 0
     await alarms.raise_alarm(
-        services, bank.id, BALANCE_ALARMS[level], str(since), userids=await _heads(services, bank), at=at,
+        bank, BALANCE_ALARMS[level], str(since), userids=await _heads(bank), at=at,
         text=TEXTS[level],
     )  # fmt: skip
 
 
-async def _expiring(
-    services: Services, bank: Tenant, expires: float, number: int, now: float
-) -> None:
+async def _expiring(bank: Bank, expires: float, number: int, now: float) -> None:
     """Part of the balance ends soon: told once for each of the days ahead on which WeCom tells it
     too."""
     left = math.ceil((expires - now) / 86400)
@@ -261,122 +250,108 @@ async def _expiring(
         return
     text = f"{number}个获客额度将在{ahead}天内到期"
     await alarms.raise_alarm(
-        services, bank.id, "links.quota_expiring", f"{int(expires)}:{ahead}", userids=await _heads(services, bank),
+        bank, "links.quota_expiring", f"{int(expires)}:{ahead}", userids=await _heads(bank),
         at=now, text=text, number=number, expires=utc(expires),
     )  # fmt: skip
 
 
-async def _heads(services: Services, bank: Tenant) -> list[str]:
+async def _heads(bank: Bank) -> list[str]:
     """The heads of the branches that have links, or of all when a link is of no branch."""
-    rows = await services.store.tenant(bank.id)["channels"].find(
-        {"kind": live_codes.LINK}, limit=None
-    )
+    rows = await bank.db["channels"].find({"kind": live_codes.LINK}, limit=None)
     wanted = {row["branch"] for row in rows}
     return sorted({head for branch, head in bank.heads.items() if branch in wanted or "" in wanted})
 
 
-async def acquisition_changed(
-    services: Services, tenant: str, row: Doc, event: events.Event
-) -> None:
+async def acquisition_changed(bank: Bank, row: Doc, event: events.Event) -> None:
     """What WeCom tells of links, of their balance, and of customers who write to the member whom a
     link gave them."""
-    bank, at = await get_tenant(services, tenant), events.happened(event, row)
+    bank, at = bank, events.happened(event, row)
     match event:
         case events.AcquisitionBalance():
             level = {"low": LOW, "exhausted": EXHAUSTED, "increased": OK}[event.level]
-            await _level(services, bank, level, at, row["_id"])
+            await _level(bank, level, at, row["_id"])
         case events.QuotaExpiring(expire_time=expires) if expires is not None:
-            await _expiring(services, bank, expires.timestamp(), event.expire_quota_num, at)
+            await _expiring(bank, expires.timestamp(), event.expire_quota_num, at)
         case events.LinkUnavailable() | events.LinkDeleted():
-            await _broken(services, bank, event, at)
+            await _broken(bank, event, at)
         case events.LinkOpened() | events.FriendRequested():
-            await _looked_at(services, tenant, row, event, at)
+            await _looked_at(bank, row, event, at)
         case events.ChatStarted() | events.MessageFromCustomer():
-            await _wrote(services, bank, row, event, at)
+            await _wrote(bank, row, event, at)
         case _:
             trace.note("link.unknown")
 
 
 async def _broken(
-    services: Services, bank: Tenant, event: events.LinkUnavailable | events.LinkDeleted, at: float
+    bank: Bank, event: events.LinkUnavailable | events.LinkDeleted, at: float
 ) -> None:
     link_id, deleted = event.link_id, isinstance(event, events.LinkDeleted)
-    rows = services.store.tenant(bank.id)["channels"]
+    rows = bank.db["channels"]
     channel = await rows.find_one({"kind": live_codes.LINK, "link_id": link_id})
     branch, state = (channel["branch"], channel["state"]) if channel else ("", link_id)
     if deleted:
-        await links.close(services, bank.id, [link_id])
-        forget(services, f"channels:{bank.id}")
-    told = [bank.heads[branch]] if branch in bank.heads else await _heads(services, bank)
+        await links.close(bank, [link_id])
+        forget(bank.services, f"channels:{bank.id}")
+    told = [bank.heads[branch]] if branch in bank.heads else await _heads(bank)
     text = f"获客链接{state}{'已被删除' if deleted else '已失效'}"
     await alarms.raise_alarm(
-        services, bank.id, "link.deleted" if deleted else "link.unavailable", f"{link_id}:{int(at)}", userids=told,
+        bank, "link.deleted" if deleted else "link.unavailable", f"{link_id}:{int(at)}", userids=told,
         at=at, text=text, state=state,
     )  # fmt: skip
 
 
 async def _looked_at(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     row: Doc,
     event: events.LinkOpened | events.FriendRequested,
     at: float,
 ) -> None:
     """Counts who opened a link or asked to be a friend through it; nobody knows yet who he is."""
     query = {"kind": live_codes.LINK, "link_id": event.link_id}
-    channel = await services.store.tenant(tenant)["channels"].find_one(query)
+    channel = await bank.db["channels"].find_one(query)
     if channel is None:
         trace.note("channel.not_ours", state=event.state)
         return
     what = "opened" if isinstance(event, events.LinkOpened) else "requested"
     where = {"day": rosters.day_of(channel["tz"], at), "state": channel["state"], "userid": ""}
     arrival = {
-        "_id": ids.tenant_id(tenant, "arrival", row["_id"]),
+        "_id": ids.tenant_id(bank.id, "arrival", row["_id"]),
         **where,
         "what": what,
         "at": utc(at),
     }
-    await batching.insert(services, tenant, "arrivals", arrival)
+    await bank.insert("arrivals", arrival)
 
 
 async def _wrote(
-    services: Services,
-    bank: Tenant,
+    bank: Bank,
     row: Doc,
     event: events.ChatStarted | events.MessageFromCustomer,
     at: float,
 ) -> None:
     """Tells it in his story, with how much he has written as long as WeCom says so."""
     facts = resolution.Facts(external_userid=event.external_userid)
-    cid = await resolution.identify(services, bank.id, facts, source="callback", proof=row["_id"])
+    cid = await resolution.identify(bank, facts, source="callback", proof=row["_id"])
     if isinstance(event, events.ChatStarted):
         came = {"userid": event.userid, "link_id": event.link_id, "state": event.state}
-        await timeline.record(
-            services, bank.id, cid, "link.chat_started", row["_id"], at=at, **came
-        )
+        await timeline.record(bank, cid, "link.chat_started", row["_id"], at=at, **came)
         return
-    chat = await _chat(services, bank, event, at)
+    chat = await _chat(bank, event, at)
     told = {
         "messages": chat.get("recv_msg_cnt"),
         "link_id": chat.get("link_id", ""),
         "state": chat.get("state", ""),
     }
-    await timeline.record(
-        services, bank.id, cid, "link.message", row["_id"], at=at, userid=event.userid, **told
-    )
+    await timeline.record(bank, cid, "link.message", row["_id"], at=at, userid=event.userid, **told)
 
 
-async def _chat(
-    services: Services, bank: Tenant, event: events.MessageFromCustomer, at: float
-) -> dict[str, Any]:
+async def _chat(bank: Bank, event: events.MessageFromCustomer, at: float) -> dict[str, Any]:
     """What the event's key opens; nothing once it is over."""
-    if not event.chat_key or services.clock() >= at + KEY_SECONDS:
+    if not event.chat_key or bank.now() >= at + KEY_SECONDS:
         trace.note("chat_key.over")
         return {}
     try:
-        answer = await wecom_client(services, bank).customer_acquisition_get_chat_info(
-            event.chat_key
-        )
+        answer = await bank.wecom.customer_acquisition_get_chat_info(event.chat_key)
     except PlatformError as error:
         if error.action != "give_up":
             raise

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from customers.banks.bank import Bank
 from customers.wecom_mirror.sync import (
     Batch,
     Difference,
@@ -16,7 +17,6 @@ from customers.wecom_mirror.sync import (
     code_of,
     note,
 )
-from services.container import Services
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 
@@ -39,14 +39,14 @@ def row_of(tenant: str, link_id: str, answer: Mapping[str, Any]) -> Doc:
 
 
 async def _read(job: Job, cursor: str) -> Batch:
-    asked = job.services.clock()
+    asked = job.bank.now()
     page = await job.client.customer_acquisition_list_link(cursor=cursor, limit=A_PAGE)
     items: list[Doc] = []
     problems = []
     for link_id in page.get("link_id_list") or []:
         try:
             items.append(
-                row_of(job.tenant.id, link_id, await job.client.customer_acquisition_get(link_id))
+                row_of(job.bank.id, link_id, await job.client.customer_acquisition_get(link_id))
             )
         except PlatformError as error:
             if error.action != "give_up":
@@ -68,7 +68,7 @@ async def _write(job: Job, batch: Batch) -> Outcome:
     if job.mend:
         await rows.insert_new(missing)
         await rows.bulk_update([({"_id": row["_id"]}, {"$set": row}) for row in changed])
-    seen = wanted + [f"{job.tenant.id}:{problem.object}" for problem in batch.problems]
+    seen = wanted + [f"{job.bank.id}:{problem.object}" for problem in batch.problems]
     await rows.update_many({"_id": {"$in": seen}}, {"$set": {"seen": job.number}})
     gone = 0 if batch.next else await _close_unseen(job)
     return Outcome(len(batch.items), len(missing), len(changed), gone, list(batch.problems))
@@ -85,14 +85,14 @@ async def _close_unseen(job: Job) -> int:
     )
     await note(job, [Difference("gone", row["link_id"], row["name"]) for row in gone])
     if job.mend and gone:
-        await close(job.services, job.tenant.id, [row["link_id"] for row in gone])
+        await close(job.bank, [row["link_id"] for row in gone])
     return len(gone)
 
 
-async def close(services: Services, tenant: str, link_ids: Sequence[str]) -> None:
+async def close(bank: Bank, link_ids: Sequence[str]) -> None:
     """These links are no more at WeCom; a channel that was one is wanted again, so that the next
     publication makes it."""
-    db, gone = services.store.tenant(tenant), {"link_id": {"$in": list(link_ids)}}
+    db, gone = bank.db, {"link_id": {"$in": list(link_ids)}}
     await db["acquisition_links"].update_many(gone, {"$set": {"active": False}})
     await db["channels"].update_many(
         {**gone, "made": "made"}, {"$set": {"made": "wanted", "since": 0.0}}
@@ -100,7 +100,7 @@ async def close(services: Services, tenant: str, link_ids: Sequence[str]) -> Non
 
 
 async def _again(job: Job, link_id: str) -> None:
-    row = row_of(job.tenant.id, link_id, await job.client.customer_acquisition_get(link_id))
+    row = row_of(job.bank.id, link_id, await job.client.customer_acquisition_get(link_id))
     await job.db["acquisition_links"].update({"_id": row["_id"]}, {"$set": row}, upsert=True)
 
 

@@ -14,7 +14,8 @@ from campaigns.channels import provisioning, rosters
 from campaigns.channels.provisioning import MADE, WANTED, looked_after
 from campaigns.document.model import Campaign
 from campaigns.document.reading import states_of
-from customers.banks.directory import Tenant, staff_of_branches, wecom_client
+from customers.banks.bank import Bank
+from customers.banks.staff import staff_of_branches
 from customers.wecom_mirror.sync import (
     Batch,
     Difference,
@@ -26,7 +27,6 @@ from customers.wecom_mirror.sync import (
     note,
 )
 from services.cache import forget, kept
-from services.container import Services
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 from services.wechat.wecom import WeComClient
@@ -39,20 +39,20 @@ _FIRST_WAYS = 1_625_875_200
 _A_PAGE = 20
 
 
-async def by_state(services: Services, tenant: str, state: str) -> Doc | None:
+async def by_state(bank: Bank, state: str) -> Doc | None:
     """The channel whose live code, link or group code carries `state`, or None."""
 
     async def load() -> dict[str, Doc]:
-        rows = await services.store.tenant(tenant)["channels"].find({}, limit=None)
+        rows = await bank.db["channels"].find({}, limit=None)
         return {row["state"]: row for row in rows}
 
-    return (await kept(services, f"channels:{tenant}", CACHE_SECONDS, load)).get(state)
+    return (await kept(bank.services, f"channels:{bank.id}", CACHE_SECONDS, load)).get(state)
 
 
-async def of_campaign(services: Services, tenant: str, campaign: str) -> list[dict[str, Any]]:
+async def of_campaign(bank: Bank, campaign: str) -> list[dict[str, Any]]:
     """The campaign's live codes, for the console and the sandbox's visitor."""
     query = {"campaign": campaign, "kind": CODE}
-    rows = await services.store.tenant(tenant)["channels"].find(query, sort=[("state", 1)])
+    rows = await bank.db["channels"].find(query, sort=[("state", 1)])
     names = ("state", "branch", "config_id", "qr_code", "users")
     return [{name: row.get(name) for name in names} for row in rows]
 
@@ -65,40 +65,39 @@ def row_of(
     return {"_id": f"{tenant}:{state}", **about, "tz": campaign.window.tz}
 
 
-async def look_again(services: Services, tenant: str, campaign: str, before: float) -> None:
+async def look_again(bank: Bank, campaign: str, before: float) -> None:
     """Has the campaign's channels that were there `before` (seconds UTC) brought up to the version
     that was published since."""
-    await provisioning.wake(services, tenant, {"campaign": campaign, "since": {"$lt": before}})
+    await provisioning.wake(bank, {"campaign": campaign, "since": {"$lt": before}})
 
 
-async def ensure(services: Services, tenant: Tenant, campaign: Campaign) -> list[str]:
+async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     """Makes the live codes that the campaign wants and WeCom does not have yet; returns what was
     done, as sentences.
 
     If an earlier try was cut short, WeCom is searched for a code with that state before another is
     made. Raises PlatformError.
     """
-    staff = await staff_of_branches(services, tenant.id)
+    staff = await staff_of_branches(bank)
     done: list[str] = []
-    for group, states in states_of(campaign.codes, tenant.branches).items():
+    for group, states in states_of(campaign.codes, bank.branches).items():
         for branch, state in states.items():
-            users = rosters.first(campaign, group, branch, staff, services.clock())
-            if users and await _ensure_one(services, tenant, campaign, group, branch, state, users):
+            users = rosters.first(campaign, group, branch, staff, bank.now())
+            if users and await _ensure_one(bank, campaign, group, branch, state, users):
                 done.append(f"live code {state}: made for {', '.join(users)}")
-    forget(services, f"channels:{tenant.id}")
+    forget(bank.services, f"channels:{bank.id}")
     return done
 
 
 async def _ensure_one(
-    services: Services,
-    tenant: Tenant,
+    bank: Bank,
     campaign: Campaign,
     group: str,
     branch: str,
     state: str,
     users: list[str],
 ) -> bool:
-    client, code = wecom_client(services, tenant), campaign.codes[group]
+    client, code = bank.wecom, campaign.codes[group]
 
     async def make(again: bool) -> Doc:
         way = await _find(client, state) if again else None
@@ -111,12 +110,10 @@ async def _ensure_one(
             )
         told = {"config_id": way["config_id"], "qr_code": way.get("qr_code", ""), "users": users}
         kept_settings = {"skip_verify": code.skip_verify, "cap": code.daily_cap}
-        return told | kept_settings | looked_after(services.clock() + FIRST_LOOK_SECONDS)
+        return told | kept_settings | looked_after(bank.now() + FIRST_LOOK_SECONDS)
 
-    row = row_of(tenant.id, campaign, CODE, group, state, branch)
-    return await provisioning.once(
-        services, services.store.tenant(tenant.id)["channels"], row, make
-    )
+    row = row_of(bank.id, campaign, CODE, group, state, branch)
+    return await provisioning.once(bank, bank.db["channels"], row, make)
 
 
 async def _find(client: WeComClient, state: str) -> dict[str, Any] | None:
@@ -142,7 +139,7 @@ async def _told(job: Job, config_id: str) -> Doc:
 
 async def _read_page(job: Job, cursor: str) -> Batch:
     """A page of this app's live codes with their settings (92228)."""
-    asked = job.services.clock()
+    asked = job.bank.now()
     page = await job.client.list_contact_way(start_time=_FIRST_WAYS, cursor=cursor, limit=_A_PAGE)
     items: list[Doc] = []
     problems = []
@@ -188,7 +185,7 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
     )
     if not batch.next:
         outcome.gone = await _lost(job)
-    forget(job.services, f"channels:{job.tenant.id}")
+    forget(job.bank.services, f"channels:{job.bank.id}")
     return outcome
 
 

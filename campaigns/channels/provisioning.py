@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from services.container import Services
+from customers.banks.bank import Bank
 from services.errors import Unavailable
 from services.store.mongo import Collection, Doc
 from services.wechat.core.errors import PlatformError
@@ -22,7 +22,7 @@ WANTED, MADE = "wanted", "made"
 
 
 async def once(
-    services: Services, rows: Collection, row: Doc, make: Callable[[bool], Awaitable[Doc]]
+    bank: Bank, rows: Collection, row: Doc, make: Callable[[bool], Awaitable[Doc]]
 ) -> bool:
     """True when this call had the thing of `row` made; False when it is there already.
 
@@ -30,8 +30,8 @@ async def once(
     have made it. Raises PlatformError, and Unavailable `live_code_busy` while somebody else is
     making it.
     """
-    first = not await rows.insert_new([{**row, "made": WANTED, "since": services.clock()}])
-    if not first and not await _take_over(services, rows, row["_id"]):
+    first = not await rows.insert_new([{**row, "made": WANTED, "since": bank.now()}])
+    if not first and not await _take_over(bank, rows, row["_id"]):
         return False
     try:
         made = await make(not first)
@@ -44,9 +44,9 @@ async def once(
     return True
 
 
-async def _take_over(services: Services, rows: Collection, row_id: str) -> bool:
+async def _take_over(bank: Bank, rows: Collection, row_id: str) -> bool:
     """Whether what is not the first's to make is ours now: False when it is made."""
-    now = services.clock()
+    now = bank.now()
     stale = {"_id": row_id, "made": WANTED, "since": {"$lt": now - MAKING_SECONDS}}
     if await rows.update(stale, {"$set": {"since": now}}):
         return True
@@ -65,13 +65,11 @@ def looked_after(due: float) -> Doc:
     return {"open": True, "due": due, "owner": None, "attempts": 0}
 
 
-async def wake(services: Services, tenant: str, query: Mapping[str, Any]) -> bool:
+async def wake(bank: Bank, query: Mapping[str, Any]) -> bool:
     """Has these channels looked at now, also those that somebody is looking at: what he read may be
     old. False for none."""
-    now = {"$set": {"due": services.clock(), "owner": None}}
-    woken = await services.store.tenant(tenant)["channels"].update_many(
-        {**query, "made": MADE, "open": True}, now
-    )
+    now = {"$set": {"due": bank.now(), "owner": None}}
+    woken = await bank.db["channels"].update_many({**query, "made": MADE, "open": True}, now)
     if woken:
-        services.bells.ring(UPKEEP, tenant)
+        bank.signal(UPKEEP)
     return bool(woken)

@@ -12,9 +12,8 @@ from campaigns.channels.live_codes import CODE, GROUP, LINK
 from campaigns.channels.provisioning import MADE
 from campaigns.document.model import Campaign
 from customers.alerts import alarms
-from customers.banks.directory import Tenant, get_tenant
+from customers.banks.bank import Bank
 from services.cache import kept
-from services.container import Services
 from services.errors import Unavailable
 from services.store import leases
 from services.store.mongo import Doc
@@ -24,7 +23,7 @@ LEASE_SECONDS = 60.0
 AT_ONCE = 8
 MOST_WAIT = 600.0
 FORGET_SECONDS = 3600.0
-Keeper = Callable[[Services, Tenant, Doc, Campaign], Awaitable[float]]
+Keeper = Callable[[Bank, Doc, Campaign], Awaitable[float]]
 """Does what is to be done for a channel; the seconds until it is looked at again. Raises
 PlatformError."""
 
@@ -32,25 +31,25 @@ KEEPERS: dict[str, Keeper] = {CODE: rosters.keep, LINK: acquisition.keep, GROUP:
 log = logging.getLogger(__name__)
 
 
-async def work(services: Services, tenant: str, until: float) -> None:
+async def work(bank: Bank, until: float) -> None:
     """Looks at every channel of the bank that is due; takes nothing new after `until` (seconds
     UTC)."""
-    rows = services.store.tenant(tenant)["channels"]
+    rows = bank.db["channels"]
 
     async def handle(owner: str, row: Doc) -> None:
-        seconds, attempts = await _look(services, tenant, row)
-        due = services.clock() + seconds
+        seconds, attempts = await _look(bank, row)
+        due = bank.now() + seconds
         await leases.put_back(rows, owner, [row["_id"]], due, attempts=attempts)
 
     await kept(
-        services,
-        f"old_arrivals:{tenant}",
+        bank.services,
+        f"old_arrivals:{bank.id}",
         FORGET_SECONDS,
-        lambda: rosters.forget_old(services, tenant),
+        lambda: rosters.forget_old(bank),
     )
     only_made = {"made": MADE}
     await leases.pump(
-        services.clock,
+        bank.services.clock,
         rows,
         handle,
         limit=AT_ONCE,
@@ -60,19 +59,18 @@ async def work(services: Services, tenant: str, until: float) -> None:
     )
 
 
-async def _look(services: Services, tenant: str, row: Doc) -> tuple[float, int]:
+async def _look(bank: Bank, row: Doc) -> tuple[float, int]:
     """Seconds until the next look, and how many looks failed in a row."""
-    campaign = await live.published(services, tenant, row["campaign"])
+    campaign = await live.published(bank, row["campaign"])
     if campaign is None:
         return rosters.LOOK_SECONDS, 0
-    bank = await get_tenant(services, tenant)
     pause, fields = leases.backoff(row["attempts"], most=MOST_WAIT), {"channel": row["_id"]}
     try:
-        return await KEEPERS[row["kind"]](services, bank, row, campaign), 0
+        return await KEEPERS[row["kind"]](bank, row, campaign), 0
     except PlatformError as error:
         log.warning("a channel was not brought up", extra={"fields": {**fields, "why": error.code}})
         if error.action in ("give_up", "page"):
-            await _refused(services, bank, row, error)
+            await _refused(bank, row, error)
         return max(float(error.retry_after), pause), row["attempts"]
     except Unavailable:
         raise
@@ -81,13 +79,13 @@ async def _look(services: Services, tenant: str, row: Doc) -> tuple[float, int]:
         return pause, row["attempts"]
 
 
-async def _refused(services: Services, bank: Tenant, row: Doc, error: PlatformError) -> None:
+async def _refused(bank: Bank, row: Doc, error: PlatformError) -> None:
     """WeCom will not do it however often it is asked: somebody must look, and is told once a
     day."""
-    day = rosters.day_of(row["tz"], services.clock())
+    day = rosters.day_of(row["tz"], bank.now())
     head = bank.heads.get(row["branch"])
     text, why = f"企业微信拒绝更新渠道{row['state']}", f"{error.code}:{error.errcode}"
     await alarms.raise_alarm(
-        services, bank.id, "channel.refused", f"{row['state']}:{day}", userids=[head] if head else [], text=text,
+        bank, "channel.refused", f"{row['state']}:{day}", userids=[head] if head else [], text=text,
         state=row["state"], why=why,
     )  # fmt: skip

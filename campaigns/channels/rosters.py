@@ -19,12 +19,11 @@ from zoneinfo import ZoneInfo
 from campaigns.channels import provisioning
 from campaigns.document.model import DAYS, Campaign, Codes, Slot
 from customers.alerts import alarms
-from customers.banks.directory import Tenant, staff_of_branches, wecom_client
+from customers.banks.bank import Bank
+from customers.banks.staff import staff_of_branches
 from services import ids
 from services.cache import forget, kept
 from services.clock import utc
-from services.container import Services
-from services.store import batching
 from services.store.mongo import Doc
 
 LOOK_SECONDS = 60.0
@@ -96,91 +95,87 @@ def first(
     return wanted or list(ours)[:MOST_BEHIND]
 
 
-async def came(
-    services: Services, tenant: str, channel: Doc | None, userid: str, cid: str, at: float
-) -> None:
+async def came(bank: Bank, channel: Doc | None, userid: str, cid: str, at: float) -> None:
     """Counts a customer who came through one of our channels, once a day for each RM, on the day of
     `at` (seconds UTC) there. The add that reaches the cap has the code looked at now."""
     if channel is None:
         return
     state, day = channel["state"], day_of(channel["tz"], at)
     row = {
-        "_id": ids.tenant_id(tenant, "arrival", state, day, userid, cid),
+        "_id": ids.tenant_id(bank.id, "arrival", state, day, userid, cid),
         "day": day,
         "state": state,
     }
-    await batching.insert(services, tenant, "arrivals", {**row, "userid": userid, "at": utc(at)})
+    await bank.insert("arrivals", {**row, "userid": userid, "at": utc(at)})
     cap = channel.get("cap")
     if not cap:
         return
-    db = services.store.tenant(tenant)
+    db = bank.db
     if await db["arrivals"].count({"day": day, "state": state, "userid": userid}) >= cap:
-        await provisioning.wake(services, tenant, {"_id": channel["_id"], "users": userid})
+        await provisioning.wake(bank, {"_id": channel["_id"], "users": userid})
 
 
-async def today(services: Services, tenant: str, state: str, day: str) -> dict[str, int]:
+async def today(bank: Bank, state: str, day: str) -> dict[str, int]:
     """userid → customers who came to him through that channel on that day."""
-    rows = services.store.tenant(tenant)["arrivals"]
+    rows = bank.db["arrivals"]
     found = await rows.find({"day": day, "state": state}, fields={"userid": 1}, limit=None)
     return Counter(row["userid"] for row in found if row["userid"])
 
 
-async def forget_old(services: Services, tenant: str) -> None:
+async def forget_old(bank: Bank) -> None:
     """Arrivals of more than KEPT_DAYS ago count for nothing any more."""
-    oldest = utc(services.clock() - KEPT_DAYS * 86400).date().isoformat()
-    await services.store.tenant(tenant)["arrivals"].delete({"day": {"$lt": oldest}})
+    oldest = utc(bank.now() - KEPT_DAYS * 86400).date().isoformat()
+    await bank.db["arrivals"].delete({"day": {"$lt": oldest}})
 
 
-async def staff_now(services: Services, tenant: str) -> dict[str, list[str]]:
+async def staff_now(bank: Bank) -> dict[str, list[str]]:
     """The userids of each branch, at most STAFF_SECONDS old."""
 
     async def load() -> dict[str, list[str]]:
-        return await staff_of_branches(services, tenant)
+        return await staff_of_branches(bank)
 
-    return await kept(services, f"branch_staff:{tenant}", STAFF_SECONDS, load)
+    return await kept(bank.services, f"branch_staff:{bank.id}", STAFF_SECONDS, load)
 
 
-async def keep(services: Services, bank: Tenant, row: Doc, campaign: Campaign) -> float:
+async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     """Brings the code's members at WeCom up to who belongs there now; the seconds until the next
     look. Raises PlatformError.
 
     When nobody belongs there, those who were behind it stay, since a code of nobody does not work,
     and the head is told.
     """
-    code, now = campaign.codes.get(row["code"]), services.clock()
+    code, now = campaign.codes.get(row["code"]), bank.now()
     if code is None:
         return IDLE_SECONDS
     tz = campaign.window.tz
-    staff = await staff_now(services, bank.id)
-    counts = await today(services, bank.id, row["state"], day_of(tz, now))
+    staff = await staff_now(bank)
+    counts = await today(bank, row["state"], day_of(tz, now))
     present = set(chain.from_iterable(staff.values()))
     wanted = behind(code, staff.get(row["branch"], []), local(tz, now), counts, present)
     if not wanted:
-        await _nobody(services, bank, row, day_of(tz, now))
+        await _nobody(bank, row, day_of(tz, now))
         wanted = [userid for userid in row["users"] if userid in present] or row["users"]
     settings = {"users": wanted, "skip_verify": code.skip_verify}
     if any(row.get(name) != value for name, value in settings.items()):
         recent = [at for at in row.get("updates", []) if at > now - LOOK_SECONDS]
         if len(recent) >= MOST_UPDATES:
             return float(recent[0]) + LOOK_SECONDS - now
-        client = wecom_client(services, bank)
+        client = bank.wecom
         await client.update_contact_way(
             row["config_id"], userids=wanted, skip_verify=code.skip_verify
         )
         settings["updates"] = [*recent, now]
     told = {"cap": code.daily_cap, "tz": tz}
     if "updates" in settings or any(row.get(name) != value for name, value in told.items()):
-        await services.store.tenant(bank.id)["channels"].update(
-            {"_id": row["_id"]}, {"$set": settings | told}
-        )
-        forget(services, f"channels:{bank.id}")
+        await bank.db["channels"].update({"_id": row["_id"]}, {"$set": settings | told})
+        forget(bank.services, f"channels:{bank.id}")
     return LOOK_SECONDS
 
 
-async def _nobody(services: Services, bank: Tenant, row: Doc, day: str) -> None:
+async def _nobody(bank: Bank, row: Doc, day: str) -> None:
     head = bank.heads.get(row["branch"])
     text = f"活码{row['state']}已无可接待的客户经理"
     await alarms.raise_alarm(
-        services, bank.id, "code.nobody", f"{row['state']}:{day}", userids=[head] if head else [], text=text,
+        bank, "code.nobody", f"{row['state']}:{day}", userids=[head] if head else [], text=text,
         state=row["state"],
     )  # fmt: skip

@@ -4,26 +4,26 @@ balance, group codes, groups."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from campaigns.channels import acquisition, live_codes, rosters
-from customers.banks.directory import get_tenant
+from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
-from services.container import Services
 from services.store.mongo import Doc
 
 MOST_GROUPS = 200
 
 
-async def overview(services: Services, tenant: str) -> dict[str, Any]:
+async def overview(bank: Bank) -> dict[str, Any]:
     """Everything on the page, each list in the order of its states; groups the largest first."""
-    db = services.store.tenant(tenant)
+    db = bank.db
     rows = await db["channels"].find({}, sort=[("state", 1)], limit=None)
-    arrivals = await _today(services, tenant, rows)
+    arrivals = await _today(bank, rows)
     mirror = {row["link_id"]: row for row in await db["acquisition_links"].find({}, limit=None)}
-    present = await groups.listed(services, tenant)
+    present = await groups.listed(bank)
     by_chat = {row["chat_id"]: row for row in present}
-    names = (await get_tenant(services, tenant)).branches
+    names = bank.branches
     greetings = await db["group_greetings"].find(
         {}, sort=[("campaign", 1), ("name", 1)], limit=None
     )
@@ -32,7 +32,7 @@ async def overview(services: Services, tenant: str) -> dict[str, Any]:
         "links": [
             _link(row, arrivals, mirror, names) for row in rows if row["kind"] == live_codes.LINK
         ],
-        "balance": await acquisition.balance(services, tenant),
+        "balance": await acquisition.balance(bank),
         "group_codes": [
             _group_code(row, by_chat) for row in rows if row["kind"] == live_codes.GROUP
         ],
@@ -45,13 +45,13 @@ async def overview(services: Services, tenant: str) -> dict[str, Any]:
     }
 
 
-async def _today(services: Services, tenant: str, rows: list[Doc]) -> dict[str, Counter[str]]:
+async def _today(bank: Bank, rows: list[Doc]) -> dict[str, Counter[str]]:
     """state → userid → today's customers; under "" those who opened a link or asked through it."""
     found: dict[str, Counter[str]] = {}
-    now = services.clock()
+    now = bank.now()
     days = {row["state"]: rosters.day_of(row["tz"], now) for row in rows}
     for day in sorted(set(days.values())):
-        wanted = await services.store.tenant(tenant)["arrivals"].find(
+        wanted = await bank.db["arrivals"].find(
             {"day": day}, fields={"state": 1, "userid": 1}, limit=None
         )
         for row in wanted:
@@ -60,7 +60,7 @@ async def _today(services: Services, tenant: str, rows: list[Doc]) -> dict[str, 
     return found
 
 
-def _head(row: Doc, branches: dict[str, str]) -> dict[str, Any]:
+def _head(row: Doc, branches: Mapping[str, str]) -> dict[str, Any]:
     branch = branches.get(row["branch"], row["branch"])
     return {
         "state": row["state"],
@@ -70,7 +70,9 @@ def _head(row: Doc, branches: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _code(row: Doc, arrivals: dict[str, Counter[str]], branches: dict[str, str]) -> dict[str, Any]:
+def _code(
+    row: Doc, arrivals: dict[str, Counter[str]], branches: Mapping[str, str]
+) -> dict[str, Any]:
     counts, cap = arrivals.get(row["state"], Counter()), row.get("cap")
     behind = row.get("users") or []
     out = sorted(
@@ -87,7 +89,7 @@ def _code(row: Doc, arrivals: dict[str, Counter[str]], branches: dict[str, str])
 
 
 def _link(
-    row: Doc, arrivals: dict[str, Counter[str]], mirror: dict[str, Doc], branches: dict[str, str]
+    row: Doc, arrivals: dict[str, Counter[str]], mirror: dict[str, Doc], branches: Mapping[str, str]
 ) -> dict[str, Any]:
     counts = arrivals.get(row["state"], Counter())
     there = mirror.get(row.get("link_id", ""), {})

@@ -9,8 +9,7 @@ from __future__ import annotations
 from campaigns.channels import provisioning
 from campaigns.delivery.effects import fill
 from campaigns.document.model import Campaign
-from customers.banks.directory import Tenant, wecom_client
-from services.container import Services
+from customers.banks.bank import Bank
 from services.errors import Conflict
 from services.store.mongo import Doc
 from services.wechat.core.errors import BadRequest
@@ -19,20 +18,20 @@ MOST_GREETINGS = 100
 UNKNOWN_GREETING = 40058
 
 
-async def ensure(services: Services, bank: Tenant, campaign: Campaign) -> list[str]:
+async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     """Makes, changes and ends greetings until those at WeCom are those of the document; what was done, as sentences. Raises
     PlatformError, and Conflict `greetings_full`."""
-    rows = services.store.tenant(bank.id)["group_greetings"]
+    rows = bank.db["group_greetings"]
     there = {row["name"]: row for row in await rows.find({"campaign": campaign.id}, limit=None)}
-    client = wecom_client(services, bank)
+    client = bank.wecom
     done: list[str] = []
     for name in sorted(there.keys() - campaign.group_welcome.keys()):
-        await _drop(services, bank, there[name])
+        await _drop(bank, there[name])
         done.append(f"group greeting {name}: ended")
     for name, greeting in campaign.group_welcome.items():
         content = fill(campaign.templates[greeting.template].zh, {"bank.name": bank.name["zh"]})
         row_id = f"{bank.id}:{campaign.id}:{name}"
-        if name in there and await _stands(services, bank, there[name], content):
+        if name in there and await _stands(bank, there[name], content):
             continue
 
         async def make(_again: bool, content: str = content, notify: bool = greeting.notify) -> Doc:
@@ -46,7 +45,7 @@ async def ensure(services: Services, bank: Tenant, campaign: Campaign) -> list[s
                 "greetings_full", f"WeCom keeps {MOST_GREETINGS} group greetings at most"
             )
         if await provisioning.once(
-            services, rows, {"_id": row_id, "campaign": campaign.id, "name": name}, make
+            bank, rows, {"_id": row_id, "campaign": campaign.id, "name": name}, make
         ):
             done.append(f"group greeting {name}: made")
         else:
@@ -54,12 +53,12 @@ async def ensure(services: Services, bank: Tenant, campaign: Campaign) -> list[s
     return done
 
 
-async def _stands(services: Services, bank: Tenant, row: Doc, content: str) -> bool:
+async def _stands(bank: Bank, row: Doc, content: str) -> bool:
     """Whether the greeting is at WeCom as it should be. One that is not there any more is wanted again; one that differs is
     changed, which is told as a change."""
     if row["made"] != provisioning.MADE:
         return False
-    rows, client = services.store.tenant(bank.id)["group_greetings"], wecom_client(services, bank)
+    rows, client = bank.db["group_greetings"], bank.wecom
     try:
         told = (await client.group_welcome_template_get(row["template_id"])).get("text") or {}
         if told.get("content") == content:
@@ -76,11 +75,11 @@ async def _stands(services: Services, bank: Tenant, row: Doc, content: str) -> b
     return False
 
 
-async def _drop(services: Services, bank: Tenant, row: Doc) -> None:
+async def _drop(bank: Bank, row: Doc) -> None:
     if row["made"] == provisioning.MADE:
         try:
-            await wecom_client(services, bank).group_welcome_template_del(row["template_id"])
+            await bank.wecom.group_welcome_template_del(row["template_id"])
         except BadRequest as error:
             if error.errcode != UNKNOWN_GREETING:  # somebody else ended it
                 raise
-    await services.store.tenant(bank.id)["group_greetings"].delete({"_id": row["_id"]})
+    await bank.db["group_greetings"].delete({"_id": row["_id"]})

@@ -25,13 +25,13 @@ from campaigns.document.reading import PLACEHOLDER
 from customers import timeline
 from customers.alerts import cards
 from customers.archive import consents
-from customers.banks.directory import get_tenant, staff_member, wecom_client
+from customers.banks.bank import Bank
+from customers.banks.staff import staff_member
 from customers.identity import conversion, resolution
 from customers.messaging import subscriptions
 from customers.wecom_mirror import details
 from rewards import catalogue, offers
 from services import ids
-from services.container import Services
 from services.errors import Conflict, NotFound, Unavailable
 from services.limiter import lane
 from services.observe import trace
@@ -39,7 +39,7 @@ from services.observe.trace import Story
 from services.queue import outbox
 from services.queue.outbox import Effect
 from services.queue.trace_rows import told, tried
-from services.store import batching, leases
+from services.store import leases
 from services.store.mongo import Doc
 from services.wechat.core.errors import AlreadyDone, PlatformError, SubjectState, no_turn
 
@@ -108,14 +108,14 @@ def prepare(run: Doc, step: Step, facts: Mapping[str, Any], context: Mapping[str
     )
 
 
-async def perform(services: Services, owner: str, row: Doc) -> None:
+async def perform(bank: Bank, owner: str, row: Doc) -> None:
     """Tries a leased effect once and writes down what became of it. Never raises: a fault of ours
     is a later try."""
     try:
-        effect = outbox.effect_of(services, row)
+        effect = outbox.effect_of(bank.services, row)
         with trace.collect() as story:
-            outcome = await _attempt(services, effect)
-        await _finish(services, owner, row, effect, outcome, story)
+            outcome = await _attempt(bank, effect)
+        await _finish(bank, owner, row, effect, outcome, story)
     except Unavailable:
         log.warning(
             "an effect's outcome could not be written; it is due again",
@@ -125,19 +125,19 @@ async def perform(services: Services, owner: str, row: Doc) -> None:
         log.exception(
             "an effect failed", extra={"fields": {"effect": row["_id"], "kind": row["kind"]}}
         )
-        later = services.clock() + leases.backoff(row["attempts"])
-        await _put_back(services, owner, row, Outcome("later", "internal", 0.0), later)
+        later = bank.now() + leases.backoff(row["attempts"])
+        await _put_back(bank, owner, row, Outcome("later", "internal", 0.0), later)
 
 
-async def _attempt(services: Services, effect: Effect) -> Outcome:
-    if effect.deadline is not None and services.clock() > effect.deadline:
+async def _attempt(bank: Bank, effect: Effect) -> Outcome:
+    if effect.deadline is not None and bank.now() > effect.deadline:
         return Outcome("expired", "deadline")
-    if effect.campaign and await live.is_paused(services, effect.tenant, effect.campaign):
+    if effect.campaign and await live.is_paused(bank, effect.campaign):
         return Outcome("later", "paused", PAUSED_SECONDS, begun=False)
     try:
-        return await _EXECUTORS[effect.kind](services, effect)
+        return await _EXECUTORS[effect.kind](bank, effect)
     except PlatformError as error:
-        await consents.explain(services, effect, error)
+        await consents.explain(bank, effect, error)
         return _after(effect, error)
     except Conflict as error:
         return Outcome("failed", error.code)
@@ -168,14 +168,14 @@ def _after(effect: Effect, error: PlatformError) -> Outcome:
 
 
 async def _finish(
-    services: Services, owner: str, row: Doc, effect: Effect, outcome: Outcome, story: Story
+    bank: Bank, owner: str, row: Doc, effect: Effect, outcome: Outcome, story: Story
 ) -> None:
     """Ends the effect with its story (what was called and answered), or leaves it for a later try,
     which keeps this one's."""
-    now = services.clock()
+    now = bank.now()
     if outcome.reason == "paused":
         await _put_back(
-            services, owner, row, outcome, now + outcome.seconds, attempts=row["attempts"] - 1
+            bank, owner, row, outcome, now + outcome.seconds, attempts=row["attempts"] - 1
         )
         return
     if outcome.state == "later":
@@ -188,24 +188,24 @@ async def _finish(
         elif effect.deadline is None or due <= effect.deadline:
             tries = tried(row, now, outcome.reason, story)
             attempts = row["attempts"] - (not outcome.begun)
-            await _put_back(services, owner, row, outcome, due, tries=tries, attempts=attempts)
+            await _put_back(bank, owner, row, outcome, due, tries=tries, attempts=attempts)
             return
         else:
             outcome = Outcome("expired", outcome.reason)
-    await _tell(services, effect, outcome)
+    await _tell(bank, effect, outcome)
     ended = {"state": outcome.state, "reason": outcome.reason}
     own = {"story": told(story)}
-    await batching.close_each(services, effect.tenant, "outbox", owner, effect.id, own, **ended)
+    await bank.close_each("outbox", owner, effect.id, own, **ended)
 
 
 async def _put_back(
-    services: Services, owner: str, row: Doc, outcome: Outcome, due: float, **fields: Any
+    bank: Bank, owner: str, row: Doc, outcome: Outcome, due: float, **fields: Any
 ) -> None:
-    rows = services.store.tenant(row["tenant"])["outbox"]
+    rows = bank.db["outbox"]
     await leases.put_back(rows, owner, [row["_id"]], due, reason=outcome.reason, **fields)
 
 
-async def _tell(services: Services, effect: Effect, outcome: Outcome) -> None:
+async def _tell(bank: Bank, effect: Effect, outcome: Outcome) -> None:
     """The customer's story, before the effect is closed: told twice, it is there once."""
     if effect.kind in ("offer", "enrich", "convert") and outcome.state == "done":
         return  # these tell their own story
@@ -219,13 +219,13 @@ async def _tell(services: Services, effect: Effect, outcome: Outcome) -> None:
     }
     if effect.kind == "tag":
         data["tags"] = ", ".join(effect.args["add"])
-    await timeline.record(services, effect.tenant, effect.cid, kind, effect.id, **data)
+    await timeline.record(bank, effect.cid, kind, effect.id, **data)
     if (
         effect.kind == "welcome"
         and outcome.state in ("failed", "expired")
         and effect.args["fallback"]
     ):
-        await _fall_back(services, effect)
+        await _fall_back(bank, effect)
 
 
 _STORY = {
@@ -236,11 +236,11 @@ _STORY = {
 }
 
 
-async def _fall_back(services: Services, effect: Effect) -> None:
+async def _fall_back(bank: Bank, effect: Effect) -> None:
     """The RM is asked to greet by hand what could not be greeted by us."""
     told = Effect(
-        id=ids.tenant_id(effect.tenant, "fallback", effect.id),
-        tenant=effect.tenant,
+        id=ids.tenant_id(bank.id, "fallback", effect.id),
+        tenant=bank.id,
         kind="staff",
         cid=effect.cid,
         args={**effect.args, "note": "欢迎语未能自动发送，请亲自问候客户："},
@@ -249,67 +249,59 @@ async def _fall_back(services: Services, effect: Effect) -> None:
         run=effect.run,
         step=f"{effect.step}.fallback",
     )
-    row = outbox.row_of(services, told, due=services.clock(), owner=None)
-    await batching.insert(services, effect.tenant, "outbox", row)
-    services.bells.ring("campaigns.send_effects", effect.tenant)
+    row = outbox.row_of(bank.services, told, due=bank.now(), owner=None)
+    await bank.insert("outbox", row)
+    bank.signal("campaigns.send_effects")
 
 
-async def _text(services: Services, effect: Effect) -> str:
+async def _text(bank: Bank, effect: Effect) -> str:
     """The step's message for this customer, from the version that his run is in."""
-    program = await live.program(services, effect.tenant, effect.campaign, effect.version)
-    tenant = await get_tenant(services, effect.tenant)
+    program = await live.program(bank, effect.campaign, effect.version)
     facts = dict(effect.args["facts"])
     try:
-        staff = await staff_member(services, effect.tenant, effect.args["userid"])
-        facts |= {"staff.name": staff.name, "branch.name": tenant.branches.get(staff.branch, "")}
+        staff = await staff_member(bank, effect.args["userid"])
+        facts |= {"staff.name": staff.name, "branch.name": bank.branches.get(staff.branch, "")}
     except NotFound:
         log.warning(
             "a run speaks of an RM who is not on file", extra={"fields": {"run": effect.run}}
         )
-    facts["bank.name"] = tenant.name.get("zh", "")
-    person = await resolution.customer(services, effect.tenant, effect.cid)
+    facts["bank.name"] = bank.name.get("zh", "")
+    person = await resolution.customer(bank, effect.cid)
     facts["customer.name"] = person.name
     return fill(program.campaign.templates[effect.args["template"]].zh, facts)
 
 
-async def _welcome(services: Services, effect: Effect) -> Outcome:
+async def _welcome(bank: Bank, effect: Effect) -> Outcome:
     if not effect.args["welcome_code"]:
         return Outcome("failed", "no_welcome_code")
-    tenant = await get_tenant(services, effect.tenant)
-    text = await _text(services, effect)
+    text = await _text(bank, effect)
     with lane("welcome"):
-        await wecom_client(services, tenant).send_welcome_msg(
-            effect.args["welcome_code"], text=text
-        )
+        await bank.wecom.send_welcome_msg(effect.args["welcome_code"], text=text)
     return Outcome("done")
 
 
-async def _staff(services: Services, effect: Effect) -> Outcome:
-    tenant = await get_tenant(services, effect.tenant)
+async def _staff(bank: Bank, effect: Effect) -> Outcome:
     message = {
         "msgtype": "text",
-        "text": {"content": effect.args.get("note", "") + await _text(services, effect)},
+        "text": {"content": effect.args.get("note", "") + await _text(bank, effect)},
         "enable_duplicate_check": 1,
         "duplicate_check_interval": 1800,
     }
-    await wecom_client(services, tenant).message_send([effect.args["userid"]], message)
+    await bank.wecom.message_send([effect.args["userid"]], message)
     return Outcome("done")
 
 
-async def _tag(services: Services, effect: Effect) -> Outcome:
-    tenant = await get_tenant(services, effect.tenant)
-    person = await resolution.customer(services, effect.tenant, effect.cid)
+async def _tag(bank: Bank, effect: Effect) -> Outcome:
+    person = await resolution.customer(bank, effect.cid)
     await tagging.mark(
-        services,
-        tenant,
+        bank,
         effect.args["userid"],
         person.external_userid,
         effect.args["add"],
         effect.args["del"],
     )
     await tagging.remember(
-        services,
-        tenant.id,
+        bank,
         person.cid,
         effect.args["userid"],
         effect.args["add"],
@@ -318,37 +310,37 @@ async def _tag(services: Services, effect: Effect) -> Outcome:
     return Outcome("done")
 
 
-async def _offer(services: Services, effect: Effect) -> Outcome:
-    await offers.make(services, effect.tenant, effect.cid, effect.args["reward"], effect.run)
+async def _offer(bank: Bank, effect: Effect) -> Outcome:
+    await offers.make(bank, effect.cid, effect.args["reward"], effect.run)
     return Outcome("done")
 
 
-async def _enrich(services: Services, effect: Effect) -> Outcome:
-    await details.fetch(services, effect.tenant, effect.args["external_userid"])
+async def _enrich(bank: Bank, effect: Effect) -> Outcome:
+    await details.fetch(bank, effect.args["external_userid"])
     return Outcome("done")
 
 
-async def _card(services: Services, effect: Effect) -> Outcome:
-    await cards.send(services, effect)
+async def _card(bank: Bank, effect: Effect) -> Outcome:
+    await cards.send(bank, effect)
     return Outcome("done")
 
 
-async def _card_update(services: Services, effect: Effect) -> Outcome:
-    await cards.update(services, effect)
+async def _card_update(bank: Bank, effect: Effect) -> Outcome:
+    await cards.update(bank, effect)
     return Outcome("done")
 
 
-async def _convert(services: Services, effect: Effect) -> Outcome:
-    await conversion.convert(services, effect)
+async def _convert(bank: Bank, effect: Effect) -> Outcome:
+    await conversion.convert(bank, effect)
     return Outcome("done")
 
 
-async def _subscribe(services: Services, effect: Effect) -> Outcome:
-    await subscriptions.deliver(services, effect)
+async def _subscribe(bank: Bank, effect: Effect) -> Outcome:
+    await subscriptions.deliver(bank, effect)
     return Outcome("done")
 
 
-_EXECUTORS: dict[str, Callable[[Services, Effect], Awaitable[Outcome]]] = {
+_EXECUTORS: dict[str, Callable[[Bank, Effect], Awaitable[Outcome]]] = {
     "welcome": _welcome,
     "staff": _staff,
     "tag": _tag,

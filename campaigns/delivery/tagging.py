@@ -6,44 +6,41 @@ from __future__ import annotations
 import asyncio
 
 from customers import relationships
-from customers.banks.directory import Tenant, get_tenant, wecom_client
+from customers.banks.bank import Bank
 from customers.wecom_mirror import tags
-from services.container import Services
-from services.store import batching
 from services.wechat.core.errors import BadRequest
 
 TAKEN = 40071
 
 
-async def tag_id(services: Services, tenant: Tenant, name: str) -> str:
+async def tag_id(bank: Bank, name: str) -> str:
     """The id of the corp tag `group:tag` (a name without a group is in 银桥), made if needed; raises
     PlatformError."""
     group, _, tag = name.rpartition(":")
     called = tags.name_of(group or tags.OWN_GROUP, tag)
-    found = await _find(services, tenant, called)
+    found = await _find(bank, called)
     if found is not None:
         return found
-    one_at_a_time: asyncio.Lock = services.cache.setdefault(
-        f"tags.lock:{tenant.id}", asyncio.Lock()
+    one_at_a_time: asyncio.Lock = bank.services.cache.setdefault(
+        f"tags.lock:{bank.id}", asyncio.Lock()
     )
     async with one_at_a_time:
-        if await _find(services, tenant, called) is None:
-            await tags.refresh(services, tenant)
-        if await _find(services, tenant, called) is None:
-            await _make(services, tenant, group or tags.OWN_GROUP, tag)
-            await tags.refresh(services, tenant)
-    by_name = {told: each for each, told in (await tags.known(services, tenant.id)).items()}
+        if await _find(bank, called) is None:
+            await tags.refresh(bank)
+        if await _find(bank, called) is None:
+            await _make(bank, group or tags.OWN_GROUP, tag)
+            await tags.refresh(bank)
+    by_name = {told: each for each, told in (await tags.known(bank)).items()}
     return by_name[called]
 
 
-async def _find(services: Services, tenant: Tenant, called: str) -> str | None:
-    known = await tags.known(services, tenant.id)
+async def _find(bank: Bank, called: str) -> str | None:
+    known = await tags.known(bank)
     return next((each for each, told in known.items() if told == called), None)
 
 
 async def mark(
-    services: Services,
-    tenant: Tenant,
+    bank: Bank,
     userid: str,
     external_userid: str,
     add: list[str],
@@ -51,41 +48,36 @@ async def mark(
 ) -> None:
     """Puts tags on a friendship and takes them off, by name; an id that WeCom has forgotten is
     looked up once more."""
-    client = wecom_client(services, tenant)
+    client = bank.wecom
     for last in (False, True):
-        add_ids = [await tag_id(services, tenant, name) for name in add]
-        remove_ids = [await tag_id(services, tenant, name) for name in remove]
+        add_ids = [await tag_id(bank, name) for name in add]
+        remove_ids = [await tag_id(bank, name) for name in remove]
         try:
             await client.mark_tag(userid, external_userid, add=add_ids, remove=remove_ids)
         except BadRequest as error:
             if error.errcode != tags.UNKNOWN_TAG or last:
                 raise
-            await tags.refresh(services, tenant)
+            await tags.refresh(bank)
         else:
             return
 
 
-async def _make(services: Services, tenant: Tenant, group: str, tag: str) -> None:
+async def _make(bank: Bank, group: str, tag: str) -> None:
     try:
-        await wecom_client(services, tenant).add_corp_tag([tag], group_name=group)
+        await bank.wecom.add_corp_tag([tag], group_name=group)
     except BadRequest as error:
         if error.errcode != TAKEN:  # another process made it in this moment
             raise
 
 
-async def remember(
-    services: Services, tenant: str, cid: str, userid: str, add: list[str], remove: list[str]
-) -> None:
+async def remember(bank: Bank, cid: str, userid: str, add: list[str], remove: list[str]) -> None:
     """Keeps what was marked on his friendship with `userid`: with the friendship, and with the
     customer for the side panel and for rules. What another RM's friendship still has stays with the
     customer."""
-    bank = await get_tenant(services, tenant)
-    added = [await tag_id(services, bank, name) for name in add]
-    taken = [await tag_id(services, bank, name) for name in remove]
-    await relationships.retag(services, tenant, userid, cid, added, taken)
+    added = [await tag_id(bank, name) for name in add]
+    taken = [await tag_id(bank, name) for name in remove]
+    await relationships.retag(bank, userid, cid, added, taken)
     if add:
-        await batching.change(
-            services, tenant, "customers", cid, {"$addToSet": {"tags": {"$each": add}}}
-        )
+        await bank.change("customers", cid, {"$addToSet": {"tags": {"$each": add}}})
     if taken:
-        await tags.carry(services, tenant, cid, userid, taken, [])
+        await tags.carry(bank, cid, userid, taken, [])

@@ -20,14 +20,14 @@ from campaigns.delivery import effects
 from campaigns.document.model import Step
 from campaigns.document.program import START, TIMER, Program, State, advance
 from customers import timeline
+from customers.banks.bank import Bank
 from rewards.stock import day_of
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import Unavailable
 from services.observe import trace
 from services.queue import outbox
-from services.store import batching, leases
+from services.store import leases
 from services.store.mongo import Doc
 
 LEASE_SECONDS = 6.0
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 async def enter(
-    services: Services,
+    bank: Bank,
     program: Program,
     cid: str,
     facts: Mapping[str, Any],
@@ -57,9 +57,9 @@ async def enter(
         return False
     key = effects.fill(campaign.entry.key, facts)
     run_id = ids.tenant_id(tenant, "run", campaign.id, cid, key)
-    if not await _under_cap(services, tenant, program, run_id, cid):
+    if not await _under_cap(bank, program, run_id, cid):
         return False
-    now = services.clock()
+    now = bank.now()
     state = advance(program, State(position=None), START, facts, now)
     owner = owner or secrets.token_hex(8)
     run: Doc = {
@@ -71,8 +71,8 @@ async def enter(
         "event": context.get("event", ""),
         "event_at": context.get("happened_at", 0.0),
         "entered_at": utc(now),
-        "facts": services.vault.seal_json(tenant, "runs", "facts", run_id, dict(facts)),
-        "context": services.vault.seal_json(tenant, "runs", "context", run_id, dict(context)),
+        "facts": bank.vault.seal_json("runs", "facts", run_id, dict(facts)),
+        "context": bank.vault.seal_json("runs", "context", run_id, dict(context)),
         "moves": 1,
         **_position(state),
         "outbox": [_pending(step) for step in state.effects],
@@ -81,12 +81,12 @@ async def enter(
         "owner": owner,
         "attempts": 1,
     }
-    if not await batching.insert(services, tenant, "runs", run):
+    if not await bank.insert("runs", run):
         trace.note("campaign.not_entered", campaign=campaign.id, why="already_entered", run=run_id)
         return False
     trace.note("campaign.entered", campaign=campaign.id, version=program.version, run=run_id)
-    await timeline.record(services, tenant, cid, "campaign.entered", run_id, campaign=campaign.id)
-    await _launch(services, program, run, facts, context)
+    await timeline.record(bank, cid, "campaign.entered", run_id, campaign=campaign.id)
+    await _launch(bank, program, run, facts, context)
     return True
 
 
@@ -116,9 +116,7 @@ def _pending(step: Step) -> Doc:
     return {"step": step.id}
 
 
-async def _under_cap(
-    services: Services, tenant: str, program: Program, run_id: str, cid: str
-) -> bool:
+async def _under_cap(bank: Bank, program: Program, run_id: str, cid: str) -> bool:
     """Counts an entry against the campaign's caps in one conditional write; a run that exists
     already costs nothing.
 
@@ -127,14 +125,14 @@ async def _under_cap(
     cap = program.campaign.entry.cap if program.campaign.entry is not None else None
     if cap is None or (cap.total is None and cap.per_day is None):
         return True
-    db = services.store.tenant(tenant)
+    db = bank.db
     if await db["runs"].find_one({"_id": run_id}, {"_id": 1}) is not None:
         trace.note(
             "campaign.not_entered", campaign=program.campaign.id, why="already_entered", run=run_id
         )
         return False
-    day = day_of(utc(services.clock()))
-    room: Doc = {"_id": f"{tenant}:{program.campaign.id}"}
+    day = day_of(utc(bank.now()))
+    room: Doc = {"_id": f"{bank.id}:{program.campaign.id}"}
     if cap.total is not None:
         room["entered"] = {"$not": {"$gte": cap.total}}
     if cap.per_day is not None:
@@ -143,8 +141,7 @@ async def _under_cap(
         return True
     trace.note("campaign.not_entered", campaign=program.campaign.id, why="cap")
     await timeline.record(
-        services,
-        tenant,
+        bank,
         cid,
         "campaign.not_entered",
         run_id,
@@ -155,7 +152,7 @@ async def _under_cap(
 
 
 async def _launch(
-    services: Services,
+    bank: Bank,
     program: Program,
     run: Doc,
     facts: Mapping[str, Any],
@@ -163,29 +160,27 @@ async def _launch(
 ) -> None:
     """Moves a run's effects to the outbox, greets, clears the run, and tries the other effects; in
     a surge those are left to their lane, so that no welcome waits for somebody else's tag."""
-    load: dict[str, int] = services.cache.setdefault("launches", {"now": 0})
+    load: dict[str, int] = bank.services.cache.setdefault("launches", {"now": 0})
     load["now"] += 1
     try:
         surge = load["now"] > SURGE
         rows = [
-            _effect_row(services, program, run, pending["step"], facts, context, surge)
+            _effect_row(bank, program, run, pending["step"], facts, context, surge)
             for pending in run["outbox"]
         ]
-        new = await asyncio.gather(
-            *(batching.insert(services, run["tenant"], "outbox", row) for row in rows)
-        )
+        new = await asyncio.gather(*(bank.insert("outbox", row) for row in rows))
         ours = [row for row, is_new in zip(rows, new, strict=True) if is_new and row["owner"]]
         for urgent in (True, False):
             lane = [row for row in ours if (row["lane"] == outbox.WELCOME) is urgent]
-            await asyncio.gather(*(effects.perform(services, run["owner"], row) for row in lane))
+            await asyncio.gather(*(effects.perform(bank, run["owner"], row) for row in lane))
             if urgent:
-                await _clear(services, run)
+                await _clear(bank, run)
     finally:
         load["now"] -= 1
 
 
 def _effect_row(
-    services: Services,
+    bank: Bank,
     program: Program,
     run: Doc,
     step: str,
@@ -196,46 +191,43 @@ def _effect_row(
     """The outbox row of one effect: leased to us, or in a surge left to its lane when it is not
     urgent."""
     effect = effects.prepare(run, program.ops[step].step, facts, context)
-    now = services.clock()
+    now = bank.now()
     if surge and effect.lane != outbox.WELCOME:
-        return outbox.row_of(services, effect, due=now + PATIENT_SECONDS, owner=None)
-    return outbox.row_of(services, effect, due=now + LEASE_SECONDS, owner=run["owner"])
+        return outbox.row_of(bank.services, effect, due=now + PATIENT_SECONDS, owner=None)
+    return outbox.row_of(bank.services, effect, due=now + LEASE_SECONDS, owner=run["owner"])
 
 
-async def _clear(services: Services, run: Doc) -> None:
+async def _clear(bank: Bank, run: Doc) -> None:
     """The run's effects are in the outbox: it sleeps until it wakes, or is over."""
     open_ = run["status"] == "active" and run["wake"] is not None
     due = "$wake" if open_ else 0.0
     cleared: Doc = {"outbox": [], "owner": None, "open": open_, "due": due, "attempts": 0}
-    await batching.change(
-        services, run["tenant"], "runs", run["_id"], [{"$set": cleared}], owner=run["owner"]
-    )
+    await bank.change("runs", run["_id"], [{"$set": cleared}], owner=run["owner"])
 
 
-async def resume(services: Services, owner: str, run: Doc, cause: str = TIMER) -> None:
+async def resume(bank: Bank, owner: str, run: Doc, cause: str = TIMER) -> None:
     """Goes on with a run that we hold: finishes a move that was cut short, or moves it because of
     `cause`.
 
     Raises Unavailable when somebody else moved it: the cause must be told again.
     """
-    tenant = run["tenant"]
-    program = await live.program(services, tenant, run["campaign"], run["version"])
-    facts = _opened(services, run, "facts")
-    context = _opened(services, run, "context")
+    program = await live.program(bank, run["campaign"], run["version"])
+    facts = _opened(bank, run, "facts")
+    context = _opened(bank, run, "context")
     if run["outbox"]:
-        await _launch(services, program, run, facts, context)
+        await _launch(bank, program, run, facts, context)
         if cause == TIMER:
             return
-        run = await _hold(services, run, owner)
-    now = services.clock()
-    if cause == TIMER and await live.is_paused(services, tenant, run["campaign"]):
-        rows = services.store.tenant(tenant)["runs"]
+        run = await _hold(bank, run, owner)
+    now = bank.now()
+    if cause == TIMER and await live.is_paused(bank, run["campaign"]):
+        rows = bank.db["runs"]
         await leases.put_back(rows, owner, [run["_id"]], now + PAUSED_SECONDS, attempts=0)
         return
     before = _state(run)
     after = advance(program, before, cause, facts, now)
     if after == before:
-        await _clear(services, run)
+        await _clear(bank, run)
         return
     moved: Doc = {
         **_position(after),
@@ -243,33 +235,33 @@ async def resume(services: Services, owner: str, run: Doc, cause: str = TIMER) -
         "outbox": [_pending(step) for step in after.effects],
         "due": now + LEASE_SECONDS,
     }
-    db = services.store.tenant(tenant)
+    db = bank.db
     if not await db["runs"].update(
         {"_id": run["_id"], "owner": owner, "moves": run["moves"]}, {"$set": moved}
     ):
         raise Unavailable("run_busy", "somebody else moved this run in this moment")
     if after.status == "exited":
         data: dict[str, Any] = {"campaign": run["campaign"], "reason": after.reason}
-        await timeline.record(services, tenant, run["cid"], "campaign.exited", run["_id"], **data)
-    await _launch(services, program, {**run, **moved}, facts, context)
+        await timeline.record(bank, run["cid"], "campaign.exited", run["_id"], **data)
+    await _launch(bank, program, {**run, **moved}, facts, context)
 
 
-async def _hold(services: Services, run: Doc, owner: str) -> Doc:
+async def _hold(bank: Bank, run: Doc, owner: str) -> Doc:
     """The run again, ours, for an event that must not be lost; raises Unavailable when it moved on
     meanwhile."""
-    lease = {"owner": owner, "due": services.clock() + LEASE_SECONDS, "open": True}
+    lease = {"owner": owner, "due": bank.now() + LEASE_SECONDS, "open": True}
     still = {"_id": run["_id"], "moves": run["moves"], "status": "active"}
-    held = await services.store.tenant(run["tenant"])["runs"].update_and_get(still, {"$set": lease})
+    held = await bank.db["runs"].update_and_get(still, {"$set": lease})
     if held is None:
         raise Unavailable("run_busy", "somebody else moved this run in this moment")
     return held
 
 
-async def resume_safely(services: Services, owner: str, run: Doc) -> None:
+async def resume_safely(bank: Bank, owner: str, run: Doc) -> None:
     """`resume` by the timer; what goes wrong is logged and the run is due again when its lease is
     over."""
     try:
-        await resume(services, owner, run)
+        await resume(bank, owner, run)
     except Unavailable:
         log.warning("a run waits for the database", extra={"fields": {"run": run["_id"]}})
     except Exception:
@@ -277,48 +269,46 @@ async def resume_safely(services: Services, owner: str, run: Doc) -> None:
             "a run could not go on",
             extra={"fields": {"run": run["_id"], "attempts": run["attempts"]}},
         )
-        await _set_aside(services, owner, run)
+        await _set_aside(bank, owner, run)
 
 
-async def _set_aside(services: Services, owner: str, run: Doc) -> None:
+async def _set_aside(bank: Bank, owner: str, run: Doc) -> None:
     """A later try, or after MOST_TRIES the state `error` with a reason: a run never ends silently
     (engine.md T8)."""
-    rows = services.store.tenant(run["tenant"])["runs"]
+    rows = bank.db["runs"]
     if run["attempts"] >= MOST_TRIES:
         await leases.close(rows, owner, [run["_id"]], status="error", reason="internal")
         return
-    due = services.clock() + leases.backoff(run["attempts"])
+    due = bank.now() + leases.backoff(run["attempts"])
     await leases.put_back(rows, owner, [run["_id"]], due)
 
 
-def _opened(services: Services, run: Doc, name: str) -> dict[str, Any]:
-    value = services.vault.open_json(run["tenant"], "runs", name, run["_id"], run[name])
+def _opened(bank: Bank, run: Doc, name: str) -> dict[str, Any]:
+    value = bank.vault.open_json("runs", name, run["_id"], run[name])
     return cast("dict[str, Any]", value)
 
 
-async def on_event(
-    services: Services, tenant: str, cids: list[str], event: str, happened_at: float = math.inf
-) -> int:
+async def on_event(bank: Bank, cids: list[str], event: str, happened_at: float = math.inf) -> int:
     """Tells the customer's runs of an event: waits end and exit rules apply at once. How many runs
     were told.
 
     Runs of a cause that is younger than `happened_at` (seconds UTC) are left alone: it was told
     late, and means those before.
     """
-    db = services.store.tenant(tenant)
+    db = bank.db
     told = 0
     for run in await db["runs"].find({"cid": {"$in": cids}, "status": "active"}, limit=200):
-        program = await live.program(services, tenant, run["campaign"], run["version"])
+        program = await live.program(bank, run["campaign"], run["version"])
         exits = any(rule.event == event for rule in program.campaign.exit)
         if (run["waiting"] != event and not exits) or run.get("event_at", 0.0) > happened_at:
             continue
         owner = secrets.token_hex(8)
-        lease = {"owner": owner, "due": services.clock() + LEASE_SECONDS, "open": True}
+        lease = {"owner": owner, "due": bank.now() + LEASE_SECONDS, "open": True}
         held = await db["runs"].update_and_get(
             {"_id": run["_id"], "status": "active"}, {"$set": lease}
         )
         if held is not None:
-            await resume(services, owner, held, event)
+            await resume(bank, owner, held, event)
             trace.note("run.told", campaign=run["campaign"], run=run["_id"], event=event)
             told += 1
     return told

@@ -18,7 +18,7 @@ from campaigns.document import reading
 from campaigns.document.model import Campaign
 from campaigns.document.reading import Problem
 from customers.actors import ClerkActor
-from customers.banks.directory import get_tenant
+from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
 from services import ids
 from services.clock import utc
@@ -44,7 +44,7 @@ async def validate_text(
     """Every problem of the document; with a bank, its branches are checked too."""
     branches = None
     if services is not None and tenant is not None:
-        branches = (await get_tenant(services, tenant)).branches
+        branches = (await open_bank(services, tenant)).branches
     try:
         reading.read(text, source, branches)
     except reading.DocumentError as error:
@@ -52,11 +52,10 @@ async def validate_text(
     return []
 
 
-async def plan(services: Services, tenant: str, text: str, source: str) -> list[str]:
+async def plan(bank: Bank, text: str, source: str) -> list[str]:
     """What `apply` would do, as sentences; changes nothing. Raises DocumentError."""
-    bank = await get_tenant(services, tenant)
     document = reading.read(text, source, bank.branches)
-    row = await services.store.tenant(tenant)["campaigns"].find_one({"campaign": document.id})
+    row = await bank.db["campaigns"].find_one({"campaign": document.id})
     digest = ids.fingerprint(text.encode())
     if row is None:
         steps = [f"create campaign {document.id}"]
@@ -70,7 +69,7 @@ async def plan(services: Services, tenant: str, text: str, source: str) -> list[
         ]
     for what, states in reading.wanted_states(document, bank.branches):
         for state in states:
-            known = await live_codes.by_state(services, tenant, state)
+            known = await live_codes.by_state(bank, state)
             steps.append(f"{what} {state}: {'is there' if known else 'to be made at WeCom'}")
     steps += [
         f"reward {catalogue.reward_id(document.id, key)}: stock {r.stock}"
@@ -79,41 +78,41 @@ async def plan(services: Services, tenant: str, text: str, source: str) -> list[
     return steps
 
 
-async def apply(services: Services, tenant: str, text: str, source: str, author: str) -> list[str]:
+async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     """The command line's way: publishes in development, submits for approval in production. Safe to
     run again."""
-    document = reading.read(text, source, (await get_tenant(services, tenant)).branches)
-    row = await services.store.tenant(tenant)["campaigns"].find_one({"campaign": document.id})
+    document = reading.read(text, source, bank.branches)
+    row = await bank.db["campaigns"].find_one({"campaign": document.id})
     if row is not None and row.get("live_sha256") == ids.fingerprint(text.encode()):
-        done = await _put_in_place(services, tenant, document, row["live_version"])
+        done = await _put_in_place(bank, document, row["live_version"])
         return [
             f"campaign {document.id}: version {row['live_version']} is this document already",
             *done,
         ]
-    actor = ClerkActor(tenant, author, author, frozenset({"campaigns.submit"}))
-    submitted = await submit(services, actor, text, source)
+    actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
+    submitted = await submit(bank, actor, text, source)
     version = int(submitted["version"])
-    if services.settings.env == "production":
+    if bank.services.settings.env == "production":
         return [
             f"campaign {document.id}: version {version} waits for a second person's approval in the console"
         ]
-    done = await _publish(services, tenant, document.id, version, f"{author} (development)")
+    done = await _publish(bank, document.id, version, f"{author} (development)")
     return [f"campaign {document.id}: version {version} is live", *done]
 
 
-async def submit(services: Services, actor: ClerkActor, text: str, source: str = "campaign") -> Doc:
+async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campaign") -> Doc:
     """Stores a new version that waits for approval; {campaign, version, sha256}. Raises
     DocumentError."""
-    document = reading.read(text, source, (await get_tenant(services, actor.tenant)).branches)
-    db = services.store.tenant(actor.tenant)
+    document = reading.read(text, source, bank.branches)
+    db = bank.db
     digest = ids.fingerprint(text.encode())
-    await _campaign_row(services, db, document)
+    await _campaign_row(bank, document)
     for _ in range(_TRIES):
         row = await db["campaigns"].find_one({"campaign": document.id})
         version = int(row["versions"]) + 1 if row else 1
         try:
             await db["campaign_versions"].insert(
-                _version_row(services, actor, document, version, text, digest)
+                _version_row(bank, actor, document, version, text, digest)
             )
         except Duplicate:
             await db["campaigns"].update(
@@ -127,39 +126,37 @@ async def submit(services: Services, actor: ClerkActor, text: str, source: str =
         {"campaign": document.id},
         {
             "$max": {"versions": version},
-            "$set": {"name": document.name.model_dump(), "updated_at": utc(services.clock())},
+            "$set": {"name": document.name.model_dump(), "updated_at": utc(bank.now())},
         },
     )
     await db["campaign_versions"].update_many(
         {"campaign": document.id, "state": {"$in": PENDING}, "version": {"$lt": version}},
         {"$set": {"state": REPLACED}},
     )
-    live.forget(services, actor.tenant)
-    await services.audit.record(
-        db, actor.login, "campaign.submitted", document.id, version=version, sha256=digest
-    )
+    live.forget(bank)
+    await bank.audit(actor.login, "campaign.submitted", document.id, version=version, sha256=digest)
     return {"campaign": document.id, "version": version, "sha256": digest}
 
 
-async def _campaign_row(services: Services, db: TenantStore, document: Campaign) -> None:
+async def _campaign_row(bank: Bank, document: Campaign) -> None:
     row: Doc = {
-        "_id": f"{db.tenant}:{document.id}",
+        "_id": f"{bank.db.tenant}:{document.id}",
         "campaign": document.id,
         "name": document.name.model_dump(),
         "state": "draft",
         "live_version": None,
         "live_sha256": None,
         "versions": 0,
-        "updated_at": utc(services.clock()),
+        "updated_at": utc(bank.now()),
     }
-    await db["campaigns"].insert_new([row])
+    await bank.db["campaigns"].insert_new([row])
 
 
 def _version_row(
-    services: Services, actor: ClerkActor, document: Campaign, version: int, text: str, digest: str
+    bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str, digest: str
 ) -> Doc:
     return {
-        "_id": live.version_id(actor.tenant, document.id, version),
+        "_id": live.version_id(bank.id, document.id, version),
         "campaign": document.id,
         "version": version,
         "text": text,
@@ -167,7 +164,7 @@ def _version_row(
         "sha256": digest,
         "state": SUBMITTED,
         "author": actor.login,
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
         "approved_by": None,
     }
 
@@ -187,31 +184,29 @@ async def _undecided(db: TenantStore, campaign: str, version: int, states: tuple
     return row
 
 
-async def approve(services: Services, actor: ClerkActor, campaign: str, version: int) -> Doc:
+async def approve(bank: Bank, actor: ClerkActor, campaign: str, version: int) -> Doc:
     """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict, and
     Unavailable when WeCom fails: the version is approved then and not live, and approving again
     goes on."""
-    db = services.store.tenant(actor.tenant)
+    db = bank.db
     row = await _undecided(db, campaign, version, PENDING)
     if row["author"] == actor.login:
         why = {"version": version, "reason": "author"}
-        await services.audit.record(db, actor.login, "campaign.approval_refused", campaign, **why)
+        await bank.audit(actor.login, "campaign.approval_refused", campaign, **why)
         raise Forbidden("approver_is_author", "whoever submitted a version cannot approve it")
     if ids.fingerprint(row["text"].encode()) != row["sha256"]:
         raise Conflict("version_changed", "the stored document is not the one that was submitted")
-    done = await _publish(services, actor.tenant, campaign, version, actor.login)
+    done = await _publish(bank, campaign, version, actor.login)
     return {"campaign": campaign, "version": version, "done": done}
 
 
-async def _publish(
-    services: Services, tenant: str, campaign: str, version: int, approver: str
-) -> list[str]:
+async def _publish(bank: Bank, campaign: str, version: int, approver: str) -> list[str]:
     """Decides first, in one conditional write; then puts codes and rewards in place; then goes
     live. Killed in between, the version is approved and publishing it again goes on."""
-    db, begun = services.store.tenant(tenant), services.clock()
+    db, begun = bank.db, bank.now()
     row = await _undecided(db, campaign, version, PENDING)
     if row["state"] == SUBMITTED:
-        decided = {"state": APPROVED, "approved_by": approver, "approved_at": utc(services.clock())}
+        decided = {"state": APPROVED, "approved_by": approver, "approved_at": utc(bank.now())}
         if not await db["campaign_versions"].update(
             {"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}
         ):
@@ -219,13 +214,13 @@ async def _publish(
                 "version_decided", f"version {version} was decided by somebody else at this moment"
             )
         what = {"version": version, "sha256": row["sha256"], "author": row["author"]}
-        await services.audit.record(db, approver, "campaign.approved", campaign, **what)
+        await bank.audit(approver, "campaign.approved", campaign, **what)
     document = Campaign.model_validate(row["document"])
     if _dumped(reading.read(row["text"], campaign)) != row["document"]:
         raise Conflict("version_changed", "the stored document is not the one that was submitted")
-    done = await _put_in_place(services, tenant, document, version)
-    await _go_live(services, db, row, document)
-    await live_codes.look_again(services, tenant, document.id, begun)
+    done = await _put_in_place(bank, document, version)
+    await _go_live(bank, row, document)
+    await live_codes.look_again(bank, document.id, begun)
     approved_by = row["approved_by"] or approver
     what = {
         "version": version,
@@ -233,46 +228,42 @@ async def _publish(
         "author": row["author"],
         "approved_by": approved_by,
     }
-    await services.audit.record(db, approver, "campaign.published", campaign, **what)
+    await bank.audit(approver, "campaign.published", campaign, **what)
     return done
 
 
-async def _go_live(services: Services, db: TenantStore, row: Doc, document: Campaign) -> None:
+async def _go_live(bank: Bank, row: Doc, document: Campaign) -> None:
     """The campaign's row names the new version; a campaign that somebody paused stays paused."""
-    campaign, version, now = document.id, row["version"], utc(services.clock())
+    campaign, version, now = document.id, row["version"], utc(bank.now())
     fields = {
         "live_version": version,
         "live_sha256": row["sha256"],
         "name": document.name.model_dump(),
         "updated_at": now,
     }
-    await db["campaigns"].update({"campaign": campaign}, {"$set": fields})
-    await db["campaigns"].update(
+    await bank.db["campaigns"].update({"campaign": campaign}, {"$set": fields})
+    await bank.db["campaigns"].update(
         {"campaign": campaign, "state": "draft"}, {"$set": {"state": "live"}}
     )
-    paused = await db["campaigns"].find_one({"campaign": campaign, "state": "paused"})
-    await catalogue.set_state(services, db, campaign, "paused" if paused else "live")
+    paused = await bank.db["campaigns"].find_one({"campaign": campaign, "state": "paused"})
+    await catalogue.set_state(bank, campaign, "paused" if paused else "live")
     published = {"state": LIVE, "published_at": now}
-    await db["campaign_versions"].update_many(
+    await bank.db["campaign_versions"].update_many(
         {"campaign": campaign, "state": {"$in": [LIVE, APPROVED]}, "version": {"$ne": version}},
         {"$set": {"state": REPLACED}},
     )
-    await db["campaign_versions"].update({"_id": row["_id"]}, {"$set": published})
-    live.forget(services, db.tenant)
+    await bank.db["campaign_versions"].update({"_id": row["_id"]}, {"$set": published})
+    live.forget(bank)
 
 
-async def _put_in_place(
-    services: Services, tenant: str, document: Campaign, version: int
-) -> list[str]:
+async def _put_in_place(bank: Bank, document: Campaign, version: int) -> list[str]:
     """The codes, links, greetings and rewards that the document wants. Each part is safe to
     repeat."""
-    db = services.store.tenant(tenant)
     try:
-        bank = await get_tenant(services, tenant)
-        done = await live_codes.ensure(services, bank, document)
-        done += await acquisition.ensure(services, bank, document)
-        done += await group_codes.ensure(services, bank, document)
-        done += await greetings.ensure(services, bank, document)
+        done = await live_codes.ensure(bank, document)
+        done += await acquisition.ensure(bank, document)
+        done += await group_codes.ensure(bank, document)
+        done += await greetings.ensure(bank, document)
     except PlatformError as error:
         reason = f"WeCom did not make the codes ({error.message}); run it again"
         raise Unavailable("wecom_unavailable", reason, retry_after=5) from error
@@ -290,19 +281,17 @@ async def _put_in_place(
             starts=document.window.starts,
             ends=document.window.ends,
         )
-        await catalogue.put(services, db, document.id, definition)
+        await catalogue.put(bank, document.id, definition)
         done.append(f"reward {catalogue.reward_id(document.id, key)}: stock {reward.stock}")
-    await catalogue.end_others(services, db, document.id, list(document.rewards))
+    await catalogue.end_others(bank, document.id, list(document.rewards))
     return done
 
 
-async def reject(
-    services: Services, actor: ClerkActor, campaign: str, version: int, reason: str
-) -> None:
+async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, reason: str) -> None:
     """Turns a submitted version down, with a reason; raises InvalidInput without one."""
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
-    db = services.store.tenant(actor.tenant)
+    db = bank.db
     row = await _undecided(db, campaign, version, PENDING)
     decided = {"state": REJECTED, "rejected_by": actor.login, "reason": reason.strip()[:500]}
     if not await db["campaign_versions"].update(
@@ -311,26 +300,24 @@ async def reject(
         raise Conflict(
             "version_decided", f"version {version} was decided by somebody else at this moment"
         )
-    await services.audit.record(
-        db, actor.login, "campaign.rejected", campaign, version=version, reason=reason.strip()[:500]
+    await bank.audit(
+        actor.login, "campaign.rejected", campaign, version=version, reason=reason.strip()[:500]
     )
 
 
-async def pause(services: Services, actor: ClerkActor, campaign: str) -> None:
+async def pause(bank: Bank, actor: ClerkActor, campaign: str) -> None:
     """Stops entries, sends and claims; timers and offers stay."""
-    await _switch(services, actor, campaign, "live", "paused")
+    await _switch(bank, actor, campaign, "live", "paused")
 
 
-async def resume(services: Services, actor: ClerkActor, campaign: str) -> None:
+async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
     """Goes on where the pause stopped; what is overdue is sent now (engine.md T9, `send_now`)."""
-    await _switch(services, actor, campaign, "paused", "live")
+    await _switch(bank, actor, campaign, "paused", "live")
 
 
-async def _switch(
-    services: Services, actor: ClerkActor, campaign: str, before: str, after: str
-) -> None:
-    db = services.store.tenant(actor.tenant)
-    changed = {"state": after, "updated_at": utc(services.clock())}
+async def _switch(bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str) -> None:
+    db = bank.db
+    changed = {"state": after, "updated_at": utc(bank.now())}
     switched = await db["campaigns"].update(
         {"campaign": campaign, "state": before}, {"$set": changed}
     )
@@ -338,17 +325,17 @@ async def _switch(
     if row is None:
         raise NotFound("campaign_unknown", f"no campaign {campaign}")
     if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
-        await catalogue.set_state(services, db, campaign, after)
-    live.forget(services, actor.tenant)
+        await catalogue.set_state(bank, campaign, after)
+    live.forget(bank)
     if not switched:
         raise Conflict("wrong_state", f"the campaign is not {before}")
     action = "campaign.paused" if after == "paused" else "campaign.resumed"
-    await services.audit.record(db, actor.login, action, campaign)
+    await bank.audit(actor.login, action, campaign)
 
 
-async def list_campaigns(services: Services, actor: ClerkActor) -> list[dict[str, Any]]:
+async def list_campaigns(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
     """Every campaign of the actor's bank, the last changed first."""
-    db = services.store.tenant(actor.tenant)
+    db = bank.db
     rows = await db["campaigns"].find({}, sort=[("updated_at", -1)])
     pending = {
         row["campaign"]: row
@@ -371,10 +358,10 @@ def _listed(row: Doc, pending: Doc | None) -> dict[str, Any]:
     }
 
 
-async def get_campaign(services: Services, actor: ClerkActor, campaign: str) -> dict[str, Any]:
+async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str, Any]:
     """One campaign with its versions, live codes, and what a pending version would change; raises
     NotFound."""
-    db = services.store.tenant(actor.tenant)
+    db = bank.db
     row = await db["campaigns"].find_one({"campaign": campaign})
     if row is None:
         raise NotFound("campaign_unknown", f"no campaign {campaign}")
@@ -390,7 +377,7 @@ async def get_campaign(services: Services, actor: ClerkActor, campaign: str) -> 
         **_listed(row, pending),
         "text": versions[0]["text"] if versions else "",
         "diff": _diff(current, pending),
-        "codes": await live_codes.of_campaign(services, actor.tenant, campaign),
+        "codes": await live_codes.of_campaign(bank, campaign),
         "versions": [{name: version.get(name) for name in names} for version in versions],
     }
 

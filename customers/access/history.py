@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from customers.actors import ClerkActor
-from services.container import Services
+from customers.banks.bank import Bank
 
 
-async def audit_rows(
-    services: Services, actor: ClerkActor, limit: int = 50
-) -> list[dict[str, Any]]:
+async def audit_rows(bank: Bank, actor: ClerkActor, limit: int = 50) -> list[dict[str, Any]]:
     """The newest `limit` rows of the actor's own bank."""
-    rows = await services.store.tenant(actor.tenant)["audit"].find(
-        {}, sort=[("seq", -1)], limit=limit
-    )
+    rows = await bank.db["audit"].find({}, sort=[("seq", -1)], limit=limit)
     return [
         {name: row[name] for name in ("seq", "at", "actor", "action", "object", "data")}
         for row in rows

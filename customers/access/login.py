@@ -7,7 +7,7 @@ from typing import Any
 
 from customers import consent, timeline
 from customers.actors import CustomerActor
-from customers.banks.directory import miniprogram_client, tenant_of_appid
+from customers.banks.bank import Bank
 from customers.identity import conversion, resolution, review_tasks
 from customers.identity.rows import phone_index
 from customers.identity.unmerging import session_subject
@@ -29,7 +29,7 @@ class Login:
     customer: dict[str, Any]
 
 
-async def login(services: Services, appid: str, code: str) -> Login:
+async def login(bank: Bank, appid: str, code: str) -> Login:
     """Exchanges a `wx.login` code for a session of ours; the same person on every mini-program of
     the bank (unionid).
 
@@ -37,9 +37,8 @@ async def login(services: Services, appid: str, code: str) -> Login:
     a user whom WeChat blocks, NotFound for an unknown mini-program, Unavailable when WeChat does
     not answer. WeChat's session_key is not kept.
     """
-    tenant = await tenant_of_appid(services, appid)
     try:
-        session = await miniprogram_client(services, tenant, appid).code_to_session(code)
+        session = await bank.miniprogram(appid).code_to_session(code)
     except SubjectState as error:
         kind = "login_code_invalid" if error.errcode == CODE_USED else "login_refused"
         raise NotSignedIn(kind, "the login code is used, expired or unknown") from error
@@ -49,17 +48,17 @@ async def login(services: Services, appid: str, code: str) -> Login:
         ) from error
     facts = resolution.Facts(unionid=session.unionid or "", openids={appid: session.openid})
     proof = ids.fingerprint(code.encode())
-    cid = await resolution.identify(
-        services, tenant.id, facts, source="login", proof=f"login:{proof[:16]}"
+    cid = await resolution.identify(bank, facts, source="login", proof=f"login:{proof[:16]}")
+    await timeline.record(bank, cid, "customer.login", proof, appid=appid)
+    await conversion.ask(bank, await resolution.customer(bank, cid), appid)
+    known = {"tenant": bank.id, "cid": cid, "appid": appid}
+    token = await bank.services.sessions.open(
+        "customer", known, subject=session_subject(bank.id, cid)
     )
-    await timeline.record(services, tenant.id, cid, "customer.login", proof, appid=appid)
-    await conversion.ask(services, await resolution.customer(services, tenant.id, cid), appid)
-    known = {"tenant": tenant.id, "cid": cid, "appid": appid}
-    token = await services.sessions.open("customer", known, subject=session_subject(tenant.id, cid))
     return Login(
         token,
-        services.sessions.seconds,
-        await profile(services, CustomerActor(tenant.id, cid, appid)),
+        bank.services.sessions.seconds,
+        await profile(bank, CustomerActor(bank.id, cid, appid)),
     )
 
 
@@ -71,9 +70,9 @@ async def read_session(services: Services, token: str) -> CustomerActor:
     return CustomerActor(session["tenant"], session["cid"], session["appid"])
 
 
-async def profile(services: Services, actor: CustomerActor) -> dict[str, Any]:
+async def profile(bank: Bank, actor: CustomerActor) -> dict[str, Any]:
     """What the customer sees of himself: name, masked phone, whether it is bound."""
-    person = await resolution.customer(services, actor.tenant, actor.cid)
+    person = await resolution.customer(bank, actor.cid)
     return {
         "name": resolution.mask_name(person.name),
         "phone": resolution.mask_phone(person.phone),
@@ -82,7 +81,7 @@ async def profile(services: Services, actor: CustomerActor) -> dict[str, Any]:
 
 
 async def bind_phone(
-    services: Services, actor: CustomerActor, code: str, consent_version: str
+    bank: Bank, actor: CustomerActor, code: str, consent_version: str
 ) -> dict[str, Any]:
     """Binds the phone behind a phone-button code, with the consent that was shown; returns the
     profile.
@@ -91,9 +90,8 @@ async def bind_phone(
     and `phone_code_invalid` for a used, expired or foreign code.
     """
     text = consent.text_of("phone", consent_version)
-    tenant = await tenant_of_appid(services, actor.appid)
     try:
-        number = await miniprogram_client(services, tenant, actor.appid).get_phone_number(code)
+        number = await bank.miniprogram(actor.appid).get_phone_number(code)
     except SubjectState as error:
         raise InvalidInput(
             "phone_code_invalid", "the phone code is used, expired or unknown"
@@ -102,32 +100,24 @@ async def bind_phone(
         raise Unavailable(
             "wechat_unavailable", "WeChat does not answer; try again", retry_after=2
         ) from error
-    person = await resolution.customer(services, actor.tenant, actor.cid)
-    await consent.give(
-        services, actor.tenant, person.cid, "phone", consent_version, text, f"mp:{actor.appid}"
-    )
+    person = await resolution.customer(bank, actor.cid)
+    await consent.give(bank, person.cid, "phone", consent_version, text, f"mp:{actor.appid}")
     facts = resolution.Facts(
         person.external_userid, person.unionid, person.openids, number.pure_number
     )
     proof = ids.fingerprint(code.encode())
-    cid = await resolution.identify(
-        services, actor.tenant, facts, source="phone", proof=f"phone:{proof[:16]}"
-    )
-    await timeline.record(services, actor.tenant, cid, "phone.bound", proof, appid=actor.appid)
-    await _suggest(services, actor.tenant, cid, number.pure_number, f"phone:{proof[:16]}")
-    return await profile(services, CustomerActor(actor.tenant, cid, actor.appid))
+    cid = await resolution.identify(bank, facts, source="phone", proof=f"phone:{proof[:16]}")
+    await timeline.record(bank, cid, "phone.bound", proof, appid=actor.appid)
+    await _suggest(bank, cid, number.pure_number, f"phone:{proof[:16]}")
+    return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
 
 
-async def _suggest(services: Services, tenant: str, cid: str, phone: str, proof: str) -> None:
+async def _suggest(bank: Bank, cid: str, phone: str, proof: str) -> None:
     """Others with the same phone may be the same person, or share it: a clerk is asked, nothing is
     merged."""
-    same = {"phone_index": phone_index(services, tenant, phone), "merged_into": None}
-    found = await services.store.tenant(tenant)["customers"].find(
-        same, fields={"_id": 1}, limit=MOST_SUGGESTED
-    )
+    same = {"phone_index": phone_index(bank, phone), "merged_into": None}
+    found = await bank.db["customers"].find(same, fields={"_id": 1}, limit=MOST_SUGGESTED)
     for row in found:
         if row["_id"] != cid:
             pair = sorted((cid, row["_id"]))
-            await review_tasks.ask(
-                services, tenant, "same_phone", pair, source="phone", proof=proof
-            )
+            await review_tasks.ask(bank, "same_phone", pair, source="phone", proof=proof)

@@ -11,14 +11,13 @@ import asyncio
 from typing import Any
 
 from customers.alerts import alarms
-from customers.banks.directory import get_tenant, staff_member, wecom_client
+from customers.banks.bank import Bank
+from customers.banks.staff import staff_member
 from services import ids
-from services.container import Services
 from services.errors import NotFound
 from services.observe import trace
 from services.queue import outbox
 from services.queue.outbox import Effect
-from services.store import batching
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -60,18 +59,17 @@ def button_card(
     }
 
 
-async def send(services: Services, effect: Effect) -> None:
+async def send(bank: Bank, effect: Effect) -> None:
     """One card for all that its member has not been told of; nothing when that is nothing. Raises
     PlatformError."""
     userid = effect.args["userid"]
-    told = await alarms.take(services, effect.tenant, userid, effect.id)
+    told = await alarms.take(bank, userid, effect.id)
     if told:
-        rows = await alarms.rows_of(services, effect.tenant, told)
-        message = await _alarm_card(services, effect, rows)
-        tenant = await get_tenant(services, effect.tenant)
-        await _once(wecom_client(services, tenant), userid, message)
-    if await alarms.untold(services, effect.tenant, userid):  # came while this one was on its way
-        await alarms.ask_for_card(services, effect.tenant, userid)
+        rows = await alarms.rows_of(bank, told)
+        message = await _alarm_card(bank, effect, rows)
+        await _once(bank.wecom, userid, message)
+    if await alarms.untold(bank, userid):  # came while this one was on its way
+        await alarms.ask_for_card(bank, userid)
 
 
 async def _once(client: WeComClient, userid: str, message: Doc) -> None:
@@ -85,16 +83,14 @@ async def _once(client: WeComClient, userid: str, message: Doc) -> None:
         trace.note("card.sent_before")
 
 
-async def _alarm_card(services: Services, effect: Effect, rows: list[Doc]) -> Doc:
+async def _alarm_card(bank: Bank, effect: Effect, rows: list[Doc]) -> Doc:
     kinds = {row["kind"] for row in rows}
     first = rows[0]
     title = (
         TITLES.get(first["kind"], "银桥提醒") if len(kinds) == 1 else f"您有{len(rows)}条新的提醒"
     )
     text = str(first["data"].get("text", "")) if len(rows) == 1 else f"共{len(rows)}条"
-    shown = await asyncio.gather(
-        *(_line(services, effect.tenant, row, alone=len(kinds) == 1) for row in rows[:LINES])
-    )
+    shown = await asyncio.gather(*(_line(bank, row, alone=len(kinds) == 1) for row in rows[:LINES]))
     lines = [line for line in shown if line[1]]
     if len(rows) > LINES:
         lines.append(("其他", f"另有{len(rows) - LINES}条，请在控制台查看"))
@@ -102,67 +98,60 @@ async def _alarm_card(services: Services, effect: Effect, rows: list[Doc]) -> Do
     return button_card(task_id, title, text, lines, BUTTONS)
 
 
-async def _line(services: Services, tenant: str, row: Doc, *, alone: bool) -> tuple[str, str]:
+async def _line(bank: Bank, row: Doc, *, alone: bool) -> tuple[str, str]:
     """Whom it is about and by whom; the kind too when a card has several."""
-    name = await alarms.masked_name(services, tenant, row["cid"])
+    name = await alarms.masked_name(bank, row["cid"])
     about = [] if alone else [TITLES.get(row["kind"], "") or str(row["data"].get("text", ""))]
     if userid := row["data"].get("userid"):
-        about.append(await _staff_name(services, tenant, str(userid)))
+        about.append(await _staff_name(bank, str(userid)))
     if count := row["data"].get("customers"):
         about.append(f"{count}位客户")
     return name or "提醒", "，".join(part for part in about if part)
 
 
-async def _staff_name(services: Services, tenant: str, userid: str) -> str:
+async def _staff_name(bank: Bank, userid: str) -> str:
     try:
-        return (await staff_member(services, tenant, userid)).name
+        return (await staff_member(bank, userid)).name
     except NotFound:
         return userid
 
 
-async def update(services: Services, effect: Effect) -> None:
+async def update(bank: Bank, effect: Effect) -> None:
     """Shows on the card that it was answered; its response code is good for one change. Raises
     PlatformError."""
-    tenant = await get_tenant(services, effect.tenant)
     userid, code, name = (
         effect.args[field] for field in ("userid", "response_code", "replace_name")
     )
-    await wecom_client(services, tenant).message_update_template_card(
-        [userid], code, replace_name=name
-    )
+    await bank.wecom.message_update_template_card([userid], code, replace_name=name)
 
 
-async def card_clicked(
-    services: Services, tenant: str, row: Doc, event: events.CardClicked
-) -> None:
+async def card_clicked(bank: Bank, row: Doc, event: events.CardClicked) -> None:
     """Marks as handled what stood on the card. Only a member to whom it was sent counts; whoever
     clicks again changes nothing."""
     answer = BUTTONS.get(event.event_key)
     if answer is None or not event.task_id.startswith(_PREFIX):
         trace.note("card.unknown")
         return
-    card = f"{tenant}:{event.task_id.removeprefix(_PREFIX)}"
-    told = await alarms.told(services, tenant, event.userid, card)
+    card = f"{bank.id}:{event.task_id.removeprefix(_PREFIX)}"
+    told = await alarms.told(bank, event.userid, card)
     if not told:
         trace.note("card.not_asked", userid=event.userid)
         return
-    handled = await alarms.handle(services, tenant, told, event.userid, event.event_key, row["_id"])
+    handled = await alarms.handle(bank, told, event.userid, event.event_key, row["_id"])
     trace.note("card.handled", alarms=handled)
     if event.response_code:
-        await _show_answer(services, tenant, row, event.userid, event.response_code, answer)
+        await _show_answer(bank, row, event.userid, event.response_code, answer)
 
 
-async def _show_answer(
-    services: Services, tenant: str, row: Doc, userid: str, code: str, answer: str
-) -> None:
+async def _show_answer(bank: Bank, row: Doc, userid: str, code: str, answer: str) -> None:
     args: dict[str, Any] = {"userid": userid, "response_code": code, "replace_name": answer}
     effect = Effect(
-        id=ids.tenant_id(tenant, "card_update", row["_id"]),
-        tenant=tenant,
+        id=ids.tenant_id(bank.id, "card_update", row["_id"]),
+        tenant=bank.id,
         kind="card_update",
         cid="",
         args=args,
     )
-    waiting = outbox.row_of(services, effect, due=services.clock(), owner=None)
-    if await batching.insert(services, tenant, "outbox", waiting):
-        services.bells.ring("campaigns.send_effects", tenant)
+    waiting = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
+    if await bank.insert("outbox", waiting):
+        bank.signal("campaigns.send_effects")

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from customers.archive.messages import party_index
-from customers.banks.directory import Archive, Tenant, archive_client, list_tenants
+from customers.banks.bank import Bank, list_banks
+from customers.banks.files import Archive
 from customers.identity import resolution
 from services import ids
 from services.cache import kept
-from services.container import Services
 from services.limiter import lane
 from services.observe import trace
 from services.queue.outbox import Effect
@@ -38,13 +38,10 @@ NOT_AGREED = 41053
 log = logging.getLogger(__name__)
 
 
-async def consented(
-    services: Services, tenant: str, row: Doc, event: events.ArchiveConsented
-) -> None:
+async def consented(bank: Bank, row: Doc, event: events.ArchiveConsented) -> None:
     """The customer agreed."""
     await keep(
-        services,
-        tenant,
+        bank,
         event.userid,
         event.external_userid,
         AGREED,
@@ -54,8 +51,7 @@ async def consented(
 
 
 async def keep(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     userid: str,
     external_userid: str,
     state: str,
@@ -64,11 +60,11 @@ async def keep(
 ) -> None:
     """Keeps the state of a pair since `at` (seconds UTC); what is older than what is known changes
     nothing."""
-    index = party_index(services, tenant, external_userid)
-    row_id = _row_id(tenant, userid, index)
+    index = party_index(bank, external_userid)
+    row_id = _row_id(bank.id, userid, index)
     told: Doc = {"state": state, "at": at, "source": source}
-    asked = {"asked": services.clock()} if source == "asked" else {}
-    rows = services.store.tenant(tenant)["archive_consents"]
+    asked = {"asked": bank.now()} if source == "asked" else {}
+    rows = bank.db["archive_consents"]
     new = {"_id": row_id, "userid": userid, "index": index, "asked": 0.0, **told, **asked}
     if not await rows.insert_new([new]):
         return
@@ -82,51 +78,45 @@ def _row_id(tenant: str, userid: str, index: str) -> str:
     return ids.tenant_id(tenant, "archive_consent", userid, index)
 
 
-async def of_pair(
-    services: Services, tenant: str, userid: str, external_userid: str
-) -> dict[str, Any] | None:
+async def of_pair(bank: Bank, userid: str, external_userid: str) -> dict[str, Any] | None:
     """`state` (AGREED, BY_DEFAULT, REFUSED or UNKNOWN), `at` (seconds UTC, or None) and `source`;
     None at a bank without an archive."""
-    if not any(bank.id == tenant and bank.archive for bank in await list_tenants(services)):
+    if not any(bank.id == bank.id and bank.archive for bank in await list_banks(bank.services)):
         return None
-    row_id = _row_id(tenant, userid, party_index(services, tenant, external_userid))
-    row = await services.store.tenant(tenant)["archive_consents"].find_one({"_id": row_id})
+    row_id = _row_id(bank.id, userid, party_index(bank, external_userid))
+    row = await bank.db["archive_consents"].find_one({"_id": row_id})
     if row is None or row["state"] == UNKNOWN:
         return {"state": UNKNOWN, "at": None, "source": ""}
     return {"state": row["state"], "at": row["at"], "source": row["source"]}
 
 
-async def counts(services: Services, tenant: str) -> dict[str, int]:
+async def counts(bank: Bank) -> dict[str, int]:
     """How many pairs are in which state."""
-    found = await services.store.tenant(tenant)["archive_consents"].aggregate(
+    found = await bank.db["archive_consents"].aggregate(
         [{"$group": {"_id": "$state", "pairs": {"$sum": 1}}}]
     )
     return {row["_id"]: row["pairs"] for row in sorted(found, key=lambda row: str(row["_id"]))}
 
 
-async def explain(services: Services, effect: Effect, error: PlatformError) -> None:
+async def explain(bank: Bank, effect: Effect, error: PlatformError) -> None:
     """Notes in the effect's story what is known of the consent, when that is why WeCom refused its
     message."""
     if error.errcode != NOT_AGREED:
         return
-    person = await resolution.customer(services, effect.tenant, effect.cid)
-    known = await of_pair(
-        services, effect.tenant, str(effect.args.get("userid", "")), person.external_userid
-    )
+    person = await resolution.customer(bank, effect.cid)
+    known = await of_pair(bank, str(effect.args.get("userid", "")), person.external_userid)
     trace.note("welcome.archive", why=f"archive_{known['state'] if known else UNKNOWN}")
 
 
-async def ask_some(services: Services, bank: Tenant, archive: Archive, pull: Doc) -> Doc:
+async def ask_some(bank: Bank, archive: Archive, pull: Doc) -> Doc:
     """Asks for the next pairs, if it is time; where to go on and when, for the row of the pull."""
-    now = services.clock()
+    now = bank.now()
     if pull["walk_due"] > now:
         return {}
     try:
         with lane("bulk"):
             async with asyncio.timeout(WALK_SECONDS):
-                place = await _walk(
-                    services, bank, archive_client(services, bank, archive), pull["walk"]
-                )
+                place = await _walk(bank, bank.archive_client(archive), pull["walk"])
     except TimeoutError:
         return {"walk_due": now + WALK_SECONDS}  # who was asked for is not asked for again
     except PlatformError as error:
@@ -137,17 +127,15 @@ async def ask_some(services: Services, bank: Tenant, archive: Archive, pull: Doc
     return {"walk": place, "walk_due": now if place else now + AGAIN_SECONDS}
 
 
-async def _walk(
-    services: Services, bank: Tenant, client: WeComClient, place: Sequence[str]
-) -> list[str]:
+async def _walk(bank: Bank, client: WeComClient, place: Sequence[str]) -> list[str]:
     """Goes through the archived members' friendships from `place` (userid, cid), CALLS pages; the
     next place, or nothing."""
 
     async def load() -> list[str]:
         return sorted((await client.msgaudit_get_permit_user_list()).get("ids") or [])
 
-    permitted = await kept(services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
-    rows = services.store.tenant(bank.id)["follows"]
+    permitted = await kept(bank.services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
+    rows = bank.db["follows"]
     userid, cid = place or ("", "")
     left = CALLS
     for member in (one for one in permitted if one >= userid):
@@ -162,33 +150,25 @@ async def _walk(
             )
             if not page:
                 break
-            await _ask_page(services, bank.id, client, member, page)
+            await _ask_page(bank, client, member, page)
             after, left = page[-1]["cid"], left - 1
     return []
 
 
-async def _ask_page(
-    services: Services, tenant: str, client: WeComClient, userid: str, page: Sequence[Doc]
-) -> None:
-    people = await asyncio.gather(
-        *(resolution.customer(services, tenant, row["cid"]) for row in page)
-    )
+async def _ask_page(bank: Bank, client: WeComClient, userid: str, page: Sequence[Doc]) -> None:
+    people = await asyncio.gather(*(resolution.customer(bank, row["cid"]) for row in page))
     externals = {one.external_userid for one in people if one.external_userid}
-    by_row = {_row_id(tenant, userid, party_index(services, tenant, one)): one for one in externals}
+    by_row = {_row_id(bank.id, userid, party_index(bank, one)): one for one in externals}
     lately: Doc = {
         "_id": {"$in": sorted(by_row)},
-        "asked": {"$gt": services.clock() - AGAIN_SECONDS},
+        "asked": {"$gt": bank.now() - AGAIN_SECONDS},
     }
-    known = await services.store.tenant(tenant)["archive_consents"].find(
-        lately, fields={"_id": 1}, limit=None
-    )
+    known = await bank.db["archive_consents"].find(lately, fields={"_id": 1}, limit=None)
     wanted = sorted(set(by_row.values()) - {by_row[row["_id"]] for row in known})
-    await _ask(services, tenant, client, userid, wanted)
+    await _ask(bank, client, userid, wanted)
 
 
-async def _ask(
-    services: Services, tenant: str, client: WeComClient, userid: str, externals: list[str]
-) -> None:
+async def _ask(bank: Bank, client: WeComClient, userid: str, externals: list[str]) -> None:
     """One call; where WeCom refuses it because of one pair, halves, down to that pair, which is
     then unknown."""
     if not externals:
@@ -197,21 +177,21 @@ async def _ask(
         answer = await client.msgaudit_check_single_agree((userid, one) for one in externals)
     except (SubjectState, BadRequest):
         if len(externals) == 1:
-            await keep(services, tenant, userid, externals[0], UNKNOWN, 0.0, "asked")
+            await keep(bank, userid, externals[0], UNKNOWN, 0.0, "asked")
             return
         half = len(externals) // 2
-        await _ask(services, tenant, client, userid, externals[:half])
-        await _ask(services, tenant, client, userid, externals[half:])
+        await _ask(bank, client, userid, externals[:half])
+        await _ask(bank, client, userid, externals[half:])
         return
-    await _keep_answers(services, tenant, userid, externals, answer.get("agreeinfo") or [])
+    await _keep_answers(bank, userid, externals, answer.get("agreeinfo") or [])
 
 
 async def _keep_answers(
-    services: Services, tenant: str, userid: str, externals: Sequence[str], answers: Iterable[Any]
+    bank: Bank, userid: str, externals: Sequence[str], answers: Iterable[Any]
 ) -> None:
     told = {str(one.get("exteranalopenid")): one for one in answers}
     for external in externals:
         one = told.get(external, {})
         state = STATES.get(str(one.get("agree_status")), UNKNOWN)
         at = float(one.get("status_change_time") or 0.0)
-        await keep(services, tenant, userid, external, state, at, "asked")
+        await keep(bank, userid, external, state, at, "asked")

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from customers.banks.directory import Archive, Tenant, archive_source
+from customers.banks.bank import Bank
+from customers.banks.files import Archive
 from customers.identity import rows as person
 from services.clock import utc
-from services.container import Services
 from services.errors import Unavailable
-from services.store import batching
 from services.store.mongo import Doc
 from services.wechat.core.archive import Record, Unreadable, private_key, random_key
 
@@ -30,13 +29,13 @@ def row_id(tenant: str, seq: int) -> str:
     return f"{tenant}:{seq:020d}"
 
 
-def party_index(services: Services, tenant: str, external_userid: str) -> str:
+def party_index(bank: Bank, external_userid: str) -> str:
     """What a customer's messages and consents are found by, also of one whom we do not know."""
-    return services.vault.blind(tenant, "archive.party", external_userid)
+    return bank.vault.blind("archive.party", external_userid)
 
 
-def party_indexes(services: Services, tenant: str, ids: Sequence[str]) -> list[str]:
-    return sorted({party_index(services, tenant, one) for one in ids})
+def party_indexes(bank: Bank, ids: Sequence[str]) -> list[str]:
+    return sorted({party_index(bank, one) for one in ids})
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,10 @@ def read_message(message: Mapping[str, Any], now: float) -> Message:
 class Reader:
     """Makes rows of records, with the bank's keys."""
 
-    def __init__(self, services: Services, bank: Tenant, archive: Archive) -> None:
-        self.source = archive_source(services, bank, archive)
+    def __init__(self, bank: Bank, archive: Archive) -> None:
+        self.source = bank.archive_source(archive)
         self._keys = {version: private_key(pem) for version, pem in archive.private_keys.items()}
-        self._services = services
-        self._tenant = bank.id
+        self._bank = bank
 
     async def rows(self, records: Sequence[Record], *, leave_out: bool = False) -> list[Doc]:
         """A row for every record, in their order. Raises Unavailable when the gateway is away,
@@ -108,7 +106,7 @@ class Reader:
         if away:
             raise away[0]
         heads = [
-            None if isinstance(one, str) else read_message(one, self._services.clock())
+            None if isinstance(one, str) else read_message(one, self._bank.now())
             for one in messages
         ]
         cids = await self._cids({external for head in heads if head for external in head.customers})
@@ -131,19 +129,12 @@ class Reader:
 
     async def _cids(self, customers: set[str]) -> dict[str, str]:
         """external_userid → cid of those whom we know."""
-        rows = {
-            person.row_id(self._services, self._tenant, "external_userid", one): one
-            for one in customers
-        }
-        found = (
-            await batching.read(self._services, self._tenant, "identities", sorted(rows))
-            if rows
-            else {}
-        )
+        rows = {person.row_id(self._bank, "external_userid", one): one for one in customers}
+        found = await self._bank.read("identities", sorted(rows)) if rows else {}
         return {rows[doc_id]: row["cid"] for doc_id, row in found.items()}
 
     def _row(self, record: Record) -> Doc:
-        doc_id = row_id(self._tenant, record.seq)
+        doc_id = row_id(self._bank.id, record.seq)
         return {
             "_id": doc_id,
             "seq": record.seq,
@@ -153,9 +144,7 @@ class Reader:
 
     def _kept(self, record: Record, reason: object) -> Doc:
         row = self._row(record)
-        raw = self._services.vault.seal_json(
-            self._tenant, "archive", "record", row["_id"], record.as_json()
-        )
+        raw = self._bank.vault.seal_json("archive", "record", row["_id"], record.as_json())
         unknown: Doc = {
             "sender": "",
             "action": "",
@@ -166,7 +155,7 @@ class Reader:
             "cids": [],
             "recalls": "",
         }
-        at = utc(self._services.clock())
+        at = utc(self._bank.now())
         return {
             **row,
             **unknown,
@@ -180,8 +169,8 @@ class Reader:
     def _read(
         self, record: Record, message: Mapping[str, Any], head: Message, cids: Mapping[str, str]
     ) -> Doc:
-        services, tenant, row = self._services, self._tenant, self._row(record)
-        body = services.vault.seal_text(tenant, "archive", "body", row["_id"], json.dumps(message))
+        vault, row = self._bank.vault, self._row(record)
+        body = vault.seal_text("archive", "body", row["_id"], json.dumps(message))
         return {
             **row,
             "state": READ,
@@ -191,8 +180,8 @@ class Reader:
             "action": head.action,
             "msgtype": head.kind,
             "userids": list(head.userids),
-            "customers": party_indexes(services, tenant, head.customers),
-            "room": services.vault.blind(tenant, "archive.room", head.room) if head.room else "",
+            "customers": party_indexes(self._bank, head.customers),
+            "room": vault.blind("archive.room", head.room) if head.room else "",
             "cids": sorted({cids[one] for one in head.customers if one in cids}),
             "recalls": head.recalls,
             "body": body,
@@ -201,17 +190,15 @@ class Reader:
 
     def record_of(self, row: Doc) -> Record:
         """The record that was kept."""
-        raw = self._services.vault.open_json(
-            self._tenant, "archive", "record", row["_id"], row["record"]
-        )
+        raw = self._bank.vault.open_json("archive", "record", row["_id"], row["record"])
         if not isinstance(raw, dict):
             raise TypeError("a kept record is an object")
         return Record(**raw)
 
 
-def open_body(services: Services, tenant: str, row: Doc) -> dict[str, Any]:
+def open_body(bank: Bank, row: Doc) -> dict[str, Any]:
     """The message itself."""
     body: dict[str, Any] = json.loads(
-        services.vault.open_text(tenant, "archive", "body", row["_id"], row["body"])
+        bank.vault.open_text("archive", "body", row["_id"], row["body"])
     )
     return body

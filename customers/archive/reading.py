@@ -18,11 +18,9 @@ from customers.actors import ClerkActor
 from customers.archive import consents as archive_consents
 from customers.archive import pull
 from customers.archive.messages import CUSTOMERS, KEPT, open_body, party_index
-from customers.banks.directory import get_tenant
+from customers.banks.bank import Bank
 from customers.identity import resolution
-from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
-from services.store import batching
 from services.store.mongo import Doc
 
 READ = "archive.read"
@@ -32,16 +30,13 @@ RECALL_HOURS = 24
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{3,39}")
 
 
-async def status(services: Services, actor: ClerkActor) -> dict[str, Any] | None:
+async def status(bank: Bank, actor: ClerkActor) -> dict[str, Any] | None:
     """How the pulling goes, what could not be read, and how many customers agreed; None at a bank
     without an archive."""
-    bank = await get_tenant(services, actor.tenant)
     if bank.archive is None:
         return None
-    rows = services.store.tenant(bank.id)["archive"]
-    row = await services.store.tenant(bank.id)["archive_pulls"].find_one(
-        {"_id": pull.pull_id(bank.id)}
-    )
+    rows = bank.db["archive"]
+    row = await bank.db["archive_pulls"].find_one({"_id": pull.pull_id(bank.id)})
     reasons: list[Doc] = [
         {"$match": {"state": KEPT}},
         {"$group": {"_id": "$reason", "messages": {"$sum": 1}}},
@@ -49,14 +44,14 @@ async def status(services: Services, actor: ClerkActor) -> dict[str, Any] | None
     ]
     unread, seq, consents = await asyncio.gather(
         rows.aggregate(reasons),
-        pull.cursor(services, bank.id),
-        archive_consents.counts(services, bank.id),
+        pull.cursor(bank),
+        archive_consents.counts(bank),
     )
     return {
         "seq": seq,
         "newest": row["newest"] if row else 0.0,
         "pulled": row["pulled"] if row else None,
-        "lag": pull.lag(services, row),
+        "lag": pull.lag(bank, row),
         "more": bool(row and row["more"]),
         "reason": row["reason"] if row else "",
         "unread": {one["_id"]: one["messages"] for one in unread},
@@ -67,22 +62,22 @@ async def status(services: Services, actor: ClerkActor) -> dict[str, Any] | None
 
 
 async def search(
-    services: Services, actor: ClerkActor, case: str, userid: str, day: str
+    bank: Bank, actor: ClerkActor, case: str, userid: str, day: str
 ) -> list[dict[str, Any]]:
     """The first SHOWN messages of a member on a day (ISO, in the bank's time), in their order and
     without their content.
 
     Raises Forbidden `not_permitted`, InvalidInput `case_invalid` or `archive_day`.
     """
-    await _permitted(services, actor, case, userid)
-    begin = _begin(services, day)
-    rows = services.store.tenant(actor.tenant)["archive"]
+    await _permitted(bank, actor, case, userid)
+    begin = _begin(bank, day)
+    rows = bank.db["archive"]
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": begin + timedelta(days=1)}}
     found = await rows.find(wanted, sort=[("at", 1)], limit=SHOWN)
-    recalled = await _recalled(services, actor, userid, begin)
-    names = await _names(services, actor.tenant, {cid for row in found for cid in row["cids"]})
-    await services.audit.record(
-        services.store.tenant(actor.tenant), actor.login, "archive.searched", case, userid=userid, day=day, found=len(found)
+    recalled = await _recalled(bank, actor, userid, begin)
+    names = await _names(bank, {cid for row in found for cid in row["cids"]})
+    await bank.services.audit.record(
+        bank.db, actor.login, "archive.searched", case, userid=userid, day=day, found=len(found)
     )  # fmt: skip
     return [
         {
@@ -99,25 +94,23 @@ async def search(
     ]
 
 
-async def read(services: Services, actor: ClerkActor, case: str, message: str) -> dict[str, Any]:
+async def read(bank: Bank, actor: ClerkActor, case: str, message: str) -> dict[str, Any]:
     """One message with its content; that `actor` read it for this `case` is in the audit trail
     then.
 
     Raises Forbidden `not_permitted`, InvalidInput `case_invalid`, NotFound `message_unknown`,
     Conflict `message_unread`.
     """
-    await _permitted(services, actor, case, message)
-    db = services.store.tenant(actor.tenant)
+    await _permitted(bank, actor, case, message)
+    db = bank.db
     row = await db["archive"].find_one({"_id": message})
     if row is None:
         raise NotFound("message_unknown", "no such message")
     if row["body"] is None:
         raise Conflict("message_unread", "this message could not be opened yet")
-    await services.audit.record(
-        db, actor.login, "archive.revealed", message, case=case, members=row["userids"]
-    )
-    body = open_body(services, actor.tenant, row)
-    called = await _called(services, actor.tenant, row, body)
+    await bank.audit(actor.login, "archive.revealed", message, case=case, members=row["userids"])
+    body = open_body(bank, row)
+    called = await _called(bank, row, body)
     told = body.get("tolist")
     return {
         "id": message,
@@ -127,74 +120,62 @@ async def read(services: Services, actor: ClerkActor, case: str, message: str) -
         "msgtype": row["msgtype"],
         "action": row["action"],
         "content": _content(body, row["msgtype"]),
-        "recalled": bool(await _recalls_of(services, actor, row)),
+        "recalled": bool(await _recalls_of(bank, actor, row)),
     }
 
 
-async def _permitted(services: Services, actor: ClerkActor, case: str, subject: str) -> None:
+async def _permitted(bank: Bank, actor: ClerkActor, case: str, subject: str) -> None:
     if READ not in actor.permissions:
-        db = services.store.tenant(actor.tenant)
-        await services.audit.record(db, actor.login, "archive.refused", subject)
+        await bank.audit(actor.login, "archive.refused", subject)
         raise Forbidden("not_permitted", f"this needs the permission {READ}")
     if not _CASE.fullmatch(case):
         raise InvalidInput("case_invalid", "a case number has 4 to 40 letters, digits and . _ / -")
 
 
-def _begin(services: Services, day: str) -> datetime:
+def _begin(bank: Bank, day: str) -> datetime:
     try:
         midnight = datetime.combine(date.fromisoformat(day), datetime.min.time())
         return midnight.replace(
-            tzinfo=timezone(timedelta(hours=services.settings.utc_offset_hours))
+            tzinfo=timezone(timedelta(hours=bank.services.settings.utc_offset_hours))
         )
     except ValueError as error:
         raise InvalidInput("archive_day", "a day such as 2026-11-22") from error
 
 
-async def _recalled(
-    services: Services, actor: ClerkActor, userid: str, begin: datetime
-) -> set[str]:
+async def _recalled(bank: Bank, actor: ClerkActor, userid: str, begin: datetime) -> set[str]:
     until = begin + timedelta(days=1, hours=RECALL_HOURS)
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": until}, "msgtype": "revoke"}
-    rows = await services.store.tenant(actor.tenant)["archive"].find(
-        wanted, fields={"recalls": 1}, limit=None
-    )
+    rows = await bank.db["archive"].find(wanted, fields={"recalls": 1}, limit=None)
     return {row["recalls"] for row in rows}
 
 
-async def _recalls_of(services: Services, actor: ClerkActor, row: Doc) -> list[Doc]:
+async def _recalls_of(bank: Bank, actor: ClerkActor, row: Doc) -> list[Doc]:
     until = row["at"] + timedelta(hours=RECALL_HOURS)
     userid = row["userids"][0] if row["userids"] else ""
     wanted = {"userids": userid, "at": {"$gte": row["at"], "$lt": until}, "recalls": row["msgid"]}
-    return await services.store.tenant(actor.tenant)["archive"].find(
-        wanted, fields={"_id": 1}, limit=1
-    )
+    return await bank.db["archive"].find(wanted, fields={"_id": 1}, limit=1)
 
 
-async def _names(services: Services, tenant: str, cids: set[str]) -> dict[str, str]:
+async def _names(bank: Bank, cids: set[str]) -> dict[str, str]:
     wanted = sorted(cids)
-    people = await asyncio.gather(*(resolution.customer(services, tenant, cid) for cid in wanted))
+    people = await asyncio.gather(*(resolution.customer(bank, cid) for cid in wanted))
     return {cid: resolution.mask_name(one.name) for cid, one in zip(wanted, people, strict=True)}
 
 
-async def _called(
-    services: Services, tenant: str, row: Doc, body: dict[str, Any]
-) -> dict[str, str]:
+async def _called(bank: Bank, row: Doc, body: dict[str, Any]) -> dict[str, str]:
     """What everybody of the message is called on a page: members by name, customers masked."""
-    staff = await batching.read(
-        services, tenant, "staff", [f"{tenant}:{userid}" for userid in row["userids"]]
-    )
+    staff = await bank.read("staff", [f"{bank.id}:{userid}" for userid in row["userids"]])
     called = {userid: userid for userid in row["userids"]} | {
         one["userid"]: one["name"] for one in staff.values()
     }
     told = body.get("tolist")
     parties: Sequence[Any] = [body.get("from"), *(told if isinstance(told, list) else [])]
-    people = [resolution.customer(services, tenant, cid) for cid in row["cids"]]
+    people = [resolution.customer(bank, cid) for cid in row["cids"]]
     known = {
-        party_index(services, tenant, one.external_userid): one.name
-        for one in await asyncio.gather(*people)
+        party_index(bank, one.external_userid): one.name for one in await asyncio.gather(*people)
     }
     for party in {one for one in parties if isinstance(one, str) and one.startswith(CUSTOMERS)}:
-        name = known.get(party_index(services, tenant, party), "")
+        name = known.get(party_index(bank, party), "")
         called[party] = resolution.mask_name(name) or resolution.mask_id(party)
     return called
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from customers import relationships
 from customers.alerts import alarms
-from customers.banks.directory import get_tenant
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from services.cache import forget
 from services.clock import utc
-from services.container import Services
 from services.observe import trace
 from services.store.mongo import Doc
 from services.wechat import events
@@ -21,15 +20,15 @@ def subject(tenant: str, userid: str) -> str:
     return f"{tenant}:{userid}"
 
 
-async def left(services: Services, tenant: str, userid: str, at: float) -> None:
+async def left(bank: Bank, userid: str, at: float) -> None:
     """The member left the bank, or was disabled, `at` (seconds UTC): nothing of his works any more,
     in no process, after services/security/sessions.py:LOCAL_SECONDS at most. Whoever heads his
     branch is told when he leaves customers behind.
 
     May run twice. A member who joined again after `at` is let alone.
     """
-    db = services.store.tenant(tenant)
-    row_id = f"{tenant}:{userid}"
+    db = bank.db
+    row_id = f"{bank.id}:{userid}"
     older = {"$or": [{"changed_at": {"$exists": False}}, {"changed_at": {"$lte": at}}]}
     leaving = {"active": False, "leaving": True, "changed_at": at, "left_at": utc(at)}
     await db["staff"].update({"_id": row_id, "active": True, **older}, {"$set": leaving})
@@ -37,18 +36,17 @@ async def left(services: Services, tenant: str, userid: str, at: float) -> None:
     if row is None or row["active"]:
         trace.note("staff.not_left", userid=userid, why="unknown" if row is None else "older")
         return
-    ended = await services.sessions.end_all("staff", subject(tenant, userid))
-    forget(services, f"staff:{tenant}")
+    ended = await bank.services.sessions.end_all("staff", subject(bank.id, userid))
+    forget(bank.services, f"staff:{bank.id}")
     if not row.get("leaving"):  # told before
         return
     customers = await db["follows"].count({"userid": userid, "active": True})
     if customers:
-        heads = await _listeners(services, tenant, userid, row["branch"])
+        heads = await _listeners(bank, userid, row["branch"])
         since = float(row["changed_at"])
         key = f"{userid}:{int(since)}"
         await alarms.raise_alarm(
-            services,
-            tenant,
+            bank,
             "staff.left",
             key,
             userids=heads,
@@ -56,40 +54,34 @@ async def left(services: Services, tenant: str, userid: str, at: float) -> None:
             userid=userid,
             customers=customers,
         )
-    await services.audit.record(
-        db, "wecom", "staff.left", userid, sessions=ended, customers=customers
-    )
+    await bank.audit("wecom", "staff.left", userid, sessions=ended, customers=customers)
     await db["staff"].update(
         {"_id": row_id, "left_at": row["left_at"]}, {"$unset": {"leaving": ""}}
     )
 
 
-async def lost(
-    services: Services, tenant: str, row: Doc, event: events.ContactEvent, cid: str
-) -> None:
+async def lost(bank: Bank, row: Doc, event: events.ContactEvent, cid: str) -> None:
     """The customer deleted the RM, or the RM the customer: both the RM and the head of his branch
     are told, once. A hand-over is no loss, and neither is a friendship that is there again by
     now."""
     if isinstance(event, events.ExternalContactDeleted) and event.source == TRANSFERRED:
         return
-    cids = await resolution.cids(services, tenant, cid)
-    if await relationships.pair(services, tenant, event.userid, cids) is not None:
+    cids = await resolution.cids(bank, cid)
+    if await relationships.pair(bank, event.userid, cids) is not None:
         return
     kind = "customer.lost" if isinstance(event, events.FollowUserDeleted) else "customer.removed"
-    member = await services.store.tenant(tenant)["staff"].find_one(
-        {"_id": f"{tenant}:{event.userid}"}
-    )
+    member = await bank.db["staff"].find_one({"_id": f"{bank.id}:{event.userid}"})
     branch = member["branch"] if member else ""
-    told = await _listeners(services, tenant, event.userid, branch)
+    told = await _listeners(bank, event.userid, branch)
     if member and member["active"]:
         told.insert(0, event.userid)
     at = events.happened(event, row)
     await alarms.raise_alarm(
-        services, tenant, kind, row["_id"], userids=told, cid=cid, at=at, userid=event.userid
+        bank, kind, row["_id"], userids=told, cid=cid, at=at, userid=event.userid
     )
 
 
-async def _listeners(services: Services, tenant: str, userid: str, branch: str) -> list[str]:
+async def _listeners(bank: Bank, userid: str, branch: str) -> list[str]:
     """The head of the branch, unless it is himself whom it is about."""
-    head = (await get_tenant(services, tenant)).heads.get(branch, "")
+    head = bank.heads.get(branch, "")
     return [head] if head and head != userid else []

@@ -15,17 +15,15 @@ from enum import IntEnum
 from typing import Any
 
 from customers import relationships, timeline
-from customers.banks.directory import get_tenant, wecom_client
+from customers.banks.bank import Bank
 from customers.handover.batches import ASKING, DONE, REQUESTED, WAITING, end, item_id, target_index
 from customers.identity import resolution
-from services.container import Services
 from services.errors import Unavailable
 from services.limiter import lane
 from services.observe import trace
-from services.store import batching, leases
+from services.store import leases
 from services.store.mongo import Doc
 from services.wechat.core.errors import NotSent, PlatformError, SlowDown
-from services.wechat.wecom import WeComClient
 
 CALL_MOST = 100
 AT_ONCE = 500
@@ -70,24 +68,24 @@ class Result(IntEnum):
     NO_RECORD = 5
 
 
-async def work(services: Services, tenant: str, until: float | None = None) -> int:
+async def work(bank: Bank, until: float | None = None) -> int:
     """Moves the bank's batches that are due; how many steps."""
 
     async def handle(owner: str, batch: Doc) -> None:
         with lane("bulk"):
-            await _move(services, owner, batch)
+            await _move(bank, owner, batch)
 
-    rows = services.store.tenant(tenant)["handover_batches"]
+    rows = bank.db["handover_batches"]
     return await leases.pump(
-        services.clock, rows, handle, limit=4, seconds=LEASE_SECONDS, until=until
+        bank.services.clock, rows, handle, limit=4, seconds=LEASE_SECONDS, until=until
     )
 
 
-async def _move(services: Services, owner: str, batch: Doc) -> None:
+async def _move(bank: Bank, owner: str, batch: Doc) -> None:
     """One call to WeCom and what follows from it."""
-    batches = services.store.tenant(batch["tenant"])["handover_batches"]
+    batches = bank.db["handover_batches"]
     try:
-        due = await _Step(services, batch, await _client(services, batch["tenant"])).take()
+        due = await _Step(bank, batch).take()
     except PlatformError as error:
         log.warning(
             "a hand-over waits for WeCom",
@@ -97,7 +95,7 @@ async def _move(services: Services, owner: str, batch: Doc) -> None:
             float(error.retry_after), leases.backoff(batch["polls"] + 1, first=2.0, most=60.0)
         )
         await leases.put_back(
-            batches, owner, [batch["_id"]], services.clock() + wait, polls=batch["polls"] + 1
+            batches, owner, [batch["_id"]], bank.now() + wait, polls=batch["polls"] + 1
         )
         return
     except Unavailable:
@@ -106,7 +104,7 @@ async def _move(services: Services, owner: str, batch: Doc) -> None:
         log.exception(
             "a hand-over failed; it will go on later", extra={"fields": {"batch": batch["_id"]}}
         )
-        await leases.put_back(batches, owner, [batch["_id"]], services.clock() + FAULT_SECONDS)
+        await leases.put_back(batches, owner, [batch["_id"]], bank.now() + FAULT_SECONDS)
         return
     if due is None:
         await leases.close(batches, owner, [batch["_id"]], state=DONE)
@@ -114,23 +112,18 @@ async def _move(services: Services, owner: str, batch: Doc) -> None:
         await leases.put_back(batches, owner, [batch["_id"]], due[0], polls=due[1])
 
 
-async def _client(services: Services, tenant: str) -> WeComClient:
-    return wecom_client(services, await get_tenant(services, tenant))
-
-
 class _Step:
     """One step of one batch."""
 
-    def __init__(self, services: Services, batch: Doc, client: WeComClient) -> None:
-        self.services = services
+    def __init__(self, bank: Bank, batch: Doc) -> None:
+        self.bank = bank
         self.batch = batch
-        self.tenant: str = batch["tenant"]
-        self.client = client
-        self.items = services.store.tenant(self.tenant)["handovers"]
+        self.client = bank.wecom
+        self.items = bank.db["handovers"]
 
     async def take(self) -> tuple[float, int] | None:
         """When to go on, and the number of looks by then; None when every item has its end."""
-        now = self.services.clock()
+        now = self.bank.now()
         if now > self.batch["decided_at"].timestamp() + OVERDUE_SECONDS:
             for state in (REQUESTED, ASKING, WAITING):
                 if overdue := await self._in(state, limit=AT_ONCE):
@@ -148,31 +141,25 @@ class _Step:
         if polls:
             await self._look()
         if await self._in(WAITING, limit=1):
-            return self.services.clock() + POLL_SECONDS[
-                min(polls, len(POLL_SECONDS) - 1)
-            ], polls + 1
+            return self.bank.now() + POLL_SECONDS[min(polls, len(POLL_SECONDS) - 1)], polls + 1
         return None
 
     async def _in(self, state: str, limit: int | None) -> list[Doc]:
         return await self.items.find({"batch": self.batch["_id"], "state": state}, limit=limit)
 
     def _target(self, item: Doc) -> str:
-        return self.services.vault.open_text(
-            self.tenant, "handovers", "target", item["_id"], item["target"]
-        )
+        return self.bank.vault.open_text("handovers", "target", item["_id"], item["target"])
 
     async def _set(self, items: Iterable[Doc], before: str, state: str, **fields: Any) -> None:
         query = {"_id": {"$in": [item["_id"] for item in items]}, "state": before}
         await self.items.update_many(query, {"$set": {"state": state, **fields}})
 
     async def _end(self, items: list[Doc], state: str, reason: str) -> None:
-        await asyncio.gather(
-            *(end(self.services, self.tenant, item, state, reason) for item in items)
-        )
+        await asyncio.gather(*(end(self.bank, item, state, reason) for item in items))
 
     async def _ask(self, kind: str, items: list[Doc]) -> float:
         """Asks for at most 100; the seconds until the batch should go on."""
-        await self._set(items, REQUESTED, ASKING, asked_at=self.services.clock())
+        await self._set(items, REQUESTED, ASKING, asked_at=self.bank.now())
         targets = {self._target(item): item for item in items}
         try:
             return await (
@@ -192,8 +179,8 @@ class _Step:
         if self.batch["mode"] == "resigned":
             answer: Any = await self.client.resigned_transfer_customer(*pair, wanted)
         else:
-            message = self.services.vault.open_text(
-                self.tenant, "handover_batches", "message", self.batch["_id"], self.batch["message"]
+            message = self.bank.vault.open_text(
+                "handover_batches", "message", self.batch["_id"], self.batch["message"]
             )
             answer = await self.client.transfer_customer(
                 *pair, wanted, transfer_success_msg=message
@@ -260,8 +247,8 @@ class _Step:
         await self._set(asking, ASKING, REQUESTED)
 
     def _item_id(self, row: Doc) -> str:
-        index = target_index(self.services, self.tenant, str(row.get("external_userid")))
-        return item_id(self.tenant, self.batch["_id"], "customer", index)
+        index = target_index(self.bank, str(row.get("external_userid")))
+        return item_id(self.bank.id, self.batch["_id"], "customer", index)
 
     async def _pages(self) -> AsyncIterator[list[Doc]]:
         """What WeCom says of all that ever went from the one to the other."""
@@ -283,7 +270,7 @@ class _Step:
         listed: set[str] = set()
         async for page in self._pages():
             told = {self._item_id(row): row for row in page}
-            known = await batching.read(self.services, self.tenant, "handovers", list(told))
+            known = await self.bank.read("handovers", list(told))
             waiting = [
                 (item, told[row_id]) for row_id, item in known.items() if item["state"] == WAITING
             ]
@@ -303,24 +290,34 @@ class _Step:
                     item, str(row["external_userid"]), float(row.get("takeover_time") or 0)
                 )
             case Result.REFUSED:
-                await end(self.services, self.tenant, item, "refused", "customer_refused")
+                await end(self.bank, item, "refused", "customer_refused")
             case Result.FULL:
-                await end(self.services, self.tenant, item, "limit", "customer_limit_exceed")
-            case Result.NO_RECORD if self.services.clock() - item["asked_at"] > NO_RECORD_SECONDS:
-                await end(self.services, self.tenant, item, "failed", "handover_no_record")
+                await end(
+                    self.bank,
+                    item,
+                    "limit",
+                    "customer_limit_exceed",
+                )
+            case Result.NO_RECORD if self.bank.now() - item["asked_at"] > NO_RECORD_SECONDS:
+                await end(
+                    self.bank,
+                    item,
+                    "failed",
+                    "handover_no_record",
+                )
 
     async def _moved(self, item: Doc, external_userid: str, takeover_time: float) -> None:
         """The friendship is the new RM's; told by WeCom's own events as well, in any order, it ends
         the same."""
-        at = takeover_time or self.services.clock()
+        at = takeover_time or self.bank.now()
         cid = await resolution.identify(
-            self.services, self.tenant, resolution.Facts(external_userid=external_userid)
+            self.bank,
+            resolution.Facts(external_userid=external_userid),
         )
         old, new = item["handover_userid"], item["takeover_userid"]
-        await relationships.changed(self.services, self.tenant, old, cid, at=at, active=False)
+        await relationships.changed(self.bank, old, cid, at=at, active=False)
         await relationships.changed(
-            self.services,
-            self.tenant,
+            self.bank,
             new,
             cid,
             at=at,
@@ -330,7 +327,12 @@ class _Step:
         )
         told: dict[str, Any] = {"from": old, "to": new, "mode": item["mode"]}
         await timeline.record(
-            self.services, self.tenant, cid, "handover.done", item["_id"], at=at, **told
+            self.bank,
+            cid,
+            "handover.done",
+            item["_id"],
+            at=at,
+            **told,
         )
         await self._set([item], WAITING, DONE, cid=cid)
 

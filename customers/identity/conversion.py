@@ -8,28 +8,26 @@ sign-in after they are over.
 
 from __future__ import annotations
 
-from customers.banks.directory import get_tenant, wecom_client
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.identity.resolution import Customer, Facts
 from customers.identity.rows import row_id
 from services import ids
-from services.container import Services
 from services.queue import outbox
 from services.queue.outbox import Effect
-from services.store import batching
 from services.store.mongo import Doc
 
 PENDING_SECONDS = 90 * 86400.0
 
 
-async def ask(services: Services, person: Customer, appid: str) -> None:
+async def ask(bank: Bank, person: Customer, appid: str) -> None:
     """Puts the question into the outbox, if it is to be asked; safe to repeat."""
     openid = person.openids.get(appid, "")
     if person.external_userid or not person.unionid or not openid:
         return
-    tenant, now = person.tenant, services.clock()
-    conversion = row_id(services, tenant, "conversion", person.unionid)
-    row = (await batching.read(services, tenant, "conversions", [conversion])).get(conversion)
+    tenant, now = bank.id, bank.now()
+    conversion = row_id(bank, "conversion", person.unionid)
+    row = (await bank.read("conversions", [conversion])).get(conversion)
     if row is not None and row["until"] >= now:
         return
     nth = row["nth"] + 1 if row else 1
@@ -40,20 +38,18 @@ async def ask(services: Services, person: Customer, appid: str) -> None:
         cid=person.cid,
         args={"unionid": person.unionid, "openid": openid, "appid": appid},
     )
-    await batching.insert(
-        services, tenant, "outbox", outbox.row_of(services, effect, due=now, owner=None)
-    )
+    await bank.insert("outbox", outbox.row_of(bank.services, effect, due=now, owner=None))
     asked: Doc = {"nth": nth, "until": now + PENDING_SECONDS}
-    if not await batching.insert(services, tenant, "conversions", {"_id": conversion, **asked}):
+    if not await bank.insert("conversions", {"_id": conversion, **asked}):
         before = {"_id": conversion, "nth": nth - 1}
-        await services.store.tenant(tenant)["conversions"].update(before, {"$set": asked})
-    services.bells.ring("campaigns.send_effects", tenant)
+        await bank.db["conversions"].update(before, {"$set": asked})
+    bank.signal("campaigns.send_effects")
 
 
-async def convert(services: Services, effect: Effect) -> None:
+async def convert(bank: Bank, effect: Effect) -> None:
     """Asks WeCom and keeps what it tells with the customer; raises PlatformError."""
     args = effect.args
-    client = wecom_client(services, await get_tenant(services, effect.tenant))
+    client = bank.wecom
     answer = await client.idconvert_unionid_to_external_userid(args["unionid"], args["openid"])
     facts = Facts(
         external_userid=answer.get("external_userid", ""),
@@ -61,4 +57,4 @@ async def convert(services: Services, effect: Effect) -> None:
         openids={args["appid"]: args["openid"]},
         pending_id=answer.get("pending_id", ""),
     )
-    await resolution.identify(services, effect.tenant, facts, source="convert", proof=effect.id)
+    await resolution.identify(bank, facts, source="convert", proof=effect.id)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from customers.banks.bank import Bank
 from customers.identity import review_tasks
 from customers.identity.rows import (
     NUMBER,
@@ -26,9 +27,7 @@ from customers.identity.rows import (
     unmerged,
 )
 from services import ids
-from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
-from services.store import batching
 from services.store.mongo import Doc
 
 LINKED, ALREADY, UNKNOWN, CONFLICT, INVALID = "linked", "already", "unknown", "conflict", "invalid"
@@ -47,9 +46,7 @@ class Line:
     why: str = ""
 
 
-async def link(
-    services: Services, tenant: str, number: str, cid: str, *, source: str, proof: str
-) -> str:
+async def link(bank: Bank, number: str, cid: str, *, source: str, proof: str) -> str:
     """Says that `number` is the bank's number of the customer: LINKED, ALREADY, or CONFLICT, which
     became a question.
 
@@ -62,54 +59,43 @@ async def link(
             "4 to 32 letters, digits and hyphens",
             fields={"number": "not a number"},
         )
-    origin, index = Origin(source, proof), number_index(services, tenant, number)
-    person = await root(services, tenant, cid)
+    origin, index = Origin(source, proof), number_index(bank, number)
+    person = await root(bank, cid)
     if person.get("number_index") not in (None, index):
-        return await _ask(services, tenant, "number_other", [person["_id"]], number, origin)
-    doc_id = row_id(services, tenant, NUMBER, number)
-    made = id_row(services, tenant, NUMBER, number, person["_id"], origin, _anchor(person))
-    new = await batching.insert(services, tenant, "identities", made)
+        return await _ask(bank, "number_other", [person["_id"]], number, origin)
+    doc_id = row_id(bank, NUMBER, number)
+    made = id_row(bank, NUMBER, number, person["_id"], origin, _anchor(person))
+    new = await bank.insert("identities", made)
     if not new:
-        held = (await batching.read(services, tenant, "identities", [doc_id]))[doc_id]
-        holder = await root(services, tenant, held["cid"])
+        held = (await bank.read("identities", [doc_id]))[doc_id]
+        holder = await root(bank, held["cid"])
         if holder["_id"] != person["_id"]:
-            return await _ask(
-                services, tenant, "number_taken", [person["_id"], holder["_id"]], number, origin
-            )
+            return await _ask(bank, "number_taken", [person["_id"], holder["_id"]], number, origin)
         if person.get("number_index") == index:
             return ALREADY
-    if await _write(services, tenant, person["_id"], number, doc_id):
+    if await _write(bank, person["_id"], number, doc_id):
         return LINKED
-    await services.store.tenant(tenant)["identities"].delete(
-        {"_id": doc_id, "cid": person["_id"], "moves": 0}
-    )
-    return await _ask(services, tenant, "number_other", [person["_id"]], number, origin)
+    await bank.db["identities"].delete({"_id": doc_id, "cid": person["_id"], "moves": 0})
+    return await _ask(bank, "number_other", [person["_id"]], number, origin)
 
 
 def _anchor(person: Doc) -> str:
     return next(iter(person.get("ids", [])), "")
 
 
-async def _write(
-    services: Services, tenant: str, cid: str, number: str, doc_id: str, *, instead: bool = False
-) -> bool:
+async def _write(bank: Bank, cid: str, number: str, doc_id: str, *, instead: bool = False) -> bool:
     """Writes the number into the customer's row, if he has no other."""
-    index = number_index(services, tenant, number)
+    index = number_index(bank, number)
     free = {} if instead else {"number_index": {"$in": [None, index]}}
-    fields = {NUMBER: seal(services, tenant, cid, NUMBER, number), "number_index": index}
+    fields = {NUMBER: seal(bank, cid, NUMBER, number), "number_index": index}
     change = {"$set": fields, "$addToSet": {"ids": doc_id}}
-    return await services.store.tenant(tenant)["customers"].update(
-        {**unmerged(cid), **free}, change
-    )
+    return await bank.db["customers"].update({**unmerged(cid), **free}, change)
 
 
-async def _ask(
-    services: Services, tenant: str, kind: str, cids: Sequence[str], number: str, origin: Origin
-) -> str:
-    about = number_index(services, tenant, number)
+async def _ask(bank: Bank, kind: str, cids: Sequence[str], number: str, origin: Origin) -> str:
+    about = number_index(bank, number)
     await review_tasks.ask(
-        services,
-        tenant,
+        bank,
         kind,
         cids,
         source=origin.source,
@@ -120,37 +106,35 @@ async def _ask(
     return CONFLICT
 
 
-async def move(services: Services, tenant: str, number: str, cid: str, origin: Origin) -> None:
+async def move(bank: Bank, number: str, cid: str, origin: Origin) -> None:
     """Gives the number to the customer, whoever had it, in place of any other that he had; safe to
     repeat."""
-    db = services.store.tenant(tenant)
-    person = await root(services, tenant, cid)
-    doc_id, index = row_id(services, tenant, NUMBER, number), number_index(services, tenant, number)
+    db = bank.db
+    person = await root(bank, cid)
+    doc_id, index = row_id(bank, NUMBER, number), number_index(bank, number)
     gone = {"$unset": {NUMBER: "", "number_index": ""}, "$pull": {"ids": {"$in": [doc_id]}}}
     held = await db["identities"].find_one({"_id": doc_id})
     if held is not None:
-        holder = await root(services, tenant, held["cid"])
+        holder = await root(bank, held["cid"])
         if holder["_id"] != person["_id"]:
             await db["customers"].update({"_id": holder["_id"], "number_index": index}, gone)
     if person.get("number_index") not in (None, index):
-        await db["identities"].delete(
-            {"cid": person["_id"], "_id": await _own_row(services, tenant, person)}
-        )
-    made = id_row(services, tenant, NUMBER, number, person["_id"], origin, _anchor(person))
+        await db["identities"].delete({"cid": person["_id"], "_id": await _own_row(bank, person)})
+    made = id_row(bank, NUMBER, number, person["_id"], origin, _anchor(person))
     fields = {name: value for name, value in made.items() if name not in ("_id", "tenant", "moves")}
     await db["identities"].update(
         {"_id": doc_id}, {"$set": fields, "$inc": {"moves": 1}}, upsert=True
     )
-    if not await _write(services, tenant, person["_id"], number, doc_id, instead=True):
+    if not await _write(bank, person["_id"], number, doc_id, instead=True):
         raise Conflict("question_decided", "the customer was merged in this moment; agree again")
 
 
-async def _own_row(services: Services, tenant: str, person: Doc) -> str:
-    number = services.vault.open_text(tenant, "customers", NUMBER, person["_id"], person[NUMBER])
-    return row_id(services, tenant, NUMBER, number)
+async def _own_row(bank: Bank, person: Doc) -> str:
+    number = bank.vault.open_text("customers", NUMBER, person["_id"], person[NUMBER])
+    return row_id(bank, NUMBER, number)
 
 
-async def link_file(services: Services, tenant: str, text: str, actor: str) -> list[Line]:
+async def link_file(bank: Bank, text: str, actor: str) -> list[Line]:
     """Links every line of a CSV file (UTF-8, with a heading: `number` and at least one of COLUMNS);
     what became of each.
 
@@ -169,17 +153,13 @@ async def link_file(services: Services, tenant: str, text: str, actor: str) -> l
     for row in reader:
         values = {name: (row.get(name) or "").strip() for name in ("number", *COLUMNS)}
         lines.append(
-            await _line(
-                services, tenant, reader.line_num, values, f"file:{digest[:12]}:{reader.line_num}"
-            )
+            await _line(bank, reader.line_num, values, f"file:{digest[:12]}:{reader.line_num}")
         )
     counts = {
         outcome: sum(line.outcome == outcome for line in lines)
         for outcome in (LINKED, ALREADY, UNKNOWN, CONFLICT, INVALID)
     }
-    await services.audit.record(
-        services.store.tenant(tenant), actor, "numbers.linked", digest, **counts
-    )
+    await bank.audit(actor, "numbers.linked", digest, **counts)
     return lines
 
 
@@ -188,44 +168,36 @@ def count(lines: Sequence[Line]) -> dict[str, int]:
     return {outcome: sum(line.outcome == outcome for line in lines) for outcome in OUTCOMES}
 
 
-async def _line(
-    services: Services, tenant: str, number: int, values: dict[str, str], proof: str
-) -> Line:
+async def _line(bank: Bank, number: int, values: dict[str, str], proof: str) -> Line:
     try:
-        found = await _find(services, tenant, values)
+        found = await _find(bank, values)
         if len(found) != 1:
             return Line(number, CONFLICT, "several customers") if found else Line(number, UNKNOWN)
-        outcome = await link(
-            services, tenant, values["number"], found.pop(), source="bank", proof=proof
-        )
+        outcome = await link(bank, values["number"], found.pop(), source="bank", proof=proof)
     except InvalidInput as error:
         return Line(number, INVALID, error.message)
     return Line(number, outcome, "a question for a clerk" if outcome == CONFLICT else "")
 
 
-async def _find(services: Services, tenant: str, values: dict[str, str]) -> set[str]:
+async def _find(bank: Bank, values: dict[str, str]) -> set[str]:
     """The customers whom all the given columns may mean."""
     found: list[set[str]] = []
     for kind in ("external_userid", "unionid"):
         if values[kind]:
-            rows = await batching.read(
-                services, tenant, "identities", [row_id(services, tenant, kind, values[kind])]
-            )
+            rows = await bank.read("identities", [row_id(bank, kind, values[kind])])
             found.append({row["cid"] for row in rows.values()})
     if values["phone"]:
-        wanted = {"phone_index": phone_index(services, tenant, values["phone"])}
-        rows_ = await services.store.tenant(tenant)["customers"].find(
-            wanted, fields={"_id": 1}, limit=10
-        )
+        wanted = {"phone_index": phone_index(bank, values["phone"])}
+        rows_ = await bank.db["customers"].find(wanted, fields={"_id": 1}, limit=10)
         found.append({row["_id"] for row in rows_})
     if values["cid"]:
         found.append({values["cid"]})
-    roots = [await _roots(services, tenant, cids) for cids in found]
+    roots = [await _roots(bank, cids) for cids in found]
     return set.intersection(*roots) if roots else set()
 
 
-async def _roots(services: Services, tenant: str, cids: set[str]) -> set[str]:
+async def _roots(bank: Bank, cids: set[str]) -> set[str]:
     try:
-        return {(await root(services, tenant, cid))["_id"] for cid in cids}
+        return {(await root(bank, cid))["_id"] for cid in cids}
     except NotFound:
         return set()

@@ -17,6 +17,7 @@ import logging
 from typing import Any
 
 from customers import relationships
+from customers.banks.bank import Bank
 from customers.identity import review_tasks
 from customers.identity.rows import (
     HOPS,
@@ -33,7 +34,6 @@ from customers.identity.rows import (
 )
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import Unavailable
 from services.store.mongo import Doc
 
@@ -54,9 +54,7 @@ def why_apart(one: Doc, other: Doc) -> str:
     return "numbers_differ" if len(numbers) > 1 else ""
 
 
-async def merge(
-    services: Services, tenant: str, one: Doc, other: Doc, origin: Origin, because: list[str]
-) -> None:
+async def merge(bank: Bank, one: Doc, other: Doc, origin: Origin, because: list[str]) -> None:
     """Merges the younger of two customers, given by their rows, into the elder; `because` are the
     kinds of ids that led here.
 
@@ -66,36 +64,34 @@ async def merge(
     winner, loser = sorted((one, other), key=lambda row: (row["created_at"], row["_id"]))
     kind = why_apart(winner, loser)
     if kind:
-        await _ask(services, tenant, kind, winner, loser, origin)
+        await _ask(bank, kind, winner, loser, origin)
         return
     closing = {
         "merged_into": winner["_id"],
         "carrying": True,
-        "because": {**origin.doc(services), "ids": because},
+        "because": {**origin.doc(bank), "ids": because},
     }
     fence = {**unmerged(loser["_id"]), "apart": {"$nin": cids_of(winner)}}
-    customers = services.store.tenant(tenant)["customers"]
+    customers = bank.db["customers"]
     closed = await customers.update_and_get(fence, {"$set": closing, "$inc": {"merges": 1}})
     if closed is not None:
-        await carry(services, tenant, closed)
+        await carry(bank, closed)
 
 
-async def _ask(
-    services: Services, tenant: str, kind: str, winner: Doc, loser: Doc, origin: Origin
-) -> None:
+async def _ask(bank: Bank, kind: str, winner: Doc, loser: Doc, origin: Origin) -> None:
     pair = sorted((winner["_id"], loser["_id"]))
-    await review_tasks.ask(services, tenant, kind, pair, source=origin.source, proof=origin.proof)
+    await review_tasks.ask(bank, kind, pair, source=origin.source, proof=origin.proof)
 
 
-async def carry(services: Services, tenant: str, row: Doc) -> None:
+async def carry(bank: Bank, row: Doc) -> None:
     """Gives what leads to a closed customer, and what only he knew, to whom he was merged into;
     safe to repeat."""
-    db = services.store.tenant(tenant)
-    taken = await _take_in(services, tenant, row)
+    db = bank.db
+    taken = await _take_in(bank, row)
     if taken is None:
         return
     winner, plan = taken
-    await relationships.move(services, tenant, row["_id"], winner)
+    await relationships.move(bank, row["_id"], winner)
     moved = {"$set": {"cid": winner}, "$inc": {"moves": 1}}
     await db["identities"].bulk_update(
         [({"_id": doc_id, "moves": moves}, moved) for doc_id, moves in plan["ids"]]
@@ -105,30 +101,30 @@ async def carry(services: Services, tenant: str, row: Doc) -> None:
     await db["customers"].update(ended, {"$unset": {"carrying": "", "because": ""}})
     log.info(
         "customers merged",
-        extra={"fields": {"tenant": tenant, "winner": winner, "loser": row["_id"]}},
+        extra={"fields": {"tenant": bank.id, "winner": winner, "loser": row["_id"]}},
     )
 
 
-async def _take_in(services: Services, tenant: str, row: Doc) -> tuple[str, Doc] | None:
+async def _take_in(bank: Bank, row: Doc) -> tuple[str, Doc] | None:
     """Writes the plan, and the loser into the winner's row; None when the two turn out to be apart,
     and the loser is his own again."""
-    db = services.store.tenant(tenant)
+    db = bank.db
     for _ in range(HOPS):
-        winner = await root(services, tenant, row["merged_into"])
+        winner = await root(bank, row["merged_into"])
         if row["_id"] in winner["aliases"]:  # somebody did so before
-            plan = await db["merges"].find_one({"_id": merge_id(tenant, row)})
+            plan = await db["merges"].find_one({"_id": merge_id(bank.id, row)})
             return None if plan is None else (winner["_id"], plan)
         kind = why_apart(winner, row)
         if kind or winner["_id"] == row["_id"]:
             again = {"_id": row["_id"], "merges": row.get("merges", 0), "carrying": True}
             gone = {"merged_into": "", "carrying": "", "because": ""}
             await db["customers"].update(again, {"$unset": gone})
-            await db["merges"].delete({"_id": merge_id(tenant, row), "state": PLANNED})
+            await db["merges"].delete({"_id": merge_id(bank.id, row), "state": PLANNED})
             if kind:
-                await _ask(services, tenant, kind, winner, row, Origin(**_origin(row)))
+                await _ask(bank, kind, winner, row, Origin(**_origin(row)))
             return None
-        plan, change, fence = await _planned(services, tenant, row, winner)
-        await _keep_plan(services, tenant, plan)
+        plan, change, fence = await _planned(bank, row, winner)
+        await _keep_plan(bank, plan)
         if await db["customers"].update({**unmerged(winner["_id"]), **fence}, change):
             return winner["_id"], plan
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
@@ -139,40 +135,40 @@ def _origin(row: Doc) -> dict[str, str]:
     return {"source": because.get("source", ""), "proof": because.get("proof", "")}
 
 
-async def _keep_plan(services: Services, tenant: str, plan: Doc) -> None:
-    merges = services.store.tenant(tenant)["merges"]
+async def _keep_plan(bank: Bank, plan: Doc) -> None:
+    merges = bank.db["merges"]
     if await merges.insert_new([plan]):
         fields = {name: value for name, value in plan.items() if name != "_id"}
         await merges.update({"_id": plan["_id"], "state": PLANNED}, {"$set": fields})
 
 
-async def _planned(services: Services, tenant: str, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
+async def _planned(bank: Bank, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
     """What the merge carries, the change of the winner's row, and what that row must still be like
     for it."""
-    db = services.store.tenant(tenant)
-    loser, known = opened(services, tenant, row), opened(services, tenant, winner)
-    wanted = ids_of(services, tenant, row)
+    db = bank.db
+    loser, known = opened(bank, row), opened(bank, winner)
+    wanted = ids_of(bank, row)
     rows = {
         doc["_id"]: doc for doc in await db["identities"].find({"_id": {"$in": wanted}}, limit=None)
     }
     lacking = [name for name in SEALED if getattr(loser, name) and not getattr(known, name)]
     programs = [appid for appid in loser.openids if appid not in known.openids]
-    fields = _given(services, tenant, row, winner, lacking, programs)
+    fields = _given(bank, row, winner, lacking, programs)
     plan: Doc = {
-        "_id": merge_id(tenant, row),
+        "_id": merge_id(bank.id, row),
         "nth": row.get("merges", 0),
         "loser": row["_id"],
         "winner": winner["_id"],
         "cids": cids_of(row),
         "state": PLANNED,
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
         "because": row.get("because", {}),
         "ids": [[doc_id, rows[doc_id].get("moves")] for doc_id in wanted if doc_id in rows],
         "fields": [*lacking, *(f"openids.{appid}" for appid in programs)],
         "tags": [tag for tag in row["tags"] if tag not in winner["tags"]],
         "apart": [cid for cid in row.get("apart", []) if cid not in winner.get("apart", [])],
-        "follows": await _snapshots(services, tenant, [row["_id"], winner["_id"]]),
-        "before": _before(services, tenant, merge_id(tenant, row), known),
+        "follows": await _snapshots(bank, [row["_id"], winner["_id"]]),
+        "before": _before(bank, merge_id(bank.id, row), known),
     }
     added: Doc = {
         "aliases": {"$each": cids_of(row)},
@@ -192,49 +188,43 @@ async def _planned(services: Services, tenant: str, row: Doc, winner: Doc) -> tu
     return plan, change, fence
 
 
-def _before(services: Services, tenant: str, plan_id: str, known: Any) -> bytes:
+def _before(bank: Bank, plan_id: str, known: Any) -> bytes:
     """What the winner was called before, sealed."""
-    return services.vault.seal_json(
-        tenant, "merges", "before", plan_id, {"name": known.name, "phone": known.phone}
+    return bank.vault.seal_json(
+        "merges", "before", plan_id, {"name": known.name, "phone": known.phone}
     )
 
 
-def _given(
-    services: Services, tenant: str, row: Doc, winner: Doc, lacking: list[str], programs: list[str]
-) -> Doc:
+def _given(bank: Bank, row: Doc, winner: Doc, lacking: list[str], programs: list[str]) -> Doc:
     """The fields that the winner lacks, sealed for his row, with where each came from."""
-    loser, cid = opened(services, tenant, row), winner["_id"]
-    fields: Doc = {
-        name: seal(services, tenant, cid, name, getattr(loser, name)) for name in lacking
-    }
-    fields |= indexes(services, tenant, {name: getattr(loser, name) for name in lacking})
+    loser, cid = opened(bank, row), winner["_id"]
+    fields: Doc = {name: seal(bank, cid, name, getattr(loser, name)) for name in lacking}
+    fields |= indexes(bank, {name: getattr(loser, name) for name in lacking})
     for name in {"name", "phone"} & {*lacking}:
         told = dict(row.get("told", {}).get(name, {}))
-        told["by"] = told.get("by") or next(iter(ids_of(services, tenant, row)), "")
+        told["by"] = told.get("by") or next(iter(ids_of(bank, row)), "")
         fields[f"told.{name}"] = told
     for appid in programs:
-        fields[f"openids.{appid}"] = seal(
-            services, tenant, cid, f"openids.{appid}", loser.openids[appid]
-        )
+        fields[f"openids.{appid}"] = seal(bank, cid, f"openids.{appid}", loser.openids[appid])
     return fields
 
 
-def indexes(services: Services, tenant: str, values: dict[str, str]) -> Doc:
+def indexes(bank: Bank, values: dict[str, str]) -> Doc:
     """The blind indexes that go with a phone and a number."""
     found: Doc = {}
     if values.get("phone"):
-        found["phone_index"] = phone_index(services, tenant, values["phone"])
+        found["phone_index"] = phone_index(bank, values["phone"])
     if values.get("number"):
-        found["number_index"] = number_index(services, tenant, values["number"])
+        found["number_index"] = number_index(bank, values["number"])
     return found
 
 
 _FOLLOW = ("userid", "cid", "active", "at", "since", "state", "add_way")
 
 
-async def _snapshots(services: Services, tenant: str, cids: list[str]) -> list[Doc]:
+async def _snapshots(bank: Bank, cids: list[str]) -> list[Doc]:
     """Who follows the two, and who did, before the merge."""
-    rows = services.store.tenant(tenant)["follows"]
+    rows = bank.db["follows"]
     found = [
         row
         for active in (True, False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from customers.banks.bank import Bank
 from customers.identity import merging, unmerging
 from customers.identity.rows import (
     HOPS,
@@ -36,9 +37,7 @@ from customers.identity.rows import (
     unmerged,
 )
 from services import ids
-from services.container import Services
 from services.errors import Unavailable
-from services.store import batching
 from services.store.mongo import Doc
 
 __all__ = [
@@ -73,9 +72,7 @@ class _Telling:
         return sorted(self.rows, key=lambda doc_id: order.get(self.rows[doc_id][0], 1))
 
 
-async def identify(
-    services: Services, tenant: str, facts: Facts, *, source: str = "", proof: str = ""
-) -> str:
+async def identify(bank: Bank, facts: Facts, *, source: str = "", proof: str = "") -> str:
     """The cid of the person that `facts` speak of, created, completed or merged as needed. Safe to
     repeat and to race.
 
@@ -84,29 +81,26 @@ async def identify(
     become a question for a clerk, and speak of the one whose external_userid (or openid) they
     carry.
     """
-    rows = {
-        row_id(services, tenant, kind, value): (kind, value) for kind, value in facts.ids().items()
-    }
+    rows = {row_id(bank, kind, value): (kind, value) for kind, value in facts.ids().items()}
     if not rows:
         raise ValueError("nobody can be identified by nothing")
-    telling = _Telling(tenant, facts, Origin(source, proof), rows)
+    telling = _Telling(bank.id, facts, Origin(source, proof), rows)
     for _ in range(HOPS):
-        cid = await _identify(services, telling)
+        cid = await _identify(bank, telling)
         if cid is not None:
             return cid
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
 
-async def _identify(services: Services, telling: _Telling) -> str | None:
+async def _identify(bank: Bank, telling: _Telling) -> str | None:
     """One try; None when somebody changed these customers meanwhile."""
-    tenant = telling.tenant
-    known = await _claim(services, telling)
+    known = await _claim(bank, telling)
     owners = _owners(telling, known)
     if len(owners) == 1:
         (cid,) = owners
-        found = await _keep_facts(services, telling, cid, telling.facts)
+        found = await _keep_facts(bank, telling, cid, telling.facts)
     else:
-        roots = await _unite(services, telling, owners, known)
+        roots = await _unite(bank, telling, owners, known)
         if roots is None:
             return None
         lead = next(
@@ -120,20 +114,18 @@ async def _identify(services: Services, telling: _Telling) -> str | None:
             for doc_id, row in known.items()
             if roots.get(row["cid"]) == cid or doc_id in telling.claimed
         ]
-        found = await _keep_facts(
-            services, telling, cid, only(services, tenant, telling.facts, his)
-        )
+        found = await _keep_facts(bank, telling, cid, only(bank, telling.facts, his))
         owners = {owner for owner in owners if roots[owner] == cid}
     if found is not None:
-        await _point(services, telling, known, owners, found)
+        await _point(bank, telling, known, owners, found)
     return found
 
 
-async def _claim(services: Services, telling: _Telling) -> dict[str, Doc]:
+async def _claim(bank: Bank, telling: _Telling) -> dict[str, Doc]:
     """The rows of all the telling's ids; those that nobody had are made for the customer whom the
     others lead to."""
-    tenant = telling.tenant
-    known = await batching.read(services, tenant, "identities", list(telling.rows))
+    tenant = bank.id
+    known = await bank.read("identities", list(telling.rows))
     missing = [doc_id for doc_id in telling.rows if doc_id not in known]
     if not missing:
         return known
@@ -144,14 +136,14 @@ async def _claim(services: Services, telling: _Telling) -> dict[str, Doc]:
     by = lead or next(iter(telling.rows))
     for doc_id in missing:
         kind, value = telling.rows[doc_id]
-        row = id_row(services, tenant, kind, value, cid, telling.origin, "" if doc_id == by else by)
-        if await batching.insert(services, tenant, "identities", row):
+        row = id_row(bank, kind, value, cid, telling.origin, "" if doc_id == by else by)
+        if await bank.insert("identities", row):
             telling.claimed.add(doc_id)
             known[doc_id] = row
     if any(
         doc_id not in known for doc_id in missing
     ):  # somebody else was told of the same person in this moment
-        known = await batching.read(services, tenant, "identities", list(telling.rows))
+        known = await bank.read("identities", list(telling.rows))
     return known
 
 
@@ -162,42 +154,39 @@ def _owners(telling: _Telling, known: dict[str, Doc]) -> set[str]:
     return told or {row["cid"] for row in known.values()}
 
 
-async def _keep_facts(services: Services, telling: _Telling, cid: str, facts: Facts) -> str | None:
+async def _keep_facts(bank: Bank, telling: _Telling, cid: str, facts: Facts) -> str | None:
     """Writes what is new of the person to his row, or to that of whom he was merged into; whose row
     it was. None when an id was taken from that customer by an undone merge: who has it now must be
     asked again."""
-    tenant = telling.tenant
-    rows = [row_id(services, tenant, kind, value) for kind, value in facts.ids().items()]
+    rows = [row_id(bank, kind, value) for kind, value in facts.ids().items()]
     by = rows[0] if rows else ""
     for _ in range(HOPS):
-        known = (await batching.read(services, tenant, "customers", [cid])).get(cid)
+        known = (await bank.read("customers", [cid])).get(cid)
         if known is None:
-            made = fresh(services, tenant, cid, facts, telling.origin, by)
-            if await batching.insert(services, tenant, "customers", made):
+            made = fresh(bank, cid, facts, telling.origin, by)
+            if await bank.insert("customers", made):
                 return cid
         elif known.get("merged_into"):
             if known.get("carrying"):
-                await merging.carry(services, tenant, known)
-            cid = (await root(services, tenant, cid))["_id"]
+                await merging.carry(bank, known)
+            cid = (await root(bank, cid))["_id"]
         elif {*rows} & {*known.get("lost", [])}:
             if known.get("undoing"):
-                await unmerging.finish(services, tenant, known["undoing"])
+                await unmerging.finish(bank, known["undoing"])
             return None
         else:
-            change = _change(services, telling, known, facts, rows)
+            change = _change(bank, telling, known, facts, rows)
             fence = {**unmerged(cid), "lost": {"$nin": rows}}
-            if not change or await services.store.tenant(tenant)["customers"].update(fence, change):
+            if not change or await bank.db["customers"].update(fence, change):
                 return cid
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
 
-def _change(
-    services: Services, telling: _Telling, known: Doc, facts: Facts, rows: list[str]
-) -> Doc:
+def _change(bank: Bank, telling: _Telling, known: Doc, facts: Facts, rows: list[str]) -> Doc:
     """The update that tells a customer's row what it lacks; empty when nothing is new."""
     by = rows[0] if rows else ""
-    new = news(opened(services, telling.tenant, known), facts)
-    fields = sealed(services, telling.tenant, known["_id"], new, telling.origin, by)
+    new = news(opened(bank, known), facts)
+    fields = sealed(bank, known["_id"], new, telling.origin, by)
     change: Doc = {"$set": fields} if fields else {}
     if any(doc_id not in known.get("ids", []) for doc_id in rows):
         change["$addToSet"] = {"ids": {"$each": rows}}
@@ -205,28 +194,25 @@ def _change(
 
 
 async def _unite(
-    services: Services, telling: _Telling, owners: set[str], known: dict[str, Doc]
+    bank: Bank, telling: _Telling, owners: set[str], known: dict[str, Doc]
 ) -> dict[str, str] | None:
     """Merges the owners where nothing keeps them apart; owner → who he is now. None when a race
     left two who should be one."""
-    tenant = telling.tenant
-    customers = services.store.tenant(tenant)["customers"]
+    customers = bank.db["customers"]
     for (
         cid
     ) in owners:  # ids may have been claimed by somebody who did not live to write the customer
-        await batching.insert(services, tenant, "customers", empty(services, cid))
+        await bank.insert("customers", empty(bank, cid))
     for row in await customers.find({"_id": {"$in": sorted(owners)}}):
         if row.get("carrying"):  # a merge that was cut short
-            await merging.carry(services, tenant, row)
+            await merging.carry(bank, row)
     kinds = sorted({row["kind"] for row in known.values()})
-    distinct = {
-        row["_id"]: row for row in [await root(services, tenant, cid) for cid in sorted(owners)]
-    }
+    distinct = {row["_id"]: row for row in [await root(bank, cid) for cid in sorted(owners)]}
     by_age = sorted(distinct.values(), key=lambda row: (row["created_at"], row["_id"]))
     for number, row in enumerate(by_age[1:], 1):
         elder = next((one for one in by_age[:number] if not merging.why_apart(one, row)), by_age[0])
-        await merging.merge(services, tenant, elder, row, telling.origin, kinds)
-    roots = {owner: await root(services, tenant, owner) for owner in owners}
+        await merging.merge(bank, elder, row, telling.origin, kinds)
+    roots = {owner: await root(bank, owner) for owner in owners}
     left = {row["_id"]: row for row in roots.values()}
     if any(
         not merging.why_apart(a, b)
@@ -239,7 +225,7 @@ async def _unite(
 
 
 async def _point(
-    services: Services, telling: _Telling, known: dict[str, Doc], owners: set[str], found: str
+    bank: Bank, telling: _Telling, known: dict[str, Doc], owners: set[str], found: str
 ) -> None:
     """Points the rows to who the customer is now, each only from where it was read to point."""
     ours = owners | {row["cid"] for doc_id, row in known.items() if doc_id in telling.claimed}
@@ -248,4 +234,4 @@ async def _point(
     changes = [
         ({"_id": row["_id"], "cid": row["cid"], "moves": row.get("moves")}, moved) for row in strays
     ]
-    await services.store.tenant(telling.tenant)["identities"].bulk_update(changes)
+    await bank.db["identities"].bulk_update(changes)

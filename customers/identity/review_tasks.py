@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
-from services.container import Services
-from services.store import batching
 from services.store.mongo import Doc
 
 OPEN, PROPOSED, ANSWERED = "open", "proposed", "answered"
@@ -36,8 +35,7 @@ def question_id(tenant: str, kind: str, cids: Sequence[str], about: str = "") ->
 
 
 async def ask(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     kind: str,
     cids: Sequence[str],
     *,
@@ -51,7 +49,7 @@ async def ask(
 
     `about` tells questions about the same customers apart and is no person's data; `sealed` is what
     only an answer needs. """  # fmt: skip
-    row_id = question_id(tenant, kind, cids, about)
+    row_id = question_id(bank.id, kind, cids, about)
     row: Doc = {
         "_id": row_id,
         "kind": kind,
@@ -59,21 +57,19 @@ async def ask(
         "state": OPEN,
         "source": source,
         "proof": proof,
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
     }
     if sealed:
-        row["value"] = services.vault.seal_text(tenant, "questions", "value", row_id, sealed)
-    if not await batching.insert(services, tenant, "questions", row):
+        row["value"] = bank.vault.seal_text("questions", "value", row_id, sealed)
+    if not await bank.insert("questions", row):
         again = {"_id": row_id, "state": ANSWERED, "answer": {"$ne": "leave"}}
-        await services.store.tenant(tenant)["questions"].update(
-            again, {"$set": {"state": OPEN, "at": row["at"]}}
-        )
+        await bank.db["questions"].update(again, {"$set": {"state": OPEN, "at": row["at"]}})
     return row_id
 
 
-async def open_ones(services: Services, tenant: str) -> list[Doc]:
+async def open_ones(bank: Bank) -> list[Doc]:
     """What waits for a clerk, newest first."""
-    rows = services.store.tenant(tenant)["questions"]
+    rows = bank.db["questions"]
     found = [
         await rows.find({"state": state}, sort=[("at", -1)], limit=MOST_SHOWN)
         for state in (PROPOSED, OPEN)
@@ -81,9 +77,7 @@ async def open_ones(services: Services, tenant: str) -> list[Doc]:
     return [row for part in found for row in part]
 
 
-async def of_customer(services: Services, tenant: str, cids: Sequence[str]) -> list[Doc]:
+async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
     """Every question that a customer was in, newest first."""
-    found = await services.store.tenant(tenant)["questions"].find(
-        {"cids": {"$in": list(cids)}}, limit=MOST_SHOWN
-    )
+    found = await bank.db["questions"].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
     return sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)

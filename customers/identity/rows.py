@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from customers.banks.bank import Bank
 from services.clock import utc
-from services.container import Services
 from services.errors import NotFound
-from services.store import batching
 from services.store.mongo import Doc
 
 HOPS = 8
@@ -54,8 +53,8 @@ class Origin:
     source: str = ""
     proof: str = ""
 
-    def doc(self, services: Services) -> Doc:
-        return {"source": self.source, "proof": self.proof, "at": utc(services.clock())}
+    def doc(self, bank: Bank) -> Doc:
+        return {"source": self.source, "proof": self.proof, "at": utc(bank.now())}
 
 
 @dataclass(frozen=True)
@@ -94,22 +93,20 @@ class Shared:
     until: datetime
 
 
-def row_id(services: Services, tenant: str, kind: str, value: str) -> str:
+def row_id(bank: Bank, kind: str, value: str) -> str:
     """The `_id` of the row of one id."""
-    return f"{tenant}:{kind}:{services.vault.blind(tenant, f'identities.{kind}', value)}"
+    return f"{bank.id}:{kind}:{bank.vault.blind(f'identities.{kind}', value)}"
 
 
-def id_row(
-    services: Services, tenant: str, kind: str, value: str, cid: str, origin: Origin, by: str = ""
-) -> Doc:
+def id_row(bank: Bank, kind: str, value: str, cid: str, origin: Origin, by: str = "") -> Doc:
     """The document of one id that leads to `cid`; `by` is the row of the id that it was told
     with."""
-    doc_id = row_id(services, tenant, kind, value)
-    sealed_value = services.vault.seal_text(tenant, "identities", "value", doc_id, value)
-    told = origin.doc(services)
+    doc_id = row_id(bank, kind, value)
+    sealed_value = bank.vault.seal_text("identities", "value", doc_id, value)
+    told = origin.doc(bank)
     return {
         "_id": doc_id,
-        "tenant": tenant,
+        "tenant": bank.id,
         "kind": kind,
         "cid": cid,
         "by": by,
@@ -118,80 +115,74 @@ def id_row(
     } | told
 
 
-def open_id(services: Services, tenant: str, row: Doc) -> str:
+def open_id(bank: Bank, row: Doc) -> str:
     """The id that a row stands for."""
     return (
-        services.vault.open_text(tenant, "identities", "value", row["_id"], row["value"])
+        bank.vault.open_text("identities", "value", row["_id"], row["value"])
         if "value" in row
         else ""
     )
 
 
-def seal(services: Services, tenant: str, cid: str, name: str, value: str) -> bytes:
+def seal(bank: Bank, cid: str, name: str, value: str) -> bytes:
     """`value` for the field `name` of that customer's row."""
-    return services.vault.seal_text(tenant, "customers", name, cid, value)
+    return bank.vault.seal_text("customers", name, cid, value)
 
 
-def phone_index(services: Services, tenant: str, phone: str) -> str:
+def phone_index(bank: Bank, phone: str) -> str:
     """What a phone number is found by."""
-    return services.vault.blind(tenant, "customers.phone", phone)
+    return bank.vault.blind("customers.phone", phone)
 
 
-def number_index(services: Services, tenant: str, number: str) -> str:
+def number_index(bank: Bank, number: str) -> str:
     """What the bank's customer number is compared by."""
-    return services.vault.blind(tenant, "customers.number", number)
+    return bank.vault.blind("customers.number", number)
 
 
-def sealed(
-    services: Services, tenant: str, cid: str, facts: Facts, origin: Origin = Origin(), by: str = ""
-) -> Doc:
+def sealed(bank: Bank, cid: str, facts: Facts, origin: Origin = Origin(), by: str = "") -> Doc:
     """The fields of a customer's row that say `facts`, by dotted name."""
     fields: Doc = {
-        name: seal(services, tenant, cid, name, getattr(facts, name))
-        for name in TOLD
-        if getattr(facts, name)
+        name: seal(bank, cid, name, getattr(facts, name)) for name in TOLD if getattr(facts, name)
     }
     if facts.phone:
-        fields["phone_index"] = phone_index(services, tenant, facts.phone)
+        fields["phone_index"] = phone_index(bank, facts.phone)
     for name in ("name", "phone"):
         if getattr(facts, name):
-            fields[f"told.{name}"] = origin.doc(services) | {"by": by}
+            fields[f"told.{name}"] = origin.doc(bank) | {"by": by}
     for appid, openid in facts.openids.items():
-        fields[f"openids.{appid}"] = seal(services, tenant, cid, f"openids.{appid}", openid)
+        fields[f"openids.{appid}"] = seal(bank, cid, f"openids.{appid}", openid)
     return fields
 
 
-def empty(services: Services, cid: str) -> Doc:
+def empty(bank: Bank, cid: str) -> Doc:
     """A customer of whom nothing is known."""
     shape: Doc = {"tags": [], "aliases": [], "openids": {}, "told": {}, "ids": []}
-    return {"_id": cid, "created_at": utc(services.clock()), **shape}
+    return {"_id": cid, "created_at": utc(bank.now()), **shape}
 
 
-def fresh(
-    services: Services, tenant: str, cid: str, facts: Facts, origin: Origin = Origin(), by: str = ""
-) -> Doc:
+def fresh(bank: Bank, cid: str, facts: Facts, origin: Origin = Origin(), by: str = "") -> Doc:
     """The whole document of a new customer of whom `facts` are known."""
-    row = empty(services, cid)
-    for name, value in sealed(services, tenant, cid, facts, origin, by).items():
+    row = empty(bank, cid)
+    for name, value in sealed(bank, cid, facts, origin, by).items():
         part, _, inner = name.partition(".")
         if inner:
             row[part][inner] = value
         else:
             row[name] = value
-    row["ids"] = [row_id(services, tenant, kind, value) for kind, value in facts.ids().items()]
+    row["ids"] = [row_id(bank, kind, value) for kind, value in facts.ids().items()]
     return row
 
 
-def opened(services: Services, tenant: str, row: Doc) -> Customer:
+def opened(bank: Bank, row: Doc) -> Customer:
     """The customer of a row."""
     cid = row["_id"]
 
     def text(name: str, value: bytes | None) -> str:
-        return services.vault.open_text(tenant, "customers", name, cid, value) if value else ""
+        return bank.vault.open_text("customers", name, cid, value) if value else ""
 
     return Customer(
         cid=cid,
-        tenant=tenant,
+        tenant=bank.id,
         aliases=tuple(row.get("aliases", [])),
         openids={
             appid: text(f"openids.{appid}", value)
@@ -202,13 +193,11 @@ def opened(services: Services, tenant: str, row: Doc) -> Customer:
     )
 
 
-def ids_of(services: Services, tenant: str, row: Doc) -> list[str]:
+def ids_of(bank: Bank, row: Doc) -> list[str]:
     """The rows of every id that leads, or led, to the customer of `row`."""
-    present = opened(services, tenant, row).ids()
+    present = opened(bank, row).ids()
     return list(
-        dict.fromkeys(
-            [*row.get("ids", []), *(row_id(services, tenant, k, v) for k, v in present.items())]
-        )
+        dict.fromkeys([*row.get("ids", []), *(row_id(bank, k, v) for k, v in present.items())])
     )
 
 
@@ -221,10 +210,10 @@ def unmerged(cid: str) -> Doc:
     return {"_id": cid, "merged_into": {"$exists": False}}
 
 
-async def root(services: Services, tenant: str, cid: str) -> Doc:
+async def root(bank: Bank, cid: str) -> Doc:
     """The row of whom the customer is now, read afresh; raises NotFound."""
     for _ in range(HOPS):
-        row = await services.store.tenant(tenant)["customers"].find_one({"_id": cid})
+        row = await bank.db["customers"].find_one({"_id": cid})
         if row is None:
             break
         if not row.get("merged_into"):
@@ -233,32 +222,32 @@ async def root(services: Services, tenant: str, cid: str) -> Doc:
     raise NotFound("customer_unknown", "no such customer")
 
 
-async def customer(services: Services, tenant: str, cid: str, *, follow: bool = True) -> Customer:
+async def customer(bank: Bank, cid: str, *, follow: bool = True) -> Customer:
     """The customer (or whom he was merged into), ids opened; raises NotFound. For the product's own
-    use: a person who asks goes through `access_customer` of customers/access/staff.py or his own
+    use: a person who asks goes through `access_customer` of customers/access/rm.py or his own
     session."""
     for _ in range(HOPS):
-        row = (await batching.read(services, tenant, "customers", [cid])).get(cid)
+        row = (await bank.read("customers", [cid])).get(cid)
         if row is None:
             raise NotFound("customer_unknown", "no such customer")
         if not follow or not row.get("merged_into"):
-            return opened(services, tenant, row)
+            return opened(bank, row)
         cid = row["merged_into"]
     raise NotFound("customer_unknown", "the customer was merged in a circle")
 
 
-async def cids(services: Services, tenant: str, cid: str) -> list[str]:
+async def cids(bank: Bank, cid: str) -> list[str]:
     """The customer's own id and those merged into him, without opening anything; raises
     NotFound."""
-    return (await claimant(services, tenant, cid))[0]
+    return (await claimant(bank, cid))[0]
 
 
-async def claimant(services: Services, tenant: str, cid: str) -> tuple[list[str], list[Shared]]:
+async def claimant(bank: Bank, cid: str) -> tuple[list[str], list[Shared]]:
     """His ids as `cids` tells them, and the times that he shared with somebody who turned out to be
     another; raises NotFound."""
-    row = (await batching.read(services, tenant, "customers", [cid])).get(cid)
+    row = (await bank.read("customers", [cid])).get(cid)
     if row is None or row.get("merged_into"):
-        row = await root(services, tenant, cid)
+        row = await root(bank, cid)
     shared = [Shared(had["cid"], had["since"], had["until"]) for had in row.get("had", [])]
     return cids_of(row), shared
 
@@ -277,11 +266,11 @@ def news(person: Customer, facts: Facts) -> Facts:
     return Facts(openids=openids, **other)
 
 
-def only(services: Services, tenant: str, facts: Facts, rows: Collection[str]) -> Facts:
+def only(bank: Bank, facts: Facts, rows: Collection[str]) -> Facts:
     """`facts` without the ids whose rows are not among `rows`."""
 
     def kept(kind: str, value: str) -> str:
-        return value if value and row_id(services, tenant, kind, value) in rows else ""
+        return value if value and row_id(bank, kind, value) in rows else ""
 
     return Facts(
         external_userid=kept("external_userid", facts.external_userid),

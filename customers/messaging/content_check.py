@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from customers.banks.directory import get_tenant, miniprogram_client
+from customers.banks.bank import Bank
 from customers.messaging import subscriptions
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import Conflict, NotFound, Unavailable
 from services.store.mongo import Doc
 from services.wechat import events
@@ -41,8 +40,7 @@ def _judged(suggest: str, label: int) -> Verdict:
 
 
 async def check_text(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     appid: str,
     cid: str,
     text: str,
@@ -55,8 +53,8 @@ async def check_text(
     Raises Conflict `no_openid`, and Unavailable `wechat_unavailable` when there is no verdict:
     nothing may be shown then.
     """
-    openid = await subscriptions.openid_of(services, tenant, cid, appid)
-    client = miniprogram_client(services, await get_tenant(services, tenant), appid)
+    openid = await subscriptions.openid_of(bank, cid, appid)
+    client = bank.miniprogram(appid)
     try:
         answer = await client.msg_sec_check(openid, text, scene=scene, nickname=nickname)
     except SubjectState as error:
@@ -72,15 +70,15 @@ async def check_text(
 
 
 async def check_image(
-    services: Services, tenant: str, appid: str, cid: str, media_url: str, *, scene: int = COMMENT
+    bank: Bank, appid: str, cid: str, media_url: str, *, scene: int = COMMENT
 ) -> str:
     """Asks WeChat about a picture at an address that WeChat can reach; the id under which `verdict`
     tells the answer.
 
     Raises Conflict `no_openid` or `customer_inactive`, Unavailable `wechat_unavailable`.
     """
-    openid = await subscriptions.openid_of(services, tenant, cid, appid)
-    client = miniprogram_client(services, await get_tenant(services, tenant), appid)
+    openid = await subscriptions.openid_of(bank, cid, appid)
+    client = bank.miniprogram(appid)
     try:
         answer = await client.media_check_async(openid, media_url, scene=scene)
     except PlatformError as error:
@@ -91,11 +89,9 @@ async def check_image(
         raise Unavailable(
             "wechat_unavailable", "WeChat does not answer; try again", retry_after=2
         ) from error
-    check = _check_id(tenant, appid, answer.get("trace_id", ""))
-    asked: Doc = {"appid": appid, "cid": cid, "until": utc(services.clock() + SECONDS)}
-    await services.store.tenant(tenant)["checks"].update(
-        {"_id": check}, {"$set": asked}, upsert=True
-    )
+    check = _check_id(bank.id, appid, answer.get("trace_id", ""))
+    asked: Doc = {"appid": appid, "cid": cid, "until": utc(bank.now() + SECONDS)}
+    await bank.db["checks"].update({"_id": check}, {"$set": asked}, upsert=True)
     return check
 
 
@@ -103,9 +99,7 @@ def _check_id(tenant: str, appid: str, trace_id: str) -> str:
     return ids.tenant_id(tenant, "check", appid, trace_id)
 
 
-async def media_checked(
-    services: Services, tenant: str, row: Doc, event: events.MediaChecked
-) -> None:
+async def media_checked(bank: Bank, row: Doc, event: events.MediaChecked) -> None:
     """WeChat's verdict on a picture; it may come before we have written that we asked."""
     verdict = _judged(event.suggest, event.label)
     told = {
@@ -114,20 +108,18 @@ async def media_checked(
         "label": verdict.label,
         "event": row["_id"],
     }
-    check = _check_id(tenant, event.appid, event.trace_id)
-    await services.store.tenant(tenant)["checks"].update(
-        {"_id": check}, {"$set": told}, upsert=True
-    )
+    check = _check_id(bank.id, event.appid, event.trace_id)
+    await bank.db["checks"].update({"_id": check}, {"$set": told}, upsert=True)
 
 
-async def verdict(services: Services, tenant: str, check: str) -> Verdict:
+async def verdict(bank: Bank, check: str) -> Verdict:
     """What is known of a picture now; raises NotFound `check_unknown`. After 30 minutes without a
     word a person must look."""
-    row = await services.store.tenant(tenant)["checks"].find_one({"_id": check})
+    row = await bank.db["checks"].find_one({"_id": check})
     if row is None or "until" not in row:
         raise NotFound("check_unknown", "no such check")
     if "state" in row:
         return Verdict(row["state"], row["reason"], row["label"])
-    if utc(services.clock()) >= row["until"]:
+    if utc(bank.now()) >= row["until"]:
         return Verdict(REVIEW, "check_timed_out")
     return Verdict(WAITING)

@@ -12,12 +12,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from customers.banks.directory import Tenant, get_tenant, miniprogram_client, tenant_of_appid
+from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import NotFound, Unavailable
-from services.store import batching
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 
@@ -46,13 +44,13 @@ def _row_id(tenant: str, appid: str, key: str) -> str:
     return ids.tenant_id(tenant, "scene", appid, key)
 
 
-async def code(services: Services, tenant: str, appid: str, scene: Scene) -> bytes:
+async def code(bank: Bank, appid: str, scene: Scene) -> bytes:
     """The picture of the code (JPEG or PNG), made by WeChat once. Raises NotFound for an unknown
     mini-program and Unavailable `wechat_unavailable` when WeChat makes none."""
-    bank = await _bank(services, tenant, appid)
-    key = key_of(tenant, appid, scene)
-    row_id = _row_id(tenant, appid, key)
-    row = (await batching.read(services, tenant, "scenes", [row_id])).get(row_id)
+    bank = await _bank(bank, appid)
+    key = key_of(bank.id, appid, scene)
+    row_id = _row_id(bank.id, appid, key)
+    row = (await bank.read("scenes", [row_id])).get(row_id)
     if row is not None and "picture" in row:
         return bytes(row["picture"])
     if row is None:
@@ -62,46 +60,40 @@ async def code(services: Services, tenant: str, appid: str, scene: Scene) -> byt
             "campaign": scene.campaign,
             "inviter": scene.inviter,
         }
-        made = {"_id": row_id, "at": utc(services.clock()), **fields}
-        await batching.insert(services, tenant, "scenes", made)
+        made = {"_id": row_id, "at": utc(bank.now()), **fields}
+        await bank.insert("scenes", made)
     try:
-        picture = await miniprogram_client(services, bank, appid).get_unlimited(
-            key, page=scene.page, width=WIDTH
-        )
+        picture = await bank.miniprogram(appid).get_unlimited(key, page=scene.page, width=WIDTH)
     except PlatformError as error:
         raise Unavailable(
             "wechat_unavailable", "WeChat makes no code at the moment", retry_after=2
         ) from error
-    await services.store.tenant(tenant)["scenes"].update(
-        {"_id": row_id}, {"$set": {"picture": picture}}
-    )
+    await bank.db["scenes"].update({"_id": row_id}, {"$set": {"picture": picture}})
     return picture
 
 
-async def _bank(services: Services, tenant: str, appid: str) -> Tenant:
-    bank = await get_tenant(services, tenant)
+async def _bank(bank: Bank, appid: str) -> Bank:
     if appid not in bank.miniprograms:
         raise NotFound("miniprogram_unknown", "no such mini-program")
     return bank
 
 
-async def read(services: Services, appid: str, key: str) -> dict[str, Any]:
+async def read(bank: Bank, appid: str, key: str) -> dict[str, Any]:
     """What the mini-program may know of the code that it was opened with: page, campaign, and
     whether somebody invites. Raises NotFound `scene_unknown`."""
-    row = await _scene(services, appid, key)
+    row = await _scene(bank, appid, key)
     return {"page": row["page"], "campaign": row["campaign"], "invited": bool(row["inviter"])}
 
 
-async def inviter(services: Services, appid: str, key: str) -> str:
+async def inviter(bank: Bank, appid: str, key: str) -> str:
     """The cid of who invites with this code, or an empty text; for our own use. Raises NotFound
     `scene_unknown`."""
-    return str((await _scene(services, appid, key))["inviter"])
+    return str((await _scene(bank, appid, key))["inviter"])
 
 
-async def _scene(services: Services, appid: str, key: str) -> Doc:
-    tenant = await tenant_of_appid(services, appid)
-    row_id = _row_id(tenant.id, appid, key)
-    row = (await batching.read(services, tenant.id, "scenes", [row_id])).get(row_id)
+async def _scene(bank: Bank, appid: str, key: str) -> Doc:
+    row_id = _row_id(bank.id, appid, key)
+    row = (await bank.read("scenes", [row_id])).get(row_id)
     if row is None:
         raise NotFound("scene_unknown", "no such code")
     return row

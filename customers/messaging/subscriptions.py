@@ -18,16 +18,14 @@ from dataclasses import dataclass
 
 from customers import timeline
 from customers.actors import CustomerActor
-from customers.banks.directory import Tenant, get_tenant, miniprogram_client
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.identity.resolution import Facts
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import Conflict, InvalidInput
 from services.queue import outbox
 from services.queue.outbox import Effect
-from services.store import batching
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError, SubjectState, UnknownOutcome
@@ -70,28 +68,26 @@ def _fits(key: str, value: str) -> bool:
     return pattern is not None and re.fullmatch(pattern, value) is not None
 
 
-def _row_id(services: Services, tenant: str, appid: str, openid: str, template_id: str) -> str:
-    blind = services.vault.blind(tenant, "subscriptions.openid", openid)
-    return ids.tenant_id(tenant, "subscription", appid, blind, template_id)
+def _row_id(bank: Bank, appid: str, openid: str, template_id: str) -> str:
+    blind = bank.vault.blind("subscriptions.openid", openid)
+    return ids.tenant_id(bank.id, "subscription", appid, blind, template_id)
 
 
-async def _row(
-    services: Services, tenant: Tenant, appid: str, openid: str, template_id: str
-) -> str:
+async def _row(bank: Bank, appid: str, openid: str, template_id: str) -> str:
     """The id of the allowance's row, which is there from now on."""
-    row_id = _row_id(services, tenant.id, appid, openid, template_id)
+    row_id = _row_id(bank, appid, openid, template_id)
     row: Doc = {
         "_id": row_id,
         "appid": appid,
         "template_id": template_id,
-        "long_term": template_id in tenant.miniprograms[appid].long_term_templates,
+        "long_term": template_id in bank.miniprograms[appid].long_term_templates,
         "allowance": 0,
         "state": "unknown",
         "heard": [],
         "taken": [],
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
     }
-    await batching.insert(services, tenant.id, "subscriptions", row)
+    await bank.insert("subscriptions", row)
     return row_id
 
 
@@ -104,13 +100,13 @@ class _Answer:
     at: float
 
 
-async def _count(services: Services, tenant: str, row_id: str, key: str, answer: _Answer) -> bool:
+async def _count(bank: Bank, row_id: str, key: str, answer: _Answer) -> bool:
     """Counts one answer, unless it was counted under this key before. Only an accept in the prompt
     allows a message; a change of the settings turns messages off, or on again for a long-term
     template. Told late, an answer changes no newer state, an accept from before messages were
     turned off allows none, and turning them off takes no later accept away. (Of accepts before and
     after it, one too many may then be thought allowed: WeChat refuses it with 43101.)"""
-    rows, at = services.store.tenant(tenant)["subscriptions"], answer.at
+    rows, at = bank.db["subscriptions"], answer.at
     unheard = {"_id": row_id, "heard": {"$ne": key}}
     heard: Doc = {"$push": {"heard": {"$each": [key], "$slice": -REMEMBERED}}}
     state: Doc = {"state": "accepted" if answer.accepted else "refused", "state_at": at}
@@ -129,40 +125,32 @@ async def _count(services: Services, tenant: str, row_id: str, key: str, answer:
     return False
 
 
-async def answered(
-    services: Services, tenant: str, row: Doc, event: events.SubscribeAnswered
-) -> None:
+async def answered(bank: Bank, row: Doc, event: events.SubscribeAnswered) -> None:
     """The customer answered the prompt, or changed his settings."""
-    bank, appid, at = await get_tenant(services, tenant), event.corp_id, events.happened(event, row)
+    bank, appid, at = bank, event.corp_id, events.happened(event, row)
     facts = Facts(openids={appid: event.openid})
-    cid = await resolution.identify(services, tenant, facts, source="callback", proof=row["_id"])
+    cid = await resolution.identify(bank, facts, source="callback", proof=row["_id"])
     for template_id, accepted in event.answers:
-        row_id = await _row(services, bank, appid, event.openid, template_id)
-        await _count(
-            services, tenant, row_id, row["_id"], _Answer(accepted, event.how == "popup", at)
-        )
+        row_id = await _row(bank, appid, event.openid, template_id)
+        await _count(bank, row_id, row["_id"], _Answer(accepted, event.how == "popup", at))
         kind = "subscribe.accepted" if accepted else "subscribe.refused"
         key = f"{row['_id']}|{template_id}"
-        await timeline.record(
-            services, tenant, cid, kind, key, at=at, appid=appid, template=template_id
-        )
+        await timeline.record(bank, cid, kind, key, at=at, appid=appid, template=template_id)
 
 
-async def sent(services: Services, tenant: str, row: Doc, event: events.SubscribeSent) -> None:
+async def sent(bank: Bank, row: Doc, event: events.SubscribeSent) -> None:
     """What became of a message that WeChat had taken."""
     facts = Facts(openids={event.corp_id: event.openid})
-    cid = await resolution.identify(services, tenant, facts, source="callback", proof=row["_id"])
+    cid = await resolution.identify(bank, facts, source="callback", proof=row["_id"])
     kind = "subscribe.undelivered" if event.error_code else "subscribe.delivered"
     key = event.msg_id or row["_id"]
     why = event.error_status if event.error_code else ""
     told = {"appid": event.corp_id, "template": event.template_id, "reason": why}
-    await batching.insert(
-        services, tenant, "timeline", timeline.entry(services, tenant, cid, kind, key, told)
-    )
+    await bank.insert("timeline", timeline.entry(bank, cid, kind, key, told))
 
 
 async def report(
-    services: Services, actor: CustomerActor, answers: Mapping[str, bool], key: str
+    bank: Bank, actor: CustomerActor, answers: Mapping[str, bool], key: str
 ) -> dict[str, bool]:
     """What the mini-program says that its customer answered: template → whether it was counted.
 
@@ -171,36 +159,33 @@ async def report(
     """
     if len(answers) > MOST_REPORTED:
         raise InvalidInput("too_many_templates", f"a prompt has at most {MOST_REPORTED} templates")
-    bank = await get_tenant(services, actor.tenant)
     program = bank.miniprograms[actor.appid]
     if program.token and program.aes_key:
         return dict.fromkeys(answers, False)
-    openid = await openid_of(services, actor.tenant, actor.cid, actor.appid)
+    openid = await openid_of(bank, actor.cid, actor.appid)
     counted = {}
     for template_id, accepted in answers.items():
-        row_id = await _row(services, bank, actor.appid, openid, template_id)
+        row_id = await _row(bank, actor.appid, openid, template_id)
         counted[template_id] = await _count(
-            services,
-            bank.id,
+            bank,
             row_id,
             f"report:{key}",
-            _Answer(accepted, prompt=True, at=services.clock()),
+            _Answer(accepted, prompt=True, at=bank.now()),
         )
     return counted
 
 
-async def openid_of(services: Services, tenant: str, cid: str, appid: str) -> str:
+async def openid_of(bank: Bank, cid: str, appid: str) -> str:
     """The customer's openid at that mini-program; raises Conflict `no_openid` for somebody who was
     never there."""
-    openid = (await resolution.customer(services, tenant, cid)).openids.get(appid, "")
+    openid = (await resolution.customer(bank, cid)).openids.get(appid, "")
     if not openid:
         raise Conflict("no_openid", "this customer was never in this mini-program")
     return openid
 
 
 async def send(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     appid: str,
     cid: str,
     template_id: str,
@@ -217,33 +202,32 @@ async def send(
     `subscribe_unknown`.
     """
     check_values(data)
-    await openid_of(services, tenant, cid, appid)
+    await openid_of(bank, cid, appid)
     effect = Effect(
-        id=ids.tenant_id(tenant, "subscribe", cid, template_id, key),
-        tenant=tenant,
+        id=ids.tenant_id(bank.id, "subscribe", cid, template_id, key),
+        tenant=bank.id,
         kind="subscribe",
         cid=cid,
         args={"appid": appid, "template_id": template_id, "data": dict(data), "page": page},
     )
-    row = outbox.row_of(services, effect, due=services.clock(), owner=None)
-    if await batching.insert(services, tenant, "outbox", row):
-        services.bells.ring("campaigns.send_effects", tenant)
+    row = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
+    if await bank.insert("outbox", row):
+        bank.signal("campaigns.send_effects")
     return effect.id
 
 
-async def deliver(services: Services, effect: Effect) -> None:
+async def deliver(bank: Bank, effect: Effect) -> None:
     """The effect's one try: takes from the allowance, then sends.
 
     Raises Conflict `no_allowance`, `subscription_refused` (43101: nothing is left there),
     `subscribe_unknown` when an earlier or this try's answer was lost, since a second message is
     worse than none; and PlatformError, with the allowance given back.
     """
-    args, tenant = effect.args, effect.tenant
-    bank = await get_tenant(services, tenant)
-    openid = await openid_of(services, tenant, effect.cid, args["appid"])
-    row_id = await _row(services, bank, args["appid"], openid, args["template_id"])
-    await _take(services, tenant, row_id, effect.id)
-    client = miniprogram_client(services, bank, args["appid"])
+    args, _tenant = effect.args, bank.id
+    openid = await openid_of(bank, effect.cid, args["appid"])
+    row_id = await _row(bank, args["appid"], openid, args["template_id"])
+    await _take(bank, row_id, effect.id)
+    client = bank.miniprogram(args["appid"])
     try:
         await client.subscribe_send(openid, args["template_id"], args["data"], page=args["page"])
     except UnknownOutcome as error:
@@ -252,20 +236,20 @@ async def deliver(services: Services, effect: Effect) -> None:
         ) from error
     except SubjectState as error:
         if error.errcode != NOT_ALLOWED:
-            await _give_back(services, tenant, row_id, effect.id)
+            await _give_back(bank, row_id, effect.id)
             raise
         empty = {"$set": {"allowance": 0, "state": "refused"}}
-        await services.store.tenant(tenant)["subscriptions"].update({"_id": row_id}, empty)
+        await bank.db["subscriptions"].update({"_id": row_id}, empty)
         raise Conflict(
             "subscription_refused", "the customer does not accept this message"
         ) from error
     except PlatformError:
-        await _give_back(services, tenant, row_id, effect.id)
+        await _give_back(bank, row_id, effect.id)
         raise
 
 
-async def _take(services: Services, tenant: str, row_id: str, effect_id: str) -> None:
-    rows = services.store.tenant(tenant)["subscriptions"]
+async def _take(bank: Bank, row_id: str, effect_id: str) -> None:
+    rows = bank.db["subscriptions"]
     taken = {"$push": {"taken": {"$each": [effect_id], "$slice": -REMEMBERED}}}
     free = {"_id": row_id, "taken": {"$ne": effect_id}}
     if await rows.update(
@@ -282,8 +266,8 @@ async def _take(services: Services, tenant: str, row_id: str, effect_id: str) ->
     raise Conflict("no_allowance", "the customer has allowed no such message")
 
 
-async def _give_back(services: Services, tenant: str, row_id: str, effect_id: str) -> None:
-    rows = services.store.tenant(tenant)["subscriptions"]
+async def _give_back(bank: Bank, row_id: str, effect_id: str) -> None:
+    rows = bank.db["subscriptions"]
     untake = {"$pull": {"taken": {"$in": [effect_id]}}}
     mine = {"_id": row_id, "taken": effect_id}
     if not await rows.update({**mine, "long_term": False}, {**untake, "$inc": {"allowance": 1}}):

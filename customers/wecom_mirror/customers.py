@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from customers import relationships, timeline
+from customers.banks.bank import Bank, open_bank
 from customers.identity import resolution
 from customers.identity import rows as person
 from customers.identity.rows import Facts, Origin
@@ -29,7 +30,6 @@ from customers.wecom_mirror.sync import (
     note,
 )
 from services import ids
-from services.container import Services
 from services.errors import Unavailable, YinqiaoError
 from services.store.mongo import Doc
 from services.wechat.core.errors import BadRequest, PlatformError, SubjectState
@@ -55,13 +55,10 @@ class Told:
     """He was a customer before this page, or somebody else told of him while it was written."""
 
 
-def _row_ids(services: Services, tenant: str, facts: Facts) -> dict[str, tuple[str, str]]:
+def _row_ids(bank: Bank, facts: Facts) -> dict[str, tuple[str, str]]:
     """The rows of `identities` that the facts' ids have: `_id` → kind and value, strongest
     first."""
-    return {
-        person.row_id(services, tenant, kind, value): (kind, value)
-        for kind, value in facts.ids().items()
-    }
+    return {person.row_id(bank, kind, value): (kind, value) for kind, value in facts.ids().items()}
 
 
 async def _read(job: Job, cursor: str) -> Batch:
@@ -75,8 +72,8 @@ async def _read(job: Job, cursor: str) -> Batch:
     if not users:
         users = [userid for userid in everyone if userid > at["after"]][:USERS_AT_ONCE]
     if not users:
-        return Batch([], "", job.services.clock(), total=0)
-    asked = job.services.clock()
+        return Batch([], "", job.bank.now(), total=0)
+    asked = job.bank.now()
     try:
         answer = await job.client.batch_get_by_user(
             users, cursor=at["next"], limit=CUSTOMERS_AT_ONCE
@@ -145,9 +142,7 @@ async def _write(job: Job, batch: Batch) -> Outcome:
     outcome = Outcome(done=len(batch.items), problems=list(batch.problems))
     rows = await _identities(job, list(people.values()))
     if job.mend:
-        outcome.problems += await identify_many(
-            job.services, job.tenant.id, list(people.values()), rows
-        )
+        outcome.problems += await identify_many(job.bank, list(people.values()), rows)
     strangers = [
         _difference("missing", one, each)
         for one in people.values()
@@ -163,10 +158,8 @@ async def _write(job: Job, batch: Batch) -> Outcome:
 async def _identities(job: Job, people: Sequence[Told]) -> dict[str, Doc]:
     """The identity rows that there are for the page, by `_id`; says of each person whether he is
     known."""
-    wanted = {
-        row_id: one for one in people for row_id in _row_ids(job.services, job.tenant.id, one.facts)
-    }
-    rows = await by_id(job.services, "identities", list(wanted))
+    wanted = {row_id: one for one in people for row_id in _row_ids(job.bank, one.facts)}
+    rows = await by_id(job.bank.services, "identities", list(wanted))
     for row_id, row in rows.items():
         wanted[row_id].known = True
         wanted[row_id].cid = row["cid"]
@@ -174,26 +167,24 @@ async def _identities(job: Job, people: Sequence[Told]) -> dict[str, Doc]:
 
 
 async def identify_many(
-    services: Services, tenant: str, people: Sequence[Told], rows: Mapping[str, Doc]
+    bank: Bank, people: Sequence[Told], rows: Mapping[str, Doc]
 ) -> list[Problem]:
     """Gives each person his `cid`; `rows` are the identity rows known before. Whom it failed for
     has none, and is returned with the reason. Safe to repeat and to race."""
     fresh, others = [], []
-    customers = await by_id(services, "customers", list({row["cid"] for row in rows.values()}))
+    customers = await by_id(bank.services, "customers", list({row["cid"] for row in rows.values()}))
     for one in people:
-        wanted = _row_ids(services, tenant, one.facts)
+        wanted = _row_ids(bank, one.facts)
         owners = {rows[row_id]["cid"] for row_id in wanted if row_id in rows}
         if not owners:
             fresh.append(one)
-        elif len(owners) > 1 or not _says_nothing_new(
-            services, tenant, customers.get(owners.pop()), one, rows
-        ):
+        elif len(owners) > 1 or not _says_nothing_new(bank, customers.get(owners.pop()), one, rows):
             others.append(one)
-    others += await _insert(services, tenant, fresh)
+    others += await _insert(bank, fresh)
     problems = []
     for one in others:
         try:
-            one.cid = await resolution.identify(services, tenant, one.facts, source="sync")
+            one.cid = await resolution.identify(bank, one.facts, source="sync")
         except Unavailable:
             raise
         except YinqiaoError as error:
@@ -202,36 +193,32 @@ async def identify_many(
     return problems
 
 
-def _says_nothing_new(
-    services: Services, tenant: str, row: Doc | None, one: Told, rows: Mapping[str, Doc]
-) -> bool:
+def _says_nothing_new(bank: Bank, row: Doc | None, one: Told, rows: Mapping[str, Doc]) -> bool:
     if row is None or row.get("merged_into"):
         return False
-    if any(row_id not in rows for row_id in _row_ids(services, tenant, one.facts)):
+    if any(row_id not in rows for row_id in _row_ids(bank, one.facts)):
         return False
-    return person.news(person.opened(services, tenant, row), one.facts) == Facts()
+    return person.news(person.opened(bank, row), one.facts) == Facts()
 
 
-async def _insert(services: Services, tenant: str, people: Sequence[Told]) -> list[Told]:
+async def _insert(bank: Bank, people: Sequence[Told]) -> list[Told]:
     """Inserts wholly unknown people; returns those whom somebody else told of in this moment. The
     ids come first: a kill between the two leaves ids whose customer the next telling makes."""
-    db, origin = services.store.tenant(tenant), Origin("sync")
+    db, origin = bank.db, Origin("sync")
     docs: list[tuple[Told, Doc]] = []
     for one in people:
-        lead, *_ = row_ids = list(_row_ids(services, tenant, one.facts))
-        one.cid = ids.tenant_id(tenant, "customer", lead)
+        lead, *_ = row_ids = list(_row_ids(bank, one.facts))
+        one.cid = ids.tenant_id(bank.id, "customer", lead)
         for row_id, (kind, value) in zip(row_ids, one.facts.ids().items(), strict=True):
             by = "" if row_id == lead else lead
-            docs.append((one, person.id_row(services, tenant, kind, value, one.cid, origin, by)))
+            docs.append((one, person.id_row(bank, kind, value, one.cid, origin, by)))
     for position in await db["identities"].insert_new([row for _, row in docs]):
         docs[position][0].known = True
     fresh, customers = [one for one in people if not one.known], []
     for one in fresh:
-        held = await tags.names(
-            services, tenant, {tag for relation in one.relations for tag in relation.tags}
-        )
-        lead = next(iter(_row_ids(services, tenant, one.facts)))
-        row = person.fresh(services, tenant, one.cid, one.facts, origin, lead)
+        held = await tags.names(bank, {tag for relation in one.relations for tag in relation.tags})
+        lead = next(iter(_row_ids(bank, one.facts)))
+        row = person.fresh(bank, one.cid, one.facts, origin, lead)
         customers.append({**row, "tags": held})
     for position in await db["customers"].insert_new(customers):
         fresh[position].known = True
@@ -240,7 +227,7 @@ async def _insert(services: Services, tenant: str, people: Sequence[Told]) -> li
 
 async def _bring_follows(job: Job, people: Sequence[Told], asked: float, outcome: Outcome) -> None:
     """Brings the friendships of the page up to what it says."""
-    services, tenant = job.services, job.tenant.id
+    services, tenant = job.bank.services, job.bank.id
     told = {
         relationships.follow_id(tenant, relation.userid, one.cid): (one, relation)
         for one in people
@@ -248,7 +235,7 @@ async def _bring_follows(job: Job, people: Sequence[Told], asked: float, outcome
     }
     there = await by_id(services, "follows", list(told))
     news = {
-        row_id: relationships.news(services, tenant, row, told[row_id][1])
+        row_id: relationships.news(await open_bank(services, tenant), row, told[row_id][1])
         for row_id, row in there.items()
     }
     changed = [row_id for row_id, kinds in news.items() if kinds]
@@ -262,15 +249,21 @@ async def _bring_follows(job: Job, people: Sequence[Told], asked: float, outcome
         return
     await _carry_tags(job, [(*told[row_id], there.get(row_id)) for row_id in changed + added])
     fresh = [
-        relationships.new_row(services, tenant, told[row_id][0].cid, told[row_id][1], asked)
+        relationships.new_row(
+            await open_bank(services, tenant), told[row_id][0].cid, told[row_id][1], asked
+        )
         for row_id in added
     ]
     refused = {fresh[at]["_id"] for at in await job.db["follows"].insert_new(fresh)}
     alone = refused | {row_id for row_id in changed if "state" in news[row_id]}
     for row_id in alone:
-        await relationships.bring(services, tenant, told[row_id][0].cid, told[row_id][1], asked)
+        await relationships.bring(
+            await open_bank(services, tenant), told[row_id][0].cid, told[row_id][1], asked
+        )
     await relationships.describe(
-        services, tenant, [(one, told[one][1]) for one in changed if one not in alone], asked
+        await open_bank(services, tenant),
+        [(one, told[one][1]) for one in changed if one not in alone],
+        asked,
     )
 
 
@@ -281,7 +274,11 @@ async def _carry_tags(job: Job, friendships: Sequence[tuple[Told, Relation, Doc 
         had = sorted((there or {}).get("tags") or [])
         if had != list(relation.tags) and (one.known or there is not None):
             await tags.carry(
-                job.services, job.tenant.id, one.cid, relation.userid, had, relation.tags
+                job.bank,
+                one.cid,
+                relation.userid,
+                had,
+                relation.tags,
             )
 
 
@@ -290,14 +287,14 @@ def _difference(kind: str, one: Told, relation: Relation) -> Difference:
 
 
 async def _again(job: Job, external_userid: str) -> None:
-    await details.fetch(job.services, job.tenant.id, external_userid)
+    await details.fetch(job.bank, external_userid)
 
 
 async def _read_list(job: Job, cursor: str) -> Batch:
     """All customers of one RM, by external_userid; the cursor is the RM before him."""
     everyone = await follow_users(job)
     left = [userid for userid in everyone if userid > cursor]
-    asked = job.services.clock()
+    asked = job.bank.now()
     if not left:
         return Batch([], "", asked, total=0)
     userid = left[0]
@@ -354,12 +351,15 @@ async def _compared(
     """The `_id`s of the friendships that the list tells of, as far as these are customers here, and
     who of the list is no friend of this RM here. An end that an event told is believed: who deleted
     the RM may stay in the RM's list."""
-    services, tenant = job.services, job.tenant.id
+    services, tenant = job.bank.services, job.bank.id
     told: set[str] = set()
     missing: list[str] = []
     for start in range(0, len(external_userids), AT_ONCE):
         some = external_userids[start : start + AT_ONCE]
-        by_row = {person.row_id(services, tenant, "external_userid", one): one for one in some}
+        by_row = {
+            person.row_id(await open_bank(services, tenant), "external_userid", one): one
+            for one in some
+        }
         known = await by_id(services, "identities", list(by_row), {"cid": 1})
         pairs = {
             by_row[each]: relationships.follow_id(tenant, userid, row["cid"])
@@ -387,13 +387,15 @@ async def _end(job: Job, userid: str, gone: Sequence[Doc]) -> None:
     await note(job, [Difference("gone", row["cid"], userid, row["cid"]) for row in gone])
     if not job.mend:
         return
-    services, tenant, at = job.services, job.tenant.id, float(int(job.started))
+    services, tenant, at = job.bank.services, job.bank.id, float(int(job.started))
     key, data = f"{job.number}:{userid}", {"userid": userid}
     for start in range(0, len(gone), AT_ONCE):
         rows = gone[start : start + AT_ONCE]
-        await relationships.end_unseen(services, tenant, rows, at)
+        await relationships.end_unseen(await open_bank(services, tenant), rows, at)
         stories = [
-            timeline.entry(services, tenant, row["cid"], "sync.ended", key, data, job.started)
+            timeline.entry(
+                await open_bank(services, tenant), row["cid"], "sync.ended", key, data, job.started
+            )
             for row in rows
         ]
         await job.db["timeline"].insert_new(stories)
@@ -406,7 +408,7 @@ async def _bring_one_by_one(job: Job, external_userids: Sequence[str]) -> list[P
     problems = []
     for external_userid in external_userids if job.mend else []:
         try:
-            await details.fetch(job.services, job.tenant.id, external_userid)
+            await details.fetch(job.bank, external_userid)
         except PlatformError as error:
             if error.action != "give_up":
                 raise

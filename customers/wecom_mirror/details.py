@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from customers import relationships
-from customers.banks.directory import get_tenant, wecom_client
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.wecom_mirror import tags
-from services.container import Services
-from services.store import batching
 from services.wechat.wecom import WeComClient
 
 
@@ -25,36 +23,34 @@ class Details:
     follow_users: dict[str, dict[str, Any]]
 
 
-async def fetch(
-    services: Services, tenant_id: str, external_userid: str, seconds: float | None = None
-) -> Details:
+async def fetch(bank: Bank, external_userid: str, seconds: float | None = None) -> Details:
     """Asks WeCom, and brings our identity and follow rows and the customer's tags up to what it
     says.
 
     Raises PlatformError, and TimeoutError when WeCom takes longer than `seconds`.
     """
-    client = wecom_client(services, await get_tenant(services, tenant_id))
-    asked = services.clock()
+    client = bank.wecom
+    asked = bank.now()
     async with asyncio.timeout(seconds):
         contact, followers = await _ask(client, external_userid)
     name = str(contact.get("name") or "")
     facts = resolution.Facts(
         external_userid=external_userid, unionid=str(contact.get("unionid") or ""), name=name
     )
-    cid = await resolution.identify(services, tenant_id, facts, source="details")
+    cid = await resolution.identify(bank, facts, source="details")
     told = {
-        relationships.follow_id(tenant_id, userid, cid): relationships.read_relation(user)
+        relationships.follow_id(bank.id, userid, cid): relationships.read_relation(user)
         for userid, user in followers.items()
     }
-    there = await batching.read(services, tenant_id, "follows", list(told))
+    there = await bank.read("follows", list(told))
     for row_id, relation in told.items():
         before = there.get(row_id)
         had = sorted((before or {}).get("tags") or [])
         if had != list(relation.tags) and (
             before is None or relationships.believes(before, relation)
         ):
-            await tags.carry(services, tenant_id, cid, relation.userid, had, relation.tags)
-        await relationships.bring(services, tenant_id, cid, relation, asked)
+            await tags.carry(bank, cid, relation.userid, had, relation.tags)
+        await relationships.bring(bank, cid, relation, asked)
     return Details(cid, name, followers)
 
 

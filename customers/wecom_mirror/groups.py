@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from customers import timeline
-from customers.banks.directory import Tenant, get_tenant, wecom_client
+from customers.banks.bank import Bank, open_bank
 from customers.identity import resolution
 from customers.identity import rows as person
 from customers.wecom_mirror.sync import (
@@ -30,7 +30,6 @@ from customers.wecom_mirror.sync import (
 )
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.observe import trace
 from services.store.mongo import Doc
 from services.wechat import events
@@ -49,42 +48,36 @@ def group_id(tenant: str, chat_id: str) -> str:
     return f"{tenant}:{chat_id}"
 
 
-def member_id(services: Services, tenant: str, chat_id: str, userid: str) -> str:
+def member_id(bank: Bank, chat_id: str, userid: str) -> str:
     """The `_id` of somebody in a group; a customer's id is not in it in clear."""
     return ids.tenant_id(
-        tenant, "group_member", chat_id, services.vault.blind(tenant, "group_members", userid)
+        bank.id, "group_member", chat_id, bank.vault.blind("group_members", userid)
     )
 
 
-def name_of(services: Services, tenant: str, row: Doc) -> str:
+def name_of(bank: Bank, row: Doc) -> str:
     """The group's name, empty when it has none."""
-    return _open(services, tenant, "groups", row)
+    return _open(bank, "groups", row)
 
 
-def _open(services: Services, tenant: str, collection: str, row: Doc) -> str:
+def _open(bank: Bank, collection: str, row: Doc) -> str:
     sealed = row.get("name")
-    return (
-        services.vault.open_text(tenant, collection, "name", row["_id"], sealed) if sealed else ""
-    )
+    return bank.vault.open_text(collection, "name", row["_id"], sealed) if sealed else ""
 
 
-async def group_changed(
-    services: Services, tenant: str, row: Doc, event: events.GroupEvent
-) -> None:
+async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:
     """A group began, changed or ended."""
     at = events.happened(event, row)
     if isinstance(event, events.GroupDismissed):
-        await _dismissed(services, tenant, event.chat_id, at)
+        await _dismissed(bank, event.chat_id, at)
         return
-    known = await services.store.tenant(tenant)["groups"].find_one(
-        {"_id": group_id(tenant, event.chat_id)}
-    )
+    known = await bank.db["groups"].find_one({"_id": group_id(bank.id, event.chat_id)})
     if isinstance(event, events.GroupUpdated):
         if event.cur_mem_ver and known is not None and known.get("version") == event.cur_mem_ver:
             trace.note("group.known")
             return
         if known is not None and _whole(event, known):
-            await _take_out(services, tenant, event, known, at)
+            await _take_out(bank, event, known, at)
             return
         if known is not None and event.last_mem_ver and known.get("version") != event.last_mem_ver:
             trace.note("group.gap")
@@ -94,7 +87,7 @@ async def group_changed(
         if isinstance(event, events.GroupUpdated) and how
         else {}
     )
-    await read(services, await get_tenant(services, tenant), event.chat_id, at, gone)
+    await read(bank, event.chat_id, at, gone)
 
 
 def _how(event: events.GroupEvent) -> str:
@@ -114,57 +107,48 @@ def _whole(event: events.GroupUpdated, known: Doc) -> bool:
     )
 
 
-async def _take_out(
-    services: Services, tenant: str, event: events.GroupUpdated, known: Doc, at: float
-) -> None:
+async def _take_out(bank: Bank, event: events.GroupUpdated, known: Doc, at: float) -> None:
     """Ends those who went, unless an answer that is newer than `known` says that they are in the
     group."""
-    db = services.store.tenant(tenant)
-    ways = {
-        member_id(services, tenant, event.chat_id, userid): _how(event)
-        for userid in event.member_changes
-    }
+    db = bank.db
+    ways = {member_id(bank, event.chat_id, userid): _how(event) for userid in event.member_changes}
     gone = await db["group_members"].find({"_id": {"$in": list(ways)}, "active": True}, limit=None)
-    await _end(services, tenant, gone, {"$lte": known["told"]}, at, ways)
-    versions = {"_id": group_id(tenant, event.chat_id), "version": event.last_mem_ver}
-    counts = await _counts(services, tenant, event.chat_id)
+    await _end(bank, gone, {"$lte": known["told"]}, at, ways)
+    versions = {"_id": group_id(bank.id, event.chat_id), "version": event.last_mem_ver}
+    counts = await _counts(bank, event.chat_id)
     await db["groups"].update(versions, {"$set": {"version": event.cur_mem_ver, **counts}})
 
 
-async def _counts(services: Services, tenant: str, chat_id: str) -> Doc:
-    present = await services.store.tenant(tenant)["group_members"].find(
+async def _counts(bank: Bank, chat_id: str) -> Doc:
+    present = await bank.db["group_members"].find(
         {"chat_id": chat_id, "active": True}, fields={"type": 1}, limit=None
     )
     return {"people": len(present), "customers": sum(row["type"] == EXTERNAL for row in present)}
 
 
-async def read(
-    services: Services, bank: Tenant, chat_id: str, at: float, gone: Mapping[str, str] | None = None
-) -> None:
+async def read(bank: Bank, chat_id: str, at: float, gone: Mapping[str, str] | None = None) -> None:
     """Asks WeCom what the group is now; `gone` says of userids how they went. Raises
     PlatformError."""
-    asked = services.clock()
+    asked = bank.now()
     try:
-        answer = await wecom_client(services, bank).groupchat_get(chat_id)
+        answer = await bank.wecom.groupchat_get(chat_id)
     except PlatformError as error:
         if error.errcode not in NOT_A_GROUP:
             raise
-        await _dismissed(services, bank.id, chat_id, at)
+        await _dismissed(bank, chat_id, at)
         return
-    ways = {
-        member_id(services, bank.id, chat_id, userid): how for userid, how in (gone or {}).items()
-    }
-    await bring(services, bank, dict(answer.get("group_chat") or {}), asked, ways=ways)
+    ways = {member_id(bank, chat_id, userid): how for userid, how in (gone or {}).items()}
+    await bring(bank, dict(answer.get("group_chat") or {}), asked, ways=ways)
 
 
-def _group_row(services: Services, tenant: str, group: Mapping[str, Any]) -> Doc:
-    row_id = group_id(tenant, group["chat_id"])
+def _group_row(bank: Bank, group: Mapping[str, Any]) -> Doc:
+    row_id = group_id(bank.id, group["chat_id"])
     people = group.get("member_list") or []
     name = str(group.get("name") or "")
     return {
         "_id": row_id,
         "chat_id": str(group["chat_id"]),
-        "name": services.vault.seal_text(tenant, "groups", "name", row_id, name) if name else None,
+        "name": bank.vault.seal_text("groups", "name", row_id, name) if name else None,
         "owner": str(group.get("owner") or ""),
         "admins": sorted(str(one.get("userid") or "") for one in group.get("admin_list") or []),
         "created": int(group.get("create_time") or 0),
@@ -177,8 +161,7 @@ def _group_row(services: Services, tenant: str, group: Mapping[str, Any]) -> Doc
 
 
 async def bring(
-    services: Services,
-    bank: Tenant,
+    bank: Bank,
     group: Mapping[str, Any],
     asked: float,
     *,
@@ -187,7 +170,7 @@ async def bring(
 ) -> bool:
     """Makes our rows say what WeCom told when `asked`; False when something newer is known, or the
     group is dismissed."""
-    rows, row = services.store.tenant(bank.id)["groups"], _group_row(services, bank.id, group)
+    rows, row = bank.db["groups"], _group_row(bank, group)
     if status is not None:
         row["status"] = status
     if await rows.insert_new([{"status": 0, **row, "told": asked}]):
@@ -195,28 +178,22 @@ async def bring(
         if not await rows.update(older, {"$set": {**row, "told": asked}}):
             trace.note("group.newer_known")
             return False
-    await _bring_members(services, bank.id, group, asked, ways or {})
+    await _bring_members(bank, group, asked, ways or {})
     return True
 
 
 async def _bring_members(
-    services: Services, tenant: str, group: Mapping[str, Any], asked: float, ways: Mapping[str, str]
+    bank: Bank, group: Mapping[str, Any], asked: float, ways: Mapping[str, str]
 ) -> None:
-    db, chat_id = services.store.tenant(tenant), str(group["chat_id"])
-    told = {
-        member_id(services, tenant, chat_id, one["userid"]): one
-        for one in group.get("member_list") or []
-    }
+    db, chat_id = bank.db, str(group["chat_id"])
+    told = {member_id(bank, chat_id, one["userid"]): one for one in group.get("member_list") or []}
     rows = await db["group_members"].find({"chat_id": chat_id, "active": True}, limit=None)
     there = {row["_id"]: row for row in rows}
-    cids = await _customers(services, tenant, told.values())
+    cids = await _customers(bank, told.values())
     fresh = {
-        row_id: _member_row(
-            services, tenant, chat_id, row_id, one, cids.get(one["userid"], ""), asked
-        )
+        row_id: _member_row(bank, chat_id, row_id, one, cids.get(one["userid"], ""), asked)
         for row_id, one in told.items()
-        if row_id not in there
-        or _differs(services, tenant, there[row_id], one, cids.get(one["userid"], ""))
+        if row_id not in there or _differs(bank, there[row_id], one, cids.get(one["userid"], ""))
     }
     new = list(fresh.values())
     refused = [new[position] for position in await db["group_members"].insert_new(new)]
@@ -230,40 +207,36 @@ async def _bring_members(
         if row["cid"] and row_id in there and not there[row_id]["cid"]
     ]
     await db["timeline"].insert_new(
-        [_story(services, tenant, row, "group.joined", float(row["joined"])) for row in joined]
+        [_story(bank, row, "group.joined", float(row["joined"])) for row in joined]
     )
     gone = [row for row_id, row in there.items() if row_id not in told]
-    await _end(services, tenant, gone, {"$lt": asked}, asked, ways)
+    await _end(bank, gone, {"$lt": asked}, asked, ways)
 
 
-async def _customers(
-    services: Services, tenant: str, people: Iterable[Mapping[str, Any]]
-) -> dict[str, str]:
+async def _customers(bank: Bank, people: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """external_userid → cid, of those who are known, or whose unionid is told; the others are
     nobody yet."""
     outsiders = [one for one in people if one.get("type") == EXTERNAL]
     by_row = {
-        person.row_id(services, tenant, "external_userid", one["userid"]): one["userid"]
-        for one in outsiders
+        person.row_id(bank, "external_userid", one["userid"]): one["userid"] for one in outsiders
     }
     rows = (
-        await services.store.find_across("identities", list(by_row), {"cid": 1}) if by_row else []
+        await bank.services.store.find_across("identities", list(by_row), {"cid": 1})
+        if by_row
+        else []
     )
     found = {by_row[row["_id"]]: row["cid"] for row in rows}
     for one in outsiders:
         unionid, name = str(one.get("unionid") or ""), str(one.get("name") or "")
         if unionid and one["userid"] not in found:
             facts = resolution.Facts(external_userid=one["userid"], unionid=unionid, name=name)
-            cid = await resolution.identify(
-                services, tenant, facts, source="details", proof="groupchat/get"
-            )
+            cid = await resolution.identify(bank, facts, source="details", proof="groupchat/get")
             found[one["userid"]] = cid
     return found
 
 
 def _member_row(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     chat_id: str,
     row_id: str,
     one: Mapping[str, Any],
@@ -273,11 +246,7 @@ def _member_row(
     outside = one.get("type") == EXTERNAL
 
     def seal(field: str, value: str) -> bytes | None:
-        return (
-            services.vault.seal_text(tenant, "group_members", field, row_id, value)
-            if value
-            else None
-        )
+        return bank.vault.seal_text("group_members", field, row_id, value) if value else None
 
     return {
         "_id": row_id,
@@ -297,23 +266,20 @@ def _member_row(
     }
 
 
-def _differs(services: Services, tenant: str, row: Doc, one: Mapping[str, Any], cid: str) -> bool:
+def _differs(bank: Bank, row: Doc, one: Mapping[str, Any], cid: str) -> bool:
     same_joining = row["joined"] == int(one.get("join_time") or 0) and row["cid"] == cid
-    return not same_joining or _open(services, tenant, "group_members", row) != str(
-        one.get("name") or ""
-    )
+    return not same_joining or _open(bank, "group_members", row) != str(one.get("name") or "")
 
 
-def _story(services: Services, tenant: str, row: Doc, kind: str, at: float, **more: Any) -> Doc:
+def _story(bank: Bank, row: Doc, kind: str, at: float, **more: Any) -> Doc:
     """A joining is one row, and its end is one, however often they are told."""
     key = f"{row['chat_id']}:{row['joined']}"
     data = {"chat_id": row["chat_id"], "state": row["state"], **more}
-    return timeline.entry(services, tenant, row["cid"], kind, key, data, at)
+    return timeline.entry(bank, row["cid"], kind, key, data, at)
 
 
 async def _end(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     gone: Sequence[Doc],
     told: Doc,
     at: float,
@@ -323,22 +289,20 @@ async def _end(
     says."""
     if not gone:
         return
-    db, wanted = services.store.tenant(tenant), [row["_id"] for row in gone]
+    db, wanted = bank.db, [row["_id"] for row in gone]
     stories = [
-        _story(services, tenant, row, "group.left", at, how=ways.get(row["_id"], "unknown"))
+        _story(bank, row, "group.left", at, how=ways.get(row["_id"], "unknown"))
         for row in gone
         if row["cid"]
     ]
     await db["timeline"].insert_new(stories)
-    ended = {"active": False, "left_at": utc(at), "told": services.clock()}
+    ended = {"active": False, "left_at": utc(at), "told": bank.now()}
     await db["group_members"].update_many({"_id": {"$in": wanted}, "told": told}, {"$set": ended})
 
 
-async def _dismissed(
-    services: Services, tenant: str, chat_id: str, at: float, by: str = BY_EVENT
-) -> None:
+async def _dismissed(bank: Bank, chat_id: str, at: float, by: str = BY_EVENT) -> None:
     """The group is no more; also when it was never told that it began."""
-    db, row_id, now = services.store.tenant(tenant), group_id(tenant, chat_id), services.clock()
+    db, row_id, now = bank.db, group_id(bank.id, chat_id), bank.now()
     ended: Doc = {
         "active": False,
         "ended_by": by,
@@ -360,13 +324,13 @@ async def _dismissed(
         await db["groups"].update({"_id": row_id}, {"$set": ended})
     inside = await db["group_members"].find({"chat_id": chat_id, "active": True}, limit=None)
     ways = dict.fromkeys((row["_id"] for row in inside), "dismissed")
-    await _end(services, tenant, inside, {"$lt": now}, at, ways)
+    await _end(bank, inside, {"$lt": now}, at, ways)
 
 
-async def listed(services: Services, tenant: str) -> list[Doc]:
+async def listed(bank: Bank) -> list[Doc]:
     """The groups that there are, the largest first, with their names."""
-    rows = await services.store.tenant(tenant)["groups"].find({"active": True}, limit=None)
-    shown = [{**row, "name": name_of(services, tenant, row)} for row in rows]
+    rows = await bank.db["groups"].find({"active": True}, limit=None)
+    shown = [{**row, "name": name_of(bank, row)} for row in rows]
     return sorted(shown, key=lambda row: (-row["people"], row["chat_id"]))
 
 
@@ -374,7 +338,7 @@ async def _read_page(job: Job, cursor: str) -> Batch:
     """A page of groups with their people. A corp that is too large to list without owners is asked
     for 100 owners at a time."""
     at: dict[str, Any] = orjson.loads(cursor) if cursor else {"owners": [], "next": "", "all": True}
-    asked = job.services.clock()
+    asked = job.bank.now()
     try:
         page = await job.client.groupchat_list(
             owner_userids=at["owners"], cursor=at["next"], limit=A_PAGE
@@ -409,7 +373,7 @@ async def _next_owners(job: Job, after: str) -> str:
 
 async def _write_page(job: Job, batch: Batch) -> Outcome:
     outcome = Outcome(done=len(batch.items), problems=list(batch.problems))
-    rows, tenant = job.db["groups"], job.tenant.id
+    rows, tenant = job.db["groups"], job.bank.id
     wanted = [group_id(tenant, group["chat_id"]) for _, group in batch.items]
     there = {row["_id"]: row for row in await rows.find({"_id": {"$in": wanted}}, limit=None)}
     found = []
@@ -418,12 +382,12 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
         if known is None or not known["active"]:
             found.append(Difference("missing", group["chat_id"], str(group.get("owner") or "")))
             outcome.new += 1
-        elif not _agrees(job.services, tenant, known, group, status):
+        elif not _agrees(await open_bank(job.bank.services, tenant), known, group, status):
             found.append(Difference("changed", group["chat_id"], str(group.get("owner") or "")))
             outcome.changed += 1
     await note(job, found)
     for status, group in batch.items if job.mend else []:
-        await bring(job.services, job.tenant, group, batch.asked, status=status)
+        await bring(job.bank, group, batch.asked, status=status)
     seen = wanted + [group_id(tenant, problem.object) for problem in batch.problems]
     await rows.update_many({"_id": {"$in": seen}}, {"$set": {"seen": job.number}})
     if not batch.next:
@@ -431,15 +395,13 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
     return outcome
 
 
-def _agrees(
-    services: Services, tenant: str, known: Doc, group: Mapping[str, Any], status: int
-) -> bool:
-    told = _group_row(services, tenant, group)
+def _agrees(bank: Bank, known: Doc, group: Mapping[str, Any], status: int) -> bool:
+    told = _group_row(bank, group)
     same = ("owner", "admins", "version", "people", "customers")
     name = str(group.get("name") or "")
     return (
         all(known.get(field) == told[field] for field in same)
-        and name_of(services, tenant, known) == name
+        and name_of(bank, known) == name
         and (known.get("status") == status)
     )
 
@@ -450,12 +412,12 @@ async def _close_unseen(job: Job) -> int:
     gone = await job.db["groups"].find(query, limit=None)
     await note(job, [Difference("gone", row["chat_id"], row["owner"]) for row in gone])
     for row in gone if job.mend else []:
-        await _dismissed(job.services, job.tenant.id, row["chat_id"], job.started, BY_SYNC)
+        await _dismissed(job.bank, row["chat_id"], job.started, BY_SYNC)
     return len(gone)
 
 
 async def _again(job: Job, chat_id: str) -> None:
-    await read(job.services, job.tenant, chat_id, job.services.clock())
+    await read(job.bank, chat_id, job.bank.now())
 
 
 GROUPS = Part("groups", _read_page, _write_page, _again)

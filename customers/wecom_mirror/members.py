@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from customers import relationships
-from customers.banks.directory import FROM_WECOM, Tenant, get_tenant, wecom_client
+from customers.banks.bank import Bank
+from customers.banks.staff import FROM_WECOM
 from customers.handover import departures
 from customers.wecom_mirror.sync import (
     Batch,
@@ -27,7 +28,6 @@ from customers.wecom_mirror.sync import (
     note,
 )
 from services.cache import forget, kept
-from services.container import Services
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -74,75 +74,71 @@ def _differs(row: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
     return any(there.get(name) != value for name, value in row.items())
 
 
-async def _put(
-    services: Services, tenant: str, collection: str, row: Doc, asked: float, at: float
-) -> None:
+async def _put(bank: Bank, collection: str, row: Doc, asked: float, at: float) -> None:
     """Writes what WeCom told when `asked`, unless a newer answer is there; `at` is the event's own
     time."""
-    rows = services.store.tenant(tenant)[collection]
+    rows = bank.db[collection]
     if not await rows.insert_new([{**row, "told": asked, "at": at}]):
         return
     older: Doc = {"_id": row["_id"], "$or": [{"told": {"$lt": asked}}, {"told": None}]}
     await rows.update(older, {"$set": {**row, "told": asked}, "$max": {"at": at}})
 
 
-async def _close(services: Services, tenant: str, collection: str, row: Doc, at: float) -> bool:
+async def _close(bank: Bank, collection: str, row: Doc, at: float) -> bool:
     """Ends a member or department that is gone since `at`, unless something newer is known; whether
     it is ended now."""
-    rows = services.store.tenant(tenant)[collection]
-    ended = {"active": False, "at": at, "told": services.clock()}
+    rows = bank.db[collection]
+    ended = {"active": False, "at": at, "told": bank.now()}
     if not await rows.insert_new([{**row, **ended}]):
         return True
     return await rows.update({"_id": row["_id"], "at": {"$lte": at}}, {"$set": ended})
 
 
-async def member_changed(services: Services, tenant: str, row: Doc, event: MemberChanged) -> None:
+async def member_changed(bank: Bank, row: Doc, event: MemberChanged) -> None:
     """A member is new, changed, or has a new userid, which his friendships and his place among the
     staff take over."""
-    bank, at = await get_tenant(services, tenant), events.happened(event, row)
+    bank, at = bank, events.happened(event, row)
     if event.new_userid and event.new_userid != event.userid:
-        await _rename(services, tenant, event.userid, event.new_userid, at)
-    await read_member(services, bank, event.new_userid or event.userid, at)
+        await _rename(bank, event.userid, event.new_userid, at)
+    await read_member(bank, event.new_userid or event.userid, at)
 
 
-async def member_left(services: Services, tenant: str, row: Doc, event: MemberLeft) -> None:
+async def member_left(bank: Bank, row: Doc, event: MemberLeft) -> None:
     """The member was deleted: nothing of his works any more, unless he is known to have come back
     since."""
-    await _end_member(services, tenant, event.userid, events.happened(event, row))
+    await _end_member(bank, event.userid, events.happened(event, row))
 
 
-async def read_member(services: Services, bank: Tenant, userid: str, at: float) -> None:
+async def read_member(bank: Bank, userid: str, at: float) -> None:
     """Asks WeCom who the member is now and brings our rows up to it; raises PlatformError."""
-    asked = services.clock()
+    asked = bank.now()
     try:
-        member = await wecom_client(services, bank).user_get(userid)
+        member = await bank.wecom.user_get(userid)
     except PlatformError as error:
         if error.errcode != UNKNOWN_MEMBER:
             raise
-        await _end_member(services, bank.id, userid, at)
+        await _end_member(bank, userid, at)
         return
     row = _member_row(bank.id, member)
-    await _put(services, bank.id, "members", row, asked, at)
-    await employ(services, bank, [row], at, asked)
+    await _put(bank, "members", row, asked, at)
+    await employ(bank, [row], at, asked)
 
 
-async def _end_member(services: Services, tenant: str, userid: str, at: float) -> None:
+async def _end_member(bank: Bank, userid: str, at: float) -> None:
     """Ends him, unless he is known to be there since; who is known to have left later has left."""
-    row_id = f"{tenant}:{userid}"
-    if not await _close(services, tenant, "members", {"_id": row_id, "userid": userid}, at):
-        gone = await services.store.tenant(tenant)["members"].find_one(
-            {"_id": row_id, "active": False}
-        )
+    row_id = f"{bank.id}:{userid}"
+    if not await _close(bank, "members", {"_id": row_id, "userid": userid}, at):
+        gone = await bank.db["members"].find_one({"_id": row_id, "active": False})
         if gone is None:
             return
         at = gone["at"]
-    await departures.left(services, tenant, userid, at)
+    await departures.left(bank, userid, at)
 
 
-async def _rename(services: Services, tenant: str, old: str, new: str, at: float) -> None:
+async def _rename(bank: Bank, old: str, new: str, at: float) -> None:
     """Safe to repeat: what was moved already is not there under the old userid."""
-    staff = services.store.tenant(tenant)["staff"]
-    there = await staff.find_one({"_id": f"{tenant}:{old}", "active": True})
+    staff = bank.db["staff"]
+    there = await staff.find_one({"_id": f"{bank.id}:{old}", "active": True})
     if there is not None:
         moved: Doc = {
             "userid": new,
@@ -151,22 +147,20 @@ async def _rename(services: Services, tenant: str, old: str, new: str, at: float
             "source": there.get("source", "file"),
         }
         moved |= {"name": there["name"], "branch": there["branch"]}
-        await staff.update({"_id": f"{tenant}:{new}"}, {"$set": moved}, upsert=True)
-    await relationships.rename(services, tenant, old, new)
-    await _end_member(services, tenant, old, at)
+        await staff.update({"_id": f"{bank.id}:{new}"}, {"$set": moved}, upsert=True)
+    await relationships.rename(bank, old, new)
+    await _end_member(bank, old, at)
 
 
-async def employ(
-    services: Services, bank: Tenant, members: Sequence[Doc], at: float, asked: float
-) -> None:
+async def employ(bank: Bank, members: Sequence[Doc], at: float, asked: float) -> None:
     """Makes members of mapped departments staff of their branch, and ends the staff that is
     disabled, gone or moved away. Who left after WeCom was `asked` (seconds UTC) stays out."""
-    db = services.store.tenant(bank.id)
+    db = bank.db
     rows = await db["staff"].find(
         {"_id": {"$in": [member["_id"] for member in members]}}, limit=None
     )
     staff = {row["_id"]: row for row in rows}
-    parents = await _parents(services, bank.id) if bank.departments else {}
+    parents = await _parents(bank) if bank.departments else {}
     for member in members:
         there = staff.get(member["_id"])
         ours = there is None or there.get("source") == FROM_WECOM or not there["active"]
@@ -175,7 +169,7 @@ async def employ(
             not branch and there is not None and there.get("source") == FROM_WECOM
         ):
             if there is not None and there["active"]:
-                await departures.left(services, bank.id, member["userid"], at)
+                await departures.left(bank, member["userid"], at)
         elif branch and ours:
             row = {
                 "userid": member["userid"],
@@ -185,29 +179,28 @@ async def employ(
             }
             if there is None or _differs(row, there):
                 await _hire(
-                    services,
-                    bank.id,
+                    bank,
                     {"_id": member["_id"], **row, "source": FROM_WECOM, "changed_at": at},
                     asked,
                 )
 
 
-async def _hire(services: Services, tenant: str, row: Doc, asked: float) -> None:
-    staff = services.store.tenant(tenant)["staff"]
+async def _hire(bank: Bank, row: Doc, asked: float) -> None:
+    staff = bank.db["staff"]
     if await staff.insert_new([row]):
         known: Doc = {
             "$or": [{"active": True}, {"changed_at": {"$lt": asked}}, {"changed_at": None}]
         }
         await staff.update({"_id": row["_id"], **known}, {"$set": row})
-    forget(services, f"staff:{tenant}")
+    forget(bank.services, f"staff:{bank.id}")
 
 
-async def _parents(services: Services, tenant: str) -> dict[int, int]:
-    rows = await services.store.tenant(tenant)["departments"].find({"active": True}, limit=None)
+async def _parents(bank: Bank) -> dict[int, int]:
+    rows = await bank.db["departments"].find({"active": True}, limit=None)
     return {row["department_id"]: row["parent_id"] for row in rows if "parent_id" in row}
 
 
-def _branch_of(bank: Tenant, parents: Mapping[int, int], departments: Iterable[int]) -> str:
+def _branch_of(bank: Bank, parents: Mapping[int, int], departments: Iterable[int]) -> str:
     """The branch that the nearest of the departments or of their parents is given to; "" for
     none."""
     for department in departments:
@@ -219,32 +212,28 @@ def _branch_of(bank: Tenant, parents: Mapping[int, int], departments: Iterable[i
     return ""
 
 
-async def department_changed(
-    services: Services, tenant: str, row: Doc, event: DepartmentChanged
-) -> None:
+async def department_changed(bank: Bank, row: Doc, event: DepartmentChanged) -> None:
     """Asks WeCom what the department is now, or notes that it is gone."""
-    bank, at = await get_tenant(services, tenant), events.happened(event, row)
-    asked = services.clock()
-    gone = {"_id": f"{tenant}:{event.department_id}", "department_id": event.department_id}
+    bank, at = bank, events.happened(event, row)
+    asked = bank.now()
+    gone = {"_id": f"{bank.id}:{event.department_id}", "department_id": event.department_id}
     if event.change == "delete":
-        await _close(services, tenant, "departments", gone, at)
+        await _close(bank, "departments", gone, at)
         return
     try:
-        answer = await wecom_client(services, bank).department_get(event.department_id)
+        answer = await bank.wecom.department_get(event.department_id)
     except PlatformError as error:
         if error.errcode not in UNKNOWN_DEPARTMENT:
             raise
-        await _close(services, tenant, "departments", gone, at)
+        await _close(bank, "departments", gone, at)
         return
-    await _put(
-        services, tenant, "departments", _department_row(tenant, answer["department"]), asked, at
-    )
+    await _put(bank, "departments", _department_row(bank.id, answer["department"]), asked, at)
 
 
 async def _read_departments(job: Job, _cursor: str) -> Batch:
-    asked = job.services.clock()
+    asked = job.bank.now()
     told = (await job.client.department_list()).get("department") or []
-    return Batch([_department_row(job.tenant.id, one) for one in told], "", asked, total=len(told))
+    return Batch([_department_row(job.bank.id, one) for one in told], "", asked, total=len(told))
 
 
 async def _write_departments(job: Job, batch: Batch) -> Outcome:
@@ -261,7 +250,12 @@ async def _write_departments(job: Job, batch: Batch) -> Outcome:
     outcome.gone = len(gone)
     await note(job, [Difference("gone", str(row["department_id"])) for row in gone])
     for row in gone if job.mend else []:
-        await _close(job.services, job.tenant.id, "departments", {"_id": row["_id"]}, job.started)
+        await _close(
+            job.bank,
+            "departments",
+            {"_id": row["_id"]},
+            job.started,
+        )
     return outcome
 
 
@@ -282,7 +276,7 @@ async def _bring(
         new = [{**row, "told": asked, "at": 0.0} for row in missing]
         refused = await job.db[collection].insert_new(new)
         for row in changed + [missing[position] for position in refused]:
-            await _put(job.services, job.tenant.id, collection, row, asked, 0.0)
+            await _put(job.bank, collection, row, asked, 0.0)
     return Outcome(done=len(fresh), new=len(missing), changed=len(changed))
 
 
@@ -291,7 +285,7 @@ async def _department_ids(job: Job) -> list[int]:
         told = (await job.client.department_list()).get("department") or []
         return sorted(int(one["id"]) for one in told)
 
-    return await kept(job.services, f"department_ids:{job.tenant.id}", MAPPED_SECONDS, load)
+    return await kept(job.bank.services, f"department_ids:{job.bank.id}", MAPPED_SECONDS, load)
 
 
 async def _read_members(job: Job, cursor: str) -> Batch:
@@ -300,7 +294,7 @@ async def _read_members(job: Job, cursor: str) -> Batch:
     if cursor.startswith(_REST):
         return await _read_rest(job, cursor.removeprefix(_REST))
     left = [one for one in everywhere if one > int(cursor or 0)]
-    asked = job.services.clock()
+    asked = job.bank.now()
     if not left:
         return Batch([], _REST, asked)
     try:
@@ -310,7 +304,7 @@ async def _read_members(job: Job, cursor: str) -> Batch:
             raise
         told = []  # it is gone since the walk began, and its members are in others
     return Batch(
-        [_member_row(job.tenant.id, one) for one in told],
+        [_member_row(job.bank.id, one) for one in told],
         str(left[0]) if len(left) > 1 else _REST,
         asked,
     )
@@ -327,15 +321,15 @@ async def _read_rest(job: Job, after: str) -> Batch:
     unseen = {row["userid"] for row in known if row["active"] and row["at"] < job.started} - seen
     unseen |= set(await follow_users(job)) - seen - ended
     left = sorted(userid for userid in unseen if userid > after)
-    asked = job.services.clock()
+    asked = job.bank.now()
     items: list[Doc] = []
     problems = []
     for userid in left[:AT_ONCE]:
         try:
-            items.append(_member_row(job.tenant.id, await job.client.user_get(userid)))
+            items.append(_member_row(job.bank.id, await job.client.user_get(userid)))
         except PlatformError as error:
             if error.errcode == UNKNOWN_MEMBER:
-                items.append({"_id": f"{job.tenant.id}:{userid}", "userid": userid})
+                items.append({"_id": f"{job.bank.id}:{userid}", "userid": userid})
             elif error.action == "give_up":
                 problems.append(Problem(userid, code_of(error)))
             else:
@@ -356,9 +350,9 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
     outcome.gone, outcome.problems = len(gone), list(batch.problems)
     await note(job, [Difference("gone", row["userid"]) for row in gone])
     if job.mend:
-        await employ(job.services, job.tenant, fresh, job.started, batch.asked)
+        await employ(job.bank, fresh, job.started, batch.asked)
         for row in gone:
-            await _end_member(job.services, job.tenant.id, row["userid"], job.started)
+            await _end_member(job.bank, row["userid"], job.started)
     if wanted:
         await job.db["members"].update_many(
             {"_id": {"$in": wanted}}, {"$set": {"seen": job.number}}
@@ -367,7 +361,7 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
 
 
 async def _again(job: Job, userid: str) -> None:
-    await read_member(job.services, job.tenant, userid, job.services.clock())
+    await read_member(job.bank, userid, job.bank.now())
 
 
 DEPARTMENTS = Part("departments", _read_departments, _write_departments)

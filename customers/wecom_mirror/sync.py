@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from customers.banks.directory import Tenant, wecom_client
+from customers.banks.bank import Bank
 from services.cache import kept
 from services.clock import utc
 from services.container import Services
@@ -34,8 +34,7 @@ class Job:
     undo. `compare`: write down what differs; `mend`: bring it up to what WeCom says. `part` is
     where it is, and `private` whether that is customers."""
 
-    services: Services
-    tenant: Tenant
+    bank: Bank
     number: int
     started: float
     compare: bool = False
@@ -45,11 +44,11 @@ class Job:
 
     @property
     def db(self) -> TenantStore:
-        return self.services.store.tenant(self.tenant.id)
+        return self.bank.db
 
     @property
     def client(self) -> WeComClient:
-        return wecom_client(self.services, self.tenant)
+        return self.bank.wecom
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ async def follow_users(job: Job) -> list[str]:
     async def load() -> list[str]:
         return sorted((await job.client.get_follow_user_list()).get("follow_user") or [])
 
-    return await kept(job.services, f"follow_users:{job.tenant.id}", FOLLOW_USERS_SECONDS, load)
+    return await kept(job.bank.services, f"follow_users:{job.bank.id}", FOLLOW_USERS_SECONDS, load)
 
 
 async def by_id(
@@ -140,10 +139,10 @@ async def by_id(
     return found
 
 
-def row_id(services: Services, tenant: str, *parts: str) -> str:
+def row_id(bank: Bank, *parts: str) -> str:
     """The `_id` of what a sync leaves behind about an object, without the object's own id in
     clear."""
-    return f"{tenant}:{services.vault.blind(tenant, 'sync', '|'.join(parts))}"
+    return f"{bank.id}:{bank.vault.blind('sync', '|'.join(parts))}"
 
 
 async def note(job: Job, found: Sequence[Difference]) -> None:
@@ -156,43 +155,45 @@ async def note(job: Job, found: Sequence[Difference]) -> None:
 
 
 def _difference_row(job: Job, one: Difference) -> Doc:
-    services, tenant = job.services, job.tenant.id
-    doc_id = row_id(services, tenant, str(job.number), job.part, one.kind, one.object, one.about)
-    sealed = services.vault.seal_text(tenant, "sync_differences", "object", doc_id, one.object)
+    doc_id = row_id(
+        job.bank,
+        str(job.number),
+        job.part,
+        one.kind,
+        one.object,
+        one.about,
+    )
+    sealed = job.bank.vault.seal_text("sync_differences", "object", doc_id, one.object)
     where = {
         "number": job.number,
         "part": job.part,
         "private": job.private,
-        "at": utc(services.clock()),
+        "at": job.bank.utc(),
     }
     about = {"kind": one.kind, "about": one.about, "cid": one.cid, "mended": job.mend}
     return {"_id": doc_id, "object": sealed, **where, **about}
 
 
-async def keep_problems(
-    services: Services, tenant: str, part: Part, problems: Sequence[Problem]
-) -> None:
+async def keep_problems(bank: Bank, part: Part, problems: Sequence[Problem]) -> None:
     """One row for each object that could not be brought in, however often it is tried."""
     for problem in problems:
-        doc_id = row_id(services, tenant, part.name, problem.object)
-        sealed = services.vault.seal_text(tenant, "sync_errors", "object", doc_id, problem.object)
+        doc_id = row_id(bank, part.name, problem.object)
+        sealed = bank.vault.seal_text("sync_errors", "object", doc_id, problem.object)
         fields = {
             "part": part.name,
             "object": sealed,
             "code": problem.code,
-            "last": utc(services.clock()),
+            "last": utc(bank.now()),
         }
         fields["private"] = part.private and problem.object != WHOLE_PART
         change = {"$set": fields, "$inc": {"attempts": 1}}
-        await services.store.tenant(tenant)["sync_errors"].update(
-            {"_id": doc_id}, change, upsert=True
-        )
+        await bank.db["sync_errors"].update({"_id": doc_id}, change, upsert=True)
 
 
-async def forgive(services: Services, tenant: str, part: str, objects: Sequence[str]) -> None:
+async def forgive(bank: Bank, part: str, objects: Sequence[str]) -> None:
     """These objects came in after all."""
-    wanted = [row_id(services, tenant, part, one) for one in objects]
-    await services.store.tenant(tenant)["sync_errors"].delete({"_id": {"$in": wanted}})
+    wanted = [row_id(bank, part, one) for one in objects]
+    await bank.db["sync_errors"].delete({"_id": {"$in": wanted}})
 
 
 async def forgive_before(job: Job) -> None:

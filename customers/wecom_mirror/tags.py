@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from customers import relationships
-from customers.banks.directory import Tenant, get_tenant, wecom_client
+from customers.banks.bank import Bank
 from customers.wecom_mirror.sync import Batch, Difference, Job, Outcome, Part, note
 from services.cache import forget, kept
-from services.container import Services
-from services.store import batching
 from services.store.mongo import Doc
 from services.wechat.core.errors import BadRequest
 
@@ -33,71 +31,65 @@ def name_of(group: str, tag: str) -> str:
     return tag if group == OWN_GROUP else f"{group}:{tag}"
 
 
-async def known(services: Services, tenant: str) -> dict[str, str]:
+async def known(bank: Bank) -> dict[str, str]:
     """id → name of every corp tag in the mirror, at most CACHE_SECONDS old."""
 
     async def load() -> dict[str, str]:
-        rows = await services.store.tenant(tenant)["corp_tags"].find(
-            {}, fields={"tag_id": 1, "name": 1}, limit=None
-        )
+        rows = await bank.db["corp_tags"].find({}, fields={"tag_id": 1, "name": 1}, limit=None)
         return {row["tag_id"]: row["name"] for row in rows}
 
-    return await kept(services, f"corp_tags:{tenant}", CACHE_SECONDS, load)
+    return await kept(bank.services, f"corp_tags:{bank.id}", CACHE_SECONDS, load)
 
 
-async def names(services: Services, tenant: str, tag_ids: Iterable[str]) -> list[str]:
+async def names(bank: Bank, tag_ids: Iterable[str]) -> list[str]:
     """The names of these tags; WeCom is asked once for those that the mirror lacks, and what it
     does not know is left out."""
     wanted = list(tag_ids)
-    by_id = await known(services, tenant) if wanted else {}
-    strangers: dict[str, float] = services.cache.setdefault(f"corp_tags.strangers:{tenant}", {})
-    now = services.clock()
+    by_id = await known(bank) if wanted else {}
+    strangers: dict[str, float] = bank.services.cache.setdefault(
+        f"corp_tags.strangers:{bank.id}", {}
+    )
+    now = bank.now()
     if lacking := [
         tag_id for tag_id in wanted if tag_id not in by_id and strangers.get(tag_id, 0.0) <= now
     ]:
-        await refresh(services, await get_tenant(services, tenant), tag_ids=lacking)
-        by_id = await known(services, tenant)
+        await refresh(bank, tag_ids=lacking)
+        by_id = await known(bank)
         strangers.update((tag_id, now + CACHE_SECONDS) for tag_id in lacking if tag_id not in by_id)
     return sorted(by_id[tag_id] for tag_id in wanted if tag_id in by_id)
 
 
-async def listed(services: Services, tenant: str) -> list[Doc]:
+async def listed(bank: Bank) -> list[Doc]:
     """The mirror as people read it: by group and order, larger orders first."""
-    rows = await services.store.tenant(tenant)["corp_tags"].find({}, limit=None)
+    rows = await bank.db["corp_tags"].find({}, limit=None)
     return sorted(
         rows, key=lambda row: (-row["group_order"], row["group"], -row["order"], row["tag"])
     )
 
 
 async def refresh(
-    services: Services,
-    tenant: Tenant,
+    bank: Bank,
     *,
     tag_ids: Sequence[str] = (),
     group_ids: Sequence[str] = (),
 ) -> None:
     """Reads these tags or these groups (or all) again and brings the mirror up to it; raises
     PlatformError."""
-    asked = services.clock()
-    fresh = _rows(tenant.id, await _told(services, tenant, tag_ids, group_ids))
+    asked = bank.now()
+    fresh = _rows(bank.id, await _told(bank, tag_ids, group_ids))
     query: Doc = {}
     if tag_ids:
-        query = {"_id": {"$in": [_row_id(tenant.id, tag_id) for tag_id in tag_ids]}}
+        query = {"_id": {"$in": [_row_id(bank.id, tag_id) for tag_id in tag_ids]}}
     elif group_ids:
         query = {"group_id": {"$in": list(group_ids)}}
-    there = {
-        row["_id"]: row
-        for row in await services.store.tenant(tenant.id)["corp_tags"].find(query, limit=None)
-    }
-    await _bring(services, tenant.id, fresh, there, asked)
+    there = {row["_id"]: row for row in await bank.db["corp_tags"].find(query, limit=None)}
+    await _bring(bank, fresh, there, asked)
 
 
-async def _told(
-    services: Services, tenant: Tenant, tag_ids: Sequence[str], group_ids: Sequence[str]
-) -> Mapping[str, Any]:
+async def _told(bank: Bank, tag_ids: Sequence[str], group_ids: Sequence[str]) -> Mapping[str, Any]:
     """WeCom's answer (92117). One id that it does not know refuses the whole question: then all
     tags are asked for."""
-    client = wecom_client(services, tenant)
+    client = bank.wecom
     try:
         return await client.get_corp_tag_list(tag_ids=tag_ids, group_ids=group_ids)
     except BadRequest as error:
@@ -143,8 +135,7 @@ def _rows(tenant: str, answer: Mapping[str, Any]) -> dict[str, Doc]:
 
 
 async def _bring(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     fresh: Mapping[str, Doc],
     there: Mapping[str, Doc],
     asked: float,
@@ -153,7 +144,7 @@ async def _bring(
     follow a new name, and lose what is gone. They come before the mirror: who is killed in between
     leaves what the next telling finds and completes. What the mirror learnt from a newer answer
     stays."""
-    db, changes = services.store.tenant(tenant), _compare(fresh, there, asked)
+    db, changes = bank.db, _compare(fresh, there, asked)
     await db["corp_tags"].insert_new([{**fresh[row_id], "told": asked} for row_id in changes.new])
     for row_id in changes.changed:
         old, name = there[row_id]["name"], fresh[row_id]["name"]
@@ -170,8 +161,8 @@ async def _bring(
             {"tags": there[row_id]["tag_id"]}, {"$pull": {"tags": there[row_id]["tag_id"]}}
         )
         await db["corp_tags"].delete({"_id": row_id})
-    forget(services, f"corp_tags:{tenant}")
-    forget(services, f"tags:{tenant}")
+    forget(bank.services, f"corp_tags:{bank.id}")
+    forget(bank.services, f"tags:{bank.id}")
 
 
 @dataclass(frozen=True)
@@ -199,19 +190,17 @@ def _differs(row: Doc, there: Doc) -> bool:
     return any(there.get(name) != value for name, value in row.items())
 
 
-async def tag_changed(services: Services, tenant: str, row: Doc, event: TagChanged) -> None:
+async def tag_changed(bank: Bank, row: Doc, event: TagChanged) -> None:
     """Reads the tag or the group of the event again: whatever the order of events, WeCom's present
     word counts."""
-    bank = await get_tenant(services, tenant)
     if event.change == "shuffle" or event.tag_type == "tag_group":
-        await refresh(services, bank, group_ids=[event.id] if event.id else [])
+        await refresh(bank, group_ids=[event.id] if event.id else [])
     else:
-        await refresh(services, bank, tag_ids=[event.id])
+        await refresh(bank, tag_ids=[event.id])
 
 
 async def carry(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     cid: str,
     userid: str,
     before: Iterable[str],
@@ -220,22 +209,20 @@ async def carry(
     """The tags of his friendship with `userid` were the ids `before` and are `after`: the
     customer's names follow. What another RM's friendship still has stays."""
     old, new = set(before), set(after)
-    if fresh := await names(services, tenant, new):
+    if fresh := await names(bank, new):
         update = {"$addToSet": {"tags": {"$each": fresh}}}
-        await batching.change(services, tenant, "customers", cid, update)
+        await bank.change("customers", cid, update)
     if gone := old - new:
-        others = await relationships.of_customer(services, tenant, [cid])
+        others = await relationships.of_customer(bank, [cid])
         gone -= {tag for row in others if row["userid"] != userid for tag in row.get("tags") or []}
-        if lost := await names(services, tenant, gone):
-            await batching.change(
-                services, tenant, "customers", cid, {"$pull": {"tags": {"$in": lost}}}
-            )
+        if lost := await names(bank, gone):
+            await bank.change("customers", cid, {"$pull": {"tags": {"$in": lost}}})
 
 
 async def _read(job: Job, _cursor: str) -> Batch:
-    asked = job.services.clock()
+    asked = job.bank.now()
     answer = await job.client.get_corp_tag_list()
-    rows = _rows(job.tenant.id, answer)
+    rows = _rows(job.bank.id, answer)
     return Batch([rows], "", asked, total=len(rows))
 
 
@@ -257,7 +244,7 @@ async def _write(job: Job, batch: Batch) -> Outcome:
     ]
     await note(job, found)
     if job.mend:
-        await _bring(job.services, job.tenant.id, fresh, there, batch.asked)
+        await _bring(job.bank, fresh, there, batch.asked)
     return Outcome(len(fresh), len(changes.new), len(changes.changed), len(changes.gone))
 
 

@@ -35,8 +35,11 @@ class CaseForm(BaseModel):
 
 class _ArchivePage(Console):
     async def found(self) -> dict[str, Any]:
-        people = await batches.people(self.services, self.actor)
-        return {"status": await reading.status(self.services, self.actor), "people": people}
+        people = await batches.people(self.bank, self.actor)
+        return {
+            "status": await reading.status(self.bank, self.actor),
+            "people": people,
+        }
 
 
 class Archive(_ArchivePage):
@@ -51,7 +54,11 @@ class Archive(_ArchivePage):
         wanted = self.form(SearchForm)
         try:
             messages = await reading.search(
-                self.services, self.actor, wanted.case.strip(), wanted.userid, wanted.day
+                self.bank,
+                self.actor,
+                wanted.case.strip(),
+                wanted.userid,
+                wanted.day,
             )
         except REFUSALS as error:
             self.refused(error, "archive", **await self.found(), wanted=wanted, messages=None)
@@ -66,7 +73,7 @@ class Message(_ArchivePage):
     async def post(self, message: str) -> None:
         case = self.form(CaseForm).case.strip()
         try:
-            shown = await reading.read(self.services, self.actor, case, message)
+            shown = await reading.read(self.bank, self.actor, case, message)
         except REFUSALS as error:
             self.refused(
                 error, "archive", **await self.found(), wanted=SearchForm(case=case), messages=None
@@ -113,7 +120,7 @@ def _apart(text: str) -> list[str]:
 
 class _Rules(Console):
     async def show(self, error: YinqiaoError | None = None, **more: Any) -> None:
-        rules, changes = await intercepts.overview(self.services, self.actor)
+        rules, changes = await intercepts.overview(self.bank, self.actor)
         shown = {"rules": rules, "changes": changes, "form": RuleForm(), "compared": None, **more}
         if error is None:
             self.page("archive_rules", **shown)
@@ -133,9 +140,9 @@ class Rules(_Rules):
         form = self.form(RuleForm)
         try:
             if form.change == intercepts.END:
-                await intercepts.submit_end(self.services, self.actor, form.name)
+                await intercepts.submit_end(self.bank, self.actor, form.name)
             else:
-                await intercepts.submit(self.services, self.actor, form.rule())
+                await intercepts.submit(self.bank, self.actor, form.rule())
         except REFUSALS as error:
             await self.show(error, form=form)
             return
@@ -148,7 +155,7 @@ class CompareRules(_Rules):
     @override
     async def get(self) -> None:
         try:
-            compared = await intercepts.differences(self.services, self.actor)
+            compared = await intercepts.differences(self.bank, self.actor)
         except PlatformError as error:
             await self.show(error)
             return
@@ -177,7 +184,7 @@ class ApproveRule(_Decision):
 
     @override
     async def decide(self, change: str) -> None:
-        await intercepts.approve(self.services, self.actor, change)
+        await intercepts.approve(self.bank, self.actor, change)
 
 
 class RejectRule(_Decision):
@@ -185,7 +192,12 @@ class RejectRule(_Decision):
 
     @override
     async def decide(self, change: str) -> None:
-        await intercepts.reject(self.services, self.actor, change, self.form(RejectForm).reason)
+        await intercepts.reject(
+            self.bank,
+            self.actor,
+            change,
+            self.form(RejectForm).reason,
+        )
 
 
 class BringRules(_Decision):
@@ -193,4 +205,4 @@ class BringRules(_Decision):
 
     @override
     async def decide(self, change: str) -> None:
-        await intercepts.bring(self.services, self.actor)
+        await intercepts.bring(self.bank, self.actor)

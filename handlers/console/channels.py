@@ -19,7 +19,7 @@ class Channels(Console):
 
     @override
     async def get(self) -> None:
-        found: dict[str, Any] = await view.overview(self.services, self.actor.tenant)
+        found: dict[str, Any] = await view.overview(self.bank)
         self.allow_pictures(row["qr_code"] for row in found["group_codes"])
         self.page("channels", **found)
 

@@ -17,14 +17,14 @@ class Events(Console):
     @override
     async def get(self) -> None:
         state = self.query().get("state", "")
-        rows = await explain.newest(self.services, self.actor.tenant, state)
+        rows = await explain.newest(self.bank, state)
         self.page("events", rows=rows, state=state, states=explain.STATES)
 
 
 class Event(Console):
     @override
     async def get(self, event: str) -> None:
-        answer = await explain.why(self.services, self.actor.tenant, event, self.explain)
+        answer = await explain.why(self.bank, event, self.explain)
         self.page("event", answer=answer)
 
 
@@ -37,7 +37,7 @@ class EventApi(Console):
 
     @override
     async def get(self, event: str) -> None:
-        self.answer(await explain.why(self.services, self.actor.tenant, event, self.explain))
+        self.answer(await explain.why(self.bank, event, self.explain))
 
     @override
     def answer_refusal(self, refusal: Refusal) -> None:

@@ -13,7 +13,7 @@ from campaigns.document.reading import DocumentError
 from campaigns.publishing import versions
 from customers.access import history
 from customers.actors import ClerkActor
-from customers.banks import directory
+from customers.banks import clerks
 from handlers.http.auth import check_granted
 from handlers.http.pages import Page
 from services.errors import (
@@ -53,7 +53,6 @@ class Console(Page):
 
     folder: ClassVar[str] = "console"
     actor: ClerkActor
-    bank: directory.Tenant
 
     @override
     def home(self) -> str:
@@ -71,7 +70,6 @@ class Console(Page):
         permissions = frozenset(session["permissions"])
         actor = ClerkActor(session["tenant"], session["login"], session["name"], permissions)
         check_granted(actor, permission)
-        self.bank = await directory.get_tenant(self.services, actor.tenant)
         return actor
 
     @override
@@ -91,8 +89,8 @@ class Console(Page):
 
     async def show_campaign(self, campaign: str, error: YinqiaoError | None = None) -> None:
         """The campaign's page, with what went wrong at the top of it."""
-        view = await versions.get_campaign(self.services, self.actor, campaign)
-        funnel = await stats.funnel(self.services, self.actor, campaign)
+        view = await versions.get_campaign(self.bank, self.actor, campaign)
+        funnel = await stats.funnel(self.bank, self.actor, campaign)
         if error is None:
             self.page("campaign", campaign=view, funnel=funnel)
         else:
@@ -112,7 +110,7 @@ class SignIn(Console):
             await self.services.sessions.count_attempt(
                 f"ip|{self.client_ip()}", limit=TRIES, seconds=TRY_SECONDS
             )
-            clerk = await directory.check_clerk(self.services, bank, name, form.password)
+            clerk = await clerks.check_clerk(self.services, bank, name, form.password)
         except (NotSignedIn, TooMany) as error:
             self.refused(error, "login", bank_id=bank, name=name)
             return
@@ -140,7 +138,10 @@ class SignOut(Console):
 class Campaigns(Console):
     @override
     async def get(self) -> None:
-        self.page("campaigns", rows=await versions.list_campaigns(self.services, self.actor))
+        self.page(
+            "campaigns",
+            rows=await versions.list_campaigns(self.bank, self.actor),
+        )
 
 
 class NewCampaign(Console):
@@ -158,7 +159,7 @@ class Submit(Console):
         form = self.form(CampaignForm)
         text = form.text.replace("\r\n", "\n")
         try:
-            submitted = await versions.submit(self.services, self.actor, text)
+            submitted = await versions.submit(self.bank, self.actor, text)
         except (InvalidInput, Conflict, Unavailable) as error:
             problems = error.problems if isinstance(error, DocumentError) else []
             self.refused(error, "edit", campaign=form.campaign, text=text, problems=problems)
@@ -177,13 +178,16 @@ class Funnel(Console):
 
     @override
     async def get(self, campaign: str) -> None:
-        self.page("funnel", funnel=await stats.funnel(self.services, self.actor, campaign))
+        self.page(
+            "funnel",
+            funnel=await stats.funnel(self.bank, self.actor, campaign),
+        )
 
 
 class Edit(Console):
     @override
     async def get(self, campaign: str) -> None:
-        view = await versions.get_campaign(self.services, self.actor, campaign)
+        view = await versions.get_campaign(self.bank, self.actor, campaign)
         self.page("edit", campaign=view["id"], text=view["text"], problems=[])
 
 
@@ -212,7 +216,7 @@ class Approve(Decision):
 
     @override
     async def decide(self, campaign: str, version: str) -> None:
-        await versions.approve(self.services, self.actor, campaign, int(version))
+        await versions.approve(self.bank, self.actor, campaign, int(version))
 
 
 class Reject(Decision):
@@ -222,7 +226,11 @@ class Reject(Decision):
     async def decide(self, campaign: str, version: str) -> None:
         form = self.form(RejectForm)
         await versions.reject(
-            self.services, self.actor, campaign, int(version), form.reason.strip()
+            self.bank,
+            self.actor,
+            campaign,
+            int(version),
+            form.reason.strip(),
         )
 
 
@@ -231,7 +239,7 @@ class Pause(Decision):
 
     @override
     async def decide(self, campaign: str, version: str) -> None:
-        await versions.pause(self.services, self.actor, campaign)
+        await versions.pause(self.bank, self.actor, campaign)
 
 
 class Resume(Decision):
@@ -239,10 +247,13 @@ class Resume(Decision):
 
     @override
     async def decide(self, campaign: str, version: str) -> None:
-        await versions.resume(self.services, self.actor, campaign)
+        await versions.resume(self.bank, self.actor, campaign)
 
 
 class Audit(Console):
     @override
     async def get(self) -> None:
-        self.page("audit", rows=await history.audit_rows(self.services, self.actor))
+        self.page(
+            "audit",
+            rows=await history.audit_rows(self.bank, self.actor),
+        )

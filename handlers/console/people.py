@@ -44,8 +44,8 @@ class People(Console):
         await self.show(self.form(SearchForm).q)
 
     async def show(self, wanted: str) -> None:
-        found = await review.search(self.services, self.actor, wanted)
-        questions = await review.list_questions(self.services, self.actor)
+        found = await review.search(self.bank, self.actor, wanted)
+        questions = await review.list_questions(self.bank, self.actor)
         self.page("people", wanted=wanted, found=found, questions=questions)
 
 
@@ -58,7 +58,7 @@ class Person(Console):
         await self.show_person(cid)
 
     async def show_person(self, cid: str, error: YinqiaoError | None = None) -> None:
-        view = await review.explain(self.services, self.actor, cid)
+        view = await review.explain(self.bank, self.actor, cid)
         if error is None:
             self.page("people_customer", person=view)
         else:
@@ -90,7 +90,7 @@ class UndoMerge(Decision):
 
     @override
     async def decide(self, subject: str, form: DecisionForm) -> None:
-        await review.undo(self.services, self.actor, subject, form.reason)
+        await review.undo(self.bank, self.actor, subject, form.reason)
 
 
 class ApproveUndo(Decision):
@@ -98,7 +98,7 @@ class ApproveUndo(Decision):
 
     @override
     async def decide(self, subject: str, form: DecisionForm) -> None:
-        await review.approve_undo(self.services, self.actor, subject)
+        await review.approve_undo(self.bank, self.actor, subject)
 
 
 class KeepMerge(Decision):
@@ -106,7 +106,7 @@ class KeepMerge(Decision):
 
     @override
     async def decide(self, subject: str, form: DecisionForm) -> None:
-        await review.keep(self.services, self.actor, subject)
+        await review.keep(self.bank, self.actor, subject)
 
 
 class Propose(Decision):
@@ -114,7 +114,13 @@ class Propose(Decision):
 
     @override
     async def decide(self, subject: str, form: DecisionForm) -> None:
-        await review.propose(self.services, self.actor, subject, form.answer, form.reason)
+        await review.propose(
+            self.bank,
+            self.actor,
+            subject,
+            form.answer,
+            form.reason,
+        )
 
 
 class Agree(Decision):
@@ -122,4 +128,4 @@ class Agree(Decision):
 
     @override
     async def decide(self, subject: str, form: DecisionForm) -> None:
-        await review.agree(self.services, self.actor, subject)
+        await review.agree(self.bank, self.actor, subject)

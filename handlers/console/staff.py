@@ -38,10 +38,10 @@ class Handovers(Console):
 
     @override
     async def get(self) -> None:
-        rows = await batches.list_batches(self.services, self.actor)
+        rows = await batches.list_batches(self.bank, self.actor)
         left: dict[str, int] | None
         try:
-            left = await batches.unassigned(self.services, self.actor)
+            left = await batches.unassigned(self.bank, self.actor)
         except PlatformError:
             left = None
         self.page("handovers", rows=rows, left=left)
@@ -59,7 +59,7 @@ class Handovers(Console):
             message=form.message.replace("\r\n", "\n").strip(),
         )
         try:
-            batch = await batches.start(self.services, self.actor, wanted)
+            batch = await batches.start(self.bank, self.actor, wanted)
         except REFUSALS as error:
             await self.show_form(form.mode, form.giver, error)
             return
@@ -81,11 +81,11 @@ class Handovers(Console):
         choices = None
         if giver:
             try:
-                choices = await batches.choices(self.services, self.actor, giver)
+                choices = await batches.choices(self.bank, self.actor, giver)
             except PlatformError as refusal:
                 error = error or refusal
         values = {"mode": mode, "giver": giver, "choices": choices, "key": secrets.token_hex(16)}
-        people = await batches.people(self.services, self.actor)
+        people = await batches.people(self.bank, self.actor)
         if error is None:
             self.page("handover_new", people=people, **values)
         else:
@@ -109,7 +109,7 @@ class Handover(Console):
         await self.show(batch)
 
     async def show(self, batch: str, error: YinqiaoError | None = None) -> None:
-        view = await batches.batch_view(self.services, self.actor, batch)
+        view = await batches.batch_view(self.bank, self.actor, batch)
         if error is None:
             self.page("handover", batch=view)
         else:
@@ -138,7 +138,7 @@ class ApproveHandover(Decision):
 
     @override
     async def decide(self, batch: str) -> None:
-        await batches.approve(self.services, self.actor, batch)
+        await batches.approve(self.bank, self.actor, batch)
 
 
 class RejectHandover(Decision):
@@ -146,7 +146,12 @@ class RejectHandover(Decision):
 
     @override
     async def decide(self, batch: str) -> None:
-        await batches.reject(self.services, self.actor, batch, self.form(RejectForm).reason)
+        await batches.reject(
+            self.bank,
+            self.actor,
+            batch,
+            self.form(RejectForm).reason,
+        )
 
 
 class Alarms(Console):
@@ -159,7 +164,7 @@ class Alarms(Console):
         )
 
     async def show(self, state: str, error: YinqiaoError | None = None) -> None:
-        rows = await alarms.list_alarms(self.services, self.actor, state)
+        rows = await alarms.list_alarms(self.bank, self.actor, state)
         if error is None:
             self.page("alarms", rows=rows, state=state, label=self.label)
         else:
@@ -174,7 +179,7 @@ class HandleAlarm(Alarms):
     @override
     async def post(self, alarm: str) -> None:
         try:
-            await alarms.handle_by_clerk(self.services, self.actor, alarm)
+            await alarms.handle_by_clerk(self.bank, self.actor, alarm)
         except (Conflict, NotFound) as error:
             await self.show(alarms.OPEN, error)
             return

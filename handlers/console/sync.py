@@ -17,11 +17,10 @@ REFUSALS = (Conflict, NotFound, Unavailable, PlatformError)
 
 class _SyncPage(Console):
     async def found(self) -> dict[str, Any]:
-        services, tenant = self.services, self.actor.tenant
-        number, differences = await view.differences(services, tenant)
+        number, differences = await view.differences(self.bank)
         return {
-            "sync": await view.progress(services, tenant),
-            "errors": await view.errors(services, tenant),
+            "sync": await view.progress(self.bank),
+            "errors": await view.errors(self.bank),
             "compared": number,
             "differences": differences,
         }
@@ -40,7 +39,7 @@ class Sync(_SyncPage):
     @override
     async def post(self) -> None:
         try:
-            _, begun = await run.start(self.services, self.actor.tenant, self.actor.login)
+            _, begun = await run.start(self.bank, self.actor.login)
         except REFUSALS as error:
             await self.show(error)
             return
@@ -52,14 +51,17 @@ class SyncProgress(Console):
 
     @override
     async def get(self) -> None:
-        self.page("sync_progress", sync=await view.progress(self.services, self.actor.tenant))
+        self.page(
+            "sync_progress",
+            sync=await view.progress(self.bank),
+        )
 
 
 class CancelSync(_SyncPage):
     @override
     async def post(self) -> None:
         try:
-            await run.cancel(self.services, self.actor.tenant, self.actor.login)
+            await run.cancel(self.bank, self.actor.login)
         except REFUSALS as error:
             await self.show(error)
             return
@@ -70,7 +72,7 @@ class RetrySync(_SyncPage):
     @override
     async def post(self, error: str) -> None:
         try:
-            worked = await run.retry(self.services, self.actor.tenant, self.actor.login, error)
+            worked = await run.retry(self.bank, self.actor.login, error)
         except REFUSALS as refusal:
             await self.show(refusal)
             return

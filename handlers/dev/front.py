@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from customers.banks import directory
+from customers.banks import bank
 from handlers.http.pages import Page
 
 
 class Front(Page):
     @override
     async def get(self) -> None:
-        tenants = await directory.list_tenants(self.services)
+        tenants = await bank.list_banks(self.services)
         self.page("front", tenants=tenants, sandbox=self.services.settings.sandbox_url)

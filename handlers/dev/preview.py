@@ -12,7 +12,7 @@ from typing_extensions import override
 from customers import consent
 from customers.access import login
 from customers.actors import CustomerActor
-from customers.banks import directory
+from customers.banks.bank import bank_of_appid
 from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Page
 from handlers.portal.handlers import KEY_LIMIT, customer_of
@@ -67,17 +67,17 @@ class Preview(Page):
 
     async def names(self) -> dict[str, Any]:
         """What every page of the preview shows at its top."""
-        tenant = await directory.tenant_of_appid(self.services, self.appid)
+        bank = await bank_of_appid(self.services, self.appid)
         return {
-            "program": tenant.miniprograms[self.appid].name,
-            "bank": tenant.name,
+            "program": bank.miniprograms[self.appid].name,
+            "bank": bank.name,
             "base": f"/preview/{self.appid}",
         }
 
     async def show_home(self, error: YinqiaoError | None = None) -> None:
         """The home page, with what went wrong at the top of it."""
-        view = orjson.loads(await portal.home(self.services, self.actor, self.lang))
-        view["customer"] = await login.profile(self.services, self.actor)
+        view = orjson.loads(await portal.home(self.bank, self.actor, self.lang))
+        view["customer"] = await login.profile(self.bank, self.actor)
         values = {
             **await self.names(),
             "view": view,
@@ -108,7 +108,7 @@ class Arrive(Preview):
         await self.show_home()
 
     async def sign_in(self, code: str) -> None:
-        done = await login.login(self.services, self.appid, code)
+        done = await login.login(await bank_of_appid(self.services, self.appid), self.appid, code)
         self.keep_session(self.cookie, done.token, samesite="Lax")
         self.see(self.home())
 
@@ -125,7 +125,12 @@ class Phone(Preview):
     async def post(self, appid: str) -> None:
         form = self.form(PhoneForm)
         try:
-            await login.bind_phone(self.services, self.actor, form.code.strip(), form.consent)
+            await login.bind_phone(
+                self.bank,
+                self.actor,
+                form.code.strip(),
+                form.consent,
+            )
         except InvalidInput as error:
             await self.show_home(error)
             return
@@ -137,7 +142,7 @@ class Claim(Preview):
     async def post(self, appid: str, reward: str) -> None:
         form = self.form(ClaimForm)
         try:
-            await portal.claim(self.services, self.actor, reward, form.key, b"")
+            await portal.claim(self.bank, self.actor, reward, form.key, b"")
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return
@@ -147,7 +152,7 @@ class Claim(Preview):
 class Redemptions(Preview):
     @override
     async def get(self, appid: str) -> None:
-        view = await portal.redemptions(self.services, self.actor, self.lang)
+        view = await portal.redemptions(self.bank, self.actor, self.lang)
         self.page("redemptions", **await self.names(), rows=view["redemptions"])
 
 

@@ -26,6 +26,7 @@ from tornado.routing import Router
 from typing_extensions import override
 
 from config.logging import bind
+from customers.banks.bank import Bank, open_bank
 from handlers.http.auth import PUBLIC
 from handlers.http.base import (
     Model,
@@ -44,9 +45,11 @@ JSON = "application/json; charset=UTF-8"
 
 
 class Api:
-    """One request to one Route. `actor` is set where the route's permission asks for somebody."""
+    """One request to one Route. `actor`, and `bank`, which is
+    his, are set where the route's permission asks for somebody."""
 
     actor: Any = None
+    bank: Bank
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Api:
             else:
                 if wanted.permission != PUBLIC:
                     self.actor = await self.identify(wanted.permission)
+                    self.bank = await open_bank(self.services, self.actor.tenant)
                 method = self.get if self.request.method == "GET" else self.post
                 await method(**self.path_kwargs)
         except Exception as error:

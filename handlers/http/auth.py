@@ -1,7 +1,7 @@
 """Who may do what over HTTP: the catalogue of permissions that `routes.py` puts beside each path.
 
 `customer`, `staff` and `clerk` say which face's session a route needs. A name with a dot needs a
-clerk whose role grants it (`customers/banks/directory.py` lists the roles). A name that is not here
+clerk whose role grants it (`customers/banks/clerks.py` lists the roles). A name that is not here
 fails when the route table is imported.
 """
 

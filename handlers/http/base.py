@@ -25,6 +25,7 @@ from tornado.web import HTTPError, RequestHandler
 from typing_extensions import override
 
 from config.logging import bind
+from customers.banks.bank import Bank, open_bank
 from handlers.http.auth import PUBLIC
 from handlers.http.route import Op, Route
 from services.container import Services
@@ -150,9 +151,11 @@ def log_failure(path: str, error: BaseException) -> None:
 
 
 class Base(RequestHandler):
-    """Serves one Route. `actor` is set where the route's permission asks for somebody."""
+    """Serves one Route. `actor`, and `bank`, which is
+    his, are set where the route's permission asks for somebody."""
 
     actor: Any = None
+    bank: Bank
 
     @override
     def initialize(self, services: Services, traffic: Traffic, route: Route) -> None:
@@ -187,6 +190,7 @@ class Base(RequestHandler):
 
     async def _authorise(self, wanted: Op) -> None:
         self.actor = await self.identify(wanted.permission)
+        self.bank = await open_bank(self.services, self.actor.tenant)
 
     async def identify(self, permission: str) -> Any:
         """Who is asking, by this face's session; raises NotSignedIn or Forbidden. Each face says

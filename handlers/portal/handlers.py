@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from customers.access import login
 from customers.actors import CustomerActor
-from customers.banks import directory
+from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
 from handlers.http.api import Api
 from handlers.http.models import LoginBody, PhoneBody, SubscriptionsBody
@@ -28,8 +28,8 @@ async def customer_of(services: Services, token: str, appid: str) -> CustomerAct
     """
     actor = await login.read_session(services, token)
     if actor.appid != appid:
-        tenant = await directory.tenant_of_appid(services, appid)
-        if tenant.id != actor.tenant:
+        bank = await bank_of_appid(services, appid)
+        if bank.id != actor.tenant:
             raise Forbidden("other_bank", "this session belongs to another bank")
     return replace(actor, appid=appid)
 
@@ -67,7 +67,7 @@ class Login(Portal):
     @override
     async def post(self, appid: str) -> None:
         body = self.body(LoginBody)
-        done = await login.login(self.services, appid, body.code)
+        done = await login.login(await bank_of_appid(self.services, appid), appid, body.code)
         self.answer({"token": done.token, "expires_in": done.expires_in, "customer": done.customer})
 
 
@@ -82,21 +82,21 @@ class Phone(Portal):
     @override
     async def post(self, appid: str) -> None:
         body = self.body(PhoneBody)
-        profile = await login.bind_phone(self.services, self.actor, body.code, body.consent)
-        portal.forget_home(self.services, self.actor)
+        profile = await login.bind_phone(self.bank, self.actor, body.code, body.consent)
+        portal.forget_home(self.bank, self.actor)
         self.answer(profile)
 
 
 class Home(Portal):
     @override
     async def get(self, appid: str) -> None:
-        self.answer(await portal.home(self.services, self.actor, self.lang()))
+        self.answer(await portal.home(self.bank, self.actor, self.lang()))
 
 
 class Rewards(Portal):
     @override
     async def get(self, appid: str) -> None:
-        self.answer(await portal.list_rewards(self.services, self.actor, self.lang()))
+        self.answer(await portal.list_rewards(self.bank, self.actor, self.lang()))
 
 
 class Claim(Portal):
@@ -104,7 +104,12 @@ class Claim(Portal):
     async def post(self, appid: str, reward: str) -> None:
         key = self.idempotency_key()
         claimed = await portal.claim(
-            self.services, self.actor, reward, key, self.request.body, self.lang()
+            self.bank,
+            self.actor,
+            reward,
+            key,
+            self.request.body,
+            self.lang(),
         )
         if claimed.hit:
             self.set_header("Idempotency-Hit", "true")
@@ -114,7 +119,7 @@ class Claim(Portal):
 class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
-        self.answer(await portal.redemptions(self.services, self.actor, self.lang()))
+        self.answer(await portal.redemptions(self.bank, self.actor, self.lang()))
 
 
 class Subscriptions(Portal):
@@ -123,7 +128,10 @@ class Subscriptions(Portal):
         body = self.body(SubscriptionsBody)
         answers = {template: answer == "accept" for template, answer in body.answers.items()}
         counted = await subscriptions.report(
-            self.services, self.actor, answers, self.idempotency_key()
+            self.bank,
+            self.actor,
+            answers,
+            self.idempotency_key(),
         )
         self.answer({"counted": counted})
 
@@ -131,4 +139,6 @@ class Subscriptions(Portal):
 class Scene(Portal):
     @override
     async def get(self, appid: str, scene: str) -> None:
-        self.answer(await poster_codes.read(self.services, appid, scene))
+        self.answer(
+            await poster_codes.read(await bank_of_appid(self.services, appid), appid, scene)
+        )

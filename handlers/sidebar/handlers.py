@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from campaigns import live
-from customers.access import staff
+from customers.access import rm
 from customers.actors import StaffActor
-from customers.banks import directory
+from customers.banks import staff
+from customers.banks.bank import open_bank
 from handlers.http.pages import Page
 from rewards import catalogue
 from services.errors import InvalidInput, NotSignedIn, Unavailable, YinqiaoError
@@ -56,7 +57,7 @@ class Sidebar(Page):
     @override
     async def identify(self, permission: str) -> StaffActor:
         token = self.get_cookie(self.session_cookie(f"rm_{self.tenant}")) or ""
-        return await staff.actor_of(self.services, self.tenant, token)
+        return await rm.actor_of(await open_bank(self.services, self.tenant), token)
 
     @override
     async def invite(self) -> None:
@@ -64,7 +65,7 @@ class Sidebar(Page):
         go."""
         state = secrets.token_hex(16)
         back = f"{self.services.settings.url}/sidebar/{self.tenant}/oauth"
-        url = await staff.authorize_url(self.services, self.tenant, back, state)
+        url = await rm.authorize_url(await open_bank(self.services, self.tenant), back, state)
         self.set_cookie(
             self.session_cookie(f"state_{self.tenant}"), f"{state}|{self.request.path}", path="/", httponly=True,
             samesite="Lax", secure=self.secure, max_age=STATE_SECONDS,
@@ -72,14 +73,13 @@ class Sidebar(Page):
         self.redirect(url, status=302)
 
     async def names(self) -> dict[str, Any]:
-        tenant = await directory.get_tenant(self.services, self.tenant)
-        member = await directory.staff_member(self.services, self.tenant, self.actor.userid)
+        member = await staff.staff_member(self.bank, self.actor.userid)
         return {
-            "bank": tenant.name,
+            "bank": self.bank.name,
             "rm": member.name,
-            "branch": tenant.branches.get(member.branch, member.branch),
+            "branch": self.bank.branches.get(member.branch, member.branch),
             "base": f"/sidebar/{self.tenant}",
-            "programs": {appid: program.name for appid, program in tenant.miniprograms.items()},
+            "programs": {appid: program.name for appid, program in self.bank.miniprograms.items()},
         }
 
 
@@ -89,8 +89,9 @@ class OAuth(Sidebar):
     @override
     async def get(self, tenant: str) -> None:
         wanted = self.expected_path()
-        actor = await staff.staff_login(self.services, tenant, self.get_query_argument("code", ""))
-        token = await staff.open_session(self.services, actor)
+        bank = await open_bank(self.services, tenant)
+        actor = await rm.staff_login(bank, self.get_query_argument("code", ""))
+        token = await rm.open_session(bank, actor)
         self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
         self.keep_session(f"rm_{tenant}", token, samesite="Lax")
         self.redirect(wanted, status=302)
@@ -112,7 +113,7 @@ class OAuth(Sidebar):
 class Customers(Sidebar):
     @override
     async def get(self, tenant: str) -> None:
-        rows = await staff.list_customers(self.services, self.actor)
+        rows = await rm.list_customers(self.bank, self.actor)
         self.page("customers", **await self.names(), rows=rows)
 
 
@@ -123,10 +124,10 @@ class Customer(Sidebar):
 
     async def show(self, cid: str, error: YinqiaoError | None = None) -> None:
         """The customer's page, with what went wrong at the top of it."""
-        card = await staff.customer_card(self.services, self.actor, cid)
+        card = await rm.customer_card(self.bank, self.actor, cid)
         names = await self.names()
         called = {**names["programs"], **await self.titles(), **card["people"]}
-        offered = await staff.corp_tags(self.services, self.actor)
+        offered = await rm.corp_tags(self.bank, self.actor)
         values = {
             **names,
             "card": card,
@@ -142,8 +143,8 @@ class Customer(Sidebar):
 
     async def titles(self) -> dict[str, str]:
         """What campaigns and rewards are called, by id."""
-        campaigns = await live.campaign_rows(self.services, self.tenant)
-        rewards = await catalogue.all_rewards(self.services, self.tenant)
+        campaigns = await live.campaign_rows(self.bank)
+        rewards = await catalogue.all_rewards(self.bank)
         named = {campaign: row["name"] for campaign, row in campaigns.items()}
         named |= {reward: row["title"] for reward, row in rewards.items()}
         return {known: str(name.get(self.lang) or name["zh"]) for known, name in named.items()}
@@ -189,8 +190,12 @@ class Notes(Change):
     @override
     async def change(self, cid: str) -> None:
         form = self.form(NotesForm)
-        await staff.note_customer(
-            self.services, self.actor, cid, form.remark.strip(), form.description.strip()
+        await rm.note_customer(
+            self.bank,
+            self.actor,
+            cid,
+            form.remark.strip(),
+            form.description.strip(),
         )
 
 
@@ -198,7 +203,13 @@ class Tags(Change):
     @override
     async def change(self, cid: str) -> None:
         form = self.form(TagForm)
-        await staff.tag_customer(self.services, self.actor, cid, add=form.add, remove=form.remove)
+        await rm.tag_customer(
+            self.bank,
+            self.actor,
+            cid,
+            add=form.add,
+            remove=form.remove,
+        )
 
 
 class Logout(Sidebar):

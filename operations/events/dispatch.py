@@ -8,16 +8,16 @@ from typing import Any
 from campaigns.channels import acquisition, group_codes
 from customers.alerts import cards
 from customers.archive import consents, pull
+from customers.banks.bank import Bank
 from customers.handover import batches
 from customers.messaging import content_check, subscriptions
 from customers.wecom_mirror import members, tags
 from operations.events import external_contacts
-from services.container import Services
 from services.store.mongo import Doc
 from services.wechat import events
 
-Reaction = Callable[[Services, str, Doc, Any], Awaitable[None]]
-"""`(services, tenant, inbox row, event)`. It may run twice and in any order: the row's `_id` is the
+Reaction = Callable[[Bank, Doc, Any], Awaitable[None]]
+"""`(bank, inbox row, event)`. It may run twice and in any order: the row's `_id` is the
 event's id, and what is older than what is known undoes nothing (wechat-contract C3)."""
 
 REACTIONS: dict[type[events.Event], Reaction] = {
@@ -52,7 +52,7 @@ REACTIONS: dict[type[events.Event], Reaction] = {
 HANDLED, NOTED, UNKNOWN = "handled", "noted", "unknown"
 
 
-async def react(services: Services, tenant: str, row: Doc, event: events.Event) -> str:
+async def react(bank: Bank, row: Doc, event: events.Event) -> str:
     """Does what is to be done; HANDLED, NOTED when nothing is, UNKNOWN when nobody knows the
     event."""
     if isinstance(event, events.Unknown):
@@ -60,5 +60,5 @@ async def react(services: Services, tenant: str, row: Doc, event: events.Event) 
     reaction = REACTIONS.get(type(event))
     if reaction is None:
         return NOTED
-    await reaction(services, tenant, row, event)
+    await reaction(bank, row, event)
     return HANDLED

@@ -14,13 +14,12 @@ from datetime import datetime
 from typing import Any
 
 from campaigns import live
+from customers.banks.bank import Bank
 from operations.events.dispatch import UNKNOWN
 from operations.events.handle import DEAD, plain, read
 from services import ids
-from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
 from services.queue.inbox import WECHAT, WECOM
-from services.store import batching
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable
@@ -38,19 +37,19 @@ _HIDDEN = {"welcome_code", "response_code", "chat_key", "content", "session_from
 _HEAD = {"corp_id", "create_time"}
 
 
-async def find(services: Services, tenant: str, event: str) -> Doc:
+async def find(bank: Bank, event: str) -> Doc:
     """The inbox row of an id, with or without the bank before it; SHORTEST of its characters will
     do when no other begins so.
 
     Raises InvalidInput `event_id`, NotFound `event_unknown`, Conflict `event_ambiguous`.
     """
-    short = event.removeprefix(f"{tenant}:").lower()
+    short = event.removeprefix(f"{bank.id}:").lower()
     if not _ID.fullmatch(short):
         raise InvalidInput(
             "event_id", f"an event's id is at least {SHORTEST} characters of 0-9 and a-f"
         )
-    begins = {"_id": {"$gte": f"{tenant}:{short}", "$lt": f"{tenant}:{short}g"}}
-    found = await services.store.tenant(tenant)["inbox"].find(begins, limit=2)
+    begins = {"_id": {"$gte": f"{bank.id}:{short}", "$lt": f"{bank.id}:{short}g"}}
+    found = await bank.db["inbox"].find(begins, limit=2)
     if not found:
         raise NotFound("event_unknown", "no such event")
     if len(found) > 1:
@@ -58,23 +57,23 @@ async def find(services: Services, tenant: str, event: str) -> Doc:
     return found[0]
 
 
-async def why(services: Services, tenant: str, event: str, explain: Explain) -> dict[str, Any]:
+async def why(bank: Bank, event: str, explain: Explain) -> dict[str, Any]:
     """The whole answer for one event, as JSON takes it; times are ISO texts, `after` is in seconds
     since it was received.
 
     Raises what `find` raises.
     """
-    row = await find(services, tenant, event)
+    row = await find(bank, event)
     story = row.get("story") or {}
     began = row["at"].timestamp()
     told = [note for note in story.get("decided", []) if note["kind"] != "effect.asked"]
-    runs = await _runs(services, row, story, explain)
+    runs = await _runs(bank, row, story, explain)
     mine = [effect["effect"] for run in runs for effect in run["effects"]]
     asked = [note["effect"] for note in story.get("decided", []) if note["kind"] == "effect.asked"]
     answer = {
         "event": row["_id"],
-        "tenant": tenant,
-        "received": {"at": row["at"].isoformat(), "source": row["source"], **_about(services, row)},
+        "tenant": bank.id,
+        "received": {"at": row["at"].isoformat(), "source": row["source"], **_about(bank, row)},
         "state": WAITING if row["open"] else row["state"],
         **_reason(row, explain),
         "attempts": row["attempts"],
@@ -82,9 +81,7 @@ async def why(services: Services, tenant: str, event: str, explain: Explain) -> 
         "decided": [_decision(note, began, explain) for note in told],
         "called": _calls(story, began),
         "runs": runs,
-        "effects": await _effects(
-            services, tenant, [one for one in asked if one not in mine], explain
-        ),
+        "effects": await _effects(bank, [one for one in asked if one not in mine], explain),
     }
     if answer["received"].get("type") == "external_contact_added":
         answer["welcome"] = _welcome(answer, explain)
@@ -96,11 +93,11 @@ def mask(value: str) -> str:
     return f"{value[:4]}…{value[-2:]}" if len(value) > 8 else "…"
 
 
-def _about(services: Services, row: Doc) -> dict[str, Any]:
+def _about(bank: Bank, row: Doc) -> dict[str, Any]:
     """What the message says of itself, without what is a person's own."""
     if row["source"] != WECOM and not row["source"].startswith(f"{WECHAT}:"):
         return {"type": row.get("type", row["source"]), "happened_at": None, "about": {}}
-    message = services.vault.open(row["tenant"], "inbox", "body", row["_id"], bytes(row["body"]))
+    message = bank.vault.open("inbox", "body", row["_id"], bytes(row["body"]))
     try:
         told = read(row["source"], message)
     except EventUnreadable as error:
@@ -185,17 +182,17 @@ def explain_why(code: str, explain: Explain) -> str:
 
 
 async def _runs(
-    services: Services, row: Doc, story: Mapping[str, Any], explain: Explain
+    bank: Bank, row: Doc, story: Mapping[str, Any], explain: Explain
 ) -> list[dict[str, Any]]:
     """The runs that began with the event, or were told of it, with what they did outside."""
     named = list(dict.fromkeys(note["run"] for note in story.get("decided", []) if note.get("run")))
-    found = await batching.read(services, row["tenant"], "runs", named) if named else {}
-    return [await _run(services, found[name], explain) for name in named if name in found]
+    found = await bank.read("runs", named) if named else {}
+    return [await _run(bank, found[name], explain) for name in named if name in found]
 
 
-async def _run(services: Services, run: Doc, explain: Explain) -> dict[str, Any]:
-    tenant = run["tenant"]
-    program = await live.program(services, tenant, run["campaign"], run["version"])
+async def _run(bank: Bank, run: Doc, explain: Explain) -> dict[str, Any]:
+    tenant = bank.id
+    program = await live.program(bank, run["campaign"], run["version"])
     steps = [ids.tenant_id(tenant, "effect", run["_id"], step) for step in program.ops]
     fallbacks = [ids.tenant_id(tenant, "fallback", effect) for effect in steps]
     return {
@@ -205,15 +202,13 @@ async def _run(services: Services, run: Doc, explain: Explain) -> dict[str, Any]
         "status": run["status"],
         **_reason(run, explain),
         "trail": [list(step) for step in run["trail"]],
-        "effects": await _effects(services, tenant, [*steps, *fallbacks], explain),
+        "effects": await _effects(bank, [*steps, *fallbacks], explain),
     }
 
 
-async def _effects(
-    services: Services, tenant: str, wanted: Iterable[str], explain: Explain
-) -> list[dict[str, Any]]:
+async def _effects(bank: Bank, wanted: Iterable[str], explain: Explain) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(wanted))
-    found = await batching.read(services, tenant, "outbox", names) if names else {}
+    found = await bank.read("outbox", names) if names else {}
     return [_effect(found[name], explain) for name in names if name in found]
 
 
@@ -270,19 +265,13 @@ def _no_welcome(decided: list[dict[str, Any]]) -> str:
     return "not_our_code" if grounds and not ours else "no_campaign"
 
 
-async def newest(
-    services: Services, tenant: str, state: str = "", limit: int = 50
-) -> list[dict[str, Any]]:
+async def newest(bank: Bank, state: str = "", limit: int = 50) -> list[dict[str, Any]]:
     """The newest events, without what is in them: those that ended and those that wait, or those in
     one of STATES. Raises InvalidInput `event_state`."""
-    db = services.store.tenant(tenant)
+    db = bank.db
     if state in (DEAD, UNKNOWN):
         aside = await db["set_aside"].find({"state": state}, sort=[("at", -1)], limit=limit)
-        found = (
-            await batching.read(services, tenant, "inbox", [row["_id"] for row in aside])
-            if aside
-            else {}
-        )
+        found = await bank.read("inbox", [row["_id"] for row in aside]) if aside else {}
         rows = [row for row in found.values() if row.get("state") == state]
     elif state in ("", WAITING):
         rows = await db["inbox"].find({"open": True}, sort=[("due", -1)], limit=limit)
@@ -306,12 +295,10 @@ def _line(row: Doc) -> dict[str, Any]:
     }
 
 
-async def unknown_counts(services: Services, tenant: str) -> list[dict[str, Any]]:
+async def unknown_counts(bank: Bank) -> list[dict[str, Any]]:
     """How often which event came that nobody knows, the most frequent first."""
     group = {"_id": "$name", "events": {"$sum": 1}, "last": {"$max": "$at"}}
-    rows = await services.store.tenant(tenant)["set_aside"].aggregate(
-        [{"$match": {"state": UNKNOWN}}, {"$group": group}]
-    )
+    rows = await bank.db["set_aside"].aggregate([{"$match": {"state": UNKNOWN}}, {"$group": group}])
     rows.sort(key=lambda row: (-row["events"], row["_id"]))
     return [
         {

@@ -9,14 +9,14 @@ import orjson
 
 from campaigns.engine import runs
 from customers import timeline
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from operations.events import dispatch
-from services.container import Services
 from services.errors import Conflict, NotFound, Unavailable, YinqiaoError
 from services.observe import trace
 from services.observe.trace import Story
 from services.queue import inbox, trace_rows
-from services.store import batching, leases
+from services.store import leases
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable, PlatformError, no_turn
@@ -30,46 +30,42 @@ _WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 log = logging.getLogger(__name__)
 
 
-async def handle_inbox(services: Services, tenant: str, until: float | None = None) -> int:
+async def handle_inbox(bank: Bank, until: float | None = None) -> int:
     """Handles what is due in the bank's inbox; how many rows."""
 
     async def handle(owner: str, row: Doc) -> None:
-        await _handle(services, owner, row)
+        await _handle(await bank.current(), owner, row)
 
-    rows = services.store.tenant(tenant)["inbox"]
-    horizon = services.cache.setdefault(f"horizon:inbox:{tenant}", leases.Horizon())
+    rows = bank.db["inbox"]
+    horizon = bank.services.cache.setdefault(f"horizon:inbox:{bank.id}", leases.Horizon())
     return await leases.pump(
-        services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon
+        bank.services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon
     )
 
 
-async def _handle(services: Services, owner: str, row: Doc) -> None:
+async def _handle(bank: Bank, owner: str, row: Doc) -> None:
     with trace.collect() as story:
         try:
-            message = services.vault.open(
-                row["tenant"], "inbox", "body", row["_id"], bytes(row["body"])
-            )
-            ended = await _act(services, row, message)
+            message = bank.vault.open("inbox", "body", row["_id"], bytes(row["body"]))
+            ended = await _act(bank, row, message)
             own = {"story": trace_rows.told(story)}
-            await batching.close_each(
-                services, row["tenant"], "inbox", owner, row["_id"], own, **ended
-            )
+            await bank.close_each("inbox", owner, row["_id"], own, **ended)
         except Unavailable:
             raise
         except Exception as error:
-            await _not_handled(services, owner, row, error, story)
+            await _not_handled(bank, owner, row, error, story)
 
 
-async def _act(services: Services, row: Doc, message: bytes) -> Doc:
+async def _act(bank: Bank, row: Doc, message: bytes) -> Doc:
     """Does what a message asks for; the `state` and `type` with which its row ends."""
     if row["source"] == inbox.REWARDS:
-        await _reward_event(services, row["tenant"], message)
+        await _reward_event(bank, message)
         return {"state": dispatch.HANDLED, "type": "reward_claimed"}
     ended: Doc = {"state": dispatch.NOTED, "type": "empty"}
     for event in read(row["source"], message):  # several of one kind, if any
-        state = await dispatch.react(services, row["tenant"], row, event)
+        state = await dispatch.react(bank, row, event)
         name = (
-            await _unknown(services, row, event)
+            await _unknown(bank, row, event)
             if isinstance(event, events.Unknown)
             else events.kind(event)
         )
@@ -84,18 +80,18 @@ def read(source: str, message: bytes) -> tuple[events.Event, ...]:
     return events.parse_push(source.removeprefix(f"{inbox.WECHAT}:"), message)
 
 
-async def _unknown(services: Services, row: Doc, event: events.Unknown) -> str:
+async def _unknown(bank: Bank, row: Doc, event: events.Unknown) -> str:
     """Counts an event that nobody knows and puts it on the list of what is set aside; its name
     there."""
-    names: set[str] = services.cache.setdefault("events.unknown", set())
+    names: set[str] = bank.services.cache.setdefault("events.unknown", set())
     event_name, change = plain(event.event), plain(event.change_type)
     name = f"{event_name}/{change}" if change else event_name
     if name in names or len(names) < MOST_NAMES:
         names.add(name)
-        services.metrics.events_unknown.labels(event_name, change).inc()
+        bank.services.metrics.events_unknown.labels(event_name, change).inc()
     else:
-        services.metrics.events_unknown.labels("other", "other").inc()
-    await _set_aside(services, row, dispatch.UNKNOWN, name=name)
+        bank.services.metrics.events_unknown.labels("other", "other").inc()
+    await _set_aside(bank, row, dispatch.UNKNOWN, name=name)
     return name
 
 
@@ -105,23 +101,21 @@ def plain(name: str) -> str:
     return name if _WORD.fullmatch(name) else "unreadable"
 
 
-async def _set_aside(services: Services, row: Doc, state: str, **fields: str) -> None:
+async def _set_aside(bank: Bank, row: Doc, state: str, **fields: str) -> None:
     aside = {"_id": row["_id"], "state": state, "at": row["at"], "name": "", "reason": "", **fields}
-    await batching.insert(services, row["tenant"], "set_aside", aside)
+    await bank.insert("set_aside", aside)
 
 
-async def _not_handled(
-    services: Services, owner: str, row: Doc, error: Exception, story: Story
-) -> None:
+async def _not_handled(bank: Bank, owner: str, row: Doc, error: Exception, story: Story) -> None:
     """A later try, or after MOST_TRIES the quarantine: the row stays, with its reasons, for a
     person."""
-    rows = services.store.tenant(row["tenant"])["inbox"]
+    rows = bank.db["inbox"]
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
-    tries = trace_rows.tried(row, services.clock(), reason, story)
+    tries = trace_rows.tried(row, bank.now(), reason, story)
     if (row["attempts"] >= MOST_TRIES and not no_turn(error)) or isinstance(error, EventUnreadable):
         log.error("an event was set aside", extra={"fields": fields})
-        await _set_aside(services, row, DEAD, reason=reason)
+        await _set_aside(bank, row, DEAD, reason=reason)
         await leases.close(rows, owner, [row["_id"]], state=DEAD, reason=reason, tries=tries)
         return
     log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
@@ -133,37 +127,37 @@ async def _not_handled(
         rows,
         owner,
         [row["_id"]],
-        services.clock() + wait,
+        bank.now() + wait,
         reason=reason,
         tries=tries,
         attempts=attempts,
     )
 
 
-async def _reward_event(services: Services, tenant: str, message: bytes) -> None:
+async def _reward_event(bank: Bank, message: bytes) -> None:
     """A batch of grants, as rewards/claims.py tells it: into the customers' stories, and to the
     runs that wait for it."""
     event = orjson.loads(message)
     data = {"reward": event["reward"]}
     entries = [
-        timeline.entry(services, tenant, cid, "reward.claimed", grant, data, at)
+        timeline.entry(bank, cid, "reward.claimed", grant, data, at)
         for grant, cid, at in event["grants"]
     ]
-    await services.store.tenant(tenant)["timeline"].insert_new(entries)
+    await bank.db["timeline"].insert_new(entries)
     if event["offered"]:
         for _, cid, _ in event["grants"]:
-            person = await resolution.customer(services, tenant, cid)
-            await runs.on_event(services, tenant, person.cids, "reward.claimed")
+            person = await resolution.customer(bank, cid)
+            await runs.on_event(bank, person.cids, "reward.claimed")
 
 
-async def retry(services: Services, tenant: str, actor: str, event: str) -> None:
+async def retry(bank: Bank, actor: str, event: str) -> None:
     """Makes an event due again that was set aside, that nobody knew, or that needed no reaction
     then.
 
     Raises NotFound `event_unknown`, or Conflict `event_not_set_aside`.
     """
-    db = services.store.tenant(tenant)
-    again = {"open": True, "due": services.clock(), "attempts": 0, "state": None, "reason": ""}
+    db = bank.db
+    again = {"open": True, "due": bank.now(), "attempts": 0, "state": None, "reason": ""}
     ended = {
         "_id": event,
         "open": False,
@@ -174,5 +168,5 @@ async def retry(services: Services, tenant: str, actor: str, event: str) -> None
             raise NotFound("event_unknown", "no such event")
         raise Conflict("event_not_set_aside", "this event waits already, or was handled")
     await db["set_aside"].delete({"_id": event})
-    await services.audit.record(db, actor, "event.retried", event)
-    services.bells.ring("campaigns.handle_inbox", tenant)
+    await bank.audit(actor, "event.retried", event)
+    bank.signal("campaigns.handle_inbox")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from xml.parsers import expat
 
-from customers.banks.directory import Tenant, get_tenant, tenant_of_appid
+from customers.banks.bank import Bank, bank_of_appid, open_bank
 from services.container import Services
 from services.errors import NotFound, YinqiaoError
 from services.queue import inbox
@@ -26,7 +26,7 @@ async def receive_wecom(
     Unavailable when it could not be stored: WeCom delivers it again then.
     """
     with _counted(services, tenant_id) as count:
-        app = (await get_tenant(services, tenant_id)).wecom
+        app = (await open_bank(services, tenant_id)).wecom_app
         credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
         opened = crypto.verify_and_decrypt(credentials, query, body, **_limits(services))
         urgent = _Glance(opened.message).urgent
@@ -40,12 +40,12 @@ async def receive_wechat(
 ) -> str:
     """The same for a mini-program's message push in safe mode (wechat-contract A7)."""
     with _counted(services, appid) as count:
-        tenant = await tenant_of_appid(services, appid)
+        bank = await bank_of_appid(services, appid)
         opened = crypto.verify_push(
-            _push_credentials(services, tenant, appid), query, body, **_limits(services)
+            _push_credentials(bank, appid), query, body, **_limits(services)
         )
         return await _store(
-            services, Arrival(tenant.id, f"{WECHAT}:{appid}", opened.message, opened.nonce), count
+            services, Arrival(bank.id, f"{WECHAT}:{appid}", opened.message, opened.nonce), count
         )
 
 
@@ -73,11 +73,11 @@ def _limits(services: Services) -> dict[str, Any]:
     return {"now": services.clock(), "window": services.settings.callback_window}
 
 
-def _push_credentials(services: Services, tenant: Tenant, appid: str) -> crypto.Credentials:
-    program = tenant.miniprograms[appid]
+def _push_credentials(bank: Bank, appid: str) -> crypto.Credentials:
+    program = bank.miniprograms[appid]
     if not program.aes_key or not program.token:
         raise NotFound("push_not_configured", "this mini-program has no message push")
-    return services.platform.credentials(program.token, program.aes_key, appid)
+    return bank.services.platform.credentials(program.token, program.aes_key, appid)
 
 
 async def _store(services: Services, arrival: Arrival, count: Count) -> str:
@@ -124,12 +124,12 @@ class _Glance:
 
 async def check_wecom_url(services: Services, tenant_id: str, query: Mapping[str, str]) -> str:
     """The plaintext of `echostr` (wechat-contract C1); raises the callback_* refusals."""
-    app = (await get_tenant(services, tenant_id)).wecom
+    app = (await open_bank(services, tenant_id)).wecom_app
     credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
     return crypto.verify_url(credentials, query, **_limits(services)).decode()
 
 
 async def check_wechat_url(services: Services, appid: str, query: Mapping[str, str]) -> str:
     """The raw `echostr` (wechat-contract A7)."""
-    credentials = _push_credentials(services, await tenant_of_appid(services, appid), appid)
+    credentials = _push_credentials(await bank_of_appid(services, appid), appid)
     return crypto.verify_push_url(credentials, query, **_limits(services)).decode()

@@ -19,10 +19,9 @@ from typing import Any
 from campaigns import live
 from campaigns.channels import links, live_codes
 from campaigns.channels.provisioning import WANTED
-from customers.banks.directory import Tenant, get_tenant
+from customers.banks.bank import Bank
 from customers.wecom_mirror import customers, groups, members, sync, tags
 from customers.wecom_mirror.sync import WHOLE_PART, Batch, Job, Outcome, Part, Problem
-from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound, Unavailable
 from services.limiter import lane
 from services.store import leases
@@ -58,8 +57,7 @@ log = logging.getLogger(__name__)
 
 
 async def start(
-    services: Services,
-    tenant: str,
+    bank: Bank,
     by: str,
     *,
     kind: str = FULL,
@@ -72,15 +70,14 @@ async def start(
         raise InvalidInput(
             "sync_part", f"no part {', '.join(strangers)}; there is {', '.join(PARTS)}"
         )
-    await get_tenant(services, tenant)
-    db = services.store.tenant(tenant)
-    newest = await latest(services, tenant)
+    db = bank.db
+    newest = await latest(bank)
     if newest is not None and newest["open"]:
         return int(newest["number"]), False
     number = 1 if newest is None else int(newest["number"]) + 1
     plan = [name for name in PARTS if not parts or name in parts]
     row: Doc = {
-        "_id": _row_id(tenant, number),
+        "_id": _row_id(bank.id, number),
         "number": number,
         "kind": kind,
         "by": by,
@@ -97,17 +94,17 @@ async def start(
         "finished": None,
     }
     row |= {
-        "started": services.clock(),
+        "started": bank.now(),
         "open": True,
-        "due": services.clock(),
+        "due": bank.now(),
         "owner": None,
         "attempts": 0,
     }
     if await db["syncs"].insert_new([row]):  # somebody else began it in this moment
         return number, False
-    await services.audit.record(db, by, "sync.started", str(number), kind=kind, parts=plan)
-    await _forget_old(services, tenant, number)
-    services.bells.ring(TASK, tenant)
+    await bank.audit(by, "sync.started", str(number), kind=kind, parts=plan)
+    await _forget_old(bank, number)
+    bank.signal(TASK)
     return number, True
 
 
@@ -115,70 +112,72 @@ def _row_id(tenant: str, number: int) -> str:
     return f"{tenant}:{number:08d}"
 
 
-async def _forget_old(services: Services, tenant: str, number: int) -> None:
+async def _forget_old(bank: Bank, number: int) -> None:
     """Syncs of long ago, and what they found, are of no use any more."""
-    db = services.store.tenant(tenant)
-    await db["syncs"].delete({"_id": {"$lt": _row_id(tenant, max(0, number - KEPT_SYNCS))}})
+    db = bank.db
+    await db["syncs"].delete({"_id": {"$lt": _row_id(bank.id, max(0, number - KEPT_SYNCS))}})
     await db["sync_differences"].delete({"number": {"$lt": number - KEPT_SYNCS}})
 
 
-async def latest(services: Services, tenant: str) -> Doc | None:
+async def latest(bank: Bank) -> Doc | None:
     """The newest sync's row."""
-    rows = await services.store.tenant(tenant)["syncs"].find({}, sort=[("number", -1)], limit=1)
+    rows = await bank.db["syncs"].find({}, sort=[("number", -1)], limit=1)
     return rows[0] if rows else None
 
 
-async def cancel(services: Services, tenant: str, by: str) -> int:
+async def cancel(bank: Bank, by: str) -> int:
     """Ends the sync that runs; what it wrote stays. Raises Conflict `sync_not_running`."""
-    newest = await latest(services, tenant)
-    db = services.store.tenant(tenant)
-    ended = {"open": False, "owner": None, "state": CANCELLED, "finished": services.clock()}
+    newest = await latest(bank)
+    db = bank.db
+    ended = {"open": False, "owner": None, "state": CANCELLED, "finished": bank.now()}
     if newest is None or not await db["syncs"].update(
         {"_id": newest["_id"], "open": True}, {"$set": ended}
     ):
         raise Conflict("sync_not_running", "no sync is running")
-    await services.audit.record(db, by, "sync.cancelled", str(newest["number"]))
+    await bank.audit(by, "sync.cancelled", str(newest["number"]))
     return int(newest["number"])
 
 
-async def retry(services: Services, tenant: str, by: str, error: str) -> bool:
+async def retry(bank: Bank, by: str, error: str) -> bool:
     """Brings in the one object of an error row (its id without the tenant) again: whether it
     worked. An error of a whole part begins a sync of that part, which ends the error when it comes
     to its end. Raises NotFound, and Conflict `sync_running` when another sync has to end first."""
-    db = services.store.tenant(tenant)
-    row = await db["sync_errors"].find_one({"_id": f"{tenant}:{error}"})
+    db = bank.db
+    row = await db["sync_errors"].find_one({"_id": f"{bank.id}:{error}"})
     if row is None:
         raise NotFound("sync_error_unknown", "no such error; it may be mended already")
-    part, what = PARTS[row["part"]], _object_of(services, tenant, "sync_errors", row)
+    part, what = PARTS[row["part"]], _object_of(bank, "sync_errors", row)
     if what == WHOLE_PART or part.again is None:
-        _, begun = await start(services, tenant, by, parts=[part.name])
+        _, begun = await start(bank, by, parts=[part.name])
         if not begun:
             raise Conflict("sync_running", "a sync is running; try again when it has ended")
         return True
-    job = Job(services, await get_tenant(services, tenant), 0, services.clock())
+    job = Job(bank, 0, bank.now())
     try:
         await part.again(job, what)
     except PlatformError as failure:
-        await sync.keep_problems(services, tenant, part, [Problem(what, sync.code_of(failure))])
+        await sync.keep_problems(bank, part, [Problem(what, sync.code_of(failure))])
         return False
-    await sync.forgive(services, tenant, part.name, [what])
+    await sync.forgive(bank, part.name, [what])
     return True
 
 
-def _object_of(services: Services, tenant: str, collection: str, row: Doc) -> str:
-    return services.vault.open_text(tenant, collection, "object", row["_id"], row["object"])
+def _object_of(bank: Bank, collection: str, row: Doc) -> str:
+    return bank.vault.open_text(collection, "object", row["_id"], row["object"])
 
 
-async def work(services: Services, tenant: str) -> None:
+async def work(bank: Bank) -> None:
     """Moves the bank's sync for one shift; the next bell goes on."""
-    until = services.clock() + SHIFT_SECONDS
+    until = bank.now() + SHIFT_SECONDS
 
     async def handle(owner: str, row: Doc) -> None:
         with lane("bulk"):
-            await _Walk(services, owner, row, until).go()
+            await _Walk(await bank.current(), owner, row, until).go()
 
-    rows = services.store.tenant(tenant)["syncs"]
-    await leases.pump(services.clock, rows, handle, limit=2, seconds=LEASE_SECONDS, until=until)
+    rows = bank.db["syncs"]
+    await leases.pump(
+        bank.services.clock, rows, handle, limit=2, seconds=LEASE_SECONDS, until=until
+    )
 
 
 class _Lost(Exception):
@@ -188,15 +187,15 @@ class _Lost(Exception):
 class _Walk:
     """One worker's time with a sync."""
 
-    def __init__(self, services: Services, owner: str, row: Doc, until: float) -> None:
-        self._services = services
+    def __init__(self, bank: Bank, owner: str, row: Doc, until: float) -> None:
+        self._bank = bank
         self._owner = owner
         self._row = row
         self._until = until
 
     @property
     def _rows(self) -> Collection:
-        return self._services.store.tenant(self._row["tenant"])["syncs"]
+        return self._bank.db["syncs"]
 
     async def go(self) -> None:
         async with self._held():
@@ -227,7 +226,7 @@ class _Walk:
             while True:
                 await asyncio.sleep(LEASE_SECONDS / 3)
                 with suppress(Unavailable):
-                    due = self._services.clock() + LEASE_SECONDS
+                    due = self._bank.now() + LEASE_SECONDS
                     await self._rows.update(
                         {"_id": self._row["_id"], "owner": self._owner}, {"$set": {"due": due}}
                     )
@@ -241,26 +240,24 @@ class _Walk:
                 await beating
 
     async def _parts(self) -> None:
-        tenant = await get_tenant(self._services, self._row["tenant"])
+        bank = self._bank
         nightly = self._row["kind"] == NIGHTLY
         number, started, mend = self._row["number"], self._row["started"], self._row["mend"]
         while self._row["part"]:
             part = PARTS[self._row["part"]]
-            job = Job(
-                self._services, tenant, number, started, nightly, mend, part.name, part.private
-            )
+            job = Job(bank, number, started, nightly, mend, part.name, part.private)
             if not await self._pages(job, part):
-                await self._save(due=self._services.clock(), owner=None)
-                self._services.bells.ring(TASK, tenant.id)
+                await self._save(due=self._bank.now(), owner=None)
+                bank.signal(TASK)
                 return
             if part.name == live_codes.LIVE_CODES.name and mend:
-                await _make_again(self._services, tenant)
+                await _make_again(bank)
             await sync.forgive_before(job)
             await self._next_part()
-        await self._save(open=False, owner=None, state=DONE, finished=self._services.clock())
-        metric = self._services.metrics.sync_differences
+        await self._save(open=False, owner=None, state=DONE, finished=self._bank.now())
+        metric = bank.services.metrics.sync_differences
         for name, counts in self._row["counts"].items() if nightly else ():
-            metric.labels(tenant.id, name).inc(counts["new"] + counts["changed"] + counts["gone"])
+            metric.labels(bank.id, name).inc(counts["new"] + counts["changed"] + counts["gone"])
 
     async def _pages(self, job: Job, part: Part) -> bool:
         """Page after page of a part; False when the shift is over before its end."""
@@ -268,11 +265,11 @@ class _Walk:
         try:
             while True:
                 batch = await page
-                going_on = bool(batch.next) and self._services.clock() < self._until
+                going_on = bool(batch.next) and self._bank.now() < self._until
                 if going_on:
                     page = self._ahead(job, part, batch.next)
                 outcome = await part.write(job, batch)
-                await sync.keep_problems(self._services, job.tenant.id, part, outcome.problems)
+                await sync.keep_problems(self._bank, part, outcome.problems)
                 await self._count(part, batch, outcome)
                 if not going_on:
                     return not batch.next
@@ -290,14 +287,12 @@ class _Walk:
 
     def _cursor(self) -> str:
         row, sealed = self._row, self._row["cursor"]
-        vault = self._services.vault
-        return (
-            vault.open_text(row["tenant"], "syncs", "cursor", row["_id"], sealed) if sealed else ""
-        )
+        vault = self._bank.vault
+        return vault.open_text("syncs", "cursor", row["_id"], sealed) if sealed else ""
 
     async def _count(self, part: Part, batch: Batch, outcome: Outcome) -> None:
         """The page is done: its counts and the cursor after it, in one write."""
-        row, now = self._row, self._services.clock()
+        row, now = self._row, self._bank.now()
         fresh = {
             "started": now,
             "finished": None,
@@ -315,9 +310,7 @@ class _Walk:
         counts["total"] = batch.total if batch.total is not None else counts["total"]
         if not batch.next:
             counts |= {"finished": now, "total": counts["done"]}
-        sealed = self._services.vault.seal_text(
-            row["tenant"], "syncs", "cursor", row["_id"], batch.next
-        )
+        sealed = self._bank.vault.seal_text("syncs", "cursor", row["_id"], batch.next)
         all_counts = {**row["counts"], part.name: counts}
         await self._save(
             cursor=sealed,
@@ -352,22 +345,22 @@ class _Walk:
     async def _stumble(self, error: Exception, *, for_good: bool) -> None:
         """The page is tried again later; a part that is refused again and again is left out, with
         an error row."""
-        services, row, code = self._services, self._row, sync.code_of(error)
+        row, code = self._row, sync.code_of(error)
         tries = row["tries"] + 1
         with suppress(_Lost):
             if for_good and tries >= GIVE_UP_TRIES:
                 part = PARTS[row["part"]]
-                await sync.keep_problems(services, row["tenant"], part, [Problem(WHOLE_PART, code)])
+                await sync.keep_problems(self._bank, part, [Problem(WHOLE_PART, code)])
                 await self._leave_out(part)
             else:
                 pause = max(
                     float(getattr(error, "retry_after", 1)), leases.backoff(tries, most=60.0)
                 )
-                due = services.clock() + pause
+                due = self._bank.now() + pause
                 await self._save(state=WAITING, reason=code, tries=tries, due=due, owner=None)
 
     async def _leave_out(self, part: Part) -> None:
-        now = self._services.clock()
+        now = self._bank.now()
         nothing = {
             "started": now,
             "done": 0,
@@ -390,24 +383,24 @@ class _Walk:
         )
 
 
-async def _make_again(services: Services, tenant: Tenant) -> None:
+async def _make_again(bank: Bank) -> None:
     """Live codes that WeCom no longer has are made anew, with the same state, if a published
     campaign wants them."""
-    rows = services.store.tenant(tenant.id)["channels"]
+    rows = bank.db["channels"]
     wanted = await rows.find(
         {"made": WANTED, "kind": live_codes.CODE, "since": 0.0}, fields={"campaign": 1}, limit=None
     )
     for name in sorted({row["campaign"] for row in wanted}):
-        campaign = await live.published(services, tenant.id, name)
+        campaign = await live.published(bank, name)
         if campaign is not None:
-            await live_codes.ensure(services, tenant, campaign)
+            await live_codes.ensure(bank, campaign)
 
 
-async def nightly(services: Services, tenant: str) -> None:
+async def nightly(bank: Bank) -> None:
     """Begins tonight's comparison, once, when the night's hours have come; a sync that runs is
     waited for."""
-    settings = services.settings
-    now = datetime.fromtimestamp(services.clock(), UTC) + timedelta(hours=settings.utc_offset_hours)
+    settings = bank.services.settings
+    now = datetime.fromtimestamp(bank.now(), UTC) + timedelta(hours=settings.utc_offset_hours)
     if (
         settings.nightly_sync == "off"
         or not settings.nightly_from <= now.hour < settings.nightly_until
@@ -416,9 +409,7 @@ async def nightly(services: Services, tenant: str) -> None:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
         hours=settings.utc_offset_hours
     )
-    newest = await services.store.tenant(tenant)["syncs"].find(
-        {}, sort=[("number", -1)], limit=KEPT_SYNCS
-    )
+    newest = await bank.db["syncs"].find({}, sort=[("number", -1)], limit=KEPT_SYNCS)
     if any(row["kind"] == NIGHTLY and row["started"] >= midnight.timestamp() for row in newest):
         return
-    await start(services, tenant, NIGHTLY, kind=NIGHTLY, mend=settings.nightly_sync == "mend")
+    await start(bank, NIGHTLY, kind=NIGHTLY, mend=settings.nightly_sync == "mend")

@@ -5,24 +5,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from customers.banks.bank import Bank
 from customers.identity.resolution import mask_id
 from operations.sync import run
-from services.container import Services
 from services.store.mongo import Doc
 
 MOST_ERRORS = 200
 MOST_DIFFERENCES = 200
 
 
-async def progress(services: Services, tenant: str) -> dict[str, Any] | None:
+async def progress(bank: Bank) -> dict[str, Any] | None:
     """The newest sync with a line for each of its parts; None when there never was one. `rate` is
     objects a second."""
-    row = await run.latest(services, tenant)
+    row = await run.latest(bank)
     if row is None:
         return None
-    now = services.clock()
+    now = bank.now()
     names = ("number", "kind", "by", "mend", "state", "reason", "started", "finished", "open")
-    before = await _before(services, tenant, row["number"])
+    before = await _before(bank, row["number"])
     lines = [_line(row, name, before.get(name), now) for name in row["plan"]]
     expected, done = sum(line["share"] for line in lines), len(lines)
     return {
@@ -33,11 +33,11 @@ async def progress(services: Services, tenant: str) -> dict[str, Any] | None:
     }
 
 
-async def _before(services: Services, tenant: str, number: int) -> dict[str, int]:
+async def _before(bank: Bank, number: int) -> dict[str, int]:
     """How many objects each part had when it was last walked to its end: what may be expected of
     this one."""
     found: dict[str, int] = {}
-    rows = services.store.tenant(tenant)["syncs"]
+    rows = bank.db["syncs"]
     for row in await rows.find({"number": {"$lt": number}}, sort=[("number", -1)], limit=5):
         for name, counts in row["counts"].items():
             if counts["finished"] and not counts.get("left_out"):
@@ -71,25 +71,23 @@ def _line(row: Doc, name: str, before: int | None, now: float) -> dict[str, Any]
     return {"name": name, "state": state, "total": total, "share": share, "rate": rate, **told}
 
 
-async def errors(services: Services, tenant: str) -> list[dict[str, Any]]:
+async def errors(bank: Bank) -> list[dict[str, Any]]:
     """What could not be brought in, newest first; customers' ids masked."""
-    rows = await services.store.tenant(tenant)["sync_errors"].find(
-        {}, sort=[("last", -1)], limit=MOST_ERRORS
-    )
+    rows = await bank.db["sync_errors"].find({}, sort=[("last", -1)], limit=MOST_ERRORS)
     return [
         {
             "id": row["_id"].split(":", 1)[1],
             "part": row["part"],
-            "object": _shown(services, tenant, "sync_errors", row, private=row["private"]),
+            "object": _shown(bank, "sync_errors", row, private=row["private"]),
             **{name: row[name] for name in ("code", "attempts", "last")},
         }
         for row in rows
     ]
 
 
-async def differences(services: Services, tenant: str) -> tuple[int | None, list[dict[str, Any]]]:
+async def differences(bank: Bank) -> tuple[int | None, list[dict[str, Any]]]:
     """The number of the newest comparison, and what it found."""
-    db = services.store.tenant(tenant)
+    db = bank.db
     rows = await db["syncs"].find({}, sort=[("number", -1)], limit=run.KEPT_SYNCS)
     number = next((row["number"] for row in rows if row["kind"] == run.NIGHTLY), None)
     if number is None:
@@ -97,15 +95,13 @@ async def differences(services: Services, tenant: str) -> tuple[int | None, list
     found = await db["sync_differences"].find({"number": number}, limit=MOST_DIFFERENCES)
     return number, [
         {
-            "object": _shown(
-                services, tenant, "sync_differences", row, private=bool(row["private"])
-            ),
+            "object": _shown(bank, "sync_differences", row, private=bool(row["private"])),
             **{name: row[name] for name in ("part", "kind", "about", "cid", "mended")},
         }
         for row in found
     ]
 
 
-def _shown(services: Services, tenant: str, collection: str, row: Doc, *, private: bool) -> str:
-    text = services.vault.open_text(tenant, collection, "object", row["_id"], row["object"])
+def _shown(bank: Bank, collection: str, row: Doc, *, private: bool) -> str:
+    text = bank.vault.open_text(collection, "object", row["_id"], row["object"])
     return mask_id(text) if private else text

@@ -136,3 +136,39 @@ class Vault:
     def mac(self, tenant: str, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 of `data` under a key of that tenant and purpose, in hex."""
         return hmac.new(self._derive(tenant, purpose, 32), data, hashlib.sha256).hexdigest()
+
+
+class TenantVault:
+    """The vault under one tenant's keys."""
+
+    def __init__(self, vault: Vault, tenant: str) -> None:
+        self._vault = vault
+        self._tenant = tenant
+
+    def seal(self, collection: str, field: str, doc_id: str, plaintext: bytes) -> bytes:
+        """`plaintext` sealed to that one place."""
+        return self._vault.seal(self._tenant, collection, field, doc_id, plaintext)
+
+    def open(self, collection: str, field: str, doc_id: str, sealed: bytes) -> bytes:
+        """What was sealed to that place; raises CannotOpen for anything else."""
+        return self._vault.open(self._tenant, collection, field, doc_id, sealed)
+
+    def seal_text(self, collection: str, field: str, doc_id: str, text: str) -> bytes:
+        return self._vault.seal_text(self._tenant, collection, field, doc_id, text)
+
+    def open_text(self, collection: str, field: str, doc_id: str, sealed: bytes) -> str:
+        return self._vault.open_text(self._tenant, collection, field, doc_id, sealed)
+
+    def seal_json(self, collection: str, field: str, doc_id: str, value: object) -> bytes:
+        return self._vault.seal_json(self._tenant, collection, field, doc_id, value)
+
+    def open_json(self, collection: str, field: str, doc_id: str, sealed: bytes) -> object:
+        return self._vault.open_json(self._tenant, collection, field, doc_id, sealed)
+
+    def blind(self, field: str, value: str) -> str:
+        """The blind index of `value`: 32 hex digits, the same for the same field and value."""
+        return self._vault.blind(self._tenant, field, value)
+
+    def mac(self, purpose: str, data: bytes) -> str:
+        """HMAC-SHA256 of `data` under the tenant's key for that purpose, in hex."""
+        return self._vault.mac(self._tenant, purpose, data)

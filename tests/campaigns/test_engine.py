@@ -15,6 +15,7 @@ from operations.events import external_contacts
 from services.container import Services
 from services.errors import Unavailable
 from services.store import batching, leases
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN, WELCOME
 from tests.clock import MovedClock
@@ -60,7 +61,7 @@ async def test_killed_anywhere_the_welcome_goes_out_once(
     await tools.scanned(sandbox, http)
     with monkeypatch.context() as patch:
         dying(patch, module, name)
-        await asyncio.gather(jobs.handle_inbox(demo, "demo"), return_exceptions=True)
+        await asyncio.gather(jobs.handle_inbox(await open_bank(demo, "demo")), return_exceptions=True)
     for _ in range(2):
         clock.advance(LEASE)
         await tools.all_work(demo)
@@ -82,7 +83,7 @@ async def test_the_same_event_handled_twice_enters_once(
     rows = demo.store.tenant("demo")["inbox"]
     for _ in range(3):
         await rows.update_many({}, {"$set": {"open": True, "due": 0.0, "owner": None}})
-        await jobs.handle_inbox(demo, "demo")
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert (len(await tools.runs(demo)), await tools.welcomes(sandbox)) == (1, 1)
     assert await demo.store.tenant("demo")["outbox"].count({}) == 3
 
@@ -92,7 +93,9 @@ async def test_two_workers_on_the_same_events_welcome_each_customer_once(
 ) -> None:
     people = [await sandbox.person(f"客户{n}") for n in range(10)]
     await asyncio.gather(*(sandbox.scan(person, state=tools.NANSHAN) for person in people))
-    await asyncio.gather(jobs.handle_inbox(demo, "demo"), jobs.handle_inbox(second, "demo"))
+    await asyncio.gather(
+        jobs.handle_inbox(await open_bank(demo, "demo")), jobs.handle_inbox(await open_bank(second, "demo"))
+    )
     await asyncio.gather(tools.all_work(demo), tools.all_work(second))
     assert (await tools.welcomes(sandbox), len(await tools.runs(demo))) == (10, 10)
 
@@ -131,7 +134,9 @@ async def test_two_workers_resume_a_run_and_it_moves_once(
     _, scan = await tools.scanned(sandbox, http, tools.CODE)
     await tools.all_work(demo)
     clock.advance(3601)
-    await asyncio.gather(jobs.advance_runs(demo, "demo"), jobs.advance_runs(second, "demo"))
+    await asyncio.gather(
+        jobs.advance_runs(await open_bank(demo, "demo")), jobs.advance_runs(await open_bank(second, "demo"))
+    )
     (run,) = await tools.runs(demo)
     assert (run["position"], run["moves"], run["open"]) == ("v", 2, True)
     assert len(await tools.told_staff(sandbox, scan["userid"])) == 1
@@ -150,10 +155,10 @@ async def test_a_move_whose_owner_was_replaced_changes_nothing(
     await rows.update_many({}, {"$set": {"wake": clock(), "due": clock()}})
     old_owner, (old,) = await leases.claim(rows, clock(), limit=1, seconds=runs.LEASE_SECONDS)
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": scan["userid"]})
-    await jobs.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     (ended,) = await tools.runs(demo)
     assert (ended["status"], ended["reason"]) == ("exited", "lost")
-    await runs.resume_safely(demo, old_owner, old)
+    await runs.resume_safely(await open_bank(demo, "demo"), old_owner, old)
     assert await tools.runs(demo) == [ended]
     assert await tools.told_staff(sandbox, scan["userid"]) == []
 
@@ -171,7 +176,7 @@ async def test_an_event_for_a_run_that_was_cut_short_is_not_lost(
     person, scan = await tools.scanned(sandbox, http)
     with monkeypatch.context() as patch:
         dying(patch, runs, name)
-        await asyncio.gather(jobs.handle_inbox(demo, "demo"), return_exceptions=True)
+        await asyncio.gather(jobs.handle_inbox(await open_bank(demo, "demo")), return_exceptions=True)
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": scan["userid"]})
     for _ in range(3):
         await tools.all_work(demo)
@@ -206,22 +211,22 @@ async def test_a_long_pause_does_not_use_up_a_runs_tries(
     await tools.go_live(demo, WELCOME + "- {id: w, wait: {for: 1h}}\n- {id: n, send: {via: staff, template: note}}\n")
     _, scan = await tools.scanned(sandbox, http, tools.CODE)
     await tools.all_work(demo)
-    await versions.pause(demo, LIN, "hello")
+    await versions.pause(await open_bank(demo, "demo"), LIN, "hello")
     clock.advance(3601)
     for _ in range(runs.MOST_TRIES + 2):
-        await jobs.advance_runs(demo, "demo")
+        await jobs.advance_runs(await open_bank(demo, "demo"))
         clock.advance(runs.PAUSED_SECONDS + 0.1)
     assert await tools.told_staff(sandbox, scan["userid"]) == []
-    await versions.resume(demo, LIN, "hello")
+    await versions.resume(await open_bank(demo, "demo"), LIN, "hello")
 
     def fails(*_: Any) -> None:
         raise RuntimeError("a fault of ours")
 
     with monkeypatch.context() as patch:
         patch.setattr(runs, "advance", fails)
-        await jobs.advance_runs(demo, "demo")
+        await jobs.advance_runs(await open_bank(demo, "demo"))
     clock.advance(2)
-    await jobs.advance_runs(demo, "demo")
+    await jobs.advance_runs(await open_bank(demo, "demo"))
     (run,) = await tools.runs(demo)
     assert run["status"] == "done"
     assert len(await tools.told_staff(sandbox, scan["userid"])) == 1
@@ -240,7 +245,7 @@ async def test_a_run_that_cannot_go_on_ends_as_an_error_with_a_reason(
 
     monkeypatch.setattr(runs, "advance", fails)
     for _ in range(runs.MOST_TRIES):
-        await jobs.advance_runs(demo, "demo")
+        await jobs.advance_runs(await open_bank(demo, "demo"))
         clock.advance(301)
     (run,) = await tools.runs(demo)
     assert (run["status"], run["reason"], run["open"]) == ("error", "internal", False)

@@ -21,6 +21,7 @@ from services.container import Services
 from services.queue.inbox import Arrival, receive
 from services.store.mongo import Doc
 from services.wechat import events
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.conftest import Sandbox
 from tests.waiting import until
@@ -96,7 +97,9 @@ def _row(move: Move, world: int) -> Doc:
 async def _deliver(services: Services, moves: Sequence[Move], *, at_once: bool) -> list[Doc]:
     """The friendships that are known when all was told, in a world of their own."""
     world = next(_worlds)
-    work_ = [dispatch.react(services, "demo", _row(move, world), _event(move, world)) for move in moves]
+    work_ = [
+        dispatch.react(await open_bank(services, "demo"), _row(move, world), _event(move, world)) for move in moves
+    ]
     if at_once:
         await asyncio.gather(*work_)
     else:
@@ -105,7 +108,7 @@ async def _deliver(services: Services, moves: Sequence[Move], *, at_once: bool) 
     found = []
     for customer in sorted({move.customer for move in moves}):
         facts = resolution.Facts(external_userid=_external(world, customer))
-        cid = await resolution.identify(services, "demo", facts)
+        cid = await resolution.identify(await open_bank(services, "demo"), facts)
         rows = await services.store.tenant("demo")["follows"].find({"cid": cid}, sort=[("userid", 1)])
         names = ("userid", "active", "at", "since", "state", "add_way")
         found += [{"customer": customer, **{name: row.get(name) for name in names}} for row in rows]
@@ -142,7 +145,7 @@ async def test_an_end_that_is_told_late_leaves_the_new_friendships_run_alone(
         external_userid=person["external_userid"],
     )
     row = {"_id": "demo:late", "at": utc(demo.clock()), "owner": "w", "tenant": "demo"}
-    assert await dispatch.react(demo, "demo", row, old) == "handled"
+    assert await dispatch.react(await open_bank(demo, "demo"), row, old) == "handled"
     (after,) = await tools.runs(demo)
     assert (after["status"], after["moves"]) == ("active", run["moves"])
     (follow,) = await demo.store.tenant("demo")["follows"].find({})
@@ -214,6 +217,6 @@ async def test_an_event_of_a_customer_who_is_nobodys_friend_is_handled(
         f"<ExternalUserID>{person['external_userid']}</ExternalUserID></xml>"
     )
     await receive(demo, Arrival("demo", "wecom", message.encode()))
-    await jobs.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     states = [row["state"] for row in await demo.store.tenant("demo")["inbox"].find({})]
     assert states == ["handled"] * 3

@@ -12,6 +12,7 @@ from campaigns.document.reading import DocumentError, read
 from campaigns.publishing import versions
 from deploy.processes import ROOT
 from services.container import Services
+from tests.banks import open_bank
 from tests.campaigns.documents import BRANCHES, REWARDS, WELCOME
 from tests.conftest import DEMO_CAMPAIGNS
 
@@ -177,12 +178,12 @@ def test_a_document_that_holds_itself_is_refused_and_does_not_hang(text: str) ->
 
 
 async def test_a_document_with_a_fault_changes_nothing(services: Services) -> None:
-    from customers.banks import directory
+    from customers.banks import apply
     from tests.conftest import DEMO_BANK
 
-    await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), "tenant.yaml")
+    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), "tenant.yaml")
     with pytest.raises(DocumentError):
-        await versions.apply(services, "demo", WELCOME + "- {id: a, exit: 5}\n", "f.yaml", "cli")
+        await versions.apply(await open_bank(services, "demo"), WELCOME + "- {id: a, exit: 5}\n", "f.yaml", "cli")
     db = services.store.tenant("demo")
     for name in ("campaigns", "campaign_versions", "channels", "rewards", "transfers"):
         assert await db[name].count({}) == 0, name

@@ -7,10 +7,11 @@ import asyncio
 import httpx
 import pytest
 
-from customers.banks import directory
+from customers.banks import apply
 from operations import celery, scheduler
 from services.container import Services
 from services.queue.wakeups import QUEUES
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
@@ -24,12 +25,14 @@ async def test_two_schedulers_tick_once_a_slot(
     await tools.scanned(sandbox, http)
     for _ in range(5):
         clock.advance(scheduler.TICK_SECONDS)
-        rung = await asyncio.gather(*(scheduler.tick(one, "demo") for one in (demo, second, demo, second)))
+        rung = await asyncio.gather(
+            *(scheduler.tick(await open_bank(one, "demo")) for one in (demo, second, demo, second))
+        )
         assert sorted(rung) == [[], [], [], ["campaigns.handle_inbox"]]
 
 
 async def test_nothing_due_rings_nothing(demo: Services) -> None:
-    assert await scheduler.tick(demo, "demo") == []
+    assert await scheduler.tick(await open_bank(demo, "demo")) == []
 
 
 async def test_what_was_cut_short_is_rung_for_when_its_lease_is_over(
@@ -39,27 +42,27 @@ async def test_what_was_cut_short_is_rung_for_when_its_lease_is_over(
     await tools.scanned(sandbox, http)
     from operations import jobs
 
-    await jobs.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     clock.advance(3)
-    assert await scheduler.tick(demo, "demo") == ["campaigns.send_welcomes"]
+    assert await scheduler.tick(await open_bank(demo, "demo")) == ["campaigns.send_welcomes"]
 
 
 async def test_held_units_are_rung_for(demo: Services, clock: MovedClock) -> None:
     await world.put(demo, 3)
     await world.claim_and_die(demo, world.wish("a"), before=world.die)
     clock.advance(scheduler.SETTLE_SECONDS)
-    assert await scheduler.tick(demo, "demo") == ["rewards.settle"]
+    assert await scheduler.tick(await open_bank(demo, "demo")) == ["rewards.settle"]
 
 
 async def test_another_banks_work_is_not_rung_for(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
-    await directory.apply_tenant(demo, other_bank(), "other.yaml")
+    await apply.apply_tenant(demo, other_bank(), "other.yaml")
     await tools.scanned(sandbox, http)
-    assert await scheduler.tick(demo, "other") == []
-    assert await scheduler.tick(demo, "demo") == ["campaigns.handle_inbox"]
+    assert await scheduler.tick(await open_bank(demo, "other")) == []
+    assert await scheduler.tick(await open_bank(demo, "demo")) == ["campaigns.handle_inbox"]
 
 
 async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    await directory.apply_tenant(demo, other_bank(), "other.yaml")
+    await apply.apply_tenant(demo, other_bank(), "other.yaml")
     stop, ticked = asyncio.Event(), []
 
     async def nightly(_services: Services, tenant: str) -> None:

@@ -11,6 +11,7 @@ from operations import jobs
 from services.clock import Clock, system_clock
 from services.container import Services
 from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.conftest import Sandbox, Server
 from tests.waiting import until
 
@@ -24,8 +25,8 @@ def clock() -> Clock:
 
 
 async def _work(services: Services) -> None:
-    await jobs.handle_inbox(services, "demo")
-    await jobs.send_effects(services, "demo")
+    await jobs.handle_inbox(await open_bank(services, "demo"))
+    await jobs.send_effects(await open_bank(services, "demo"))
 
 
 async def _lost(server: Server, sandbox: Sandbox, userid: str = "rm.li") -> dict[str, Any]:

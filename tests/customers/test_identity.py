@@ -14,6 +14,7 @@ from services.container import Services
 from services.errors import NotFound
 from services.store import batching
 from services.store.mongo import Doc
+from tests.banks import open_bank
 
 BANK, LIFE = "wx1", "wx2"
 E, U, O1, O2 = "wmE00000000000000000000000000001", "oU000000000000000000000000001", "oO1", "oO2"
@@ -32,15 +33,15 @@ async def _live(services: Services, tenant: str) -> list[Doc]:
 
 
 async def _told(services: Services, tenant: str, order: tuple[Facts, ...]) -> list[str]:
-    return [await resolution.identify(services, tenant, facts) for facts in order]
+    return [await resolution.identify(await open_bank(services, tenant), facts) for facts in order]
 
 
 async def _one_person(services: Services, tenant: str, told: list[str]) -> resolution.Customer:
     """The one customer that every id, and every cid ever given, leads to now."""
     (row,) = await _live(services, tenant)
     for facts in (Facts(external_userid=E), Facts(unionid=U), Facts(openids={BANK: O1}), Facts(openids={LIFE: O2})):
-        assert await resolution.identify(services, tenant, facts) == row["_id"]
-    people = [await resolution.customer(services, tenant, cid) for cid in told]
+        assert await resolution.identify(await open_bank(services, tenant), facts) == row["_id"]
+    people = [await resolution.customer(await open_bank(services, tenant), cid) for cid in told]
     assert {person.cid for person in people} == {row["_id"]}
     assert set(told) <= set(people[0].cids)
     return people[0]
@@ -48,8 +49,8 @@ async def _one_person(services: Services, tenant: str, told: list[str]) -> resol
 
 async def test_a_customer_is_known_by_all_his_ids(services: Services) -> None:
     facts = Facts(E, U, {BANK: O1, LIFE: O2}, "13800138000", "刘敏")
-    cid = await resolution.identify(services, "demo", facts)
-    person = await resolution.customer(services, "demo", cid)
+    cid = await resolution.identify(await open_bank(services, "demo"), facts)
+    person = await resolution.customer(await open_bank(services, "demo"), cid)
     assert (person.external_userid, person.unionid, person.openids, person.phone, person.name) == (
         E, U, {BANK: O1, LIFE: O2}, "13800138000", "刘敏",
     )  # fmt: skip
@@ -89,7 +90,7 @@ async def test_every_order_of_telling_ends_in_the_same_customer(services: Servic
 
 @pytest.mark.parametrize("facts", [ADDED, LOGIN, Facts(E, U, {BANK: O1, LIFE: O2}, "13800138000", "刘敏")])
 async def test_twenty_tellings_of_the_same_at_once_give_one_customer(services: Services, facts: Facts) -> None:
-    told = await asyncio.gather(*(resolution.identify(services, "demo", facts) for _ in range(20)))
+    told = await asyncio.gather(*(resolution.identify(await open_bank(services, "demo"), facts) for _ in range(20)))
     assert len(set(told)) == 1
     assert [row["_id"] for row in await _live(services, "demo")] == [told[0]]
 
@@ -99,7 +100,9 @@ async def test_twenty_tellings_of_different_ids_at_once_end_in_one_customer(serv
     facts = (LATER_DETAILS, LOGIN_WITHOUT_UNIONID, LOGIN, ADDED, OTHER_LOGIN)
 
     async def play(tenant: str) -> None:
-        told = await asyncio.gather(*(resolution.identify(services, tenant, facts[n % 5]) for n in range(20)))
+        told = await asyncio.gather(
+            *(resolution.identify(await open_bank(services, tenant), facts[n % 5]) for n in range(20))
+        )
         again = await _told(services, tenant, (ADDED, LOGIN, OTHER_LOGIN))
         await _one_person(services, tenant, [*told, *again])
 
@@ -116,11 +119,11 @@ async def test_who_was_claimed_by_another_in_between_is_still_one_customer(
         found = await read(services_, tenant, collection, wanted)
         if collection == "identities" and not told:
             told.append("")
-            told[0] = await resolution.identify(services, "demo", LOGIN_WITHOUT_UNIONID)
+            told[0] = await resolution.identify(await open_bank(services, "demo"), LOGIN_WITHOUT_UNIONID)
         return found
 
     monkeypatch.setattr(batching, "read", read_then_lose_a_moment)
-    told.append(await resolution.identify(services, "demo", LOGIN))
+    told.append(await resolution.identify(await open_bank(services, "demo"), LOGIN))
     monkeypatch.undo()
     told += await _told(services, "demo", (LOGIN, LOGIN_WITHOUT_UNIONID, ADDED, OTHER_LOGIN))
     await _one_person(services, "demo", told)
@@ -128,25 +131,25 @@ async def test_who_was_claimed_by_another_in_between_is_still_one_customer(
 
 async def test_different_people_are_different_customers(services: Services) -> None:
     people = [Facts(unionid=f"oU{n}", external_userid=f"wm{n}", openids={BANK: f"o{n}"}) for n in range(20)]
-    told = await asyncio.gather(*(resolution.identify(services, "demo", facts) for facts in people))
+    told = await asyncio.gather(*(resolution.identify(await open_bank(services, "demo"), facts) for facts in people))
     assert len(set(told)) == 20
     assert len(await _live(services, "demo")) == 20
 
 
 async def test_the_same_person_at_two_banks_is_two_customers_who_know_nothing_of_each_other(services: Services) -> None:
-    ours = await resolution.identify(services, "demo", ADDED)
-    theirs = await resolution.identify(services, "other", LOGIN)
+    ours = await resolution.identify(await open_bank(services, "demo"), ADDED)
+    theirs = await resolution.identify(await open_bank(services, "other"), LOGIN)
     assert ours != theirs
     with pytest.raises(NotFound):
-        await resolution.customer(services, "other", ours)
-    assert (await resolution.customer(services, "other", theirs)).external_userid == ""
+        await resolution.customer(await open_bank(services, "other"), ours)
+    assert (await resolution.customer(await open_bank(services, "other"), theirs)).external_userid == ""
     ids = [row["_id"] for t in ("demo", "other") for row in await services.store.tenant(t)["identities"].find({})]
     assert len({row_id.rsplit(":", 1)[1] for row_id in ids}) == 4
 
 
 async def test_the_same_text_as_another_kind_of_id_is_another_person(services: Services) -> None:
     told = [
-        await resolution.identify(services, "demo", facts)
+        await resolution.identify(await open_bank(services, "demo"), facts)
         for facts in (
             Facts(unionid="x"),
             Facts(external_userid="x"),
@@ -160,29 +163,33 @@ async def test_the_same_text_as_another_kind_of_id_is_another_person(services: S
 async def test_nobody_is_identified_by_nothing(services: Services) -> None:
     for facts in (Facts(), Facts(name="刘敏", phone="13800138000"), Facts(openids={BANK: ""})):
         with pytest.raises(ValueError, match="nobody"):
-            await resolution.identify(services, "demo", facts)
+            await resolution.identify(await open_bank(services, "demo"), facts)
     assert await services.store.tenant("demo")["customers"].count() == 0
 
 
 async def test_what_is_told_later_counts_and_what_is_not_told_stays(services: Services) -> None:
-    cid = await resolution.identify(services, "demo", Facts(unionid=U, name="旧名", phone="13800138000"))
-    await resolution.identify(services, "demo", Facts(unionid=U, name="新名"))
-    person = await resolution.customer(services, "demo", cid)
+    cid = await resolution.identify(
+        await open_bank(services, "demo"), Facts(unionid=U, name="旧名", phone="13800138000")
+    )
+    await resolution.identify(await open_bank(services, "demo"), Facts(unionid=U, name="新名"))
+    person = await resolution.customer(await open_bank(services, "demo"), cid)
     assert (person.name, person.phone) == ("新名", "13800138000")
     (row,) = await _live(services, "demo")
     assert row["phone_index"] == services.vault.blind("demo", "customers.phone", "13800138000")
 
 
 async def test_telling_nothing_new_changes_nothing(services: Services) -> None:
-    await resolution.identify(services, "demo", ADDED)
+    await resolution.identify(await open_bank(services, "demo"), ADDED)
     before = await services.store.tenant("demo")["customers"].find({})
-    await resolution.identify(services, "demo", LATER_DETAILS)
-    await resolution.identify(services, "demo", ADDED)
+    await resolution.identify(await open_bank(services, "demo"), LATER_DETAILS)
+    await resolution.identify(await open_bank(services, "demo"), ADDED)
     assert await services.store.tenant("demo")["customers"].find({}) == before
 
 
 async def test_nothing_of_a_person_is_stored_in_clear(services: Services) -> None:
-    await resolution.identify(services, "demo", Facts(E, U, {BANK: O1 + "canary"}, "13800138000", "刘敏"))
+    await resolution.identify(
+        await open_bank(services, "demo"), Facts(E, U, {BANK: O1 + "canary"}, "13800138000", "刘敏")
+    )
     db = services.store.tenant("demo")
     rows = [*await db["customers"].find({}), *await db["identities"].find({})]
     stored = b"".join(bson.encode(row) for row in rows)

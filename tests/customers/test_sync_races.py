@@ -10,7 +10,7 @@ import pytest
 
 from bench.lag import MOST_MS, watched
 from customers import relationships
-from customers.banks import directory
+from customers.banks import bank as banks_bank
 from customers.handover import departures
 from customers.identity import resolution
 from customers.identity.resolution import Facts
@@ -21,6 +21,7 @@ from services.cache import kept
 from services.container import Services
 from services.store.mongo import Collection, Doc
 from services.wechat.core.errors import BadRequest, Transient
+from tests.banks import open_bank
 from tests.clock import StillClock
 from tests.conftest import Sandbox
 
@@ -32,7 +33,7 @@ class Killed(BaseException):
 
 
 async def job(services: Services, part: Part, **more: Any) -> Job:
-    bank = await directory.get_tenant(services, "demo")
+    bank = await banks_bank.open_bank(services, "demo")
     return Job(services, bank, 1, services.clock(), part=part.name, private=part.private, **more)
 
 
@@ -63,7 +64,12 @@ async def friends(sandbox: Sandbox, *userids: str) -> list[dict[str, Any]]:
 async def pairs(services: Services) -> list[tuple[str, str]]:
     """Present friendships, as RM and the customer's name."""
     rows = await services.store.tenant("demo")["follows"].find({"active": True}, limit=None)
-    return sorted([(row["userid"], (await resolution.customer(services, "demo", row["cid"])).name) for row in rows])
+    return sorted(
+        [
+            (row["userid"], (await resolution.customer(await open_bank(services, "demo"), row["cid"])).name)
+            for row in rows
+        ]
+    )
 
 
 async def test_a_member_who_leaves_while_the_sync_walks_costs_nobody_else_his_customers(
@@ -125,7 +131,7 @@ async def test_a_leaver_does_not_get_back_in_by_a_page_that_was_read_before_he_l
     batch = await members.MEMBERS.read(the_job, "2")
     assert "rm.new" in [row["userid"] for row in batch.items]
     clock.now += 1
-    await departures.left(bank, "demo", "rm.new", clock())
+    await departures.left(await open_bank(bank, "demo"), "rm.new", clock())
     clock.now += 1
     await members.MEMBERS.write(the_job, batch)
     assert ((await staff.find_one({"_id": "demo:rm.new"})) or {})["active"] is False
@@ -192,7 +198,7 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
 ) -> None:
     """He signs in before his ids are written, or another worker makes his customer between ids and customer."""
     (person,) = await friends(sandbox, "rm.chen")
-    client = directory.wecom_client(bank, await directory.get_tenant(bank, "demo"))
+    client = (await open_bank(bank, "demo")).wecom
     tag = (await client.add_corp_tag(["网点"], group_name="渠道"))["tag_group"]["tag"][0]["id"]
     await client.mark_tag("rm.chen", person["external_userid"], add=[tag])
     the_job = await job(bank, customers.CUSTOMERS)
@@ -202,34 +208,34 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
     came: list[str] = []
 
     async def beaten(self: Collection, docs: list[Doc]) -> set[int]:
-        lead = row_id(bank, "demo", "external_userid", person["external_userid"])
+        lead = row_id(await open_bank(bank, "demo"), "external_userid", person["external_userid"])
         ids, rows = any(doc["_id"] == lead for doc in docs), any("tags" in doc and "userid" not in doc for doc in docs)
         if not came and (ids if where == "identities" else rows):
             came.append("")
-            came[0] = await resolution.identify(bank, "demo", Facts(unionid=unionid), source="login")
+            came[0] = await resolution.identify(await open_bank(bank, "demo"), Facts(unionid=unionid), source="login")
         return await real(self, docs)
 
     monkeypatch.setattr(Collection, "insert_new", beaten)
     await customers.CUSTOMERS.write(the_job, batch)
     assert len(came) == 1
-    assert sorted((await resolution.customer(bank, "demo", came[0])).tags) == ["渠道:网点"]
+    assert sorted((await resolution.customer(await open_bank(bank, "demo"), came[0])).tags) == ["渠道:网点"]
 
 
 async def make(bank: Services, name: str) -> str:
-    client = directory.wecom_client(bank, await directory.get_tenant(bank, "demo"))
+    client = (await open_bank(bank, "demo")).wecom
     return str((await client.add_corp_tag([name], group_name="渠道"))["tag_group"]["tag"][0]["id"])
 
 
 async def tagged(bank: Services, sandbox: Sandbox, tag: str) -> str:
     """A customer whose friendship has the tag; his cid."""
     (person,) = await friends(sandbox, "rm.chen")
-    client = directory.wecom_client(bank, await directory.get_tenant(bank, "demo"))
+    client = (await open_bank(bank, "demo")).wecom
     await client.mark_tag("rm.chen", person["external_userid"], add=[tag])
-    return (await details.fetch(bank, "demo", person["external_userid"])).cid
+    return (await details.fetch(await open_bank(bank, "demo"), person["external_userid"])).cid
 
 
 async def names_of(bank: Services, cid: str) -> list[str]:
-    return sorted((await resolution.customer(bank, "demo", cid)).tags)
+    return sorted((await resolution.customer(await open_bank(bank, "demo"), cid)).tags)
 
 
 @pytest.mark.parametrize("fatal", [1, 2, 3])
@@ -238,7 +244,7 @@ async def test_killed_while_a_tag_gets_its_new_name_the_next_try_gives_it_to_all
 ) -> None:
     tag = await make(bank, "网点")
     cid = await tagged(bank, sandbox, tag)
-    await directory.wecom_client(bank, await directory.get_tenant(bank, "demo")).edit_corp_tag(tag, name="支行")
+    await (await open_bank(bank, "demo")).wecom.edit_corp_tag(tag, name="支行")
     writes, real_many, real_bulk = 0, Collection.update_many, Collection.bulk_update
 
     def one_more() -> None:
@@ -259,10 +265,10 @@ async def test_killed_while_a_tag_gets_its_new_name_the_next_try_gives_it_to_all
     monkeypatch.setattr(Collection, "update_many", many)
     monkeypatch.setattr(Collection, "bulk_update", several)
     with pytest.raises(Killed):
-        await tags.refresh(bank, await directory.get_tenant(bank, "demo"))
+        await tags.refresh(await banks_bank.open_bank(bank, "demo"))
     monkeypatch.undo()
     bank.cache.clear()
-    await tags.refresh(bank, await directory.get_tenant(bank, "demo"))
+    await tags.refresh(await banks_bank.open_bank(bank, "demo"))
     assert await names_of(bank, cid) == ["渠道:支行"]
 
 
@@ -279,7 +285,7 @@ async def test_a_list_of_tags_that_was_read_before_one_was_made_takes_nothing_aw
     clock.now += 1
     outcome = await tags.TAGS.write(the_job, batch)
     assert (outcome.gone, await names_of(bank, cid)) == (0, ["渠道:新客"])
-    assert fresh in await tags.known(bank, "demo")
+    assert fresh in await tags.known(await open_bank(bank, "demo"))
 
 
 async def test_an_id_that_wecom_does_not_know_hides_none_that_it_does(bank: Services, sandbox: Sandbox) -> None:
@@ -287,14 +293,16 @@ async def test_an_id_that_wecom_does_not_know_hides_none_that_it_does(bank: Serv
     tag = await make(bank, "网点")
     fault = {"target": "api", "kind": "errcode", "path": "get_corp_tag_list", "errcode": 40068, "times": 1}
     await sandbox.control("POST", "faults", fault)
-    assert await tags.names(bank, "demo", ["et-of-a-strategy", tag]) == ["渠道:网点"]
+    assert await tags.names(await open_bank(bank, "demo"), ["et-of-a-strategy", tag]) == ["渠道:网点"]
 
 
 async def test_a_long_list_leaves_the_loop_to_others(bank: Services, sandbox: Sandbox, clock: StillClock) -> None:
     """8,000 customers of one RM who are all others than before: no step of it holds the loop for 50 ms (promise P10)."""
     db, count = bank.store.tenant("demo"), 8_000
     rows = [
-        relationships.new_row(bank, "demo", f"demo:c{number}", relationships.Relation("rm.chen", since=1.0), 1.0)
+        relationships.new_row(
+            await open_bank(bank, "demo"), f"demo:c{number}", relationships.Relation("rm.chen", since=1.0), 1.0
+        )
         for number in range(count)
     ]
     for start in range(0, count, 1000):

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from campaigns.document import model
 from campaigns.document.reading import FILLED
 from config.settings import Settings
-from customers.banks.directory import PERMISSIONS as ROLES
+from customers.banks.clerks import PERMISSIONS as ROLES
 from customers.segments.rules import FIELDS
 from deploy import house
 from deploy.processes import ROOT

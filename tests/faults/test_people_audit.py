@@ -23,6 +23,7 @@ from deploy.parts import environment
 from deploy.processes import end, spawn
 from sandbox import people, people_truth
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import Sandbox, Stack
 from tests.waiting import until
 
@@ -85,7 +86,7 @@ async def _lies_are_found(services: Services, sandbox: Sandbox, truth: truth_fil
     db = services.store.tenant("demo")
     friend = next(one for one in truth.customers if one.friends)
     granted = next(one for one in truth.customers if one.granted)
-    row_id = person.row_id(services, "demo", "external_userid", friend.external_userid)
+    row_id = person.row_id(await open_bank(services, "demo"), "external_userid", friend.external_userid)
     row = await db["identities"].find_one({"_id": row_id})
     assert row is not None
     follows = await db["follows"].find({"active": True, "cid": row["cid"]})
@@ -181,7 +182,7 @@ async def test_what_is_wrong_with_people_redemptions_tricks_and_forgeries_is_nam
         resolution.Facts(openids={appid: "o-one"}),
         resolution.Facts(external_userid="wm-two", openids={appid: "o-two"}),
     ):
-        await resolution.identify(demo, "demo", facts)
+        await resolution.identify(await open_bank(demo, "demo"), facts)
     had = {"reward": "acq-branch.coffee", "key": "k", "redemption": "r"}
     people_ = [
         person_of_file("c0", external_userid="wm-nobody", signed_in=[appid]),

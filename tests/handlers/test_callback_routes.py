@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
-from customers.banks.directory import get_tenant
+from customers.banks.bank import open_bank
 from services.container import Services
 from services.wechat.core import crypto
 
@@ -21,7 +21,7 @@ EVENT = (
 
 async def _signed(demo: Services, message: bytes, nonce: str = "n1") -> tuple[str, str]:
     """The query and the encrypted text of a genuine message."""
-    app = (await get_tenant(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom
     credentials = crypto.Credentials(app.token, app.aes_key, app.corp_id)
     encrypted = crypto.encrypt(credentials, message)
     timestamp = str(int(time.time()))

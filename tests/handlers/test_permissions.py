@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from customers.banks.directory import PERMISSIONS as ROLES
+from customers.banks.clerks import PERMISSIONS as ROLES
 from handlers.http.auth import CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
 from handlers.http.route import Route, op
 from handlers.routes import ROUTES

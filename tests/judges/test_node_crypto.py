@@ -20,7 +20,7 @@ from defusedxml.ElementTree import fromstring
 from playwright._impl._driver import compute_driver_executable
 
 import sandbox.crypto
-from customers.banks.directory import get_tenant
+from customers.banks.bank import open_bank
 from services.container import Services
 from services.wechat.core import crypto
 
@@ -144,7 +144,7 @@ class Caller:
 
 @pytest.fixture
 async def caller(http: httpx.AsyncClient, demo: Services) -> Caller:
-    app = (await get_tenant(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom
     return Caller(http, app.token, app.aes_key, app.corp_id)
 
 

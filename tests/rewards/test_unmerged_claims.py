@@ -10,6 +10,7 @@ from customers.identity.resolution import Facts
 from rewards import ledger, portal
 from services.container import Services
 from services.errors import Conflict
+from tests.banks import open_bank
 from tests.clock import MovedClock
 from tests.rewards import world
 from tests.rewards.world import BANK, REWARD, TENANT
@@ -18,24 +19,26 @@ LIN, ZHAO = [ClerkActor(TENANT, login, login, frozenset({review.READ, review.DEC
 
 
 async def _two(services: Services) -> tuple[str, str]:
-    winner = await resolution.identify(services, TENANT, Facts(external_userid="wm"))
-    return winner, await resolution.identify(services, TENANT, Facts(unionid="u", openids={BANK: "o"}))
+    winner = await resolution.identify(await open_bank(services, TENANT), Facts(external_userid="wm"))
+    return winner, await resolution.identify(await open_bank(services, TENANT), Facts(unionid="u", openids={BANK: "o"}))
 
 
 async def _merge(services: Services) -> str:
-    await resolution.identify(services, TENANT, Facts(external_userid="wm", unionid="u"))
+    await resolution.identify(await open_bank(services, TENANT), Facts(external_userid="wm", unionid="u"))
     (merge,) = await services.store.tenant(TENANT)["merges"].find({"state": "done"})
     return str(merge["_id"])
 
 
 async def _undo(services: Services, merge: str) -> None:
-    await review.undo(services, LIN, merge, "two persons")
-    await review.approve_undo(services, ZHAO, merge)
+    await review.undo(await open_bank(services, "demo"), LIN, merge, "two persons")
+    await review.approve_undo(await open_bank(services, "demo"), ZHAO, merge)
 
 
 async def _claim(services: Services, cid: str, key: str) -> str:
     try:
-        claimed = await portal.claim(services, CustomerActor(TENANT, cid, BANK), REWARD, key, b"")
+        claimed = await portal.claim(
+            await open_bank(services, "demo"), CustomerActor(TENANT, cid, BANK), REWARD, key, b""
+        )
     except Conflict as error:
         return error.code
     return "replayed" if claimed.hit else "granted"
@@ -52,7 +55,7 @@ async def test_what_was_granted_while_they_were_one_counts_for_both(services: Se
     assert await _claim(services, loser, "k1") == "replayed"
     assert [await _claim(services, cid, "k2") for cid in (winner, loser)] == ["quota_customer", "quota_customer"]
     assert await world.grants(services) == 1
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_without_the_shared_time_the_same_person_is_granted_twice(
@@ -88,7 +91,7 @@ async def test_what_each_was_granted_apart_from_the_other_stays_his_own(services
     clock.advance(10)
     assert await _claim(services, loser, "k3") == "granted"
     assert await world.grants(services) == 2
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_who_was_told_apart_and_merged_again_still_has_what_he_was_granted(
@@ -101,9 +104,9 @@ async def test_who_was_told_apart_and_merged_again_still_has_what_he_was_granted
     assert await _claim(services, winner, "k1") == "granted"
     clock.advance(10)
     await _undo(services, merge)
-    await resolution.identify(services, TENANT, Facts(external_userid="wm", unionid="u"))
-    (question,) = await review.list_questions(services, LIN)
-    await review.propose(services, LIN, question["id"], "merge", "one person")
-    await review.agree(services, ZHAO, question["id"])
+    await resolution.identify(await open_bank(services, TENANT), Facts(external_userid="wm", unionid="u"))
+    (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
+    await review.propose(await open_bank(services, "demo"), LIN, question["id"], "merge", "one person")
+    await review.agree(await open_bank(services, "demo"), ZHAO, question["id"])
     assert await _claim(services, loser, "k2") == "quota_customer"
     assert await world.grants(services) == 1
