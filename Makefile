@@ -10,8 +10,17 @@ SHELL := /bin/bash
 # What the lock was made with; it is fetched for `make lock` only.
 UV := uv==0.13.9
 
+# Tests wait for servers half of their time, so there are two workers a core, each with stores, ports and data of its own.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+PARALLEL = --numprocesses $(WORKERS) --dist worksteal
+# The processes that tests start need not compile the project each time.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+# Only what is named on make's own command line: an address that happens to be in the environment may be a bank's.
+named = $(if $(filter command,$(firstword $(origin $(1)))),$(2)='$($(1))')
+OWN_STORES = $(call named,MONGODB_URI,--mongodb-uri) $(call named,REDIS_URL,--redis-url)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour test check format bench lock clean
+.PHONY: help setup demo tour test coverage check format bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -27,10 +36,13 @@ demo: setup ## start everything with the demonstration bank; Ctrl-C stops it
 tour: setup ## play one customer from the scan to the redeemed reward
 	@exec $(BIN)/python manage.py tour
 
-test: setup ## run every test against real servers on free ports
+test: setup ## run every test on real parts; MONGODB_URI=... REDIS_URL=... on stores of your own
 	@start=$$(date +%s); status=0; \
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS) || status=$$?; \
+	$(PYTEST) $(PARALLEL) $(OWN_STORES) $(ARGS) || status=$$?; \
 	echo "make test: $$(( $$(date +%s) - start )) seconds"; exit $$status
+
+coverage: setup ## run every test and tell which lines ran; costs a third more
+	@$(PYTEST) $(PARALLEL) --cov --cov-report=term $(ARGS)
 
 check: setup ## lint, formatting, types, import arrow, size gate
 	@$(BIN)/ruff check .

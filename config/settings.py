@@ -14,6 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import override
 
 DEFAULT_MASTER_KEY = "yinqiao-dev-master-key-do-not-use-in-a-bank"
+EMBEDDED_MONGODB = "mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
+"""The embedded store's address. It remembers each retryable write for half an hour and reads all of them at every
+further one, so that writes get slower as it runs; ours need no such help (docs/decisions/0022)."""
 
 
 class ProductionRefused(Exception):
@@ -127,7 +130,7 @@ class Settings(BaseSettings):
     @property
     def mongodb(self) -> str:
         """The store's address, embedded or the bank's own."""
-        return self.mongodb_uri or f"mongodb://127.0.0.1:{self.port + 2}/?directConnection=true"
+        return self.mongodb_uri or EMBEDDED_MONGODB.format(port=self.port + 2)
 
     @property
     def redis(self) -> str:

@@ -12,6 +12,8 @@ from deploy.errors import DeployError
 
 HOST = "127.0.0.1"
 BELOW_EPHEMERAL = range(20_000, 32_000)
+_random = random.SystemRandom()
+_given: set[int] = set()
 
 
 class PortBusy(DeployError):
@@ -49,10 +51,11 @@ def require_free(port: int, wanted_by: str, setting: str) -> None:
 
 
 def free_port() -> int:
-    """A port to listen on later: below the range from which the system takes ports for outgoing
-    connections."""
-    for port in random.sample(BELOW_EPHEMERAL, 200):
-        if is_free(port):
+    """A port to listen on later, never the same twice in a process: below the range from which the
+    system takes ports for outgoing connections."""
+    for port in _random.sample(BELOW_EPHEMERAL, len(BELOW_EPHEMERAL)):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise DeployError("no free port between 20000 and 32000")
 

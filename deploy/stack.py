@@ -21,7 +21,7 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from config.settings import Settings, load
+from config.settings import EMBEDDED_MONGODB, Settings, load
 from deploy.errors import DeployError
 from deploy.ports import HOST, NotListening, free_port, require_free, wait_for_port
 from deploy.processes import end, kill9, spawn, tail
@@ -112,7 +112,7 @@ class Stores:
 
     @property
     def mongodb_uri(self) -> str:
-        return f"mongodb://{HOST}:{self.ports['mongodb']}/?directConnection=true"
+        return EMBEDDED_MONGODB.format(port=self.ports["mongodb"])
 
     @property
     def redis_url(self) -> str:

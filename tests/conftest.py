@@ -8,7 +8,7 @@ Once a run
     redis_url    the address of the embedded Redis
 
 Once a test
-    settings     config.settings.Settings on the stores: own database, emptied Redis, own data folder, a free port
+    settings     config.settings.Settings on the stores: emptied database and Redis, own data folder, a free port
     clock        what `services` take for the time; a folder or file overrides it with one of tests/clock.py
     services     services.container.Services, opened and closed in the test's loop
     second       another process's services on the same stores
@@ -31,12 +31,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
-import redis
-from argon2 import PasswordHasher
 from tornado.httpserver import HTTPServer
 
 from config.settings import Settings
@@ -47,9 +44,42 @@ from deploy.stack import Stores
 from services.clock import Clock, system_clock
 from services.container import Services, open_services
 from tests.banks import open_bank
+from tests.support import selection
+from tests.support import stores as run_stores
+from tests.support.once import paid_once
+
+__all__ = ["paid_once"]
 
 DEMO_BANK = ROOT / "config" / "demo" / "tenant.yaml"
 DEMO_CAMPAIGNS = ROOT / "config" / "demo" / "campaigns"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    ours = parser.getgroup("yinqiao")
+    ours.addoption("--mongodb-uri", default="", help="a MongoDB of your own, instead of an embedded one a worker")
+    ours.addoption(
+        "--redis-url", default="", help="a Redis of your own: as many empty databases as workers from this one on"
+    )
+    ours.addoption("--soak", action="store_true", help="the long forms (marker soak), and nothing else")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    selection.share_ports(config)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    if run_stores.are_others(config) and not hasattr(config, "workerinput"):
+        run_stores.check_others(config, getattr(config.option, "numprocesses", None) or 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    selection.select(config, items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    selection.heard_from_worker(node)
 
 
 @pytest.fixture(autouse=True)
@@ -60,29 +90,22 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _each_password_hashed_once() -> Iterator[None]:
-    """Hashing is made to be slow, and nearly every test applies the demo bank with its three clerks."""
-    slow, known = PasswordHasher.hash, {}
-
-    def hash_once(self: PasswordHasher, password: str) -> str:
-        if password not in known:
-            known[password] = slow(self, password)
-        return str(known[password])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PasswordHasher, "hash", hash_once)
-        yield
-
-
 @pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
-    stores = Stores(tmp_path_factory.mktemp("stores"))
+def stores(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    stores = run_stores.opened(pytestconfig, tmp_path_factory.mktemp("stores"))
     try:
         stores.start_all()
         yield stores
     finally:
         stores.stop_all()
+
+
+@pytest.fixture(scope="session")
+def _databases(stores: Stores) -> Iterator[run_stores.Databases]:
+    databases = run_stores.Databases(stores.mongodb_uri)
+    yield databases
+    stores.start_all()
+    databases.drop()
 
 
 @pytest.fixture(scope="session")
@@ -107,16 +130,17 @@ def _sandbox_port() -> int:
 
 
 @pytest.fixture
-def settings(stores: Stores, _server_port: int, _sandbox_port: int, tmp_path: Path) -> Settings:
+def settings(
+    stores: Stores, _databases: run_stores.Databases, _server_port: int, _sandbox_port: int, tmp_path: Path
+) -> Settings:
     stores.start_all()
-    with redis.Redis.from_url(stores.redis_url) as client:
-        client.flushall()
+    run_stores.empty_redis(stores.redis_url, others=not stores.ports)
     sandbox = f"http://127.0.0.1:{_sandbox_port}"
     return Settings(
         port=_server_port,
         data_dir=tmp_path / "data",
         mongodb_uri=stores.mongodb_uri,
-        mongodb_database=f"test_{uuid4().hex[:12]}",
+        mongodb_database=_databases.empty(),
         redis_url=stores.redis_url,
         wechat_api_base=f"{sandbox}/wechat",
         wecom_api_base=f"{sandbox}/wecom",
@@ -281,8 +305,4 @@ def stack(demo: Services, stores: Stores, tmp_path: Path) -> Iterator[Stack]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from tests.browser import chromium
-
-    if chromium.find() is None:
-        terminalreporter.write_sep("!", "NO CHROMIUM: the browser walk did not run", red=True, bold=True)
-        terminalreporter.write_line("Install it (Debian: apt-get install chromium fonts-noto-cjk) and run again.")
+    selection.tell(terminalreporter)

@@ -135,9 +135,9 @@ async def test_a_seen_nonce_is_refused_at_another_process_and_without_redis(
 ) -> None:
     await receive.receive_wecom(second, "demo", **vars(wecom.post(event(extra=IDS.format(1)), nonce="same")))
     assert await send(http, wecom.post(event(extra=IDS.format(2)), nonce="same")) == (403, "callback_replayed")
-    await demo.redis.flushall()
+    await demo.redis.flushdb()
     assert await send(http, wecom.post(event(extra=IDS.format(3)), nonce="kept")) == (200, "")
-    await demo.redis.flushall()
+    await demo.redis.flushdb()
     assert await send(http, wecom.post(event(extra=IDS.format(4)), nonce="kept")) == (403, "callback_replayed")
 
 
@@ -145,7 +145,7 @@ async def test_after_the_window_a_nonce_may_come_again(demo: Services, wecom: We
     await receive.receive_wecom(demo, "demo", **vars(wecom.post(event(extra=IDS.format(1)), nonce="same")))
     window = demo.settings.callback_window + 1
     clock.advance(window)
-    await demo.redis.flushall()  # Redis forgets by its own clock
+    await demo.redis.flushdb()  # Redis forgets by its own clock
     again = wecom.post(event(extra=IDS.format(2)), nonce="same", ago=-window)
     assert await receive.receive_wecom(demo, "demo", **vars(again)) == "stored"
 

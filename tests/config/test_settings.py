@@ -20,7 +20,7 @@ GOOD_PRODUCTION: dict[str, Any] = {
 def test_on_a_laptop_nothing_needs_to_be_set() -> None:
     settings = load()
     assert (settings.env, settings.port, settings.url) == ("dev", 8000, "http://127.0.0.1:8000")
-    assert settings.mongodb == "mongodb://127.0.0.1:8002/?directConnection=true"
+    assert settings.mongodb == "mongodb://127.0.0.1:8002/?directConnection=true&retryWrites=false"
     assert settings.redis == "redis://127.0.0.1:8003/0"
     assert settings.broker == settings.redis
 
@@ -28,7 +28,7 @@ def test_on_a_laptop_nothing_needs_to_be_set() -> None:
 def test_the_stores_follow_the_servers_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YINQIAO_PORT", "21000")
     settings = load()
-    assert settings.mongodb == "mongodb://127.0.0.1:21002/?directConnection=true"
+    assert settings.mongodb == "mongodb://127.0.0.1:21002/?directConnection=true&retryWrites=false"
     assert settings.redis == "redis://127.0.0.1:21003/0"
     assert settings.url == "http://127.0.0.1:21000"
 

@@ -6,11 +6,17 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from services.mongo import Store
 
 from config.settings import Settings
 from deploy.demo import require_ports
@@ -113,3 +119,44 @@ def test_waiting_for_a_port_ends_as_soon_as_its_process_has_ended() -> None:
         wait_for_port(port, alive=lambda: False)
     with pytest.raises(NotListening, match=f"nothing listens on 127.0.0.1:{port} after 0.1 seconds"):
         wait_for_port(port, 0.1)
+
+
+class Heard(CommandListener):
+    """Every command as it went over the wire."""
+
+    def __init__(self) -> None:
+        self.commands: list[Mapping[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.commands.append(event.command)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+async def test_no_write_is_numbered_for_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbered writes make the embedded store slower and slower (docs/decisions/0022)."""
+    heard = Heard()
+    monkeypatch.setattr("services.mongo.AsyncIOMotorClient", partial(AsyncIOMotorClient, event_listeners=[heard]))
+    stores = Stores(tmp_path)
+    try:
+        stores.start("mongodb")
+        store = Store(stores.mongodb_uri, "kept")
+        rows = store.tenant("a")["rows"]
+        await rows.insert({"_id": "a:1"})
+        await rows.insert_new([{"_id": "a:2"}])
+        await rows.append([{"_id": "a:3"}])
+        await rows.update({"_id": "a:1"}, {"$set": {"n": 1}})
+        await rows.update_and_get({"_id": "a:1"}, {"$inc": {"n": 1}})
+        await rows.bulk_update([({"_id": "a:4"}, {"$set": {"n": 4}})], upsert=True)
+        await store.insert_new_across("rows", [{"_id": "b:1", "tenant": "b"}])
+        assert await rows.delete({}) == 4
+        store.close()
+    finally:
+        stores.stop_all()
+    names = [next(iter(command)) for command in heard.commands]
+    assert [name for name in names if name in ("insert", "update", "findAndModify", "delete")] == [
+        *("insert", "insert", "insert", "update", "findAndModify", "update", "insert", "delete")
+    ]
+    assert [command for command in heard.commands if "txnNumber" in command] == []

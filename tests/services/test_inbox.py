@@ -116,7 +116,7 @@ async def test_a_nonce_may_come_again_when_its_time_is_over(services: Services, 
     for key in await services.redis.keys("yq:nonce:*"):
         assert 0 < await services.redis.ttl(key) <= services.settings.callback_window
     clock.now += services.settings.callback_window
-    await services.redis.flushall()
+    await services.redis.flushdb()
     assert await inbox.receive(services, Arrival("demo", "wecom", b"<two/>", "n")) == STORED
 
 

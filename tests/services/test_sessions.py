@@ -139,7 +139,7 @@ async def test_without_redis_nobody_signs_in_and_nobody_is_thought_signed_out(
 async def test_a_redis_that_was_emptied_asks_people_to_sign_in_again(services: Services, clock: StillClock) -> None:
     token = await services.sessions.open("customer", SESSION)
     await services.sessions.read("customer", token)
-    await services.redis.flushall()
+    await services.redis.flushdb()
     clock.now += LOCAL_SECONDS
     assert await services.sessions.read("customer", token) is None
     assert await services.sessions.read("customer", await services.sessions.open("customer", SESSION)) == SESSION

@@ -33,7 +33,7 @@ async def redis(stores: Stores) -> AsyncIterator[Redis]:
 
         async def flushed() -> bool:
             try:
-                return bool(await client.flushall())
+                return bool(await client.flushdb())
             except BusyLoadingError:
                 return False
 
