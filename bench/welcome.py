@@ -70,12 +70,8 @@ async def _publish(stage: Stage) -> list[str]:
     document["disclosure"]["claim_by"] = today + timedelta(days=30)
     text = yaml.safe_dump(document, allow_unicode=True)
     await versions.apply(await open_bank(stage.services, TENANT), text, CAMPAIGN_FILE.name, "cli")
-    return [
-        code["state"]
-        for code in await live_codes.of_campaign(
-            await open_bank(stage.services, TENANT), document["id"]
-        )
-    ]
+    at_bank = await open_bank(stage.services, TENANT)
+    return [code["state"] for code in await live_codes.of_campaign(at_bank, document["id"])]
 
 
 async def _arrivals(stage: Stage, expected: int) -> dict[str, list[float]]:

@@ -168,11 +168,8 @@ async def _retry(services: Services, tenant: str, error: str) -> int:
     from operations.sync import view
 
     bank = await only_tenant(services, tenant)
-    wanted = (
-        [row["id"] for row in await view.errors(await open_bank(services, bank))]
-        if error == "all"
-        else [error]
-    )
+    at_bank = await open_bank(services, bank)
+    wanted = [row["id"] for row in await view.errors(at_bank)] if error == "all" else [error]
     failed = 0
     for one in wanted:
         try:

@@ -83,7 +83,9 @@ class Bank:
         return self.services.platform.wecom(self.id, app.corp_id, app.agent_id, app.secret)
 
     def miniprogram(self, appid: str) -> MiniProgramClient:
-        """The client of one of the bank's mini-programs."""
+        """The client of one of the bank's mini-programs; raises NotFound `miniprogram_unknown`."""
+        if appid not in self.miniprograms:
+            raise NotFound("miniprogram_unknown", "no such mini-program")
         secret = self.miniprograms[appid].secret
         return self.services.platform.miniprogram(self.id, appid, secret)
 

@@ -101,7 +101,7 @@ class Arrive(Preview):
             if code:
                 await self.sign_in(code)
                 return
-            self.actor = await self.identify(CUSTOMER)
+            await self.authenticate(CUSTOMER)
         except NotSignedIn as error:
             await self.show_ways_in(error if code else None)
             return

@@ -89,8 +89,7 @@ class Api:
                 self.answer_refusal(refusal_of(None, 405))
             else:
                 if wanted.permission != PUBLIC:
-                    self.actor = await self.identify(wanted.permission)
-                    self.bank = await open_bank(self.services, self.actor.tenant)
+                    await self.authenticate(wanted.permission)
                 method = self.get if self.request.method == "GET" else self.post
                 await method(**self.path_kwargs)
         except Exception as error:
@@ -122,6 +121,11 @@ class Api:
         body = None if self.request.method == "HEAD" else self._body or None
         connection.write_headers(start, headers, body).add_done_callback(_retrieve)
         connection.finish()
+
+    async def authenticate(self, permission: str) -> None:
+        """Sets who asks, and his bank; raises what `identify` raises."""
+        self.actor = await self.identify(permission)
+        self.bank = await open_bank(self.services, self.actor.tenant)
 
     async def identify(self, permission: str) -> Any:
         """Who is asking, by this face's session; raises NotSignedIn or Forbidden. Each face says

@@ -189,7 +189,11 @@ class Base(RequestHandler):
         return None if wanted.permission == PUBLIC else self._authorise(wanted)
 
     async def _authorise(self, wanted: Op) -> None:
-        self.actor = await self.identify(wanted.permission)
+        await self.authenticate(wanted.permission)
+
+    async def authenticate(self, permission: str) -> None:
+        """Sets who asks, and his bank; raises what `identify` raises."""
+        self.actor = await self.identify(permission)
         self.bank = await open_bank(self.services, self.actor.tenant)
 
     async def identify(self, permission: str) -> Any:

@@ -63,7 +63,7 @@ class WeCom:
 
 @pytest.fixture
 async def wecom(demo: Services) -> WeCom:
-    app = (await open_bank(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom_app
     return WeCom(Envelope(app.token, app.aes_key), app.corp_id)
 
 
@@ -182,12 +182,12 @@ async def test_an_event_of_a_kind_that_nobody_knows_is_kept_and_counted(
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     rows = await demo.store.tenant("demo")["inbox"].find({})
     assert {(row["state"], row["open"]) for row in rows} == {("unknown", False)}
-    counts = {row["event"]: row["events"] for row in await explain.unknown_counts(await open_bank(demo, "demo"))}
+    at_bank = await open_bank(demo, "demo")
+    counts = {row["event"]: row["events"] for row in await explain.unknown_counts(at_bank)}
     assert counts == {"change_external_contact/brand_new": 3, "change_external_contact/unreadable": 1}
     assert _unknown(demo, "brand_new") == 3
-    shown = [
-        str((await explain.why(await open_bank(demo, "demo"), row["_id"], str))["received"]["about"]) for row in rows
-    ]
+    at_bank = await open_bank(demo, "demo")
+    shown = [str((await explain.why(at_bank, row["_id"], str))["received"]["about"]) for row in rows]
     assert [sum(name in one for one in shown) for name in ("brand_new", "unreadable", "wm 1")] == [3, 1, 0]
 
 

@@ -97,9 +97,8 @@ def _row(move: Move, world: int) -> Doc:
 async def _deliver(services: Services, moves: Sequence[Move], *, at_once: bool) -> list[Doc]:
     """The friendships that are known when all was told, in a world of their own."""
     world = next(_worlds)
-    work_ = [
-        dispatch.react(await open_bank(services, "demo"), _row(move, world), _event(move, world)) for move in moves
-    ]
+    at_bank = await open_bank(services, "demo")
+    work_ = [dispatch.react(at_bank, _row(move, world), _event(move, world)) for move in moves]
     if at_once:
         await asyncio.gather(*work_)
     else:

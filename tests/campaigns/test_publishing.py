@@ -122,7 +122,7 @@ async def test_submissions_at_once_get_numbers_of_their_own(demo: Services, seco
     texts = [REWARDS.replace("stock: 10", f"stock: {n}") for n in range(1, 7)]
     both = (demo, second)
     done = await asyncio.gather(
-        *(publishing.submit(await open_bank(both[n % 2], "demo"), LIN, text) for n, text in enumerate(texts))
+        *[publishing.submit(await open_bank(both[n % 2], "demo"), LIN, text) for n, text in enumerate(texts)]
     )
     assert sorted(row["version"] for row in done) == [1, 2, 3, 4, 5, 6]
     waiting = await demo.store.tenant("demo")["campaign_versions"].find({"state": "submitted"})

@@ -162,7 +162,7 @@ def test_every_verb_is_read_and_survives_storing() -> None:
 def test_a_document_that_holds_itself_is_refused_and_does_not_hang(text: str) -> None:
     """In a process of its own: what hangs here would hang the console's event loop."""
     program = (
-        "import sys; from campaigns.reading import DocumentError, read\n"
+        "import sys; from campaigns.document.reading import DocumentError, read\n"
         "try: read(sys.argv[1], 'f')\n"
         "except DocumentError as error: print('refused', error)\n"
     )

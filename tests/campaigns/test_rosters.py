@@ -214,7 +214,7 @@ async def test_two_workers_change_a_code_once(demo: Services, second: Services, 
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     await demo.store.tenant("demo")["channels"].update({"state": tools.CODE}, {"$set": {"due": 0.0}})
     demo.cache.clear()
-    await asyncio.gather(*(jobs.keep_channels(await open_bank(one, "demo")) for one in (demo, second, demo, second)))
+    await asyncio.gather(*[jobs.keep_channels(await open_bank(one, "demo")) for one in (demo, second, demo, second)])
     assert len((await channel(demo))["updates"]) == 1
 
 

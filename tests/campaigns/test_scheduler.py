@@ -26,7 +26,7 @@ async def test_two_schedulers_tick_once_a_slot(
     for _ in range(5):
         clock.advance(scheduler.TICK_SECONDS)
         rung = await asyncio.gather(
-            *(scheduler.tick(await open_bank(one, "demo")) for one in (demo, second, demo, second))
+            *[scheduler.tick(await open_bank(one, "demo")) for one in (demo, second, demo, second)]
         )
         assert sorted(rung) == [[], [], [], ["campaigns.handle_inbox"]]
 

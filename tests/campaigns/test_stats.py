@@ -18,9 +18,8 @@ from tests.waiting import until
 
 async def funnel(services: Services, campaign: str = "acq-branch") -> dict[str, int]:
     services.cache.clear()
-    return {
-        row["step"]: row["customers"] for row in await stats.funnel(await open_bank(services, "demo"), LIN, campaign)
-    }
+    at_bank = await open_bank(services, "demo")
+    return {row["step"]: row["customers"] for row in await stats.funnel(at_bank, LIN, campaign)}
 
 
 async def scan(sandbox: Sandbox, count: int) -> None:
@@ -42,7 +41,8 @@ async def test_every_stage_counts_customers(demo: Services, sandbox: Sandbox, ht
     assert await world.answer(demo, claim) == "granted"
     await until(lambda: world.settled(demo))
     demo.cache.clear()
-    rows = {row["step"]: row for row in await stats.funnel(await open_bank(demo, "demo"), LIN, "acq-branch")}
+    at_bank = await open_bank(demo, "demo")
+    rows = {row["step"]: row for row in await stats.funnel(at_bank, LIN, "acq-branch")}
     counted = {step: row["customers"] for step, row in rows.items()}
     assert counted == {"entered": 4, "hi": 4, "tag": 4, "gift": 4, "claimed": 1}
     assert (rows["claimed"]["of_first"], rows["hi"]["of_previous"]) == (0.25, 1.0)

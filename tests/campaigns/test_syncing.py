@@ -114,7 +114,7 @@ async def test_short_and_empty_pages_end_nothing(demo: Services, sandbox: Sandbo
 
 async def test_who_starts_second_joins_the_first(demo: Services, second: Services, sandbox: Sandbox) -> None:
     told = await asyncio.gather(
-        *(syncing.start(await open_bank(one, "demo"), "cli") for one in (demo, second, demo, second))
+        *[syncing.start(await open_bank(one, "demo"), "cli") for one in (demo, second, demo, second)]
     )
     assert sorted(told) == [(1, False), (1, False), (1, False), (1, True)]
     assert await demo.store.tenant("demo")["syncs"].count() == 1
@@ -297,7 +297,7 @@ async def test_a_night_begins_once_and_only_at_night(
     assert await syncing.latest(await open_bank(demo, "demo")) is None
     await night(clock, hour=2)
     await asyncio.gather(
-        *(syncing.nightly(await open_bank(nightly(one), "demo")) for one in (demo, second, demo, second))
+        *[syncing.nightly(await open_bank(nightly(one), "demo")) for one in (demo, second, demo, second)]
     )
     assert await demo.store.tenant("demo")["syncs"].count() == 1
     await syncing.cancel(await open_bank(demo, "demo"), "cli")

@@ -37,7 +37,7 @@ async def test_two_who_find_no_sync_in_the_same_moment_begin_one_because_its_num
     monkeypatch.setattr(syncing, "latest", at_once)
     if not guarded:
         monkeypatch.setattr(syncing, "_row_id", unguarded)
-    told = await asyncio.gather(*(syncing.start(await open_bank(one, "demo"), "cli") for one in (demo, second)))
+    told = await asyncio.gather(*[syncing.start(await open_bank(one, "demo"), "cli") for one in (demo, second)])
     assert sorted(begun for _, begun in told) == [not guarded, True]
     assert await demo.store.tenant("demo")["syncs"].count({"open": True}) == open_syncs
     assert await demo.store.tenant("demo")["audit"].count({"action": "sync.started"}) == open_syncs

@@ -223,7 +223,8 @@ async def test_events_are_listed_newest_first_and_by_state(
     await tools.scanned(sandbox, http, name="乙")
     rows = await why.newest(await open_bank(demo, "demo"))
     assert [(row["state"], row["type"]) for row in rows] == [("waiting", ""), ("handled", "external_contact_added")]
-    assert [row["state"] for row in await why.newest(await open_bank(demo, "demo"), "waiting")] == ["waiting"]
+    at_bank = await open_bank(demo, "demo")
+    assert [row["state"] for row in await why.newest(at_bank, "waiting")] == ["waiting"]
     assert await why.newest(await open_bank(demo, "demo"), "dead") == []
     with pytest.raises(InvalidInput):
         await why.newest(await open_bank(demo, "demo"), "handled")

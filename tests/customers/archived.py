@@ -79,7 +79,8 @@ async def kept(services: Services) -> list[Doc]:
 async def texts(services: Services) -> list[str]:
     """What was said, in order."""
     rows = await kept(services)
-    return [open_body(await open_bank(services, "demo"), row)["text"]["content"] for row in rows if row["body"]]
+    at_bank = await open_bank(services, "demo")
+    return [open_body(at_bank, row)["text"]["content"] for row in rows if row["body"]]
 
 
 async def pull_row(services: Services) -> Doc:

@@ -256,7 +256,7 @@ async def test_another_banks_alarm_is_unknown(other: Services) -> None:
     (row,) = await _rows(other)
     eve = ClerkActor("other", "eve", "夏", LIN.permissions)
     with pytest.raises(NotFound) as refused:
-        await alarms.handle_by_clerk(await open_bank(other, "demo"), eve, row["_id"])
+        await alarms.handle_by_clerk(await open_bank(other, "other"), eve, row["_id"])
     assert refused.value.code == "alarm_unknown"
     assert await _rows(other) == [row]
-    assert await alarms.list_alarms(await open_bank(other, "demo"), eve) == []
+    assert await alarms.list_alarms(await open_bank(other, "other"), eve) == []

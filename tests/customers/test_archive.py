@@ -314,9 +314,8 @@ async def test_a_gateway_that_answers_nothing_although_wecom_tells_of_messages_l
     clock.advance(1000.0)
     await pull(bank)
     await archive.keep_going(await open_bank(bank, "demo"))
-    assert [alarm["kind"] for alarm in await alarms.list_alarms(await open_bank(bank, "demo"), CLERK)] == [
-        "archive_lag"
-    ]
+    at_bank = await open_bank(bank, "demo")
+    assert [alarm["kind"] for alarm in await alarms.list_alarms(at_bank, CLERK)] == ["archive_lag"]
 
 
 async def test_a_bank_keeps_messages_as_long_as_it_says_and_the_cursor_for_good(

@@ -70,7 +70,8 @@ async def test_a_search_shows_who_wrote_and_no_word_of_it(bank: Services) -> Non
 
 async def test_every_message_that_is_opened_is_in_the_audit_trail(bank: Services) -> None:
     found = await reading.search(await open_bank(bank, "demo"), READER, CASE, "rm.chen", today(bank))
-    shown = [await reading.read(await open_bank(bank, "demo"), READER, CASE, one["id"]) for one in found]
+    at_bank = await open_bank(bank, "demo")
+    shown = [await reading.read(at_bank, READER, CASE, one["id"]) for one in found]
     assert [(one["sender"], one["to"], one["content"]) for one in shown] == [
         ("刘**", ["陈思远"], "我想买理财"),
         ("陈思远", ["刘**"], "好的"),

@@ -45,7 +45,7 @@ async def _apply(services: Services, text: str = DEMO) -> list[str]:
 async def test_a_bank_is_as_its_file_says(services: Services) -> None:
     assert await _apply(services) == ["tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks"]
     bank = await banks_bank.open_bank(services, "demo")
-    assert (bank.wecom.corp_id, bank.wecom.token, sorted(bank.miniprograms)) == (
+    assert (bank.wecom_app.corp_id, bank.wecom_app.token, sorted(bank.miniprograms)) == (
         "ww0c0ffee000000001", "FakeCallbackTokenSandbox", [BANK, "wx5ab0000000000002"],
     )  # fmt: skip
     assert bank.branches["sz-nanshan"] == "深圳南山支行"

@@ -79,8 +79,7 @@ async def test_friends_are_listed_newest_first_and_without_those_who_left(servic
     await relationships.changed(await open_bank(services, "other"), "rm.a", "demo:9", at=500.0, active=True)
     listed = await relationships.of_staff(await open_bank(services, "demo"), "rm.a")
     assert [row["cid"] for row in listed] == ["demo:4", "demo:2", "demo:1", "demo:0"]
-    assert [
-        row["userid"] for row in await relationships.of_customer(await open_bank(services, "demo"), ["demo:0"])
-    ] == ["rm.b", "rm.a"]
+    at_bank = await open_bank(services, "demo")
+    assert [row["userid"] for row in await relationships.of_customer(at_bank, ["demo:0"])] == ["rm.b", "rm.a"]
     assert await relationships.pair(await open_bank(services, "demo"), "rm.b", ["demo:1", "demo:2"]) is None
     assert await relationships.pair(await open_bank(services, "other"), "rm.a", ["demo:0"]) is None

@@ -87,7 +87,8 @@ async def test_what_was_rejected_stays_so(bank: Services, sandbox: Sandbox, cloc
 
 async def test_the_same_request_twice_is_one_batch(bank: Services, sandbox: Sandbox) -> None:
     await friend(bank, sandbox)
-    batches = await asyncio.gather(*(handover.start(await open_bank(bank, "demo"), LIN, wanted()) for _ in range(5)))
+    at_bank = await open_bank(bank, "demo")
+    batches = await asyncio.gather(*(handover.start(at_bank, LIN, wanted()) for _ in range(5)))
     assert len(set(batches)) == 1
     assert len(await items(bank)) == 1
     assert await handover.start(await open_bank(bank, "demo"), LIN, wanted("key-2")) not in batches
@@ -133,15 +134,15 @@ async def test_another_banks_hand_over_is_unknown(other: Services, sandbox: Sand
     batch = await handover.start(await open_bank(other, "demo"), LIN, wanted())
     eve = ClerkActor("other", "eve", "夏", RIGHTS)
     for ask in (
-        handover.approve(await open_bank(other, "demo"), eve, batch),
-        handover.reject(await open_bank(other, "demo"), eve, batch, "x"),
-        handover.batch_view(await open_bank(other, "demo"), eve, batch),
+        handover.approve(await open_bank(other, "other"), eve, batch),
+        handover.reject(await open_bank(other, "other"), eve, batch, "x"),
+        handover.batch_view(await open_bank(other, "other"), eve, batch),
     ):
         with pytest.raises(NotFound) as refused:
             await ask
         assert refused.value.code == "handover_unknown"
     assert (await batch_row(other, batch))["state"] == "submitted"
-    assert await handover.list_batches(await open_bank(other, "demo"), eve) == []
+    assert await handover.list_batches(await open_bank(other, "other"), eve) == []
 
 
 async def test_a_refusal_ends_the_item_and_leaves_the_friendship(

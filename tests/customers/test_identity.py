@@ -33,7 +33,8 @@ async def _live(services: Services, tenant: str) -> list[Doc]:
 
 
 async def _told(services: Services, tenant: str, order: tuple[Facts, ...]) -> list[str]:
-    return [await resolution.identify(await open_bank(services, tenant), facts) for facts in order]
+    at_bank = await open_bank(services, tenant)
+    return [await resolution.identify(at_bank, facts) for facts in order]
 
 
 async def _one_person(services: Services, tenant: str, told: list[str]) -> resolution.Customer:
@@ -41,7 +42,8 @@ async def _one_person(services: Services, tenant: str, told: list[str]) -> resol
     (row,) = await _live(services, tenant)
     for facts in (Facts(external_userid=E), Facts(unionid=U), Facts(openids={BANK: O1}), Facts(openids={LIFE: O2})):
         assert await resolution.identify(await open_bank(services, tenant), facts) == row["_id"]
-    people = [await resolution.customer(await open_bank(services, tenant), cid) for cid in told]
+    at_bank = await open_bank(services, tenant)
+    people = [await resolution.customer(at_bank, cid) for cid in told]
     assert {person.cid for person in people} == {row["_id"]}
     assert set(told) <= set(people[0].cids)
     return people[0]
@@ -90,7 +92,8 @@ async def test_every_order_of_telling_ends_in_the_same_customer(services: Servic
 
 @pytest.mark.parametrize("facts", [ADDED, LOGIN, Facts(E, U, {BANK: O1, LIFE: O2}, "13800138000", "刘敏")])
 async def test_twenty_tellings_of_the_same_at_once_give_one_customer(services: Services, facts: Facts) -> None:
-    told = await asyncio.gather(*(resolution.identify(await open_bank(services, "demo"), facts) for _ in range(20)))
+    at_bank = await open_bank(services, "demo")
+    told = await asyncio.gather(*(resolution.identify(at_bank, facts) for _ in range(20)))
     assert len(set(told)) == 1
     assert [row["_id"] for row in await _live(services, "demo")] == [told[0]]
 
@@ -100,9 +103,8 @@ async def test_twenty_tellings_of_different_ids_at_once_end_in_one_customer(serv
     facts = (LATER_DETAILS, LOGIN_WITHOUT_UNIONID, LOGIN, ADDED, OTHER_LOGIN)
 
     async def play(tenant: str) -> None:
-        told = await asyncio.gather(
-            *(resolution.identify(await open_bank(services, tenant), facts[n % 5]) for n in range(20))
-        )
+        at_bank = await open_bank(services, tenant)
+        told = await asyncio.gather(*(resolution.identify(at_bank, facts[n % 5]) for n in range(20)))
         again = await _told(services, tenant, (ADDED, LOGIN, OTHER_LOGIN))
         await _one_person(services, tenant, [*told, *again])
 
@@ -131,7 +133,8 @@ async def test_who_was_claimed_by_another_in_between_is_still_one_customer(
 
 async def test_different_people_are_different_customers(services: Services) -> None:
     people = [Facts(unionid=f"oU{n}", external_userid=f"wm{n}", openids={BANK: f"o{n}"}) for n in range(20)]
-    told = await asyncio.gather(*(resolution.identify(await open_bank(services, "demo"), facts) for facts in people))
+    at_bank = await open_bank(services, "demo")
+    told = await asyncio.gather(*(resolution.identify(at_bank, facts) for facts in people))
     assert len(set(told)) == 20
     assert len(await _live(services, "demo")) == 20
 
@@ -148,8 +151,9 @@ async def test_the_same_person_at_two_banks_is_two_customers_who_know_nothing_of
 
 
 async def test_the_same_text_as_another_kind_of_id_is_another_person(services: Services) -> None:
+    at_bank = await open_bank(services, "demo")
     told = [
-        await resolution.identify(await open_bank(services, "demo"), facts)
+        await resolution.identify(at_bank, facts)
         for facts in (
             Facts(unionid="x"),
             Facts(external_userid="x"),

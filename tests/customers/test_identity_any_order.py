@@ -49,10 +49,8 @@ class _Groups:
 
 
 async def _lead(services: Services, tenant: str, group: frozenset[tuple[int, str]]) -> set[str]:
-    return {
-        await resolution.identify(await open_bank(services, tenant), _facts(person, frozenset({kind})))
-        for person, kind in group
-    }
+    at_bank = await open_bank(services, tenant)
+    return {await resolution.identify(at_bank, _facts(person, frozenset({kind}))) for person, kind in group}
 
 
 async def _holds(services: Services, tenant: str, reference: _Groups) -> None:

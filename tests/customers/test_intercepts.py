@@ -175,7 +175,7 @@ async def test_an_answer_of_wecom_that_was_lost_makes_no_second_rule(
 
 async def test_two_who_approve_at_once_make_one_rule(bank: Services, second: Services) -> None:
     change = await intercepts.submit(await open_bank(bank, "demo"), LIN, PROMISES)
-    both = (intercepts.approve(await open_bank(one, "demo"), ZHAO, change) for one in (bank, second))
+    both = [intercepts.approve(await open_bank(one, "demo"), ZHAO, change) for one in (bank, second)]
     await asyncio.gather(*both, return_exceptions=True)
     assert (list(await there(bank)), await state(bank, change)) == (["保本承诺"], "done")
 

@@ -46,12 +46,11 @@ async def test_a_code_becomes_a_session_of_the_person_who_opened_it(bank: Servic
         {BANK: (await _seen(sandbox, person))["openids"][BANK]},
     )
     assert signed_in.customer == {"name": "", "phone": "", "bound": False}
-    assert [
-        row["kind"]
-        for row in await timeline.story(
-            await open_bank(bank, "demo"), await resolution.cids(await open_bank(bank, "demo"), actor.cid)
-        )
-    ] == ["customer.login"]
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
+    assert [row["kind"] for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))] == [
+        "customer.login"
+    ]
 
 
 async def _seen(sandbox: Sandbox, person: dict[str, Any]) -> dict[str, Any]:
@@ -173,12 +172,9 @@ async def test_a_phone_is_bound_with_the_consent_that_was_shown(bank: Services, 
     shown = consent.TEXTS["phone", PHONE_TEXT]
     assert (row["cid"], row["channel"]) == (actor.cid, f"mp:{BANK}")
     assert row["text_sha256"] == ids.fingerprint(f"{shown['en']}|{shown['zh']}".encode())
-    kinds = [
-        row["kind"]
-        for row in await timeline.story(
-            await open_bank(bank, "demo"), await resolution.cids(await open_bank(bank, "demo"), actor.cid)
-        )
-    ]
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
+    kinds = [row["kind"] for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))]
     assert kinds == ["phone.bound", "customer.login"]
 
 

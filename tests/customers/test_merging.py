@@ -23,7 +23,8 @@ BOTH = Facts(external_userid="wmE", unionid="oU")
 
 async def _two(services: Services, tenant: str, first: Facts, second: Facts) -> tuple[str, str]:
     """Two customers, each with a story and tags; the one who was scanned has two RMs, of whom he deleted one."""
-    elder, younger = [await resolution.identify(await open_bank(services, tenant), facts) for facts in (first, second)]
+    at_bank = await open_bank(services, tenant)
+    elder, younger = [await resolution.identify(at_bank, facts) for facts in (first, second)]
     scanned, logged_in = (elder, younger) if first is SCANNED else (younger, elder)
     customers = services.store.tenant(tenant)["customers"]
     await customers.update({"_id": scanned}, {"$addToSet": {"tags": {"$each": ["来源:网点", "vip"]}}})
@@ -79,7 +80,8 @@ async def test_a_merge_that_is_told_again_changes_nothing(services: Services) ->
 
 async def test_ten_merges_of_the_same_two_at_once_are_one(services: Services) -> None:
     elder, younger = await _two(services, "demo", LOGGED_IN, SCANNED)
-    told = await asyncio.gather(*(resolution.identify(await open_bank(services, "demo"), BOTH) for _ in range(10)))
+    at_bank = await open_bank(services, "demo")
+    told = await asyncio.gather(*(resolution.identify(at_bank, BOTH) for _ in range(10)))
     assert set(told) == {elder}
     await _is_one(services, "demo", elder, younger)
 
@@ -134,7 +136,8 @@ async def test_a_friendship_that_ends_after_the_merge_has_ended(services: Servic
     cid = await resolution.identify(await open_bank(services, "demo"), BOTH)
     assert cid != younger
     actor = StaffActor("demo", "rm.a")
-    assert [row["cid"] for row in await rm.list_customers(await open_bank(services, actor.tenant), actor)] == [cid]
+    at_bank = await open_bank(services, actor.tenant)
+    assert [row["cid"] for row in await rm.list_customers(at_bank, actor)] == [cid]
     await relationships.changed(await open_bank(services, "demo"), "rm.a", cid, at=300.0, active=False)
     assert await rm.list_customers(await open_bank(services, actor.tenant), actor) == []
     assert await relationships.of_customer(await open_bank(services, "demo"), [cid, younger]) == []
@@ -156,7 +159,8 @@ async def test_an_rm_who_followed_both_follows_one_and_the_newer_word_counts(ser
 
 async def test_a_chain_of_merges_ends_at_the_eldest(services: Services) -> None:
     login, scan, life = LOGGED_IN, SCANNED, Facts(openids={"wx2": "oO2"})
-    cids = [await resolution.identify(await open_bank(services, "demo"), facts) for facts in (life, login, scan)]
+    at_bank = await open_bank(services, "demo")
+    cids = [await resolution.identify(at_bank, facts) for facts in (life, login, scan)]
     for n, cid in enumerate(cids):
         await timeline.record(await open_bank(services, "demo"), cid, f"happened.{n}", "1", at=float(n))
     assert await resolution.identify(await open_bank(services, "demo"), BOTH) == cids[1]
@@ -167,12 +171,9 @@ async def test_a_chain_of_merges_ends_at_the_eldest(services: Services) -> None:
     for cid in cids:
         person = await resolution.customer(await open_bank(services, "demo"), cid)
         assert (person.cid, sorted(person.cids)) == (cids[0], sorted(cids))
-        assert [
-            row["kind"]
-            for row in await timeline.story(
-                await open_bank(services, "demo"), await resolution.cids(await open_bank(services, "demo"), cid)
-            )
-        ] == [
+        at_bank = await open_bank(services, "demo")
+        at_bank = await open_bank(services, "demo")
+        assert [row["kind"] for row in await timeline.story(at_bank, await resolution.cids(at_bank, cid))] == [
             "happened.2",
             "happened.1",
             "happened.0",
@@ -200,4 +201,5 @@ async def test_a_merge_at_one_bank_touches_nothing_of_another(services: Services
     before = {name: await db[name].find({}, sort=[("_id", 1)]) for name in names}
     await resolution.identify(await open_bank(services, "demo"), BOTH)
     assert {name: await db[name].find({}, sort=[("_id", 1)]) for name in names} == before
-    assert [(await resolution.customer(await open_bank(services, "other"), cid)).cid for cid in mine] == list(mine)
+    at_bank = await open_bank(services, "other")
+    assert [(await resolution.customer(at_bank, cid)).cid for cid in mine] == list(mine)

@@ -31,7 +31,8 @@ async def _two(services: Services) -> tuple[str, str]:
 
 
 async def _numbers(services: Services, *cids: str) -> list[str]:
-    return [(await resolution.customer(await open_bank(services, "demo"), cid)).number for cid in cids]
+    at_bank = await open_bank(services, "demo")
+    return [(await resolution.customer(at_bank, cid)).number for cid in cids]
 
 
 async def _answer(services: Services, answer: str) -> None:
@@ -44,7 +45,8 @@ async def test_a_number_is_linked_once_and_found(services: Services) -> None:
     one, _ = await _two(services)
     assert [await _link(services, "C-1001", one) for _ in range(2)] == [LINKED, ALREADY]
     assert await _numbers(services, one) == ["C-1001"]
-    assert [row["cid"] for row in await review.search(await open_bank(services, "demo"), LIN, "C-1001")] == [one]
+    at_bank = await open_bank(services, "demo")
+    assert [row["cid"] for row in await review.search(at_bank, LIN, "C-1001")] == [one]
     shown = await review.explain(await open_bank(services, "demo"), LIN, one)
     (row,) = [each for each in shown["ids"] if each["kind"] == "number"]
     assert (row["shown"], row["source"], row["proof"]) == ("…01", "bank", "file:1")
@@ -103,7 +105,8 @@ async def test_customers_with_different_numbers_are_not_merged(services: Service
     assert (
         await resolution.identify(await open_bank(services, "demo"), Facts(external_userid="wm1", unionid="u2")) == one
     )
-    assert [(await resolution.customer(await open_bank(services, "demo"), cid)).cid for cid in (one, two)] == [one, two]
+    at_bank = await open_bank(services, "demo")
+    assert [(await resolution.customer(at_bank, cid)).cid for cid in (one, two)] == [one, two]
     (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
     assert (question["kind"], question["answers"]) == ("numbers_differ", ["leave"])
 

@@ -77,9 +77,8 @@ async def test_a_key_of_nobody_or_of_another_mini_program_is_unknown(bank: Servi
 
 
 async def test_ten_who_ask_at_once_get_one_code(bank: Services) -> None:
-    pictures = await asyncio.gather(
-        *(poster_codes.code(await open_bank(bank, "demo"), BANK, INVITED) for _ in range(10))
-    )
+    at_bank = await open_bank(bank, "demo")
+    pictures = await asyncio.gather(*(poster_codes.code(at_bank, BANK, INVITED) for _ in range(10)))
     assert await bank.store.tenant("demo")["scenes"].count() == 1
     assert {len(picture) > 100 for picture in pictures} == {True}
 

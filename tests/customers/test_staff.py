@@ -38,7 +38,8 @@ async def test_an_rm_sees_his_present_friends_masked_and_newest_first(services: 
         {"cid": first, "name": "刘*", "phone": "138****8000", "since": 100.0, "tags": ["vip"]},
     ]
     await relationships.changed(await open_bank(services, "demo"), "rm.chen", second, at=300.0, active=False)
-    assert [row["cid"] for row in await rm.list_customers(await open_bank(services, "demo"), CHEN)] == [first]
+    at_bank = await open_bank(services, "demo")
+    assert [row["cid"] for row in await rm.list_customers(at_bank, CHEN)] == [first]
 
 
 async def test_the_card_is_masked_and_tells_the_story_newest_first(services: Services) -> None:
@@ -79,8 +80,10 @@ async def test_a_friendship_that_ended_closes_the_card(services: Services) -> No
 async def test_the_same_userid_at_two_banks_is_two_people(services: Services) -> None:
     ours = await _friend(services, CHEN, "刘敏", "13800138000")
     theirs = await _friend(services, OTHER_CHEN, "刘敏", "13800138000")
-    assert [row["cid"] for row in await rm.list_customers(await open_bank(services, "demo"), CHEN)] == [ours]
-    assert [row["cid"] for row in await rm.list_customers(await open_bank(services, "demo"), OTHER_CHEN)] == [theirs]
+    at_bank = await open_bank(services, "demo")
+    assert [row["cid"] for row in await rm.list_customers(at_bank, CHEN)] == [ours]
+    at_bank = await open_bank(services, "demo")
+    assert [row["cid"] for row in await rm.list_customers(at_bank, OTHER_CHEN)] == [theirs]
     for actor, cid in ((CHEN, theirs), (OTHER_CHEN, ours)):
         with pytest.raises(NotFound):
             await rm.customer_card(await open_bank(services, actor.tenant), actor, cid)

@@ -45,7 +45,8 @@ def _row(services: Services, number: int = 1) -> Doc:
 async def test_a_leavers_sessions_are_over_in_every_process(
     bank: Services, second: Services, clock: StillClock
 ) -> None:
-    tokens = [await rm.open_session(await open_bank(bank, "demo"), CHEN) for _ in range(2)]
+    at_bank = await open_bank(bank, "demo")
+    tokens = [await rm.open_session(at_bank, CHEN) for _ in range(2)]
     colleague = await rm.open_session(await open_bank(bank, "demo"), LI)
     for services in (bank, second):
         for token in tokens:

@@ -13,6 +13,7 @@ from customers import timeline
 from customers.access import login
 from customers.actors import CustomerActor
 from customers.banks import apply
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.messaging import subscriptions
 from operations import jobs
@@ -95,18 +96,16 @@ async def test_an_accept_allows_one_message_and_is_counted_once(
 ) -> None:
     await _accept(bank, sandbox, person, actor)
     again = _event(await _openid(bank, actor), (TEMPLATE, True))
-    await asyncio.gather(*(subscriptions.answered(await open_bank(bank, "demo"), _inbox(), again) for _ in range(5)))
+    at_bank = await open_bank(bank, "demo")
+    await asyncio.gather(*(subscriptions.answered(at_bank, _inbox(), again) for _ in range(5)))
     assert await _allowance(bank) == (1, "accepted")
     assert await _send(bank, actor) == ("done", "")
     assert await _allowance(bank) == (0, "accepted")
     assert await _send(bank, actor, "k2") == ("failed", "no_allowance")
     assert await _received(sandbox, person) == 1
-    story = [
-        row["kind"]
-        for row in await timeline.story(
-            await open_bank(bank, "demo"), await resolution.cids(await open_bank(bank, "demo"), actor.cid)
-        )
-    ]
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
+    story = [row["kind"] for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))]
     assert sorted(story) == ["customer.login", "subscribe.accepted", "subscribe.failed", "subscribe.sent"]
 
 
@@ -203,10 +202,8 @@ async def test_a_long_term_template_is_allowed_until_it_is_turned_off(
 
 async def _two_send(bank: Services, second: Services, actor: CustomerActor) -> list[str]:
     """Two processes try two messages in one moment."""
-    made = [
-        await subscriptions.send(await open_bank(bank, "demo"), BANK, actor.cid, TEMPLATE, DATA, key=key)
-        for key in "ab"
-    ]
+    at_bank = await open_bank(bank, "demo")
+    made = [await subscriptions.send(at_bank, BANK, actor.cid, TEMPLATE, DATA, key=key) for key in "ab"]
     rows = [await bank.store.tenant("demo")["outbox"].find_one({"_id": effect}) for effect in made]
     effects = [outbox.effect_of(bank, row) for row in rows if row is not None]
 
@@ -236,8 +233,8 @@ async def test_two_senders_who_look_before_they_take_both_try(
     """Off: the allowance is read, and then written."""
     both = asyncio.Barrier(2)
 
-    async def naive(services: Services, tenant: str, row_id: str, effect_id: str) -> None:
-        rows = services.store.tenant(tenant)["subscriptions"]
+    async def naive(bank: Bank, row_id: str, effect_id: str) -> None:
+        rows = bank.db["subscriptions"]
         row = await rows.find_one({"_id": row_id})
         async with asyncio.timeout(5):
             await both.wait()
@@ -324,11 +321,11 @@ async def test_what_became_of_a_message_is_in_his_story(bank: Services, actor: C
     await subscriptions.sent(
         await open_bank(bank, "demo"), _inbox(2), replace(base, msg_id="m2", error_code=1, error_status="user block")
     )
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
     story = {
         row["kind"]: row["data"]["reason"]
-        for row in await timeline.story(
-            await open_bank(bank, "demo"), await resolution.cids(await open_bank(bank, "demo"), actor.cid)
-        )
+        for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))
         if "reason" in row["data"]
     }
     assert story == {"subscribe.delivered": "", "subscribe.undelivered": "user block"}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from customers import relationships
-from customers.banks import bank as banks_bank
 from customers.identity import resolution
 from customers.identity.resolution import Facts
 from customers.wecom_mirror import customers, details
@@ -25,9 +24,7 @@ class Killed(BaseException):
 
 
 async def job(services: Services) -> Job:
-    return Job(
-        services, await banks_bank.open_bank(services, "demo"), 1, services.clock(), part="customers", private=True
-    )
+    return Job(await open_bank(services, "demo"), 1, services.clock(), part="customers", private=True)
 
 
 async def page(services: Services) -> Batch:
@@ -45,9 +42,8 @@ async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...]
     for row in await db["customers"].find({"merged_into": {"$exists": False}}, limit=None):
         person = await resolution.customer(await open_bank(services, "demo"), row["_id"])
         pairs = await db["follows"].find({"active": True, "cid": person.cid}, limit=None)
-        remarks = sorted(
-            (each["userid"], relationships.opened(await open_bank(services, "demo"), each)["remark"]) for each in pairs
-        )
+        at_bank = await open_bank(services, "demo")
+        remarks = sorted((each["userid"], relationships.opened(at_bank, each)["remark"]) for each in pairs)
         found.setdefault(person.external_userid, []).append((person.name, tuple(sorted(person.tags)), remarks))
     return found
 
@@ -108,7 +104,8 @@ async def test_who_signed_in_before_and_who_is_two_customers_here_is_one_after_t
     assert (await resolution.customer(await open_bank(bank, "demo"), signed_in)).external_userid == one[
         "external_userid"
     ]
-    merged = {(await resolution.customer(await open_bank(bank, "demo"), cid)).cid for cid in (a, b)}
+    at_bank = await open_bank(bank, "demo")
+    merged = {(await resolution.customer(at_bank, cid)).cid for cid in (a, b)}
     assert len(merged) == 1
 
 
@@ -126,7 +123,8 @@ async def test_events_that_come_while_a_page_is_written_make_nobody_twice(
 ) -> None:
     people = await some(bank, sandbox)
     batch = await page(bank)
-    singles = [details.fetch(await open_bank(second, "demo"), person["external_userid"]) for person in people]
+    at_bank = await open_bank(second, "demo")
+    singles = [details.fetch(at_bank, person["external_userid"]) for person in people]
     await asyncio.gather(write(bank, batch), *singles)
     assert await known(bank) == expected(people)
 

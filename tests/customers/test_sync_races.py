@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 async def job(services: Services, part: Part, **more: Any) -> Job:
     bank = await banks_bank.open_bank(services, "demo")
-    return Job(services, bank, 1, services.clock(), part=part.name, private=part.private, **more)
+    return Job(bank, 1, services.clock(), part=part.name, private=part.private, **more)
 
 
 async def walk(services: Services, part: Part, **more: Any) -> tuple[list[str], list[tuple[str, str]]]:
@@ -64,12 +64,8 @@ async def friends(sandbox: Sandbox, *userids: str) -> list[dict[str, Any]]:
 async def pairs(services: Services) -> list[tuple[str, str]]:
     """Present friendships, as RM and the customer's name."""
     rows = await services.store.tenant("demo")["follows"].find({"active": True}, limit=None)
-    return sorted(
-        [
-            (row["userid"], (await resolution.customer(await open_bank(services, "demo"), row["cid"])).name)
-            for row in rows
-        ]
-    )
+    at_bank = await open_bank(services, "demo")
+    return sorted([(row["userid"], (await resolution.customer(at_bank, row["cid"])).name) for row in rows])
 
 
 async def test_a_member_who_leaves_while_the_sync_walks_costs_nobody_else_his_customers(
@@ -299,10 +295,9 @@ async def test_an_id_that_wecom_does_not_know_hides_none_that_it_does(bank: Serv
 async def test_a_long_list_leaves_the_loop_to_others(bank: Services, sandbox: Sandbox, clock: StillClock) -> None:
     """8,000 customers of one RM who are all others than before: no step of it holds the loop for 50 ms (promise P10)."""
     db, count = bank.store.tenant("demo"), 8_000
+    at_bank = await open_bank(bank, "demo")
     rows = [
-        relationships.new_row(
-            await open_bank(bank, "demo"), f"demo:c{number}", relationships.Relation("rm.chen", since=1.0), 1.0
-        )
+        relationships.new_row(at_bank, f"demo:c{number}", relationships.Relation("rm.chen", since=1.0), 1.0)
         for number in range(count)
     ]
     for start in range(0, count, 1000):

@@ -138,7 +138,8 @@ async def test_a_deleted_tag_is_gone_everywhere(bank: Services, sandbox: Sandbox
     await tell(bank, "delete", ids["网点"])
     assert await held(bank, cid) == ["渠道:线上"]
     assert ((await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid])) or {})["tags"] == [ids["线上"]]
-    assert [row["tag"] for row in await tags.listed(await open_bank(bank, "demo"))] == ["线上"]
+    at_bank = await open_bank(bank, "demo")
+    assert [row["tag"] for row in await tags.listed(at_bank)] == ["线上"]
 
 
 async def test_events_of_a_tag_in_any_order_end_as_in_order(bank: Services, sandbox: Sandbox) -> None:
@@ -148,7 +149,8 @@ async def test_events_of_a_tag_in_any_order_end_as_in_order(bank: Services, sand
     await tell(bank, "create", ids["网点"])
     await tell(bank, "create", group["group_id"], "tag_group")
     await tell(bank, "shuffle", "")
-    assert [row["name"] for row in await tags.listed(await open_bank(bank, "demo"))] == ["渠道:网点"]
+    at_bank = await open_bank(bank, "demo")
+    assert [row["name"] for row in await tags.listed(at_bank)] == ["渠道:网点"]
     await sandbox.control("DELETE", f"tags/{group['group_id']}")
     await tell(bank, "delete", group["group_id"], "tag_group")
     await tell(bank, "update", ids["网点"])

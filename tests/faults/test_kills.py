@@ -123,7 +123,8 @@ async def _answered(wave: Wave, count: int) -> bool:
 @pytest.fixture
 async def customers(demo: Services) -> list[str]:
     facts = [resolution.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(CLAIMS * len(VICTIMS))]
-    return list(await asyncio.gather(*(resolution.identify(await open_bank(demo, "demo"), one) for one in facts)))
+    at_bank = await open_bank(demo, "demo")
+    return list(await asyncio.gather(*(resolution.identify(at_bank, one) for one in facts)))
 
 
 async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(

@@ -21,7 +21,7 @@ EVENT = (
 
 async def _signed(demo: Services, message: bytes, nonce: str = "n1") -> tuple[str, str]:
     """The query and the encrypted text of a genuine message."""
-    app = (await open_bank(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom_app
     credentials = crypto.Credentials(app.token, app.aes_key, app.corp_id)
     encrypted = crypto.encrypt(credentials, message)
     timestamp = str(int(time.time()))

@@ -118,7 +118,8 @@ async def test_two_clerks_answer_a_question(clerk: Clerk, demo: Services, two: t
     assert alone.status_code == 403
     assert (await resolution.customer(await open_bank(demo, "demo"), winner)).number == "C-1001"
     await post_form(zhao, page, f"{action}/agree", cid=loser)
-    people = [await resolution.customer(await open_bank(demo, "demo"), cid) for cid in (winner, loser)]
+    at_bank = await open_bank(demo, "demo")
+    people = [await resolution.customer(at_bank, cid) for cid in (winner, loser)]
     assert [person.number for person in people] == ["", "C-1001"]
 
 

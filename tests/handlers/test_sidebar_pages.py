@@ -139,9 +139,8 @@ async def test_an_rm_puts_a_corp_tag_on_and_takes_it_off(
     bank = await banks_bank.open_bank(demo, "demo")
     await bank.wecom.add_corp_tag(["高净值"], group_name="客户等级")
     await tags.refresh(bank)
-    (tag,) = [
-        known for known, name in (await tags.known(await open_bank(demo, "demo"))).items() if name == "客户等级:高净值"
-    ]
+    at_bank = await open_bank(demo, "demo")
+    (tag,) = [known for known, name in (await tags.known(at_bank)).items() if name == "客户等级:高净值"]
     page = f"/sidebar/demo/customers/{cid}"
     put = await post_form(rm, page, f"{page}/tags", add=tag)
     assert "取消标签：客户等级:高净值" in put.text

@@ -20,7 +20,8 @@ async def sold(services: Services) -> Services:
     """Ten units, three granted, two taken away."""
     await world.put(services, 10, per_customer=2)
     await world.put(services, 8, per_customer=2)
-    await asyncio.gather(*(claims.claim(await open_bank(services, "demo"), world.wish(cid)) for cid in ("a", "b", "c")))
+    at_bank = await open_bank(services, "demo")
+    await asyncio.gather(*(claims.claim(at_bank, world.wish(cid)) for cid in ("a", "b", "c")))
     await until(lambda: world.settled(services))
     assert await ledger.check(await open_bank(services, TENANT)) == []
     return services

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from customers.actors import ClerkActor, CustomerActor
+from customers.banks.bank import Bank
 from customers.identity import resolution, review
 from customers.identity.resolution import Facts
 from rewards import ledger, portal
@@ -64,8 +65,8 @@ async def test_without_the_shared_time_the_same_person_is_granted_twice(
     """Off: a claim asks for the grants of his own id alone."""
     claimant = resolution.claimant
 
-    async def forgetful(services_: Services, tenant: str, cid: str) -> tuple[list[str], list[resolution.Shared]]:
-        return (await claimant(services_, tenant, cid))[0], []
+    async def forgetful(bank: Bank, cid: str) -> tuple[list[str], list[resolution.Shared]]:
+        return (await claimant(bank, cid))[0], []
 
     monkeypatch.setattr(resolution, "claimant", forgetful)
     await world.put(services, 10)
