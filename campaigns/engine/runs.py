@@ -282,7 +282,7 @@ async def resume_safely(services: Services, owner: str, run: Doc) -> None:
 
 async def _set_aside(services: Services, owner: str, run: Doc) -> None:
     """A later try, or after MOST_TRIES the state `error` with a reason: a run never ends silently
-    (engine.md T8)."""
+    (contract/engine T8)."""
     rows = services.store.tenant(run["tenant"])["runs"]
     if run["attempts"] >= MOST_TRIES:
         await leases.close(rows, owner, [run["_id"]], status="error", reason="internal")

@@ -23,7 +23,7 @@ from services.wechat.core.errors import PlatformError, SubjectState
 
 
 async def authorize_url(services: Services, tenant_id: str, redirect_uri: str, state: str) -> str:
-    """WeCom's OAuth page for the RM (wechat-contract B1, snsapi_base)."""
+    """WeCom's OAuth page for the RM (contract/wechat B1, snsapi_base)."""
     tenant = await get_tenant(services, tenant_id)
     return wecom_client(services, tenant).authorize_url(redirect_uri, state)
 
@@ -154,7 +154,7 @@ async def note_customer(
     services: Services, actor: StaffActor, cid: str, remark: str, description: str
 ) -> None:
     """Writes the RM's remark (at most 20 characters) and description (150) at WeCom and here
-    (wechat-contract B3 92115).
+    (contract/wechat B3 92115).
 
     Raises NotFound for a customer who is not his, InvalidInput `note_too_long`, PlatformError.
     """

@@ -67,7 +67,7 @@ def texts() -> Iterator[tuple[Path, str]]:
                 and not {"vendor", "licences", "__pycache__"} & set(path.parts)
                 and path.suffix not in BINARY
             )
-            if ours and path.name not in (".env", ".coverage"):
+            if ours and path.name not in (".env", ".git", ".coverage"):
                 yield path, path.read_text(encoding="utf-8")
 
 
