@@ -32,12 +32,12 @@ test: setup ## run every test against real servers on free ports
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS) || status=$$?; \
 	echo "make test: $$(( $$(date +%s) - start )) seconds"; exit $$status
 
-check: setup ## lint, formatting, types, import arrow, size gate
+check: setup ## lint, formatting, types, import arrow; and the mirror
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m deploy.gate
+	@$(BIN)/python -m deploy.mirror
 
 format: setup ## sort the imports and format the code
 	@$(BIN)/ruff check --select I --fix .
