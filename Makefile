@@ -44,12 +44,12 @@ test: setup ## run every test on real parts; MONGODB_URI=... REDIS_URL=... on st
 coverage: setup ## run every test and tell which lines ran; costs a third more
 	@$(PYTEST) $(PARALLEL) --cov --cov-report=term $(ARGS)
 
-check: setup ## lint, formatting, types, import arrow, size gate
+check: setup ## lint, formatting, types, import arrow; and the mirror
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m deploy.gate
+	@$(BIN)/python -m deploy.mirror
 
 format: setup ## sort the imports and format the code
 	@$(BIN)/ruff check --select I --fix .

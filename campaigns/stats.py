@@ -1,4 +1,4 @@
-"""A campaign's funnel: customers who came this far, counted from the rows (engine.md 4.1)."""
+"""A campaign's funnel: customers who came this far, counted from the rows (contract/engine 4.1)."""
 
 from __future__ import annotations
 

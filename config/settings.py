@@ -35,7 +35,7 @@ Windows = list[tuple[PositiveInt, PositiveFloat]]
 
 class PlatformLimits(BaseModel):
     """How often the platforms may be called, where a bank was granted something else than
-    wechat-contract D1."""
+    contract/wechat D1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,5 @@
-"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17, trust.md 3.3).
+"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17,
+contract/trust 3.3).
 Rows are never changed."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who follows whom: a row for each pair of RM and customer, told in any order.
 
 Each change carries the time of its event (CreateTime); an older event never undoes a newer one, so
-delete before add ends as add before delete (wechat-contract C3: delivery is not ordered). What
+delete before add ends as add before delete (contract/wechat C3: delivery is not ordered). What
 WeCom tells besides (remark, description, tags) carries the time at which WeCom was asked (`told`);
 an older answer never undoes a newer one.
 """
@@ -23,7 +23,7 @@ SEALED = ("remark", "description")
 
 @dataclass(frozen=True)
 class Relation:
-    """What WeCom says of one RM and one customer (wechat-contract B3): `since` in seconds UTC,
+    """What WeCom says of one RM and one customer (contract/wechat B3): `since` in seconds UTC,
     `tags` as corp tag ids."""
 
     userid: str

@@ -10,7 +10,7 @@ from operations.events import receive
 
 
 class WeComCallback(Api):
-    """`/wecom/{tenant}/callback` (wechat-contract C)."""
+    """`/wecom/{tenant}/callback` (contract/wechat C)."""
 
     @override
     async def get(self, tenant: str) -> None:
@@ -22,7 +22,7 @@ class WeComCallback(Api):
 
 
 class WeChatCallback(Api):
-    """`/wechat/{appid}/callback` (wechat-contract A7)."""
+    """`/wechat/{appid}/callback` (contract/wechat A7)."""
 
     @override
     async def get(self, appid: str) -> None:

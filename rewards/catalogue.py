@@ -187,8 +187,8 @@ async def all_rewards(bank: Bank) -> dict[str, Doc]:
 
 
 def why_closed(row: Mapping[str, Any], now: datetime, day: str) -> str:
-    """The reason code for which the reward gives nothing at `now`, or an empty string (rewards.md
-    2)."""
+    """The reason code for which the reward gives nothing at `now`, or an empty string
+    (contract/rewards 2)."""
     if now < row["starts"]:
         return "not_started"
     if now >= row["ends"] or row["state"] == "ended":

@@ -1,4 +1,5 @@
-"""Claiming: a customer takes a reward, exactly once, durably, in a group (rewards.md 3 and 4).
+"""Claiming: a customer takes a reward, exactly once, durably, in a group (contract/rewards
+3 and 4).
 
 A grant's `_id` comes from tenant, reward, customer and slot (the n-th of `per_customer`), so a
 second grant of the same slot cannot exist. The grant row is the ledger's transfer: stock → issued,

@@ -1,4 +1,4 @@
-"""The ledger's proof: what P1 promises, counted from the rows (rewards.md 3).
+"""The ledger's proof: what P1 promises, counted from the rows (contract/rewards 3).
 
 A transfer is one row {debit, credit, amount} and is never changed; grants are transfers from a
 reward's stock to what was issued. The reward's document carries the running balances. Here both are

@@ -1,4 +1,4 @@
-"""Customer acquisition links (wechat-contract B6; 97297, 97298, 97375, 100130)."""
+"""Customer acquisition links (contract/wechat B6; 97297, 97298, 97375, 100130)."""
 
 from __future__ import annotations
 

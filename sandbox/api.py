@@ -1,5 +1,5 @@
 """The frame around every simulated API call: faults, method, token, body, errors, log
-(wechat-contract 0)."""
+(contract/wechat 0)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The message archive: WeCom's msgaudit/* calls, and a stand-in for its native SDK (wechat-contract
+"""The message archive: WeCom's msgaudit/* calls, and a stand-in for its native SDK (contract/wechat
 B10).
 
 WeCom hands out messages only through a C library; `/archive/*` is the sandbox's own and no part of

@@ -1,4 +1,4 @@
-"""Broadcasts: an app writes them, members confirm them on their phones (wechat-contract B8)."""
+"""Broadcasts: an app writes them, members confirm them on their phones (contract/wechat B8)."""
 
 from __future__ import annotations
 

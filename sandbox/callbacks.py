@@ -1,4 +1,4 @@
-"""The callback sender: signs, encrypts, posts, retries, and misbehaves on demand (wechat-contract
+"""The callback sender: signs, encrypts, posts, retries, and misbehaves on demand (contract/wechat
 A7, C1-C3, F8)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Template cards: what may be in one, and changing one after it was sent (wechat-contract B10,
+"""Template cards: what may be in one, and changing one after it was sent (contract/wechat B10,
 94888)."""
 
 from __future__ import annotations

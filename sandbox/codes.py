@@ -1,4 +1,4 @@
-"""Single-use codes with a lifetime: login, phone button, OAuth, welcome (wechat-contract A2, A3,
+"""Single-use codes with a lifetime: login, phone button, OAuth, welcome (contract/wechat A2, A3,
 B1, B8, F4)."""
 
 from __future__ import annotations

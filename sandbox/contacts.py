@@ -1,4 +1,4 @@
-"""WeCom's customers: who follows them, their notes and tags, their other ids (wechat-contract
+"""WeCom's customers: who follows them, their notes and tags, their other ids (contract/wechat
 B3)."""
 
 from __future__ import annotations

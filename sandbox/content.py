@@ -1,4 +1,4 @@
-"""Text and attachments of welcomes, broadcasts and group welcomes, checked alike (wechat-contract
+"""Text and attachments of welcomes, broadcasts and group welcomes, checked alike (contract/wechat
 B8, D3)."""
 
 from __future__ import annotations

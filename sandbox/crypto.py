@@ -1,4 +1,4 @@
-"""WeCom's callback scheme: SHA-1 signature and AES-256-CBC envelope (wechat-contract C1-C3)."""
+"""WeCom's callback scheme: SHA-1 signature and AES-256-CBC envelope (contract/wechat C1-C3)."""
 
 from __future__ import annotations
 

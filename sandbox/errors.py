@@ -1,4 +1,4 @@
-"""Business errors of both families: HTTP 200, errcode and a text with a request id (wechat-contract
+"""Business errors of both families: HTTP 200, errcode and a text with a request id (contract/wechat
 0, D2)."""
 
 from __future__ import annotations

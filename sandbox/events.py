@@ -1,5 +1,5 @@
 """Events as WeCom and WeChat write them: XML with CDATA strings and bare ints, or JSON
-(wechat-contract C4, A4, I).
+(contract/wechat C4, A4, I).
 
 The names of an event's fields are the platform's (`UserID`, `ChatId`); what an event has no value
 for is left out.

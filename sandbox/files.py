@@ -1,4 +1,4 @@
-"""Uploaded files of both families: in memory, three days each (wechat-contract B10, F3). A restart
+"""Uploaded files of both families: in memory, three days each (contract/wechat B10, F3). A restart
 forgets them."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What went out to members lately, which the limits of app messages need (wechat-contract B10,
+"""What went out to members lately, which the limits of app messages need (contract/wechat B10,
 D1)."""
 
 from __future__ import annotations

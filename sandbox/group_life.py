@@ -1,5 +1,5 @@
 """What happens in customer groups: they are made, joined, left, renamed, dismissed; each is told
-(wechat-contract B7, C4)."""
+(contract/wechat B7, C4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group welcome templates (wechat-contract B8, 92366): at most 100, each changed only by the app
+"""Group welcome templates (contract/wechat B8, 92366): at most 100, each changed only by the app
 that made it."""
 
 from __future__ import annotations

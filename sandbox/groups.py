@@ -1,4 +1,4 @@
-"""Customer groups: lists, details, statistics, another owner (wechat-contract B7, B9)."""
+"""Customer groups: lists, details, statistics, another owner (contract/wechat B7, B9)."""
 
 from __future__ import annotations
 

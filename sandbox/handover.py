@@ -1,4 +1,4 @@
-"""Handing customers over, on the job and after somebody left (wechat-contract B9)."""
+"""Handing customers over, on the job and after somebody left (contract/wechat B9)."""
 
 from __future__ import annotations
 

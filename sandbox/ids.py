@@ -1,4 +1,4 @@
-"""Identifiers in the shapes that WeChat and WeCom use (wechat-contract I)."""
+"""Identifiers in the shapes that WeChat and WeCom use (contract/wechat I)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codes that lead into customer groups (wechat-contract B7, 92229)."""
+"""Codes that lead into customer groups (contract/wechat B7, 92229)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often the platforms let themselves be called (wechat-contract D1, F5): O(1) a call.
+"""How often the platforms let themselves be called (contract/wechat D1, F5): O(1) a call.
 
 WeCom counts per corp and API, and per source address; a mini-program is counted per appid and API.
 What oversteps a window is refused with 45009 and blocks the API (or the address) for as long as the

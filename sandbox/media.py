@@ -1,4 +1,4 @@
-"""Uploads and downloads of both families (wechat-contract B10, H)."""
+"""Uploads and downloads of both families (contract/wechat B10, H)."""
 
 from __future__ import annotations
 

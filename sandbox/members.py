@@ -1,4 +1,4 @@
-"""WeCom's members and departments (wechat-contract B2)."""
+"""WeCom's members and departments (contract/wechat B2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""App messages to members (wechat-contract B10, D1): who gets one, what may be in it, taking it
+"""App messages to members (contract/wechat B10, D1): who gets one, what may be in it, taking it
 back."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Moments: an app writes one in an asynchronous job, members publish it (wechat-contract B8, 95094,
+"""Moments: an app writes one in an asynchronous job, members publish it (contract/wechat B8, 95094,
 93333, 97612)."""
 
 from __future__ import annotations

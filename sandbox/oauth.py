@@ -1,4 +1,4 @@
-"""WeCom's OAuth page: the visitor says which member he is (wechat-contract B1)."""
+"""WeCom's OAuth page: the visitor says which member he is (contract/wechat B1)."""
 
 from __future__ import annotations
 

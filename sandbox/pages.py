@@ -1,4 +1,4 @@
-"""Pages with opaque cursors, short and empty ones where that fault is in force (wechat-contract 0,
+"""Pages with opaque cursors, short and empty ones where that fault is in force (contract/wechat 0,
 F7)."""
 
 from __future__ import annotations

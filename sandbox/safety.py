@@ -1,4 +1,4 @@
-"""Checks of what people write and send, and of who they are (wechat-contract A6)."""
+"""Checks of what people write and send, and of who they are (contract/wechat A6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Customer-service messages of a mini-program and their windows (wechat-contract A7)."""
+"""Customer-service messages of a mini-program and their windows (contract/wechat A7)."""
 
 from __future__ import annotations
 

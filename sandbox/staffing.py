@@ -1,4 +1,4 @@
-"""What happens to the corp's people: members come, change, leave; departments too (wechat-contract
+"""What happens to the corp's people: members come, change, leave; departments too (contract/wechat
 B2, B9, C4)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Subscribe messages: what a person allowed, and what may be sent (wechat-contract A4)."""
+"""Subscribe messages: what a person allowed, and what may be sent (contract/wechat A4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Switches for what public sources disagree about, and for how this bank is set up (wechat-contract
+"""Switches for what public sources disagree about, and for how this bank is set up (contract/wechat
 F11, F2)."""
 
 from __future__ import annotations

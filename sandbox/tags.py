@@ -1,4 +1,4 @@
-"""WeCom's corp tags (wechat-contract B4, 92117)."""
+"""WeCom's corp tags (contract/wechat B4, 92117)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access tokens of both families and their rules (wechat-contract A1, B1, F2)."""
+"""Access tokens of both families and their rules (contract/wechat A1, B1, F2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WeCom's contact ways, the "live codes" (wechat-contract B5, 92228, 92572)."""
+"""WeCom's contact ways, the "live codes" (contract/wechat B5, 92228, 92572)."""
 
 from __future__ import annotations
 

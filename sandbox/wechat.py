@@ -1,4 +1,4 @@
-"""The mini-program server API under /wechat: tokens, login, phone numbers, quotas (wechat-contract
+"""The mini-program server API under /wechat: tokens, login, phone numbers, quotas (contract/wechat
 A1-A3)."""
 
 from __future__ import annotations

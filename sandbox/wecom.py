@@ -1,4 +1,4 @@
-"""WeCom's credentials, sign-ins and JS tickets under /wecom (wechat-contract B1)."""
+"""WeCom's credentials, sign-ins and JS tickets under /wecom (contract/wechat B1)."""
 
 from __future__ import annotations
 

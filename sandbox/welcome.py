@@ -1,4 +1,4 @@
-"""WeCom's welcome message (wechat-contract B8): one per friendship, within 20 seconds."""
+"""WeCom's welcome message (contract/wechat B8): one per friendship, within 20 seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mini-program codes, URL schemes and URL links (wechat-contract A5)."""
+"""Mini-program codes, URL schemes and URL links (contract/wechat A5)."""
 
 from __future__ import annotations
 

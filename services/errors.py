@@ -51,7 +51,7 @@ class NotFound(YinqiaoError):
 
 
 class Conflict(YinqiaoError):
-    """Refused by the state of things; `code` is the reason code of rewards.md 2."""
+    """Refused by the state of things; `code` is the reason code of contract/rewards 2."""
 
     status = 409
 
@@ -79,4 +79,5 @@ class Unavailable(_Later):
 
 
 class UnknownOutcome(Unavailable):
-    """A write's answer was lost. Never read as "failed": look again first (trust.md 1.1 f)."""
+    """A write's answer was lost. Never read as "failed": look again first (contract/trust
+    1.1 f)."""

@@ -1,4 +1,4 @@
-"""Acquisition links (wechat-contract B6): those that campaigns want, what they bring, and how much
+"""Acquisition links (contract/wechat B6): those that campaigns want, what they bring, and how much
 of the bank's balance is left.
 
 A link carries its state as `customer_channel`, so whoever comes through it is told with that state,

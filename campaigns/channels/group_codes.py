@@ -1,4 +1,4 @@
-"""Codes that lead into customer groups (wechat-contract B7).
+"""Codes that lead into customer groups (contract/wechat B7).
 
 WeCom does not list them, so a code whose answer was lost may be made a second time; the row keeps
 one, and nobody sees the other. When a code's groups are full, WeCom makes another group by itself

@@ -1,4 +1,4 @@
-"""Customer acquisition links as WeCom has them (wechat-contract B6): a mirror, brought up by the
+"""Customer acquisition links as WeCom has them (contract/wechat B6): a mirror, brought up by the
 sync."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Channels: the ways through which a campaign's customers come, by the state that each carries.
 
-A row of `channels` is of one `kind`: `code`, a live code (contact way, wechat-contract B5), made
+A row of `channels` is of one `kind`: `code`, a live code (contact way, contract/wechat B5), made
 and compared here and staffed by campaigns/channels/rosters.py; `link`, an acquisition link
 (campaigns/channels/acquisition.py); `group`, a code into customer groups
 (campaigns/channels/group_codes.py). campaigns/channels/reconcile.py looks after all of them.

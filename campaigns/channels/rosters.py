@@ -32,7 +32,7 @@ STAFF_SECONDS = 1.0
 MOST_UPDATES = 3
 KEPT_DAYS = 60
 MOST_BEHIND = 100
-"""people behind a code (wechat-contract B5)"""
+"""people behind a code (contract/wechat B5)"""
 
 
 def behind(

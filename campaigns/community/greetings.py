@@ -1,4 +1,4 @@
-"""The greetings that customer groups may choose (wechat-contract B8).
+"""The greetings that customer groups may choose (contract/wechat B8).
 
 WeCom does not list them, so a greeting whose answer was lost may be made a second time; the row keeps one, and nobody sees the
 other.

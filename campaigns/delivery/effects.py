@@ -144,7 +144,7 @@ async def _attempt(bank: Bank, effect: Effect) -> Outcome:
 
 
 def _after(effect: Effect, error: PlatformError) -> Outcome:
-    """What a platform's refusal means for the effect (wechat-contract D2)."""
+    """What a platform's refusal means for the effect (contract/wechat D2)."""
     reason = f"{error.code}:{error.errcode}" if error.errcode is not None else error.code
     if isinstance(error, AlreadyDone):
         return Outcome("done", "already_greeted" if effect.kind == "welcome" else reason)

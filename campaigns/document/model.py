@@ -1,4 +1,4 @@
-"""The campaign document, `campaign/v1` (engine.md 2): what a clerk writes, as types.
+"""The campaign document, `campaign/v1` (contract/engine 2): what a clerk writes, as types.
 
 This version runs the verbs send, tag, grant, wait and exit, entry by scan, exit rules on events,
 and rewards that are offered or open to anyone. A key that it cannot run is refused, never ignored.
@@ -193,7 +193,7 @@ class Money(Part):
 
 
 class Disclosure(Part):
-    """What the law wants published before a promotion with prizes begins (rewards.md 5)."""
+    """What the law wants published before a promotion with prizes begins (contract/rewards 5)."""
 
     rules_zh: str = Field(min_length=1)
     odds_or_quantity: str = Field(min_length=1)

@@ -25,9 +25,9 @@ FILLED_FOR_GROUPS = frozenset({"bank.name"})
 """known when a group's greeting is written"""
 NICKNAME = "%NICKNAME%"
 WELCOME_BYTES, STAFF_BYTES, GROUP_BYTES = 4000, 2048, 3000
-"""of a text in UTF-8 (wechat-contract D3)"""
+"""of a text in UTF-8 (contract/wechat D3)"""
 STATE_LIMIT = 30
-"""characters of a live code's state, a link's name and a group code's state (wechat-contract B5 to
+"""characters of a live code's state, a link's name and a group code's state (contract/wechat B5 to
 B7)"""
 _EARLY = f"expected one of {', '.join(sorted(FILLED_EARLY))}"
 _WORDING = re.compile(r"(分享|转发|关注|助力).{0,8}(领|得|送|奖|抽)")

@@ -274,7 +274,7 @@ async def resume_safely(bank: Bank, owner: str, run: Doc) -> None:
 
 async def _set_aside(bank: Bank, owner: str, run: Doc) -> None:
     """A later try, or after MOST_TRIES the state `error` with a reason: a run never ends silently
-    (engine.md T8)."""
+    (contract/engine T8)."""
     rows = bank.db["runs"]
     if run["attempts"] >= MOST_TRIES:
         await leases.close(rows, owner, [run["_id"]], status="error", reason="internal")

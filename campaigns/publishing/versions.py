@@ -1,5 +1,5 @@
 """From a file or a form to a live campaign: versions, maker and checker, pause (promise P7,
-engine.md T13).
+contract/engine T13).
 
 A version never changes once it is written. Whoever submitted it cannot approve it; the approval
 names the hash of the document that was approved. The command line publishes at once in development,
@@ -311,7 +311,7 @@ async def pause(bank: Bank, actor: ClerkActor, campaign: str) -> None:
 
 
 async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
-    """Goes on where the pause stopped; what is overdue is sent now (engine.md T9, `send_now`)."""
+    """Goes on where the pause stopped; what is overdue is sent now (contract/engine T9, `send_now`)."""
     await _switch(bank, actor, campaign, "paused", "live")
 
 

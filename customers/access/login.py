@@ -1,4 +1,4 @@
-"""A customer signs in from a mini-program and binds his phone (wechat-contract A2, A3)."""
+"""A customer signs in from a mini-program and binds his phone (contract/wechat A2, A3)."""
 
 from __future__ import annotations
 

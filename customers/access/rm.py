@@ -22,7 +22,7 @@ from services.wechat.core.errors import PlatformError, SubjectState
 
 
 async def authorize_url(bank: Bank, redirect_uri: str, state: str) -> str:
-    """WeCom's OAuth page for the RM (wechat-contract B1, snsapi_base)."""
+    """WeCom's OAuth page for the RM (contract/wechat B1, snsapi_base)."""
     return bank.wecom.authorize_url(redirect_uri, state)
 
 
@@ -143,7 +143,7 @@ async def note_customer(
     bank: Bank, actor: StaffActor, cid: str, remark: str, description: str
 ) -> None:
     """Writes the RM's remark (at most 20 characters) and description (150) at WeCom and here
-    (wechat-contract B3 92115).
+    (contract/wechat B3 92115).
 
     Raises NotFound for a customer who is not his, InvalidInput `note_too_long`, PlatformError.
     """

@@ -1,7 +1,7 @@
 """Alarms: what a person at the bank must know of soon. Kept until somebody has dealt with it.
 
 Whoever is named is told by a card in WeCom. One member takes at most 30 app messages a minute, and
-WeCom drops the rest in silence (wechat-contract D1): so a member gets one card for all that came
+WeCom drops the rest in silence (contract/wechat D1): so a member gets one card for all that came
 together, and at most two cards a minute.
 """
 

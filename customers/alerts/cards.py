@@ -1,4 +1,4 @@
-"""Cards in WeCom with buttons (wechat-contract B10): alarms told to members, and what comes of
+"""Cards in WeCom with buttons (contract/wechat B10): alarms told to members, and what comes of
 their clicks.
 
 A card's `task_id` is made of its effect's id, so a card that is tried again is the same card, and a

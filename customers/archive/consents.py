@@ -1,4 +1,4 @@
-"""Whether customers agreed that their messages with a member are archived (wechat-contract B10,
+"""Whether customers agreed that their messages with a member are archived (contract/wechat B10,
 91782): told by WeCom's event, and asked for, a hundred pairs a call and a few calls a minute, since
 refusals and withdrawals have no event."""
 

@@ -1,4 +1,4 @@
-"""The message archive (wechat-contract B10): every message of those who agreed, pulled in order and
+"""The message archive (contract/wechat B10): every message of those who agreed, pulled in order and
 kept sealed.
 
 A message's row has its `seq` in its `_id`, rows are inserted in the order of `seq`, and the newest

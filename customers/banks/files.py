@@ -16,7 +16,7 @@ class _Strict(BaseModel):
 
 
 class WeCom(_Strict):
-    """A bank's self-built WeCom app that may call the customer-contact API (wechat-contract B)."""
+    """A bank's self-built WeCom app that may call the customer-contact API (contract/wechat B)."""
 
     corp_id: str = Field(min_length=1)
     agent_id: int

@@ -1,4 +1,4 @@
-"""Handing customers and groups over to another RM (wechat-contract B9): one clerk asks, another
+"""Handing customers and groups over to another RM (contract/wechat B9): one clerk asks, another
 agrees (promise P7), and every item's end is kept and shown. What is done at WeCom is in
 customers/handover/work.py.
 

@@ -1,4 +1,4 @@
-"""Asking WeCom who a mini-program's customer is: unionid to external_userid (wechat-contract B3
+"""Asking WeCom who a mini-program's customer is: unionid to external_userid (contract/wechat B3
 95926).
 
 A customer who signs in and is no friend of anybody yet is asked about once. WeCom tells his

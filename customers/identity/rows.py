@@ -27,7 +27,7 @@ NUMBER, PENDING = "number", "pending"
 @dataclass(frozen=True)
 class Facts:
     """What one source knows of a person; empty means unknown. `openids` by appid; `pending_id`
-    stands for an external_userid that WeCom does not tell yet (wechat-contract B3 95926)."""
+    stands for an external_userid that WeCom does not tell yet (contract/wechat B3 95926)."""
 
     external_userid: str = ""
     unionid: str = ""

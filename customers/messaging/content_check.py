@@ -1,4 +1,4 @@
-"""What a customer writes or shows is checked by WeChat before others see it (wechat-contract A6).
+"""What a customer writes or shows is checked by WeChat before others see it (contract/wechat A6).
 
 A text is judged at once. A picture's verdict comes as an event within 30 minutes; when it does not,
 a person must look. Whatever cannot be checked is never `pass`.

@@ -1,5 +1,5 @@
 """Mini-program codes on posters and cards: a short key in the code, and behind it what the code
-stands for (wechat-contract A5).
+stands for (contract/wechat A5).
 
 A code's `scene` holds 32 characters at most, so it holds a key. The key comes from what it stands
 for: the same campaign, inviter and page have one code, which is asked for once and kept.

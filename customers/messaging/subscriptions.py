@@ -1,4 +1,4 @@
-"""Subscribe messages of mini-programs, with their allowance counted (wechat-contract A4).
+"""Subscribe messages of mini-programs, with their allowance counted (contract/wechat A4).
 
 A customer's accept in WeChat's prompt allows one message of a one-time template; accepts add up. A
 long-term template (named in the bank's file) is allowed until he turns it off. The allowance lives

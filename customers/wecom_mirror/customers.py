@@ -1,4 +1,4 @@
-"""Customers by the hundred (wechat-contract B3 92994, 92113): who is wholly unknown is inserted,
+"""Customers by the hundred (contract/wechat B3 92994, 92113): who is wholly unknown is inserted,
 who is unchanged costs a read, and whoever is neither goes through `identity.identify` one by
 one."""
 

@@ -1,4 +1,4 @@
-"""A customer's details as WeCom tells them (wechat-contract B3 92114), written into identity,
+"""A customer's details as WeCom tells them (contract/wechat B3 92114), written into identity,
 follow relations and tags."""
 
 from __future__ import annotations

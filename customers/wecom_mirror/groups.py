@@ -1,4 +1,4 @@
-"""Customer groups as WeCom has them, and who is in them (wechat-contract B7, C4).
+"""Customer groups as WeCom has them, and who is in them (contract/wechat B7, C4).
 
 An event says that something changed; what the group is now is asked for, unless the event names all
 that changed since the version that is known. Each row keeps when WeCom was asked (`told`, seconds

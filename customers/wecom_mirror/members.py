@@ -1,5 +1,5 @@
 """Members and departments as WeCom has them, and who of the members works for which branch
-(wechat-contract B2, C4).
+(contract/wechat B2, C4).
 
 An event says who changed; what he is now is asked for, so that the order of events does not matter.
 A row keeps when its newest event happened (`at`) and when WeCom was asked last (`told`), both in

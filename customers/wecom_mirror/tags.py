@@ -1,5 +1,5 @@
 """Corp tags as WeCom has them: a mirror by id, and what a tag on a friendship means for the
-customer (wechat-contract B4).
+customer (contract/wechat B4).
 
 A tag is called `group:tag`; one of our own group 银桥 goes by its bare name. A friendship keeps ids,
 a customer keeps names: a customer has a tag as long as one of his RMs' friendships has it.

@@ -163,7 +163,7 @@ class Api:
         self._body = text.encode()
 
     def answer_refusal(self, refusal: Refusal) -> None:
-        """Answers with an error as design.md 5 says."""
+        """Answers with an error as contract/design 5 says."""
         error: dict[str, Any] = {
             "code": refusal.code,
             "message": refusal.message,

@@ -40,7 +40,7 @@ class TagForm(_Form):
 
 
 class Sidebar(Page):
-    """WeCom may frame it (frontend.md); nobody else may."""
+    """WeCom may frame it (contract/jssdk 5); nobody else may."""
 
     folder: ClassVar[str] = "sidebar"
     ancestors: ClassVar[str] = "https://work.weixin.qq.com https://*.work.weixin.qq.com"

@@ -18,7 +18,7 @@ from services.wechat import events
 
 Reaction = Callable[[Bank, Doc, Any], Awaitable[None]]
 """`(bank, inbox row, event)`. It may run twice and in any order: the row's `_id` is the
-event's id, and what is older than what is known undoes nothing (wechat-contract C3)."""
+event's id, and what is older than what is known undoes nothing (contract/wechat C3)."""
 
 REACTIONS: dict[type[events.Event], Reaction] = {
     events.ExternalContactAdded: external_contacts.added,

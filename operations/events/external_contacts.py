@@ -1,4 +1,4 @@
-"""What becomes of friendships: customers are added, changed and lost (wechat-contract C4), in
+"""What becomes of friendships: customers are added, changed and lost (contract/wechat C4), in
 whatever order it is told."""
 
 from __future__ import annotations

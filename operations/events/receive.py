@@ -19,7 +19,8 @@ from services.wechat.core.errors import EventUnreadable
 async def receive_wecom(
     services: Services, tenant_id: str, query: Mapping[str, str], body: bytes
 ) -> str:
-    """Verifies, decrypts and stores a WeCom callback, durably: "stored" or "duplicate" (wechat-contract C3).
+    """Verifies, decrypts and stores a WeCom callback, durably: "stored" or "duplicate"
+    (contract/wechat C3).
 
     Raises the callback_* refusals of services/wechat/core/crypto.py, `callback_replayed` for a seen
     nonce with another message, and
@@ -38,7 +39,7 @@ async def receive_wecom(
 async def receive_wechat(
     services: Services, appid: str, query: Mapping[str, str], body: bytes
 ) -> str:
-    """The same for a mini-program's message push in safe mode (wechat-contract A7)."""
+    """The same for a mini-program's message push in safe mode (contract/wechat A7)."""
     with _counted(services, appid) as count:
         bank = await bank_of_appid(services, appid)
         opened = crypto.verify_push(
@@ -123,13 +124,13 @@ class _Glance:
 
 
 async def check_wecom_url(services: Services, tenant_id: str, query: Mapping[str, str]) -> str:
-    """The plaintext of `echostr` (wechat-contract C1); raises the callback_* refusals."""
+    """The plaintext of `echostr` (contract/wechat C1); raises the callback_* refusals."""
     app = (await open_bank(services, tenant_id)).wecom_app
     credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
     return crypto.verify_url(credentials, query, **_limits(services)).decode()
 
 
 async def check_wechat_url(services: Services, appid: str, query: Mapping[str, str]) -> str:
-    """The raw `echostr` (wechat-contract A7)."""
+    """The raw `echostr` (contract/wechat A7)."""
     credentials = _push_credentials(await bank_of_appid(services, appid), appid)
     return crypto.verify_push_url(credentials, query, **_limits(services)).decode()

@@ -1,4 +1,4 @@
-"""The platforms' frequency limits, kept by all processes together (promise P10, wechat-contract
+"""The platforms' frequency limits, kept by all processes together (promise P10, contract/wechat
 D1).
 
 Every call passes `Limiter.passing`, which waits for a permit. A permit is out from before the call

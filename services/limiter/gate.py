@@ -314,7 +314,7 @@ class Gate:
 
     async def drew(self, error: SlowDown) -> None:
         """The platform said that we were too many: the API rests, or fewer of its calls go at once
-        (wechat-contract D1, D2)."""
+        (contract/wechat D1, D2)."""
         if error.errcode == 45033:
             await self._limiter.cut(self._meters[0], self._api.at_once)
             return

@@ -1,4 +1,4 @@
-"""How often each API may be called (wechat-contract D1), and what each lane may take of that.
+"""How often each API may be called (contract/wechat D1), and what each lane may take of that.
 
 A bank that was granted more says so in `YINQIAO_PLATFORM_LIMITS` (config/settings.py:
 PlatformLimits).

@@ -1,4 +1,4 @@
-"""The inbox: what happened, stored before anybody acts on it (trust.md 1.3, promise P3).
+"""The inbox: what happened, stored before anybody acts on it (contract/trust 1.3, promise P3).
 
 `_id` is the hash of the tenant and the whole message, so one event delivered three times is one row
 and fifty different events of one second are fifty. Rows are handled at least once; whoever handles

@@ -1,4 +1,4 @@
-"""The outbox: what must happen outside, as rows with unique ids (trust.md 1.3).
+"""The outbox: what must happen outside, as rows with unique ids (contract/trust 1.3).
 
 An effect's id comes from what caused it (run and step), so the same cause never makes a second row.
 Rows are leased like all waiting rows; `lane` keeps what has a deadline apart from what has time.

@@ -1,8 +1,8 @@
 """Celery as a bell: a message says "there is work for this tenant" and nothing more.
 
-Every piece of work is a row in MongoDB (trust.md 1.2 lists how Celery loses messages). A lost bell
-costs at most a second: the scheduler rings again for whatever is due. Bells for the same work
-within `QUIET_SECONDS` are rung once.
+Every piece of work is a row in MongoDB (contract/trust 1.2 lists how Celery loses messages). A
+lost bell costs at most a second: the scheduler rings again for whatever is due. Bells for the same
+work within `QUIET_SECONDS` are rung once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The append-only audit trail: one hash chain a tenant (trust.md 3.6).
+"""The append-only audit trail: one hash chain a tenant (contract/trust 3.6).
 
 Row n carries the hash of row n-1 and its own; its `_id` is the tenant and n, so two writers cannot
 both be n. A copy of the newest hash goes to a checkpoint file outside the database, so that a chain

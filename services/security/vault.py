@@ -1,4 +1,4 @@
-"""Field encryption with blind indexes (promise P6, trust.md 3.4).
+"""Field encryption with blind indexes (promise P6, contract/trust 3.4).
 
 A sealed value is `version | key id | nonce | ciphertext and tag`. The additional data is tenant,
 collection, field and document id, so a value copied into another row, field or bank does not open.

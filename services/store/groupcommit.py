@@ -1,4 +1,4 @@
-"""Group commit: many callers, one round trip (rewards.md 4).
+"""Group commit: many callers, one round trip (contract/rewards 4).
 
 Callers hand in one item each and wait; the group gathers what arrives within a short window (or
 while the group before is still on its way), hands all of it to one `flush`, and gives every caller

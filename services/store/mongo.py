@@ -2,8 +2,8 @@
 
 `Store.tenant(id)` gives collections that put the tenant into every filter and every document; there
 is no other way to a tenant's collection. `Store.system(name)` reaches the few collections that
-belong to no bank. Writes are `w: majority, j: true` (trust.md 1.1 b). A write whose answer was lost
-raises UnknownOutcome, never "failed".
+belong to no bank. Writes are `w: majority, j: true` (contract/trust 1.1 b). A write whose answer
+was lost raises UnknownOutcome, never "failed".
 """
 
 from __future__ import annotations

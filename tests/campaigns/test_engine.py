@@ -188,7 +188,7 @@ async def test_an_event_for_a_run_that_was_cut_short_is_not_lost(
 async def test_a_deletion_that_arrives_before_its_addition_leaves_no_active_run(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
-    """Delivery is not ordered (wechat-contract C3): the end state is that of the right order."""
+    """Delivery is not ordered (contract/wechat C3): the end state is that of the right order."""
     person = await sandbox.person()
     await sandbox.control("POST", "faults", {"target": "callback", "kind": "reorder", "times": 2})
     scan = await sandbox.scan(person, state=tools.NANSHAN)

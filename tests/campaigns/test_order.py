@@ -1,4 +1,4 @@
-"""Callbacks come in any order and more than once (wechat-contract C3): the end is that of the right order."""
+"""Callbacks come in any order and more than once (contract/wechat C3): the end is that of the right order."""
 
 from __future__ import annotations
 

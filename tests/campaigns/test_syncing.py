@@ -103,7 +103,7 @@ async def test_a_second_sync_changes_nothing(demo: Services, sandbox: Sandbox, c
 
 
 async def test_short_and_empty_pages_end_nothing(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
-    """Contract F7: only the cursor says that there is no more."""
+    """contract/wechat F7: only the cursor says that there is no more."""
     await people(sandbox, 330)
     fault = {"target": "api", "kind": "short_pages", "path": "batch/get_by_user"}
     await sandbox.control("POST", "faults", fault)

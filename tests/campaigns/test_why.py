@@ -147,7 +147,7 @@ async def test_no_welcome_because_he_had_entered_before(
 async def test_no_welcome_because_the_event_brought_no_code(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
-    """After a half add whose code is gone, the add event has none (wechat-contract C4)."""
+    """After a half add whose code is gone, the add event has none (contract/wechat C4)."""
     person = await sandbox.person()
     await sandbox.control("POST", "faults", {"target": "callback", "kind": "drop", "times": 1})
     await sandbox.control("POST", f"people/{person['id']}/half-add", {"userid": "rm.chen", "state": tools.NANSHAN})

@@ -104,7 +104,7 @@ async def test_an_alarm_is_raised_once_and_told_once(bank: Services, clock: Stil
 async def test_a_storm_of_losses_is_two_cards_and_nobody_is_left_out(
     bank: Services, clock: StillClock, wire: Wire
 ) -> None:
-    """wechat-contract D1: WeCom drops the 31st app message to a member within a minute without a word."""
+    """contract/wechat D1: WeCom drops the 31st app message to a member within a minute without a word."""
     clock.now = 1_800_000_000.0 // 60 * 60
     for number in range(40):
         await _lost(bank, f"first{number}")

@@ -1,4 +1,4 @@
-"""A loss, from the customer's deletion to the answered card, through WeCom's own callbacks (wechat-contract B10, C4)."""
+"""A loss, from the customer's deletion to the answered card, through WeCom's own callbacks (contract/wechat B10, C4)."""
 
 from __future__ import annotations
 

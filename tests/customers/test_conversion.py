@@ -1,4 +1,4 @@
-"""A mini-program's customer who is no friend yet: WeCom is asked once who he is (wechat-contract B3 95926)."""
+"""A mini-program's customer who is no friend yet: WeCom is asked once who he is (contract/wechat B3 95926)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A friendship ends as it was, in whatever order its beginning and ending are told (wechat-contract C3)."""
+"""A friendship ends as it was, in whatever order its beginning and ending are told (contract/wechat C3)."""
 
 from __future__ import annotations
 

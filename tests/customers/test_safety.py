@@ -1,4 +1,4 @@
-"""What customers write and show is judged by WeChat; what cannot be judged is never let through (wechat-contract A6)."""
+"""What customers write and show is judged by WeChat; what cannot be judged is never let through (contract/wechat A6)."""
 
 from __future__ import annotations
 

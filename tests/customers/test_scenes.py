@@ -1,4 +1,4 @@
-"""Codes on posters: a key that tells nobody who invites, and one picture for each thing it stands for (wechat-contract A5)."""
+"""Codes on posters: a key that tells nobody who invites, and one picture for each thing it stands for (contract/wechat A5)."""
 
 from __future__ import annotations
 

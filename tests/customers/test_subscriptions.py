@@ -1,4 +1,4 @@
-"""Subscribe messages: each accept allows one, once; a lost answer costs the message, never a second one (wechat-contract A4)."""
+"""Subscribe messages: each accept allows one, once; a lost answer costs the message, never a second one (contract/wechat A4)."""
 
 from __future__ import annotations
 

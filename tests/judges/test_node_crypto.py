@@ -1,4 +1,4 @@
-"""@wecom/crypto, an implementation for Node that nobody here wrote, against both sides of the wire (wechat-contract C2, C5).
+"""@wecom/crypto, an implementation for Node that nobody here wrote, against both sides of the wire (contract/wechat C2, C5).
 
 Node is the one that the browser driver brings along, so nothing has to be installed.
 """

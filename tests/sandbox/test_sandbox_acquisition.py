@@ -1,4 +1,4 @@
-"""Acquisition links, their balance, and who comes through them (wechat-contract B6, C4)."""
+"""Acquisition links, their balance, and who comes through them (contract/wechat B6, C4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many people at once, batch/get_by_user over them, the truth, and the file that keeps them (wechat-contract B3, F7)."""
+"""Many people at once, batch/get_by_user over them, the truth, and the file that keeps them (contract/wechat B3, F7)."""
 
 from __future__ import annotations
 

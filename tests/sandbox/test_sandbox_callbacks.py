@@ -1,4 +1,4 @@
-"""The callback sender, verified by wechatpy at the other end (wechat-contract C1-C4, F8, I)."""
+"""The callback sender, verified by wechatpy at the other end (contract/wechat C1-C4, F8, I)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A customer's other ids, pages of followers, figures of a day (wechat-contract B3)."""
+"""A customer's other ids, pages of followers, figures of a day (contract/wechat B3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corp tags: changed, deleted, capped, owned, and changed by the administrator (wechat-contract B4, C4)."""
+"""Corp tags: changed, deleted, capped, owned, and changed by the administrator (contract/wechat B4, C4)."""
 
 from __future__ import annotations
 

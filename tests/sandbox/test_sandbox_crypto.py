@@ -1,4 +1,4 @@
-"""The sandbox's callback crypto against the published vectors (wechat-contract C5) and wechatpy."""
+"""The sandbox's callback crypto against the published vectors (contract/wechat C5) and wechatpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Customer groups: life, lists, codes, statistics (wechat-contract B7, C4)."""
+"""Customer groups: life, lists, codes, statistics (contract/wechat B7, C4)."""
 
 from __future__ import annotations
 

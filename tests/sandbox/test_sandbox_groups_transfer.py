@@ -1,4 +1,4 @@
-"""Customer groups get another owner (wechat-contract B9)."""
+"""Customer groups get another owner (contract/wechat B9)."""
 
 from __future__ import annotations
 

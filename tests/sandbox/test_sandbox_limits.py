@@ -1,4 +1,4 @@
-"""Frequency limits, blocks and concurrency (wechat-contract D1, F5, B1)."""
+"""Frequency limits, blocks and concurrency (contract/wechat D1, F5, B1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members, departments and what an administrator does to them (wechat-contract B2, B9, C4)."""
+"""Members, departments and what an administrator does to them (contract/wechat B2, B9, C4)."""
 
 from __future__ import annotations
 

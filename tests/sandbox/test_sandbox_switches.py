@@ -1,4 +1,4 @@
-"""Switches, trusted addresses, and whose events the API makes (wechat-contract F11, F2, C3)."""
+"""Switches, trusted addresses, and whose events the API makes (contract/wechat F11, F2, C3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WeCom's contact ways and what scanning them does (wechat-contract B5)."""
+"""WeCom's contact ways and what scanning them does (contract/wechat B5)."""
 
 from __future__ import annotations
 

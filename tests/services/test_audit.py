@@ -1,4 +1,4 @@
-"""The audit trail shows every change that was made to it afterwards, and where (trust.md 3.6)."""
+"""The audit trail shows every change that was made to it afterwards, and where (contract/trust 3.6)."""
 
 from __future__ import annotations
 

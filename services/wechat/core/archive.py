@@ -1,5 +1,5 @@
 """The message archive's gateway: a small process of the bank that links WeCom's native library
-(wechat-contract B10).
+(contract/wechat B10).
 
 WeCom hands out messages through that library alone, which may not be redistributed and may take its
 process down with it: so it runs on its own, and we ask it over HTTP (docs/decisions/0020). The

@@ -1,4 +1,4 @@
-"""Checks made before a call (wechat-contract D3): what is over a platform's limit is refused here,
+"""Checks made before a call (contract/wechat D3): what is over a platform's limit is refused here,
 as it would be there.
 
 The error is BadRequest; it names field and limit, never the value. "Characters" are code points;

@@ -1,4 +1,4 @@
-"""Callbacks: verify, then decrypt, and only then let anybody parse (wechat-contract A7, C1-C3).
+"""Callbacks: verify, then decrypt, and only then let anybody parse (contract/wechat A7, C1-C3).
 
 Nothing is built from the body before its signature is checked: the envelope is searched, within a
 size limit, for its one `Encrypt`. WeCom and the mini-program's push use the same scheme; they

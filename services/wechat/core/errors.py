@@ -1,4 +1,4 @@
-"""What a call to WeChat or WeCom can end with, and what to do about it (wechat-contract D2).
+"""What a call to WeChat or WeCom can end with, and what to do about it (contract/wechat D2).
 
     PlatformError
     ├── TokenRejected   refresh   the access token; the client has already refreshed it once
@@ -58,7 +58,7 @@ class BadConfig(PlatformError):
 
 
 class SlowDown(PlatformError):
-    """`retry_after` is how long the block of wechat-contract D1 holds: a minute unless the platform
+    """`retry_after` is how long the block of contract/wechat D1 holds: a minute unless the platform
     names a longer limit."""
 
     status: ClassVar[int] = 503

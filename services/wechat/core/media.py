@@ -1,5 +1,5 @@
 """Files at WeCom and WeChat, uploaded once and used by many messages while they live there
-(wechat-contract B10: 3 days)."""
+(contract/wechat B10: 3 days)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Access tokens: one fetch for all processes, kept in Redis, refreshed before they end
-(wechat-contract A1, B1).
+(contract/wechat A1, B1).
 
 A token is keyed by tenant and app (an appid, or a corp with its agent), never by its secret.
 Without Redis each process still fetches once for all its own callers. Nothing here loops on a

@@ -1,4 +1,4 @@
-"""Answer codes that nobody has classified yet (wechat-contract D2), kept so that somebody does."""
+"""Answer codes that nobody has classified yet (contract/wechat D2), kept so that somebody does."""
 
 from __future__ import annotations
 

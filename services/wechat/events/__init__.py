@@ -1,4 +1,4 @@
-"""A verified callback message as typed events (wechat-contract C4, A4, A6, A7). Call only on what
+"""A verified callback message as typed events (contract/wechat C4, A4, A6, A7). Call only on what
 `crypto` has let through."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Events of members, departments, the app and its cards, and the archive (wechat-contract C4)."""
+"""Events of members, departments, the app and its cards, and the archive (contract/wechat C4)."""
 
 from __future__ import annotations
 

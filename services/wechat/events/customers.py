@@ -1,4 +1,4 @@
-"""Events of customers, groups, tags and acquisition links (wechat-contract C4)."""
+"""Events of customers, groups, tags and acquisition links (contract/wechat C4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mini-program's message push tells (wechat-contract A4, A6, A7), in XML or JSON."""
+"""What a mini-program's message push tells (contract/wechat A4, A6, A7), in XML or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All areas of a mini-program in one client, on top of wechatpy's (wechat-contract A)."""
+"""All areas of a mini-program in one client, on top of wechatpy's (contract/wechat A)."""
 
 from __future__ import annotations
 

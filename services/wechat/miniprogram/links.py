@@ -1,4 +1,4 @@
-"""Codes and links that open the mini-program (wechat-contract A5)."""
+"""Codes and links that open the mini-program (contract/wechat A5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who the customer is: login, session key, phone number (wechat-contract A2, A3)."""
+"""Who the customer is: login, session key, phone number (contract/wechat A2, A3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages to a mini-program's customers, and the files they carry (wechat-contract A4, A7)."""
+"""Messages to a mini-program's customers, and the files they carry (contract/wechat A4, A7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a customer writes and shows, and how risky he is (wechat-contract A6); and what is left of
+"""What a customer writes and shows, and how risky he is (contract/wechat A6); and what is left of
 an API's quota (A1)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may be archived and who has agreed (wechat-contract B10 91614, 91782, 92951, 91774). Wants
+"""Who may be archived and who has agreed (contract/wechat B10 91614, 91782, 92951, 91774). Wants
 the archive secret.
 
 The messages themselves have no HTTP call at WeCom: they come through its native library.

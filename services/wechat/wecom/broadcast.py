@@ -1,4 +1,4 @@
-"""Messages that members confirm and send to many customers or groups (wechat-contract B8 92135,
+"""Messages that members confirm and send to many customers or groups (contract/wechat B8 92135,
 93338, 97610)."""
 
 from __future__ import annotations

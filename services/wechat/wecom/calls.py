@@ -54,8 +54,8 @@ class Calls:
 
 
 def check_message(path: str, text: Any, attachments: Sequence[Json]) -> None:
-    """Refuses what a customer cannot be sent (B8): neither text nor attachment, too long a text,
-    too many attachments."""
+    """Refuses what a customer cannot be sent (contract/wechat B8): neither text nor attachment,
+    too long a text, too many attachments."""
     content = text.get("content") if isinstance(text, Mapping) else None
     need(path, "a message has a text or an attachment", content, attachments)
     utf8(path, TEXT_BYTES, text=content)

@@ -1,4 +1,4 @@
-"""All areas of WeCom in one client, on top of wechatpy's (wechat-contract B)."""
+"""All areas of WeCom in one client, on top of wechatpy's (contract/wechat B)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Customers and who follows them, and which ids are one person (wechat-contract B3)."""
+"""Customers and who follows them, and which ids are one person (contract/wechat B3)."""
 
 from __future__ import annotations
 

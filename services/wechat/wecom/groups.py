@@ -1,4 +1,4 @@
-"""Customer groups, the codes that lead into them, and their figures (wechat-contract B7)."""
+"""Customer groups, the codes that lead into them, and their figures (contract/wechat B7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Customers and groups that go from one member to another (wechat-contract B9)."""
+"""Customers and groups that go from one member to another (contract/wechat B9)."""
 
 from __future__ import annotations
 

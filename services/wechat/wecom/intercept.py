@@ -1,5 +1,4 @@
-"""Words that members may not write to customers (95097; wechat-contract has no section, peers 5.1
-the terms)."""
+"""Words that members may not write to customers (contract/wechat B11 95097)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that messages carry (wechat-contract B10 90253, 90256, 95098, 96219).
+"""Files that messages carry (contract/wechat B10 90253, 90256, 95098, 96219).
 `services/wechat/core/media.py` keeps their ids."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Who the bank's people are: sign-in codes, tickets for pages, members and departments
-(wechat-contract B1, B2)."""
+(contract/wechat B1, B2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""App messages to members (wechat-contract B10 90236, 94888, 94867)."""
+"""App messages to members (contract/wechat B10 90236, 94888, 94867)."""
 
 from __future__ import annotations
 

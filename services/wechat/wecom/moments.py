@@ -1,4 +1,4 @@
-"""Moments that members publish to their customers (wechat-contract B8 95094, 93333, 97612)."""
+"""Moments that members publish to their customers (contract/wechat B8 95094, 93333, 97612)."""
 
 from __future__ import annotations
 

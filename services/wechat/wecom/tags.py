@@ -1,4 +1,4 @@
-"""Corp tags and the tags of a friendship (wechat-contract B3 92118, B4 92117)."""
+"""Corp tags and the tags of a friendship (contract/wechat B3 92118, B4 92117)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-""" "Contact me" ways: the live codes of members (wechat-contract B5 92228)."""
+""" "Contact me" ways: the live codes of members (contract/wechat B5 92228)."""
 
 from __future__ import annotations
 

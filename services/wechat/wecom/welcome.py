@@ -1,4 +1,4 @@
-"""Greetings: of a new friend, and of who joins a group (wechat-contract B8 92137, 92366)."""
+"""Greetings: of a new friend, and of who joins a group (contract/wechat B8 92137, 92366)."""
 
 from __future__ import annotations
 

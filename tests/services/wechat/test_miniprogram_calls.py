@@ -1,4 +1,4 @@
-"""Every mini-program endpoint of wechat-contract H has a method, which sends the right request: method, path, query and body."""
+"""Every mini-program endpoint of contract/wechat H has a method, which sends the right request: method, path, query and body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every code that wechat-contract names has a class, and the classes say what to do."""
+"""Every code that contract/wechat names has a class, and the classes say what to do."""
 
 from __future__ import annotations
 

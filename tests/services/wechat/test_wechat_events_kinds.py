@@ -1,4 +1,4 @@
-"""Every event of wechat-contract C4, each from a message of the documented form."""
+"""Every event of contract/wechat C4, each from a message of the documented form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""wechatpy 2.0.0a26's faults (wechat-contract E): each shown, and shown to be avoided. A new version fails here first."""
+"""wechatpy 2.0.0a26's faults (contract/wechat E): each shown, and shown to be avoided. A new version fails here first."""
 
 from __future__ import annotations
 

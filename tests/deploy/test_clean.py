@@ -1,4 +1,4 @@
-"""The size gate and `make clean`."""
+"""`make clean`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import clean, gate
+from deploy import clean
 from deploy.demo import holding
 from deploy.errors import DeployError
 
@@ -17,24 +17,6 @@ def write(root: Path, name: str, text: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-def test_a_long_function_and_a_long_file_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, "room/fine.py", "def fine():\n" + "    pass\n" * 59)
-    write(tmp_path, "room/long.py", "x = 1\n\n\nasync def long():\n" + "    pass\n" * 60)
-    write(tmp_path, "room/file.py", "x = 1\n" * 401)
-    assert gate.main(tmp_path) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        "room/file.py:1: the file has 401 lines, at most 400",
-        "room/long.py:4: function long has 61 lines, at most 60",
-    ]
-
-
-def test_only_the_url_table_and_hidden_folders_are_exempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, "handlers/routes.py", "x = 1\n" * 1000)
-    write(tmp_path, ".venv/lib/big.py", "x = 1\n" * 1000)
-    assert gate.main(tmp_path) == 0
-    assert capsys.readouterr().out == "size gate: 1 files, none over 400 lines, no function over 60\n"
 
 
 def test_clean_removes_what_was_made_and_nothing_else(tmp_path: Path) -> None:
