@@ -186,17 +186,14 @@ def statistic(call: Call) -> dict[str, Any]:
     """B6: how many people opened a link and how many came, in at most 30 days of the last 180."""
     _method(call, "POST")
     link = _link(call)
-    start, end = (
-        call.integer("start_time", 0, missing=40058),
-        call.integer("end_time", 0, missing=40058),
-    )
-    oldest = call.box.seconds() - HISTORY_DAYS * DAY_SECONDS
-    if not 0 <= end - start <= SPAN_DAYS * DAY_SECONDS or start < oldest:
+    start, end = call.span(SPAN_DAYS * DAY_SECONDS)
+    if start < call.box.seconds() - HISTORY_DAYS * DAY_SECONDS:
         raise ApiError(40058, "invalid Request Parameter: start_time or end_time")
     days = range(day_of(start), day_of(end) + 1, DAY_SECONDS)
-    clicks = sum(link.clicks.get(day, 0) for day in days)
-    new = sum(1 for c in link.customers.values() if day_of(c.at) in days)
-    return {"click_link_customer_cnt": clicks, "new_customer_cnt": new}
+    return {
+        "click_link_customer_cnt": sum(link.clicks.get(day, 0) for day in days),
+        "new_customer_cnt": sum(day_of(c.at) in days for c in link.customers.values()),
+    }
 
 
 def chat_info(call: Call) -> dict[str, Any]:
@@ -235,10 +232,9 @@ def set_balance(box: Sandbox, balance: int) -> list[Event]:
 def wrote(box: Sandbox, person: Person, userid: str) -> list[Event]:
     """Count what a customer who came through a link wrote; the events of his first, 3rd, 5th and
     10th message (C4)."""
-    friend = person.friends[userid]
-    link = box.state.links.get(friend.link_id)
+    link = box.state.links.get(person.friends[userid].link_id)
     customer = link.customers.get(f"{person.external_userid} {userid}") if link else None
-    if customer is None:
+    if link is None or customer is None:
         return []
     customer.messages += 1
     pair = {"UserID": userid, "ExternalUserID": person.external_userid}
@@ -246,12 +242,19 @@ def wrote(box: Sandbox, person: Person, userid: str) -> list[Event]:
         return [acquisition_event(box, "customer_start_chat", **pair)]
     if customer.messages not in TOLD_MESSAGES:
         return []
-    now, key = box.seconds(), ids.code("CHAT")
-    live = {k: c for k, c in box.state.chat_keys.items() if now < c.at + CHAT_KEY_SECONDS}
-    box.state.chat_keys = live | {
-        key: ChatKey(link_id=friend.link_id, **customer.model_dump(exclude={"at"}), at=now)
-    }
+    key = _new_chat_key(box, link, customer)
     return [acquisition_event(box, "message_from_customer", **pair, ChatKey=key)]
+
+
+def _new_chat_key(box: Sandbox, link: Link, customer: LinkCustomer) -> str:
+    """A key that `get_chat_info` opens for 30 minutes; the keys that are over go."""
+    now = box.seconds()
+    live = {k: c for k, c in box.state.chat_keys.items() if now < c.at + CHAT_KEY_SECONDS}
+    key = ids.code("CHAT")
+    chat = customer.model_dump(exclude={"at"})
+    live[key] = ChatKey(link_id=link.link_id, **chat, at=now)
+    box.state.chat_keys = live
+    return key
 
 
 ENDPOINTS = (

@@ -20,9 +20,11 @@ from sandbox.wecom import template_cards
 from sandbox.wecom.media import WECOM
 
 TEXT_BYTES = 2048
+NOTICE_ITEMS = 10
 USERS_MOST, PARTIES_MOST = 1000, 100
 DUPLICATE_SECONDS, DUPLICATE_MOST = 1800, 14_400
 A_MINUTE, AN_HOUR = 30, 1000
+MINUTE_SECONDS, HOUR_SECONDS = 60, 3600
 A_DAY_EACH = 200
 RECALL_SECONDS = DAY_SECONDS
 SENT_KEPT = 10_000
@@ -74,11 +76,9 @@ def _notice(call: Call, content: Content) -> str:
     if content.get("description"):
         _within(content, {"description": (4, 12)})
     items = content.get("content_item") or []
-    if (
-        not isinstance(items, list)
-        or len(items) > 10
-        or not all(isinstance(i, dict) for i in items)
-    ):
+    if not isinstance(items, list) or len(items) > NOTICE_ITEMS:
+        raise ApiError(40058, "invalid Request Parameter: content_item")
+    if not all(isinstance(item, dict) for item in items):
         raise ApiError(40058, "invalid Request Parameter: content_item")
     for item in items:
         _within(item, {"key": (1, 10), "value": (1, 30)})
@@ -117,21 +117,30 @@ def _targets(call: Call) -> Targets:
     world = call.box.world
     if call.text("touser") == "@all":
         return Targets(list(world.corp.members), [], [], [])
-    users, parties, tags = (
-        [x for x in call.text(k).split("|") if x] for k in ("touser", "toparty", "totag")
-    )
+    users = _named(call, "touser", USERS_MOST)
+    parties = _named(call, "toparty", PARTIES_MOST)
+    tags = _named(call, "totag", PARTIES_MOST)
     if not users and not parties and not tags:
         raise ApiError(40058, "touser, toparty and totag are empty")
-    if len(users) > USERS_MOST or len(parties) > PARTIES_MOST or len(tags) > PARTIES_MOST:
-        raise ApiError(40058, "too many targets")
-    found = {m.userid: m for u in users if (m := world.member(u))}
+    found = {member.userid: member for userid in users if (member := world.member(userid))}
     below = _with_below(call, parties)
-    found.update({m.userid: m for m in world.corp.members if below.intersection(m.departments)})
+    for member in world.corp.members:
+        if below.intersection(member.departments):
+            found[member.userid] = member
     if not found:
         raise ApiError(81013)
-    known = {str(d.id) for d in world.corp.departments}
-    unknown = [u for u in users if world.member(u) is None]
-    return Targets(list(found.values()), unknown, [p for p in parties if p not in known], tags)
+    known = {str(department.id) for department in world.corp.departments}
+    no_users = [userid for userid in users if world.member(userid) is None]
+    no_parties = [party for party in parties if party not in known]
+    return Targets(list(found.values()), no_users, no_parties, tags)
+
+
+def _named(call: Call, field: str, most: int) -> list[str]:
+    """The ids of a field, which `|` separates. Raises ApiError 40058 for more than `most`."""
+    names = [name for name in call.text(field).split("|") if name]
+    if len(names) > most:
+        raise ApiError(40058, "too many targets")
+    return names
 
 
 def _with_below(call: Call, parties: list[str]) -> set[int]:
@@ -152,15 +161,7 @@ def send(call: Call) -> dict[str, Any]:
     within the interval of the duplicate check is swallowed; 200 a day for each account of the corp
     are the app's quota (45009).
     """
-    if str(call.integer("agentid", 0)) != call.app:
-        raise ApiError(40056)
-    kind = call.text("msgtype")
-    if kind not in KINDS:
-        raise ApiError(40008)
-    content = call.body.get(kind)
-    if not isinstance(content, dict):
-        raise ApiError(44004)
-    text = KINDS[kind](call, content)
+    draft = _draft(call)
     targets = _targets(call)
     answer: dict[str, Any] = {
         "invaliduser": "|".join(targets.users),
@@ -172,13 +173,36 @@ def send(call: Call) -> dict[str, Any]:
     if before:
         return {**answer, "msgid": before}
     _count(call, len(targets.members))
-    msgid = _deliver(call, kind, text, content, [m.userid for m in targets.members])
-    if kind == "template_card" and content["card_type"] in template_cards.INTERACTIVE:
-        answer["response_code"] = template_cards.keep(
-            call.box, int(call.app), content, [m.userid for m in targets.members]
-        )
+    userids = [member.userid for member in targets.members]
+    msgid = _deliver(call, draft, userids)
+    if draft.kind == "template_card" and draft.content["card_type"] in template_cards.INTERACTIVE:
+        response_code = template_cards.keep(call.box, int(call.app), draft.content, userids)
+        answer["response_code"] = response_code
     call.box.changed()
     return {**answer, "msgid": msgid}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What an app wants to send: its `msgtype`, the text that a chat shows, and the rest."""
+
+    kind: str
+    text: str
+    content: Content
+
+
+def _draft(call: Call) -> Draft:
+    """Raises ApiError 40056 for another app's agentid, 40008 for an unknown type, 44004 without
+    content, and what the check of its kind raises."""
+    if str(call.integer("agentid", 0)) != call.app:
+        raise ApiError(40056)
+    kind = call.text("msgtype")
+    if kind not in KINDS:
+        raise ApiError(40008)
+    content = call.body.get(kind)
+    if not isinstance(content, dict):
+        raise ApiError(44004)
+    return Draft(kind, KINDS[kind](call, content), content)
 
 
 def _key(call: Call) -> str:
@@ -205,20 +229,20 @@ def _count(call: Call, members: int) -> None:
     call.box.recent_messages.of_day[today] += members
 
 
-def _deliver(call: Call, kind: str, text: str, content: Content, userids: list[str]) -> str:
-    msgid, now = ids.code("msgAPP"), call.box.clock.now()
+def _deliver(call: Call, draft: Draft, userids: list[str]) -> str:
+    """Put the message into the members' chats and remember it; its msgid."""
+    msgid = ids.code("msgAPP")
+    now = call.box.clock.now()
+    message = Message(
+        time=int(now),
+        sender=f"app:{call.app}",
+        kind=draft.kind,
+        text=draft.text,
+        content={**draft.content, "msgid": msgid},
+    )
     for userid in userids:
-        recent = call.box.recent_messages.to_member[f"{call.app}|{userid}"]
-        while recent and now - recent[0] >= 3600:
-            recent.popleft()
-        if len(recent) >= AN_HOUR or sum(now - at < 60 for at in reversed(recent)) >= A_MINUTE:
-            continue
-        recent.append(now)
-        about = {**content, "msgid": msgid}
-        message = Message(
-            time=int(now), sender=f"app:{call.app}", kind=kind, text=text, content=about
-        )
-        call.box.state.tell_member(userid, message)
+        if _admit(call, userid, now):
+            call.box.state.tell_member(userid, message.model_copy())
     sent = call.box.state.records.sent
     while len(sent) >= SENT_KEPT:
         del sent[next(iter(sent))]
@@ -226,6 +250,18 @@ def _deliver(call: Call, kind: str, text: str, content: Content, userids: list[s
     if call.integer("enable_duplicate_check", 0):
         call.box.recent_messages.alike[_key(call)] = (now, msgid)
     return msgid
+
+
+def _admit(call: Call, userid: str, now: float) -> bool:
+    """Count one message to a member; False when he has had 30 in a minute or 1000 in an hour."""
+    recent = call.box.recent_messages.to_member[f"{call.app}|{userid}"]
+    while recent and now - recent[0] >= HOUR_SECONDS:
+        recent.popleft()
+    last_minute = sum(now - at < MINUTE_SECONDS for at in reversed(recent))
+    if len(recent) >= AN_HOUR or last_minute >= A_MINUTE:
+        return False
+    recent.append(now)
+    return True
 
 
 def recall(call: Call) -> dict[str, Any]:
@@ -236,9 +272,10 @@ def recall(call: Call) -> dict[str, Any]:
     if call.box.seconds() >= sent.at + RECALL_SECONDS:
         raise ApiError(42052)
     sent.recalled = True
+    chats = call.box.state.chats
     for userid in sent.userids:
-        kept = call.box.state.chats.get(userid, [])
-        call.box.state.chats[userid] = [m for m in kept if m.content.get("msgid") != sent.msgid]
+        chat = chats.get(userid, [])
+        chats[userid] = [m for m in chat if m.content.get("msgid") != sent.msgid]
     call.box.changed()
     return {}
 

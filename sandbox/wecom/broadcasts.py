@@ -26,13 +26,15 @@ def add(call: Call) -> dict[str, Any]:
     chat_type = call.text("chat_type") or "single"
     if chat_type not in {"single", "group"}:
         raise ApiError(40058, "invalid Request Parameter: chat_type")
-    text, attachments = message_content.text(call, TEXT_BYTES), message_content.attachments(call)
+    text = message_content.text(call, TEXT_BYTES)
+    attachments = message_content.attachments(call)
     if not text and not attachments:
         raise ApiError(40058, "text and attachments are empty")
     sender = call.text("sender")
     if sender:
         sender = follower(call, sender).userid
-    tasks, failed = _groups(call, sender) if chat_type == "group" else _customers(call, sender)
+    make_tasks = _group_tasks if chat_type == "group" else _customer_tasks
+    tasks, failed = make_tasks(call, sender)
     if not tasks:
         raise ApiError(41048)
     broadcast = Broadcast(
@@ -53,7 +55,7 @@ def add(call: Call) -> dict[str, Any]:
     return {"fail_list": failed, "msgid": broadcast.msgid}
 
 
-def _groups(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
+def _group_tasks(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
     """The tasks of a broadcast to groups: those of the list, or all, that the sender owns."""
     if not sender:
         raise ApiError(40058, "sender is required for groups")
@@ -61,16 +63,19 @@ def _groups(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
     if len(wanted) > GROUPS_MOST:
         raise ApiError(40058, "too many groups")
     own = [g.chat_id for g in call.box.state.groups.values() if g.owner == sender]
-    found = [c for c in wanted if c in own] if wanted else own
-    receipts = [Receipt(chat_id=c) for c in dict.fromkeys(found)]
-    tasks = {sender: Task(userid=sender, receipts=receipts)} if receipts else {}
-    return tasks, [c for c in wanted if c not in own]
+    found = [chat_id for chat_id in wanted if chat_id in own] if wanted else own
+    failed = [chat_id for chat_id in wanted if chat_id not in own]
+    if not found:
+        return {}, failed
+    receipts = [Receipt(chat_id=chat_id) for chat_id in dict.fromkeys(found)]
+    return {sender: Task(userid=sender, receipts=receipts)}, failed
 
 
-def _customers(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
+def _customer_tasks(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
     """The tasks of a broadcast to customers; who has several members hears from the one he talked
     to last."""
-    wanted, tags = call.strings("external_userid"), _tag_filter(call)
+    wanted = call.strings("external_userid")
+    tags = _tag_filter(call)
     if len(wanted) > CUSTOMERS_MOST:
         raise ApiError(40058, "too many customers")
     if not wanted and not tags and not sender:
@@ -80,11 +85,11 @@ def _customers(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
     people = _named(call, wanted) if wanted else _filtered(call, sender, tags)
     for external_userid, person in people:
         userid = _speaker(person, sender) if person else ""
-        if not userid:
+        if userid:
+            task = tasks.setdefault(userid, Task(userid=userid))
+            task.receipts.append(Receipt(external_userid=external_userid))
+        else:
             failed.append(external_userid)
-            continue
-        task = tasks.setdefault(userid, Task(userid=userid))
-        task.receipts.append(Receipt(external_userid=external_userid))
     return tasks, failed
 
 
@@ -95,9 +100,10 @@ def _tag_filter(call: Call) -> list[set[str]]:
     groups = given.get("group_list") or [] if isinstance(given, dict) else None
     if not isinstance(groups, list) or not all(isinstance(g, dict) for g in groups):
         raise ApiError(40058, "invalid Request Parameter: tag_filter")
-    found = [set(map(str, g.get("tag_list") or [])) for g in groups]
-    if any(call.box.state.tag(t) is None for tags in found for t in tags):
-        raise ApiError(40068)
+    found = [set(map(str, group.get("tag_list") or [])) for group in groups]
+    for tag_id in set().union(*found):
+        if call.box.state.tag(tag_id) is None:
+            raise ApiError(40068)
     return [tags for tags in found if tags]
 
 
@@ -144,31 +150,34 @@ def _broadcast(call: Call) -> Broadcast:
 
 def listed(call: Call) -> dict[str, Any]:
     """B8, 93338: broadcasts of a span of at most a month."""
-    start, end = (
-        call.integer("start_time", 0, missing=40058),
-        call.integer("end_time", 0, missing=40058),
-    )
-    if not 0 <= end - start <= LIST_SECONDS:
-        raise ApiError(40058, "invalid Request Parameter: start_time or end_time")
-    chat_type, creator = call.text("chat_type", missing=40058), call.text("creator")
+    start, end = call.span(LIST_SECONDS)
+    chat_type = call.text("chat_type", missing=40058)
+    creator = call.text("creator")
     personal = call.integer("filter_type", ALL) == PERSONAL
     found = [
-        {
-            "msgid": b.msgid,
-            **({"creator": b.sender} if b.sender else {}),
-            "create_time": str(b.create_time),
-            "create_type": CORP,
-            "text": {"content": b.text},
-            "attachments": b.attachments,
-        }
+        _listed(b)
         for b in call.box.state.records.broadcasts.values()
         if str(b.agent_id) == call.app
         and b.chat_type == chat_type
         and start <= b.create_time <= end
-        if (not creator or b.sender == creator) and not personal
+        and (not creator or b.sender == creator)
+        and not personal
     ]
     page, more = paging.page(call, "broadcasts", found, paging.limit(call, 50, 100))
     return {"group_msg_list": page, "next_cursor": more}
+
+
+def _listed(broadcast: Broadcast) -> dict[str, Any]:
+    row: dict[str, Any] = {"msgid": broadcast.msgid}
+    if broadcast.sender:
+        row["creator"] = broadcast.sender
+    return {
+        **row,
+        "create_time": str(broadcast.create_time),
+        "create_type": CORP,
+        "text": {"content": broadcast.text},
+        "attachments": broadcast.attachments,
+    }
 
 
 def tasks(call: Call) -> dict[str, Any]:

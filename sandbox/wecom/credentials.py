@@ -16,7 +16,8 @@ def gettoken(call: Call) -> dict[str, Any]:
     """B1: one token per corp and app secret, repeated while it is valid; bursts of wrong calls
     block the corp."""
     call.box.limits.token_block()
-    corp_id, secret = call.given("corpid", 41002), call.given("corpsecret", 41004)
+    corp_id = call.given("corpid", 41002)
+    secret = call.given("corpsecret", 41004)
     corp = call.box.world.corp
     if corp_id != corp.corp_id:
         call.box.limits.wrong_token()
@@ -34,16 +35,22 @@ def getuserinfo(call: Call) -> dict[str, Any]:
     member."""
     code = call.given("code", 41008)
     kind = call.box.codes.kind(code)
-    subject = call.box.codes.redeem(
-        kind if kind in OAUTH else "oauth", code, call.box.world.corp.corp_id
-    )
+    expected = kind if kind in OAUTH else "oauth"
+    subject = call.box.codes.redeem(expected, code, call.box.world.corp.corp_id)
     if kind == "visitor":
-        person = call.box.state.people[subject]
-        openid = {"openid": person.openids[call.box.world.mini_programs[0].appid]}
-        return {**openid, "external_userid": person.external_userid} if person.friends else openid
+        return _visitor(call, subject)
     if kind == "privateinfo":
         return {"userid": subject, "user_ticket": call.box.tokens.user_ticket(subject)}
     return {"userid": subject}
+
+
+def _visitor(call: Call, person_id: str) -> dict[str, Any]:
+    """The openid of somebody who is no member; with his external_userid when he is a customer."""
+    person = call.box.state.people[person_id]
+    answer = {"openid": person.openids[call.box.world.mini_programs[0].appid]}
+    if person.friends:
+        answer["external_userid"] = person.external_userid
+    return answer
 
 
 def getuserdetail(call: Call) -> dict[str, Any]:

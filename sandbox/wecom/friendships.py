@@ -11,6 +11,7 @@ from sandbox.core.records import Half
 from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Friend, Message, Person, Way
 from sandbox.wecom import intercept_rules, message_archive
+from sandbox.wecom.message_archive import Said
 
 ADD_WAY_QR = 1
 ADD_WAY_SEARCH = 2
@@ -70,32 +71,21 @@ async def add(
     box: Sandbox, person: Person, userid: str, *, state: str = "", add_way: int = ADD_WAY_SEARCH
 ) -> Added:
     """Person and member become friends; the event carries a welcome code of 20 seconds."""
+    external = person.external_userid
     known = person.friends.get(userid)
     if known:
-        return Added(
-            userid,
-            person.external_userid,
-            known.state,
-            "",
-            known.createtime,
-            False,
-            already_friends=True,
-        )
+        since = known.createtime
+        return Added(userid, external, known.state, "", since, False, already_friends=True)
     now = box.seconds()
-    half = box.state.records.halves.pop(f"{person.external_userid}|{userid}", None)
+    half = box.state.records.halves.pop(f"{external}|{userid}", None)
     box.state.befriend(person, Friend(userid=userid, createtime=now, state=state, add_way=add_way))
     welcome = _welcome_code(box, person, userid, half)
     box.changed()
     event = events.contact(
-        "add_external_contact",
-        userid,
-        person.external_userid,
-        now,
-        State=state,
-        WelcomeCode=welcome,
+        "add_external_contact", userid, external, now, State=state, WelcomeCode=welcome
     )
     delivered = await box.sender.send(event)
-    return Added(userid, person.external_userid, state, welcome, now, delivered)
+    return Added(userid, external, state, welcome, now, delivered)
 
 
 def _welcome_code(box: Sandbox, person: Person, userid: str, half: Half | None) -> str:
@@ -157,7 +147,7 @@ def write(box: Sandbox, person: Person, userid: str, text: str) -> Message:
     message = Message(time=friend.talked, sender=person.external_userid, kind="text", text=text)
     box.state.tell_member(userid, message)
     box.codes.chat_started(person.id, userid)
-    message_archive.keep(box, person.external_userid, [userid], "text", {"content": text})
+    message_archive.keep(box, Said(person.external_userid, [userid], "text", {"content": text}))
     box.changed()
     return message
 
@@ -180,7 +170,7 @@ def write_to(box: Sandbox, userid: str, person: Person, text: str) -> Written:
         return Written(False, rule.rule_name)
     friend.talked = box.seconds()
     person.inbox.append(Message(time=friend.talked, sender=userid, kind="text", text=text))
-    message_archive.keep(box, userid, [person.external_userid], "text", {"content": text})
+    message_archive.keep(box, Said(userid, [person.external_userid], "text", {"content": text}))
     box.changed()
     return Written(True, rule.rule_name if rule else "", warning=rule is not None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -44,8 +45,9 @@ def _owners(call: Call, *, required: bool) -> list[str]:
 def group_list(call: Call) -> dict[str, Any]:
     """B7, 92120: groups by state and owner. Raises ApiError 81017 without owners in a corp of more
     than 1000 people."""
-    status, owners = call.integer("status_filter", 0), _owners(call, required=False)
-    if not 0 <= status <= 3:
+    status = call.integer("status_filter", 0)
+    owners = _owners(call, required=False)
+    if not 0 <= status <= DONE:
         raise ApiError(40058, "invalid Request Parameter: status_filter")
     size = paging.limit(call, 0, LIST_MOST)
     if not owners and len(call.box.world.corp.members) > VISIBLE_MOST:
@@ -56,7 +58,10 @@ def group_list(call: Call) -> dict[str, Any]:
         if (not status or g.status == status) and (not owners or g.owner in owners)
     ]
     page, more = paging.page(call, "groups", found, size)
-    return {"group_chat_list": page, **({"next_cursor": more} if more else {})}
+    answer: dict[str, Any] = {"group_chat_list": page}
+    if more:
+        answer["next_cursor"] = more
+    return answer
 
 
 def group_of(call: Call) -> Group:
@@ -124,35 +129,47 @@ def _days(call: Call) -> range:
 def _figures(groups: list[Group], days: range) -> dict[str, int]:
     """The figures of some groups over some days."""
     end = days[-1] + DAY_SECONDS
-    there = [g for g in groups if g.create_time < end]
-    people = [m for g in there for m in g.members.values() if m.join_time < end]
-    spoke = [{who: n for day in days for who, n in g.spoke.get(day, {}).items()} for g in there]
+    there = [group for group in groups if group.create_time < end]
+    people: list[GroupMember] = []
+    for group in there:
+        people += [member for member in group.members.values() if member.join_time < end]
+    customers = [member for member in people if member.type == EXTERNAL]
+    spoke = [_spoke(group, days) for group in there]
     return {
-        "new_chat_cnt": sum(1 for g in there if day_of(g.create_time) in days),
+        "new_chat_cnt": sum(day_of(group.create_time) in days for group in there),
         "chat_total": len(there),
-        "chat_has_msg": sum(1 for s in spoke if s),
-        "new_member_cnt": sum(
-            1 for m in people if m.type == EXTERNAL and day_of(m.join_time) in days
-        ),
+        "chat_has_msg": sum(bool(by_member) for by_member in spoke),
+        "new_member_cnt": sum(day_of(member.join_time) in days for member in customers),
         "member_total": len(people),
-        "member_has_msg": sum(len(s) for s in spoke),
-        "msg_total": sum(n for g in there for day in days for n in g.spoke.get(day, {}).values()),
+        "member_has_msg": sum(len(by_member) for by_member in spoke),
+        "msg_total": sum(by_member.total() for by_member in spoke),
         "migrate_trainee_chat_cnt": 0,
     }
 
 
+def _spoke(group: Group, days: range) -> Counter[str]:
+    """How many messages each wrote in a group on some days."""
+    messages: Counter[str] = Counter()
+    for day in days:
+        messages.update(group.spoke.get(day, {}))
+    return messages
+
+
 def statistic(call: Call) -> dict[str, Any]:
     """B7, 92133: the figures of each owner over all the days."""
-    days, owners = _days(call), _owners(call, required=True)
-    order, ascending = call.integer("order_by", 1), call.integer("order_asc", 0)
-    offset, size = call.integer("offset", 0), paging.limit(call, STATISTIC_DEFAULT, LIST_MOST)
+    days = _days(call)
+    owners = _owners(call, required=True)
+    order = call.integer("order_by", 1)
+    ascending = call.integer("order_asc", 0)
+    offset = call.integer("offset", 0)
+    size = paging.limit(call, STATISTIC_DEFAULT, LIST_MOST)
     if order not in ORDER or ascending not in {0, 1} or offset < 0:
         raise ApiError(40058, "invalid Request Parameter: order_by, order_asc or offset")
-    groups = list(call.box.state.groups.values())
-    rows = [
-        {"owner": o, "data": _figures([g for g in groups if g.owner == o], days)}
-        for o in dict.fromkeys(owners)
-    ]
+    groups = call.box.state.groups.values()
+    rows = []
+    for owner in dict.fromkeys(owners):
+        own_groups = [group for group in groups if group.owner == owner]
+        rows.append({"owner": owner, "data": _figures(own_groups, days)})
     rows.sort(key=_by(ORDER[order]), reverse=not ascending)
     page = rows[offset : offset + size]
     return {"total": len(rows), "next_offset": offset + len(page), "items": page}
@@ -224,11 +241,12 @@ def _hand_over(
 ) -> int:
     """Hand one group over, or say why not; 40099 when the new owner got 300 today."""
     errcode = refused(call, group, owner)
-    taken, today = call.box.state.takeovers.setdefault(owner.userid, {}), day_of(call.box.seconds())
-    if not errcode and taken.get(today, 0) >= TAKEOVERS_A_DAY:
-        errcode = 40099
     if errcode:
         return errcode
+    taken = call.box.state.takeovers.setdefault(owner.userid, {})
+    today = day_of(call.box.seconds())
+    if taken.get(today, 0) >= TAKEOVERS_A_DAY:
+        return 40099
     taken[today] = taken.get(today, 0) + 1
     if group.status == RESIGNED:
         group.members.pop(group.owner, None)

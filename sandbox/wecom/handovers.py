@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sandbox.core import events, paging
@@ -17,6 +18,7 @@ CUSTOMERS_MOST = 100
 MESSAGE_MOST = 200
 AGREES_AFTER = DAY_SECONDS
 OFTEN, OFTEN_SECONDS = 2, 90 * DAY_SECONDS
+RESULTS_A_PAGE = 1000
 DONE, WAITING, REFUSED, TAKER_FULL, NO_RECORD = 1, 2, 3, 4, 5
 ADD_WAY_ASSIGNED = 202
 
@@ -24,10 +26,8 @@ ADD_WAY_ASSIGNED = 202
 def _pair(call: Call) -> tuple[str, str]:
     """Who gives and who takes. Raises ApiError 40058, 60111, 84074 for a taker without the
     permission, 40130."""
-    giver, taker = (
-        call.text("handover_userid", missing=40058),
-        call.text("takeover_userid", missing=40058),
-    )
+    giver = call.text("handover_userid", missing=40058)
+    taker = call.text("takeover_userid", missing=40058)
     member = call.box.world.member(taker)
     if member is None:
         raise ApiError(60111)
@@ -38,6 +38,19 @@ def _pair(call: Call) -> tuple[str, str]:
     return giver, member.userid
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """One customer whom a member, the giver, is asked to hand over to another, the taker."""
+
+    external_userid: str
+    giver: str
+    taker: str
+    message: str = ""
+    """What the customer reads from the taker when it is done."""
+    resigned: bool = False
+    """Whether the giver has left the corp."""
+
+
 def transfer(call: Call) -> dict[str, Any]:
     """B9, 92125: ask for up to 100 customers; each has 24 hours to refuse. An errcode per
     customer."""
@@ -46,10 +59,8 @@ def transfer(call: Call) -> dict[str, Any]:
     if member is None:
         raise ApiError(60111)
     message = call.text("transfer_success_msg", most=MESSAGE_MOST)
-    before = _by_customer(call.box)
-    return {
-        "customer": [_ask(call, before, e, member.userid, taker, message) for e in _wanted(call)]
-    }
+    asked = [Handover(e, member.userid, taker, message) for e in _wanted(call)]
+    return {"customer": _ask_all(call, asked)}
 
 
 def transfer_resigned(call: Call) -> dict[str, Any]:
@@ -59,10 +70,8 @@ def transfer_resigned(call: Call) -> dict[str, Any]:
         raise ApiError(40097)
     if "transfer_success_msg" in call.body:
         raise ApiError(40058, "invalid Request Parameter: transfer_success_msg")
-    before = _by_customer(call.box)
-    return {
-        "customer": [_ask(call, before, e, giver, taker, "", resigned=True) for e in _wanted(call)]
-    }
+    asked = [Handover(e, giver, taker, resigned=True) for e in _wanted(call)]
+    return {"customer": _ask_all(call, asked)}
 
 
 def _wanted(call: Call) -> list[str]:
@@ -72,57 +81,60 @@ def _wanted(call: Call) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def _ask(
-    call: Call,
-    before: dict[str, list[Transfer]],
-    external_userid: str,
-    giver: str,
-    taker: str,
-    message: str,
-    *,
-    resigned: bool = False,
-) -> dict[str, Any]:
-    errcode = _objection(
-        call.box, before.get(external_userid, []), external_userid, giver, taker, resigned
+def _ask_all(call: Call, asked: list[Handover]) -> list[dict[str, Any]]:
+    before = _by_customer(call.box)
+    rows = []
+    for ask in asked:
+        errcode = _objection(call.box, ask, before.get(ask.external_userid, []))
+        if not errcode:
+            _start(call.box, ask)
+        rows.append({"external_userid": ask.external_userid, "errcode": errcode})
+    return rows
+
+
+def _start(box: Sandbox, ask: Handover) -> None:
+    """The hand-over waits, and the customer is asked."""
+    new = Transfer(
+        handover_userid=ask.giver,
+        takeover_userid=ask.taker,
+        external_userid=ask.external_userid,
+        resigned=ask.resigned,
+        at=box.seconds(),
+        message=ask.message,
     )
-    if not errcode:
-        new = Transfer(
-            handover_userid=giver,
-            takeover_userid=taker,
-            external_userid=external_userid,
-            resigned=resigned,
-            at=call.box.seconds(),
-            message=message,
-        )
-        call.box.state.records.transfers.append(new)
-        person = call.box.state.by_external(external_userid)
-        if person:
-            asked = {"takeover_userid": taker}
-            person.inbox.append(
-                Message(time=new.at, sender=giver, kind="handover", text="", content=asked)
-            )
-        call.box.changed()
-    return {"external_userid": external_userid, "errcode": errcode}
+    box.state.records.transfers.append(new)
+    person = box.state.by_external(ask.external_userid)
+    if person:
+        content = {"takeover_userid": ask.taker}
+        question = Message(time=new.at, sender=ask.giver, kind="handover", text="", content=content)
+        person.inbox.append(question)
+    box.changed()
 
 
-def _objection(
-    box: Sandbox, mine: list[Transfer], external_userid: str, giver: str, taker: str, resigned: bool
-) -> int:
+def _objection(box: Sandbox, ask: Handover, mine: list[Transfer]) -> int:
     """The errcode of a customer who cannot be handed over, or 0; `mine` are his hand-overs so
     far."""
-    person = box.state.by_external(external_userid)
-    left = external_userid in box.state.unassigned.get(giver, {})
+    person = box.state.by_external(ask.external_userid)
     if person is None:
         return 40096
     if any(t.status == WAITING for t in mine):
         return 40129
-    if not (left if resigned else giver in person.friends):
+    if ask.resigned:
+        theirs = ask.external_userid in box.state.unassigned.get(ask.giver, {})
+    else:
+        theirs = ask.giver in person.friends
+    if not theirs:
         return 40131
-    now = box.seconds()
-    if not resigned and sum(not t.resigned and now - t.at < OFTEN_SECONDS for t in mine) >= OFTEN:
+    if not ask.resigned and _lately(box, mine) >= OFTEN:
         return 40128
-    full = len(box.state.followers(taker)) >= box.switches.customers_most
+    full = len(box.state.followers(ask.taker)) >= box.switches.customers_most
     return 40099 if full else 0
+
+
+def _lately(box: Sandbox, mine: list[Transfer]) -> int:
+    """How many on-job hand-overs of a customer there were within 90 days."""
+    since = box.seconds() - OFTEN_SECONDS
+    return sum(not t.resigned and t.at > since for t in mine)
 
 
 def _by_customer(box: Sandbox) -> dict[str, list[Transfer]]:
@@ -144,35 +156,36 @@ def complete(box: Sandbox, transfer_: Transfer) -> None:
     """The customer moves to the taker; the events are those of C4, the former's with Source
     DELETE_BY_TRANSFER."""
     person = box.state.by_external(transfer_.external_userid)
-    giver, taker, now = transfer_.handover_userid, transfer_.takeover_userid, box.seconds()
+    giver, taker = transfer_.handover_userid, transfer_.takeover_userid
+    now = box.seconds()
     if person is None or box.world.member(taker) is None:
         refuse(box, transfer_, "customer_refused")
         return
     if len(box.state.followers(taker)) >= box.switches.customers_most:
         refuse(box, transfer_, "customer_limit_exceed")
         return
-    transfer_.status, transfer_.takeover_time = DONE, now
+    transfer_.status = DONE
+    transfer_.takeover_time = now
     known = _take_from(box, person, giver)
+    external_userid = person.external_userid
     if taker not in person.friends:
-        moved = known.model_copy(
-            update={
-                "userid": taker,
-                "createtime": now,
-                "number": 0,
-                "add_way": ADD_WAY_ASSIGNED,
-                "talked": 0,
-            }
-        )
-        box.state.befriend(person, moved)
-        box.sender.tell(events.contact("add_external_contact", taker, person.external_userid, now))
+        box.state.befriend(person, _handed_on(known, taker, now))
+        box.sender.tell(events.contact("add_external_contact", taker, external_userid, now))
     if not transfer_.resigned:
         gone = events.contact(
-            "del_external_contact", giver, person.external_userid, now, Source="DELETE_BY_TRANSFER"
+            "del_external_contact", giver, external_userid, now, Source="DELETE_BY_TRANSFER"
         )
         box.sender.tell(gone)
     if transfer_.message:
         person.inbox.append(Message(time=now, sender=taker, kind="text", text=transfer_.message))
     box.changed()
+
+
+def _handed_on(known: Friend, taker: str, now: int) -> Friend:
+    """The relation that the taker gets: with the giver's notes and tags, and a beginning of its
+    own."""
+    fresh = {"createtime": now, "number": 0, "add_way": ADD_WAY_ASSIGNED, "talked": 0}
+    return known.model_copy(update={"userid": taker, **fresh})
 
 
 def _take_from(box: Sandbox, person: Person, giver: str) -> Friend:
@@ -198,25 +211,22 @@ def refuse(box: Sandbox, transfer_: Transfer, reason: str) -> None:
 
 def _results(call: Call, resigned: bool) -> dict[str, Any]:
     settle(call.box)
-    giver, taker = (
-        call.text("handover_userid", missing=40058),
-        call.text("takeover_userid", missing=40058),
-    )
+    giver = call.text("handover_userid", missing=40058).lower()
+    taker = call.text("takeover_userid", missing=40058).lower()
     latest: dict[str, Transfer] = {}
-    for t in call.box.state.records.transfers:
-        if (t.handover_userid.lower(), t.takeover_userid.lower()) == (giver.lower(), taker.lower()):
-            if t.resigned is resigned:
-                latest[t.external_userid] = t
-    found = [
-        {
-            "external_userid": t.external_userid,
-            "status": t.status,
-            **({"takeover_time": t.takeover_time} if t.takeover_time else {}),
-        }
-        for t in latest.values()
-    ]
-    page, more = paging.page(call, "transfers", found, 1000)
-    return {"customer": page, "next_cursor": more}
+    for transfer in call.box.state.records.transfers:
+        pair = (transfer.handover_userid.lower(), transfer.takeover_userid.lower())
+        if pair == (giver, taker) and transfer.resigned is resigned:
+            latest[transfer.external_userid] = transfer
+    page, more = paging.page(call, "transfers", list(latest.values()), RESULTS_A_PAGE)
+    return {"customer": [_result(transfer) for transfer in page], "next_cursor": more}
+
+
+def _result(transfer: Transfer) -> dict[str, Any]:
+    row = {"external_userid": transfer.external_userid, "status": transfer.status}
+    if transfer.takeover_time:
+        row["takeover_time"] = transfer.takeover_time
+    return row
 
 
 def transfer_result(call: Call) -> dict[str, Any]:
@@ -234,21 +244,27 @@ def unassigned(call: Call) -> dict[str, Any]:
     by page_id."""
     settle(call.box)
     size = paging.limit(call, 1000, 1000, name="page_size")
-    found = [
-        {
-            "handover_userid": userid,
-            "external_userid": external_userid,
-            "dimission_time": leftover.at,
-        }
-        for userid, customers in call.box.state.unassigned.items()
-        for external_userid, leftover in customers.items()
-    ]
+    found = _leftovers(call.box)
     page_id = call.integer("page_id", 0)
     if page_id:
-        page, more = found[page_id * size : (page_id + 1) * size], ""
-        return {"info": page, "is_last": (page_id + 1) * size >= len(found), "next_cursor": more}
+        end = (page_id + 1) * size
+        page = found[page_id * size : end]
+        return {"info": page, "is_last": end >= len(found), "next_cursor": ""}
     page, more = paging.page(call, "unassigned", found, size)
     return {"info": page, "is_last": not more, "next_cursor": more}
+
+
+def _leftovers(box: Sandbox) -> list[dict[str, Any]]:
+    rows = []
+    for userid, customers in box.state.unassigned.items():
+        for external_userid, leftover in customers.items():
+            row = {
+                "handover_userid": userid,
+                "external_userid": external_userid,
+                "dimission_time": leftover.at,
+            }
+            rows.append(row)
+    return rows
 
 
 ENDPOINTS = (

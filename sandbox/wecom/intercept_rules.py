@@ -61,20 +61,24 @@ def _range(call: Call, name: str) -> tuple[list[str], list[int]]:
     given = call.body.get(name) or {}
     if not isinstance(given, dict):
         raise ApiError(40058, f"invalid Request Parameter: {name}")
-    members = [call.box.world.member(str(u)) for u in given.get("user_list") or []]
-    known = {d.id for d in call.box.world.corp.departments}
+    world = call.box.world
     departments = [d for d in given.get("department_list") or [] if isinstance(d, int)]
-    if not known.issuperset(departments):
+    if any(world.department(department) is None for department in departments):
         raise ApiError(60123)
-    if not all(members):
-        raise ApiError(60111)
-    return [m.userid for m in members if m], departments
+    userids = []
+    for userid in given.get("user_list") or []:
+        member = world.member(str(userid))
+        if member is None:
+            raise ApiError(60111)
+        userids.append(member.userid)
+    return userids, departments
 
 
 def add(call: Call) -> dict[str, Any]:
     """A new rule: name up to 20 characters, up to 300 words, for members and departments; 41069
     when there are 100."""
-    name, words = _name(call), _words(call)
+    name = _name(call)
+    words = _words(call)
     semantics = _semantics(call.body.get("semantics_list") or [])
     users, departments = _range(call, "applicable_range")
     if not words and not semantics:
@@ -135,28 +139,31 @@ def get(call: Call) -> dict[str, Any]:
 def update(call: Call) -> dict[str, Any]:
     """What is given replaces; members and departments are added and removed."""
     rule = _rule(call)
-    name = _name(call, rule.rule_id) if "rule_name" in call.body else rule.rule_name
-    words = _words(call) if "word_list" in call.body else rule.word_list
-    extra = call.body.get("extra_rule")
-    semantics = (
-        _semantics(extra.get("semantics_list") or [])
-        if isinstance(extra, dict)
-        else rule.semantics_list
-    )
-    kind = _kind(call, rule.intercept_type)
+    changes = _changes(call, rule)
     more_users, more_departments = _range(call, "add_applicable_range")
     fewer_users, fewer_departments = _range(call, "remove_applicable_range")
-    rule.rule_name, rule.word_list, rule.semantics_list, rule.intercept_type = (
-        name,
-        words,
-        semantics,
-        kind,
-    )
-    rule.user_list = [u for u in dict.fromkeys(rule.user_list + more_users) if u not in fewer_users]
+    for name, value in changes.items():
+        setattr(rule, name, value)
+    users = dict.fromkeys(rule.user_list + more_users)
+    rule.user_list = [userid for userid in users if userid not in fewer_users]
     departments = dict.fromkeys(rule.department_list + more_departments)
     rule.department_list = [d for d in departments if d not in fewer_departments]
     call.box.changed()
     return {}
+
+
+def _changes(call: Call, rule: Rule) -> dict[str, Any]:
+    """The fields that a body replaces. Raises ApiError like a new rule."""
+    changes: dict[str, Any] = {}
+    if "rule_name" in call.body:
+        changes["rule_name"] = _name(call, rule.rule_id)
+    if "word_list" in call.body:
+        changes["word_list"] = _words(call)
+    extra = call.body.get("extra_rule")
+    if isinstance(extra, dict):
+        changes["semantics_list"] = _semantics(extra.get("semantics_list") or [])
+    changes["intercept_type"] = _kind(call, rule.intercept_type)
+    return changes
 
 
 def delete(call: Call) -> dict[str, Any]:

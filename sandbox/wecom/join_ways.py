@@ -16,26 +16,33 @@ GROUPS_MOST, BASE_NAME_MOST = 5, 40
 
 def _given(call: Call) -> dict[str, Any]:
     """The fields of a join way. Raises ApiError 41038, 41040, 41091, 90501 or 40058."""
-    scene, auto = call.integer("scene", 0, missing=41038), call.integer("auto_create_room", 1)
+    scene = call.integer("scene", 0, missing=41038)
+    auto = call.integer("auto_create_room", 1)
     if scene not in {1, 2}:
         raise ApiError(41040)
     if auto not in {0, 1}:
         raise ApiError(40058, "invalid Request Parameter: auto_create_room")
+    return {
+        "scene": scene,
+        "auto_create_room": auto,
+        "chat_id_list": _chats(call),
+        "remark": call.text("remark")[:REMARK_MOST],
+        "room_base_name": call.text("room_base_name", most=BASE_NAME_MOST),
+        "room_base_id": call.integer("room_base_id", 1),
+        "state": call.text("state", most=STATE_MOST),
+        "mark_source": call.flag("mark_source", True),
+    }
+
+
+def _chats(call: Call) -> list[str]:
+    """One to five groups. Raises ApiError 41091 for more, 40058 for none, 90501 for an unknown
+    one."""
     chats = list(dict.fromkeys(call.strings("chat_id_list")))
     if not 1 <= len(chats) <= GROUPS_MOST:
         raise ApiError(41091 if chats else 40058, "chat_id_list: 1 to 5 groups are expected")
     if not call.box.state.groups.keys() >= set(chats):
         raise ApiError(90501)
-    return {
-        "scene": scene,
-        "remark": call.text("remark")[:REMARK_MOST],
-        "auto_create_room": auto,
-        "room_base_name": call.text("room_base_name", most=BASE_NAME_MOST),
-        "room_base_id": call.integer("room_base_id", 1),
-        "chat_id_list": chats,
-        "state": call.text("state", most=STATE_MOST),
-        "mark_source": call.flag("mark_source", True),
-    }
+    return chats
 
 
 def add(call: Call) -> dict[str, Any]:

@@ -45,21 +45,26 @@ def upload_attachment(call: Call) -> dict[str, Any]:
 
 def upload_picture(call: Call) -> dict[str, Any]:
     """B10, 90256: a picture for good, up to 2 MB, 1000 a day and 3000 a month."""
-    file, now, files = one_file(call), call.box.seconds(), call.box.files
+    file = one_file(call)
     if len(file.content) > PICTURE_BYTES:
         raise ApiError(45001)
     if not content_type(file.content).startswith("image/"):
         raise ApiError(40123)
-    files.uploads = [at for at in files.uploads if now - at < 30 * DAY_SECONDS]
-    if (
-        len(files.uploads) >= PICTURES_A_MONTH
-        or sum(now - at < DAY_SECONDS for at in files.uploads) >= PICTURES_A_DAY
-    ):
-        raise ApiError(45009)
-    files.uploads.append(now)
+    _count_picture(call)
     name = ids.config_id()
-    files.pictures[name] = file.content
+    call.box.files.pictures[name] = file.content
     return {"url": f"http://{call.host}/pictures/{name}"}
+
+
+def _count_picture(call: Call) -> None:
+    """Raises ApiError 45009 when the day's or the month's pictures are used up."""
+    now = call.box.seconds()
+    month = [at for at in call.box.files.uploads if now - at < 30 * DAY_SECONDS]
+    call.box.files.uploads = month
+    today = sum(now - at < DAY_SECONDS for at in month)
+    if len(month) >= PICTURES_A_MONTH or today >= PICTURES_A_DAY:
+        raise ApiError(45009)
+    month.append(now)
 
 
 def upload_by_url(call: Call) -> dict[str, Any]:
@@ -79,19 +84,19 @@ def upload_by_url(call: Call) -> dict[str, Any]:
 
 def upload_result(call: Call) -> dict[str, Any]:
     """B10, 96219: 1 under way, 2 done with the media_id."""
-    job = call.box.files.jobs.get(call.text("jobid"))
+    files = call.box.files
+    job = files.jobs.get(call.text("jobid"))
     if job is None:
         raise ApiError(40058, "invalid Request Parameter: jobid")
-    if not job.media_id and call.box.seconds() < job.started + FETCH_SECONDS:
-        return {"status": 1}
     if not job.media_id:
-        job.media_id, _ = call.box.files.add(WECOM, job.kind, job.name, job.url.encode())
-    media = call.box.files.get(WECOM, job.media_id)
+        if call.box.seconds() < job.started + FETCH_SECONDS:
+            return {"status": 1}
+        job.media_id, _ = files.add(WECOM, job.kind, job.name, job.url.encode())
     detail = {
         "errcode": 0,
         "errmsg": "ok",
         "media_id": job.media_id,
-        "created_at": str(media.created),
+        "created_at": str(files.get(WECOM, job.media_id).created),
     }
     return {"status": 2, "detail": detail}
 

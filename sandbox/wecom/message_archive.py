@@ -12,6 +12,7 @@ import base64
 import hmac
 import json
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -157,44 +158,57 @@ async def agree(box: Sandbox, person: Person, userid: str, status: str) -> bool:
     )
 
 
-def keep(
-    box: Sandbox,
-    sender: str,
-    readers: list[str],
-    kind: str,
-    content: dict[str, Any],
-    room_id: str = "",
-) -> str:
-    """Archive a message between a member and customers who agreed; "" when there is no key, or
-    somebody did not.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What somebody wrote, as the archive keeps it; `room_id` is "" outside groups."""
+
+    sender: str
+    readers: list[str]
+    kind: str
+    content: dict[str, Any]
+    room_id: str = ""
+
+    def external(self) -> bool:
+        """Whether a customer is among those who read or wrote it."""
+        return any(who.startswith("wm") for who in (self.sender, *self.readers))
+
+
+def keep(box: Sandbox, said: Said) -> str:
+    """Archive a message between a member and customers who agreed; its msgid, "" when there is no
+    key, or somebody did not.
 
     The message is encrypted for the key of this moment, as WeCom does; msgaudit_notify follows,
     every 15 s at most.
     """
     records = box.state.records
-    if not records.archive_key or app(box) is None or not _all_agreed(box, [sender, *readers]):
+    if not records.archive_key or app(box) is None:
         return ""
-    msgid = ids.code("arch") + (
-        "_external" if any(r.startswith("wm") for r in [sender, *readers]) else ""
-    )
-    moment = int(box.clock.now() * 1000)
-    head = {
-        "msgid": msgid,
-        "action": "send",
-        "from": sender,
-        "tolist": readers,
-        "roomid": room_id,
-        "msgtime": moment,
-    }
-    message = json.dumps({**head, "msgtype": kind, kind: content}, ensure_ascii=False)
+    if not _all_agreed(box, [said.sender, *said.readers]):
+        return ""
+    msgid = ids.code("arch") + ("_external" if said.external() else "")
+    message = _archived(said, msgid, box.clock.now())
     seq = records.archive[-1].seq + 1 if records.archive else 1
-    records.archive.append(
-        _sealed(records.archive_key, records.archive_key_version, seq, msgid, message)
-    )
+    record = _sealed(records.archive_key, records.archive_key_version, seq, msgid, message)
+    records.archive.append(record)
     del records.archive[:-KEPT]
     box.changed()
     _notify(box)
     return msgid
+
+
+def _archived(said: Said, msgid: str, now: float) -> str:
+    """The JSON of one archived message; `msgtime` is in milliseconds."""
+    message = {
+        "msgid": msgid,
+        "action": "send",
+        "from": said.sender,
+        "tolist": said.readers,
+        "roomid": said.room_id,
+        "msgtime": int(now * 1000),
+        "msgtype": said.kind,
+        said.kind: said.content,
+    }
+    return json.dumps(message, ensure_ascii=False)
 
 
 def _all_agreed(box: Sandbox, parties: list[str]) -> bool:
@@ -279,22 +293,21 @@ class StandIn(RequestHandler):
         await self.finish(json.dumps(answer, ensure_ascii=False))
 
     def _records(self, body: dict[str, Any]) -> dict[str, Any]:
-        archive = app(self.box)
-        right = archive and hmac.compare_digest(
-            archive.secret.encode(), str(body["secret"]).encode()
-        )
-        if not right or body["corpid"] != self.box.world.corp.corp_id:
+        if not self._knows(str(body["secret"])) or body["corpid"] != self.box.world.corp.corp_id:
             return {"errcode": BAD_CREDENTIALS, "errmsg": "wrong corpid or secret", "chatdata": []}
-        limit, seq = int(body["limit"]), int(body["seq"])
+        limit = int(body["limit"])
+        after = int(body["seq"])
         if not 1 <= limit <= RECORDS_MOST:
             return {"errcode": BAD_LIMIT, "errmsg": "limit: 1 to 1000", "chatdata": []}
         kept = self.box.state.records.archive
-        start = max(0, seq + 1 - kept[0].seq) if kept else 0
-        return {
-            "errcode": 0,
-            "errmsg": "ok",
-            "chatdata": [r.model_dump() for r in kept[start : start + limit]],
-        }
+        start = max(0, after + 1 - kept[0].seq) if kept else 0
+        rows = [record.model_dump() for record in kept[start : start + limit]]
+        return {"errcode": 0, "errmsg": "ok", "chatdata": rows}
+
+    def _knows(self, secret: str) -> bool:
+        """Whether that is the secret of the archive's app."""
+        archive = app(self.box)
+        return archive is not None and hmac.compare_digest(archive.secret.encode(), secret.encode())
 
     def _decrypted(self, body: dict[str, Any]) -> dict[str, Any]:
         return open_message(str(body["encrypt_key"]), str(body["encrypt_chat_msg"]))

@@ -59,6 +59,11 @@ def check(call: Call, kind: str, content: Any) -> None:
     for name, most in BYTES.get(kind, {}).items():
         if len(str(content.get(name, "")).encode()) > most:
             raise ApiError(45002)
+    _check_media(call, kind, content)
+
+
+def _check_media(call: Call, kind: str, content: dict[str, Any]) -> None:
+    """The files and the mini-program that an attachment names. Raises ApiError 40007 or 40013."""
     if content.get("media_id"):
         call.box.files.need(WECOM, str(content["media_id"]), kind)
     if kind == "miniprogram":

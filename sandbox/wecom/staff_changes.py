@@ -72,13 +72,14 @@ async def change(box: Sandbox, member: Member, new: Member) -> bool:
     """A member changes, perhaps his userid too; `update_user` carries what changed. Raises
     Impossible."""
     _check(box, new)
-    renamed = new.userid != member.userid
-    if renamed and new.userid.lower() != member.userid.lower() and box.world.member(new.userid):
+    another_id = new.userid.lower() != member.userid.lower()
+    if another_id and box.world.member(new.userid):
         raise Impossible(f"there is a member {new.userid}")
-    before, after = _fields(box, member), _fields(box, new)
+    before = _fields(box, member)
+    after = _fields(box, new)
     changed = {name: value for name, value in after.items() if value != before[name]}
     _replace_member(box, member, new)
-    if renamed:
+    if new.userid != member.userid:
         _rename(box, member.userid, new.userid)
         changed["NewUserID"] = new.userid
     return await box.sender.send(_told(box, "update_user", {"UserID": member.userid, **changed}))
@@ -86,21 +87,26 @@ async def change(box: Sandbox, member: Member, new: Member) -> bool:
 
 def _rename(box: Sandbox, former: str, new: str) -> None:
     """Everything that names a member by his userid follows him."""
-    state = box.state
-    state.rename_member(former, new)
-    for way in state.ways.values():
-        way.user = [new if u == former else u for u in way.user]
-    for link in state.links.values():
-        link.user_list = [new if u == former else u for u in link.user_list]
-        link.priority_userid_list = [new if u == former else u for u in link.priority_userid_list]
+    box.state.rename_member(former, new)
+    for way in box.state.ways.values():
+        way.user = _renamed(way.user, former, new)
+    for link in box.state.links.values():
+        link.user_list = _renamed(link.user_list, former, new)
+        link.priority_userid_list = _renamed(link.priority_userid_list, former, new)
         for customer in link.customers.values():
-            customer.userid = new if customer.userid == former else customer.userid
+            if customer.userid == former:
+                customer.userid = new
         link.customers = {f"{c.external_userid} {c.userid}": c for c in link.customers.values()}
-    for group in state.groups.values():
-        group.owner = new if group.owner == former else group.owner
-        group.admins = [new if u == former else u for u in group.admins]
+    for group in box.state.groups.values():
+        if group.owner == former:
+            group.owner = new
+        group.admins = _renamed(group.admins, former, new)
         if former in group.members:
             group.members[new] = group.members.pop(former).model_copy(update={"userid": new})
+
+
+def _renamed(userids: list[str], former: str, new: str) -> list[str]:
+    return [new if userid == former else userid for userid in userids]
 
 
 async def leave(box: Sandbox, member: Member) -> bool:
@@ -110,23 +116,30 @@ async def leave(box: Sandbox, member: Member) -> bool:
     He leaves the groups of others.
     Returns whether `delete_user` was delivered.
     """
-    now, state = box.seconds(), box.state
-    left = state.unassigned.setdefault(member.userid, {})
-    for person in list(state.followers(member.userid))[::-1]:
-        friend = state.unfriend(person, member.userid)
+    userid = member.userid
+    _leave_customers(box, userid)
+    for group in box.state.groups.values():
+        if group.owner == userid:
+            group.status = RESIGNED
+    _replace_member(box, member, None)
+    delivered = await box.sender.send(_told(box, "delete_user", {"UserID": userid}))
+    for group in list(box.state.groups.values()):
+        if userid in group.members and group.owner != userid:
+            await group_changes.leave(box, group, userid, removed=False)
+    return delivered
+
+
+def _leave_customers(box: Sandbox, userid: str) -> None:
+    """The member's customers wait to be handed over, the latest first."""
+    now = box.seconds()
+    state = box.state
+    left = state.unassigned.setdefault(userid, {})
+    for person in list(state.followers(userid))[::-1]:
+        friend = state.unfriend(person, userid)
         if friend:
             left[person.external_userid] = Leftover(at=now, friend=friend)
     if not left:
-        del state.unassigned[member.userid]
-    for group in state.groups.values():
-        if group.owner == member.userid:
-            group.status = RESIGNED
-    _replace_member(box, member, None)
-    delivered = await box.sender.send(_told(box, "delete_user", {"UserID": member.userid}))
-    for group in list(state.groups.values()):
-        if member.userid in group.members and group.owner != member.userid:
-            await group_changes.leave(box, group, member.userid, removed=False)
-    return delivered
+        del state.unassigned[userid]
 
 
 def _replace_departments(box: Sandbox, departments: Iterable[Department]) -> None:
@@ -152,16 +165,25 @@ async def reshape(box: Sandbox, department: Department, changes: dict[str, Any])
     """A department gets another name, parent or order; `update_party` carries what changed. Raises
     Impossible."""
     new = Department.model_validate(department.model_dump() | changes)
-    if new.parentid != department.parentid:
-        if department.id == ROOT_DEPARTMENT or box.world.department(new.parentid) is None:
-            raise Impossible(f"department {department.id} cannot be below {new.parentid}")
-        if new.parentid in box.world.tree(department.id):
-            raise Impossible("a department cannot be below itself")
+    moved = new.parentid != department.parentid
+    if moved:
+        _check_parent(box, department, new.parentid)
     _replace_departments(box, [new if d is department else d for d in box.world.corp.departments])
     fields: dict[str, Value | None] = {"Id": new.id}
-    fields |= {"Name": new.name} if new.name != department.name else {}
-    fields |= {"ParentId": new.parentid} if new.parentid != department.parentid else {}
+    if new.name != department.name:
+        fields["Name"] = new.name
+    if moved:
+        fields["ParentId"] = new.parentid
     return await box.sender.send(_told(box, "update_party", fields))
+
+
+def _check_parent(box: Sandbox, department: Department, parentid: int) -> None:
+    """Raises Impossible for the root, for a parent that does not exist or is below the
+    department."""
+    if department.id == ROOT_DEPARTMENT or box.world.department(parentid) is None:
+        raise Impossible(f"department {department.id} cannot be below {parentid}")
+    if parentid in box.world.tree(department.id):
+        raise Impossible("a department cannot be below itself")
 
 
 async def dissolve(box: Sandbox, department: Department) -> bool:

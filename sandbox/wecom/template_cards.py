@@ -34,11 +34,7 @@ def check(call: Call, card: Part) -> None:
     kind = card.get("card_type")
     if kind not in KINDS:
         raise ApiError(42031)
-    task_id = card.get("task_id", "")
-    if (kind in INTERACTIVE or task_id) and not TASK_ID.fullmatch(str(task_id)):
-        raise ApiError(42014)
-    if kind in INTERACTIVE and f"{call.app}|{task_id}" in call.box.state.records.cards:
-        raise ApiError(42014, "task_id was used before")
+    _check_task_id(call, card)
     if not _part(card, "main_title").get("title") and not card.get("sub_title_text"):
         raise ApiError(42033)
     _check_lists(card)
@@ -47,10 +43,19 @@ def check(call: Call, card: Part) -> None:
         return
     if _part(card, "card_action").get("type") not in {1, 2}:
         raise ApiError(42045)
-    if kind == "news_notice" and not (
-        _part(card, "card_image").get("url") or card.get("image_text_area")
-    ):
+    picture = _part(card, "card_image").get("url") or card.get("image_text_area")
+    if kind == "news_notice" and not picture:
         raise ApiError(42044)
+
+
+def _check_task_id(call: Call, card: Part) -> None:
+    """Interactive cards need one of their own. Raises ApiError 42014."""
+    interactive = card["card_type"] in INTERACTIVE
+    task_id = card.get("task_id", "")
+    if (interactive or task_id) and not TASK_ID.fullmatch(str(task_id)):
+        raise ApiError(42014)
+    if interactive and f"{call.app}|{task_id}" in call.box.state.records.cards:
+        raise ApiError(42014, "task_id was used before")
 
 
 def _check_questions(card: Part) -> None:
@@ -150,10 +155,6 @@ async def click(
     if userid not in card.userids or key not in keys(card) or userid in card.replaced:
         raise Impossible("the member has no such button")
     card.clicked[userid] = key
-    chosen = events.Many(
-        "SelectedItem",
-        [{"QuestionKey": q, "OptionIds": events.Many("OptionId", o)} for q, o in selected.items()],
-    )
     box.changed()
     fields: dict[str, events.Value | None] = {
         "EventKey": key,
@@ -161,7 +162,7 @@ async def click(
         "CardType": card.card_type,
         "ResponseCode": _code(box, card),
         "AgentID": card.agent_id,
-        "SelectedItems": chosen if selected else None,
+        "SelectedItems": _selected_items(selected) if selected else None,
     }
     event = events.Event(
         "template_card_event",
@@ -173,20 +174,26 @@ async def click(
     return await box.sender.send(event)
 
 
+def _selected_items(selected: dict[str, list[str]]) -> events.Many:
+    """The options that were chosen, by question, as the event tells them."""
+    items: list[events.Value] = []
+    for question, options in selected.items():
+        items.append({"QuestionKey": question, "OptionIds": events.Many("OptionId", options)})
+    return events.Many("SelectedItem", items)
+
+
 def update(call: Call) -> dict[str, Any]:
     """B10, 94888: another text on the pressed button, or another card; the response_code is good
     once, 72 hours."""
-    if str(call.integer("agentid", 0)) != call.app:
-        raise ApiError(40056)
-    code = call.box.state.records.response_codes.get(call.text("response_code"))
-    if code is None or code.used or call.box.seconds() >= code.at + CODE_SECONDS:
-        raise ApiError(60140)
-    if str(code.agent_id) != call.app:
-        raise ApiError(42015)
+    code = _response_code(call)
     card = call.box.state.records.cards[f"{code.agent_id}|{code.task_id}"]
     named = call.strings("userids")
-    readers = card.userids if call.integer("atall", 0) else [u for u in named if u in card.userids]
-    button, new = call.body.get("button"), call.body.get("template_card")
+    if call.integer("atall", 0):
+        readers = card.userids
+    else:
+        readers = [userid for userid in named if userid in card.userids]
+    button = call.body.get("button")
+    new = call.body.get("template_card")
     if isinstance(button, dict) and button.get("replace_name"):
         card.replaced.update(dict.fromkeys(readers, str(button["replace_name"])))
     elif isinstance(new, dict):
@@ -196,7 +203,20 @@ def update(call: Call) -> dict[str, Any]:
         raise ApiError(40058, "button and template_card are empty")
     code.used = True
     call.box.changed()
-    return {"invaliduser": [u for u in named if u not in card.userids]}
+    return {"invaliduser": [userid for userid in named if userid not in card.userids]}
+
+
+def _response_code(call: Call) -> ResponseCode:
+    """Raises ApiError 40056 for another app's agentid, 60140 for a code that is unknown, used or
+    over, 42015 for the code of another app."""
+    if str(call.integer("agentid", 0)) != call.app:
+        raise ApiError(40056)
+    code = call.box.state.records.response_codes.get(call.text("response_code"))
+    if code is None or code.used or call.box.seconds() >= code.at + CODE_SECONDS:
+        raise ApiError(60140)
+    if str(code.agent_id) != call.app:
+        raise ApiError(42015)
+    return code
 
 
 ENDPOINTS = (Endpoint("POST", "/cgi-bin/message/update_template_card", update),)

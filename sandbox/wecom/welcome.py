@@ -23,23 +23,25 @@ def send_welcome(call: Call) -> dict[str, Any]:
         raise ApiError(40058, "text and attachments are empty")
     used = call.box.codes.redeem_welcome(code)
     person = call.box.state.people[used.subject]
-    attached = {"attachments": attachments}
-    now = call.box.seconds()
-    person.inbox.append(
-        Message(time=now, sender=used.scope, kind="welcome", text=text, content=attached)
+    message = Message(
+        time=call.box.seconds(),
+        sender=used.scope,
+        kind="welcome",
+        text=text,
+        content={"attachments": attachments},
     )
+    person.inbox.append(message)
     call.box.changed()
-    call.box.journal.welcomes.append(
-        {
-            "time": call.box.clock.now(),
-            "welcome_code": code,
-            "userid": used.scope,
-            "external_userid": person.external_userid,
-            "person": person.id,
-            "text": text,
-            "attachments": attachments,
-        }
-    )
+    entry = {
+        "time": call.box.clock.now(),
+        "welcome_code": code,
+        "userid": used.scope,
+        "external_userid": person.external_userid,
+        "person": person.id,
+        "text": text,
+        "attachments": attachments,
+    }
+    call.box.journal.welcomes.append(entry)
     return {}
 
 
