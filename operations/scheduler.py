@@ -75,7 +75,7 @@ async def tick(services: Services, tenant: str) -> list[str]:
     ):
         rung.append("rewards.settle")
     for task in rung:
-        services.bells.ring(task, tenant)
+        services.wakeups.signal(task, tenant)
     if await _ours(services, f"{tenant}:nightly", NIGHTLY_SECONDS):
         await syncing.nightly(services, tenant)
         await pull.keep_going(services, tenant)

@@ -370,7 +370,7 @@ async def tell(services: Services, tenant: str, reward: Doc, grants: list[Doc]) 
     }
     row = inbox.row_of(services, inbox.Arrival(tenant, inbox.REWARDS, orjson.dumps(event)))
     await services.store.insert_new_across("inbox", [row])
-    services.bells.ring("campaigns.handle_inbox", tenant)
+    services.wakeups.signal("campaigns.handle_inbox", tenant)
 
 
 async def settle_stale(services: Services, tenant: str) -> int:

@@ -15,7 +15,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from config.settings import Settings
 from services.clock import Clock, system_clock
 from services.observe.metrics import Metrics
-from services.queue.wakeups import Bells, make_celery
+from services.queue.broker import QUEUES, make_celery
+from services.queue.wakeups import Wakeups
 from services.security.audit import Audit
 from services.security.sessions import Sessions
 from services.security.vault import Vault
@@ -123,7 +124,7 @@ class Services:
     audit: Audit
     sessions: Sessions
     redis: Redis
-    bells: Bells
+    wakeups: Wakeups
     platform: Platform
     groups: Groups
     metrics: Metrics
@@ -132,7 +133,7 @@ class Services:
     async def close(self) -> None:
         """Answers everything that was taken, then lets go of every connection."""
         await self.groups.close()
-        self.bells.close()
+        self.wakeups.close()
         await self.platform.close()
         await self.redis.aclose()
         self.store.close()
@@ -167,7 +168,7 @@ async def open_services(
         audit=Audit(clock, settings.data_dir / "audit"),
         sessions=Sessions(redis, clock, hours=settings.session_hours),
         redis=redis,
-        bells=Bells(make_celery(settings), metrics),
+        wakeups=Wakeups(make_celery(settings, QUEUES), metrics, known=QUEUES),
         platform=Platform(
             settings, redis, vault, clock, metrics, on_unknown=unknown.heard, transport=transport
         ),

@@ -73,5 +73,5 @@ async def wake(services: Services, tenant: str, query: Mapping[str, Any]) -> boo
         {**query, "made": MADE, "open": True}, now
     )
     if woken:
-        services.bells.ring(UPKEEP, tenant)
+        services.wakeups.signal(UPKEEP, tenant)
     return bool(woken)

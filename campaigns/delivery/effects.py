@@ -251,7 +251,7 @@ async def _fall_back(services: Services, effect: Effect) -> None:
     )
     row = outbox.row_of(services, told, due=services.clock(), owner=None)
     await batching.insert(services, effect.tenant, "outbox", row)
-    services.bells.ring("campaigns.send_effects", effect.tenant)
+    services.wakeups.signal("campaigns.send_effects", effect.tenant)
 
 
 async def _text(services: Services, effect: Effect) -> str:

@@ -165,4 +165,4 @@ async def _show_answer(
     )
     waiting = outbox.row_of(services, effect, due=services.clock(), owner=None)
     if await batching.insert(services, tenant, "outbox", waiting):
-        services.bells.ring("campaigns.send_effects", tenant)
+        services.wakeups.signal("campaigns.send_effects", tenant)

@@ -60,7 +60,7 @@ async def notified(
     behind = {**pull, "behind_since": None, "newest": {"$lt": at - SLACK_SECONDS}}
     await rows.update(behind, {"$set": {"behind_since": at}})
     await rows.update({**pull, "owner": None}, {"$set": {"due": services.clock()}})
-    services.bells.ring(TASK, tenant)
+    services.wakeups.signal(TASK, tenant)
 
 
 async def _open(services: Services, tenant: str) -> None:

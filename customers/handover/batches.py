@@ -262,7 +262,7 @@ async def approve(services: Services, actor: ClerkActor, batch: str) -> None:
     await services.audit.record(
         db, actor.login, "handover.approved", batch, submitted_by=row["requested_by"]
     )
-    services.bells.ring(TASK, actor.tenant)
+    services.wakeups.signal(TASK, actor.tenant)
 
 
 async def reject(services: Services, actor: ClerkActor, batch: str, reason: str) -> None:

@@ -47,7 +47,7 @@ async def ask(services: Services, person: Customer, appid: str) -> None:
     if not await batching.insert(services, tenant, "conversions", {"_id": conversion, **asked}):
         before = {"_id": conversion, "nth": nth - 1}
         await services.store.tenant(tenant)["conversions"].update(before, {"$set": asked})
-    services.bells.ring("campaigns.send_effects", tenant)
+    services.wakeups.signal("campaigns.send_effects", tenant)
 
 
 async def convert(services: Services, effect: Effect) -> None:

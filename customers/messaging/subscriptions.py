@@ -227,7 +227,7 @@ async def send(
     )
     row = outbox.row_of(services, effect, due=services.clock(), owner=None)
     if await batching.insert(services, tenant, "outbox", row):
-        services.bells.ring("campaigns.send_effects", tenant)
+        services.wakeups.signal("campaigns.send_effects", tenant)
     return effect.id
 
 

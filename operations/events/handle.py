@@ -175,4 +175,4 @@ async def retry(services: Services, tenant: str, actor: str, event: str) -> None
         raise Conflict("event_not_set_aside", "this event waits already, or was handled")
     await db["set_aside"].delete({"_id": event})
     await services.audit.record(db, actor, "event.retried", event)
-    services.bells.ring("campaigns.handle_inbox", tenant)
+    services.wakeups.signal("campaigns.handle_inbox", tenant)

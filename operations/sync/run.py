@@ -107,7 +107,7 @@ async def start(
         return number, False
     await services.audit.record(db, by, "sync.started", str(number), kind=kind, parts=plan)
     await _forget_old(services, tenant, number)
-    services.bells.ring(TASK, tenant)
+    services.wakeups.signal(TASK, tenant)
     return number, True
 
 
@@ -251,7 +251,7 @@ class _Walk:
             )
             if not await self._pages(job, part):
                 await self._save(due=self._services.clock(), owner=None)
-                self._services.bells.ring(TASK, tenant.id)
+                self._services.wakeups.signal(TASK, tenant.id)
                 return
             if part.name == live_codes.LIVE_CODES.name and mend:
                 await _make_again(self._services, tenant)

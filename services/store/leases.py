@@ -131,7 +131,7 @@ async def pump(
 
     One slow row holds up nobody else. `handle` finishes its row itself; a row that it leaves
     because the database is away is due again when its lease is over. After `until` (seconds UTC) no
-    more are claimed, so that a task ends and the next bell goes on.
+    more are claimed, so that a task ends and the next wake-up goes on.
     """
 
     async def guarded(owner: str, row: Doc) -> None:

@@ -10,7 +10,7 @@ import pytest
 from customers.banks import directory
 from operations import celery, scheduler
 from services.container import Services
-from services.queue.wakeups import QUEUES
+from services.queue.broker import QUEUES
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox

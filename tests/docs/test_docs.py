@@ -21,7 +21,7 @@ from deploy import house
 from deploy.processes import ROOT
 from handlers.http import auth
 from services.observe.metrics import Metrics
-from services.queue.wakeups import QUEUES
+from services.queue.broker import QUEUES
 from tests.docs import codes
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[a-z]*/README.md")])
