@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from campaigns.document.model import Campaign
 from campaigns.document.program import Program, compile_program
 from campaigns.document.reading import states_of_rules
 from customers.banks.directory import get_tenant
 from services import cache
+from services.cache import Slot
 from services.container import Services
 from services.errors import NotFound
 from services.store.mongo import Doc
 
 CACHE_SECONDS = 1.0
+_PROGRAMS: Slot[dict[str, Program]] = Slot("programs", dict)
 
 
 def version_id(tenant: str, campaign: str, version: int) -> str:
@@ -24,8 +24,9 @@ async def program(services: Services, tenant: str, campaign: str, version: int) 
     """The program of one version over the bank's present branches; kept for good, since neither
     changes under its key. Raises NotFound."""
     branches = (await get_tenant(services, tenant)).branches
-    key = f"program:{version_id(tenant, campaign, version)}:{'|'.join(sorted(branches))}"
-    known = cast("Program | None", services.cache.get(key))
+    key = f"{version_id(tenant, campaign, version)}:{'|'.join(sorted(branches))}"
+    programs = services.cache.of(_PROGRAMS)
+    known = programs.get(key)
     if known is None:
         row = await services.store.tenant(tenant)["campaign_versions"].find_one(
             {"_id": version_id(tenant, campaign, version)}
@@ -33,7 +34,7 @@ async def program(services: Services, tenant: str, campaign: str, version: int) 
         if row is None:
             raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
         document = Campaign.model_validate(row["document"])
-        known = services.cache[key] = compile_program(
+        known = programs[key] = compile_program(
             document, version, states_of_rules(document, branches)
         )
     return known
@@ -46,7 +47,7 @@ async def campaign_rows(services: Services, tenant: str) -> dict[str, Doc]:
         rows = await services.store.tenant(tenant)["campaigns"].find({}, limit=None)
         return {row["campaign"]: row for row in rows}
 
-    return await cache.kept(services, f"campaigns:{tenant}", CACHE_SECONDS, load)
+    return await cache.cached(services, f"campaigns:{tenant}", CACHE_SECONDS, load)
 
 
 async def published(services: Services, tenant: str, campaign: str) -> Campaign | None:
@@ -59,7 +60,7 @@ async def published(services: Services, tenant: str, campaign: str) -> Campaign 
 
 def forget(services: Services, tenant: str) -> None:
     """Drops what is kept of the bank's campaigns in this process, after a change."""
-    cache.forget(services, f"campaigns:{tenant}")
+    cache.invalidate(services, f"campaigns:{tenant}")
 
 
 async def live_programs(services: Services, tenant: str) -> list[Program]:

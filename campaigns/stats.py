@@ -8,7 +8,7 @@ from campaigns import live
 from campaigns.document.model import Campaign
 from customers.actors import ClerkActor
 from rewards import catalogue
-from services.cache import kept
+from services.cache import cached
 from services.container import Services
 from services.errors import NotFound
 
@@ -41,7 +41,7 @@ async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[d
         )
         return await _count(services, actor.tenant, campaign, document)
 
-    return await kept(services, f"funnel:{actor.tenant}:{campaign}", CACHE_SECONDS, load)
+    return await cached(services, f"funnel:{actor.tenant}:{campaign}", CACHE_SECONDS, load)
 
 
 async def _count(

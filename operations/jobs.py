@@ -37,7 +37,7 @@ async def _send(services: Services, tenant: str, lane: str) -> None:
 
     until = services.clock() + SHIFT_SECONDS
     rows = services.store.tenant(tenant)["outbox"]
-    horizon = services.cache.setdefault(f"horizon:outbox:{lane}:{tenant}", leases.Horizon())
+    horizon = services.cache.of(leases.HORIZONS)["outbox", lane, tenant]
     seconds, query = effects.LEASE_SECONDS[lane], {"lane": lane}
     await leases.pump(
         services.clock, rows, handle, seconds=seconds, query=query, until=until, horizon=horizon

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from services import ids
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, NotFound
@@ -79,7 +79,7 @@ async def put(services: Services, db: TenantStore, campaign: str, definition: De
         change = {"$set": fields, "$max": {"slots": definition.per_customer}}
         await db["rewards"].update({"_id": fresh["_id"]}, change)
     await _restock(db, fresh["_id"], reward, definition.stock, now)
-    forget(services, f"rewards:{db.tenant}")
+    invalidate(services, f"rewards:{db.tenant}")
 
 
 def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
@@ -160,7 +160,7 @@ async def set_state(services: Services, db: TenantStore, campaign: str, state: s
     await db["rewards"].update_many(
         {"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}}
     )
-    forget(services, f"rewards:{db.tenant}")
+    invalidate(services, f"rewards:{db.tenant}")
 
 
 async def end_others(services: Services, db: TenantStore, campaign: str, keys: list[str]) -> None:
@@ -172,7 +172,7 @@ async def end_others(services: Services, db: TenantStore, campaign: str, keys: l
     )
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await db["rewards"].update_many(again, {"$set": {"state": "live"}})
-    forget(services, f"rewards:{db.tenant}")
+    invalidate(services, f"rewards:{db.tenant}")
 
 
 async def all_rewards(services: Services, tenant: str) -> dict[str, Doc]:
@@ -185,7 +185,7 @@ async def all_rewards(services: Services, tenant: str) -> dict[str, Doc]:
         )
         return {row["reward"]: row for row in rows}
 
-    return await kept(services, f"rewards:{tenant}", CACHE_SECONDS, load)
+    return await cached(services, f"rewards:{tenant}", CACHE_SECONDS, load)
 
 
 def why_closed(row: Mapping[str, Any], now: datetime, day: str) -> str:

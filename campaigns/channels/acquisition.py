@@ -22,7 +22,7 @@ from customers.alerts import alarms
 from customers.banks.directory import Tenant, get_tenant, wecom_client
 from customers.identity import resolution
 from services import ids
-from services.cache import forget
+from services.cache import invalidate
 from services.clock import utc
 from services.container import Services
 from services.limiter import lane
@@ -56,7 +56,7 @@ async def ensure(services: Services, bank: Tenant, campaign: Campaign) -> list[s
             users = _users(campaign, name, branch, staff)
             if users and await _ensure_one(services, bank, campaign, name, branch, state, users):
                 done.append(f"acquisition link {state}: made for {', '.join(users)}")
-    forget(services, f"channels:{bank.id}")
+    invalidate(services, f"channels:{bank.id}")
     return done
 
 
@@ -136,7 +136,7 @@ async def _bring(services: Services, bank: Tenant, row: Doc, campaign: Campaign)
         await services.store.tenant(bank.id)["channels"].update(
             {"_id": row["_id"]}, {"$set": settings}
         )
-        forget(services, f"channels:{bank.id}")
+        invalidate(services, f"channels:{bank.id}")
 
 
 async def _read_figures(services: Services, bank: Tenant, link_id: str) -> None:
@@ -306,7 +306,7 @@ async def _broken(
     branch, state = (channel["branch"], channel["state"]) if channel else ("", link_id)
     if deleted:
         await links.close(services, bank.id, [link_id])
-        forget(services, f"channels:{bank.id}")
+        invalidate(services, f"channels:{bank.id}")
     told = [bank.heads[branch]] if branch in bank.heads else await _heads(services, bank)
     text = f"获客链接{state}{'已被删除' if deleted else '已失效'}"
     await alarms.raise_alarm(

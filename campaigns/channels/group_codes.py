@@ -16,7 +16,7 @@ from customers.alerts import alarms
 from customers.banks.directory import Tenant, wecom_client
 from customers.wecom_mirror import groups
 from services import ids
-from services.cache import forget
+from services.cache import invalidate
 from services.container import Services
 from services.store.mongo import Doc
 from services.wechat import events
@@ -48,7 +48,7 @@ async def ensure(services: Services, bank: Tenant, campaign: Campaign) -> list[s
             services, rows, live_codes.row_of(bank.id, campaign, live_codes.GROUP, name, name), make
         ):
             done.append(f"group code {name}: made for {len(code.groups)} groups")
-    forget(services, f"channels:{bank.id}")
+    invalidate(services, f"channels:{bank.id}")
     return done
 
 
@@ -103,7 +103,7 @@ async def keep(services: Services, bank: Tenant, row: Doc, campaign: Campaign) -
         await services.store.tenant(bank.id)["channels"].update(
             {"_id": row["_id"]}, {"$set": fresh}
         )
-        forget(services, f"channels:{bank.id}")
+        invalidate(services, f"channels:{bank.id}")
     may_grow = code.auto_create_room and len(wanted) < MOST_GROUPS
     if not may_grow and all(_is_full(there, one, code) for one in wanted):
         which = ids.fingerprint("|".join(sorted(wanted)).encode())[:12]

@@ -25,7 +25,7 @@ from customers.wecom_mirror.sync import (
     code_of,
     note,
 )
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.container import Services
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
@@ -46,7 +46,7 @@ async def by_state(services: Services, tenant: str, state: str) -> Doc | None:
         rows = await services.store.tenant(tenant)["channels"].find({}, limit=None)
         return {row["state"]: row for row in rows}
 
-    return (await kept(services, f"channels:{tenant}", CACHE_SECONDS, load)).get(state)
+    return (await cached(services, f"channels:{tenant}", CACHE_SECONDS, load)).get(state)
 
 
 async def of_campaign(services: Services, tenant: str, campaign: str) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ async def ensure(services: Services, tenant: Tenant, campaign: Campaign) -> list
             users = rosters.first(campaign, group, branch, staff, services.clock())
             if users and await _ensure_one(services, tenant, campaign, group, branch, state, users):
                 done.append(f"live code {state}: made for {', '.join(users)}")
-    forget(services, f"channels:{tenant.id}")
+    invalidate(services, f"channels:{tenant.id}")
     return done
 
 
@@ -188,7 +188,7 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
     )
     if not batch.next:
         outcome.gone = await _lost(job)
-    forget(job.services, f"channels:{job.tenant.id}")
+    invalidate(job.services, f"channels:{job.tenant.id}")
     return outcome
 
 

@@ -13,7 +13,7 @@ from campaigns.channels.provisioning import MADE
 from campaigns.document.model import Campaign
 from customers.alerts import alarms
 from customers.banks.directory import Tenant, get_tenant
-from services.cache import kept
+from services.cache import cached
 from services.container import Services
 from services.errors import Unavailable
 from services.store import leases
@@ -42,7 +42,7 @@ async def work(services: Services, tenant: str, until: float) -> None:
         due = services.clock() + seconds
         await leases.put_back(rows, owner, [row["_id"]], due, attempts=attempts)
 
-    await kept(
+    await cached(
         services,
         f"old_arrivals:{tenant}",
         FORGET_SECONDS,

@@ -21,7 +21,7 @@ from campaigns.document.model import DAYS, Campaign, Codes, Slot
 from customers.alerts import alarms
 from customers.banks.directory import Tenant, staff_of_branches, wecom_client
 from services import ids
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.clock import utc
 from services.container import Services
 from services.store import batching
@@ -137,7 +137,7 @@ async def staff_now(services: Services, tenant: str) -> dict[str, list[str]]:
     async def load() -> dict[str, list[str]]:
         return await staff_of_branches(services, tenant)
 
-    return await kept(services, f"branch_staff:{tenant}", STAFF_SECONDS, load)
+    return await cached(services, f"branch_staff:{tenant}", STAFF_SECONDS, load)
 
 
 async def keep(services: Services, bank: Tenant, row: Doc, campaign: Campaign) -> float:
@@ -173,7 +173,7 @@ async def keep(services: Services, bank: Tenant, row: Doc, campaign: Campaign) -
         await services.store.tenant(bank.id)["channels"].update(
             {"_id": row["_id"]}, {"$set": settings | told}
         )
-        forget(services, f"channels:{bank.id}")
+        invalidate(services, f"channels:{bank.id}")
     return LOOK_SECONDS
 
 

@@ -4,15 +4,20 @@ remembered with the customer."""
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 
 from customers import relationships
 from customers.banks.directory import Tenant, get_tenant, wecom_client
 from customers.wecom_mirror import tags
+from services.cache import Slot
 from services.container import Services
 from services.store import batching
 from services.wechat.core.errors import BadRequest
 
 TAKEN = 40071
+_ONE_AT_A_TIME: Slot[defaultdict[str, asyncio.Lock]] = Slot(
+    "tags.locks", lambda: defaultdict(asyncio.Lock)
+)
 
 
 async def tag_id(services: Services, tenant: Tenant, name: str) -> str:
@@ -23,10 +28,7 @@ async def tag_id(services: Services, tenant: Tenant, name: str) -> str:
     found = await _find(services, tenant, called)
     if found is not None:
         return found
-    one_at_a_time: asyncio.Lock = services.cache.setdefault(
-        f"tags.lock:{tenant.id}", asyncio.Lock()
-    )
-    async with one_at_a_time:
+    async with services.cache.of(_ONE_AT_A_TIME)[tenant.id]:
         if await _find(services, tenant, called) is None:
             await tags.refresh(services, tenant)
         if await _find(services, tenant, called) is None:

@@ -8,6 +8,7 @@ together, and at most two cards a minute.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from customers import timeline
 from customers.actors import ClerkActor
 from customers.identity import resolution
 from services import ids
+from services.cache import Slot
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, NotFound
@@ -26,6 +28,8 @@ OPEN, HANDLED = "open", "handled"
 COLLECT_SECONDS = 2.0
 """How long the first card of a minute waits for company."""
 MINUTE = 60
+_CARDS: Slot[defaultdict[str, dict[str, int]]] = Slot("cards", lambda: defaultdict(dict))
+"""The minute for whose card each member has been seen to, by tenant."""
 
 
 async def raise_alarm(
@@ -81,7 +85,7 @@ async def ask_for_card(services: Services, tenant: str, userid: str) -> None:
     one's if that is gone."""
     now = services.clock()
     minute = int(now // MINUTE)
-    waiting: dict[str, int] = services.cache.setdefault(f"cards:{tenant}", {})
+    waiting = services.cache.of(_CARDS)[tenant]
     if waiting.get(userid) == minute:  # this minute's and the next one's are there already
         return
     for slot, due in ((minute, now + COLLECT_SECONDS), (minute + 1, float((minute + 1) * MINUTE))):

@@ -13,7 +13,7 @@ from customers.archive.messages import party_index
 from customers.banks.directory import Archive, Tenant, archive_client, list_tenants
 from customers.identity import resolution
 from services import ids
-from services.cache import kept
+from services.cache import cached
 from services.container import Services
 from services.limiter import lane
 from services.observe import trace
@@ -146,7 +146,7 @@ async def _walk(
     async def load() -> list[str]:
         return sorted((await client.msgaudit_get_permit_user_list()).get("ids") or [])
 
-    permitted = await kept(services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
+    permitted = await cached(services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
     rows = services.store.tenant(bank.id)["follows"]
     userid, cid = place or ("", "")
     left = CALLS

@@ -13,7 +13,7 @@ from argon2.exceptions import VerificationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services import ids
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn
@@ -257,8 +257,8 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     await db["clerks"].update_many(
         {"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed
     )
-    forget(services, "tenants")
-    forget(services, f"staff:{file.id}")
+    invalidate(services, "tenants")
+    invalidate(services, f"staff:{file.id}")
     digest = ids.fingerprint(text.encode())
     await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)
     counts = f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, {len(file.staff)} RMs"
@@ -346,7 +346,7 @@ async def list_tenants(services: Services) -> list[Tenant]:
         rows = await services.store.system("tenants").find({}, sort=[("_id", 1)], limit=None)
         return [_tenant(services, row) for row in rows]
 
-    return await kept(services, "tenants", CACHE_SECONDS, load)
+    return await cached(services, "tenants", CACHE_SECONDS, load)
 
 
 def _tenant(services: Services, row: Doc) -> Tenant:
@@ -411,7 +411,7 @@ async def staff_member(services: Services, tenant_id: str, userid: str) -> Staff
         rows = await services.store.tenant(tenant_id)["staff"].find({"active": True}, limit=None)
         return {row["userid"]: Staff(row["userid"], row["name"], row["branch"]) for row in rows}
 
-    staff = (await kept(services, f"staff:{tenant_id}", CACHE_SECONDS, load)).get(userid)
+    staff = (await cached(services, f"staff:{tenant_id}", CACHE_SECONDS, load)).get(userid)
     if staff is None:
         raise NotFound("staff_unknown", "not a member of this bank's staff")
     return staff

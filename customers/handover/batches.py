@@ -18,7 +18,7 @@ from customers.actors import ClerkActor
 from customers.banks.directory import Tenant, get_tenant, staff_member, wecom_client
 from customers.identity import resolution
 from services import ids
-from services.cache import kept
+from services.cache import cached
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -148,7 +148,7 @@ async def unassigned(services: Services, actor: ClerkActor) -> dict[str, int]:
     raises PlatformError."""
     tenant = await get_tenant(services, actor.tenant)
     key = f"unassigned:{tenant.id}"
-    found = await kept(services, key, UNASSIGNED_SECONDS, lambda: _unassigned(services, tenant))
+    found = await cached(services, key, UNASSIGNED_SECONDS, lambda: _unassigned(services, tenant))
     return {userid: len(left) for userid, left in sorted(found.items())}
 
 

@@ -6,7 +6,7 @@ from customers import relationships
 from customers.alerts import alarms
 from customers.banks.directory import get_tenant
 from customers.identity import resolution
-from services.cache import forget
+from services.cache import invalidate
 from services.clock import utc
 from services.container import Services
 from services.observe import trace
@@ -38,7 +38,7 @@ async def left(services: Services, tenant: str, userid: str, at: float) -> None:
         trace.note("staff.not_left", userid=userid, why="unknown" if row is None else "older")
         return
     ended = await services.sessions.end_all("staff", subject(tenant, userid))
-    forget(services, f"staff:{tenant}")
+    invalidate(services, f"staff:{tenant}")
     if not row.get("leaving"):  # told before
         return
     customers = await db["follows"].count({"userid": userid, "active": True})

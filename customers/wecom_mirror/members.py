@@ -26,7 +26,7 @@ from customers.wecom_mirror.sync import (
     follow_users,
     note,
 )
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.container import Services
 from services.store.mongo import Doc
 from services.wechat import events
@@ -199,7 +199,7 @@ async def _hire(services: Services, tenant: str, row: Doc, asked: float) -> None
             "$or": [{"active": True}, {"changed_at": {"$lt": asked}}, {"changed_at": None}]
         }
         await staff.update({"_id": row["_id"], **known}, {"$set": row})
-    forget(services, f"staff:{tenant}")
+    invalidate(services, f"staff:{tenant}")
 
 
 async def _parents(services: Services, tenant: str) -> dict[int, int]:
@@ -291,7 +291,7 @@ async def _department_ids(job: Job) -> list[int]:
         told = (await job.client.department_list()).get("department") or []
         return sorted(int(one["id"]) for one in told)
 
-    return await kept(job.services, f"department_ids:{job.tenant.id}", MAPPED_SECONDS, load)
+    return await cached(job.services, f"department_ids:{job.tenant.id}", MAPPED_SECONDS, load)
 
 
 async def _read_members(job: Job, cursor: str) -> Batch:

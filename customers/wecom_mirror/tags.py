@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from customers import relationships
 from customers.banks.directory import Tenant, get_tenant, wecom_client
 from customers.wecom_mirror.sync import Batch, Difference, Job, Outcome, Part, note
-from services.cache import forget, kept
+from services.cache import Slot, TtlCache, cached, invalidate
 from services.container import Services
 from services.store import batching
 from services.store.mongo import Doc
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OWN_GROUP = "银桥"
 UNKNOWN_TAG = 40068
 CACHE_SECONDS = 60.0
+_STRANGERS: Slot[TtlCache[tuple[str, str], bool]] = Slot("strangers", lambda: TtlCache(10_000))
+"""Tags, by tenant and id, that WeCom did not know when it was asked a moment ago."""
 
 
 def name_of(group: str, tag: str) -> str:
@@ -42,7 +44,7 @@ async def known(services: Services, tenant: str) -> dict[str, str]:
         )
         return {row["tag_id"]: row["name"] for row in rows}
 
-    return await kept(services, f"corp_tags:{tenant}", CACHE_SECONDS, load)
+    return await cached(services, f"corp_tags:{tenant}", CACHE_SECONDS, load)
 
 
 async def names(services: Services, tenant: str, tag_ids: Iterable[str]) -> list[str]:
@@ -50,14 +52,18 @@ async def names(services: Services, tenant: str, tag_ids: Iterable[str]) -> list
     does not know is left out."""
     wanted = list(tag_ids)
     by_id = await known(services, tenant) if wanted else {}
-    strangers: dict[str, float] = services.cache.setdefault(f"corp_tags.strangers:{tenant}", {})
+    strangers = services.cache.of(_STRANGERS)
     now = services.clock()
     if lacking := [
-        tag_id for tag_id in wanted if tag_id not in by_id and strangers.get(tag_id, 0.0) <= now
+        tag_id
+        for tag_id in wanted
+        if tag_id not in by_id and strangers.get((tenant, tag_id), now) is None
     ]:
         await refresh(services, await get_tenant(services, tenant), tag_ids=lacking)
         by_id = await known(services, tenant)
-        strangers.update((tag_id, now + CACHE_SECONDS) for tag_id in lacking if tag_id not in by_id)
+        for tag_id in lacking:
+            if tag_id not in by_id:
+                strangers.put((tenant, tag_id), True, now + CACHE_SECONDS)
     return sorted(by_id[tag_id] for tag_id in wanted if tag_id in by_id)
 
 
@@ -170,8 +176,8 @@ async def _bring(
             {"tags": there[row_id]["tag_id"]}, {"$pull": {"tags": there[row_id]["tag_id"]}}
         )
         await db["corp_tags"].delete({"_id": row_id})
-    forget(services, f"corp_tags:{tenant}")
-    forget(services, f"tags:{tenant}")
+    invalidate(services, f"corp_tags:{tenant}")
+    invalidate(services, f"tags:{tenant}")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from campaigns.engine import runs
 from customers import timeline
 from customers.identity import resolution
 from operations.events import dispatch
+from services.cache import Slot
 from services.container import Services
 from services.errors import Conflict, NotFound, Unavailable, YinqiaoError
 from services.observe import trace
@@ -27,6 +28,7 @@ MOST_NAMES = 50
 """Of this many kinds of unknown events each is counted by its name, the others together."""
 DEAD = "dead"
 _WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")
+_NAMES: Slot[set[str]] = Slot("events.unknown", set)
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +39,7 @@ async def handle_inbox(services: Services, tenant: str, until: float | None = No
         await _handle(services, owner, row)
 
     rows = services.store.tenant(tenant)["inbox"]
-    horizon = services.cache.setdefault(f"horizon:inbox:{tenant}", leases.Horizon())
+    horizon = services.cache.of(leases.HORIZONS)["inbox", "", tenant]
     return await leases.pump(
         services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon
     )
@@ -87,7 +89,7 @@ def read(source: str, message: bytes) -> tuple[events.Event, ...]:
 async def _unknown(services: Services, row: Doc, event: events.Unknown) -> str:
     """Counts an event that nobody knows and puts it on the list of what is set aside; its name
     there."""
-    names: set[str] = services.cache.setdefault("events.unknown", set())
+    names = services.cache.of(_NAMES)
     event_name, change = plain(event.event), plain(event.change_type)
     name = f"{event_name}/{change}" if change else event_name
     if name in names or len(names) < MOST_NAMES:

@@ -11,9 +11,11 @@ import asyncio
 import logging
 import math
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
+from services.cache import Slot
 from services.errors import Unavailable
 from services.store.mongo import Collection, Doc
 
@@ -61,6 +63,12 @@ class Horizon:
             else LEAST_STEP
         )
         return found
+
+
+HORIZONS: Slot[defaultdict[tuple[str, str, str], Horizon]] = Slot(
+    "horizons", lambda: defaultdict(Horizon)
+)
+"""This process's horizons by collection, lane and tenant."""
 
 
 async def claim(

@@ -13,6 +13,7 @@ from argon2.exceptions import VerifyMismatchError
 from customers.banks import directory
 from customers.banks.directory import PERMISSIONS
 from customers.handover import departures
+from services.cache import ProcessCache
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, TooMany
 from services.security import sessions
@@ -265,7 +266,7 @@ async def test_a_new_password_counts_at_once_and_leaves_a_trace(services: Servic
 async def test_a_change_is_seen_by_another_process_within_two_seconds(services: Services, clock: StillClock) -> None:
     await _apply(services, NO_CLERKS)
     assert [bank.id for bank in await directory.list_tenants(services)] == ["demo"]
-    elsewhere = replace(services, cache={})
+    elsewhere = replace(services, cache=ProcessCache(services.clock))
     await directory.apply_tenant(elsewhere, _without(other_bank(), "clerks:", "login:"), "other.yaml")
     clock.now += directory.CACHE_SECONDS
     assert [bank.id for bank in await directory.list_tenants(services)] == ["demo", "other"]
