@@ -8,21 +8,12 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services import lua
 from services.cache import TtlCache
 from services.clock import Clock
 from services.observe.metrics import Metrics
 
 MOST_LOCAL = 200_000
-
-_REMEMBER = """
-local taken = {}
-for n, key in ipairs(KEYS) do
-  if not redis.call('SET', key, ARGV[n + 1], 'NX', 'EX', ARGV[1]) then
-    if redis.call('GET', key) ~= ARGV[n + 1] then taken[#taken + 1] = n - 1 end
-  end
-end
-return taken
-"""
 
 
 class Nonces:
@@ -33,7 +24,7 @@ class Nonces:
         self._clock = clock
         self._metrics = metrics
         self._window = window
-        self._remember: Any = redis.register_script(_REMEMBER)
+        self._remember: Any = redis.register_script(lua.script("services.queue", "take_nonces"))
         self._local: TtlCache[str, str] = TtlCache(MOST_LOCAL)
 
     async def fit(self, uses: Sequence[tuple[str, str]]) -> list[bool]:

@@ -15,7 +15,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services import ids
+from services import ids, lua
 from services.cache import TtlCache
 from services.clock import Clock
 from services.errors import TooMany, Unavailable
@@ -25,13 +25,6 @@ LOCAL_SECONDS = 2.0
 _LOCAL_LIMIT = 20_000
 
 Session = dict[str, Any]
-
-_END_ALL = """
-local keys = redis.call('ZRANGE', KEYS[1], 0, -1)
-for _, key in ipairs(keys) do redis.call('DEL', key) end
-redis.call('DEL', KEYS[1])
-return keys
-"""
 
 
 class Sessions:
@@ -43,7 +36,7 @@ class Sessions:
         self._clock = clock
         self._ttl = hours * 3600
         self._local: TtlCache[str, Session] = TtlCache(_LOCAL_LIMIT)
-        self._end_all: Any = redis.register_script(_END_ALL)
+        self._end_all: Any = redis.register_script(lua.script("services.security", "end_all"))
         self._reads: GroupCommit[str, bytes | None] = GroupCommit(
             "sessions", self._read_all, window=0, lanes=2
         )
