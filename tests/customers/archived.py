@@ -71,14 +71,14 @@ async def pull(services: Services) -> None:
     await archive.work(await open_bank(services, "demo"), until=services.clock() + 60.0)
 
 
-async def cached(services: Services) -> list[Doc]:
+async def kept(services: Services) -> list[Doc]:
     """The archive's rows by `seq`."""
     return await services.store.tenant("demo")["archive"].find({}, sort=[("seq", 1)], limit=None)
 
 
 async def texts(services: Services) -> list[str]:
     """What was said, in order."""
-    rows = await cached(services)
+    rows = await kept(services)
     at_bank = await open_bank(services, "demo")
     return [open_body(at_bank, row)["text"]["content"] for row in rows if row["body"]]
 
