@@ -125,6 +125,7 @@ async def customers(demo: Services) -> list[str]:
     return list(await asyncio.gather(*(identity.identify(demo, "demo", one) for one in facts)))
 
 
+@pytest.mark.kills_store
 async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
 ) -> None:
@@ -135,6 +136,7 @@ async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
         await _check(demo, sandbox, http, waves)
 
 
+@pytest.mark.kills_store
 async def test_after_a_power_cut_nothing_is_lost_and_nothing_is_done_twice(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 from prometheus_client import generate_latest
 
 from deploy.stack import Stores
@@ -31,6 +32,7 @@ async def test_two_workers_counts_are_added_and_told_once(services: Services, se
     assert f"{UNKNOWN} 4.0" in await _shown(services)
 
 
+@pytest.mark.kills_store
 async def test_counts_wait_while_redis_is_away(services: Services, stores: Stores) -> None:
     told = Tally(services.metrics.registry)
     services.metrics.events_unknown.labels("brand", "new").inc()
