@@ -10,8 +10,8 @@ from typing import Any
 from bench.bank import TENANT
 from bench.stories import Happening, Truth
 from customers.banks.bank import open_bank
-from customers.identity import rows as person
-from customers.identity.collections import CUSTOMERS
+from customers.identity.sealing import open_customer
+from customers.identity.rows import CUSTOMERS
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror.rows import GROUP_MEMBERS, GROUPS
@@ -79,7 +79,7 @@ async def _customers(services: Services) -> tuple[dict[str, str], dict[str, str]
     whose: dict[str, str] = {}
     async for row in services.store.tenant(TENANT)[CUSTOMERS].scan():
         if not row.get("merged_into"):
-            one = person.opened(await open_bank(services, TENANT), row)
+            one = open_customer(await open_bank(services, TENANT), row)
             names[one.external_userid] = "twice" if one.external_userid in names else one.name
             whose.update(dict.fromkeys(one.cids, one.external_userid))
     return names, whose

@@ -20,8 +20,8 @@ import httpx
 import typer
 
 from customers.banks.bank import Bank, open_bank
-from customers.identity import rows as person
-from customers.identity.collections import CUSTOMERS, IDENTITIES
+from customers.identity.rows import CUSTOMERS, IDENTITIES, CustomerRow, cids_of, root
+from customers.identity.sealing import identity_id, open_customer
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror import groups
@@ -61,7 +61,7 @@ class _Known:
 
     @property
     def cids(self) -> list[str]:
-        return person.cids_of(self.row)
+        return cids_of(self.row)
 
 
 async def drained(services: Services, tenant: str, seconds: float) -> list[Difference]:
@@ -157,11 +157,11 @@ class Comparison:
             for row in await self._db[CUSTOMERS].find({"_id": {"$in": cids}}, limit=None)
         }
         merged = [cid for cid, row in rows.items() if row.get("merged_into")]
-        rows |= {cid: await person.root(self._bank, cid) for cid in merged}
+        rows |= {cid: await root(self._bank, cid) for cid in merged}
         return owners, rows
 
     def _row_id(self, kind: str, value: str) -> str:
-        return person.row_id(self._bank, kind, value)
+        return identity_id(self._bank, kind, value)
 
     async def _people(self, page: list[Customer]) -> list[_Known]:
         """Who is known, and whether one person is one customer."""
@@ -196,7 +196,7 @@ class Comparison:
 
     async def _phones(self, known: list[_Known]) -> None:
         for one in known:
-            if one.told.bound and person.opened(self._bank, one.row).phone != one.told.phone:
+            if one.told.bound and open_customer(self._bank, one.row).phone != one.told.phone:
                 self._differ(
                     "the bound phone is not the customer's", one.told.id, "bound", "another or none"
                 )
