@@ -55,14 +55,15 @@ async def click(ask: Ask) -> Any:
     The channel is cut at 64 bytes and becomes the State. An empty balance or a link that is out of
     order leads nowhere.
     """
-    box, link = ask.box, _link(ask, ask.text("link"))
+    box = ask.box
+    link = _link(ask, ask.text("link"))
     person = box.state.people.get(ask.parts[0])
     if person is None:
         raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
-    if not link.available or not box.state.quota.balance:
-        raise Impossible(
-            "the link is out of order" if not link.available else "the balance is used up"
-        )
+    if not link.available:
+        raise Impossible("the link is out of order")
+    if not box.state.quota.balance:
+        raise Impossible("the balance is used up")
     state = ask.text("channel", "").encode()[:CHANNEL_BYTES].decode("utf-8", "ignore")
     today = day_of(box.seconds())
     link.clicks[today] = link.clicks.get(today, 0) + 1
@@ -70,35 +71,47 @@ async def click(ask: Ask) -> Any:
     if ask.body.get("add") is False:
         return {"added": None, "link_id": link.link_id}
     userid = _choose(box, link, person, ask.text("userid", ""))
+    return {"link_id": link.link_id, **await _add_by_link(box, link, person, userid, state)}
+
+
+async def _add_by_link(
+    box: Sandbox, link: Link, person: Person, userid: str, state: str
+) -> dict[str, Any]:
+    """The two become friends: what was `added`, and unless they were friends before whether all
+    events were `delivered`."""
     if userid in person.friends:
-        return {
-            "added": asdict(await friendships.add(box, person, userid)),
-            "link_id": link.link_id,
-        }
+        return {"added": asdict(await friendships.add(box, person, userid))}
     await _send(box, [acquisition_event(box, "friend_request", LinkId=link.link_id, State=state)])
     added = await friendships.add(box, person, userid, state=state, add_way=ADD_WAY_LINK)
     told = await _send(box, acquisition_links.came(box, link, person, userid, state))
-    return {"added": asdict(added), "link_id": link.link_id, "delivered": told and added.delivered}
+    return {"added": asdict(added), "delivered": told and added.delivered}
 
 
 def _choose(box: Sandbox, link: Link, person: Person, userid: str) -> str:
     """The member whom the link gives: the one asked for, a preferred friend, else in turn. Raises
     Impossible."""
-    parties = box.world.members_in(link.department_list)
-    members = list(dict.fromkeys([*link.user_list, *(m.userid for m in parties if m.contact)]))
-    members = [u for u in members if box.world.member(u)]
+    members = _members(box, link)
     if userid:
         if userid not in members:
             raise Impossible(f"{userid} is not behind this link")
         return userid
     if not members:
         raise Impossible("nobody is behind this link")
-    preferred = link.priority_userid_list if link.priority_type == 2 else person.friends
-    already = next((u for u in preferred if u in person.friends), "") if link.priority_type else ""
-    if already:
-        return already
+    if link.priority_type:
+        preferred = link.priority_userid_list if link.priority_type == 2 else person.friends
+        for friend in preferred:
+            if friend in person.friends:
+                return friend
     link.turn += 1
     return members[(link.turn - 1) % len(members)]
+
+
+def _members(box: Sandbox, link: Link) -> list[str]:
+    """The members behind a link: those named, and those of its departments who may have
+    customers."""
+    of_departments = box.world.members_in(link.department_list)
+    userids = link.user_list + [member.userid for member in of_departments if member.contact]
+    return [userid for userid in dict.fromkeys(userids) if box.world.member(userid)]
 
 
 async def set_quota(ask: Ask) -> Any:

@@ -13,6 +13,7 @@ from sandbox.control.frame import Ask, Refused, Routes
 from sandbox.core import ids
 from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Friend, Person, Tag, TagGroup
+from sandbox.core.world import ACTIVE
 
 PEOPLE_MOST = 500_000
 BREATH = 500
@@ -28,17 +29,16 @@ NOTES = ("", "", "", "每月代发", "理财到期回访", "房贷客户", "周�
 async def add_many(ask: Ask) -> Any:
     """Make `count` people with friendships at once: reproducible from `seed`, no callbacks, no
     welcome codes."""
-    count, seed = ask.whole("count", least=1, most=PEOPLE_MOST), ask.whole("seed", 0)
-    userids = [_userid(ask, u) for u in ask.texts("userids")]
-    userids = userids or [
-        m.userid for m in ask.box.world.corp.members if m.contact and m.status == 1
-    ]
+    box = ask.box
+    count = ask.whole("count", least=1, most=PEOPLE_MOST)
+    seed = ask.whole("seed", 0)
+    userids = [_userid(ask, userid) for userid in ask.texts("userids")] or _active(box)
     each = ask.whole("friends_each", 1, most=len(userids))
     tagged = ask.body.get("tagged", False)
     if not isinstance(tagged, bool):
         raise Refused(400, "bad_field", "tagged: true or false is expected")
-    box = ask.box
-    chance = Random(f"{seed}:{box.state.sequence}")  # noqa: S311 -- the same people again, not secrets
+    # the same people again, not secrets
+    chance = Random(f"{seed}:{box.state.sequence}")  # noqa: S311
     tags = _tags(box, chance) if tagged else []
     for made in range(count):
         _befriend(box, _person(box, chance), chance, chance.sample(userids, each), tags)
@@ -46,6 +46,11 @@ async def add_many(ask: Ask) -> Any:
             await asyncio.sleep(0)
     box.changed()
     return {"made": count, "people": len(box.state.people)}
+
+
+def _active(box: Sandbox) -> list[str]:
+    """The members who may have customers and have not left or been disabled."""
+    return [m.userid for m in box.world.corp.members if m.contact and m.status == ACTIVE]
 
 
 def _userid(ask: Ask, userid: str) -> str:
@@ -106,18 +111,13 @@ async def truth(ask: Ask) -> Any:
     """
     if "userid" in ask.query:
         return _customers(ask, _userid(ask, ask.query["userid"]))
-    state, world = ask.box.state, ask.box.world
-    members = {}
-    for member in world.corp.members:
-        found = sorted(p.external_userid for p in state.followers(member.userid))
-        digest = hashlib.sha256("\n".join(found).encode()).hexdigest()
-        members[member.userid] = {"customers": len(found), "sha256": digest}
-        await asyncio.sleep(0)
+    members = await _members(ask.box)
+    state = ask.box.state
     return {
         "people": len(state.people),
-        "friendships": sum(m["customers"] for m in members.values()),
-        "customers": sum(1 for p in state.people.values() if p.friends),
-        "departments": len(world.corp.departments),
+        "friendships": sum(row["customers"] for row in members.values()),
+        "customers": sum(1 for person in state.people.values() if person.friends),
+        "departments": len(ask.box.world.corp.departments),
         "tag_groups": len(state.tag_groups),
         "tags": state.tag_count(),
         "ways": len(state.ways),
@@ -128,22 +128,35 @@ async def truth(ask: Ask) -> Any:
     }
 
 
+async def _members(box: Sandbox) -> dict[str, dict[str, Any]]:
+    """By userid the number of his customers, and the SHA-256 of their sorted ids, one a line."""
+    members = {}
+    for member in box.world.corp.members:
+        found = sorted(person.external_userid for person in box.state.followers(member.userid))
+        digest = hashlib.sha256("\n".join(found).encode()).hexdigest()
+        members[member.userid] = {"customers": len(found), "sha256": digest}
+        await asyncio.sleep(0)
+    return members
+
+
 def _customers(ask: Ask, userid: str) -> Any:
     after = ask.query.get("after", "0")
     if not after.isdecimal():
         raise Refused(400, "bad_field", "after: a whole number is expected")
     size = ask.limit(1000)
     page = list(islice(ask.box.state.followers(userid).after(int(after)), size))
-    rows = []
-    for _, person in page:
-        friend = person.friends[userid]
-        tags = sorted(t for t in friend.tags if ask.box.state.tag(t))
-        row = {"external_userid": person.external_userid, "name": person.name, "tags": tags}
-        rows.append({**row, "state": friend.state, "createtime": friend.createtime})
+    rows = [_customer(ask.box, person, person.friends[userid]) for _, person in page]
+    full = size and len(page) == size
+    return {"userid": userid, "customers": rows, "after": page[-1][0] if full else None}
+
+
+def _customer(box: Sandbox, person: Person, friend: Friend) -> dict[str, Any]:
     return {
-        "userid": userid,
-        "customers": rows,
-        "after": page[-1][0] if len(page) == size and size else None,
+        "external_userid": person.external_userid,
+        "name": person.name,
+        "tags": sorted(tag_id for tag_id in friend.tags if box.state.tag(tag_id)),
+        "state": friend.state,
+        "createtime": friend.createtime,
     }
 
 

@@ -97,21 +97,30 @@ async def list_tags(ask: Ask) -> Any:
 async def add_tags(ask: Ask) -> Any:
     """The administrator makes tags `names` in the group `group_name`, which is made when there is
     none."""
-    box, now, name = ask.box, ask.box.seconds(), ask.text("group_name")
+    box = ask.box
+    now = box.seconds()
+    group_name = ask.text("group_name")
     names = ask.texts("names")
     if not names:
         raise Refused(400, "bad_field", "names: at least one is expected")
-    group = next((g for g in box.state.tag_groups.values() if g.group_name == name), None)
     events = []
+    group = _group_named(box, group_name)
     if group is None:
-        group = TagGroup(group_id=ids.tag_id(), group_name=name, create_time=now)
+        group = TagGroup(group_id=ids.tag_id(), group_name=group_name, create_time=now)
         events.append(tags.tag_event(now, "create", group.group_id, "tag_group"))
-    new = [Tag(id=ids.tag_id(), name=one, create_time=now) for one in names]
+    new = [Tag(id=ids.tag_id(), name=name, create_time=now) for name in names]
     box.state.add_tags(group, new)
     box.changed()
     events += [tags.tag_event(now, "create", tag.id, "tag") for tag in new]
     delivered = [await box.sender.send(event) for event in events]
     return {"delivered": all(delivered), "tag_group": group.model_dump()}
+
+
+def _group_named(box: Sandbox, name: str) -> TagGroup | None:
+    for group in box.state.tag_groups.values():
+        if group.group_name == name:
+            return group
+    return None
 
 
 def _tag(box: Sandbox, tag_id: str) -> Tag | TagGroup:
@@ -150,7 +159,8 @@ async def remove_tag(ask: Ask) -> Any:
 async def shuffle_tags(ask: Ask) -> Any:
     """The administrator reverses the order of a group's tags, or without `group_id` that of the
     groups."""
-    box, group_id = ask.box, ask.text("group_id", "")
+    box = ask.box
+    group_id = ask.text("group_id", "")
     group = box.state.tag_groups.get(group_id)
     if group_id and group is None:
         raise Refused(404, "no_such_tag", f"no group {group_id}")
@@ -158,7 +168,8 @@ async def shuffle_tags(ask: Ask) -> Any:
     for order, thing in enumerate(shuffled, start=1):
         thing.order = order
     box.changed()
-    return {"delivered": await box.sender.send(tags.tag_event(box.seconds(), "shuffle", group_id))}
+    event = tags.tag_event(box.seconds(), "shuffle", group_id)
+    return {"delivered": await box.sender.send(event)}
 
 
 ROUTES: Routes = [

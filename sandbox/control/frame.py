@@ -113,11 +113,7 @@ class ControlHandler(RequestHandler):
 
     async def _play(self, method: str, parts: tuple[str, ...]) -> None:
         try:
-            if method not in self.answers:
-                raise Refused(405, "method_not_allowed", f"use {', '.join(self.answers).upper()}")
-            self._same_origin()
-            query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-            result = await self.answers[method](Ask(self.box, query, self._body(), parts))
+            result = await self._result(method, parts)
         except Refused as refused:
             self.set_status(refused.status)
             result = {"error": {"code": refused.code, "message": refused.message}}
@@ -127,6 +123,13 @@ class ControlHandler(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Cache-Control", "no-store")
         await self.finish(json.dumps(result, ensure_ascii=False))
+
+    async def _result(self, method: str, parts: tuple[str, ...]) -> Any:
+        if method not in self.answers:
+            raise Refused(405, "method_not_allowed", f"use {', '.join(self.answers).upper()}")
+        self._same_origin()
+        query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        return await self.answers[method](Ask(self.box, query, self._body(), parts))
 
     def _same_origin(self) -> None:
         """A page of another site may not drive the sandbox through a visitor's browser."""

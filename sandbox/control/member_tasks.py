@@ -12,7 +12,7 @@ from sandbox.core.errors import Impossible
 from sandbox.core.events import Event, Value
 from sandbox.core.records import Broadcast, Card, Moment, Receipt, Task, Transfer
 from sandbox.core.sandbox import Sandbox
-from sandbox.core.state import Message
+from sandbox.core.state import Message, Person
 from sandbox.wecom import friendships, handovers, moments, template_cards
 
 BEIJING = timezone(timedelta(hours=8))
@@ -79,34 +79,49 @@ def _send(box: Sandbox, broadcast: Broadcast, userid: str, receipt: Receipt) -> 
     """One customer or group gets the message, unless they are no friends any more or had enough
     this month (B8)."""
     receipt.send_time = box.seconds()
-    if receipt.chat_id:
-        group = box.state.groups.get(receipt.chat_id)
-        readers = [p for m in group.members if (p := box.state.by_external(m))] if group else []
-        gone = group is None
-    else:
-        person = box.state.by_external(receipt.external_userid)
-        gone = person is None or userid not in person.friends
-        readers = [person] if person else []
-    if gone:
+    readers = _readers(box, userid, receipt)
+    if readers is None:
         receipt.status = NOT_FRIENDS
         return
     month = f"{datetime.fromtimestamp(box.clock.now(), BEIJING):%Y-%m}"
-    had = box.state.records.received.setdefault(receipt.chat_id or receipt.external_userid, {})
-    if had.get(month, 0) >= _cap(box, month):
+    by_month = box.state.records.received.setdefault(_reader_id(receipt), {})
+    if by_month.get(month, 0) >= _cap(box, month):
         receipt.status = CAPPED
         return
-    had[month] = had.get(month, 0) + 1
+    by_month[month] = by_month.get(month, 0) + 1
     receipt.status = SENT
+    content = {
+        "attachments": broadcast.attachments,
+        "msgid": broadcast.msgid,
+        "chat_id": receipt.chat_id,
+    }
     for person in readers:
-        about = {
-            "attachments": broadcast.attachments,
-            "msgid": broadcast.msgid,
-            "chat_id": receipt.chat_id,
-        }
         message = Message(
-            time=box.seconds(), sender=userid, kind="broadcast", text=broadcast.text, content=about
+            time=box.seconds(),
+            sender=userid,
+            kind="broadcast",
+            text=broadcast.text,
+            content=content,
         )
         person.inbox.append(message)
+
+
+def _reader_id(receipt: Receipt) -> str:
+    return receipt.chat_id or receipt.external_userid
+
+
+def _readers(box: Sandbox, userid: str, receipt: Receipt) -> list[Person] | None:
+    """Who reads it: the customer, or the customers in the group; None when the group is gone or
+    the customer is no friend."""
+    if receipt.chat_id:
+        group = box.state.groups.get(receipt.chat_id)
+        if group is None:
+            return None
+        return [person for who in group.members if (person := box.state.by_external(who))]
+    person = box.state.by_external(receipt.external_userid)
+    if person is None or userid not in person.friends:
+        return None
+    return [person]
 
 
 def _cap(box: Sandbox, month: str) -> int:

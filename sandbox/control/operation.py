@@ -17,17 +17,20 @@ async def health(ask: Ask) -> Any:
 
 async def config(ask: Ask) -> Any:
     """The world without its secrets, and where the product's faces are."""
-    world, options = ask.box.world, ask.box.options
-    departments = {d.id: d.name for d in world.corp.departments}
+    world = ask.box.world
+    options = ask.box.options
+    corp = world.corp
+    branches = {department.id: department.name for department in corp.departments}
+    members = []
+    for member in corp.members:
+        branch = branches.get(member.department, "")
+        members.append({"userid": member.userid, "name": member.name, "department": branch})
     return {
-        "corp_id": world.corp.corp_id,
-        "corp_name": world.corp.name,
-        "agent_ids": [a.agent_id for a in world.corp.apps],
-        "callback_urls": [options.callback_url or a.callback_url for a in world.corp.apps],
-        "members": [
-            {"userid": m.userid, "name": m.name, "department": departments.get(m.department, "")}
-            for m in world.corp.members
-        ],
+        "corp_id": corp.corp_id,
+        "corp_name": corp.name,
+        "agent_ids": [app.agent_id for app in corp.apps],
+        "callback_urls": [options.callback_url or app.callback_url for app in corp.apps],
+        "members": members,
         "mini_programs": [{"appid": m.appid, "name": m.name} for m in world.mini_programs],
         "portal_url": options.portal_url,
         "sidebar_url": options.sidebar_url,

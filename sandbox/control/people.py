@@ -152,17 +152,20 @@ async def message(ask: Ask) -> Any:
 async def open_mini_program(ask: Ask) -> Any:
     """The person opens a mini-program: a login code, and the portal's address with it and with
     `scene` and `page`."""
-    person, appid = person_of(ask), appid_of(ask)
+    person = person_of(ask)
+    appid = appid_of(ask)
     code = ask.box.codes.issue("login", person.id, appid)
     ask.box.state.records.visits[person.openids[appid]] = ask.box.seconds()
     portal = ask.box.options.portal_url
     if not portal:
         return {"code": code}
+    query = {"code": code}
+    for name in ("scene", "page"):
+        if ask.text(name, ""):
+            query[name] = ask.text(name)
     address = portal.replace("{appid}", appid)
-    query = {"code": code} | {
-        name: ask.text(name) for name in ("scene", "page") if ask.text(name, "")
-    }
-    return {"code": code, "url": address + ("&" if "?" in address else "?") + urlencode(query)}
+    joint = "&" if "?" in address else "?"
+    return {"code": code, "url": address + joint + urlencode(query)}
 
 
 async def phone(ask: Ask) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ from sandbox.core.crypto import Envelope, signature
 from sandbox.core.events import Event, envelope_json, envelope_xml
 from sandbox.core.faults import Fault, Faults
 from sandbox.core.journal import Journal
+from sandbox.core.options import Options
 from sandbox.core.world import App, MiniProgram, World
 
 TIMEOUT_SECONDS = 5.0
@@ -62,6 +63,15 @@ class Post:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one post came to: the HTTP status, None without an answer, and what was wrong."""
+
+    status: int | None
+    accepted: bool
+    problem: str = ""
+
+
 @dataclass(slots=True)
 class Delivery:
     """One event on its way to one receiver."""
@@ -87,27 +97,24 @@ class Sender:
     def __init__(
         self,
         world: World,
+        options: Options,
         clock: Clock,
         faults: Faults,
         journal: Journal,
-        *,
-        url: str | None,
-        push_url: str | None,
-        retry_delay: float,
     ) -> None:
-        self._apps = {
-            a.agent_id: (a, _app_receiver(world.corp.corp_id, a, url or a.callback_url))
-            for a in world.corp.apps
-        }
-        self._pushes = {
-            m.appid: receiver
-            for m in world.mini_programs
-            if (receiver := _push_receiver(m, push_url))
-        }
+        self._apps: dict[int, tuple[App, Receiver]] = {}
+        for app in world.corp.apps:
+            url = options.callback_url or app.callback_url
+            self._apps[app.agent_id] = (app, _app_receiver(world.corp.corp_id, app, url))
+        self._pushes: dict[str, Receiver] = {}
+        for mini_program in world.mini_programs:
+            receiver = _push_receiver(mini_program, options.push_url)
+            if receiver:
+                self._pushes[mini_program.appid] = receiver
         self._clock = clock
         self._faults = faults
         self._journal = journal
-        self._retry_delay = retry_delay
+        self._retry_delay = options.retry_delay
         self._client = httpx.AsyncClient(
             trust_env=False,
             timeout=TIMEOUT_SECONDS,
@@ -250,21 +257,28 @@ class Sender:
         fault = delivery.fault
         if fault and fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
-        for attempt in range(1 + RETRIES):
-            if attempt:
-                await asyncio.sleep(self._retry_delay)
-            post = self._post(delivery)
+        last = await self._until_accepted(delivery)
+        if fault and fault.kind == "replay":
+            copies = [last] * fault.copies
+        elif fault and fault.kind == "duplicate":
+            copies = [self._post(delivery) for _ in range(fault.copies)]
+        else:
+            return
+        await asyncio.gather(*(self._attempt(delivery, copy) for copy in copies))
+
+    async def _until_accepted(self, delivery: Delivery) -> Post:
+        """Post it until it is accepted, four times at most, signed anew each time; the last post."""
+        post = self._post(delivery)
+        for left in reversed(range(1 + RETRIES)):
             accepted = await self._attempt(delivery, post)
             delivery.settle(accepted)
             if accepted:
                 delivery.entry["delivered"] = True
                 break
-        if fault and fault.kind in {"duplicate", "replay"}:
-            again = [
-                post if fault.kind == "replay" else self._post(delivery)
-                for _ in range(fault.copies)
-            ]
-            await asyncio.gather(*(self._attempt(delivery, copy) for copy in again))
+            if left:
+                await asyncio.sleep(self._retry_delay)
+                post = self._post(delivery)
+        return post
 
     def _post(self, delivery: Delivery) -> Post:
         """Encrypt and sign anew; the message inside stays the same (C3)."""
@@ -296,27 +310,25 @@ class Sender:
         return {"msg_signature": signed, "timestamp": timestamp, "nonce": nonce}
 
     async def _attempt(self, delivery: Delivery, post: Post) -> bool:
+        """Post it once and note how that went; whether it was accepted."""
         started = time.perf_counter()
-        status, problem, accepted = None, "", False
+        outcome = await self._outcome(delivery.to, post)
+        took = round((time.perf_counter() - started) * 1000, 1)
+        delivery.entry["attempts"].append({**asdict(outcome), "ms": took})
+        return outcome.accepted
+
+    async def _outcome(self, to: Receiver, post: Post) -> Outcome:
+        headers = {"Content-Type": CONTENT[to.json]}
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await self._client.post(
-                    delivery.to.url,
-                    params=post.query,
-                    content=post.body,
-                    headers={"Content-Type": CONTENT[delivery.to.json]},
+                    to.url, params=post.query, content=post.body, headers=headers
                 )
-            status = answer.status_code
-            accepted = status == 200 and answer.content in ACCEPTED
-            if not accepted:
-                problem = answer.text[:200]
         except (httpx.HTTPError, TimeoutError) as error:
-            problem = type(error).__name__
-        took = round((time.perf_counter() - started) * 1000, 1)
-        delivery.entry["attempts"].append(
-            {"status": status, "accepted": accepted, "problem": problem, "ms": took}
-        )
-        return accepted
+            return Outcome(None, False, type(error).__name__)
+        if answer.status_code == 200 and answer.content in ACCEPTED:
+            return Outcome(answer.status_code, True)
+        return Outcome(answer.status_code, False, answer.text[:200])
 
 
 def _app_receiver(corp_id: str, app: App, url: str) -> Receiver:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -168,21 +169,24 @@ class Actor:
             await self._claim_one(step, appid, reward)
 
     async def _claim_one(self, step: Step, appid: str, reward: str) -> None:
-        phone, key = self.phone, self.key(step, reward)
+        key = self.key(step, reward)
+        another_key = key + "-b"
+        claim = partial(self.phone.claim, appid, reward)
         if step.which == "double":
-            await asyncio.gather(*(phone.claim(appid, reward, key) for _ in range(2)))
+            await asyncio.gather(claim(key), claim(key))
         elif step.which == "double_keys":
-            await asyncio.gather(
-                phone.claim(appid, reward, key), phone.claim(appid, reward, key + "-b")
-            )
-        else:
-            if step.which == "impatient":
-                await phone.claim_and_hang_up(appid, reward, key)
-            await phone.claim(appid, reward, key)
-        if step.which == "repeat":
-            await phone.claim(appid, reward, key)
+            await asyncio.gather(claim(key), claim(another_key))
+        elif step.which == "repeat":
+            await claim(key)
+            await claim(key)
         elif step.which == "again":
-            await phone.claim(appid, reward, key + "-b")
+            await claim(key)
+            await claim(another_key)
+        elif step.which == "impatient":
+            await self.phone.claim_and_hang_up(appid, reward, key)
+            await claim(key)
+        else:
+            await claim(key)
 
     async def _trick(self, step: Step) -> None:
         await hunters.trick(self.phone, step, self.key(step, "trick"))

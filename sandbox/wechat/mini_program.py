@@ -64,17 +64,20 @@ def code_to_session(call: Call) -> dict[str, Any]:
     app = _mini_program(call, call.query.get("appid", ""), call.query.get("secret", ""), 40125)
     if call.query.get("grant_type") != "authorization_code":
         raise ApiError(40002)
-    person = call.box.state.people[
-        call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)
-    ]
-    call.box.limits.user("jscode2session", person.openids[app.appid])
-    key = person.session_keys[app.appid] = ids.session_key()
-    call.box.state.records.visits[person.openids[app.appid]] = call.box.seconds()
+    person_id = call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)
+    person = call.box.state.people[person_id]
+    openid = person.openids[app.appid]
+    call.box.limits.user("jscode2session", openid)
+    key = ids.session_key()
+    person.session_keys[app.appid] = key
+    call.box.state.records.visits[openid] = call.box.seconds()
     call.box.changed()
-    session: dict[str, Any] = {"openid": person.openids[app.appid], "session_key": key}
+    session: dict[str, Any] = {"openid": openid, "session_key": key}
     if call.box.switches.jscode_errcode_field:
         session |= {"expires_in": 7200, "errcode": 0, "errmsg": "ok"}
-    return {**session, "unionid": person.unionid} if app.open_platform else session
+    if app.open_platform:
+        session["unionid"] = person.unionid
+    return session
 
 
 def _signed(call: Call) -> Person:
@@ -107,22 +110,25 @@ def reset_session(call: Call) -> dict[str, Any]:
 
 def encrypt_keys(call: Call) -> dict[str, Any]:
     """A2: the last three keys of the person's front end; each lives an hour."""
-    openid, now = _signed(call).openids[call.app], call.box.seconds()
+    openid = _signed(call).openids[call.app]
+    now = call.box.seconds()
     keys = call.box.state.records.encrypt_keys.setdefault(openid, [])
     if not keys or now >= keys[-1].create_time + KEY_SECONDS:
-        version = keys[-1].version + 1 if keys else 1
-        iv = ids.code("")[:16]
-        keys.append(
-            EncryptKey(encrypt_key=ids.session_key(), iv=iv, version=version, create_time=now)
-        )
+        keys.append(_new_key(keys, now))
         del keys[:-KEYS]
         call.box.changed()
-    return {
-        "key_info_list": [
-            {**k.model_dump(), "expire_in": max(0, k.create_time + KEY_SECONDS - now)}
-            for k in reversed(keys)
-        ]
-    }
+    rows = []
+    for key in reversed(keys):
+        left = max(0, key.create_time + KEY_SECONDS - now)
+        rows.append({**key.model_dump(), "expire_in": left})
+    return {"key_info_list": rows}
+
+
+def _new_key(keys: list[EncryptKey], now: int) -> EncryptKey:
+    """The key after the last of `keys`."""
+    version = keys[-1].version + 1 if keys else 1
+    iv = ids.code("")[:16]
+    return EncryptKey(encrypt_key=ids.session_key(), iv=iv, version=version, create_time=now)
 
 
 def phone_number(call: Call) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 from sandbox.control import bulk
 from sandbox.control.frame import Ask
 from sandbox.core import storage
-from sandbox.core.sandbox import Options, Sandbox
+from sandbox.core.options import Options
+from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Person
 from sandbox.core.storage import _line, pieces
 from sandbox.core.world import load
