@@ -21,7 +21,7 @@ from sandbox.web.oauth import OAuthPage
 from sandbox.web.page import WEB, Page, Picture, QrCode
 from sandbox.wechat import endpoints as wechat
 from sandbox.wecom import endpoints as wecom
-from sandbox.wecom.message_archive import StandIn
+from sandbox.wecom.message_archive import ArchiveLibrary
 
 MOST_BODY = 24 << 20
 Rule = tuple[str, type[RequestHandler], dict[str, Any]]
@@ -29,7 +29,7 @@ PAGES: list[tuple[str, type[RequestHandler]]] = [
     ("/open/connect/oauth2/authorize", OAuthPage),
     (r"/qr/([0-9a-f]{32})\.svg", QrCode),
     (r"/pictures/([0-9a-f]{32})", Picture),
-    (r"/archive/(getchatdata|decryptdata)", StandIn),
+    (r"/archive/(getchatdata|decryptdata)", ArchiveLibrary),
     ("/", Page),
 ]
 FAMILIES = {"wechat": wechat.ENDPOINTS, "wecom": wecom.ENDPOINTS}
@@ -75,9 +75,9 @@ async def serve(
     server = HTTPServer(make_app(box), max_body_size=MOST_BODY)
     server.add_sockets(sockets)
     ready(sockets[0].getsockname()[1])
-    settling = asyncio.create_task(scheduler.keep_settling(box))
+    due_work = asyncio.create_task(scheduler.run_forever(box))
     await stop.wait()
-    settling.cancel()
+    due_work.cancel()
     server.stop()
     await server.close_all_connections()
     await box.close()

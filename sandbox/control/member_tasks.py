@@ -7,7 +7,7 @@ import calendar
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sandbox.control.frame import Ask, Refused, Routes
+from sandbox.control.frame import ControlCall, Refused, Routes
 from sandbox.core.errors import Impossible
 from sandbox.core.events import Event, Value
 from sandbox.core.records import Broadcast, Card, Moment, Receipt, Task, Transfer
@@ -19,28 +19,28 @@ BEIJING = timezone(timedelta(hours=8))
 UNSENT, SENT, NOT_FRIENDS, CAPPED = 0, 1, 2, 3
 
 
-def member(ask: Ask) -> str:
+def member(call: ControlCall) -> str:
     """The member that the path names first, in the world's spelling."""
-    found = ask.box.world.member(ask.parts[0])
+    found = call.box.world.member(call.parts[0])
     if found is None:
-        raise Refused(404, "no_such_member", f"no member {ask.parts[0]}")
+        raise Refused(404, "no_such_member", f"no member {call.parts[0]}")
     return found.userid
 
 
-def _task(ask: Ask) -> tuple[Broadcast, Task]:
-    broadcast = ask.box.state.records.broadcasts.get(ask.parts[1])
-    task = broadcast.tasks.get(member(ask)) if broadcast else None
+def _task(call: ControlCall) -> tuple[Broadcast, Task]:
+    broadcast = call.box.state.records.broadcasts.get(call.parts[1])
+    task = broadcast.tasks.get(member(call)) if broadcast else None
     if broadcast is None or task is None:
-        raise Refused(404, "no_such_task", f"{ask.parts[0]} has no task {ask.parts[1]}")
+        raise Refused(404, "no_such_task", f"{call.parts[0]} has no task {call.parts[1]}")
     if broadcast.cancelled or task.sent_at or task.skipped:
         raise Impossible("the task is cancelled, sent or skipped")
     return broadcast, task
 
 
-async def tasks(ask: Ask) -> Any:
+async def tasks(call: ControlCall) -> Any:
     """A member's broadcast tasks, oldest first."""
-    userid = member(ask)
-    mine = [b for b in ask.box.state.records.broadcasts.values() if userid in b.tasks]
+    userid = member(call)
+    mine = [b for b in call.box.state.records.broadcasts.values() if userid in b.tasks]
     return {
         "tasks": [
             {
@@ -52,26 +52,26 @@ async def tasks(ask: Ask) -> Any:
     }
 
 
-async def confirm(ask: Ask) -> Any:
+async def confirm(call: ControlCall) -> Any:
     """The member sends it; with `allow_select` only to the `external_userids` or `chat_ids` that he
     picks."""
-    broadcast, task = _task(ask)
-    picked = ask.body.get("picked")
+    broadcast, task = _task(call)
+    picked = call.body.get("picked")
     if picked is not None and not broadcast.allow_select:
         raise Refused(400, "bad_field", "picked: this broadcast does not let the member choose")
     for receipt in task.receipts:
         if picked is None or receipt.external_userid in picked or receipt.chat_id in picked:
-            _send(ask.box, broadcast, task.userid, receipt)
-    task.sent_at = ask.box.seconds()
-    ask.box.changed()
+            _send(call.box, broadcast, task.userid, receipt)
+    task.sent_at = call.box.seconds()
+    call.box.changed()
     return task.model_dump()
 
 
-async def skip(ask: Ask) -> Any:
+async def skip(call: ControlCall) -> Any:
     """The member ignores it; for the API the task stays unsent."""
-    _, task = _task(ask)
+    _, task = _task(call)
     task.skipped = True
-    ask.box.changed()
+    call.box.changed()
     return task.model_dump()
 
 
@@ -129,33 +129,33 @@ def _cap(box: Sandbox, month: str) -> int:
     return calendar.monthrange(*map(int, month.split("-")))[1] if cap == "days_in_month" else cap
 
 
-async def write(ask: Ask) -> Any:
+async def write(call: ControlCall) -> Any:
     """The member writes to a customer (`person`): `{sent, rule, warning}`."""
-    person = ask.box.state.people.get(ask.text("person"))
+    person = call.box.state.people.get(call.text("person"))
     if person is None:
         raise Refused(404, "no_such_person", "no such person")
-    written = friendships.write_to(ask.box, member(ask), person, ask.text("text"))
+    written = friendships.write_to(call.box, member(call), person, call.text("text"))
     return {"sent": written.sent, "rule": written.rule, "warning": written.warning}
 
 
-def _moment(ask: Ask) -> Moment:
-    moments.settle(ask.box)
+def _moment(call: ControlCall) -> Moment:
+    moments.run_due(call.box)
     found = (
         m
-        for m in ask.box.state.records.moments.values()
-        if m.moment_id and m.moment_id == ask.parts[1]
+        for m in call.box.state.records.moments.values()
+        if m.moment_id and m.moment_id == call.parts[1]
     )
     moment = next(found, None)
     if moment is None:
-        raise Refused(404, "no_such_moment", f"no moment {ask.parts[1]}")
+        raise Refused(404, "no_such_moment", f"no moment {call.parts[1]}")
     return moment
 
 
-async def list_moments(ask: Ask) -> Any:
+async def list_moments(call: ControlCall) -> Any:
     """A member's moments, oldest first."""
-    userid = member(ask)
-    moments.settle(ask.box)
-    mine = [m for m in ask.box.state.records.moments.values() if userid in m.tasks]
+    userid = member(call)
+    moments.run_due(call.box)
+    mine = [m for m in call.box.state.records.moments.values() if userid in m.tasks]
     return {
         "moments": [
             {
@@ -169,14 +169,15 @@ async def list_moments(ask: Ask) -> Any:
     }
 
 
-async def publish(ask: Ask) -> Any:
+async def publish(call: ControlCall) -> Any:
     """The member publishes a moment; his customers see it."""
-    return moments.publish(ask.box, member(ask), _moment(ask)).model_dump()
+    return moments.publish(call.box, member(call), _moment(call)).model_dump()
 
 
-async def react(ask: Ask) -> Any:
+async def react(call: ControlCall) -> Any:
     """A customer (`person`) likes the member's moment, or comments on it with `text`."""
-    person, task = ask.box.state.people.get(ask.text("person")), _moment(ask).tasks.get(member(ask))
+    person = call.box.state.people.get(call.text("person"))
+    task = _moment(call).tasks.get(member(call))
     if (
         person is None
         or task is None
@@ -184,53 +185,53 @@ async def react(ask: Ask) -> Any:
         or not task.published_at
     ):
         raise Impossible("this customer does not see the moment")
-    said = {"external_userid": person.external_userid, "create_time": ask.box.seconds()}
-    (task.comments if ask.text("text", "") else task.likes).append(said)
-    ask.box.changed()
+    said = {"external_userid": person.external_userid, "create_time": call.box.seconds()}
+    (task.comments if call.text("text", "") else task.likes).append(said)
+    call.box.changed()
     return task.model_dump()
 
 
-async def list_cards(ask: Ask) -> Any:
+async def list_cards(call: ControlCall) -> Any:
     """A member's interactive cards, oldest first."""
-    userid = member(ask)
-    mine = [c for c in ask.box.state.records.cards.values() if userid in c.userids]
+    userid = member(call)
+    mine = [c for c in call.box.state.records.cards.values() if userid in c.userids]
     return {"cards": [{**c.model_dump(), "keys": template_cards.keys(c)} for c in mine]}
 
 
-def _card(ask: Ask) -> Card:
-    found = (c for c in ask.box.state.records.cards.values() if c.task_id == ask.parts[1])
+def _card(call: ControlCall) -> Card:
+    found = (c for c in call.box.state.records.cards.values() if c.task_id == call.parts[1])
     card = next(found, None)
     if card is None:
-        raise Refused(404, "no_such_card", f"no card {ask.parts[1]}")
+        raise Refused(404, "no_such_card", f"no card {call.parts[1]}")
     return card
 
 
-async def click(ask: Ask) -> Any:
+async def click(call: ControlCall) -> Any:
     """The member presses a button of a card (`template_card_event`); `selected` has option ids by
     question."""
-    selected = ask.body.get("selected") or {}
+    selected = call.body.get("selected") or {}
     if not isinstance(selected, dict) or not all(isinstance(v, list) for v in selected.values()):
         raise Refused(400, "bad_field", "selected: lists of option ids by question are expected")
     return {
         "delivered": await template_cards.click(
-            ask.box, _card(ask), member(ask), ask.text("key"), selected
+            call.box, _card(call), member(call), call.text("key"), selected
         )
     }
 
 
-async def transfers(ask: Ask) -> Any:
+async def transfers(call: ControlCall) -> Any:
     """Every hand-over of a customer, oldest first."""
-    handovers.settle(ask.box)
-    return {"transfers": [t.model_dump() for t in ask.box.state.records.transfers]}
+    handovers.run_due(call.box)
+    return {"transfers": [t.model_dump() for t in call.box.state.records.transfers]}
 
 
-def _waiting(ask: Ask) -> Transfer:
-    person = ask.box.state.people.get(ask.parts[0])
+def _waiting(call: ControlCall) -> Transfer:
+    person = call.box.state.people.get(call.parts[0])
     if person is None:
-        raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
-    handovers.settle(ask.box)
+        raise Refused(404, "no_such_person", f"no person {call.parts[0]}")
+    handovers.run_due(call.box)
     mine = [
-        t for t in ask.box.state.records.transfers if t.external_userid == person.external_userid
+        t for t in call.box.state.records.transfers if t.external_userid == person.external_userid
     ]
     waiting = [t for t in mine if t.status == handovers.WAITING]
     if not waiting:
@@ -238,26 +239,27 @@ def _waiting(ask: Ask) -> Transfer:
     return waiting[-1]
 
 
-async def refuse_transfer(ask: Ask) -> Any:
+async def refuse_transfer(call: ControlCall) -> Any:
     """The person does not want another member (`transfer_fail`)."""
-    transfer = _waiting(ask)
-    handovers.refuse(ask.box, transfer, "customer_refused")
+    transfer = _waiting(call)
+    handovers.refuse(call.box, transfer, "customer_refused")
     return transfer.model_dump()
 
 
-async def enter_app(ask: Ask) -> Any:
+async def enter_app(call: ControlCall) -> Any:
     """The member opens the app (`enter_agent`), or presses an entry of its menu (`click` with
     `key`)."""
-    key, app = ask.text("key", ""), ask.box.world.corp.apps[0]
+    key = call.text("key", "")
+    app = call.box.world.corp.apps[0]
     fields: dict[str, Value | None] = {"EventKey": key, "AgentID": app.agent_id}
     event = Event(
         "click" if key else "enter_agent",
-        ask.box.seconds(),
+        call.box.seconds(),
         fields=fields,
-        from_user=member(ask),
+        from_user=member(call),
         agent_id=app.agent_id,
     )
-    return {"delivered": await ask.box.sender.send(event)}
+    return {"delivered": await call.box.sender.send(event)}
 
 
 ROUTES: Routes = [

@@ -59,7 +59,8 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
     found = re.fullmatch(r"bytes=(\d+)-(\d*)", header)
     if found is None:
         return None
-    first, last = int(found[1]), min(int(found[2]) if found[2] else size - 1, size - 1)
+    first = int(found[1])
+    last = min(int(found[2]) if found[2] else size - 1, size - 1)
     return (first, last) if first <= last else None
 
 
@@ -153,7 +154,9 @@ class ApiHandler(RequestHandler):
 
     @override
     def initialize(self, box: Sandbox, base: str, endpoints: dict[str, Endpoint]) -> None:
-        self.box, self.base, self.endpoints = box, base, endpoints
+        self.box = box
+        self.base = base
+        self.endpoints = endpoints
         self._gone = asyncio.Event()
 
     @override
@@ -343,7 +346,8 @@ class ApiHandler(RequestHandler):
 
     def _trusted(self) -> None:
         """Raises ApiError 60020 or 40164 for an address that may not call."""
-        ip, switches = self.request.remote_ip or "", self.box.switches
+        ip = self.request.remote_ip or ""
+        switches = self.box.switches
         if self.base == "wecom" and switches.trusted_ips and ip not in switches.trusted_ips:
             raise ApiError(60020, f"not allow to access from your ip: {ip}")
         if self.base == "wechat" and switches.ip_whitelist and ip not in switches.ip_whitelist:

@@ -179,7 +179,8 @@ class Gate:
         for window in self.windows:
             window.take(now)
         self.allowed += 1
-        self.first, self.last = self.first or now, now
+        self.first = self.first or now
+        self.last = now
 
     def row(self) -> dict[str, Any]:
         """What the control plane shows.

@@ -62,7 +62,8 @@ class Sandbox:
 
     def _present_world(self) -> World:
         """The world's corp, with the members and departments that the state has instead."""
-        members, departments = self.state.members, self.state.departments
+        members = self.state.members
+        departments = self.state.departments
         corp = self._facts.corp
         if members is None and departments is None:
             return self._facts
@@ -73,15 +74,16 @@ class Sandbox:
 
     def reorganise(self, members: Iterable[Member], departments: Iterable[Department]) -> None:
         """Give the corp other members and departments."""
-        self.state.members, self.state.departments = list(members), list(departments)
+        self.state.members = list(members)
+        self.state.departments = list(departments)
         self.world = self._present_world()
         self.changed()
 
-    def caused(self, event: Event) -> None:
+    def report_api_change(self, event: Event) -> None:
         """Tell of a change that an app made through the API, which WeCom does not unless it is
         switched so (C3)."""
         if self.switches.api_changes_emit_events:
-            self.sender.tell(event)
+            self.sender.send_in_background(event)
 
     async def reset(self) -> None:
         """Back to an empty world: no people, ways, tags, tokens, codes, faults, logs or callbacks

@@ -51,8 +51,10 @@ class Actor:
         customer = self.customer
         wanted = {"name": customer.name} | ({"phone": customer.phone} if customer.phone else {})
         made = await self.hosts.control("POST", "people", wanted)
-        customer.person, customer.phone = made["id"], made["phone"]
-        customer.external_userid, customer.unionid = made["external_userid"], made["unionid"]
+        customer.person = made["id"]
+        customer.phone = made["phone"]
+        customer.external_userid = made["external_userid"]
+        customer.unionid = made["unionid"]
         customer.openids = made["openids"]
 
     def key(self, step: Step, *parts: str) -> str:
@@ -72,8 +74,11 @@ class Actor:
         """A friendship began, if it did."""
         if not added or added["already_friends"]:
             return
-        userid, state, at = added["userid"], added["state"], added["create_time"]
-        welcome, told = bool(added["welcome_code"]), bool(added["delivered"])
+        userid = added["userid"]
+        state = added["state"]
+        at = added["create_time"]
+        welcome = bool(added["welcome_code"])
+        told = bool(added["delivered"])
         self.customer.begun.append(
             Begun(userid=userid, state=state, at=at, welcome=welcome, told=told)
         )

@@ -1,5 +1,5 @@
-"""The command line of `python -m sandbox.people`, which plays a population against a running sandbox
-and the product's public HTTP.
+"""The command line of `python -m sandbox.people`, which plays a population against a running
+sandbox and the product's public HTTP.
 
 Honest customers and rings of bonus hunters, whose decisions follow from a seed. What must be true
 at the end is written down as JSON lines; `python manage.py audit truth FILE` compares the product

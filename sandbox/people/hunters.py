@@ -72,19 +72,19 @@ async def _made_up_session(phone: Phone, appid: str, key: str) -> httpx.Response
 async def _for_another(phone: Phone, appid: str, key: str) -> httpx.Response:
     """A claim whose body names somebody else: the session alone says who claims, and he has had
     this one already."""
-    reward = _had(phone)
+    reward = _granted_reward(phone)
     other = {"external_userid": "wm" + _noise(key, 30), "cid": "demo:" + _noise(key, 32)}
     return await _claim(phone, appid, reward, key, other)
 
 
 async def _other_body(phone: Phone, appid: str, key: str) -> httpx.Response:
     """The key of an earlier claim with another body."""
-    reward = _had(phone)
+    reward = _granted_reward(phone)
     known = next(one.key for one in phone.customer.granted if one.reward == reward)
     return await _claim(phone, appid, reward, known, {"amount": 1000})
 
 
-def _had(phone: Phone) -> str:
+def _granted_reward(phone: Phone) -> str:
     if not phone.customer.granted:
         raise CouldNot("nothing_granted")
     return phone.customer.granted[-1].reward
@@ -145,7 +145,8 @@ class Callback:
 def _callback(hosts: Hosts, step: Step, event: events.Event, key: str) -> Callback:
     """One of `plan.FORGERIES`: of a mini-program's push, in plain text, signed with a key of the
     hunter's own, or with a signature of noise. Raises CouldNot when it has no address."""
-    url, receiver = hosts.callback, hosts.corp_id
+    url = hosts.callback
+    receiver = hosts.corp_id
     if step.which == "push":
         receiver = step.also[0]
         url = hosts.push.replace("{appid}", receiver)

@@ -57,7 +57,8 @@ class Hosts:
     async def look(self, portal: str) -> None:
         """Learns from the sandbox where the product is: at `portal`, or where its callbacks go."""
         config = await self.control("GET", "config")
-        self.corp_id, self.callback = config["corp_id"], config["callback_urls"][0]
+        self.corp_id = config["corp_id"]
+        self.callback = config["callback_urls"][0]
         called = httpx.URL(self.callback)
         base = portal or str(called.copy_with(path="/", query=None)).rstrip("/")
         if portal:

@@ -127,10 +127,9 @@ async def look(hosts: Hosts) -> Stage:
 async def _groups(hosts: Hosts, userids: list[str]) -> tuple[str, ...]:
     """The states of the codes that lead into groups, as `code:…`; chat ids when there are none."""
     found = await hosts.control("GET", "groups")
-    ways = [way for way in found["join_ways"] if way["chat_id_list"]]
-    states = sorted({way["state"] for way in ways if way["state"]})
-    if states:
-        return tuple(f"code:{state}" for state in states)
+    ways = [way for way in found["join_ways"] if way["state"] and way["chat_id_list"]]
+    if ways:
+        return tuple(f"code:{state}" for state in sorted({way["state"] for way in ways}))
     chat_ids = [group["chat_id"] for group in found["groups"]]
     missing = max(0, GROUPS - len(chat_ids))
     for number, owner in enumerate(userids[:missing], start=1):
@@ -140,7 +139,7 @@ async def _groups(hosts: Hosts, userids: list[str]) -> tuple[str, ...]:
     return tuple(chat_ids)
 
 
-async def settle(hosts: Hosts, truth: Truth) -> None:
+async def read_outcome(hosts: Hosts, truth: Truth) -> None:
     """Asks the sandbox who is whose friend and in which group now: what WeChat says is the
     truth."""
     customers = {}
@@ -150,7 +149,7 @@ async def settle(hosts: Hosts, truth: Truth) -> None:
         if customer.external_userid:
             customers[customer.external_userid] = customer
     for member in (await hosts.control("GET", "config"))["members"]:
-        await _settle_friends(hosts, member["userid"], customers)
+        await _read_friendships(hosts, member["userid"], customers)
     for group in (await hosts.control("GET", "groups"))["groups"]:
         for inside in group["members"]:
             known = customers.get(inside["userid"])
@@ -158,7 +157,7 @@ async def settle(hosts: Hosts, truth: Truth) -> None:
                 known.groups.append(group["chat_id"])
 
 
-async def _settle_friends(hosts: Hosts, userid: str, customers: dict[str, Customer]) -> None:
+async def _read_friendships(hosts: Hosts, userid: str, customers: dict[str, Customer]) -> None:
     """Writes down a member's friendships; `customers` are those whom the run made, by
     external_userid."""
     after: int | None = 0
@@ -196,7 +195,7 @@ async def play(
                     await playing.run(screen.show)
             else:
                 await playing.run(lambda: None)
-        await settle(hosts, known)
+        await read_outcome(hosts, known)
         return known
     finally:
         await hosts.close()

@@ -107,7 +107,7 @@ def check_media(call: Call) -> dict[str, Any]:
     return {"trace_id": check.trace_id}
 
 
-def settle(box: Sandbox) -> None:
+def run_due(box: Sandbox) -> None:
     """Send the verdicts whose time has come."""
     waiting = box.state.records.media_checks
     ready = [check for check in waiting if box.seconds() >= check.at + VERDICT_SECONDS]
@@ -116,7 +116,7 @@ def settle(box: Sandbox) -> None:
     box.state.records.media_checks = [check for check in waiting if check not in ready]
     box.changed()
     for check in ready:
-        box.sender.tell_push(check.appid, _verdict_event(box, check))
+        box.sender.push_in_background(check.appid, _verdict_event(box, check))
 
 
 def _verdict_event(box: Sandbox, check: MediaCheck) -> Event:

@@ -66,18 +66,24 @@ def code_to_session(call: Call) -> dict[str, Any]:
         raise ApiError(40002)
     person_id = call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)
     person = call.box.state.people[person_id]
-    openid = person.openids[app.appid]
-    call.box.limits.user("jscode2session", openid)
-    key = ids.session_key()
-    person.session_keys[app.appid] = key
-    call.box.state.records.visits[openid] = call.box.seconds()
-    call.box.changed()
-    session: dict[str, Any] = {"openid": openid, "session_key": key}
+    session: dict[str, Any] = _new_session(call, person, app.appid)
     if call.box.switches.jscode_errcode_field:
         session |= {"expires_in": 7200, "errcode": 0, "errmsg": "ok"}
     if app.open_platform:
         session["unionid"] = person.unionid
     return session
+
+
+def _new_session(call: Call, person: Person, appid: str) -> dict[str, str]:
+    """The person visits the mini-program, and his former session key is void. Raises ApiError
+    45011."""
+    openid = person.openids[appid]
+    call.box.limits.user("jscode2session", openid)
+    key = ids.session_key()
+    person.session_keys[appid] = key
+    call.box.state.records.visits[openid] = call.box.seconds()
+    call.box.changed()
+    return {"openid": openid, "session_key": key}
 
 
 def _signed(call: Call) -> Person:
@@ -151,7 +157,8 @@ def clear_quota(call: Call) -> dict[str, Any]:
     """A1: the day's use back to nothing, ten times a month (48006)."""
     if call.text("appid") != call.app:
         raise ApiError(40013)
-    cleared, now = call.box.state.records.quota_clears, call.box.seconds()
+    cleared = call.box.state.records.quota_clears
+    now = call.box.seconds()
     recent = [at for at in cleared.get(call.app, []) if now - at < 30 * DAY_SECONDS]
     if len(recent) >= CLEARS_A_MONTH:
         raise ApiError(48006)

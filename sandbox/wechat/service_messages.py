@@ -83,7 +83,8 @@ def typing(call: Call) -> dict[str, Any]:
     """A7. Raises ApiError 45072 for another command, 45080 30 s after the last contact, 45081 when
     it types already."""
     _person(call)
-    command, window = call.text("command"), call.box.state.records.windows.get(call.text("touser"))
+    command = call.text("command")
+    window = call.box.state.records.windows.get(call.text("touser"))
     if command not in {"Typing", "CancelTyping"}:
         raise ApiError(45072)
     if window is None or call.box.seconds() - window.contact_at >= TYPING_SECONDS:
@@ -118,11 +119,11 @@ async def write(box: Sandbox, person: Person, appid: str, kind: str, text: str) 
     window = Window(until=now + MESSAGE_SECONDS, left=MESSAGE_SENDS, contact_at=now)
     box.state.records.windows[openid] = window
     box.changed()
-    number = int(ids.nonce())
-    fields: dict[str, Value | None] = {"Content": text, "MsgId": number}
+    fields: dict[str, Value | None] = {"Content": text}
     if kind == "image":
         media_id, _ = box.files.add(appid, "image", "picture.jpg", text.encode())
-        fields = {"PicUrl": text, "MediaId": media_id, "MsgId": number}
+        fields = {"PicUrl": text, "MediaId": media_id}
+    fields["MsgId"] = int(ids.nonce())
     event = Event("", now, fields=fields, from_user=openid, msg_type=kind)
     return await box.sender.push(appid, event)
 

@@ -40,11 +40,9 @@ _KEY = re.compile(r"([a-z_]+?)\d+")
 
 def send(call: Call) -> dict[str, Any]:
     """A4: one message for one grant. Raises ApiError 40003, 40037, 41030, 47003 or 43101."""
-    openid = call.text("touser")
     template_id = call.text("template_id")
-    person = call.box.state.by_openid(openid)
-    if person is None or person.openids.get(call.app) != openid:
-        raise ApiError(40003)
+    person = _recipient(call)
+    openid = person.openids[call.app]
     if not TEMPLATE_ID.fullmatch(template_id):
         raise ApiError(40037)
     page = call.text("page")
@@ -64,8 +62,17 @@ def send(call: Call) -> dict[str, Any]:
     msgid = ids.nonce()
     outcome = {"TemplateId": template_id, "MsgID": msgid}
     outcome |= {"ErrorCode": "0", "ErrorStatus": "success"}
-    call.box.sender.tell_push(call.app, _event(call.box, openid, "sent", [outcome]))
+    call.box.sender.push_in_background(call.app, _event(call.box, openid, "sent", [outcome]))
     return {"msgid": int(msgid)}
+
+
+def _recipient(call: Call) -> Person:
+    """Raises ApiError 40003 for an openid that is not of this mini-program."""
+    openid = call.text("touser")
+    person = call.box.state.by_openid(openid)
+    if person is None or person.openids.get(call.app) != openid:
+        raise ApiError(40003)
+    return person
 
 
 def _check_form(call: Call) -> None:

@@ -77,7 +77,8 @@ def _remember(call: Call, page: str, scene: str) -> None:
 def unlimited(call: Call) -> Raw:
     """A5, getwxacodeunlimit: any number of codes, told apart by `scene`. Raises ApiError 40169,
     40129, 41030, 40097."""
-    scene, page = call.body.get("scene"), call.text("page")
+    scene = call.body.get("scene")
+    page = call.text("page")
     if not isinstance(scene, str) or not 1 <= len(scene) <= SCENE_MOST:
         raise ApiError(40169)
     if not SCENE.fullmatch(scene):

@@ -26,10 +26,7 @@ def add(call: Call) -> dict[str, Any]:
     chat_type = call.text("chat_type") or "single"
     if chat_type not in {"single", "group"}:
         raise ApiError(40058, "invalid Request Parameter: chat_type")
-    text = message_content.text(call, TEXT_BYTES)
-    attachments = message_content.attachments(call)
-    if not text and not attachments:
-        raise ApiError(40058, "text and attachments are empty")
+    text, attachments = message_content.required(call, TEXT_BYTES)
     sender = call.text("sender")
     if sender:
         sender = follower(call, sender).userid
@@ -210,7 +207,8 @@ def results(call: Call) -> dict[str, Any]:
 
 def remind(call: Call) -> dict[str, Any]:
     """B8, 97610: remind members who have not sent, three times in 24 hours."""
-    broadcast, now = _broadcast(call), call.box.seconds()
+    broadcast = _broadcast(call)
+    now = call.box.seconds()
     if broadcast.cancelled:
         raise ApiError(41093)
     broadcast.reminders = [at for at in broadcast.reminders if now - at < DAY_SECONDS]

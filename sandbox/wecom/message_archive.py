@@ -77,10 +77,8 @@ def single_agree(call: Call) -> dict[str, Any]:
 
 
 def _agreement(box: Sandbox, pair: dict[str, Any]) -> dict[str, Any]:
-    member, external_userid = (
-        box.world.member(str(pair.get("userid", ""))),
-        str(pair.get("exteranalopenid", "")),
-    )
+    member = box.world.member(str(pair.get("userid", "")))
+    external_userid = str(pair.get("exteranalopenid", ""))
     person = box.state.by_external(external_userid)
     if member is None or person is None or member.userid not in person.friends:
         raise ApiError(301061)
@@ -173,7 +171,7 @@ class Said:
         return any(who.startswith("wm") for who in (self.sender, *self.readers))
 
 
-def keep(box: Sandbox, said: Said) -> str:
+def archive_message(box: Sandbox, said: Said) -> str:
     """Archive a message between a member and customers who agreed; its msgid, "" when there is no
     key, or somebody did not.
 
@@ -239,16 +237,18 @@ def _sealed(pem: str, version: int, seq: int, msgid: str, message: str) -> Recor
 
 def _notify(box: Sandbox) -> None:
     """Tell the archive's app that there are messages, at most once in 15 s (C4)."""
-    archive, now = app(box), box.clock.now()
+    archive = app(box)
+    now = box.clock.now()
     if archive is None or now - box.notified < NOTIFY_SECONDS:
         box.unnotified = True
         return
-    box.notified, box.unnotified = now, False
+    box.notified = now
+    box.unnotified = False
     fields: dict[str, events.Value | None] = {"AgentID": archive.agent_id}
-    box.sender.tell(events.Event("msgaudit_notify", int(now), fields=fields))
+    box.sender.send_in_background(events.Event("msgaudit_notify", int(now), fields=fields))
 
 
-def settle(box: Sandbox) -> None:
+def run_due(box: Sandbox) -> None:
     """Send the notification that had to wait."""
     if box.unnotified and box.clock.now() - box.notified >= NOTIFY_SECONDS:
         _notify(box)
@@ -271,7 +271,7 @@ def open_message(key: str, sealed: str) -> dict[str, Any]:
     return message
 
 
-class StandIn(RequestHandler):
+class ArchiveLibrary(RequestHandler):
     """`/archive/getchatdata` and `/archive/decryptdata`: the sandbox's stand-in for the native SDK,
     not WeCom's."""
 
