@@ -28,15 +28,11 @@ def _link(call: ControlCall, wanted: str) -> Link:
 
 async def list_links(call: ControlCall) -> Any:
     """The links, with how many people opened each and how many came."""
-    links = call.box.state.links.values()
-    rows = [link.model_dump(exclude={"customers", "clicks", "turn"}) for link in links]
-    counts = [
-        {"clicks": sum(link.clicks.values()), "customers": len(link.customers)} for link in links
-    ]
-    return {
-        "links": [row | count for row, count in zip(rows, counts, strict=True)],
-        "quota": _quota(call),
-    }
+    rows = []
+    for link in call.box.state.links.values():
+        counts = {"clicks": sum(link.clicks.values()), "customers": len(link.customers)}
+        rows.append({**link.model_dump(exclude={"customers", "clicks", "turn"}), **counts})
+    return {"links": rows, "quota": _quota(call)}
 
 
 def _quota(call: ControlCall) -> Any:

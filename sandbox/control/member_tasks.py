@@ -17,6 +17,7 @@ from sandbox.wecom import friendships, handovers, moments, template_cards
 
 BEIJING = timezone(timedelta(hours=8))
 UNSENT, SENT, NOT_FRIENDS, CAPPED = 0, 1, 2, 3
+MOMENT_FIELDS = {"moment_id", "create_time", "text", "attachments", "cancelled"}
 
 
 def member(call: ControlCall) -> str:
@@ -40,16 +41,12 @@ def _task(call: ControlCall) -> tuple[Broadcast, Task]:
 async def tasks(call: ControlCall) -> Any:
     """A member's broadcast tasks, oldest first."""
     userid = member(call)
-    mine = [b for b in call.box.state.records.broadcasts.values() if userid in b.tasks]
-    return {
-        "tasks": [
-            {
-                **b.model_dump(exclude={"tasks", "reminders"}),
-                **b.tasks[userid].model_dump(exclude={"userid"}),
-            }
-            for b in mine
-        ]
-    }
+    rows = []
+    for broadcast in call.box.state.records.broadcasts.values():
+        if userid in broadcast.tasks:
+            task = broadcast.tasks[userid].model_dump(exclude={"userid"})
+            rows.append({**broadcast.model_dump(exclude={"tasks", "reminders"}), **task})
+    return {"tasks": rows}
 
 
 async def confirm(call: ControlCall) -> Any:
@@ -125,8 +122,12 @@ def _readers(box: Sandbox, userid: str, receipt: Receipt) -> list[Person] | None
 
 
 def _cap(box: Sandbox, month: str) -> int:
+    """How many broadcasts a customer gets in a month such as `2026-11`."""
     cap = box.switches.broadcast_cap
-    return calendar.monthrange(*map(int, month.split("-")))[1] if cap == "days_in_month" else cap
+    if cap != "days_in_month":
+        return cap
+    year, number = month.split("-")
+    return calendar.monthrange(int(year), int(number))[1]
 
 
 async def write(call: ControlCall) -> Any:
@@ -140,33 +141,22 @@ async def write(call: ControlCall) -> Any:
 
 def _moment(call: ControlCall) -> Moment:
     moments.run_due(call.box)
-    found = (
-        m
-        for m in call.box.state.records.moments.values()
-        if m.moment_id and m.moment_id == call.parts[1]
-    )
-    moment = next(found, None)
-    if moment is None:
-        raise Refused(404, "no_such_moment", f"no moment {call.parts[1]}")
-    return moment
+    for moment in call.box.state.records.moments.values():
+        if moment.moment_id and moment.moment_id == call.parts[1]:
+            return moment
+    raise Refused(404, "no_such_moment", f"no moment {call.parts[1]}")
 
 
 async def list_moments(call: ControlCall) -> Any:
     """A member's moments, oldest first."""
     userid = member(call)
     moments.run_due(call.box)
-    mine = [m for m in call.box.state.records.moments.values() if userid in m.tasks]
-    return {
-        "moments": [
-            {
-                **m.model_dump(
-                    include={"moment_id", "create_time", "text", "attachments", "cancelled"}
-                ),
-                **m.tasks[userid].model_dump(exclude={"userid"}),
-            }
-            for m in mine
-        ]
-    }
+    rows = []
+    for moment in call.box.state.records.moments.values():
+        if userid in moment.tasks:
+            task = moment.tasks[userid].model_dump(exclude={"userid"})
+            rows.append({**moment.model_dump(include=MOMENT_FIELDS), **task})
+    return {"moments": rows}
 
 
 async def publish(call: ControlCall) -> Any:

@@ -44,27 +44,19 @@ async def change_settings(call: ControlCall) -> Any:
 
 async def grants(call: ControlCall) -> Any:
     """What the person allowed, by mini-program and template."""
-    person = person_of(call)
-    found = call.box.state.records.grants
-    return {
-        "grants": [
-            {"appid": appid, "template_id": key.partition("|")[2], **grant.model_dump()}
-            for appid, openid in person.openids.items()
-            for key, grant in found.items()
-            if key.startswith(openid + "|")
-        ]
-    }
+    rows = []
+    for appid, openid in person_of(call).openids.items():
+        for key, grant in call.box.state.records.grants.items():
+            owner, _, template_id = key.partition("|")
+            if owner == openid:
+                rows.append({"appid": appid, "template_id": template_id, **grant.model_dump()})
+    return {"grants": rows}
 
 
 async def describe_template(call: ControlCall) -> Any:
     """Say of a subscribe template that it is of the long-term kind (`lasting`), and which `keys` it
     has."""
-    lasting = call.body.get("lasting", False)
-    if not isinstance(lasting, bool):
-        raise Refused(400, "bad_field", "lasting: true or false is expected")
-    template = SubscribeTemplate(
-        lasting=lasting, keys=call.texts("keys") if "keys" in call.body else []
-    )
+    template = SubscribeTemplate(lasting=call.flag("lasting"), keys=call.texts("keys"))
     call.box.state.records.subscribe_templates[call.text("template_id")] = template
     call.box.changed()
     return template.model_dump()

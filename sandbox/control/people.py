@@ -78,7 +78,8 @@ async def get_person(call: ControlCall) -> Any:
     for friend in person.friends.values():
         tags = [found[1].name for t in friend.tags if (found := call.box.state.tag(t))]
         friends.append({**friend.model_dump(), "tag_names": tags})
-    return {**_brief(person), "friends": friends, "inbox": [m.model_dump() for m in person.inbox]}
+    inbox = [message.model_dump() for message in person.inbox]
+    return {**_brief(person), "friends": friends, "inbox": inbox}
 
 
 def _way(call: ControlCall) -> Way:
@@ -87,11 +88,10 @@ def _way(call: ControlCall) -> Way:
     ways = call.box.state.ways
     config_id = call.text("config_id", "")
     state = call.text("state", "")
-    found = [
-        w
-        for w in ways.values()
-        if w.config_id == config_id or (not config_id and state and w.state == state)
-    ]
+    if config_id:
+        found = [ways[config_id]] if config_id in ways else []
+    else:
+        found = [way for way in ways.values() if state and way.state == state]
     if not found:
         raise Refused(404, "no_such_way", "no live code with that config_id or state")
     return found[-1]
@@ -194,56 +194,46 @@ async def member_oauth(call: ControlCall) -> Any:
 
 async def list_members(call: ControlCall) -> Any:
     """Members with their customers and the messages they received."""
-    world = call.box.world
     state = call.box.state
-    return {
-        "members": [
-            {
-                **m.model_dump(),
-                "customers": [p.external_userid for p in state.followers(m.userid)],
-                "messages": [message.model_dump() for message in state.chats.get(m.userid, [])],
-            }
-            for m in world.corp.members
-        ]
-    }
+    rows = []
+    for member in call.box.world.corp.members:
+        customers = [person.external_userid for person in state.followers(member.userid)]
+        messages = [message.model_dump() for message in state.chats.get(member.userid, [])]
+        rows.append({**member.model_dump(), "customers": customers, "messages": messages})
+    return {"members": rows}
 
 
 async def get_member(call: ControlCall) -> Any:
     """One member's window: his latest customers, and what he and the app told him."""
     userid = _member(call, call.parts[0])
-    state = call.box.state
     limit = call.limit(50)
-    followers = state.followers(userid)
-    customers = [
-        {
-            "id": p.id,
-            "name": p.name,
-            "external_userid": p.external_userid,
-            "remark": p.friends[userid].remark,
-        }
-        for p in list(followers)[-limit:]
-    ]
-    messages = [m.model_dump() for m in state.chats.get(userid, [])]
+    followers = call.box.state.followers(userid)
+    chat = call.box.state.chats.get(userid, [])
     return {
         "userid": userid,
-        "customers": customers,
+        "customers": [_customer(person, userid) for person in list(followers)[-limit:]],
         "count": len(followers),
-        "messages": messages[-limit:],
+        "messages": [message.model_dump() for message in chat[-limit:]],
+    }
+
+
+def _customer(person: Person, userid: str) -> dict[str, str]:
+    """A customer as one of his members sees him in a list."""
+    return {
+        "id": person.id,
+        "name": person.name,
+        "external_userid": person.external_userid,
+        "remark": person.friends[userid].remark,
     }
 
 
 async def list_ways(call: ControlCall) -> Any:
     """The live codes with the members behind them."""
-    ways = call.box.state.ways.values()
-    return {
-        "ways": [
-            {
-                **w.model_dump(exclude={"turn", "assigned"}),
-                "members": friendships.way_members(call.box, w),
-            }
-            for w in ways
-        ]
-    }
+    rows = []
+    for way in call.box.state.ways.values():
+        members = friendships.way_members(call.box, way)
+        rows.append({**way.model_dump(exclude={"turn", "assigned"}), "members": members})
+    return {"ways": rows}
 
 
 ROUTES: Routes = [

@@ -60,10 +60,20 @@ def send(call: Call) -> dict[str, Any]:
     person.inbox.append(message)
     call.box.changed()
     msgid = ids.nonce()
-    outcome = {"TemplateId": template_id, "MsgID": msgid}
-    outcome |= {"ErrorCode": "0", "ErrorStatus": "success"}
-    call.box.sender.push_in_background(call.app, _event(call.box, openid, "sent", [outcome]))
+    _report_sent(call, openid, template_id, msgid)
     return {"msgid": int(msgid)}
+
+
+def _report_sent(call: Call, openid: str, template_id: str, msgid: str) -> None:
+    """The event that tells of a message which arrived."""
+    outcome = {
+        "TemplateId": template_id,
+        "MsgID": msgid,
+        "ErrorCode": "0",
+        "ErrorStatus": "success",
+    }
+    event = _event(call.box, openid, "sent", [outcome])
+    call.box.sender.push_in_background(call.app, event)
 
 
 def _recipient(call: Call) -> Person:

@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -210,11 +211,14 @@ def _archived(said: Said, msgid: str, now: float) -> str:
 
 
 def _all_agreed(box: Sandbox, parties: list[str]) -> bool:
-    members = [p for p in parties if box.world.member(p)]
-    customers = [p for p in parties if not box.world.member(p)]
-    agreed = {AGREE, DEFAULT}
-    found = (consent_of(box, m, c) for m in members for c in customers)
-    return all(consent is not None and consent.status in agreed for consent in found)
+    """Whether every customer among them agreed for every member among them."""
+    members = [who for who in parties if box.world.member(who)]
+    customers = [who for who in parties if not box.world.member(who)]
+    for member, customer in product(members, customers):
+        consent = consent_of(box, member, customer)
+        if consent is None or consent.status not in (AGREE, DEFAULT):
+            return False
+    return True
 
 
 def _sealed(pem: str, version: int, seq: int, msgid: str, message: str) -> Record:
