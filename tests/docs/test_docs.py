@@ -149,7 +149,9 @@ def test_every_kind_of_story_is_documented() -> None:
 
 
 def test_every_audit_action_is_documented() -> None:
-    assert sorted(table(REFERENCE, "Audit actions")) == sorted(codes.arguments("record", 2, "audit") | codes.arguments("audit", 1))
+    assert sorted(table(REFERENCE, "Audit actions")) == sorted(
+        codes.arguments("record", 2, "audit") | codes.arguments("audit", 1)
+    )
 
 
 def test_every_task_is_documented_with_its_queue() -> None:
