@@ -202,7 +202,7 @@ def clerk_password(login: str, tenant: TenantOption = "") -> None:
 
 @app.command()
 def scheduler() -> None:
-    """Ring the workers for whatever is due; runs until SIGTERM. Two of them do no harm."""
+    """Wake the workers for whatever is due; runs until SIGTERM. Two of them do no harm."""
     from operations import scheduler as ticking
 
     chosen = settings()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from campaigns.document.model import Campaign
 from campaigns.document.program import Program, compile_program
 from campaigns.document.reading import states_of_rules
 from customers.banks.bank import Bank
 from services import cache
+from services.cache import Slot
 from services.errors import NotFound
 from services.store.mongo import Doc
 
 CACHE_SECONDS = 1.0
+_PROGRAMS: Slot[dict[str, Program]] = Slot("programs", dict)
 
 
 def version_id(tenant: str, campaign: str, version: int) -> str:
@@ -23,8 +23,9 @@ async def program(bank: Bank, campaign: str, version: int) -> Program:
     """The program of one version over the bank's present branches; kept for good, since neither
     changes under its key. Raises NotFound."""
     branches = bank.branches
-    key = f"program:{version_id(bank.id, campaign, version)}:{'|'.join(sorted(branches))}"
-    known = cast("Program | None", bank.services.cache.get(key))
+    key = f"{version_id(bank.id, campaign, version)}:{'|'.join(sorted(branches))}"
+    programs = bank.services.cache.of(_PROGRAMS)
+    known = programs.get(key)
     if known is None:
         row = await bank.db["campaign_versions"].find_one(
             {"_id": version_id(bank.id, campaign, version)}
@@ -32,7 +33,7 @@ async def program(bank: Bank, campaign: str, version: int) -> Program:
         if row is None:
             raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
         document = Campaign.model_validate(row["document"])
-        known = bank.services.cache[key] = compile_program(
+        known = programs[key] = compile_program(
             document, version, states_of_rules(document, branches)
         )
     return known
@@ -45,7 +46,7 @@ async def campaign_rows(bank: Bank) -> dict[str, Doc]:
         rows = await bank.db["campaigns"].find({}, limit=None)
         return {row["campaign"]: row for row in rows}
 
-    return await cache.kept(bank.services, f"campaigns:{bank.id}", CACHE_SECONDS, load)
+    return await cache.cached(bank.services, f"campaigns:{bank.id}", CACHE_SECONDS, load)
 
 
 async def published(bank: Bank, campaign: str) -> Campaign | None:
@@ -58,7 +59,7 @@ async def published(bank: Bank, campaign: str) -> Campaign | None:
 
 def forget(bank: Bank) -> None:
     """Drops what is kept of the bank's campaigns in this process, after a change."""
-    cache.forget(bank.services, f"campaigns:{bank.id}")
+    cache.invalidate(bank.services, f"campaigns:{bank.id}")
 
 
 async def live_programs(bank: Bank) -> list[Program]:

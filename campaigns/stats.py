@@ -9,7 +9,7 @@ from campaigns.document.model import Campaign
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from rewards import catalogue
-from services.cache import kept
+from services.cache import cached
 from services.errors import NotFound
 
 CACHE_SECONDS = 1.0
@@ -37,7 +37,7 @@ async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str,
         document = (await live.program(bank, campaign, version)).campaign if version else None
         return await _count(bank, campaign, document)
 
-    return await kept(bank.services, f"funnel:{bank.id}:{campaign}", CACHE_SECONDS, load)
+    return await cached(bank.services, f"funnel:{bank.id}:{campaign}", CACHE_SECONDS, load)
 
 
 async def _count(bank: Bank, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:

@@ -8,12 +8,12 @@ from functools import partial
 from config.logging import setup_logging
 from config.settings import load
 from operations import jobs
-from services.queue.wakeups import make_celery
+from services.queue.broker import QUEUES, make_celery
 from services.queue.worker import WorkerLoop
 
 settings = load()
 setup_logging(settings.log_level)
-app = make_celery(settings)
+app = make_celery(settings, QUEUES)
 loop = WorkerLoop(settings)
 
 

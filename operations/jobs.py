@@ -47,7 +47,7 @@ async def _send(bank: Bank, lane: str) -> None:
 
     until = bank.now() + SHIFT_SECONDS
     rows = bank.db["outbox"]
-    horizon = bank.services.cache.setdefault(f"horizon:outbox:{lane}:{bank.id}", leases.Horizon())
+    horizon = bank.services.cache.of(leases.HORIZONS)["outbox", lane, bank.id]
     seconds, query = effects.LEASE_SECONDS[lane], {"lane": lane}
     await leases.pump(
         bank.services.clock,

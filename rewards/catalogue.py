@@ -15,7 +15,7 @@ from typing import Any
 
 from customers.banks.bank import Bank
 from services import ids
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.clock import utc
 from services.errors import Conflict, NotFound
 from services.store.mongo import Doc, Duplicate, TenantStore
@@ -79,7 +79,7 @@ async def put(bank: Bank, campaign: str, definition: Definition) -> None:
         change = {"$set": fields, "$max": {"slots": definition.per_customer}}
         await bank.db["rewards"].update({"_id": fresh["_id"]}, change)
     await _restock(bank.db, fresh["_id"], reward, definition.stock, now)
-    forget(bank.services, f"rewards:{bank.db.tenant}")
+    invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
 def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
@@ -160,7 +160,7 @@ async def set_state(bank: Bank, campaign: str, state: str) -> None:
     await bank.db["rewards"].update_many(
         {"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}}
     )
-    forget(bank.services, f"rewards:{bank.db.tenant}")
+    invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
 async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
@@ -172,7 +172,7 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     )
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db["rewards"].update_many(again, {"$set": {"state": "live"}})
-    forget(bank.services, f"rewards:{bank.db.tenant}")
+    invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
 async def all_rewards(bank: Bank) -> dict[str, Doc]:
@@ -183,7 +183,7 @@ async def all_rewards(bank: Bank) -> dict[str, Doc]:
         rows = await bank.db["rewards"].find({}, fields={"leases": 0}, limit=None)
         return {row["reward"]: row for row in rows}
 
-    return await kept(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
+    return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
 
 
 def why_closed(row: Mapping[str, Any], now: datetime, day: str) -> str:

@@ -27,6 +27,7 @@ from customers.banks.bank import Bank
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
 from services import ids
+from services.cache import Slot, TtlCache
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, KeyReused, NotFound, Unavailable
@@ -35,6 +36,9 @@ from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
 IN_DOUBT = "stock_in_doubt"
+HINTS: Slot[TtlCache[tuple[str, str], str]] = Slot("hints", lambda: TtlCache(10_000))
+"""Why a reward (tenant, id) refused a moment ago."""
+_BATCHES: Slot[set[str]] = Slot("batches", set)
 log = logging.getLogger(__name__)
 
 
@@ -212,10 +216,10 @@ def _replay(group: _Group, wish: Claim) -> Granted | Exception | None:
 
 async def _take_and_grant(bank: Bank, group: _Group) -> None:
     first = group.claims[0]
-    hints: dict[tuple[str, str], tuple[float, str]] = bank.services.cache.setdefault("closed", {})
-    hint = hints.get((first.tenant, first.reward))
-    if hint is not None and hint[0] > bank.now():
-        _refuse(group, list(group.wanting), hint[1])
+    hints = bank.services.cache.of(HINTS)
+    hint = hints.get((first.tenant, first.reward), bank.now())
+    if hint is not None:
+        _refuse(group, list(group.wanting), hint)
         return
     batch = secrets.token_hex(8)
     grant_ids = list(group.wanting)
@@ -229,7 +233,7 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
     if taken.n < len(grant_ids):
         reason = IN_DOUBT if taken.in_doubt else taken.reason
         _refuse(group, grant_ids[taken.n :], reason)
-        hints[first.tenant, first.reward] = (bank.now() + HINT_SECONDS, reason)
+        hints.put((first.tenant, first.reward), reason, bank.now() + HINT_SECONDS)
     if not taken.n:
         ours.discard(batch)
         return
@@ -242,8 +246,7 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
 
 def _batches(services: Services) -> set[str]:
     """The batches of this process that are under way: their leases are no reason for doubt."""
-    batches: set[str] = services.cache.setdefault("batches", set())
-    return batches
+    return services.cache.of(_BATCHES)
 
 
 def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:

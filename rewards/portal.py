@@ -18,12 +18,13 @@ from customers.identity import resolution
 from rewards import catalogue, claims, offers
 from rewards.stock import day_of
 from services import ids
+from services.cache import Slot, TtlCache
 from services.clock import utc
 from services.errors import InvalidInput, NotFound, YinqiaoError
 from services.store.mongo import Doc
 
 HOME_SECONDS = 1.0
-_HOMES = 20_000
+_HOMES: Slot[TtlCache[tuple[str, str, str], bytes]] = Slot("homes", lambda: TtlCache(20_000))
 
 
 @dataclass(frozen=True)
@@ -37,25 +38,21 @@ class Claimed:
 async def home(bank: Bank, actor: CustomerActor, lang: str) -> bytes:
     """The home as JSON: who he is, his RM, his rewards. At most HOME_SECONDS old; the customer's
     own claim shows at once."""
-    homes: dict[tuple[str, str, str], tuple[float, bytes]] = bank.services.cache.setdefault(
-        "homes", {}
-    )
+    homes = bank.services.cache.of(_HOMES)
     key = (bank.id, actor.cid, lang)
     now = bank.now()
-    kept = homes.get(key)
-    if kept is not None and kept[0] > now:
-        return kept[1]
-    if len(homes) > _HOMES:
-        homes.clear()
+    known = homes.get(key, now)
+    if known is not None:
+        return known
     body = orjson.dumps(await _home(bank, actor, lang))
-    homes[key] = (now + HOME_SECONDS, body)
+    homes.put(key, body, now + HOME_SECONDS)
     return body
 
 
 def forget_home(bank: Bank, actor: CustomerActor) -> None:
     """The customer changed something: his next home is made anew."""
     for lang in ("zh", "en"):
-        bank.services.cache.setdefault("homes", {}).pop((bank.id, actor.cid, lang), None)
+        bank.services.cache.of(_HOMES).discard((bank.id, actor.cid, lang))
 
 
 async def _home(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from sandbox.app import serve
-from sandbox.core import Options
-from sandbox.world import DEFAULT, World, load
+from sandbox.core.sandbox import Options
+from sandbox.core.world import DEFAULT, World, load
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from config.settings import Settings
+from services.cache import ProcessCache
 from services.clock import Clock, system_clock
 from services.observe.metrics import Metrics
-from services.queue.wakeups import Bells, make_celery
+from services.queue.broker import QUEUES, make_celery
+from services.queue.nonces import Nonces
+from services.queue.wakeups import Wakeups
 from services.security.audit import Audit
 from services.security.sessions import Sessions
 from services.security.vault import Vault
@@ -122,17 +125,18 @@ class Services:
     vault: Vault
     audit: Audit
     sessions: Sessions
+    nonces: Nonces
     redis: Redis
-    bells: Bells
+    wakeups: Wakeups
     platform: Platform
     groups: Groups
     metrics: Metrics
-    cache: dict[str, Any] = field(default_factory=dict)
+    cache: ProcessCache
 
     async def close(self) -> None:
         """Answers everything that was taken, then lets go of every connection."""
         await self.groups.close()
-        self.bells.close()
+        self.wakeups.close()
         await self.platform.close()
         await self.redis.aclose()
         self.store.close()
@@ -166,11 +170,13 @@ async def open_services(
         vault=vault,
         audit=Audit(clock, settings.data_dir / "audit"),
         sessions=Sessions(redis, clock, hours=settings.session_hours),
+        nonces=Nonces(redis, clock, metrics, window=settings.callback_window),
         redis=redis,
-        bells=Bells(make_celery(settings), metrics),
+        wakeups=Wakeups(make_celery(settings, QUEUES), metrics, known=QUEUES),
         platform=Platform(
             settings, redis, vault, clock, metrics, on_unknown=unknown.heard, transport=transport
         ),
         groups=groups,
         metrics=metrics,
+        cache=ProcessCache(clock),
     )

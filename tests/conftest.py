@@ -106,6 +106,7 @@ def _databases(stores: Stores) -> Iterator[run_stores.Databases]:
     yield databases
     stores.start_all()
     databases.drop()
+    run_stores.empty_redis(stores.redis_url)
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +135,7 @@ def settings(
     stores: Stores, _databases: run_stores.Databases, _server_port: int, _sandbox_port: int, tmp_path: Path
 ) -> Settings:
     stores.start_all()
-    run_stores.empty_redis(stores.redis_url, others=not stores.ports)
+    run_stores.empty_redis(stores.redis_url)
     sandbox = f"http://127.0.0.1:{_sandbox_port}"
     return Settings(
         port=_server_port,

@@ -22,7 +22,7 @@ from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
-from services.cache import forget
+from services.cache import invalidate
 from services.clock import utc
 from services.limiter import lane
 from services.observe import trace
@@ -54,7 +54,7 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
             users = _users(campaign, name, branch, staff)
             if users and await _ensure_one(bank, campaign, name, branch, state, users):
                 done.append(f"acquisition link {state}: made for {', '.join(users)}")
-    forget(bank.services, f"channels:{bank.id}")
+    invalidate(bank.services, f"channels:{bank.id}")
     return done
 
 
@@ -131,7 +131,7 @@ async def _bring(bank: Bank, row: Doc, campaign: Campaign) -> None:
             row["link_id"], userids=users, skip_verify=skip
         )
         await bank.db["channels"].update({"_id": row["_id"]}, {"$set": settings})
-        forget(bank.services, f"channels:{bank.id}")
+        invalidate(bank.services, f"channels:{bank.id}")
 
 
 async def _read_figures(bank: Bank, link_id: str) -> None:
@@ -291,7 +291,7 @@ async def _broken(
     branch, state = (channel["branch"], channel["state"]) if channel else ("", link_id)
     if deleted:
         await links.close(bank, [link_id])
-        forget(bank.services, f"channels:{bank.id}")
+        invalidate(bank.services, f"channels:{bank.id}")
     told = [bank.heads[branch]] if branch in bank.heads else await _heads(bank)
     text = f"获客链接{state}{'已被删除' if deleted else '已失效'}"
     await alarms.raise_alarm(

@@ -16,7 +16,7 @@ from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
 from services import ids
-from services.cache import forget
+from services.cache import invalidate
 from services.store.mongo import Doc
 from services.wechat import events
 
@@ -47,7 +47,7 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
             bank, rows, live_codes.row_of(bank.id, campaign, live_codes.GROUP, name, name), make
         ):
             done.append(f"group code {name}: made for {len(code.groups)} groups")
-    forget(bank.services, f"channels:{bank.id}")
+    invalidate(bank.services, f"channels:{bank.id}")
     return done
 
 
@@ -98,7 +98,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     }
     if any(row.get(name) != value for name, value in fresh.items()):
         await bank.db["channels"].update({"_id": row["_id"]}, {"$set": fresh})
-        forget(bank.services, f"channels:{bank.id}")
+        invalidate(bank.services, f"channels:{bank.id}")
     may_grow = code.auto_create_room and len(wanted) < MOST_GROUPS
     if not may_grow and all(_is_full(there, one, code) for one in wanted):
         which = ids.fingerprint("|".join(sorted(wanted)).encode())[:12]

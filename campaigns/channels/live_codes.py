@@ -26,7 +26,7 @@ from customers.wecom_mirror.sync import (
     code_of,
     note,
 )
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 from services.wechat.wecom import WeComClient
@@ -46,7 +46,7 @@ async def by_state(bank: Bank, state: str) -> Doc | None:
         rows = await bank.db["channels"].find({}, limit=None)
         return {row["state"]: row for row in rows}
 
-    return (await kept(bank.services, f"channels:{bank.id}", CACHE_SECONDS, load)).get(state)
+    return (await cached(bank.services, f"channels:{bank.id}", CACHE_SECONDS, load)).get(state)
 
 
 async def of_campaign(bank: Bank, campaign: str) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
             users = rosters.first(campaign, group, branch, staff, bank.now())
             if users and await _ensure_one(bank, campaign, group, branch, state, users):
                 done.append(f"live code {state}: made for {', '.join(users)}")
-    forget(bank.services, f"channels:{bank.id}")
+    invalidate(bank.services, f"channels:{bank.id}")
     return done
 
 
@@ -185,7 +185,7 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
     )
     if not batch.next:
         outcome.gone = await _lost(job)
-    forget(job.bank.services, f"channels:{job.bank.id}")
+    invalidate(job.bank.services, f"channels:{job.bank.id}")
     return outcome
 
 

@@ -13,7 +13,7 @@ from campaigns.channels.provisioning import MADE
 from campaigns.document.model import Campaign
 from customers.alerts import alarms
 from customers.banks.bank import Bank
-from services.cache import kept
+from services.cache import cached
 from services.errors import Unavailable
 from services.store import leases
 from services.store.mongo import Doc
@@ -41,7 +41,7 @@ async def work(bank: Bank, until: float) -> None:
         due = bank.now() + seconds
         await leases.put_back(rows, owner, [row["_id"]], due, attempts=attempts)
 
-    await kept(
+    await cached(
         bank.services,
         f"old_arrivals:{bank.id}",
         FORGET_SECONDS,

@@ -22,7 +22,7 @@ from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_of_branches
 from services import ids
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.clock import utc
 from services.store.mongo import Doc
 
@@ -134,7 +134,7 @@ async def staff_now(bank: Bank) -> dict[str, list[str]]:
     async def load() -> dict[str, list[str]]:
         return await staff_of_branches(bank)
 
-    return await kept(bank.services, f"branch_staff:{bank.id}", STAFF_SECONDS, load)
+    return await cached(bank.services, f"branch_staff:{bank.id}", STAFF_SECONDS, load)
 
 
 async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
@@ -168,7 +168,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     told = {"cap": code.daily_cap, "tz": tz}
     if "updates" in settings or any(row.get(name) != value for name, value in told.items()):
         await bank.db["channels"].update({"_id": row["_id"]}, {"$set": settings | told})
-        forget(bank.services, f"channels:{bank.id}")
+        invalidate(bank.services, f"channels:{bank.id}")
     return LOOK_SECONDS
 
 

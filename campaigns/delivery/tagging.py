@@ -4,13 +4,18 @@ remembered with the customer."""
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.wecom_mirror import tags
+from services.cache import Slot
 from services.wechat.core.errors import BadRequest
 
 TAKEN = 40071
+_ONE_AT_A_TIME: Slot[defaultdict[str, asyncio.Lock]] = Slot(
+    "tags.locks", lambda: defaultdict(asyncio.Lock)
+)
 
 
 async def tag_id(bank: Bank, name: str) -> str:
@@ -21,10 +26,7 @@ async def tag_id(bank: Bank, name: str) -> str:
     found = await _find(bank, called)
     if found is not None:
         return found
-    one_at_a_time: asyncio.Lock = bank.services.cache.setdefault(
-        f"tags.lock:{bank.id}", asyncio.Lock()
-    )
-    async with one_at_a_time:
+    async with bank.services.cache.of(_ONE_AT_A_TIME)[bank.id]:
         if await _find(bank, called) is None:
             await tags.refresh(bank)
         if await _find(bank, called) is None:

@@ -13,6 +13,7 @@ import logging
 import math
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from campaigns import live
@@ -23,6 +24,7 @@ from customers import timeline
 from customers.banks.bank import Bank
 from rewards.stock import day_of
 from services import ids
+from services.cache import Slot
 from services.clock import utc
 from services.errors import Unavailable
 from services.observe import trace
@@ -38,6 +40,15 @@ once."""
 PAUSED_SECONDS = 5.0
 MOST_TRIES = 12
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Load:
+    launches: int = 0
+
+
+_LOAD: Slot[_Load] = Slot("launches", _Load)
+"""How many runs this process launches at the moment."""
 
 
 async def enter(
@@ -160,10 +171,10 @@ async def _launch(
 ) -> None:
     """Moves a run's effects to the outbox, greets, clears the run, and tries the other effects; in
     a surge those are left to their lane, so that no welcome waits for somebody else's tag."""
-    load: dict[str, int] = bank.services.cache.setdefault("launches", {"now": 0})
-    load["now"] += 1
+    load = bank.services.cache.of(_LOAD)
+    load.launches += 1
     try:
-        surge = load["now"] > SURGE
+        surge = load.launches > SURGE
         rows = [
             _effect_row(bank, program, run, pending["step"], facts, context, surge)
             for pending in run["outbox"]
@@ -176,7 +187,7 @@ async def _launch(
             if urgent:
                 await _clear(bank, run)
     finally:
-        load["now"] -= 1
+        load.launches -= 1
 
 
 def _effect_row(

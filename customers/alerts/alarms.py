@@ -8,6 +8,7 @@ together, and at most two cards a minute.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
+from services.cache import Slot
 from services.clock import utc
 from services.errors import Conflict, NotFound
 from services.queue import outbox
@@ -25,6 +27,8 @@ OPEN, HANDLED = "open", "handled"
 COLLECT_SECONDS = 2.0
 """How long the first card of a minute waits for company."""
 MINUTE = 60
+_CARDS: Slot[defaultdict[str, dict[str, int]]] = Slot("cards", lambda: defaultdict(dict))
+"""The minute for whose card each member has been seen to, by tenant."""
 
 
 async def raise_alarm(
@@ -77,7 +81,7 @@ async def ask_for_card(bank: Bank, userid: str) -> None:
     one's if that is gone."""
     now = bank.now()
     minute = int(now // MINUTE)
-    waiting: dict[str, int] = bank.services.cache.setdefault(f"cards:{bank.id}", {})
+    waiting = bank.services.cache.of(_CARDS)[bank.id]
     if waiting.get(userid) == minute:  # this minute's and the next one's are there already
         return
     for slot, due in ((minute, now + COLLECT_SECONDS), (minute + 1, float((minute + 1) * MINUTE))):

@@ -14,7 +14,7 @@ from customers.banks.bank import Bank, list_banks
 from customers.banks.files import Archive
 from customers.identity import resolution
 from services import ids
-from services.cache import kept
+from services.cache import cached
 from services.limiter import lane
 from services.observe import trace
 from services.queue.outbox import Effect
@@ -134,7 +134,7 @@ async def _walk(bank: Bank, client: WeComClient, place: Sequence[str]) -> list[s
     async def load() -> list[str]:
         return sorted((await client.msgaudit_get_permit_user_list()).get("ids") or [])
 
-    permitted = await kept(bank.services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
+    permitted = await cached(bank.services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
     rows = bank.db["follows"]
     userid, cid = place or ("", "")
     left = CALLS

@@ -7,7 +7,7 @@ from customers.banks.clerks import _verify, set_password
 from customers.banks.files import ClerkEntry, StaffMember, read_tenant_file
 from customers.banks.staff import FROM_WECOM, GONE_STATUS
 from services import ids
-from services.cache import forget
+from services.cache import invalidate
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput
@@ -60,8 +60,8 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     await db["clerks"].update_many(
         {"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed
     )
-    forget(services, "tenants")
-    forget(services, f"staff:{file.id}")
+    invalidate(services, "tenants")
+    invalidate(services, f"staff:{file.id}")
     digest = ids.fingerprint(text.encode())
     await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)
     counts = f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, {len(file.staff)} RMs"

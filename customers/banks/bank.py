@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from customers.banks.files import Archive, MiniProgram, WeCom
-from services.cache import kept
+from services.cache import cached
 from services.clock import utc
 from services.container import Services
 from services.errors import NotFound
@@ -109,7 +109,7 @@ class Bank:
 
     def signal(self, task: str) -> None:
         """Wakes a worker for `task` at this bank, soon; a lost wake-up is made up by the tick."""
-        self.services.bells.ring(task, self.id)
+        self.services.wakeups.signal(task, self.id)
 
     async def insert(self, collection: str, doc: Doc) -> bool:
         """True when `doc` is new; False when its `_id` was there. Durable either way."""
@@ -140,7 +140,7 @@ async def list_banks(services: Services) -> list[Bank]:
         rows = await services.store.system("tenants").find({}, sort=[("_id", 1)], limit=None)
         return [_opened(services, row) for row in rows]
 
-    return await kept(services, "tenants", CACHE_SECONDS, load)
+    return await cached(services, "tenants", CACHE_SECONDS, load)
 
 
 def _opened(services: Services, row: Doc) -> Bank:

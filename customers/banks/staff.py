@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from customers.banks.bank import CACHE_SECONDS, Bank
-from services.cache import kept
+from services.cache import cached
 from services.errors import NotFound
 
 GONE_STATUS = frozenset({2, 5})
@@ -28,7 +28,7 @@ async def staff_member(bank: Bank, userid: str) -> Staff:
         rows = await bank.db["staff"].find({"active": True}, limit=None)
         return {row["userid"]: Staff(row["userid"], row["name"], row["branch"]) for row in rows}
 
-    staff = (await kept(bank.services, f"staff:{bank.id}", CACHE_SECONDS, load)).get(userid)
+    staff = (await cached(bank.services, f"staff:{bank.id}", CACHE_SECONDS, load)).get(userid)
     if staff is None:
         raise NotFound("staff_unknown", "not a member of this bank's staff")
     return staff

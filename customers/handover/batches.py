@@ -19,7 +19,7 @@ from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
 from customers.identity import resolution
 from services import ids
-from services.cache import kept
+from services.cache import cached
 from services.clock import utc
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.observe import trace
@@ -142,7 +142,7 @@ async def unassigned(bank: Bank, actor: ClerkActor) -> dict[str, int]:
     """How many customers each member who left has left behind, at most UNASSIGNED_SECONDS old;
     raises PlatformError."""
     key = f"unassigned:{bank.id}"
-    found = await kept(bank.services, key, UNASSIGNED_SECONDS, lambda: _unassigned(bank))
+    found = await cached(bank.services, key, UNASSIGNED_SECONDS, lambda: _unassigned(bank))
     return {userid: len(left) for userid, left in sorted(found.items())}
 
 

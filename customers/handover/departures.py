@@ -6,7 +6,7 @@ from customers import relationships
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.identity import resolution
-from services.cache import forget
+from services.cache import invalidate
 from services.clock import utc
 from services.observe import trace
 from services.store.mongo import Doc
@@ -37,7 +37,7 @@ async def left(bank: Bank, userid: str, at: float) -> None:
         trace.note("staff.not_left", userid=userid, why="unknown" if row is None else "older")
         return
     ended = await bank.services.sessions.end_all("staff", subject(bank.id, userid))
-    forget(bank.services, f"staff:{bank.id}")
+    invalidate(bank.services, f"staff:{bank.id}")
     if not row.get("leaving"):  # told before
         return
     customers = await db["follows"].count({"userid": userid, "active": True})

@@ -27,7 +27,7 @@ from customers.wecom_mirror.sync import (
     follow_users,
     note,
 )
-from services.cache import forget, kept
+from services.cache import cached, invalidate
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -192,7 +192,7 @@ async def _hire(bank: Bank, row: Doc, asked: float) -> None:
             "$or": [{"active": True}, {"changed_at": {"$lt": asked}}, {"changed_at": None}]
         }
         await staff.update({"_id": row["_id"], **known}, {"$set": row})
-    forget(bank.services, f"staff:{bank.id}")
+    invalidate(bank.services, f"staff:{bank.id}")
 
 
 async def _parents(bank: Bank) -> dict[int, int]:
@@ -285,7 +285,7 @@ async def _department_ids(job: Job) -> list[int]:
         told = (await job.client.department_list()).get("department") or []
         return sorted(int(one["id"]) for one in told)
 
-    return await kept(job.bank.services, f"department_ids:{job.bank.id}", MAPPED_SECONDS, load)
+    return await cached(job.bank.services, f"department_ids:{job.bank.id}", MAPPED_SECONDS, load)
 
 
 async def _read_members(job: Job, cursor: str) -> Batch:

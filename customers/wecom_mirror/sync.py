@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customers.banks.bank import Bank
-from services.cache import kept
+from services.cache import cached
 from services.clock import utc
 from services.container import Services
 from services.errors import YinqiaoError
@@ -122,7 +122,9 @@ async def follow_users(job: Job) -> list[str]:
     async def load() -> list[str]:
         return sorted((await job.client.get_follow_user_list()).get("follow_user") or [])
 
-    return await kept(job.bank.services, f"follow_users:{job.bank.id}", FOLLOW_USERS_SECONDS, load)
+    return await cached(
+        job.bank.services, f"follow_users:{job.bank.id}", FOLLOW_USERS_SECONDS, load
+    )
 
 
 async def by_id(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.wecom_mirror.sync import Batch, Difference, Job, Outcome, Part, note
-from services.cache import forget, kept
+from services.cache import Slot, TtlCache, cached, invalidate
 from services.store.mongo import Doc
 from services.wechat.core.errors import BadRequest
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 OWN_GROUP = "银桥"
 UNKNOWN_TAG = 40068
 CACHE_SECONDS = 60.0
+_STRANGERS: Slot[TtlCache[tuple[str, str], bool]] = Slot("strangers", lambda: TtlCache(10_000))
+"""Tags, by tenant and id, that WeCom did not know when it was asked a moment ago."""
 
 
 def name_of(group: str, tag: str) -> str:
@@ -38,7 +40,7 @@ async def known(bank: Bank) -> dict[str, str]:
         rows = await bank.db["corp_tags"].find({}, fields={"tag_id": 1, "name": 1}, limit=None)
         return {row["tag_id"]: row["name"] for row in rows}
 
-    return await kept(bank.services, f"corp_tags:{bank.id}", CACHE_SECONDS, load)
+    return await cached(bank.services, f"corp_tags:{bank.id}", CACHE_SECONDS, load)
 
 
 async def names(bank: Bank, tag_ids: Iterable[str]) -> list[str]:
@@ -46,16 +48,18 @@ async def names(bank: Bank, tag_ids: Iterable[str]) -> list[str]:
     does not know is left out."""
     wanted = list(tag_ids)
     by_id = await known(bank) if wanted else {}
-    strangers: dict[str, float] = bank.services.cache.setdefault(
-        f"corp_tags.strangers:{bank.id}", {}
-    )
+    strangers = bank.services.cache.of(_STRANGERS)
     now = bank.now()
     if lacking := [
-        tag_id for tag_id in wanted if tag_id not in by_id and strangers.get(tag_id, 0.0) <= now
+        tag_id
+        for tag_id in wanted
+        if tag_id not in by_id and strangers.get((bank.id, tag_id), now) is None
     ]:
         await refresh(bank, tag_ids=lacking)
         by_id = await known(bank)
-        strangers.update((tag_id, now + CACHE_SECONDS) for tag_id in lacking if tag_id not in by_id)
+        for tag_id in lacking:
+            if tag_id not in by_id:
+                strangers.put((bank.id, tag_id), True, now + CACHE_SECONDS)
     return sorted(by_id[tag_id] for tag_id in wanted if tag_id in by_id)
 
 
@@ -161,8 +165,8 @@ async def _bring(
             {"tags": there[row_id]["tag_id"]}, {"$pull": {"tags": there[row_id]["tag_id"]}}
         )
         await db["corp_tags"].delete({"_id": row_id})
-    forget(bank.services, f"corp_tags:{bank.id}")
-    forget(bank.services, f"tags:{bank.id}")
+    invalidate(bank.services, f"corp_tags:{bank.id}")
+    invalidate(bank.services, f"tags:{bank.id}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ from handlers.http.api import Api
 from handlers.http.auth import CUSTOMER, PERMISSIONS
 from handlers.http.models import ErrorAnswer
 from handlers.http.route import Op, Route
+from services.cache import Slot
 
+DOCUMENT: Slot[dict[str, Any]] = Slot("openapi", dict)
+"""What `/openapi.json` answers; filled when the application is made."""
 _REF = "#/components/schemas/{model}"
 
 
@@ -83,4 +86,4 @@ class OpenApi(Api):
 
     @override
     async def get(self) -> None:
-        self.answer(self.services.cache["openapi"])
+        self.answer(self.services.cache.of(DOCUMENT))

@@ -12,6 +12,7 @@ from customers import timeline
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from operations.events import dispatch
+from services.cache import Slot
 from services.errors import Conflict, NotFound, Unavailable, YinqiaoError
 from services.observe import trace
 from services.observe.trace import Story
@@ -27,6 +28,7 @@ MOST_NAMES = 50
 """Of this many kinds of unknown events each is counted by its name, the others together."""
 DEAD = "dead"
 _WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")
+_NAMES: Slot[set[str]] = Slot("events.unknown", set)
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +39,7 @@ async def handle_inbox(bank: Bank, until: float | None = None) -> int:
         await _handle(await bank.current(), owner, row)
 
     rows = bank.db["inbox"]
-    horizon = bank.services.cache.setdefault(f"horizon:inbox:{bank.id}", leases.Horizon())
+    horizon = bank.services.cache.of(leases.HORIZONS)["inbox", "", bank.id]
     return await leases.pump(
         bank.services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon
     )
@@ -83,7 +85,7 @@ def read(source: str, message: bytes) -> tuple[events.Event, ...]:
 async def _unknown(bank: Bank, row: Doc, event: events.Unknown) -> str:
     """Counts an event that nobody knows and puts it on the list of what is set aside; its name
     there."""
-    names: set[str] = bank.services.cache.setdefault("events.unknown", set())
+    names = bank.services.cache.of(_NAMES)
     event_name, change = plain(event.event), plain(event.change_type)
     name = f"{event_name}/{change}" if change else event_name
     if name in names or len(names) < MOST_NAMES:

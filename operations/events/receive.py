@@ -85,7 +85,7 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> str:
     outcome = await inbox.receive(services, arrival)
     count(outcome)
     if outcome == inbox.STORED:
-        services.bells.ring("campaigns.handle_inbox", arrival.tenant)
+        services.wakeups.signal("campaigns.handle_inbox", arrival.tenant)
     return outcome
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
-
-from redis.exceptions import RedisError
+from typing import cast
 
 from services import ids
 from services.clock import utc
@@ -28,7 +26,6 @@ REWARDS = "rewards"
 """The source of what this product's own rewards tell its campaigns."""
 URGENT_SECONDS = 86_400.0
 """Rows are handled in the order in which they are due: what is urgent is due since yesterday."""
-_LOCAL_NONCES = 200_000
 
 
 @dataclass(frozen=True)
@@ -93,65 +90,9 @@ def row_of(services: Services, arrival: Arrival) -> Doc:
 
 
 async def _nonces_fit(services: Services, arrivals: list[Arrival]) -> list[bool]:
-    """Whether each nonce is new, or was seen with this very message (a repeat is no attack).
-
-    Redis keeps them for the callback window, for all processes; this process keeps its own as well,
-    which is all there is while Redis is away.
-    """
-    taken = await _taken_elsewhere(services, [arrival for arrival in arrivals if arrival.nonce])
-    asked = -1
-    fits = []
-    for arrival in arrivals:
-        asked += bool(arrival.nonce)
-        fits.append(
-            not arrival.nonce
-            or (asked not in taken and _seen_here(services, arrival) == arrival.id)
-        )
-    return fits
-
-
-def _nonce_key(arrival: Arrival) -> str:
-    return f"yq:nonce:{arrival.tenant}:{arrival.nonce[:64]}"
-
-
-_REMEMBER = """
-local taken = {}
-for n, key in ipairs(KEYS) do
-  if not redis.call('SET', key, ARGV[n + 1], 'NX', 'EX', ARGV[1]) then
-    if redis.call('GET', key) ~= ARGV[n + 1] then taken[#taken + 1] = n - 1 end
-  end
-end
-return taken
-"""
-
-
-async def _taken_elsewhere(services: Services, arrivals: list[Arrival]) -> set[int]:
-    """Positions of the arrivals whose nonce Redis has seen with another message; none while Redis
-    is away."""
-    if not arrivals:
-        return set()
-    keys = [_nonce_key(arrival) for arrival in arrivals]
-    remember: Any = services.cache.get("nonces.script")
-    if remember is None:
-        remember = services.cache["nonces.script"] = services.redis.register_script(_REMEMBER)
-    try:
-        window = services.settings.callback_window
-        return set(await remember(keys=keys, args=[window, *(arrival.id for arrival in arrivals)]))
-    except RedisError:
-        services.metrics.redis_missed.labels("nonces").inc()
-        return set()
-
-
-def _seen_here(services: Services, arrival: Arrival) -> str:
-    """The message id that this process holds for the nonce, ours where it held none that is young
-    enough."""
-    local: dict[str, tuple[float, str]] = services.cache.setdefault("nonces", {})
-    if len(local) > _LOCAL_NONCES:
-        local.clear()
-    now = services.clock()
-    key = _nonce_key(arrival)
-    expires, message = local.get(key, (0.0, ""))
-    if expires > now:
-        return message
-    local[key] = (now + services.settings.callback_window, arrival.id)
-    return arrival.id
+    """Whether each arrival's nonce is its own; who has none is not asked for it."""
+    used = [arrival for arrival in arrivals if arrival.nonce]
+    uses = [(f"{arrival.tenant}:{arrival.nonce[:64]}", arrival.id) for arrival in used]
+    fits = await services.nonces.fit(uses)
+    refused = {id(arrival) for arrival, fit in zip(used, fits, strict=True) if not fit}
+    return [id(arrival) not in refused for arrival in arrivals]

@@ -15,7 +15,8 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services import ids
+from services import ids, lua
+from services.cache import TtlCache
 from services.clock import Clock
 from services.errors import TooMany, Unavailable
 from services.store.groupcommit import GroupCommit
@@ -24,13 +25,6 @@ LOCAL_SECONDS = 2.0
 _LOCAL_LIMIT = 20_000
 
 Session = dict[str, Any]
-
-_END_ALL = """
-local keys = redis.call('ZRANGE', KEYS[1], 0, -1)
-for _, key in ipairs(keys) do redis.call('DEL', key) end
-redis.call('DEL', KEYS[1])
-return keys
-"""
 
 
 class Sessions:
@@ -41,8 +35,8 @@ class Sessions:
         self._redis = redis
         self._clock = clock
         self._ttl = hours * 3600
-        self._local: dict[str, tuple[float, Session]] = {}
-        self._end_all: Any = redis.register_script(_END_ALL)
+        self._local: TtlCache[str, Session] = TtlCache(_LOCAL_LIMIT)
+        self._end_all: Any = redis.register_script(lua.script("services.security", "end_all"))
         self._reads: GroupCommit[str, bytes | None] = GroupCommit(
             "sessions", self._read_all, window=0, lanes=2
         )
@@ -76,17 +70,15 @@ class Sessions:
         """The session of `token`, or None when it is unknown or over."""
         key = _key(kind, token)
         now = self._clock()
-        kept = self._local.get(key)
-        if kept is not None and kept[0] > now:
-            return kept[1]
+        known = self._local.get(key, now)
+        if known is not None:
+            return known
         raw = await self._reads.submit(key)
         if raw is None:
-            self._local.pop(key, None)
+            self._local.discard(key)
             return None
-        if len(self._local) >= _LOCAL_LIMIT:
-            self._local.clear()
         session = cast("Session", orjson.loads(raw))
-        self._local[key] = (now + LOCAL_SECONDS, session)
+        self._local.put(key, session, now + LOCAL_SECONDS)
         return session
 
     async def _read_all(self, keys: list[str]) -> list[bytes | None]:
@@ -99,7 +91,7 @@ class Sessions:
 
     async def end(self, kind: str, token: str) -> None:
         key = _key(kind, token)
-        self._local.pop(key, None)
+        self._local.discard(key)
         try:
             await self._redis.delete(key)
         except RedisError as error:
@@ -117,7 +109,7 @@ class Sessions:
                 "sessions_unavailable", "sessions cannot be ended at the moment"
             ) from error
         for key in keys:
-            self._local.pop(key.decode(), None)
+            self._local.discard(key.decode())
         return len(keys)
 
     async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:

@@ -11,9 +11,11 @@ import asyncio
 import logging
 import math
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
+from services.cache import Slot
 from services.errors import Unavailable
 from services.store.mongo import Collection, Doc
 
@@ -61,6 +63,12 @@ class Horizon:
             else LEAST_STEP
         )
         return found
+
+
+HORIZONS: Slot[defaultdict[tuple[str, str, str], Horizon]] = Slot(
+    "horizons", lambda: defaultdict(Horizon)
+)
+"""This process's horizons by collection, lane and tenant."""
 
 
 async def claim(
@@ -131,7 +139,7 @@ async def pump(
 
     One slow row holds up nobody else. `handle` finishes its row itself; a row that it leaves
     because the database is away is due again when its lease is over. After `until` (seconds UTC) no
-    more are claimed, so that a task ends and the next bell goes on.
+    more are claimed, so that a task ends and the next wake-up goes on.
     """
 
     async def guarded(owner: str, row: Doc) -> None:

@@ -222,7 +222,7 @@ async def test_waiting_for_a_turn_is_no_try(
 async def test_a_tag_that_was_deleted_at_wecom_is_made_again(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
 ) -> None:
-    demo.cache["tags:demo"] = {"来源:sz-nanshan": "et" + "0" * 30}
+    demo.cache.put("corp_tags:demo", {"et" + "0" * 30: "来源:sz-nanshan"}, 60.0)
     person, _ = await tools.scanned(sandbox, http)
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     await tried(demo, clock, 8)

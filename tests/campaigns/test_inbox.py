@@ -13,7 +13,7 @@ import pytest
 
 from operations import jobs
 from operations.events import dispatch, explain, handle, receive
-from sandbox.crypto import Envelope
+from sandbox.core.crypto import Envelope
 from services.container import Services
 from services.errors import Conflict, NotFound, UnknownOutcome
 from services.queue.inbox import Arrival

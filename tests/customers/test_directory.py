@@ -14,6 +14,7 @@ from customers.banks import apply, clerks, staff
 from customers.banks import bank as banks_bank
 from customers.banks.clerks import PERMISSIONS
 from customers.handover import departures
+from services.cache import ProcessCache
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, TooMany
 from services.security import sessions
@@ -269,7 +270,7 @@ async def test_a_new_password_counts_at_once_and_leaves_a_trace(services: Servic
 async def test_a_change_is_seen_by_another_process_within_two_seconds(services: Services, clock: StillClock) -> None:
     await _apply(services, NO_CLERKS)
     assert [bank.id for bank in await banks_bank.list_banks(services)] == ["demo"]
-    elsewhere = replace(services, cache={})
+    elsewhere = replace(services, cache=ProcessCache(services.clock))
     await apply.apply_tenant(elsewhere, _without(other_bank(), "clerks:", "login:"), "other.yaml")
     clock.now += banks_bank.CACHE_SECONDS
     assert [bank.id for bank in await banks_bank.list_banks(services)] == ["demo", "other"]

@@ -17,7 +17,7 @@ from customers.identity.resolution import Facts
 from customers.identity.rows import row_id
 from customers.wecom_mirror import customers, details, members, tags
 from customers.wecom_mirror.sync import Batch, Job, Part, follow_users
-from services.cache import kept
+from services.cache import cached
 from services.container import Services
 from services.store.mongo import Collection, Doc
 from services.wechat.core.errors import BadRequest, Transient
@@ -89,7 +89,7 @@ async def test_when_nobody_may_have_customers_any_more_the_walk_ends(bank: Servi
     async def nobody() -> list[str]:
         return []
 
-    await kept(bank, "follow_users:demo", 60.0, nobody)
+    await cached(bank, "follow_users:demo", 60.0, nobody)
     batch = await customers.CUSTOMERS.read(the_job, cursor)
     assert (len(batch.items), batch.next) == (1, "")
 

@@ -53,6 +53,7 @@ async def test_a_server_in_the_tests_loop_and_a_real_worker_welcome_a_customer(
     assert worker.runs("worker")
 
 
+@pytest.mark.kills_store
 async def test_the_stack_survives_kill_9_of_server_worker_and_store(stack: Stack, sandbox: Sandbox) -> None:
     ways = (await sandbox.control("GET", "ways"))["ways"]
     for name in ("server", "worker", "mongodb", "redis"):

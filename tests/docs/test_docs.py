@@ -22,7 +22,7 @@ from deploy.processes import ROOT
 from handlers.http import auth
 from handlers.routes import ROUTES
 from services.observe.metrics import Metrics
-from services.queue.wakeups import QUEUES
+from services.queue.broker import QUEUES
 from tests.docs import codes
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[a-z]*/README.md")])

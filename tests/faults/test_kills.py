@@ -127,6 +127,7 @@ async def customers(demo: Services) -> list[str]:
     return list(await asyncio.gather(*(resolution.identify(at_bank, one) for one in facts)))
 
 
+@pytest.mark.kills_store
 async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
 ) -> None:
@@ -137,6 +138,7 @@ async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
         await _check(demo, sandbox, http, waves)
 
 
+@pytest.mark.kills_store
 async def test_after_a_power_cut_nothing_is_lost_and_nothing_is_done_twice(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
 ) -> None:

@@ -21,7 +21,9 @@ from deploy import audit_truth, truth_file
 from deploy.errors import DeployError
 from deploy.parts import environment
 from deploy.processes import end, spawn
-from sandbox import people, people_truth
+from sandbox.people import plan, run
+from sandbox.people import truth_file as people_truth
+from sandbox.people.command import arguments
 from services.container import Services
 from tests.banks import open_bank
 from tests.conftest import Sandbox, Stack
@@ -32,12 +34,12 @@ _STARTER = ThreadPoolExecutor(1)
 
 
 def asked(sandbox: Sandbox, services: Services, **more: Any) -> argparse.Namespace:
-    args = people.arguments(["--sandbox", sandbox.url, "--portal", services.settings.url])
+    args = arguments(["--sandbox", sandbox.url, "--portal", services.settings.url])
     return argparse.Namespace(**{**vars(args), "rate": 30.0, "seed": 5, "hunters": 0.1, **more})
 
 
 async def played(args: argparse.Namespace, file: Path) -> truth_file.Truth:
-    people_truth.write(file, await people.play(args, None, watched=False))
+    people_truth.write(file, await run.play(args, None, watched=False))
     return truth_file.read(file)
 
 
@@ -160,7 +162,7 @@ async def test_a_population_that_was_stopped_goes_on_where_it_was(
 
 def expected(head: people_truth.Head) -> tuple[int, str]:
     """How many steps there are, and their digest, when nobody stops."""
-    digest, steps = people.Digest(), list(people.schedule(head.seed, head.customers, head.hunters, head.stage))
+    digest, steps = plan.Digest(), list(plan.schedule(head.seed, head.customers, head.hunters, head.stage))
     for step in steps:
         digest.add(step)
     return len(steps), digest.hex()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from tests.conftest import Server
 
 
+@pytest.mark.kills_store
 async def test_ready_says_which_part_is_missing(http: httpx.AsyncClient, stores: object, server: Server) -> None:
     assert (await http.get("/healthz")).json() == {"status": "ok"}
     ready = await http.get("/readyz")

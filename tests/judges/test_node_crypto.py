@@ -16,10 +16,11 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import sandbox.crypto
 from defusedxml.ElementTree import fromstring
 from playwright._impl._driver import compute_driver_executable
 
-import sandbox.crypto
+import sandbox.core.crypto
 from customers.banks.bank import open_bank
 from services.container import Services
 from services.wechat.core import crypto
@@ -77,8 +78,8 @@ async def test_three_implementations_agree_on_the_published_vectors(name: str) -
     signed, opened = await node(("sign", [token, timestamp, nonce, encrypted]), ("decrypt", [key, encrypted]))
     assert (signed, opened["message"], opened["id"]) == (signature, message, receiveid)
     assert crypto.sign(token, timestamp, nonce, encrypted) == signature
-    assert sandbox.crypto.signature(token, timestamp, nonce, encrypted) == signature
-    theirs = sandbox.crypto.Envelope(token, key).decrypt(encrypted)
+    assert sandbox.core.crypto.signature(token, timestamp, nonce, encrypted) == signature
+    theirs = sandbox.core.crypto.Envelope(token, key).decrypt(encrypted)
     assert (theirs.message.decode(), theirs.receiveid) == (message, receiveid)
     prefix = base64.b64decode(opened["random"])
     assert crypto.encrypt(crypto.Credentials(token, key, receiveid), message.encode(), random16=prefix) == encrypted
@@ -89,7 +90,7 @@ async def test_three_implementations_agree_on_the_published_vectors(name: str) -
 async def test_what_either_side_encrypts_node_decrypts(message: str) -> None:
     token, key, receiveid = OFFICIAL
     ours = crypto.encrypt(crypto.Credentials(token, key, receiveid), message.encode())
-    theirs = sandbox.crypto.Envelope(token, key).encrypt(message.encode(), receiveid)
+    theirs = sandbox.core.crypto.Envelope(token, key).encrypt(message.encode(), receiveid)
     for opened in await node(("decrypt", [key, ours]), ("decrypt", [key, theirs])):
         assert (opened["message"], opened["id"]) == (message, receiveid)
 
@@ -104,7 +105,7 @@ async def test_what_node_encrypts_both_sides_decrypt(message: str) -> None:
     body = f"<xml><Encrypt><![CDATA[{encrypted}]]></Encrypt></xml>".encode()
     credentials = crypto.Credentials(token, key, receiveid)
     assert crypto.verify_and_decrypt(credentials, query, body, now=time.time()).message == message.encode()
-    envelope = sandbox.crypto.Envelope(token, key)
+    envelope = sandbox.core.crypto.Envelope(token, key)
     opened = envelope.open(encrypted, timestamp=now, nonce="77", msg_signature=signature)
     assert (opened.message, opened.receiveid) == (message.encode(), receiveid)
 

@@ -12,6 +12,7 @@ from typing import Any
 from customers.identity import resolution
 from rewards import catalogue, claims, offers
 from rewards.claims import Claim
+from services.cache import ProcessCache
 from services.container import Groups, Services
 from services.ids import fingerprint
 from services.store.mongo import Doc
@@ -154,7 +155,7 @@ async def process(services: Services, **gate: Any) -> AsyncIterator[Services]:
     own = Groups(services.settings.group_window_ms / 1000, services.metrics)
     store: Any = Gate(services.store, **gate) if gate else services.store
     try:
-        yield replace(services, groups=own, cache={}, store=store)
+        yield replace(services, groups=own, cache=ProcessCache(services.clock), store=store)
     finally:
         await own.close()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.world import App
+from sandbox.core.world import App
 
 EC = "/cgi-bin/externalcontact"
 CA = f"{EC}/customer_acquisition"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import xmltodict
 
-from sandbox.callbacks import RETRIES
+from sandbox.core.callbacks import RETRIES
 
 EVENT = "change_external_contact"
 

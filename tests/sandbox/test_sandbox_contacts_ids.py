@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.models import day_of
-from sandbox.world import Member
+from sandbox.core.models import day_of
+from sandbox.core.world import Member
 
 EC = "/cgi-bin/externalcontact"
 NOW = 1_800_000_000

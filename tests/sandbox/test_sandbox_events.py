@@ -7,7 +7,7 @@ import json
 import pytest
 import xmltodict
 
-from sandbox.events import Event, Many, contact
+from sandbox.core.events import Event, Many, contact
 
 CORP = "ww0c0ffee000000001"
 

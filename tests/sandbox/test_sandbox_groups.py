@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.models import day_of
-from sandbox.world import Member
+from sandbox.core.models import day_of
+from sandbox.core.world import Member
 
 EC = "/cgi-bin/externalcontact"
 GC = f"{EC}/groupchat"

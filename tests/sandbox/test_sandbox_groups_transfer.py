@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.models import day_of
+from sandbox.core.models import day_of
 
 GC = "/cgi-bin/externalcontact/groupchat"
 NOW = 1_800_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.world import Department, Member
+from sandbox.core.world import Department, Member
 
 GET, LIST = "/cgi-bin/user/get", "/cgi-bin/user/list"
 

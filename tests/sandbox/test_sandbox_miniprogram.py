@@ -9,7 +9,7 @@ import io
 import pytest
 from PIL import Image
 
-from sandbox.world import World
+from sandbox.core.world import World
 
 DAY = 86_400
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.switches import Switches
+from sandbox.core.switches import Switches
 
 EC = "/cgi-bin/externalcontact"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.world import App
+from sandbox.core.clock import Clock
+from sandbox.core.world import App
 
 EC = "/cgi-bin/externalcontact"
 

@@ -7,7 +7,7 @@ import hmac
 
 import pytest
 
-from sandbox.world import World
+from sandbox.core.world import World
 
 
 async def login_code(play, person, appid=""):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sandbox.world import World
+from sandbox.core.world import World
 
 AUTHORIZE = "/open/connect/oauth2/authorize"
 

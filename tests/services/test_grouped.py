@@ -92,6 +92,7 @@ async def test_rows_are_closed_together_and_each_behind_its_own_fence(services: 
     }
 
 
+@pytest.mark.kills_store
 async def test_nobody_of_a_group_is_told_that_it_is_stored_when_the_store_died(
     services: Services, stores: Stores
 ) -> None:

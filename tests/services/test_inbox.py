@@ -126,6 +126,7 @@ async def test_messages_without_a_nonce_are_told_apart_by_what_they_say(services
     assert await services.redis.keys("yq:nonce:*") == []
 
 
+@pytest.mark.kills_store
 async def test_events_are_stored_and_nonces_watched_while_redis_is_away(
     services: Services, stores_again: Stores
 ) -> None:
@@ -138,6 +139,7 @@ async def test_events_are_stored_and_nonces_watched_while_redis_is_away(
     assert (services.metrics.registry.get_sample_value("yinqiao_redis_missed_total", {"what": "nonces"}) or 0) >= 1
 
 
+@pytest.mark.kills_store
 async def test_an_event_that_could_not_be_stored_is_not_acknowledged_and_is_taken_when_told_again(
     services: Services, stores_again: Stores
 ) -> None:

@@ -111,6 +111,7 @@ async def test_ending_a_session_of_another_kind_ends_nothing(services: Services)
     assert await services.sessions.read("customer", token) == SESSION
 
 
+@pytest.mark.kills_store
 async def test_without_redis_nobody_signs_in_and_nobody_is_thought_signed_out(
     services: Services, redis_again: Stores, clock: StillClock
 ) -> None:
@@ -222,6 +223,7 @@ async def test_what_is_kept_of_a_subject_does_not_grow_with_sessions_that_are_ov
     assert 0 < await services.redis.ttl(key) <= services.sessions.seconds
 
 
+@pytest.mark.kills_store
 async def test_while_redis_is_away_nobody_is_thought_to_be_signed_out(services: Services, redis_again: Stores) -> None:
     token = await services.sessions.open("staff", SESSION, subject="demo:rm.chen")
 

@@ -49,6 +49,7 @@ async def _read(rows: Collection) -> None:
         await rows.find({}, limit=1)
 
 
+@pytest.mark.kills_store
 async def test_a_write_in_flight_is_unknown_and_an_acknowledged_one_is_there(
     services: Services, store_again: Stores
 ) -> None:
@@ -73,6 +74,7 @@ async def test_a_write_in_flight_is_unknown_and_an_acknowledged_one_is_there(
     await rows.insert({"_id": "a:after"})
 
 
+@pytest.mark.kills_store
 async def test_readers_are_told_to_try_again_while_the_store_is_away(services: Services, store_again: Stores) -> None:
     rows = services.store.tenant("a")["things"]
     await rows.insert({"_id": "a:1"})

@@ -14,16 +14,13 @@ from uuid import uuid4
 import pytest
 import redis
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, PyMongoError
 
 from deploy.stack import Stores
 
-OURS = "yinqiao:test-run"
-"""A key in the Redis databases of a run on others' stores, so that one that was cut short can be followed by another."""
-
 
 def are_others(config: pytest.Config) -> bool:
-    return bool(config.getoption("mongodb_uri"))
+    return bool(config.getoption("mongodb_uri") or config.getoption("redis_url"))
 
 
 def worker_number(config: pytest.Config) -> int:
@@ -59,15 +56,24 @@ def check_others(config: pytest.Config, workers: int) -> None:
     mongodb_uri, redis_url = config.getoption("mongodb_uri"), config.getoption("redis_url")
     if not (mongodb_uri and redis_url):
         raise pytest.UsageError("stores of your own: give both --mongodb-uri and --redis-url")
-    with MongoClient[dict[str, Any]](mongodb_uri, serverSelectionTimeoutMS=5_000) as client:
-        client.admin.command("ping")
-    for number in range(workers):
-        url = redis_database(redis_url, number)
-        with redis.Redis.from_url(url) as client:
-            held = client.dbsize()
-            if held and not client.exists(OURS):
-                where = f"database {urlsplit(url).path.strip('/')} of the Redis of --redis-url"
-                raise pytest.UsageError(f"{where} holds {held} keys that are not of a test run: nothing was touched")
+    try:
+        with MongoClient[dict[str, Any]](mongodb_uri, serverSelectionTimeoutMS=5_000) as client:
+            client.admin.command("ping")
+        held = {url: _keys(url) for url in (redis_database(redis_url, number) for number in range(workers))}
+    except (PyMongoError, redis.RedisError) as error:
+        raise pytest.UsageError(f"your stores do not answer: {error}") from error
+    for url, keys in held.items():
+        if keys:
+            database = urlsplit(url).path.strip("/")
+            raise pytest.UsageError(
+                f"database {database} of your Redis holds {keys} keys, and tests empty it: nothing was touched. "
+                f"Name another one, or if a test run that was cut short left them, empty it: redis-cli -n {database} flushdb"
+            )
+
+
+def _keys(url: str) -> int:
+    with redis.Redis.from_url(url) as client:
+        return int(client.dbsize())
 
 
 def opened(config: pytest.Config, folder: Any) -> Stores:
@@ -78,11 +84,9 @@ def opened(config: pytest.Config, folder: Any) -> Stores:
     return OthersStores(config.getoption("mongodb_uri"), url)  # type: ignore[return-value]
 
 
-def empty_redis(url: str, others: bool) -> None:
+def empty_redis(url: str) -> None:
     with redis.Redis.from_url(url) as client:
         client.flushdb()
-        if others:
-            client.set(OURS, "may be emptied")
 
 
 class Databases:

@@ -44,10 +44,10 @@ async def media_id(
             services, tenant, row_id, client, kind, name, content
         )
 
-    return await cache.kept(services, _key(row_id), KEPT_SECONDS, load)
+    return await cache.cached(services, _key(row_id), KEPT_SECONDS, load)
 
 
-async def forget(services: Services, tenant: str, dead: str) -> None:
+async def invalidate(services: Services, tenant: str, dead: str) -> None:
     """For a media_id that the platform no longer knows (40007): the next who wants that file
     uploads it again.
 
@@ -56,7 +56,7 @@ async def forget(services: Services, tenant: str, dead: str) -> None:
     rows = services.store.tenant(tenant)["media"]
     for row in await rows.find({"media_id": dead}):
         await rows.delete({"_id": row["_id"], "media_id": dead})
-        cache.forget(services, _key(row["_id"]))
+        cache.invalidate(services, _key(row["_id"]))
 
 
 async def _known(services: Services, tenant: str, row_id: str) -> str | None:

@@ -20,6 +20,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services import lua
 from services.clock import Clock, system_clock
 from services.errors import YinqiaoError
 from services.security.vault import Vault
@@ -35,9 +36,7 @@ WAIT_SECONDS = 5
 REDIS_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 
-_RELEASE = (
-    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-)
+_UNLOCK = lua.script("services.wechat.core", "unlock")
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -272,7 +271,7 @@ class TokenStore:
         return await self._ask(take, True)
 
     async def _unlock(self, app: App, owner: str) -> None:
-        await self._ask(lambda redis: redis.eval(_RELEASE, 1, f"{app.key}:lock", owner), None)
+        await self._ask(lambda redis: redis.eval(_UNLOCK, 1, f"{app.key}:lock", owner), None)
 
     async def _ask(self, command: Callable[[Redis], Awaitable[T]], fallback: T) -> T:
         """Redis's answer, or `fallback` when Redis does not answer: it is never the only copy of

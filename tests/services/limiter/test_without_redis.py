@@ -27,6 +27,7 @@ async def take(limiter: Limiter, most: int) -> int:
     return most
 
 
+@pytest.mark.kills_store
 async def test_without_redis_each_process_has_its_share(make: Make, redis: Redis, stores: Stores) -> None:
     stores.kill9("redis")
     limiters = [make(80, 60.0) for _ in range(2)]
@@ -43,6 +44,7 @@ async def test_a_block_holds_without_redis(make: Make) -> None:
     assert await take(limiter, 1) == 0
 
 
+@pytest.mark.kills_store
 async def test_redis_learns_what_was_called_while_it_was_away(make: Make, redis: Redis, stores: Stores) -> None:
     limiter, other = make(80, 60.0), make(80, 60.0)
     assert await take(limiter, 3) == 3
