@@ -18,6 +18,7 @@ from pymongo.errors import AutoReconnect, PyMongoError
 
 from deploy.stack import Stores
 
+
 def are_others(config: pytest.Config) -> bool:
     return bool(config.getoption("mongodb_uri") or config.getoption("redis_url"))
 

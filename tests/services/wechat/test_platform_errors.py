@@ -36,7 +36,9 @@ NAMED = {
     },
 }
 # fmt: on
-EACH = [(family, kind, code) for family, kinds in NAMED.items() for kind, codes in kinds.items() for code in sorted(codes)]
+EACH = [
+    (family, kind, code) for family, kinds in NAMED.items() for kind, codes in kinds.items() for code in sorted(codes)
+]
 
 
 @pytest.mark.parametrize(("family", "kind", "code"), EACH, ids=[f"{row[0]}{row[2]}" for row in EACH])
