@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+LOCK := requirements.lock
 SHELL := /bin/bash
 
 # What the lock was made with; it is fetched for `make lock` only.
@@ -26,12 +27,8 @@ help: ## list the commands
 
 setup: $(STAMP) ## create .venv with the pinned packages
 
-$(STAMP): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit("Yinqiao needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.11 ...") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0'
-	@echo "Setting up $(VENV) (once; a minute or two) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@touch $@
+$(STAMP): $(LOCK)
+	@$(PYTHON) deploy/install.py --venv $(VENV) --lock $(LOCK)
 
 demo: setup ## start everything with the demonstration bank; Ctrl-C stops it
 	@exec $(BIN)/python manage.py demo --with-parent
@@ -47,12 +44,12 @@ test: setup ## run every test on real parts; MONGODB_URI=... REDIS_URL=... on st
 coverage: setup ## run every test and tell which lines ran; costs a third more
 	@$(PYTEST) $(PARALLEL) --cov --cov-report=term $(ARGS)
 
-check: setup ## lint, formatting, types, import arrow, size gate
+check: setup ## lint, formatting, types, import arrow; and the mirror
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m deploy.gate
+	@$(BIN)/python -m deploy.mirror
 
 format: setup ## sort the imports and format the code
 	@$(BIN)/ruff check --select I --fix .

@@ -1,7 +1,8 @@
 """The operator's command line: `python manage.py --help`.
 
-Wrong input ends with exit status 1 and sentences that name the file, the line and what was expected; nothing is applied.
-While `make demo` runs on the same data folder, the commands talk to that demo.
+Wrong input ends with exit status 1 and sentences that name the file, the line and what was
+expected; nothing is applied. While `make demo` runs on the same data folder, the commands talk to
+that demo.
 """
 
 from __future__ import annotations
@@ -18,16 +19,30 @@ from typing import Annotated, Any
 import typer
 from redis.exceptions import RedisError
 
-from campaigns.reading import Problem
+from campaigns.document.reading import Problem
 from config.logging import setup_logging
+from customers.banks.bank import open_bank
 from deploy import archiving, audit_truth, commands, numbers, syncing
 from deploy import demo as demonstration
-from deploy.terminal import File, TenantOption, fail, finish, only_tenant, print_table, read, run, settings
+from deploy.terminal import (
+    File,
+    TenantOption,
+    fail,
+    finish,
+    only_tenant,
+    print_table,
+    read,
+    run,
+    settings,
+)
 from services.container import Services, open_services
 from services.errors import YinqiaoError
 
 app = typer.Typer(
-    invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 tenant_app = typer.Typer(no_args_is_help=True)
 campaign_app = typer.Typer(no_args_is_help=True)
@@ -57,32 +72,32 @@ def main(context: typer.Context) -> None:
 @tenant_app.command("apply")
 def tenant_apply(file: File) -> None:
     """Create or update a bank."""
-    from customers import directory
+    from customers.banks import apply
 
     text = read(file)
-    for sentence in run(lambda services: directory.apply_tenant(services, text, str(file))):
+    for sentence in run(lambda services: apply.apply_tenant(services, text, str(file))):
         print(sentence)
 
 
 @campaign_app.command("validate")
 def campaign_validate(file: File) -> None:
     """Check a campaign file; needs no server."""
-    from campaigns import publishing
+    from campaigns.publishing import versions
 
-    report(file, asyncio.run(publishing.validate_text(None, None, read(file), str(file))))
+    report(file, asyncio.run(versions.validate_text(None, None, read(file), str(file))))
     print(f"{file} is a valid campaign")
 
 
 @campaign_app.command("plan")
 def campaign_plan(file: File, tenant: TenantOption = "") -> None:
     """Say what applying a campaign file would change."""
-    from campaigns import publishing
+    from campaigns.publishing import versions
 
     text = read(file)
 
     async def plan(services: Services) -> list[str]:
         bank = await checked(services, file, text, tenant)
-        return await publishing.plan(services, bank, text, str(file))
+        return await versions.plan(await open_bank(services, bank), text, str(file))
 
     for sentence in run(plan):
         print(sentence)
@@ -91,13 +106,15 @@ def campaign_plan(file: File, tenant: TenantOption = "") -> None:
 @campaign_app.command("apply")
 def campaign_apply(file: File, tenant: TenantOption = "") -> None:
     """Create or change a campaign and put it live."""
-    from campaigns import publishing
+    from campaigns.publishing import versions
 
     text = read(file)
 
     async def apply(services: Services) -> list[str]:
         bank = await checked(services, file, text, tenant)
-        return await publishing.apply(services, bank, text, str(file), f"cli:{getpass.getuser()}")
+        return await versions.apply(
+            await open_bank(services, bank), text, str(file), f"cli:{getpass.getuser()}"
+        )
 
     for sentence in run(apply):
         print(sentence)
@@ -105,31 +122,41 @@ def campaign_apply(file: File, tenant: TenantOption = "") -> None:
 
 async def checked(services: Services, file: Path, text: str, named: str) -> str:
     """The bank that the file is for; ends the command when the file is wrong."""
-    from campaigns import publishing
+    from campaigns.publishing import versions
 
     bank = await only_tenant(services, named)
-    report(file, await publishing.validate_text(services, bank, text, str(file)))
+    report(file, await versions.validate_text(services, bank, text, str(file)))
     return bank
 
 
 def report(file: Path, problems: Sequence[Problem]) -> None:
     """Ends the command when there are problems, each with its file and line."""
     if problems:
-        fail(*(f"{file}:{problem.line}: {problem.message}" for problem in problems), "nothing was applied")
+        fail(
+            *(f"{file}:{problem.line}: {problem.message}" for problem in problems),
+            "nothing was applied",
+        )
 
 
 @ledger_app.command("check")
 def ledger_check(
-    tenant: TenantOption = "", every: Annotated[bool, typer.Option("--all", help="every bank")] = False
+    tenant: TenantOption = "",
+    every: Annotated[bool, typer.Option("--all", help="every bank")] = False,
 ) -> None:
     """Prove that no reward was oversold, granted twice or lost."""
-    from customers import directory
+    from customers.banks import bank as banks_bank
     from rewards import ledger
 
     async def check(services: Services) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
-        known = [bank.id for bank in await directory.list_tenants(services)]
+        known = [bank.id for bank in await banks_bank.list_banks(services)]
         banks = known if every else [await only_tenant(services, tenant)]
-        return {bank: (await ledger.check(services, bank), await ledger.summary(services, bank)) for bank in banks}
+        return {
+            bank: (
+                await ledger.check(await open_bank(services, bank)),
+                await ledger.summary(await open_bank(services, bank)),
+            )
+            for bank in banks
+        }
 
     found = run(check)
     for bank, (problems, rows) in found.items():
@@ -158,14 +185,16 @@ def audit_verify(tenant: TenantOption = "") -> None:
 @clerk_app.command("password")
 def clerk_password(login: str, tenant: TenantOption = "") -> None:
     """Set a clerk's password, asked for twice."""
-    from customers import directory
+    from customers.banks import clerks
 
     password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     if len(password) < 8:
         fail("the password needs at least 8 characters")
 
     async def change(services: Services) -> None:
-        await directory.set_password(services, await only_tenant(services, tenant), login, password)
+        await clerks.set_password(
+            await open_bank(services, await only_tenant(services, tenant)), login, password
+        )
 
     run(change)
     print(f"the password of {login} is set")
@@ -173,8 +202,8 @@ def clerk_password(login: str, tenant: TenantOption = "") -> None:
 
 @app.command()
 def scheduler() -> None:
-    """Ring the workers for whatever is due; runs until SIGTERM. Two of them do no harm."""
-    from campaigns import scheduler as ticking
+    """Wake the workers for whatever is due; runs until SIGTERM. Two of them do no harm."""
+    from operations import scheduler as ticking
 
     chosen = settings()
 
@@ -221,7 +250,9 @@ def wait(seconds: Annotated[float, typer.Option(help="give up after this long")]
 
 @app.command()
 def demo(
-    with_parent: Annotated[bool, typer.Option(hidden=True, help="stop when the process that started us dies")] = False,
+    with_parent: Annotated[
+        bool, typer.Option(hidden=True, help="stop when the process that started us dies")
+    ] = False,
 ) -> None:
     """Run everything in the foreground with the demonstration bank; Ctrl-C stops it."""
     finish(lambda: demonstration.run(with_parent=with_parent))

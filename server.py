@@ -16,10 +16,10 @@ from tornado.web import Application
 
 from config.logging import setup_logging
 from config.settings import ProductionRefused, load
-from handlers.api import ApiRouter
-from handlers.base import Traffic
-from handlers.openapi import document
-from handlers.pages import NotFound, StaticFiles, load_locale
+from handlers.http.api import ApiRouter
+from handlers.http.base import Traffic
+from handlers.http.openapi import DOCUMENT, document
+from handlers.http.pages import NotFound, StaticFiles, load_locale
 from handlers.routes import BROWSERS, PROGRAMS, ROUTES
 from services.container import Services, open_services
 
@@ -39,7 +39,7 @@ def make_app(services: Services) -> Application:
     """The application over services that are open; opens nothing itself."""
     load_locale(WEB / "locale")
     traffic = Traffic()
-    services.cache["openapi"] = document(ROUTES)
+    services.cache.of(DOCUMENT).update(document(ROUTES))
     secure = services.settings.url.startswith("https://")
     return Application(
         [

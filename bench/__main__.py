@@ -1,4 +1,5 @@
-"""`python -m bench`: the product measured against the naive way and the ceiling, in one run on the same servers."""
+"""`python -m bench`: the product measured against the naive way and the ceiling, in one run on the
+same servers."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ async def measure(name: str, scale: Scale) -> tuple[dict[str, Any], dict[str, An
     async with open_stage(scale, WELCOMING if name == "welcome" else COMPARING) as stage:
         redis_version = str((await stage.services.redis.info("server"))["redis_version"])
         where = report.machine(redis_version)
-        line = await (welcome.measure(stage) if name == "welcome" else rows.measure(stage, rows.ROWS[name]))
+        line = await (
+            welcome.measure(stage) if name == "welcome" else rows.measure(stage, rows.ROWS[name])
+        )
         return line, where
 
 
@@ -44,7 +47,9 @@ def main(
     tiny: Annotated[
         bool, typer.Option(help="a moment of each, to see that it works; the figures mean nothing")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="where the lines go; default bench.jsonl in the data folder")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where the lines go; default bench.jsonl in the data folder")
+    ] = None,
 ) -> None:
     """Measure, print the table, append the lines."""
     if only and only not in NAMES:

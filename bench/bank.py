@@ -1,4 +1,5 @@
-"""The bank that is measured: the demonstration bank, two rewards of ours, and as many signed-in customers as are needed."""
+"""The bank that is measured: the demonstration bank, two rewards of ours, and as many signed-in
+customers as are needed."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ import orjson
 import yaml
 from redis.asyncio import Redis
 
-from customers import directory
 from customers.actors import CustomerActor
+from customers.banks import apply
+from customers.banks.bank import open_bank
 from deploy.processes import ROOT
 from rewards import catalogue, portal
 from services import ids
 from services.clock import utc
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 TENANT_FILE = ROOT / "config" / "demo" / "tenant.yaml"
 _FILE: dict[str, Any] = yaml.safe_load(TENANT_FILE.read_text(encoding="utf-8"))
@@ -48,7 +50,7 @@ def session_key(token: str) -> str:
 
 async def found(services: Services) -> None:
     """The bank and its two rewards: one with plenty, one sold out."""
-    await directory.apply_tenant(services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name)
+    await apply.apply_tenant(services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name)
     now = utc(services.clock())
     for key, stock in (("hot", PLENTY), ("gone", 0)):
         definition = catalogue.Definition(
@@ -64,11 +66,14 @@ async def found(services: Services) -> None:
             starts=now - timedelta(days=1),
             ends=now + timedelta(days=30),
         )
-        await catalogue.put(services, services.store.tenant(TENANT), CAMPAIGN, definition)
+        await catalogue.put(
+            await open_bank(services, services.store.tenant(TENANT).tenant), CAMPAIGN, definition
+        )
 
 
 async def sign_in(services: Services, count: int) -> list[Person]:
-    """`count` new customers, each with an RM and a session at the product and at the naive server."""
+    """`count` new customers, each with an RM and a session at the product and at the naive
+    server."""
     people: list[Person] = []
     for start in range(0, count, AT_ONCE):
         people += await _some(services, min(AT_ONCE, count - start))
@@ -85,7 +90,9 @@ async def _some(services: Services, count: int) -> list[Person]:
     tokens: list[str] = []
     for start in range(0, count, SIGN_INS_AT_ONCE):
         some = sessions[start : start + SIGN_INS_AT_ONCE]
-        tokens += await asyncio.gather(*(services.sessions.open("customer", session) for session in some))
+        tokens += await asyncio.gather(
+            *(services.sessions.open("customer", session) for session in some)
+        )
     await _sessions_of_the_naive(services.redis, cids, tokens)
     return [Person(cid, token) for cid, token in zip(cids, tokens, strict=True)]
 
@@ -98,9 +105,17 @@ async def _sessions_of_the_naive(redis: Redis, cids: list[str], tokens: list[str
 
 
 def _customer(services: Services, cid: str) -> Doc:
-    """A customer's row as customers/identity.py keeps it."""
-    plain = {"name": "刘敏", "phone": "13800138000", "unionid": f"u{cid}", "external_userid": f"wm{cid}"}
-    sealed = {name: services.vault.seal_text(TENANT, "customers", name, cid, text) for name, text in plain.items()}
+    """A customer's row as customers/identity/resolution.py keeps it."""
+    plain = {
+        "name": "刘敏",
+        "phone": "13800138000",
+        "unionid": f"u{cid}",
+        "external_userid": f"wm{cid}",
+    }
+    sealed = {
+        name: services.vault.seal_text(TENANT, "customers", name, cid, text)
+        for name, text in plain.items()
+    }
     return {
         "_id": cid,
         "tenant": TENANT,
@@ -113,7 +128,7 @@ def _customer(services: Services, cid: str) -> Doc:
 
 
 def _follow(cid: str, userid: str) -> Doc:
-    """A friendship as customers/follows.py keeps it."""
+    """A friendship as customers/relationships.py keeps it."""
     row_id = ids.tenant_id(TENANT, "follow", userid, cid)
     at = datetime.now(UTC).timestamp()
     return {
@@ -131,6 +146,8 @@ def _follow(cid: str, userid: str) -> Doc:
 async def homes_of_the_naive(services: Services, db: Any, people: list[Person]) -> None:
     """For each customer one document: the home as the product answers it."""
     actor = CustomerActor(TENANT, people[0].cid, APPID)
-    home = orjson.loads(await portal.home(services, actor, "zh"))
+    home = orjson.loads(await portal.home(await open_bank(services, actor.tenant), actor, "zh"))
     for start in range(0, len(people), AT_ONCE):
-        await db.homes.insert_many([{"_id": person.cid, **home} for person in people[start : start + AT_ONCE]])
+        await db.homes.insert_many(
+            [{"_id": person.cid, **home} for person in people[start : start + AT_ONCE]]
+        )

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from bench import load
 from bench.bank import STAFF, TENANT, WECOM
-from services.wechat import crypto
+from services.wechat.core import crypto
 
 CREDENTIALS = crypto.Credentials(WECOM["token"], WECOM["aes_key"], WECOM["corp_id"])
 
@@ -23,11 +23,14 @@ def added(state: str = "") -> tuple[str, bytes]:
         "State": state,
         "WelcomeCode": code,
     }
-    return code, post(message("change_external_contact", "add_external_contact", int(time.time()), fields))
+    return code, post(
+        message("change_external_contact", "add_external_contact", int(time.time()), fields)
+    )
 
 
 def message(event: str, change: str, at: int, fields: Mapping[str, str]) -> bytes:
-    """An event's XML as WeCom writes it; `at` is its CreateTime, and without `change` it has no ChangeType."""
+    """An event's XML as WeCom writes it; `at` is its CreateTime, and without `change` it has no
+    ChangeType."""
     told = {
         "ToUserName": WECOM["corp_id"],
         "FromUserName": "sys",
@@ -43,11 +46,15 @@ def message(event: str, change: str, at: int, fields: Mapping[str, str]) -> byte
 def post(message: bytes, *, nonce: str = "") -> bytes:
     """The request that brings `message`, sealed and signed now."""
     return request(
-        crypto.encrypt(CREDENTIALS, message), timestamp=str(int(time.time())), nonce=nonce or secrets.token_hex(8)
+        crypto.encrypt(CREDENTIALS, message),
+        timestamp=str(int(time.time())),
+        nonce=nonce or secrets.token_hex(8),
     )
 
 
-def request(sealed: str, *, timestamp: str, nonce: str, token: str = CREDENTIALS.token, signature: str = "") -> bytes:
+def request(
+    sealed: str, *, timestamp: str, nonce: str, token: str = CREDENTIALS.token, signature: str = ""
+) -> bytes:
     """The request around what is sealed, signed with `token` unless a `signature` is given."""
     signature = signature or crypto.sign(token, timestamp, nonce, sealed)
     return around(envelope(sealed), timestamp=timestamp, nonce=nonce, signature=signature)
@@ -64,4 +71,6 @@ def envelope(sealed: str) -> bytes:
 def around(body: bytes, *, timestamp: str, nonce: str, signature: str) -> bytes:
     """The request with any body and any signature."""
     query = urlencode({"msg_signature": signature, "timestamp": timestamp, "nonce": nonce})
-    return load.request("POST", f"/wecom/{TENANT}/callback?{query}", {"Content-Type": "text/xml"}, body)
+    return load.request(
+        "POST", f"/wecom/{TENANT}/callback?{query}", {"Content-Type": "text/xml"}, body
+    )

@@ -1,4 +1,5 @@
-"""What the product knows beside what it was told: the differences from the truth of bench/stories.py, as sentences."""
+"""What the product knows beside what it was told: the differences from the truth of
+bench/stories.py, as sentences."""
 
 from __future__ import annotations
 
@@ -8,12 +9,15 @@ from typing import Any
 
 from bench.bank import TENANT
 from bench.stories import Happening, Truth
-from customers import person
+from customers.banks.bank import open_bank
+from customers.identity import rows as person
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 MOST_SHOWN = 5
-KINDS = frozenset({"customer.added", "customer.deleted_rm", "rm.deleted_customer", "group.joined", "group.left"})
+KINDS = frozenset(
+    {"customer.added", "customer.deleted_rm", "rm.deleted_customer", "group.joined", "group.left"}
+)
 
 
 async def found(services: Services, truth: Truth) -> list[str]:
@@ -35,10 +39,16 @@ def _between(what: str, wanted: Mapping[Any, Any], got: Mapping[Any, Any]) -> li
     """What is missing, not true, or otherwise; the first few by name."""
     missing = [f"{key} {wanted[key]}" for key in wanted if key not in got]
     extra = [f"{key} {got[key]}" for key in got if key not in wanted]
-    other = [f"{key} {got[key]}, not {wanted[key]}" for key in wanted if key in got and got[key] != wanted[key]]
+    other = [
+        f"{key} {got[key]}, not {wanted[key]}"
+        for key in wanted
+        if key in got and got[key] != wanted[key]
+    ]
     told = {"missing": missing, "in excess": extra, "otherwise": other}
     return [
-        f"{what}: {len(items)} {word}, such as {'; '.join(items[:MOST_SHOWN])}" for word, items in told.items() if items
+        f"{what}: {len(items)} {word}, such as {'; '.join(items[:MOST_SHOWN])}"
+        for word, items in told.items()
+        if items
     ]
 
 
@@ -46,23 +56,32 @@ async def _messages(services: Services) -> dict[bytes, str]:
     rows: dict[bytes, str] = {}
     async for row in services.store.tenant(TENANT)["inbox"].scan():
         message = services.vault.open(TENANT, "inbox", "body", row["_id"], bytes(row["body"]))
-        rows[message] = "twice" if message in rows else f"open {row.get('reason')}" if row["open"] else row["state"]
+        rows[message] = (
+            "twice"
+            if message in rows
+            else f"open {row.get('reason')}"
+            if row["open"]
+            else row["state"]
+        )
     return rows
 
 
 async def _customers(services: Services) -> tuple[dict[str, str], dict[str, str]]:
-    """external_userid → name, and cid → external_userid for every cid that a customer has or had."""
+    """external_userid → name, and cid → external_userid for every cid that a customer has or
+    had."""
     names: dict[str, str] = {}
     whose: dict[str, str] = {}
     async for row in services.store.tenant(TENANT)["customers"].scan():
         if not row.get("merged_into"):
-            one = person.opened(services, TENANT, row)
+            one = person.opened(await open_bank(services, TENANT), row)
             names[one.external_userid] = "twice" if one.external_userid in names else one.name
             whose.update(dict.fromkeys(one.cids, one.external_userid))
     return names, whose
 
 
-async def _friendships(services: Services, whose: Mapping[str, str]) -> dict[tuple[str, str], tuple[bool, int, str]]:
+async def _friendships(
+    services: Services, whose: Mapping[str, str]
+) -> dict[tuple[str, str], tuple[bool, int, str]]:
     rows: dict[tuple[str, str], tuple[bool, int, str]] = {}
     async for row in services.store.tenant(TENANT)["follows"].scan():
         pair = (row["userid"], whose[row["cid"]])
@@ -79,7 +98,9 @@ async def _happened(services: Services, whose: Mapping[str, str]) -> Counter[Hap
 
 
 def _with(row: Doc) -> str:
-    return str(row["data"]["chat_id"] if row["kind"].startswith("group.") else row["data"]["userid"])
+    return str(
+        row["data"]["chat_id"] if row["kind"].startswith("group.") else row["data"]["userid"]
+    )
 
 
 async def _groups(services: Services) -> dict[str, frozenset[str]]:

@@ -1,6 +1,8 @@
-"""A flood of callbacks: repeated, reordered, forged in part, while server and worker are killed; each genuine one counts once.
+"""A flood of callbacks: repeated, reordered, forged in part, while server and worker are killed;
+each genuine one counts once.
 
-Whatever is not acknowledged is delivered again, as WeCom does. The limits on calls are the real ones.
+Whatever is not acknowledged is delivered again, as WeCom does. The limits on calls are the real
+ones.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ FORGED = 0.02
 COPIES = (1, 2, 3)
 CONNECTIONS = 32
 SAME_SECONDS = 240.0
-"""So long after the first delivery a repeat may still be the very same request, timestamp and nonce."""
+"""So long after the first delivery a repeat may still be the very same request, timestamp and
+nonce."""
 HANDLING_SECONDS = 3600.0
 LOOK_SECONDS = 0.5
 COUNTED_A_SECOND = 5_000
@@ -104,7 +107,8 @@ class Sender:
             wire[1].close()
 
     def _request(self, delivery: Delivery) -> tuple[str, bytes]:
-        """The nonce and the request: of a repeat sometimes the very same again, else sealed anew."""
+        """The nonce and the request: of a repeat sometimes the very same again, else sealed
+        anew."""
         if delivery.forgery:
             used = self._chance.choice(self.sent.nonces) if self.sent.nonces else ""
             return "", FORGERIES[delivery.forgery].make(used)
@@ -138,20 +142,27 @@ class Sender:
 
 
 async def people(stage: SyncStage, count: int, seed: int) -> Crowd:
-    """The sandbox gets people, friendships and groups for `count` genuine messages, and tells nobody of them."""
+    """The sandbox gets people, friendships and groups for `count` genuine messages, and tells
+    nobody of them."""
     control = stage.sandbox
     for path, body in (
         ("faults", {"target": "callback", "kind": "drop"}),
         ("people/bulk", {"count": max(GROUP_SIZE, count // 5), "seed": seed, "userids": STAFF}),
     ):
         (await control.post(f"/control/{path}", json=body)).raise_for_status()
-    everybody = (await control.get("/control/people?limit=500000")).raise_for_status().json()["people"]
+    everybody = (
+        (await control.get("/control/people?limit=500000")).raise_for_status().json()["people"]
+    )
     friends = [friend for userid in STAFF for friend in await _friends(stage, userid)]
     known = {friend.external_userid for friend in friends}
     members = [one["id"] for one in everybody if one["external_userid"] in known]
     chance, groups = Random(seed), {}
     for _ in range(max(2, count // 200)):
-        some = {"owner": chance.choice(STAFF), "name": "理财沙龙", "people": chance.sample(members, GROUP_SIZE)}
+        some = {
+            "owner": chance.choice(STAFF),
+            "name": "理财沙龙",
+            "people": chance.sample(members, GROUP_SIZE),
+        }
         group = (await control.post("/control/groups", json=some)).raise_for_status().json()
         outside = {one["userid"]: one["join_time"] for one in group["members"] if one["type"] == 2}
         groups[group["chat_id"]] = outside
@@ -169,15 +180,19 @@ async def _friends(stage: SyncStage, userid: str) -> list[Friend]:
     while after is not None:
         path = f"/control/truth?userid={userid}&limit=5000&after={after}"
         page = (await stage.sandbox.get(path)).raise_for_status().json()
-        found += [Friend(userid, one["external_userid"], one["createtime"]) for one in page["customers"]]
+        found += [
+            Friend(userid, one["external_userid"], one["createtime"]) for one in page["customers"]
+        ]
         after = page["after"]
     return found
 
 
 def deliveries(truth: Truth, forged: int, chance: Random) -> list[Delivery]:
-    """Each genuine message up to 3 times, and forgeries of every kind, in no order. Forgeries that need a genuine one before them
-    are in the later half."""
-    genuine = [Delivery(message) for message in truth.messages for _ in range(chance.choice(COPIES))]
+    """Each genuine message up to 3 times, and forgeries of every kind, in no order. Forgeries that
+    need a genuine one before them are in the later half."""
+    genuine = [
+        Delivery(message) for message in truth.messages for _ in range(chance.choice(COPIES))
+    ]
     kinds = list(FORGERIES)
     false = [Delivery(forgery=kinds[number % len(kinds)]) for number in range(forged)]
     early = [one for one in false if not FORGERIES[one.forgery].replays]
@@ -189,9 +204,12 @@ def deliveries(truth: Truth, forged: int, chance: Random) -> list[Delivery]:
     return mixed[: len(mixed) // 2] + second
 
 
-async def flooded(stage: SyncStage, count: int, seed: int = 1) -> tuple[dict[str, Any], Truth, list[str]]:
-    """Sends about `count` callbacks, kills server and worker on the way, and waits until all is handled. The figures, the truth,
-    and everything that is not as it must be. Server, worker and scheduler run already."""
+async def flooded(
+    stage: SyncStage, count: int, seed: int = 1
+) -> tuple[dict[str, Any], Truth, list[str]]:
+    """Sends about `count` callbacks, kills server and worker on the way, and waits until all is
+    handled. The figures, the truth, and everything that is not as it must be. Server, worker and
+    scheduler run already."""
     chance, forged = Random(seed), round(count * FORGED)
     genuine = round((count - forged) * len(COPIES) / sum(COPIES))
     truth = Teller(await people(stage, genuine, seed), seed).tell(genuine)
@@ -230,11 +248,15 @@ async def _kill(stage: SyncStage, name: str, when: asyncio.Event) -> None:
 
 
 async def _handled(stage: SyncStage, count: int) -> int:
-    """Returns when nothing waits any more. If more than half of the events still wait, the worker is killed once more when half
-    of them are handled; how often it was."""
+    """Returns when nothing waits any more. If more than half of the events still wait, the worker
+    is killed once more when half of them are handled; how often it was."""
     kills = 0
     if not await _at_most(stage, count // 2):
-        await _until(stage, lambda: _at_most(stage, count // 2), every=max(LOOK_SECONDS, count / COUNTED_A_SECOND))
+        await _until(
+            stage,
+            lambda: _at_most(stage, count // 2),
+            every=max(LOOK_SECONDS, count / COUNTED_A_SECOND),
+        )
         stage.parts.kill9("worker")
         await asyncio.to_thread(stage.parts.start, "worker")
         kills = 1
@@ -242,11 +264,15 @@ async def _handled(stage: SyncStage, count: int) -> int:
     return kills
 
 
-async def _until(stage: SyncStage, holds: Callable[[], Awaitable[bool]], every: float = LOOK_SECONDS) -> None:
+async def _until(
+    stage: SyncStage, holds: Callable[[], Awaitable[bool]], every: float = LOOK_SECONDS
+) -> None:
     deadline = time.monotonic() + HANDLING_SECONDS
     while not await holds():
         if time.monotonic() > deadline:
-            raise LoadError(f"not handled after {HANDLING_SECONDS:g} s:\n{stage.parts.log('worker')[-2000:]}")
+            raise LoadError(
+                f"not handled after {HANDLING_SECONDS:g} s:\n{stage.parts.log('worker')[-2000:]}"
+            )
         await asyncio.sleep(every)
 
 
@@ -255,7 +281,8 @@ async def _at_most(stage: SyncStage, waiting: int) -> bool:
 
 
 async def _nothing_waits(stage: SyncStage) -> bool:
-    """No event, and no details that are asked for again; alarms to members may still be on their way."""
+    """No event, and no details that are asked for again; alarms to members may still be on their
+    way."""
     db = stage.services.store.tenant(TENANT)
     if await db["inbox"].find({"open": True}, limit=1, fields={"_id": 1}):
         return False
@@ -263,11 +290,17 @@ async def _nothing_waits(stage: SyncStage) -> bool:
 
 
 async def measure(count: int) -> tuple[dict[str, Any], str]:
-    """The row's line, and Redis's version. Raises LoadError unless each genuine callback counted once and no forged one did."""
+    """The row's line, and Redis's version. Raises LoadError unless each genuine callback counted
+    once and no forged one did."""
     async with open_stage() as stage:
         await asyncio.to_thread(stage.parts.start, "server")
         figures, _, wrong = await flooded(stage, count)
         if wrong:
             raise LoadError("\n".join(wrong))
         redis_version = str((await stage.services.redis.info("server"))["redis_version"])
-        return {"bench": "flood", "unit": "callbacks/s", "product": figures["received_per_s"], **figures}, redis_version
+        return {
+            "bench": "flood",
+            "unit": "callbacks/s",
+            "product": figures["received_per_s"],
+            **figures,
+        }, redis_version

@@ -10,17 +10,21 @@ from dataclasses import dataclass, replace
 
 from bench import callbacks
 from bench.callbacks import CREDENTIALS
-from services.wechat import crypto
+from services.wechat.core import crypto
 
 HOUR = 3600
 BODY_LIMIT = 64 * 1024
-GARBLED = frozenset({"callback_bad_cipher", "callback_bad_padding", "callback_bad_length", "callback_bad_receiveid"})
-"""What is refused once it is decrypted; which of them depends on what the garbled bytes happen to be."""
+GARBLED = frozenset(
+    {"callback_bad_cipher", "callback_bad_padding", "callback_bad_length", "callback_bad_receiveid"}
+)
+"""What is refused once it is decrypted; which of them depends on what the garbled bytes happen to
+be."""
 
 
 @dataclass(frozen=True)
 class Forgery:
-    """`make` gives another one each time; of a replay it takes the nonce of a callback that was acknowledged."""
+    """`make` gives another one each time; of a replay it takes the nonce of a callback that was
+    acknowledged."""
 
     status: int
     codes: frozenset[str]
@@ -30,8 +34,14 @@ class Forgery:
 
 def _message() -> bytes:
     """The friendship of somebody who is in no other message."""
-    fields = {"UserID": "rm.chen", "ExternalUserID": f"wmFORGED{secrets.token_hex(12)}", "State": "forged"}
-    return callbacks.message("change_external_contact", "add_external_contact", int(time.time()), fields)
+    fields = {
+        "UserID": "rm.chen",
+        "ExternalUserID": f"wmFORGED{secrets.token_hex(12)}",
+        "State": "forged",
+    }
+    return callbacks.message(
+        "change_external_contact", "add_external_contact", int(time.time()), fields
+    )
 
 
 def _now(ahead: int = 0) -> str:
@@ -46,12 +56,16 @@ def _sealed(credentials: crypto.Credentials = CREDENTIALS) -> str:
     return crypto.encrypt(credentials, _message())
 
 
-def _signed(sealed: str, *, ahead: int = 0, token: str = CREDENTIALS.token, nonce: str = "") -> bytes:
+def _signed(
+    sealed: str, *, ahead: int = 0, token: str = CREDENTIALS.token, nonce: str = ""
+) -> bytes:
     return callbacks.request(sealed, timestamp=_now(ahead), nonce=nonce or _nonce(), token=token)
 
 
 def _guessed_signature(_: str) -> bytes:
-    return callbacks.request(_sealed(), timestamp=_now(), nonce=_nonce(), signature=secrets.token_hex(20))
+    return callbacks.request(
+        _sealed(), timestamp=_now(), nonce=_nonce(), signature=secrets.token_hex(20)
+    )
 
 
 def _tampered_cipher(_: str) -> bytes:
@@ -92,7 +106,9 @@ def _with_doctype(_: str) -> bytes:
 
 def _without_cipher(_: str) -> bytes:
     """The message itself, in clear."""
-    return callbacks.around(_message(), timestamp=_now(), nonce=_nonce(), signature=secrets.token_hex(20))
+    return callbacks.around(
+        _message(), timestamp=_now(), nonce=_nonce(), signature=secrets.token_hex(20)
+    )
 
 
 def _too_large(_: str) -> bytes:
@@ -102,7 +118,9 @@ def _too_large(_: str) -> bytes:
 BAD_SIGNATURE, STALE = frozenset({"callback_bad_signature"}), frozenset({"callback_stale"})
 FORGERIES: dict[str, Forgery] = {
     "a guessed signature": Forgery(403, BAD_SIGNATURE, _guessed_signature),
-    "another token": Forgery(403, BAD_SIGNATURE, lambda _: _signed(_sealed(), token="AnotherToken")),
+    "another token": Forgery(
+        403, BAD_SIGNATURE, lambda _: _signed(_sealed(), token="AnotherToken")
+    ),
     "a tampered cipher": Forgery(403, BAD_SIGNATURE, _tampered_cipher),
     "a moved timestamp": Forgery(403, BAD_SIGNATURE, _moved_time),
     "a cut cipher": Forgery(403, GARBLED, _cut_cipher),
@@ -111,7 +129,10 @@ FORGERIES: dict[str, Forgery] = {
     "an old capture": Forgery(403, STALE, lambda _: _signed(_sealed(), ahead=-HOUR)),
     "a time to come": Forgery(403, STALE, lambda _: _signed(_sealed(), ahead=HOUR)),
     "a used nonce": Forgery(
-        403, frozenset({"callback_replayed"}), lambda used: _signed(_sealed(), nonce=used), replays=True
+        403,
+        frozenset({"callback_replayed"}),
+        lambda used: _signed(_sealed(), nonce=used),
+        replays=True,
     ),
     "a document type": Forgery(400, frozenset({"callback_dtd"}), _with_doctype),
     "no cipher": Forgery(400, frozenset({"callback_no_encrypt"}), _without_cipher),

@@ -1,7 +1,8 @@
-"""How long an event loop is held by one callback: the processor time that it took, and the time on the clock.
+"""How long an event loop is held by one callback: the processor time that it took, and the time on
+the clock.
 
-While a callback runs nothing else does (promise P10: at most 50 ms). Processor time says what our own code did; time on the clock
-also counts what other processes of a busy machine took meanwhile.
+While a callback runs nothing else does (promise P10: at most 50 ms). Processor time says what our
+own code did; time on the clock also counts what other processes of a busy machine took meanwhile.
 """
 
 from __future__ import annotations

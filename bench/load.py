@@ -1,6 +1,8 @@
-"""The load generator: raw sockets with keep-alive and requests that were built before the clock started.
+"""The load generator: raw sockets with keep-alive and requests that were built before the clock
+started.
 
-It shares the machine with what it measures, so it does nothing but send, find the end of the answer, and count statuses.
+It shares the machine with what it measures, so it does nothing but send, find the end of the
+answer, and count statuses.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Measured:
         return self.statuses[status] / self.seconds
 
 
-def request(method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> bytes:
+def request(
+    method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+) -> bytes:
     """The bytes of one HTTP/1.1 request."""
     lines = [
         f"{method} {path} HTTP/1.1",
@@ -80,11 +84,18 @@ def status_of(answer: bytes) -> int:
 
 
 def drive(
-    port: int, requests: Sequence[bytes], *, connections: int, seconds: float, allowed: Collection[int]
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    allowed: Collection[int],
 ) -> Measured:
-    """Sends `requests` over `connections`, each answered before the next, until they or the `seconds` are used up.
+    """Sends `requests` over `connections`, each answered before the next, until they or the
+    `seconds` are used up.
 
-    What is under way then is waited for and counted. Raises LoadError for a status that is not `allowed`.
+    What is under way then is waited for and counted. Raises LoadError for a status that is not
+    `allowed`.
     """
     waiting = iter(requests)
     statuses: Counter[int] = Counter()
@@ -96,7 +107,9 @@ def drive(
             start = time.monotonic()
             for wire in wires:
                 wire.send(next(waiting))
-            _pump(selector, waiting, statuses, busy=len(wires), until=start + seconds, allowed=allowed)
+            _pump(
+                selector, waiting, statuses, busy=len(wires), until=start + seconds, allowed=allowed
+            )
             return Measured(statuses, time.monotonic() - start)
     finally:
         for wire in wires:
@@ -132,8 +145,11 @@ def _pump(
                 key.data.send(following)
 
 
-async def pace(port: int, requests: Sequence[bytes], *, rate: float, connections: int) -> list[float]:
-    """Sends `requests` at `rate` a second, whatever the answers take; when each was due (time.monotonic).
+async def pace(
+    port: int, requests: Sequence[bytes], *, rate: float, connections: int
+) -> list[float]:
+    """Sends `requests` at `rate` a second, whatever the answers take; when each was due
+    (time.monotonic).
 
     Raises LoadError for an answer that is not 200.
     """
@@ -154,7 +170,9 @@ async def pace(port: int, requests: Sequence[bytes], *, rate: float, connections
     return due
 
 
-async def _exchange(free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]], data: bytes) -> None:
+async def _exchange(
+    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]], data: bytes
+) -> None:
     wire = await free.get()
     status, answer = await exchange(wire, data)
     if status != 200:
@@ -162,8 +180,11 @@ async def _exchange(free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.Stre
     free.put_nowait(wire)
 
 
-async def exchange(wire: tuple[asyncio.StreamReader, asyncio.StreamWriter], data: bytes) -> tuple[int, bytes]:
-    """Sends one request; the answer's status and body. Raises OSError or IncompleteReadError when the connection breaks."""
+async def exchange(
+    wire: tuple[asyncio.StreamReader, asyncio.StreamWriter], data: bytes
+) -> tuple[int, bytes]:
+    """Sends one request; the answer's status and body. Raises OSError or IncompleteReadError when
+    the connection breaks."""
     reader, writer = wire
     writer.write(data)
     head = await reader.readuntil(b"\r\n\r\n")

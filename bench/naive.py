@@ -1,4 +1,5 @@
-"""The naive way: what a careful engineer writes first, with awaited writes for each request. `python -m bench.naive PORT`.
+"""The naive way: what a careful engineer writes first, with awaited writes for each request.
+`python -m bench.naive PORT`.
 
 callback   wechatpy decrypts, xmltodict parses, one insert, ack
 home       one Redis GET for the session, one find_one, answered as JSON
@@ -34,7 +35,9 @@ def database(uri: str, name: str) -> Any:
     """The naive database beside the product's, with the same durability."""
     client: Any = AsyncIOMotorClient(uri, tz_aware=True)
     return client.get_database(
-        f"{name}_naive", write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
+        f"{name}_naive",
+        write_concern=WriteConcern("majority", j=True),
+        read_concern=ReadConcern("majority"),
     )
 
 
@@ -56,7 +59,9 @@ class Callback(Base):
     @override
     async def post(self) -> None:
         names = ("msg_signature", "timestamp", "nonce")
-        message = self.crypto.decrypt_message(self.request.body, *(self.get_query_argument(name) for name in names))
+        message = self.crypto.decrypt_message(
+            self.request.body, *(self.get_query_argument(name) for name in names)
+        )
         event = xmltodict.parse(message)["xml"]
         await self.db.inbox.insert_one({"at": datetime.now(UTC), **event})
 
@@ -72,7 +77,9 @@ class Refuse(Base):
     @override
     async def post(self) -> None:
         await self.customer()
-        taken = await self.db.rewards.update_one({"_id": GONE, "left": {"$gt": 0}}, {"$inc": {"left": -1}})
+        taken = await self.db.rewards.update_one(
+            {"_id": GONE, "left": {"$gt": 0}}, {"$inc": {"left": -1}}
+        )
         if not taken.modified_count:
             self.set_status(409)
             self.write({"error": "sold_out"})
@@ -99,7 +106,8 @@ class Claim(Base):
         raise HTTPError(503)
 
     async def grant(self, cid: str, key: str) -> None:
-        """One transaction: stock, quota, grant. Raises DuplicateKeyError at the customer's limit."""
+        """One transaction: stock, quota, grant. Raises DuplicateKeyError at the customer's
+        limit."""
         async with await self.db.client.start_session() as session, session.start_transaction():
             taken = await self.db.rewards.update_one(
                 {"_id": HOT, "left": {"$gt": 0}}, {"$inc": {"left": -1}}, session=session
@@ -107,7 +115,10 @@ class Claim(Base):
             if not taken.modified_count:
                 raise HTTPError(409)
             await self.db.quotas.update_one(
-                {"_id": f"{HOT}:{cid}", "n": {"$lt": 1}}, {"$inc": {"n": 1}}, upsert=True, session=session
+                {"_id": f"{HOT}:{cid}", "n": {"$lt": 1}},
+                {"$inc": {"n": 1}},
+                upsert=True,
+                session=session,
             )
             grant = {"_id": f"{HOT}:{cid}:{key}", "cid": cid, "at": datetime.now(UTC)}
             await self.db.grants.insert_one(grant, session=session)

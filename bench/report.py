@@ -19,7 +19,8 @@ PACKAGES = ("tornado", "motor", "pymongo", "celery", "redis", "secantusdb")
 
 
 def machine(redis_version: str) -> dict[str, Any]:
-    """Where it was measured, and with what; `load` is the machine's load average before the first row."""
+    """Where it was measured, and with what; `load` is the machine's load average before the first
+    row."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return {
         "cores": os.cpu_count(),
@@ -45,7 +46,16 @@ def show(lines: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
     title = f"{where['cores']} cores, {where['memory_gib']} GiB, Python {where['python']}, load {where['load']} at the start"
     table = Table(title=title, title_justify="left")
     table.add_column("bench")
-    for name in ("unit", "product", "naive", "ceiling", "of naive", "at least", "of ceiling", "at least"):
+    for name in (
+        "unit",
+        "product",
+        "naive",
+        "ceiling",
+        "of naive",
+        "at least",
+        "of ceiling",
+        "at least",
+    ):
         table.add_column(name, justify="right")
     for line in lines:
         table.add_row(*_CELLS.get(line["bench"], _cells)(line))
@@ -53,7 +63,11 @@ def show(lines: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
 
 
 def _cells(line: dict[str, Any]) -> list[str]:
-    cells = [line["bench"], line["unit"], *(f"{line[name]:,.0f}" for name in ("product", "naive", "ceiling"))]
+    cells = [
+        line["bench"],
+        line["unit"],
+        *(f"{line[name]:,.0f}" for name in ("product", "naive", "ceiling")),
+    ]
     for other in ("naive", "ceiling"):
         reached, wanted = line[f"of_{other}"], line[f"at_least_of_{other}"]
         cells += [_marked(f"{reached:.2f}", reached >= wanted), f"{wanted:g}"]
@@ -69,7 +83,17 @@ def _welcome_cells(line: dict[str, Any]) -> list[str]:
 def _storm_cells(line: dict[str, Any]) -> list[str]:
     share, least = line["product"], line["at_least"]
     told = f"{line['drawn']} drawn, welcome p95 {line['welcome_p95_ms']:.0f} ms"
-    return ["storm", line["unit"], _marked(f"{share:.3f}, {told}", share >= least), "", "", "", "", "", f"{least:g}"]
+    return [
+        "storm",
+        line["unit"],
+        _marked(f"{share:.3f}, {told}", share >= least),
+        "",
+        "",
+        "",
+        "",
+        "",
+        f"{least:g}",
+    ]
 
 
 def _sync_cells(line: dict[str, Any]) -> list[str]:

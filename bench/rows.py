@@ -1,7 +1,8 @@
-"""The rows that compare: callback, home, claim, refuse. Product, naive and ceiling answer the same requests in turn.
+"""The rows that compare: callback, home, claim, refuse. Product, naive and ceiling answer the same
+requests in turn.
 
-`home` is asked by HOMES customers in turn, so that hardly one comes again while his home is kept; `home_again` by one customer
-a connection, over and over.
+`home` is asked by HOMES customers in turn, so that hardly one comes again while his home is kept;
+`home_again` by one customer a connection, over and over.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from bench import bank, callbacks, load
 from bench.bank import APPID, GONE, HOT, TENANT, Person
 from bench.stage import Stage
+from customers.banks.bank import open_bank
 from rewards import ledger
 
 SERVERS = ("product", "naive", "ceiling")
@@ -24,8 +26,9 @@ HOMES = 2_000
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `requests(stage)` makes a round's requests; `counted` is the status that counts, `busy` those of the
-    naive server that say "try again" and do not count; `check(stage, answers)` proves afterwards that all was right."""
+    """One comparison. `requests(stage)` makes a round's requests; `counted` is the status that
+    counts, `busy` those of the naive server that say "try again" and do not count; `check(stage,
+    answers)` proves afterwards that all was right."""
 
     name: str
     unit: str
@@ -40,14 +43,16 @@ class Row:
 
 @dataclass
 class Rates:
-    """What each server reached, round by round; `answers` is how many counted answers the product gave in all."""
+    """What each server reached, round by round; `answers` is how many counted answers the product
+    gave in all."""
 
     of: dict[str, list[float]] = field(default_factory=lambda: {server: [] for server in SERVERS})
     answers: int = 0
 
 
 async def measure(stage: Stage, row: Row) -> dict[str, Any]:
-    """The row's line: the median rate of each server, and the median of the product's ratios to the others, round by round."""
+    """The row's line: the median rate of each server, and the median of the product's ratios to the
+    others, round by round."""
     if row.prepare is not None:
         await row.prepare(stage)
     rates = Rates()
@@ -62,14 +67,19 @@ async def measure(stage: Stage, row: Row) -> dict[str, Any]:
     line |= {server: round(median(each), 1) for server, each in rates.of.items()}
     line |= {f"of_{other}": _ratio(rates, other) for other in SERVERS[1:]}
     line |= {"at_least_of_naive": row.of_naive, "at_least_of_ceiling": row.of_ceiling}
-    line["rounds"] = {server: [round(rate, 1) for rate in each] for server, each in rates.of.items()}
+    line["rounds"] = {
+        server: [round(rate, 1) for rate in each] for server, each in rates.of.items()
+    }
     if row.check is not None:
         line |= await row.check(stage, rates.answers)
     return line
 
 
 def _ratio(rates: Rates, other: str) -> float:
-    return round(median(mine / its for mine, its in zip(rates.of["product"], rates.of[other], strict=True)), 3)
+    return round(
+        median(mine / its for mine, its in zip(rates.of["product"], rates.of[other], strict=True)),
+        3,
+    )
 
 
 def _drive(stage: Stage, row: Row, rates: Rates, server: str, requests: list[bytes]) -> float:
@@ -78,7 +88,11 @@ def _drive(stage: Stage, row: Row, rates: Rates, server: str, requests: list[byt
     allowed = {counted} | (row.busy if server == "naive" else frozenset())
     scale = stage.scale
     done = load.drive(
-        stage.ports[server], requests, connections=scale.connections, seconds=scale.seconds, allowed=allowed
+        stage.ports[server],
+        requests,
+        connections=scale.connections,
+        seconds=scale.seconds,
+        allowed=allowed,
     )
     if server == "product":
         rates.answers += done.statuses[counted]
@@ -135,19 +149,27 @@ def _claim(person: Person, reward: str) -> bytes:
 
 async def _claims(stage: Stage) -> list[bytes]:
     """One claim each of customers who have claimed nothing yet."""
-    return [_claim(person, HOT) for person in await bank.sign_in(stage.services, stage.scale.requests)]
+    return [
+        _claim(person, HOT) for person in await bank.sign_in(stage.services, stage.scale.requests)
+    ]
 
 
 async def _refusals(stage: Stage) -> list[bytes]:
-    return [_claim(person, GONE) for person in await bank.sign_in(stage.services, stage.scale.requests)]
+    return [
+        _claim(person, GONE) for person in await bank.sign_in(stage.services, stage.scale.requests)
+    ]
 
 
 async def _ledger_holds(stage: Stage, answers: int) -> dict[str, Any]:
     """Every answer is one grant, and the ledger is clean; the same of the naive server's stock."""
-    grants = await stage.services.store.tenant(TENANT)["transfers"].count({"kind": "grant", "reward": HOT})
-    problems = await ledger.check(stage.services, TENANT)
+    grants = await stage.services.store.tenant(TENANT)["transfers"].count(
+        {"kind": "grant", "reward": HOT}
+    )
+    problems = await ledger.check(await open_bank(stage.services, TENANT))
     if grants != answers or problems:
-        raise load.LoadError(f"{answers} claims were answered, {grants} granted; the ledger says {problems}")
+        raise load.LoadError(
+            f"{answers} claims were answered, {grants} granted; the ledger says {problems}"
+        )
     left = (await stage.naive_db.rewards.find_one({"_id": HOT}))["left"]
     naive = await stage.naive_db.grants.count_documents({})
     if bank.PLENTY - left != naive:
@@ -156,7 +178,9 @@ async def _ledger_holds(stage: Stage, answers: int) -> dict[str, Any]:
 
 
 async def _nothing_granted(stage: Stage, answers: int) -> dict[str, Any]:
-    grants = await stage.services.store.tenant(TENANT)["transfers"].count({"kind": "grant", "reward": GONE})
+    grants = await stage.services.store.tenant(TENANT)["transfers"].count(
+        {"kind": "grant", "reward": GONE}
+    )
     if grants:
         raise load.LoadError(f"{grants} grants of a sold-out reward")
     return {"refusals": answers}
@@ -178,6 +202,15 @@ ROWS = {
             check=_ledger_holds,
             busy=frozenset({503}),
         ),
-        Row("refuse", "refusals/s", 2.0, 0.5, _refusals, prepare=_prepare_stock, check=_nothing_granted, counted=409),
+        Row(
+            "refuse",
+            "refusals/s",
+            2.0,
+            0.5,
+            _refusals,
+            prepare=_prepare_stock,
+            check=_nothing_granted,
+            counted=409,
+        ),
     )
 }

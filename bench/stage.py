@@ -1,4 +1,5 @@
-"""Where it is measured: real stores and real servers as processes on free ports, over data that is thrown away."""
+"""Where it is measured: real stores and real servers as processes on free ports, over data that is
+thrown away."""
 
 from __future__ import annotations
 
@@ -35,13 +36,16 @@ class Scale:
     welcome_rate: float
 
 
-FULL = Scale(rounds=3, seconds=3.0, requests=8_000, connections=64, welcomes=2_000, welcome_rate=100.0)
+FULL = Scale(
+    rounds=3, seconds=3.0, requests=8_000, connections=64, welcomes=2_000, welcome_rate=100.0
+)
 TINY = Scale(rounds=1, seconds=0.3, requests=200, connections=8, welcomes=20, welcome_rate=20.0)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The product and its two references, by port; `services` is the bench's own access to the product's stores."""
+    """The product and its two references, by port; `services` is the bench's own access to the
+    product's stores."""
 
     scale: Scale
     settings: Settings
@@ -55,7 +59,8 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(scale: Scale, names: frozenset[str]) -> AsyncIterator[Stage]:
-    """Starts what the named servers need and ends it again: product, naive, ceiling, wecom, worker, scheduler."""
+    """Starts what the named servers need and ends it again: product, naive, ceiling, wecom, worker,
+    scheduler."""
     with TemporaryDirectory(prefix="yinqiao-bench-") as folder:
         data = Path(folder)
         stores = Stores(data)

@@ -1,6 +1,8 @@
-"""What happened at a bank: genuine callbacks about the sandbox's people, and what must be known once all of them were told.
+"""What happened at a bank: genuine callbacks about the sandbox's people, and what must be known
+once all of them were told.
 
-The truth follows from the stories as they are made, in order; the product is told them in any order.
+The truth follows from the stories as they are made, in order; the product is told them in any
+order.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ class Friend:
 
 @dataclass(frozen=True)
 class Crowd:
-    """What the sandbox has now: friendships, names by external_userid (also of those who are nobody's friends: `strangers`), and
-    of each group whom it has, external_userid → since when."""
+    """What the sandbox has now: friendships, names by external_userid (also of those who are
+    nobody's friends: `strangers`), and of each group whom it has, external_userid → since when."""
 
     staff: tuple[str, ...]
     friends: tuple[Friend, ...]
@@ -55,7 +57,8 @@ class Truth:
     messages: dict[bytes, str] = field(default_factory=dict)
     """Each genuine message, and how its inbox row ends."""
     friendships: dict[tuple[str, str], tuple[bool, int, str]] = field(default_factory=dict)
-    """(userid, external_userid) → whether they are friends, since when (or since when no more), and the state he came with."""
+    """(userid, external_userid) → whether they are friends, since when (or since when no more), and
+    the state he came with."""
     customers: dict[str, str] = field(default_factory=dict)
     """external_userid → name, empty of whom WeCom tells nothing any more."""
     happened: Counter[Happening] = field(default_factory=Counter)
@@ -74,7 +77,8 @@ class Teller:
         self._last = max(friend.since for friend in crowd.friends)
 
     def tell(self, count: int) -> Truth:
-        """`count` messages: everybody's story, then changes, entries and events of tomorrow until they are enough."""
+        """`count` messages: everybody's story, then changes, entries and events of tomorrow until
+        they are enough."""
         for friend in self._crowd.friends:
             self._friend(friend)
         for external_userid in self._crowd.strangers:
@@ -86,9 +90,18 @@ class Teller:
         while len(self.truth.messages) < count:
             roll = self._chance.random()
             if roll < 0.1:
-                self._message("enter_agent", "", self._second(), NOTED, FromUserName=self._member(), AgentID="1000002")
+                self._message(
+                    "enter_agent",
+                    "",
+                    self._second(),
+                    NOTED,
+                    FromUserName=self._member(),
+                    AgentID="1000002",
+                )
             elif roll < 0.2:
-                self._message(UNKNOWN_EVENT, "begun", self._second(), UNKNOWN, Number=secrets.token_hex(8))
+                self._message(
+                    UNKNOWN_EVENT, "begun", self._second(), UNKNOWN, Number=secrets.token_hex(8)
+                )
             else:
                 self._edit(self._chance.choice(self._crowd.friends))
         return self.truth
@@ -102,16 +115,35 @@ class Teller:
     def _message(self, event: str, change: str, at: int, state: str, **fields: str) -> None:
         self.truth.messages[callbacks.message(event, change, at, fields)] = state
 
-    def _added(self, userid: str, external_userid: str, at: int, state: str, *, half: bool = False) -> None:
+    def _added(
+        self, userid: str, external_userid: str, at: int, state: str, *, half: bool = False
+    ) -> None:
         kind = "add_half_external_contact" if half else "add_external_contact"
-        code = {"WelcomeCode": f"CODE{secrets.token_hex(16)}"} if self._chance.random() < 0.1 else {}
-        self._message(CONTACT, kind, at, HANDLED, UserID=userid, ExternalUserID=external_userid, State=state, **code)
+        code = (
+            {"WelcomeCode": f"CODE{secrets.token_hex(16)}"} if self._chance.random() < 0.1 else {}
+        )
+        self._message(
+            CONTACT,
+            kind,
+            at,
+            HANDLED,
+            UserID=userid,
+            ExternalUserID=external_userid,
+            State=state,
+            **code,
+        )
         self.truth.happened[external_userid, "customer.added", at, userid] += 1
 
     def _ended(self, userid: str, external_userid: str, at: int) -> None:
         change = self._chance.choice(list(ENDS))
-        source = {"Source": "DELETE_BY_TRANSFER"} if change == "del_external_contact" and at % 4 == 0 else {}
-        self._message(CONTACT, change, at, HANDLED, UserID=userid, ExternalUserID=external_userid, **source)
+        source = (
+            {"Source": "DELETE_BY_TRANSFER"}
+            if change == "del_external_contact" and at % 4 == 0
+            else {}
+        )
+        self._message(
+            CONTACT, change, at, HANDLED, UserID=userid, ExternalUserID=external_userid, **source
+        )
         self.truth.happened[external_userid, ENDS[change], at, userid] += 1
 
     def _edit(self, friend: Friend) -> None:
@@ -121,7 +153,8 @@ class Teller:
         self._message(CONTACT, "edit_external_contact", at, HANDLED, **ids)
 
     def _friend(self, friend: Friend) -> None:
-        """He is a friend now; many were before, by halves, or of another member too, who lost them."""
+        """He is a friend now; many were before, by halves, or of another member too, who lost
+        them."""
         userid, external_userid, since = friend.userid, friend.external_userid, friend.since
         if self._chance.random() < 0.3:
             self._added(userid, external_userid, since - 300, EARLIER)

@@ -1,6 +1,8 @@
-"""Ten times the demand that WeCom allows, from several processes at once: what is allowed is used, and never exceeded.
+"""Ten times the demand that WeCom allows, from several processes at once: what is allowed is used,
+and never exceeded.
 
-`python -m bench.storm RATE SECONDS OUT` is one of the processes: it asks at a steady rate, whether there are answers or not.
+`python -m bench.storm RATE SECONDS OUT` is one of the processes: it asks at a steady rate, whether
+there are answers or not.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ from deploy.processes import ROOT, end, spawn
 from deploy.stack import Stores
 from services.clock import system_clock
 from services.limiter import Lane, lane
-from services.metrics import Metrics
-from services.vault import Vault
-from services.wechat.errors import PlatformError, SlowDown
-from services.wechat.platform import Platform
+from services.observe.metrics import Metrics
+from services.security.vault import Vault
+from services.wechat.core.errors import PlatformError, SlowDown
+from services.wechat.core.platform import Platform
 
 API = "/cgi-bin/externalcontact/get_follow_user_list"
 TIMES = 10
@@ -46,7 +48,8 @@ AT_LEAST_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Scale:
-    """The allowance (`limit` calls in `window` seconds) and for how many windows it is besieged by how many processes."""
+    """The allowance (`limit` calls in `window` seconds) and for how many windows it is besieged by
+    how many processes."""
 
     limit: int
     window: float
@@ -66,12 +69,19 @@ async def measure(scale: Scale) -> tuple[dict[str, Any], str]:
         try:
             stores.start("redis")
             running.append(
-                spawn([sys.executable, "-m", "sandbox", "--port", str(port)], log=Path(folder) / "sandbox.log")
+                spawn(
+                    [sys.executable, "-m", "sandbox", "--port", str(port)],
+                    log=Path(folder) / "sandbox.log",
+                )
             )
             wait_for_port(port, 30.0, alive=lambda: running[0].poll() is None)
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30.0) as control:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30.0
+            ) as control:
                 rule = {"path": "*", "limit": scale.limit, "seconds": scale.window}
-                (await control.post("/control/limits", json={"rules": [rule], "ip": []})).raise_for_status()
+                (
+                    await control.post("/control/limits", json={"rules": [rule], "ip": []})
+                ).raise_for_status()
                 told = await _besiege(scale, _settings(scale, stores, port), Path(folder), running)
                 limits = (await control.get("/control/limits")).json()
             async with Redis.from_url(stores.redis_url) as redis:
@@ -88,7 +98,9 @@ def _settings(scale: Scale, stores: Stores, port: int) -> Settings:
         _env_file=None,
         redis_url=stores.redis_url,
         wecom_api_base=f"http://127.0.0.1:{port}/wecom",
-        platform_limits=PlatformLimits(apis={"wecom/*": [(scale.limit, scale.window)]}, address=[(1_000_000, 60.0)]),
+        platform_limits=PlatformLimits(
+            apis={"wecom/*": [(scale.limit, scale.window)]}, address=[(1_000_000, 60.0)]
+        ),
         platform_bulk_patience=min(120.0, scale.window),
     )
 
@@ -106,7 +118,9 @@ async def _besiege(
     deadline = time.monotonic() + seconds + 60
     while not all(out.exists() for out in told):
         if time.monotonic() > deadline or any(process.poll() for process in running):
-            raise LoadError("a process of the storm died:\n" + told[0].with_suffix(".log").read_text()[-2000:])
+            raise LoadError(
+                "a process of the storm died:\n" + told[0].with_suffix(".log").read_text()[-2000:]
+            )
         await asyncio.sleep(0.2)
     return [orjson.loads(out.read_bytes()) for out in told]
 
@@ -131,7 +145,9 @@ def _line(scale: Scale, told: list[dict[str, Any]], limits: dict[str, Any]) -> d
         "held_back": sum(one["held_back"] for one in told),
         "drawn": drawn,
         "processes": scale.processes,
-        "ran": round(max(0.0, 1.0 - max(one["stalled"] for one in told) / (scale.windows * scale.window)), 4),
+        "ran": round(
+            max(0.0, 1.0 - max(one["stalled"] for one in told) / (scale.windows * scale.window)), 4
+        ),
         "most_at_once": api["peak"],
         "welcomes": len(waits),
         "welcomes_held_back": sum(one["welcomes_held_back"] for one in told),
@@ -144,9 +160,15 @@ class Storm:
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
         vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
-        self.platform = Platform(settings, redis, vault, system_clock, Metrics(), on_unknown=lambda *_: None)
-        bank = yaml.safe_load((ROOT / "config" / "demo" / "tenant.yaml").read_text(encoding="utf-8"))["wecom"]
-        self._client = self.platform.wecom("storm", bank["corp_id"], bank["agent_id"], bank["secret"])
+        self.platform = Platform(
+            settings, redis, vault, system_clock, Metrics(), on_unknown=lambda *_: None
+        )
+        bank = yaml.safe_load(
+            (ROOT / "config" / "demo" / "tenant.yaml").read_text(encoding="utf-8")
+        )["wecom"]
+        self._client = self.platform.wecom(
+            "storm", bank["corp_id"], bank["agent_id"], bank["secret"]
+        )
         self.counts: Counter[str] = Counter()
         self.answered: list[float] = []
         self.waits: list[float] = []
@@ -204,10 +226,19 @@ async def main(rate: float, seconds: float, out: Path) -> None:
         await storm.blow(rate, seconds)
         watching.cancel()
         await storm.platform.close()
-    told = {name: storm.counts[name] for name in ("asked", "held_back", "drawn", "welcomes_held_back")}
+    told = {
+        name: storm.counts[name] for name in ("asked", "held_back", "drawn", "welcomes_held_back")
+    }
     partial = out.with_suffix(".part")
     partial.write_bytes(
-        orjson.dumps({**told, "stalled": storm.stalled, "answered": storm.answered, "welcome_waits": storm.waits})
+        orjson.dumps(
+            {
+                **told,
+                "stalled": storm.stalled,
+                "answered": storm.answered,
+                "welcome_waits": storm.waits,
+            }
+        )
     )
     partial.rename(out)
 

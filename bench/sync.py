@@ -1,4 +1,5 @@
-"""The full sync: a bank's customers from the sandbox, with the worker killed twice on the way, and nothing missing or doubled."""
+"""The full sync: a bank's customers from the sandbox, with the worker killed twice on the way, and
+nothing missing or doubled."""
 
 from __future__ import annotations
 
@@ -16,13 +17,14 @@ import httpx
 
 from bench.bank import TENANT, TENANT_FILE
 from bench.load import LoadError
-from campaigns import sync_view, syncing
 from config.settings import Settings
-from customers import directory
+from customers.banks import apply
+from customers.banks.bank import open_bank
 from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import end, spawn
 from deploy.stack import Stores
+from operations.sync import run, view
 from services.container import Services, open_services
 
 CUSTOMERS, FEW = 100_000, 500
@@ -59,17 +61,22 @@ async def open_stage() -> AsyncIterator[SyncStage]:
             nightly_sync="off",
         )
         process = spawn(
-            [sys.executable, "-m", "sandbox", "--port", str(sandbox_port)], log=data / "logs" / "sandbox.log"
+            [sys.executable, "-m", "sandbox", "--port", str(sandbox_port)],
+            log=data / "logs" / "sandbox.log",
         )
         try:
             wait_for_port(sandbox_port, 30.0, alive=lambda: process.poll() is None)
             services = await open_services(settings)
             try:
-                await directory.apply_tenant(services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name)
+                await apply.apply_tenant(
+                    services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name
+                )
                 with Parts(settings, data / "logs") as parts:
                     parts.start("worker")
                     parts.start("scheduler")
-                    async with httpx.AsyncClient(base_url=sandbox, trust_env=False, timeout=120.0) as client:
+                    async with httpx.AsyncClient(
+                        base_url=sandbox, trust_env=False, timeout=120.0
+                    ) as client:
                         yield SyncStage(services, parts, client)
             finally:
                 await services.close()
@@ -79,12 +86,15 @@ async def open_stage() -> AsyncIterator[SyncStage]:
 
 
 async def measure(count: int) -> tuple[dict[str, Any], str]:
-    """The row's line, and Redis's version. Raises LoadError unless everything that the sandbox has came in exactly once."""
+    """The row's line, and Redis's version. Raises LoadError unless everything that the sandbox has
+    came in exactly once."""
     async with open_stage() as stage:
-        made = await stage.sandbox.post("/control/people/bulk", json={"count": count, "seed": 1, "tagged": True})
+        made = await stage.sandbox.post(
+            "/control/people/bulk", json={"count": count, "seed": 1, "tagged": True}
+        )
         made.raise_for_status()
         began = time.monotonic()
-        await syncing.start(stage.services, TENANT, "bench")
+        await run.start(await open_bank(stage.services, TENANT), "bench")
         kills, peak = await _watched(stage, count)
         seconds = time.monotonic() - began
         await _check(stage, count)
@@ -103,11 +113,12 @@ async def measure(count: int) -> tuple[dict[str, Any], str]:
 
 
 async def _watched(stage: SyncStage, count: int) -> tuple[int, float]:
-    """Waits for the sync's end and kills the worker on the way; how often, and the most memory that one of its processes had."""
+    """Waits for the sync's end and kills the worker on the way; how often, and the most memory that
+    one of its processes had."""
     deadline = time.monotonic() + AT_MOST_SECONDS
     marks, peak = [mark * count for mark in KILL_AT], 0.0
     while time.monotonic() < deadline:
-        sync = await sync_view.progress(stage.services, TENANT)
+        sync = await view.progress(await open_bank(stage.services, TENANT))
         if sync is None or not sync["open"]:
             return len(KILL_AT) - len(marks), peak
         peak = max(peak, _memory(stage.parts.pid("worker")))
@@ -125,7 +136,9 @@ def _memory(parent: int) -> float:
     most = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            fields = dict(
+                line.split(":", 1) for line in status.read_text().splitlines() if ":" in line
+            )
         except OSError:  # it ended in this moment
             continue
         if parent in (int(fields["Pid"]), int(fields["PPid"])) and "VmHWM" in fields:
@@ -138,7 +151,11 @@ async def _check(stage: SyncStage, count: int) -> None:
     truth = (await stage.sandbox.get("/control/truth")).raise_for_status().json()
     friends = {userid: member["customers"] for userid, member in truth["members"].items()}
     db = stage.services.store.tenant(TENANT)
-    ours = {userid: await db["follows"].count({"userid": userid, "active": True}) for userid in friends}
+    ours = {
+        userid: await db["follows"].count({"userid": userid, "active": True}) for userid in friends
+    }
     customers, errors = await db["customers"].count(), await db["sync_errors"].count()
     if ours != friends or customers != count or errors:
-        raise LoadError(f"{customers} customers of {count}, friendships {ours} of {friends}, {errors} errors")
+        raise LoadError(
+            f"{customers} customers of {count}, friendships {ours} of {friends}, {errors} errors"
+        )

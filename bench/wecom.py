@@ -1,4 +1,5 @@
-"""A WeCom that answers at once and notes when each welcome arrived. `python -m bench.wecom PORT`."""
+"""A WeCom that answers at once and notes when each welcome arrived. `python -m bench.wecom
+PORT`."""
 
 from __future__ import annotations
 
@@ -28,7 +29,12 @@ class WeCom:
 
     def contact(self, query: Answer) -> Answer:
         external_userid = query["external_userid"]
-        person = {"external_userid": external_userid, "name": "刘敏", "type": 1, "unionid": f"u{external_userid}"}
+        person = {
+            "external_userid": external_userid,
+            "name": "刘敏",
+            "type": 1,
+            "unionid": f"u{external_userid}",
+        }
         return {"external_contact": person, "follow_user": []}
 
     def way(self, _: Answer) -> Answer:
@@ -65,13 +71,19 @@ class Endpoint(RequestHandler):
 
     @override
     def get(self) -> None:
-        self.write(self.call({name: values[-1].decode() for name, values in self.request.query_arguments.items()}))
+        self.write(
+            self.call(
+                {name: values[-1].decode() for name, values in self.request.query_arguments.items()}
+            )
+        )
 
     @override
     def post(self) -> None:
         if self.get_query_argument("access_token", "") != "token":
             raise HTTPError(403)
-        self.write({"errcode": 0, "errmsg": "ok", **self.call(orjson.loads(self.request.body or b"{}"))})
+        self.write(
+            {"errcode": 0, "errmsg": "ok", **self.call(orjson.loads(self.request.body or b"{}"))}
+        )
 
 
 async def main(port: int) -> None:

@@ -1,4 +1,5 @@
-"""The welcome: from the callback that was sent to the call that greets, through server, broker and worker."""
+"""The welcome: from the callback that was sent to the call that greets, through server, broker and
+worker."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ import yaml
 from bench import callbacks, load
 from bench.bank import TENANT
 from bench.stage import Stage
-from campaigns import channels, publishing
+from campaigns.channels import live_codes
+from campaigns.publishing import versions
+from customers.banks.bank import open_bank
 from deploy.processes import ROOT
 
 CAMPAIGN_FILE = ROOT / "config" / "demo" / "campaigns" / "branch-acquisition.yaml"
@@ -28,7 +31,10 @@ async def measure(stage: Stage) -> dict[str, Any]:
     scale = stage.scale
     made = [callbacks.added(states[index % len(states)]) for index in range(scale.welcomes)]
     due = await load.pace(
-        stage.ports["product"], [data for _, data in made], rate=scale.welcome_rate, connections=scale.connections
+        stage.ports["product"],
+        [data for _, data in made],
+        rate=scale.welcome_rate,
+        connections=scale.connections,
     )
     sent = {code: when for (code, _), when in zip(made, due, strict=True)}
     arrived = await _arrivals(stage, len(sent))
@@ -63,12 +69,14 @@ async def _publish(stage: Stage) -> list[str]:
     document["window"] = {"from": today - timedelta(days=1), "to": today + timedelta(days=30)}
     document["disclosure"]["claim_by"] = today + timedelta(days=30)
     text = yaml.safe_dump(document, allow_unicode=True)
-    await publishing.apply(stage.services, TENANT, text, CAMPAIGN_FILE.name, "cli")
-    return [code["state"] for code in await channels.of_campaign(stage.services, TENANT, document["id"])]
+    await versions.apply(await open_bank(stage.services, TENANT), text, CAMPAIGN_FILE.name, "cli")
+    at_bank = await open_bank(stage.services, TENANT)
+    return [code["state"] for code in await live_codes.of_campaign(at_bank, document["id"])]
 
 
 async def _arrivals(stage: Stage, expected: int) -> dict[str, list[float]]:
-    """When each welcome arrived, by code: once all are there (and a second later, for one too many) or all codes are dead."""
+    """When each welcome arrived, by code: once all are there (and a second later, for one too many)
+    or all codes are dead."""
     deadline = time.monotonic() + CODE_LIVES_SECONDS
     async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
         while time.monotonic() < deadline:

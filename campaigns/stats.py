@@ -1,16 +1,16 @@
-"""A campaign's funnel: customers who came this far, counted from the rows (engine.md 4.1)."""
+"""A campaign's funnel: customers who came this far, counted from the rows (contract/engine 4.1)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from campaigns import live
-from campaigns.document import Campaign
+from campaigns.document.model import Campaign
 from customers.actors import ClerkActor
+from customers.banks.bank import Bank
 from rewards import catalogue
-from services.container import Services
+from services.cache import cached
 from services.errors import NotFound
-from services.kept import kept
 
 CACHE_SECONDS = 1.0
 _LABELS = {
@@ -22,27 +22,32 @@ _LABELS = {
 }
 
 
-async def funnel(services: Services, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
-    """The stages in order, each with the number of customers, its share of the first and of the stage before (0 to 1).
+async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
+    """The stages in order, each with the number of customers, its share of the first and of the
+    stage before (0 to 1).
 
     At most CACHE_SECONDS old. Raises NotFound.
     """
 
     async def load() -> list[dict[str, Any]]:
-        row = (await live.campaign_rows(services, actor.tenant)).get(campaign)
+        row = (await live.campaign_rows(bank)).get(campaign)
         if row is None:
             raise NotFound("campaign_unknown", f"no campaign {campaign}")
         version = row["live_version"]
-        document = (await live.program(services, actor.tenant, campaign, version)).campaign if version else None
-        return await _count(services, actor.tenant, campaign, document)
+        document = (await live.program(bank, campaign, version)).campaign if version else None
+        return await _count(bank, campaign, document)
 
-    return await kept(services, f"funnel:{actor.tenant}:{campaign}", CACHE_SECONDS, load)
+    return await cached(bank.services, f"funnel:{bank.id}:{campaign}", CACHE_SECONDS, load)
 
 
-async def _count(services: Services, tenant: str, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
-    db = services.store.tenant(tenant)
-    entered = await db["runs"].aggregate([{"$match": {"campaign": campaign}}, *_distinct("entered")])
-    done = await db["outbox"].aggregate([{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")])
+async def _count(bank: Bank, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
+    db = bank.db
+    entered = await db["runs"].aggregate(
+        [{"$match": {"campaign": campaign}}, *_distinct("entered")]
+    )
+    done = await db["outbox"].aggregate(
+        [{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")]
+    )
     counts = {row["_id"]: row["customers"] for row in [*entered, *done]}
     stages = [("entered", _LABELS["entered"], counts.get("entered", 0))]
     for step in document.steps if document is not None else []:  # side branches are not on the way

@@ -1,7 +1,9 @@
-"""Structured logs: one JSON object a line, with the request id, and with every person's data masked.
+"""Structured logs: one JSON object a line, with the request id, and with every person's data
+masked.
 
-Masking works on every text of the finished line, so it also covers what a library logs: phone numbers, identity card
-numbers, bank cards, tokens in addresses, and platform ids. `bind(...)` adds fields to every line of the present task.
+Masking works on every text of the finished line, so it also covers what a library logs: phone
+numbers, identity card numbers, bank cards, tokens in addresses, and platform ids. `bind(...)` adds
+fields to every line of the present task.
 """
 
 from __future__ import annotations
@@ -20,9 +22,7 @@ from typing_extensions import override
 
 _context: ContextVar[dict[str, Any] | None] = ContextVar("log_context", default=None)
 
-_SECRETS = (
-    "access_token|secret|corpsecret|js_code|code|suite_token|token|password|session_key|welcome_code|phone|phoneNumber"
-)
+_SECRETS = "access_token|secret|corpsecret|js_code|code|suite_token|token|password|session_key|welcome_code|phone|phoneNumber"
 _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(rf"(?<![\w.-])((?:{_SECRETS})=)[^&\s\"']+"), r"\1***"),
     (re.compile(rf"([\"'](?:{_SECRETS})[\"']\s*:\s*[\"'])[^\"']*"), r"\1***"),
@@ -34,7 +34,9 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
 ]
 
 
-_SECRET_NAME = re.compile(r"(?:access_token|secret|corpsecret|session_key|password|token|welcome_code|phone\w*)$")
+_SECRET_NAME = re.compile(
+    r"(?:access_token|secret|corpsecret|session_key|password|token|welcome_code|phone\w*)$"
+)
 
 
 def mask(text: str) -> str:
@@ -55,9 +57,13 @@ def bind(**fields: Any) -> Iterator[None]:
 
 
 def _masked(value: Any) -> Any:
-    """`value` with every text in it masked, and numbers that look like a person's as masked text."""
+    """`value` with every text in it masked, and numbers that look like a person's as masked
+    text."""
     if isinstance(value, dict):
-        return {str(name): "***" if _SECRET_NAME.match(str(name)) else _masked(each) for name, each in value.items()}
+        return {
+            str(name): "***" if _SECRET_NAME.match(str(name)) else _masked(each)
+            for name, each in value.items()
+        }
     if isinstance(value, list | tuple | set | frozenset):
         return [_masked(each) for each in value]
     if value is None or isinstance(value, bool | float):
@@ -82,7 +88,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(_masked(line), ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        return (
+            json.dumps(_masked(line), ensure_ascii=False)
+            .encode("utf-8", "backslashreplace")
+            .decode()
+        )
 
 
 def setup_logging(level: str) -> None:
@@ -92,5 +102,13 @@ def setup_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "pymongo", "kombu", "amqp", "celery.worker.strategy", "celery.app.trace"):
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "pymongo",
+        "kombu",
+        "amqp",
+        "celery.worker.strategy",
+        "celery.app.trace",
+    ):
         logging.getLogger(chatty).setLevel("WARNING")

@@ -1,7 +1,7 @@
 """Typed settings, read once. Nothing else in the product reads the environment.
 
-On a laptop nothing needs to be set: the stores and the sandbox listen on the ports after the server's
-(`port` + 1 sandbox, + 2 MongoDB, + 3 Redis).
+On a laptop nothing needs to be set: the stores and the sandbox listen on the ports after the
+server's (`port` + 1 sandbox, + 2 MongoDB, + 3 Redis).
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing_extensions import override
 DEFAULT_MASTER_KEY = "yinqiao-dev-master-key-do-not-use-in-a-bank"
 EMBEDDED_MONGODB = "mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
 """The embedded store's address. It remembers each retryable write for half an hour and reads all of them at every
-further one, so that writes get slower as it runs; ours need no such help (docs/decisions/0021)."""
+further one, so that writes get slower as it runs; ours need no such help (docs/decisions/0022)."""
 
 
 class ProductionRefused(Exception):
     """Production must not start like this; `reasons` lists all that is wrong at once."""
 
     def __init__(self, reasons: list[str]) -> None:
-        super().__init__("refusing to start in production:\n" + "\n".join(f"  - {reason}" for reason in reasons))
+        super().__init__(
+            "refusing to start in production:\n" + "\n".join(f"  - {reason}" for reason in reasons)
+        )
         self.reasons = reasons
 
 
@@ -32,18 +34,25 @@ Windows = list[tuple[PositiveInt, PositiveFloat]]
 
 
 class PlatformLimits(BaseModel):
-    """How often the platforms may be called, where a bank was granted something else than wechat-contract D1."""
+    """How often the platforms may be called, where a bank was granted something else than
+    contract/wechat D1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scale: PositiveFloat = Field(1.0, description="a factor for all figures that are not given here")
+    scale: PositiveFloat = Field(
+        1.0, description="a factor for all figures that are not given here"
+    )
     apis: dict[str, Windows] = Field(
         default_factory=dict,
         description="by pattern, such as wecom/cgi-bin/externalcontact/*; the first that fits holds",
     )
-    address: Windows = Field([(20_000, 60.0), (600_000, 3600.0)], description="all WeCom calls from one source address")
+    address: Windows = Field(
+        [(20_000, 60.0), (600_000, 3600.0)], description="all WeCom calls from one source address"
+    )
     concurrency: PositiveInt = Field(10, description="calls to one API of a corp under way at once")
-    block_seconds: PositiveFloat = Field(60.0, description="how long an API rests after a first 45009")
+    block_seconds: PositiveFloat = Field(
+        60.0, description="how long an API rests after a first 45009"
+    )
 
     @override
     def __str__(self) -> str:
@@ -54,31 +63,49 @@ class PlatformLimits(BaseModel):
 class Settings(BaseSettings):
     """Environment variables with the prefix `YINQIAO_`, and a `.env` file; the environment wins."""
 
-    model_config = SettingsConfigDict(env_prefix="YINQIAO_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="YINQIAO_", env_file=".env", extra="ignore", frozen=True
+    )
 
     env: Literal["dev", "production"] = "dev"
     port: int = Field(8000, ge=0, le=65532, description="the server's port; 0 takes a free one")
     address: str = "127.0.0.1"
-    public_url: str = Field("", description="how browsers reach the server; default http://127.0.0.1:PORT")
+    public_url: str = Field(
+        "", description="how browsers reach the server; default http://127.0.0.1:PORT"
+    )
     data_dir: Path = Path(".data")
     mongodb_uri: str = Field("", description="unset: the embedded store")
     mongodb_database: str = "yinqiao"
     redis_url: str = Field("", description="unset: the embedded Redis")
-    broker_url: str = Field("", description="Celery's broker; unset: redis_url (RabbitMQ is one setting)")
+    broker_url: str = Field(
+        "", description="Celery's broker; unset: redis_url (RabbitMQ is one setting)"
+    )
     wechat_api_base: str = "https://api.weixin.qq.com"
     wecom_api_base: str = "https://qyapi.weixin.qq.com"
-    wechat_open_base: str = Field("https://open.weixin.qq.com", description="where the OAuth page lives")
+    wechat_open_base: str = Field(
+        "https://open.weixin.qq.com", description="where the OAuth page lives"
+    )
     wechatpay_api_base: str = "https://api.mch.weixin.qq.com"
     sandbox_url: str = Field("", description="set by the demo: shown on its front page")
     master_key: SecretStr = SecretStr(DEFAULT_MASTER_KEY)
     cipher: Literal["AES-256-GCM", "SM4-GCM"] = "AES-256-GCM"
     callback_window: int = Field(600, description="seconds a callback's timestamp may be off")
     platform_timeout: float = Field(4.0, description="seconds for one call to WeChat or WeCom")
-    platform_limits: PlatformLimits = Field(PlatformLimits(), description="other allowances, as JSON")
-    platform_address: str = Field("", description="names the source address of this host's calls, if there are several")
-    platform_share: float = Field(0.125, gt=0, le=1, description="a process's part of each allowance without Redis")
-    platform_patience: float = Field(5.0, gt=0, description="seconds that a call waits for its turn")
-    platform_bulk_patience: float = Field(120.0, gt=0, description="the same for syncs and other mass work")
+    platform_limits: PlatformLimits = Field(
+        PlatformLimits(), description="other allowances, as JSON"
+    )
+    platform_address: str = Field(
+        "", description="names the source address of this host's calls, if there are several"
+    )
+    platform_share: float = Field(
+        0.125, gt=0, le=1, description="a process's part of each allowance without Redis"
+    )
+    platform_patience: float = Field(
+        5.0, gt=0, description="seconds that a call waits for its turn"
+    )
+    platform_bulk_patience: float = Field(
+        120.0, gt=0, description="the same for syncs and other mass work"
+    )
     session_hours: int = 12
     group_window_ms: float = Field(2.0, description="how long a group commit waits for company")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -86,11 +113,19 @@ class Settings(BaseSettings):
     nightly_sync: Literal["mend", "report", "off"] = Field(
         "mend", description="what becomes of what a night's sync finds"
     )
-    nightly_from: int = Field(2, ge=0, le=23, description="the hour, in the bank's time, from which it may begin")
-    nightly_until: int = Field(5, ge=1, le=24, description="the hour from which it may not begin any more")
+    nightly_from: int = Field(
+        2, ge=0, le=23, description="the hour, in the bank's time, from which it may begin"
+    )
+    nightly_until: int = Field(
+        5, ge=1, le=24, description="the hour from which it may not begin any more"
+    )
     utc_offset_hours: float = Field(8.0, ge=-12, le=14, description="the bank's time; China's")
-    archive_lag_alarm: float = Field(900.0, gt=0, description="seconds that the archive may be behind before the alarm")
-    trusted_proxies: list[str] = Field(default_factory=list, description="whose X-Forwarded-For is believed")
+    archive_lag_alarm: float = Field(
+        900.0, gt=0, description="seconds that the archive may be behind before the alarm"
+    )
+    trusted_proxies: list[str] = Field(
+        default_factory=list, description="whose X-Forwarded-For is believed"
+    )
 
     @property
     def mongodb(self) -> str:
@@ -121,7 +156,9 @@ class Settings(BaseSettings):
         elif len(self.master_key.get_secret_value()) < 32:
             reasons.append("YINQIAO_MASTER_KEY is shorter than 32 characters")
         if not self.mongodb_uri:
-            reasons.append("YINQIAO_MONGODB_URI is not set: the embedded store is not for a bank's data")
+            reasons.append(
+                "YINQIAO_MONGODB_URI is not set: the embedded store is not for a bank's data"
+            )
         if not self.redis_url:
             reasons.append("YINQIAO_REDIS_URL is not set: the embedded Redis is not for a bank")
         if not self.public_url.startswith("https://"):
@@ -132,5 +169,6 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """Settings from the environment and `.env`, checked; raises ProductionRefused or pydantic's ValidationError."""
+    """Settings from the environment and `.env`, checked; raises ProductionRefused or pydantic's
+    ValidationError."""
     return Settings().check()

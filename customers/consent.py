@@ -1,10 +1,12 @@
-"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17, trust.md 3.3). Rows are never changed."""
+"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17,
+contract/trust 3.3).
+Rows are never changed."""
 
 from __future__ import annotations
 
+from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import InvalidInput
 
 TEXTS: dict[tuple[str, str], dict[str, str]] = {
@@ -16,26 +18,36 @@ TEXTS: dict[tuple[str, str], dict[str, str]] = {
 
 
 def text_of(purpose: str, version: str) -> dict[str, str]:
-    """The text shown under that version; raises InvalidInput when there was no consent or no such text."""
+    """The text shown under that version; raises InvalidInput when there was no consent or no such
+    text."""
     if not version:
-        raise InvalidInput("consent_missing", "the customer has not agreed", fields={"consent": "required"})
+        raise InvalidInput(
+            "consent_missing", "the customer has not agreed", fields={"consent": "required"}
+        )
     text = TEXTS.get((purpose, version))
     if text is None:
-        raise InvalidInput("consent_unknown", "no such consent text", fields={"consent": "unknown version"})
+        raise InvalidInput(
+            "consent_unknown", "no such consent text", fields={"consent": "unknown version"}
+        )
     return text
 
 
 async def give(
-    services: Services, tenant: str, cid: str, purpose: str, version: str, text: dict[str, str], channel: str
+    bank: Bank,
+    cid: str,
+    purpose: str,
+    version: str,
+    text: dict[str, str],
+    channel: str,
 ) -> None:
     """Records a consent; giving the same again is no second row."""
     row = {
-        "_id": ids.tenant_id(tenant, "consent", cid, purpose, version),
+        "_id": ids.tenant_id(bank.id, "consent", cid, purpose, version),
         "cid": cid,
         "purpose": purpose,
         "version": version,
         "channel": channel,
         "text_sha256": ids.fingerprint("|".join(text[lang] for lang in sorted(text)).encode()),
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
     }
-    await services.store.tenant(tenant)["consents"].insert_new([row])
+    await bank.db["consents"].insert_new([row])

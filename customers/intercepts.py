@@ -1,7 +1,8 @@
-"""Words that members may not write to customers: the bank's rules, which WeCom enforces before a message goes out (95097).
+"""Words that members may not write to customers: the bank's rules, which WeCom enforces before a
+message goes out (95097).
 
-One clerk proposes a change, another agrees (promise P7), and then it is brought to WeCom. `intercept_changes` are the proposals,
-`intercept_rules` what was agreed and WeCom took.
+One clerk proposes a change, another agrees (promise P7), and then it is brought to WeCom.
+`intercept_changes` are the proposals, `intercept_rules` what was agreed and WeCom took.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from customers.actors import ClerkActor
-from customers.directory import get_tenant, wecom_client
+from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
-from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
-from services.mongo import Doc
-from services.wechat.errors import AlreadyDone, PlatformError
+from services.store.mongo import Doc
+from services.wechat.core.errors import AlreadyDone, PlatformError
 from services.wechat.wecom import WeComClient
 
 PUT, END = "put", "end"
-SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = "submitted", "approved", "done", "rejected", "replaced"
+SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = (
+    "submitted",
+    "approved",
+    "done",
+    "rejected",
+    "replaced",
+)
 MOST_RULES, MOST_WORDS, MOST_WORD, MOST_NAME = 100, 300, 32, 20
 TYPES = {"block": 1, "warn": 2}
 SEMANTICS = (1, 2, 3)
@@ -45,7 +51,9 @@ class Rule:
         found = {}
         if not 1 <= len(self.name) <= MOST_NAME:
             found["name"] = f"1 to {MOST_NAME} characters"
-        if not 1 <= len(self.words) <= MOST_WORDS or not all(1 <= len(word) <= MOST_WORD for word in self.words):
+        if not 1 <= len(self.words) <= MOST_WORDS or not all(
+            1 <= len(word) <= MOST_WORD for word in self.words
+        ):
             found["words"] = f"1 to {MOST_WORDS} words of 1 to {MOST_WORD} characters"
         if not self.userids and not self.departments:
             found["userids"] = "a member or a department"
@@ -71,108 +79,137 @@ def _rule_of(row: Doc) -> Rule:
 
 
 def _fields(rule: Rule) -> Doc:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rule).items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(rule).items()
+    }
 
 
 def _rule_id(tenant: str, name: str) -> str:
     return ids.tenant_id(tenant, "intercept", name)
 
 
-async def submit(services: Services, actor: ClerkActor, rule: Rule) -> str:
+async def submit(bank: Bank, actor: ClerkActor, rule: Rule) -> str:
     """Proposes a new rule, or the new content of the rule of that name; the change's id.
 
-    Raises InvalidInput `intercept_rule` with `fields`, Conflict `intercept_rules_full` beyond MOST_RULES.
+    Raises InvalidInput `intercept_rule` with `fields`, Conflict `intercept_rules_full` beyond
+    MOST_RULES.
     """
     rule = rule.normal()
     if problems := rule.problems():
         raise InvalidInput("intercept_rule", "WeCom would not take this rule", fields=problems)
-    rules = services.store.tenant(actor.tenant)["intercept_rules"]
-    known = await rules.find_one({"_id": _rule_id(actor.tenant, rule.name)}, {"_id": 1})
+    rules = bank.db["intercept_rules"]
+    known = await rules.find_one({"_id": _rule_id(bank.id, rule.name)}, {"_id": 1})
     if known is None and await rules.count() >= MOST_RULES:
         raise Conflict("intercept_rules_full", f"WeCom takes at most {MOST_RULES} rules")
-    return await _propose(services, actor, PUT, rule)
+    return await _propose(bank, actor, PUT, rule)
 
 
-async def submit_end(services: Services, actor: ClerkActor, name: str) -> str:
+async def submit_end(bank: Bank, actor: ClerkActor, name: str) -> str:
     """Proposes to end a rule; the change's id. Raises NotFound `intercept_unknown`."""
-    row = await services.store.tenant(actor.tenant)["intercept_rules"].find_one({"_id": _rule_id(actor.tenant, name)})
+    row = await bank.db["intercept_rules"].find_one({"_id": _rule_id(bank.id, name)})
     if row is None:
         raise NotFound("intercept_unknown", "no such rule")
-    return await _propose(services, actor, END, _rule_of(row))
+    return await _propose(bank, actor, END, _rule_of(row))
 
 
-async def _propose(services: Services, actor: ClerkActor, action: str, rule: Rule) -> str:
-    db, change = services.store.tenant(actor.tenant), ids.new_id(actor.tenant)
+async def _propose(bank: Bank, actor: ClerkActor, action: str, rule: Rule) -> str:
+    db, change = bank.db, ids.new_id(bank.id)
     earlier = {"name": rule.name, "state": SUBMITTED}
     await db["intercept_changes"].update_many(earlier, {"$set": {"state": REPLACED}})
-    row = {"_id": change, "action": action, "state": SUBMITTED, "author": actor.login, "at": utc(services.clock())}
+    row = {
+        "_id": change,
+        "action": action,
+        "state": SUBMITTED,
+        "author": actor.login,
+        "at": utc(bank.now()),
+    }
     row |= {"decided_by": "", "decided_at": None, "reason": ""}
     await db["intercept_changes"].insert({**row, **_fields(rule)})
     data = {"rule": rule.name, "change": action, "words": len(rule.words)}
-    await services.audit.record(db, actor.login, "intercept.submitted", change, **data)
+    await bank.audit(actor.login, "intercept.submitted", change, **data)
     return change
 
 
-async def approve(services: Services, actor: ClerkActor, change: str) -> None:
-    """Agrees to another clerk's change and brings it to WeCom; what was cut short is completed by approving again.
+async def approve(bank: Bank, actor: ClerkActor, change: str) -> None:
+    """Agrees to another clerk's change and brings it to WeCom; what was cut short is completed by
+    approving again.
 
-    Raises Forbidden `approver_is_author`, NotFound `intercept_unknown`, Conflict `intercept_decided`, PlatformError.
+    Raises Forbidden `approver_is_author`, NotFound `intercept_unknown`, Conflict
+    `intercept_decided`, PlatformError.
     """
-    db, row = services.store.tenant(actor.tenant), await _change(services, actor.tenant, change)
+    db, row = bank.db, await _change(bank, change)
     if row["author"] == actor.login:
-        await services.audit.record(db, actor.login, "intercept.approval_refused", change)
+        await bank.audit(actor.login, "intercept.approval_refused", change)
         raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
     if row["state"] != APPROVED:
-        decided = {"state": APPROVED, "decided_by": actor.login, "decided_at": utc(services.clock())}
-        if not await db["intercept_changes"].update({"_id": change, "state": SUBMITTED}, {"$set": decided}):
+        decided = {
+            "state": APPROVED,
+            "decided_by": actor.login,
+            "decided_at": utc(bank.now()),
+        }
+        if not await db["intercept_changes"].update(
+            {"_id": change, "state": SUBMITTED}, {"$set": decided}
+        ):
             raise Conflict("intercept_decided", "this change waits for no decision")
         data = {"rule": row["name"], "author": row["author"]}
-        await services.audit.record(db, actor.login, "intercept.approved", change, **data)
-    await _carry_out(services, actor.tenant, row)
-    await db["intercept_changes"].update({"_id": change, "state": APPROVED}, {"$set": {"state": DONE}})
-    passed = {"name": row["name"], "state": {"$in": [SUBMITTED, APPROVED]}, "at": {"$lt": row["at"]}}
+        await bank.audit(actor.login, "intercept.approved", change, **data)
+    await _carry_out(bank, row)
+    await db["intercept_changes"].update(
+        {"_id": change, "state": APPROVED}, {"$set": {"state": DONE}}
+    )
+    passed = {
+        "name": row["name"],
+        "state": {"$in": [SUBMITTED, APPROVED]},
+        "at": {"$lt": row["at"]},
+    }
     await db["intercept_changes"].update_many(passed, {"$set": {"state": REPLACED}})
 
 
-async def reject(services: Services, actor: ClerkActor, change: str, reason: str) -> None:
-    """Turns a change down, also one that WeCom did not take. Raises InvalidInput `reason_missing`, NotFound
-    `intercept_unknown`, Conflict `intercept_decided`."""
+async def reject(bank: Bank, actor: ClerkActor, change: str, reason: str) -> None:
+    """Turns a change down, also one that WeCom did not take. Raises InvalidInput `reason_missing`,
+    NotFound `intercept_unknown`, Conflict `intercept_decided`."""
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why")
-    db, row = services.store.tenant(actor.tenant), await _change(services, actor.tenant, change)
+    db, row = bank.db, await _change(bank, change)
     decided = {
         "state": REJECTED,
         "decided_by": actor.login,
-        "decided_at": utc(services.clock()),
+        "decided_at": utc(bank.now()),
         "reason": reason.strip(),
     }
     open_ = {"_id": change, "state": {"$in": [SUBMITTED, APPROVED]}}
     if not await db["intercept_changes"].update(open_, {"$set": decided}):
         raise Conflict("intercept_decided", "this change waits for no decision")
     data = {"rule": row["name"], "reason": reason.strip()}
-    await services.audit.record(db, actor.login, "intercept.rejected", change, **data)
+    await bank.audit(actor.login, "intercept.rejected", change, **data)
 
 
-async def _change(services: Services, tenant: str, change: str) -> Doc:
-    row = await services.store.tenant(tenant)["intercept_changes"].find_one({"_id": change})
+async def _change(bank: Bank, change: str) -> Doc:
+    row = await bank.db["intercept_changes"].find_one({"_id": change})
     if row is None:
         raise NotFound("intercept_unknown", "no such change")
     return row
 
 
-async def _carry_out(services: Services, tenant: str, row: Doc) -> None:
+async def _carry_out(bank: Bank, row: Doc) -> None:
     """Does at WeCom what was agreed, and keeps it; safe to repeat."""
-    rules, rule = services.store.tenant(tenant)["intercept_rules"], _rule_of(row)
-    client = wecom_client(services, await get_tenant(services, tenant))
-    known = await rules.find_one({"_id": _rule_id(tenant, rule.name)})
+    rules, rule = bank.db["intercept_rules"], _rule_of(row)
+    client = bank.wecom
+    known = await rules.find_one({"_id": _rule_id(bank.id, rule.name)})
     if row["action"] == END:
         if known is not None:
             await _end(client, known["rule_id"])
             await rules.delete({"_id": known["_id"]})
         return
     rule_id = await _put(client, rule, known["rule_id"] if known else "")
-    fields = {**_fields(rule), "rule_id": rule_id, "change": row["_id"], "at": utc(services.clock())}
-    await rules.update({"_id": _rule_id(tenant, rule.name)}, {"$set": fields}, upsert=True)
+    fields = {
+        **_fields(rule),
+        "rule_id": rule_id,
+        "change": row["_id"],
+        "at": utc(bank.now()),
+    }
+    await rules.update({"_id": _rule_id(bank.id, rule.name)}, {"$set": fields}, upsert=True)
 
 
 async def _end(client: WeComClient, rule_id: str) -> None:
@@ -184,8 +221,8 @@ async def _end(client: WeComClient, rule_id: str) -> None:
 
 
 async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
-    """Makes the rule at WeCom, or makes the one there like it; its id there. A rule of that name that we do not know of is one
-    whose making was answered to nobody."""
+    """Makes the rule at WeCom, or makes the one there like it; its id there. A rule of that name
+    that we do not know of is one whose making was answered to nobody."""
     if rule_id:
         try:
             await _change_there(client, rule, rule_id)
@@ -207,7 +244,11 @@ async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
         if error.errcode != NAME_TAKEN:
             raise
         there = await client.get_intercept_rule_list()
-        found = [one["rule_id"] for one in there.get("rule_list") or [] if one.get("rule_name") == rule.name]
+        found = [
+            one["rule_id"]
+            for one in there.get("rule_list") or []
+            if one.get("rule_name") == rule.name
+        ]
         if not found:
             raise
     await _change_there(client, rule, found[0])
@@ -243,19 +284,20 @@ async def _there(client: WeComClient, rule_id: str) -> Rule:
     ).normal()
 
 
-async def overview(services: Services, actor: ClerkActor) -> tuple[list[Doc], list[Doc]]:
+async def overview(bank: Bank, actor: ClerkActor) -> tuple[list[Doc], list[Doc]]:
     """The rules that hold, by name, and the newest 50 changes, newest first."""
-    db = services.store.tenant(actor.tenant)
+    db = bank.db
     rules = await db["intercept_rules"].find({}, sort=[("name", 1)], limit=None)
     changes = await db["intercept_changes"].find({}, sort=[("at", -1)], limit=50)
     return rules, changes
 
 
-async def differences(services: Services, actor: ClerkActor) -> list[dict[str, Any]]:
-    """Where WeCom's rules and the agreed ones are not the same: `name`, `kind` (`missing`: not at WeCom; `unknown`: nobody agreed
-    to it here; `different`) and the `fields` that differ. Raises PlatformError."""
-    rules, _ = await overview(services, actor)
-    client = wecom_client(services, await get_tenant(services, actor.tenant))
+async def differences(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
+    """Where WeCom's rules and the agreed ones are not the same: `name`, `kind` (`missing`: not at
+    WeCom; `unknown`: nobody agreed to it here; `different`) and the `fields` that differ. Raises
+    PlatformError."""
+    rules, _ = await overview(bank, actor)
+    client = bank.wecom
     listed = (await client.get_intercept_rule_list()).get("rule_list") or []
     there = {str(one["rule_id"]): await _there(client, str(one["rule_id"])) for one in listed}
     found: list[dict[str, Any]] = []
@@ -274,17 +316,17 @@ def _differing(ours: Rule, theirs: Rule) -> list[str]:
     return found + (["words"] if sorted(ours.words) != sorted(theirs.words) else [])
 
 
-async def bring(services: Services, actor: ClerkActor) -> int:
-    """Makes WeCom's rules like the agreed ones where they are missing or different; how many. Rules that nobody agreed to here
-    stay. Raises PlatformError."""
-    wanted = {one["name"] for one in await differences(services, actor) if one["kind"] != "unknown"}
-    db = services.store.tenant(actor.tenant)
-    client = wecom_client(services, await get_tenant(services, actor.tenant))
+async def bring(bank: Bank, actor: ClerkActor) -> int:
+    """Makes WeCom's rules like the agreed ones where they are missing or different; how many. Rules
+    that nobody agreed to here stay. Raises PlatformError."""
+    wanted = {one["name"] for one in await differences(bank, actor) if one["kind"] != "unknown"}
+    db = bank.db
+    client = bank.wecom
     for name in sorted(wanted):
-        row = await db["intercept_rules"].find_one({"_id": _rule_id(actor.tenant, name)})
+        row = await db["intercept_rules"].find_one({"_id": _rule_id(bank.id, name)})
         if row is not None:
             rule_id = await _put(client, _rule_of(row), row["rule_id"])
             await db["intercept_rules"].update({"_id": row["_id"]}, {"$set": {"rule_id": rule_id}})
     if wanted:
-        await services.audit.record(db, actor.login, "intercept.renewed", actor.tenant, rules=sorted(wanted))
+        await bank.audit(actor.login, "intercept.renewed", bank.id, rules=sorted(wanted))
     return len(wanted)

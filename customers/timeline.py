@@ -1,14 +1,15 @@
-"""A customer's story: one append-only row for everything that happened to him, from every room, in one order."""
+"""A customer's story: one append-only row for everything that happened to him, from every room, in
+one order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from customers import identity
-from services import grouped, ids
+from customers.banks.bank import Bank
+from services import ids
 from services.clock import utc
-from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 
 def entry_id(tenant: str, cid: str, kind: str, key: str) -> str:
@@ -16,13 +17,19 @@ def entry_id(tenant: str, cid: str, kind: str, key: str) -> str:
 
 
 def entry(
-    services: Services, tenant: str, cid: str, kind: str, key: str, data: dict[str, Any], at: float | None = None
+    bank: Bank,
+    cid: str,
+    kind: str,
+    key: str,
+    data: dict[str, Any],
+    at: float | None = None,
 ) -> Doc:
-    """The row of one happening, for callers that write many at once. `at` is in seconds UTC (now)."""
-    when = utc(services.clock() if at is None else at)
+    """The row of one happening, for callers that write many at once. `at` is in seconds UTC
+    (now)."""
+    when = utc(bank.now() if at is None else at)
     return {
-        "_id": entry_id(tenant, cid, kind, key),
-        "tenant": tenant,
+        "_id": entry_id(bank.id, cid, kind, key),
+        "tenant": bank.id,
         "cid": cid,
         "kind": kind,
         "at": when,
@@ -31,17 +38,26 @@ def entry(
 
 
 async def record(
-    services: Services, tenant: str, cid: str, kind: str, key: str, *, at: float | None = None, **data: Any
+    bank: Bank,
+    cid: str,
+    kind: str,
+    key: str,
+    *,
+    at: float | None = None,
+    **data: Any,
 ) -> bool:
-    """Writes one row; `key` tells repeated tellings of the same happening apart from new ones. False when told already.
+    """Writes one row; `key` tells repeated tellings of the same happening apart from new ones.
+    False when told already.
 
     `data` carries no person's data in clear.
     """
-    return await grouped.insert(services, tenant, "timeline", entry(services, tenant, cid, kind, key, data, at))
+    return await bank.insert("timeline", entry(bank, cid, kind, key, data, at))
 
 
-async def story(services: Services, tenant: str, cid: str, limit: int = 100) -> list[Doc]:
-    """The newest `limit` rows, newest first, of the customer and of whom he was before a merge."""
-    customer = await identity.customer(services, tenant, cid)
-    rows = services.store.tenant(tenant)["timeline"]
-    return await rows.find({"cid": {"$in": customer.cids}}, sort=[("at", -1), ("_id", -1)], limit=limit)
+async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Doc]:
+    """The newest `limit` rows, newest first, of a customer; `cids` are his and those of whom he was
+    before a merge."""
+    rows = bank.db["timeline"]
+    return await rows.find(
+        {"cid": {"$in": list(cids)}}, sort=[("at", -1), ("_id", -1)], limit=limit
+    )

@@ -6,10 +6,11 @@ import getpass
 
 import typer
 
+from customers.banks.bank import open_bank
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run
 from services.clock import utc
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 archive_app = typer.Typer(no_args_is_help=True)
 
@@ -17,12 +18,12 @@ archive_app = typer.Typer(no_args_is_help=True)
 @archive_app.command()
 def status(tenant: TenantOption = "") -> None:
     """Say how far the archive is pulled, and what is kept unread."""
-    from customers import archive_reading
     from customers.actors import ClerkActor
+    from customers.archive import reading
 
     async def ask(services: Services) -> Doc | None:
         actor = ClerkActor(await only_tenant(services, tenant), "cli", "", frozenset())
-        return await archive_reading.status(services, actor)
+        return await reading.status(await open_bank(services, actor.tenant), actor)
 
     told = run(ask)
     if told is None:
@@ -40,10 +41,13 @@ def status(tenant: TenantOption = "") -> None:
 @archive_app.command()
 def retry(tenant: TenantOption = "") -> None:
     """Try again to read what was kept unread, for instance with a key that came later."""
-    from customers import archive
+    from customers.archive import pull
 
     async def again(services: Services) -> tuple[int, int]:
-        return await archive.retry(services, await only_tenant(services, tenant), f"cli:{getpass.getuser()}")
+        return await pull.retry(
+            await open_bank(services, await only_tenant(services, tenant)),
+            f"cli:{getpass.getuser()}",
+        )
 
     read, left = run(again)
     print(f"{read} messages are read now, {left} are still kept unread")

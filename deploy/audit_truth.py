@@ -1,8 +1,9 @@
-"""`manage.py audit truth FILE`: the product compared with what a played population knows to be true (sandbox/README.md).
+"""`manage.py audit truth FILE`: the product compared with what a played population knows to be true
+(sandbox/README.md).
 
-Every acknowledged claim is in the ledger exactly once, and nobody was granted what he was not told of; one person is one
-customer; friendships, groups, phones and answers to subscribe messages are the same; nobody was greeted twice; what was
-forged is nowhere.
+Every acknowledged claim is in the ledger exactly once, and nobody was granted what he was not told
+of; one person is one customer; friendships, groups, phones and answers to subscribe messages are
+the same; nobody was greeted twice; what was forged is nowhere.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from customers import groups, person
+from customers.banks.bank import Bank, open_bank
+from customers.identity import rows as person
+from customers.wecom_mirror import groups
 from deploy.errors import DeployError
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run, settings
 from deploy.truth_file import Answer, Customer, Truth, read
 from rewards import catalogue, claims, ledger
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 PAGE = 200
 """So many customers are compared at a time."""
@@ -64,7 +67,9 @@ async def drained(services: Services, tenant: str, seconds: float) -> list[Diffe
         if not any(left.values()):
             return []
         if time.monotonic() > deadline:
-            waiting = [(name, await _why(services, tenant, name)) for name, count in left.items() if count]
+            waiting = [
+                (name, await _why(services, tenant, name)) for name, count in left.items() if count
+            ]
             return [Difference(f"{name} still has work", "", "none", why) for name, why in waiting]
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -72,18 +77,23 @@ async def drained(services: Services, tenant: str, seconds: float) -> list[Diffe
 async def _why(services: Services, tenant: str, name: str) -> str:
     """What waits there, by kind and reason."""
     query = {"held": {"$gt": 0}} if name == "rewards" else {"open": True}
-    rows = await services.store.tenant(tenant)[name].find(query, fields={"kind": 1, "reason": 1, "reward": 1})
-    told = (" ".join(str(row[part]) for part in ("kind", "reward", "reason") if row.get(part)) for row in rows)
+    rows = await services.store.tenant(tenant)[name].find(
+        query, fields={"kind": 1, "reason": 1, "reward": 1}
+    )
+    told = (
+        " ".join(str(row[part]) for part in ("kind", "reward", "reason") if row.get(part))
+        for row in rows
+    )
     return ", ".join(f"{count} {what or 'new'}" for what, count in Counter(told).most_common())
 
 
 class Comparison:
-    """The truth against one bank's store; `sandbox` is the address of the sandbox in which it was played."""
+    """The truth against one bank's store; `sandbox` is the address of the sandbox in which it was
+    played."""
 
-    def __init__(self, services: Services, tenant: str, truth: Truth, sandbox: str) -> None:
-        self._services = services
-        self._tenant = tenant
-        self._db = services.store.tenant(tenant)
+    def __init__(self, bank: Bank, truth: Truth, sandbox: str) -> None:
+        self._bank = bank
+        self._db = bank.db
         self._truth = truth
         self._sandbox = sandbox
         self._owners: dict[str, str] = {}
@@ -95,8 +105,17 @@ class Comparison:
 
     async def run(self) -> list[Difference]:
         """Every difference, in the order of the file."""
-        checks = (self._phones, self._friends, self._grants, self._groups, self._answers, self._welcomes)
-        async for row in self._db["outbox"].scan({"kind": "welcome", "state": "done", "reason": ""}, {"cid": 1}):
+        checks = (
+            self._phones,
+            self._friends,
+            self._grants,
+            self._groups,
+            self._answers,
+            self._welcomes,
+        )
+        async for row in self._db["outbox"].scan(
+            {"kind": "welcome", "state": "done", "reason": ""}, {"cid": 1}
+        ):
             self._sent[row["cid"]] += 1
         for start in range(0, len(self._truth.customers), PAGE):
             page = self._truth.customers[start : start + PAGE]
@@ -106,7 +125,7 @@ class Comparison:
             self._tricks(page)
         self._redemptions()
         await self._forged()
-        problems = await ledger.check(self._services, self._tenant)
+        problems = await ledger.check(self._bank)
         self._differ_all(("the ledger does not hold", "", "", problem) for problem in problems)
         return self.differences
 
@@ -119,17 +138,24 @@ class Comparison:
 
     async def _rows_of(self, page: list[Customer]) -> tuple[dict[str, str], dict[str, Doc]]:
         """identity row → cid, and cid → the row of whom he is now."""
-        wanted = [self._row_id(kind, value) for one in page for kind, value in one.ids().items() if value]
-        found = await self._db["identities"].find({"_id": {"$in": wanted}}, fields={"cid": 1}, limit=None)
+        wanted = [
+            self._row_id(kind, value) for one in page for kind, value in one.ids().items() if value
+        ]
+        found = await self._db["identities"].find(
+            {"_id": {"$in": wanted}}, fields={"cid": 1}, limit=None
+        )
         owners = {row["_id"]: row["cid"] for row in found}
         cids = list(set(owners.values()))
-        rows = {row["_id"]: row for row in await self._db["customers"].find({"_id": {"$in": cids}}, limit=None)}
+        rows = {
+            row["_id"]: row
+            for row in await self._db["customers"].find({"_id": {"$in": cids}}, limit=None)
+        }
         merged = [cid for cid, row in rows.items() if row.get("merged_into")]
-        rows |= {cid: await person.root(self._services, self._tenant, cid) for cid in merged}
+        rows |= {cid: await person.root(self._bank, cid) for cid in merged}
         return owners, rows
 
     def _row_id(self, kind: str, value: str) -> str:
-        return person.row_id(self._services, self._tenant, kind, value)
+        return person.row_id(self._bank, kind, value)
 
     async def _people(self, page: list[Customer]) -> list[_Known]:
         """Who is known, and whether one person is one customer."""
@@ -137,14 +163,20 @@ class Comparison:
         known = []
         for one in page:
             ids = [self._row_id(kind, value) for kind, value in one.ids().items() if value]
-            his = {rows[owners[row_id]]["_id"]: rows[owners[row_id]] for row_id in ids if row_id in owners}
+            his = {
+                rows[owners[row_id]]["_id"]: rows[owners[row_id]]
+                for row_id in ids
+                if row_id in owners
+            }
             if len(his) > 1:
                 self._differ("one person is several customers", one.id, 1, len(his))
             elif not his:
                 self._unknown(one)
             for cid, row in his.items():
                 if self._owners.setdefault(cid, one.id) != one.id:
-                    self._differ("two persons are one customer", one.id, "his own", self._owners[cid])
+                    self._differ(
+                        "two persons are one customer", one.id, "his own", self._owners[cid]
+                    )
                 known.append(_Known(one, row))
         self.counts["customers"] += len(page)
         return known
@@ -158,8 +190,10 @@ class Comparison:
 
     async def _phones(self, known: list[_Known]) -> None:
         for one in known:
-            if one.told.bound and person.opened(self._services, self._tenant, one.row).phone != one.told.phone:
-                self._differ("the bound phone is not the customer's", one.told.id, "bound", "another or none")
+            if one.told.bound and person.opened(self._bank, one.row).phone != one.told.phone:
+                self._differ(
+                    "the bound phone is not the customer's", one.told.id, "bound", "another or none"
+                )
 
     async def _friends(self, known: list[_Known]) -> None:
         cids = [cid for one in known for cid in one.cids]
@@ -175,19 +209,26 @@ class Comparison:
             if expected != there:
                 hint = " (WeCom could not tell us: `manage.py sync`)" if one.told.untold() else ""
                 self._differ(
-                    f"friendships differ{hint}", one.told.id, _short(expected - there), _short(there - expected)
+                    f"friendships differ{hint}",
+                    one.told.id,
+                    _short(expected - there),
+                    _short(there - expected),
                 )
 
     async def _grants(self, known: list[_Known]) -> None:
-        rewards = await catalogue.all_rewards(self._services, self._tenant)
+        rewards = await catalogue.all_rewards(self._bank)
         slots: dict[str, _Known] = {}
         for one in known:
             for reward, row in rewards.items():
-                wish = claims.Claim(self._tenant, reward, (), "", "")
-                slots |= {wish.slot_id(cid, slot): one for cid in one.cids for slot in range(row["slots"])}
+                wish = claims.Claim(self._bank.id, reward, (), "", "")
+                slots |= {
+                    wish.slot_id(cid, slot): one for cid in one.cids for slot in range(row["slots"])
+                }
         query = {"_id": {"$in": list(slots)}}
         found: dict[str, set[tuple[str, str]]] = {}
-        for row in await self._db["transfers"].find(query, fields={"kind": 1, "reward": 1}, limit=None):
+        for row in await self._db["transfers"].find(
+            query, fields={"kind": 1, "reward": 1}, limit=None
+        ):
             if row["kind"] == "grant":
                 his = found.setdefault(slots[row["_id"]].told.id, set())
                 his.add((row["reward"], row["_id"].split(":", 1)[1]))
@@ -199,7 +240,12 @@ class Comparison:
                 self._differ(UNLEDGERED, told.id, f"{reward} {redemption}", "nothing")
             for reward, redemption in there - expected:
                 if reward not in told.unanswered:
-                    self._differ("granted, and never acknowledged", told.id, "nothing", f"{reward} {redemption}")
+                    self._differ(
+                        "granted, and never acknowledged",
+                        told.id,
+                        "nothing",
+                        f"{reward} {redemption}",
+                    )
 
     def _redemptions(self) -> None:
         """One redemption is one customer's, and one key has one redemption."""
@@ -208,14 +254,21 @@ class Comparison:
         for one in self._truth.customers:
             for had in one.granted:
                 if owner.setdefault(had.redemption, one.id) != one.id:
-                    self._differ("one redemption was told to two", one.id, "his own", owner[had.redemption])
+                    self._differ(
+                        "one redemption was told to two", one.id, "his own", owner[had.redemption]
+                    )
                 first = keys.setdefault((one.id, had.reward, had.key), had.redemption)
                 if first != had.redemption:
-                    self._differ("one key was answered with two redemptions", one.id, first, had.redemption)
+                    self._differ(
+                        "one key was answered with two redemptions", one.id, first, had.redemption
+                    )
 
     async def _groups(self, known: list[_Known]) -> None:
         ids = {
-            groups.member_id(self._services, self._tenant, chat, one.told.external_userid): (one.told.id, chat)
+            groups.member_id(self._bank, chat, one.told.external_userid): (
+                one.told.id,
+                chat,
+            )
             for one in known
             for chat in self._chats
         }
@@ -223,29 +276,42 @@ class Comparison:
         rows = await self._db["group_members"].find(query, fields={"_id": 1}, limit=None)
         there = {ids[row["_id"]] for row in rows}
         for one in known:
-            expected, found = set(one.told.groups), {chat for whose, chat in there if whose == one.told.id}
+            expected, found = (
+                set(one.told.groups),
+                {chat for whose, chat in there if whose == one.told.id},
+            )
             self.counts["group members"] += len(expected)
             if expected != found:
-                self._differ("groups differ", one.told.id, _short(expected - found), _short(found - expected))
+                self._differ(
+                    "groups differ", one.told.id, _short(expected - found), _short(found - expected)
+                )
 
     async def _answers(self, known: list[_Known]) -> None:
-        """What a customer answered to subscribe messages stands in his story once, if WeChat could tell us."""
+        """What a customer answered to subscribe messages stands in his story once, if WeChat could
+        tell us."""
         kinds = ("subscribe.accepted", "subscribe.refused")
         query = {"cid": {"$in": [cid for one in known if one.told.subscribed for cid in one.cids]}}
         found: dict[str, Counter[str]] = {}
-        for row in await self._db["timeline"].find(query, fields={"cid": 1, "kind": 1, "data": 1}, limit=None):
+        for row in await self._db["timeline"].find(
+            query, fields={"cid": 1, "kind": 1, "data": 1}, limit=None
+        ):
             if row["kind"] in kinds:
-                found.setdefault(row["cid"], Counter())[f"{row['kind']} {row['data']['template']}"] += 1
+                found.setdefault(row["cid"], Counter())[
+                    f"{row['kind']} {row['data']['template']}"
+                ] += 1
         for one in known:
             told = sum((found.get(cid, Counter()) for cid in one.cids), Counter[str]())
             least = Counter(_answer(each) for each in one.told.subscribed if each.told)
             most = Counter(_answer(each) for each in one.told.subscribed)
             self.counts["answers to subscribe messages"] += least.total()
             if not least <= told <= most:
-                self._differ("answers to subscribe messages differ", one.told.id, dict(least), dict(told))
+                self._differ(
+                    "answers to subscribe messages differ", one.told.id, dict(least), dict(told)
+                )
 
     async def _welcomes(self, known: list[_Known]) -> None:
-        """Nobody was greeted more often than he became a friend, and a welcome that counts as sent has arrived."""
+        """Nobody was greeted more often than he became a friend, and a welcome that counts as sent
+        has arrived."""
         phones = {one.told.id: one for one in known if one.told.begun}
         greeted = await self._greeted([one.told for one in phones.values()])
         for whose, one in phones.items():
@@ -261,14 +327,18 @@ class Comparison:
     async def _greeted(self, people: list[Customer]) -> dict[str, Counter[str]]:
         """By customer: how many welcomes of each member are on his phone."""
         slots = asyncio.Semaphore(AT_ONCE)
-        async with httpx.AsyncClient(base_url=self._sandbox, trust_env=False, timeout=30.0) as client:
+        async with httpx.AsyncClient(
+            base_url=self._sandbox, trust_env=False, timeout=30.0
+        ) as client:
 
             async def one(told: Customer) -> Counter[str]:
                 async with slots:
                     answer = await client.get(f"/control/people/{told.person}")
                 answer.raise_for_status()
                 inbox: list[dict[str, Any]] = answer.json()["inbox"]
-                return Counter(message["sender"] for message in inbox if message["kind"] == "welcome")
+                return Counter(
+                    message["sender"] for message in inbox if message["kind"] == "welcome"
+                )
 
             counted = await asyncio.gather(*(one(told) for told in people))
         return {told.id: greeted for told, greeted in zip(people, counted, strict=True)}
@@ -286,8 +356,12 @@ class Comparison:
         if forged.accepted:
             self._differ("forged callbacks were accepted", "", 0, forged.accepted)
         wanted = {self._row_id("external_userid", each): each for each in forged.external_userids}
-        found = await self._db["identities"].find({"_id": {"$in": list(wanted)}}, fields={"_id": 1}, limit=None)
-        self._differ_all(("a forged customer is known", "", "nobody", wanted[row["_id"]]) for row in found)
+        found = await self._db["identities"].find(
+            {"_id": {"$in": list(wanted)}}, fields={"_id": 1}, limit=None
+        )
+        self._differ_all(
+            ("a forged customer is known", "", "nobody", wanted[row["_id"]]) for row in found
+        )
 
 
 def _answer(each: Answer) -> str:
@@ -301,24 +375,34 @@ def _short(things: Iterable[object]) -> str:
 async def compare(
     services: Services, tenant: str, truth: Truth, sandbox: str, *, patience: float
 ) -> tuple[list[Difference], Counter[str]]:
-    """Waits up to `patience` seconds until nothing is under way, then compares: the differences, and how much was compared.
+    """Waits up to `patience` seconds until nothing is under way, then compares: the differences,
+    and how much was compared.
 
     Raises DeployError when the sandbox does not answer, or was reset since.
     """
     waiting = await drained(services, tenant, patience)
-    comparison = Comparison(services, tenant, truth, sandbox)
+    comparison = Comparison(await open_bank(services, tenant), truth, sandbox)
     try:
         found = await comparison.run()
     except httpx.HTTPError as error:
-        raise DeployError(f"the sandbox at {sandbox} does not know these people: {error}") from error
+        raise DeployError(
+            f"the sandbox at {sandbox} does not know these people: {error}"
+        ) from error
     return waiting + found, comparison.counts
 
 
 def audit_truth(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="what python -m sandbox.people wrote")],
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="what python -m sandbox.people wrote"),
+    ],
     tenant: TenantOption = "",
-    sandbox: Annotated[str, typer.Option(help="the sandbox's address; default YINQIAO_SANDBOX_URL")] = "",
-    patience: Annotated[float, typer.Option(help="seconds to wait until nothing is under way")] = 120.0,
+    sandbox: Annotated[
+        str, typer.Option(help="the sandbox's address; default YINQIAO_SANDBOX_URL")
+    ] = "",
+    patience: Annotated[
+        float, typer.Option(help="seconds to wait until nothing is under way")
+    ] = 120.0,
 ) -> None:
     """Compare the bank with what a played population knows to be true."""
     address = sandbox or settings().sandbox_url
@@ -326,7 +410,9 @@ def audit_truth(
         fail("say where the sandbox is: --sandbox http://127.0.0.1:8001")
 
     async def audited(services: Services) -> tuple[list[Difference], Counter[str]]:
-        return await compare(services, await only_tenant(services, tenant), truth, address, patience=patience)
+        return await compare(
+            services, await only_tenant(services, tenant), truth, address, patience=patience
+        )
 
     try:
         truth = read(file)

@@ -1,4 +1,5 @@
-"""Removes what the other commands made. Runs on a bare Python, since `.venv` may be gone or broken."""
+"""Removes what the other commands made. Runs on a bare Python, since `.venv` may be gone or
+broken."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ MADE = [
 
 
 def running_demo(data: Path) -> int | None:
-    """The process id of the demo that uses `data`, if one does: it holds a lock on `data`/demo.lock."""
+    """The process id of the demo that uses `data`, if one does: it holds a lock on
+    `data`/demo.lock."""
     try:
         file = (data / "demo.lock").open("r")
     except FileNotFoundError:

@@ -11,11 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from customers.banks.bank import open_bank
 from deploy.terminal import TenantOption, only_tenant, print_table, run
 from services.container import Services
 
 LOCALE = Path(__file__).parent.parent / "web" / "locale"
-EventArgument = Annotated[str, typer.Argument(help="its id, or the first 8 characters of it or more")]
+EventArgument = Annotated[
+    str, typer.Argument(help="its id, or the first 8 characters of it or more")
+]
 
 events_app = typer.Typer(no_args_is_help=True)
 
@@ -28,10 +31,12 @@ def explain(code: str) -> str:
 
 def why(event: EventArgument, tenant: TenantOption = "") -> None:
     """Say what an event was, what was decided and called because of it, and what was answered."""
-    from campaigns import why as asking
+    from operations.events import explain as asking
 
     async def ask(services: Services) -> dict[str, Any]:
-        return await asking.why(services, await only_tenant(services, tenant), event, explain)
+        return await asking.why(
+            await open_bank(services, await only_tenant(services, tenant)), event, explain
+        )
 
     _print(run(ask))
 
@@ -39,10 +44,12 @@ def why(event: EventArgument, tenant: TenantOption = "") -> None:
 @events_app.command("unknown")
 def events_unknown(tenant: TenantOption = "") -> None:
     """List the events that nobody knows, with their counts."""
-    from campaigns import why as asking
+    from operations.events import explain as asking
 
     async def count(services: Services) -> list[dict[str, Any]]:
-        return await asking.unknown_counts(services, await only_tenant(services, tenant))
+        return await asking.unknown_counts(
+            await open_bank(services, await only_tenant(services, tenant))
+        )
 
     rows = run(count)
     print_table("Events that nobody knows", rows)
@@ -53,13 +60,13 @@ def events_unknown(tenant: TenantOption = "") -> None:
 @events_app.command("retry")
 def events_retry(event: EventArgument, tenant: TenantOption = "") -> None:
     """Handle an event again that was set aside."""
-    from campaigns import inbox
-    from campaigns import why as asking
+    from operations.events import explain as asking
+    from operations.events import handle
 
     async def again(services: Services) -> str:
         bank = await only_tenant(services, tenant)
-        row = await asking.find(services, bank, event)
-        await inbox.retry(services, bank, f"cli:{getpass.getuser()}", row["_id"])
+        row = await asking.find(await open_bank(services, bank), event)
+        await handle.retry(await open_bank(services, bank), f"cli:{getpass.getuser()}", row["_id"])
         return str(row["_id"])
 
     print(f"{run(again)} is due again")
@@ -68,7 +75,9 @@ def events_retry(event: EventArgument, tenant: TenantOption = "") -> None:
 def _print(answer: Mapping[str, Any]) -> None:
     screen = Console(highlight=False, markup=False, soft_wrap=True)
     told = answer["received"]
-    screen.print(f"{explain('type_' + told['type'])}: {explain('event_is_' + answer['state'])}", style="bold")
+    screen.print(
+        f"{explain('type_' + told['type'])}: {explain('event_is_' + answer['state'])}", style="bold"
+    )
     screen.print(f"  event     {answer['event']}")
     screen.print(f"  received  {told['at']} from {told['source']}")
     if told["happened_at"]:
@@ -78,14 +87,19 @@ def _print(answer: Mapping[str, Any]) -> None:
     if answer["reason"]:
         screen.print(f"  reason    {answer['reason_text']}")
     if "welcome" in answer:
-        screen.print(f"  welcome   {'sent' if answer['welcome']['sent'] else 'not sent'}: {answer['welcome']['text']}")
+        screen.print(
+            f"  welcome   {'sent' if answer['welcome']['sent'] else 'not sent'}: {answer['welcome']['text']}"
+        )
     _print_tries(screen, answer["tries"])
     _print_decisions(screen, answer["decided"])
     _print_calls(screen, answer["called"])
     for run_ in answer["runs"]:
         status = explain("run_" + run_["status"])
         reason = f": {run_['reason_text']}" if run_["reason"] else ""
-        screen.print(f"\ncampaign {run_['campaign']}, version {run_['version']}: {status}{reason}", style="bold")
+        screen.print(
+            f"\ncampaign {run_['campaign']}, version {run_['version']}: {status}{reason}",
+            style="bold",
+        )
         _print_effects(screen, run_["effects"])
     if answer["effects"]:
         screen.print("\nwhat else was done outside", style="bold")
@@ -100,13 +114,17 @@ def _print_tries(screen: Console, tries: list[dict[str, Any]]) -> None:
 
 def _print_decisions(screen: Console, decided: list[dict[str, Any]]) -> None:
     for note in decided:
-        data = ", ".join(f"{name} {value}" for name, value in note["data"].items() if name not in ("why", "run"))
+        data = ", ".join(
+            f"{name} {value}" for name, value in note["data"].items() if name not in ("why", "run")
+        )
         screen.print(f"  +{note['after']:.2f} s  {note['text']}" + (f" ({data})" if data else ""))
 
 
 def _print_calls(screen: Console, called: list[dict[str, Any]]) -> None:
     for call in called:
-        screen.print(f"  +{call['after']:.2f} s  called {call['path']}: {call['errcode']}, {call['ms']} ms")
+        screen.print(
+            f"  +{call['after']:.2f} s  called {call['path']}: {call['errcode']}, {call['ms']} ms"
+        )
 
 
 def _print_effects(screen: Console, effects: list[dict[str, Any]]) -> None:

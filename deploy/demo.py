@@ -1,4 +1,5 @@
-"""`make demo`: every process in the foreground, the demonstration bank applied, the addresses on the screen."""
+"""`make demo`: every process in the foreground, the demonstration bank applied, the addresses on
+the screen."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.settings import Settings, load
+from customers.banks.bank import open_bank
 from deploy.errors import DeployError
 from deploy.parts import environment
 from deploy.ports import require_free
@@ -38,7 +40,8 @@ class Told(BaseException):
 
 
 def demo_settings() -> Settings:
-    """The environment's settings, with WeChat and WeCom played by the sandbox unless the user named others."""
+    """The environment's settings, with WeChat and WeCom played by the sandbox unless the user named
+    others."""
     settings = load()
     sandbox = f"http://127.0.0.1:{settings.port + 1}"
     defaults = {
@@ -48,7 +51,9 @@ def demo_settings() -> Settings:
         "wechatpay_api_base": f"{sandbox}/wechatpay",
         "sandbox_url": sandbox,
     }
-    unset = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
+    unset = {
+        name: value for name, value in defaults.items() if name not in settings.model_fields_set
+    }
     return settings.model_copy(update={**unset, "data_dir": settings.data_dir.resolve()})
 
 
@@ -86,7 +91,8 @@ def holding(data: Path) -> Iterator[IO[str]]:
 
 
 def _take(file: IO[str]) -> None:
-    """Locks `file`; who only looks whether a demo runs holds the lock for a moment, so one look is not believed."""
+    """Locks `file`; who only looks whether a demo runs holds the lock for a moment, so one look is
+    not believed."""
     for _ in range(10):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,17 +122,23 @@ def wait_until_ready(
     deadline = time.monotonic() + READY_SECONDS
     while not is_applied(settings.data_dir):
         if process is not None and process.poll() is not None:
-            raise DeployError(f"the demo did not start\n{tail(log)}" if log else f"a process gave up; see {logs}")
+            raise DeployError(
+                f"the demo did not start\n{tail(log)}" if log else f"a process gave up; see {logs}"
+            )
         if time.monotonic() > deadline:
             raise DeployError(f"the demo was not ready after {READY_SECONDS:g} seconds; see {logs}")
         time.sleep(0.2)
 
 
 def wait_for_answers(settings: Settings, runner: subprocess.Popen[bytes]) -> None:
-    """Returns when server and sandbox answer; DeployError when `runner` ends before, or after READY_SECONDS."""
+    """Returns when server and sandbox answer; DeployError when `runner` ends before, or after
+    READY_SECONDS."""
     logs = settings.data_dir / "logs"
     deadline = time.monotonic() + READY_SECONDS
-    waiting = [f"http://127.0.0.1:{settings.port}/readyz", f"http://127.0.0.1:{settings.port + 1}/control/health"]
+    waiting = [
+        f"http://127.0.0.1:{settings.port}/readyz",
+        f"http://127.0.0.1:{settings.port + 1}/control/health",
+    ]
     with httpx.Client(trust_env=False, timeout=2.0) as client:
         while waiting := [url for url in waiting if not _answers(client, url)]:
             if runner.poll() is not None:
@@ -144,16 +156,17 @@ def _answers(client: httpx.Client, url: str) -> bool:
 
 
 async def apply_bank(settings: Settings) -> list[str]:
-    """Applies the demonstration bank, and those of its campaigns that are not there yet; what was done, as sentences."""
-    from campaigns import publishing
-    from customers import directory
+    """Applies the demonstration bank, and those of its campaigns that are not there yet; what was
+    done, as sentences."""
+    from campaigns.publishing import versions
+    from customers.banks import apply, files
     from services.container import open_services
 
     services = await open_services(settings)
     try:
         text, source = BANK.read_text(encoding="utf-8"), str(BANK.relative_to(ROOT))
-        done = await directory.apply_tenant(services, text, source)
-        bank = directory.read_tenant_file(text, source).id
+        done = await apply.apply_tenant(services, text, source)
+        bank = files.read_tenant_file(text, source).id
         known = services.store.tenant(bank)["campaigns"]
         for file in sorted(CAMPAIGNS.glob("*.yaml")):
             text, source = file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))
@@ -161,7 +174,7 @@ async def apply_bank(settings: Settings) -> list[str]:
             if await known.find_one({"campaign": campaign}):
                 done.append(f"campaign {campaign} is there already, as the console left it")
             else:
-                done += await publishing.apply(services, bank, text, source, "cli")
+                done += await versions.apply(await open_bank(services, bank), text, source, "cli")
         return done
     finally:
         await services.close()
@@ -192,7 +205,9 @@ def addresses(settings: Settings) -> Panel:
         "`make tour` in another terminal plays the whole story;\nor kill -9 any process: nothing gets lost.",
     )
     subtitle = "Ctrl-C stops everything; the data stays"
-    return Panel(Group(table, text), title="银桥 Yinqiao is running", subtitle=subtitle, expand=False)
+    return Panel(
+        Group(table, text), title="银桥 Yinqiao is running", subtitle=subtitle, expand=False
+    )
 
 
 def _stop_on_signals() -> None:
@@ -210,9 +225,11 @@ def _stop_on_signals() -> None:
 
 
 def run(*, with_parent: bool) -> int:
-    """Runs the demo until it is told to stop; DeployError when something could not start or gave up.
+    """Runs the demo until it is told to stop; DeployError when something could not start or gave
+    up.
 
-    `with_parent`: also stop when the process that started us dies, so that killing `make` leaves nothing behind.
+    `with_parent`: also stop when the process that started us dies, so that killing `make` leaves
+    nothing behind.
     """
     console = Console(highlight=False)
     settings = demo_settings()

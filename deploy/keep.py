@@ -1,8 +1,9 @@
 """Keeps one process running: `python -m deploy.keep [--stores | --last] -- COMMAND…`.
 
-A command that crashes or is killed is started again, after a short wait that grows. SIGTERM and SIGINT are passed on
-and waited for. When the one who started us dies, however it dies, the command is ended too: nothing is left behind.
-A bank has systemd or Kubernetes for this; the demo has this, so that anybody may `kill -9` a part and watch nothing get lost.
+A command that crashes or is killed is started again, after a short wait that grows. SIGTERM and
+SIGINT are passed on and waited for. When the one who started us dies, however it dies, the command
+is ended too: nothing is left behind. A bank has systemd or Kubernetes for this; the demo has this,
+so that anybody may `kill -9` a part and watch nothing get lost.
 
     --stores   wait until the embedded stores answer before each start, and count as one who uses them
     --last     when told to stop, first let those who use the stores finish (at most LAST_SECONDS)
@@ -36,7 +37,8 @@ WATCH_SECONDS = 0.3
 
 
 def family() -> tuple[int, int]:
-    """Our parent and its parent. A process runner puts a helper between itself and us, so both are watched."""
+    """Our parent and its parent. A process runner puts a helper between itself and us, so both are
+    watched."""
     parent = os.getppid()
     return parent, parent_of(parent)
 
@@ -48,13 +50,18 @@ def parent_of(pid: int) -> int:
             return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             return 0
-    answer = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    command = ["ps", "-o", "ppid=", "-p", str(pid)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return int(answer.stdout.strip() or 0)
 
 
 def cause(status: int) -> str:
     """How a process ended, in words."""
-    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    return (
+        f"was ended by {signal.Signals(-status).name}"
+        if status < 0
+        else f"ended with status {status}"
+    )
 
 
 class Keeper:
@@ -167,7 +174,9 @@ class Keeper:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m deploy.keep", description="Keeps one process running.")
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.keep", description="Keeps one process running."
+    )
     order = parser.add_mutually_exclusive_group()
     order.add_argument("--stores", action="store_true")
     order.add_argument("--last", action="store_true")

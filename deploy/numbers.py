@@ -6,6 +6,7 @@ import getpass
 
 import typer
 
+from customers.banks.bank import open_bank
 from deploy.terminal import File, TenantOption, only_tenant, print_table, read, run
 from services.container import Services
 
@@ -19,16 +20,21 @@ def customers() -> None:
 
 @customers_app.command("link")
 def link(file: File, tenant: TenantOption = "") -> None:
-    """Link the bank's customer numbers from a CSV file: `number` and phone, external_userid, unionid or cid."""
-    from customers import numbers
+    """Link the bank's customer numbers from a CSV file: `number` and phone, external_userid,
+    unionid or cid."""
+    from customers.identity import customer_numbers
 
     text = read(file)
 
-    async def linked(services: Services) -> list[numbers.Line]:
-        return await numbers.link_file(services, await only_tenant(services, tenant), text, f"cli:{getpass.getuser()}")
+    async def linked(services: Services) -> list[customer_numbers.Line]:
+        return await customer_numbers.link_file(
+            await open_bank(services, await only_tenant(services, tenant)),
+            text,
+            f"cli:{getpass.getuser()}",
+        )
 
     lines = run(linked)
-    print_table("Lines", [numbers.count(lines)])
+    print_table("Lines", [customer_numbers.count(lines)])
     for line in lines:
-        if line.outcome not in (numbers.LINKED, numbers.ALREADY):
+        if line.outcome not in (customer_numbers.LINKED, customer_numbers.ALREADY):
             print(f"{file}:{line.line}: {line.outcome}" + (f" ({line.why})" if line.why else ""))

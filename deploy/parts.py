@@ -1,4 +1,5 @@
-"""The product's own processes, started one by one against given settings: for tests, benchmarks and the tour."""
+"""The product's own processes, started one by one against given settings: for tests, benchmarks and
+the tour."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ READY = {"worker": " ready.", "scheduler": "scheduler started"}
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with every setting spelled out, so that no `.env` and no stray variable counts."""
+    """This process's environment with every setting spelled out, so that no `.env` and no stray
+    variable counts."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("YINQIAO_")}
     return kept | {f"YINQIAO_{name.upper()}": _text(value) for name, value in settings}
 
@@ -47,7 +49,8 @@ def _text(value: object) -> str:
 
 
 class Parts:
-    """Server, worker and scheduler as real processes; each may be killed and started again. Close it, or use `with`."""
+    """Server, worker and scheduler as real processes; each may be killed and started again. Close
+    it, or use `with`."""
 
     def __init__(self, settings: Settings, logs: Path) -> None:
         self._settings = settings
@@ -55,12 +58,15 @@ class Parts:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
-        """Starts a part unless it runs, and returns when it is at work; DeployError with its last words otherwise."""
+        """Starts a part unless it runs, and returns when it is at work; DeployError with its last
+        words otherwise."""
         if self.runs(name):
             return
         log = self._logs / f"{name}.log"
         read_from = log.stat().st_size if log.exists() else 0
-        process = self._running[name] = spawn(COMMANDS[name], env=environment(self._settings), log=log)
+        process = self._running[name] = spawn(
+            COMMANDS[name], env=environment(self._settings), log=log
+        )
         try:
             if name in READY:
                 _wait_for_text(process, log, READY[name], read_from)
@@ -98,7 +104,12 @@ class Parts:
     def __enter__(self) -> Parts:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
 

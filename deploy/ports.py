@@ -51,8 +51,8 @@ def require_free(port: int, wanted_by: str, setting: str) -> None:
 
 
 def free_port() -> int:
-    """A port to listen on later, never the same twice in a process: below the range from which the system takes ports
-    for outgoing connections."""
+    """A port to listen on later, never the same twice in a process: below the range from which the
+    system takes ports for outgoing connections."""
     for port in _random.sample(BELOW_EPHEMERAL, len(BELOW_EPHEMERAL)):
         if port not in _given and is_free(port):
             _given.add(port)
@@ -70,7 +70,8 @@ def listens(port: int, host: str = HOST) -> bool:
 def wait_for_port(
     port: int, timeout: float = 20.0, *, host: str = HOST, alive: Callable[[], bool] = lambda: True
 ) -> None:
-    """Returns when somebody accepts connections; NotListening after `timeout` seconds, or as soon as `alive()` is false."""
+    """Returns when somebody accepts connections; NotListening after `timeout` seconds, or as soon
+    as `alive()` is false."""
     deadline = time.monotonic() + timeout
     while not listens(port, host):
         if not alive():

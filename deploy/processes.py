@@ -16,10 +16,11 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> Callable[[], None]:
-    """What a child runs before exec, so that the kernel ends it when `parent` dies, however that dies (Linux).
+    """What a child runs before exec, so that the kernel ends it when `parent` dies, however that
+    dies (Linux).
 
-    The kernel watches the thread that forked: start children from a thread that stays. On other systems this does
-    nothing, and only an orderly end of the parent ends the child.
+    The kernel watches the thread that forked: start children from a thread that stays. On other
+    systems this does nothing, and only an orderly end of the parent ends the child.
     """
 
     def arrange() -> None:
@@ -41,7 +42,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Starts `command` from the project's folder, in a session of its own, tied to this process.
 
-    Its output is appended to `log`, or goes where ours goes. A Ctrl-C in our terminal does not reach it.
+    Its output is appended to `log`, or goes where ours goes. A Ctrl-C in our terminal does not
+    reach it.
     """
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,8 @@ def kill_group(group: int) -> None:
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 10.0) -> int:
-    """Asks a spawned process to stop, insists after `patience` seconds, and leaves none of its group; its exit status."""
+    """Asks a spawned process to stop, insists after `patience` seconds, and leaves none of its
+    group; its exit status."""
     if process.poll() is None:
         process.terminate()
         try:

@@ -1,6 +1,7 @@
 """Runs the Procfile under honcho, calmly: `python -m deploy.runner`.
 
-Each process's output goes to DATA/logs/NAME.log (the run before: NAME.log.1); the terminal sees warnings and errors only.
+Each process's output goes to DATA/logs/NAME.log (the run before: NAME.log.1); the terminal sees
+warnings and errors only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from deploy.processes import ROOT
 from deploy.stack import COMMANDS, embedded
 
 STOP_SECONDS = 20
-"""How long all may take to stop after the first has: longer than a keeper's patience, so that stores stop in order."""
+"""How long all may take to stop after the first has: longer than a keeper's patience, so that
+stores stop in order."""
 
 _LOUD = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|^keep: |Traceback \(most recent call last\)")
 _QUIET = re.compile(r"overcommit_memory")
@@ -79,9 +81,14 @@ def main() -> int:
     printer = CalmPrinter(logs)
     honcho.manager.KILL_WAIT = STOP_SECONDS
     manager = honcho.manager.Manager(printer)
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
     env["PYTHONUNBUFFERED"] = "1"
-    for name, command in parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8")).processes.items():
+    for name, command in parse_procfile(
+        (ROOT / "Procfile").read_text(encoding="utf-8")
+    ).processes.items():
         if name not in COMMANDS or name in embedded(settings):
             manager.add_process(name, command, env=env, cwd=str(ROOT))
     try:

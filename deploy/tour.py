@@ -1,7 +1,8 @@
-"""`make tour`: one customer from the scan to the redeemed reward, through real HTTP, with what the database holds.
+"""`make tour`: one customer from the scan to the redeemed reward, through real HTTP, with what the
+database holds.
 
-Brings the demo up when it is not, and down again when it brought it up. May be played many times on the same data.
-Exit status 0 only when all of it happened.
+Brings the demo up when it is not, and down again when it brought it up. May be played many times on
+the same data. Exit status 0 only when all of it happened.
 """
 
 from __future__ import annotations
@@ -21,12 +22,20 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from config.logging import mask
 from config.settings import Settings
 from customers import consent
+from customers.banks.bank import open_bank
 from deploy import demo
 from deploy.parts import environment
 from deploy.processes import end, spawn
@@ -55,7 +64,16 @@ SHOWN = {
     "audit": "seq actor action object",
 }
 """The collections that the tour shows, and the main fields of their documents."""
-OF_A_CUSTOMER = {"identities", "follows", "runs", "outbox", "timeline", "consents", "offers", "transfers"}
+OF_A_CUSTOMER = {
+    "identities",
+    "follows",
+    "runs",
+    "outbox",
+    "timeline",
+    "consents",
+    "offers",
+    "transfers",
+}
 OF_A_CAMPAIGN = {"rewards", "campaigns", "channels", "campaign_versions"}
 PATIENCE = 25.0
 """Seconds for anything that happens after a request was answered; the welcome itself has 20."""
@@ -85,7 +103,9 @@ class Tour:
         return self.services.store.tenant(self.tenant)[name]
 
     async def visitor(self, base: str = "") -> Visitor:
-        return await self.stack.enter_async_context(Visitor(base or f"http://127.0.0.1:{self.settings.port}"))
+        return await self.stack.enter_async_context(
+            Visitor(base or f"http://127.0.0.1:{self.settings.port}")
+        )
 
     async def the_phone(self, appid: str) -> tuple[Phone, dict[str, Any]]:
         """The person opens a mini-program; his phone, signed in, and what it was told of him."""
@@ -101,7 +121,8 @@ class Tour:
 
 
 async def until(true: Callable[[], Awaitable[Any]], sentence: str) -> Any:
-    """What `true()` answers as soon as that is something; TourFailed with the sentence after PATIENCE."""
+    """What `true()` answers as soon as that is something; TourFailed with the sentence after
+    PATIENCE."""
     deadline = time.monotonic() + PATIENCE
     while not (found := await true()):
         if time.monotonic() > deadline:
@@ -124,7 +145,9 @@ async def apply(tour: Tour) -> list[str]:
 async def scan(tour: Tour) -> list[str]:
     tour.person = await tour.sandbox("POST", "people", {"name": random.choice(NAMES)})  # noqa: S311
     asked = time.monotonic()
-    scanned = await tour.sandbox("POST", f"people/{tour.person['id']}/scan", {"config_id": tour.code["config_id"]})
+    scanned = await tour.sandbox(
+        "POST", f"people/{tour.person['id']}/scan", {"config_id": tour.code["config_id"]}
+    )
     expect(scanned["delivered"], "the server did not take WeCom's callback")
     tour.manager = scanned["userid"]
 
@@ -137,7 +160,10 @@ async def scan(tour: Tour) -> list[str]:
     seconds = time.monotonic() - asked
     newest = await tour.rows("follows").find({"userid": tour.manager}, sort=[("at", -1)], limit=1)
     tour.cid = newest[0]["cid"]
-    expect(len(person["inbox"]) == 1, f"the customer got {len(person['inbox'])} messages, not one welcome")
+    expect(
+        len(person["inbox"]) == 1,
+        f"the customer got {len(person['inbox'])} messages, not one welcome",
+    )
     tags = [tag for friend in person["friends"] for tag in friend["tag_names"]]
     return [
         f"{person['name']} scanned {tour.code['state']} and is a friend of {tour.manager}",
@@ -151,7 +177,9 @@ async def sign_in(tour: Tour) -> list[str]:
     expect(told["name"], "the mini-program did not recognise the customer who scanned")
     pressed = await tour.sandbox("POST", f"people/{tour.person['id']}/phone", {"appid": first})
     version = next(version for purpose, version in consent.TEXTS if purpose == "phone")
-    bound = (await tour.phone.call("POST", "phone", json={"code": pressed["code"], "consent": version})).json()
+    bound = (
+        await tour.phone.call("POST", "phone", json={"code": pressed["code"], "consent": version})
+    ).json()
     expect(bound["bound"], "the phone was not bound")
     expect(tour.person["phone"] not in str(bound), "the phone was shown in clear")
     _, again = await tour.the_phone(second)
@@ -175,7 +203,12 @@ async def claim(tour: Tour) -> list[str]:
     async def offered() -> Any:
         rewards = (await phone.call("GET", "home")).json()["rewards"]
         return next(
-            (each for each in rewards if each["id"].startswith(tour.campaign) and each["state"] == "claimable"), None
+            (
+                each
+                for each in rewards
+                if each["id"].startswith(tour.campaign) and each["state"] == "claimable"
+            ),
+            None,
         )
 
     reward = await until(offered, "the home shows no reward to claim")
@@ -185,7 +218,7 @@ async def claim(tour: Tour) -> list[str]:
     expect(again.headers.get("Idempotency-Hit") == "true", "the repeated claim was not recognised")
     mine = (await phone.call("GET", "redemptions")).json()["redemptions"]
     expect(len(mine) == 1, f"the customer has {len(mine)} redemptions, not one")
-    problems = await ledger.check(tour.services, tour.tenant)
+    problems = await ledger.check(await open_bank(tour.services, tour.tenant))
     expect(not problems, "the ledger does not hold: " + "; ".join(problems))
     return [
         f"home offers {reward['title']}; claimed under an Idempotency-Key, code {mine[0]['code'][:4]}…",
@@ -216,14 +249,23 @@ async def console(tour: Tour) -> list[str]:
     maker, checker = await tour.clerk("lin"), await tour.clerk("zhao")
     campaign = tour.campaign
     text, mark = await maker.text_of(campaign), f"tour-{datetime.now(UTC):%m%d-%H%M%S}"
-    await maker.send(f"campaigns/{campaign}/edit", "campaigns", text=relabelled(text, mark), campaign=campaign)
+    await maker.send(
+        f"campaigns/{campaign}/edit", "campaigns", text=relabelled(text, mark), campaign=campaign
+    )
     page = f"campaigns/{campaign}"
-    row = await tour.rows("campaign_versions").find({"campaign": campaign}, sort=[("version", -1)], limit=1)
+    row = await tour.rows("campaign_versions").find(
+        {"campaign": campaign}, sort=[("version", -1)], limit=1
+    )
     version = row[0]["version"]
     refused = await maker.send(page, f"{page}/versions/{version}/approve", 403)
-    expect(f"{page}/versions/{version}/approve" in refused, "the version no longer waits after the refused approval")
+    expect(
+        f"{page}/versions/{version}/approve" in refused,
+        "the version no longer waits after the refused approval",
+    )
     await checker.send(page, f"{page}/versions/{version}/approve")
-    expect(await state_of(tour, campaign) == ("live", version), f"version {version} did not go live")
+    expect(
+        await state_of(tour, campaign) == ("live", version), f"version {version} did not go live"
+    )
     before = await checker.funnel(campaign)
     other = await tour.sandbox("POST", "people", {"name": random.choice(NAMES)})  # noqa: S311
     await tour.sandbox("POST", f"people/{other['id']}/scan", {"config_id": tour.code["config_id"]})
@@ -248,8 +290,15 @@ async def console(tour: Tour) -> list[str]:
 
 def relabelled(text: str, mark: str) -> str:
     """The campaign with another label: a change that two people can see and nobody else."""
-    kept = [label for label in yaml.safe_load(text).get("labels", []) if not str(label).startswith("tour-")]
-    line = "labels: " + yaml.safe_dump([*kept, mark], allow_unicode=True, default_flow_style=True).strip()
+    kept = [
+        label
+        for label in yaml.safe_load(text).get("labels", [])
+        if not str(label).startswith("tour-")
+    ]
+    line = (
+        "labels: "
+        + yaml.safe_dump([*kept, mark], allow_unicode=True, default_flow_style=True).strip()
+    )
     changed, found = re.subn(r"^labels:.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
     return changed if found else f"{text.rstrip()}\n{line}\n"
 
@@ -260,12 +309,24 @@ async def state_of(tour: Tour, campaign: str) -> tuple[str, int]:
 
 
 STAGES: list[tuple[str, Callable[[Tour], Awaitable[list[str]]], list[str]]] = [
-    ("The bank and its campaign are applied", apply, ["staff", "clerks", "campaigns", "channels", "rewards"]),
-    ("A customer scans the code", scan, ["inbox", "customers", "identities", "follows", "runs", "outbox", "timeline"]),
+    (
+        "The bank and its campaign are applied",
+        apply,
+        ["staff", "clerks", "campaigns", "channels", "rewards"],
+    ),
+    (
+        "A customer scans the code",
+        scan,
+        ["inbox", "customers", "identities", "follows", "runs", "outbox", "timeline"],
+    ),
     ("He opens the mini-program", sign_in, ["customers", "identities", "consents", "timeline"]),
     ("He claims the reward", claim, ["offers", "transfers", "rewards", "timeline"]),
     ("His relationship manager sees the story", side_panel, ["follows", "timeline"]),
-    ("Two clerks change the campaign", console, ["campaign_versions", "campaigns", "runs", "audit"]),
+    (
+        "Two clerks change the campaign",
+        console,
+        ["campaign_versions", "campaigns", "runs", "audit"],
+    ),
 ]
 
 
@@ -276,7 +337,13 @@ async def holdings(tour: Tour, names: list[str]) -> dict[str, int]:
 async def play(settings: Settings, screen: Console) -> None:
     """Plays every stage; TourFailed at the first that did not happen."""
     bank = yaml.safe_load(demo.BANK.read_text(encoding="utf-8"))
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(opened(settings))
         visitor = await stack.enter_async_context(Visitor(f"http://127.0.0.1:{settings.port + 1}"))
@@ -295,7 +362,8 @@ async def play(settings: Settings, screen: Console) -> None:
 
 
 async def what_it_holds(tour: Tour, before: dict[str, int]) -> Table:
-    """Counts of the stage's collections, and the main fields of this story's newest document in each, masked."""
+    """Counts of the stage's collections, and the main fields of this story's newest document in
+    each, masked."""
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     table.add_column("   collection", no_wrap=True)
     table.add_column("documents", justify="right", no_wrap=True)
@@ -303,8 +371,14 @@ async def what_it_holds(tour: Tour, before: dict[str, int]) -> Table:
     for name, count in (await holdings(tour, list(before))).items():
         added = f" (+{count - before[name]})" if count > before[name] else ""
         found = await tour.rows(name).find(about(tour, name), limit=500)
-        newest = max(found, key=lambda row: row.get("at") or row.get("seq") or row.get("version") or 0, default=None)
-        table.add_row(f"   {name}", f"{count}{added}", brief(newest, SHOWN[name].split()) if newest else "")
+        newest = max(
+            found,
+            key=lambda row: row.get("at") or row.get("seq") or row.get("version") or 0,
+            default=None,
+        )
+        table.add_row(
+            f"   {name}", f"{count}{added}", brief(newest, SHOWN[name].split()) if newest else ""
+        )
     return table
 
 
@@ -320,7 +394,9 @@ def about(tour: Tour, name: str) -> dict[str, Any]:
 def brief(document: dict[str, Any], names: list[str]) -> str:
     """Some fields of a document on one line, masked; sealed ones are shown as sealed."""
     shown = {
-        name: "(sealed)" if isinstance(document[name], bytes) else document[name] for name in names if name in document
+        name: "(sealed)" if isinstance(document[name], bytes) else document[name]
+        for name in names
+        if name in document
     }
     return mask(", ".join(f"{name} {value}" for name, value in shown.items()))
 
@@ -361,5 +437,7 @@ def run() -> int:
     began = time.monotonic()
     with standing(settings, screen):
         asyncio.run(play(settings, screen))
-    screen.print(f"\n[bold green]All {len(STAGES)} stages happened[/], in {time.monotonic() - began:.0f} seconds.")
+    screen.print(
+        f"\n[bold green]All {len(STAGES)} stages happened[/], in {time.monotonic() - began:.0f} seconds."
+    )
     return 0

@@ -1,4 +1,5 @@
-"""The file that `python -m sandbox.people` writes, as the audit reads it: JSON lines, one a customer (sandbox/README.md)."""
+"""The file that `python -m sandbox.people` writes, as the audit reads it: JSON lines, one a
+customer (sandbox/README.md)."""
 
 from __future__ import annotations
 
@@ -98,5 +99,7 @@ def read(path: Path) -> Truth:
         except (orjson.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
             raise DeployError(f"{path}:{number}: not a line of a truth file") from error
     if last != "totals":
-        raise DeployError(f"{path}: the last line, with the totals, is missing: the file was cut short")
+        raise DeployError(
+            f"{path}: the last line, with the totals, is missing: the file was cut short"
+        )
     return truth

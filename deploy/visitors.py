@@ -1,4 +1,5 @@
-"""The tour's people, each with a client of his own, as a phone or a browser would be: they know HTTP and nothing else."""
+"""The tour's people, each with a client of his own, as a phone or a browser would be: they know
+HTTP and nothing else."""
 
 from __future__ import annotations
 
@@ -29,12 +30,17 @@ def expect(fact: object, sentence: str) -> None:
 
 
 class Visitor:
-    """Somebody with a browser or a phone: one cookie jar, redirects followed, ten seconds for an answer."""
+    """Somebody with a browser or a phone: one cookie jar, redirects followed, ten seconds for an
+    answer."""
 
     def __init__(self, base: str) -> None:
-        self._client = httpx.AsyncClient(base_url=base, follow_redirects=True, trust_env=False, timeout=10.0)
+        self._client = httpx.AsyncClient(
+            base_url=base, follow_redirects=True, trust_env=False, timeout=10.0
+        )
 
-    async def ask(self, method: str, path: str, expected: int = 200, **options: Any) -> httpx.Response:
+    async def ask(
+        self, method: str, path: str, expected: int = 200, **options: Any
+    ) -> httpx.Response:
         """The answer; TourFailed when its status is not the expected one."""
         answer = await self._client.request(method, path, **options)
         reason = f"{method} {answer.request.url} answered {answer.status_code}, not {expected}: {answer.text[:300]}"
@@ -44,7 +50,9 @@ class Visitor:
     async def __aenter__(self) -> Visitor:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: object, at: TracebackType | None
+    ) -> None:
         await self._client.aclose()
 
 
@@ -71,9 +79,13 @@ class Phone:
         self._token = answer.json()["token"]
         return dict(answer.json()["customer"])
 
-    async def call(self, method: str, path: str, expected: int = 200, **options: Any) -> httpx.Response:
+    async def call(
+        self, method: str, path: str, expected: int = 200, **options: Any
+    ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token}", **options.pop("headers", {})}
-        return await self._visitor.ask(method, f"/mp/{self._appid}/{path}", expected, headers=headers, **options)
+        return await self._visitor.ask(
+            method, f"/mp/{self._appid}/{path}", expected, headers=headers, **options
+        )
 
     async def claim(self, reward: str, key: str) -> httpx.Response:
         return await self.call("POST", f"rewards/{reward}/claim", headers={"Idempotency-Key": key})
@@ -95,8 +107,12 @@ class Manager:
         """Goes through WeCom's OAuth page; the addresses of his customers' cards."""
         asked = await self._visitor.ask("GET", self._home, 302, follow_redirects=False)
         page = httpx.URL(asked.headers["Location"]).copy_remove_param("sandbox_userid")
-        answer = await self._visitor.ask("GET", str(page.copy_add_param("sandbox_userid", self._userid)))
-        expect(answer.url.path == self._home, f"after the sign-in the panel showed {answer.url.path}")
+        answer = await self._visitor.ask(
+            "GET", str(page.copy_add_param("sandbox_userid", self._userid))
+        )
+        expect(
+            answer.url.path == self._home, f"after the sign-in the panel showed {answer.url.path}"
+        )
         return _CARD.findall(answer.text)
 
     async def card(self, address: str) -> str:
@@ -130,4 +146,6 @@ class Clerk:
         return html.unescape(found[1]) if found else ""
 
     async def funnel(self, campaign: str) -> list[int]:
-        return [int(count) for count in _COUNT.findall(await self.page(f"campaigns/{campaign}/funnel"))]
+        return [
+            int(count) for count in _COUNT.findall(await self.page(f"campaigns/{campaign}/funnel"))
+        ]

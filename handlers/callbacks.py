@@ -1,33 +1,34 @@
-"""What WeCom and WeChat push. An acknowledged callback is stored (promise P3); the work happens elsewhere."""
+"""What WeCom and WeChat push. An acknowledged callback is stored (promise P3); the work happens
+elsewhere."""
 
 from __future__ import annotations
 
 from typing_extensions import override
 
-from campaigns import inbox
-from handlers.api import Api
+from handlers.http.api import Api
+from operations.events import receive
 
 
 class WeComCallback(Api):
-    """`/wecom/{tenant}/callback` (wechat-contract C)."""
+    """`/wecom/{tenant}/callback` (contract/wechat C)."""
 
     @override
     async def get(self, tenant: str) -> None:
-        self.answer_text(await inbox.check_wecom_url(self.services, tenant, self.query()))
+        self.answer_text(await receive.check_wecom_url(self.services, tenant, self.query()))
 
     @override
     async def post(self, tenant: str) -> None:
-        await inbox.receive_wecom(self.services, tenant, self.query(), self.request.body)
+        await receive.receive_wecom(self.services, tenant, self.query(), self.request.body)
 
 
 class WeChatCallback(Api):
-    """`/wechat/{appid}/callback` (wechat-contract A7)."""
+    """`/wechat/{appid}/callback` (contract/wechat A7)."""
 
     @override
     async def get(self, appid: str) -> None:
-        self.answer_text(await inbox.check_wechat_url(self.services, appid, self.query()))
+        self.answer_text(await receive.check_wechat_url(self.services, appid, self.query()))
 
     @override
     async def post(self, appid: str) -> None:
-        await inbox.receive_wechat(self.services, appid, self.query(), self.request.body)
+        await receive.receive_wechat(self.services, appid, self.query(), self.request.body)
         self.answer_text("success")

@@ -12,10 +12,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from customers import archive
-from handlers.api import Api
-from services import tally
+from customers.archive import pull
+from handlers.http.api import Api
 from services.errors import Unavailable
+from services.observe import worker_metrics
 
 PING_SECONDS = 1.0
 
@@ -41,7 +41,9 @@ class Ready(Api):
 
     @override
     async def get(self) -> None:
-        store, redis = await asyncio.gather(_state(self.services.store.ping()), _state(self.services.redis.ping()))
+        store, redis = await asyncio.gather(
+            _state(self.services.store.ping()), _state(self.services.redis.ping())
+        )
         server = "draining" if self.traffic.draining else "ok"
         parts = {"server": server, "store": store, "redis": redis}
         ready = set(parts.values()) == {"ok"}
@@ -52,7 +54,7 @@ class Prometheus(Api):
     @override
     async def get(self) -> None:
         with suppress(Unavailable):  # the others are told all the same
-            await archive.measure(self.services)
+            await pull.measure(self.services)
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        workers = await tally.of_workers(self.services.redis)
+        workers = await worker_metrics.of_workers(self.services.redis)
         self.write(generate_latest(self.services.metrics.registry) + generate_latest(workers))

@@ -1,8 +1,9 @@
 """The rewards of a bank: what they are, who may claim them, and their stock, in one document each.
 
-Definition and stock are one document on purpose: "is it open, is there one left, is today's share used up" and the taking are a
-single conditional write (docs/invariants.md). `slots` is the highest `per_customer` there ever was: grants are looked for in
-all of them. At every moment total = available + held + granted + retired.
+Definition and stock are one document on purpose: "is it open, is there one left, is today's share
+used up" and the taking are a single conditional write (docs/invariants.md). `slots` is the highest
+`per_customer` there ever was: grants are looked for in all of them. At every moment total =
+available + held + granted + retired.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from customers.banks.bank import Bank
 from services import ids
+from services.cache import cached, invalidate
 from services.clock import utc
-from services.container import Services
 from services.errors import Conflict, NotFound
-from services.kept import forget, kept
-from services.mongo import Doc, Duplicate, TenantStore
+from services.store.mongo import Doc, Duplicate, TenantStore
 
 CACHE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A reward as a campaign declares it. `cost` in fen; `open_to`: `offered` (a campaign's grant step) or `anyone`."""
+    """A reward as a campaign declares it. `cost` in fen; `open_to`: `offered` (a campaign's grant
+    step) or `anyone`."""
 
     key: str
     kind: str
@@ -48,14 +50,15 @@ def doc_id(tenant: str, reward: str) -> str:
     return f"{tenant}:{reward}"
 
 
-async def put(services: Services, db: TenantStore, campaign: str, definition: Definition) -> None:
-    """Creates the reward or brings it to its new definition; raises Conflict `stock_in_use` when fewer are left than are
-    to be taken away. Running it again changes nothing: the stock moves by the difference to `declared`."""
+async def put(bank: Bank, campaign: str, definition: Definition) -> None:
+    """Creates the reward or brings it to its new definition; raises Conflict `stock_in_use` when
+    fewer are left than are to be taken away. Running it again changes nothing: the stock moves by
+    the difference to `declared`."""
     reward = reward_id(campaign, definition.key)
     fields = _fields(campaign, reward, definition)
-    now = utc(services.clock())
+    now = utc(bank.now())
     fresh: Doc = {
-        "_id": doc_id(db.tenant, reward),
+        "_id": doc_id(bank.db.tenant, reward),
         **fields,
         "slots": definition.per_customer,
         "declared": 0,
@@ -71,12 +74,12 @@ async def put(services: Services, db: TenantStore, campaign: str, definition: De
         "created_at": now,
     }
     try:
-        await db["rewards"].insert(fresh)
+        await bank.db["rewards"].insert(fresh)
     except Duplicate:
         change = {"$set": fields, "$max": {"slots": definition.per_customer}}
-        await db["rewards"].update({"_id": fresh["_id"]}, change)
-    await _restock(db, fresh["_id"], reward, definition.stock, now)
-    forget(services, f"rewards:{db.tenant}")
+        await bank.db["rewards"].update({"_id": fresh["_id"]}, change)
+    await _restock(bank.db, fresh["_id"], reward, definition.stock, now)
+    invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
 def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
@@ -96,7 +99,8 @@ def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
 
 
 async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: datetime) -> None:
-    """Moves the stock from what was declared to `wanted`: one conditional write, then the ledger's line for that move."""
+    """Moves the stock from what was declared to `wanted`: one conditional write, then the ledger's
+    line for that move."""
     row = await db["rewards"].find_one({"_id": row_id})
     if row is None:
         raise NotFound("reward_unknown", f"no reward {reward}")
@@ -114,22 +118,29 @@ async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: 
         pending = {"n": row["moves"] + 1, "difference": difference}
         if not await db["rewards"].update(guard, {"$inc": change, "$set": {"move": pending}}):
             raise Conflict(
-                "stock_in_use", f"{reward}: fewer than {-difference} are left, or the stock was just changed"
+                "stock_in_use",
+                f"{reward}: fewer than {-difference} are left, or the stock was just changed",
             )
         await write_move(db, {**row, "move": pending}, now)
 
 
 async def write_move(db: TenantStore, row: Doc, now: datetime) -> None:
-    """Writes the ledger's line of a stock change that the reward's document still carries as `move`."""
+    """Writes the ledger's line of a stock change that the reward's document still carries as
+    `move`."""
     await db["transfers"].insert_new([stock_line(db.tenant, row["reward"], row["move"], now)])
-    await db["rewards"].update({"_id": row["_id"], "move.n": row["move"]["n"]}, {"$unset": {"move": ""}})
+    await db["rewards"].update(
+        {"_id": row["_id"], "move.n": row["move"]["n"]}, {"$unset": {"move": ""}}
+    )
 
 
 def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
-    """The ledger's line of the n-th change of a reward's stock; its id comes from n, so telling it twice is once."""
+    """The ledger's line of the n-th change of a reward's stock; its id comes from n, so telling it
+    twice is once."""
     difference = move["difference"]
     source, target = (
-        (f"supply:{reward}", f"stock:{reward}") if difference > 0 else (f"stock:{reward}", f"retired:{reward}")
+        (f"supply:{reward}", f"stock:{reward}")
+        if difference > 0
+        else (f"stock:{reward}", f"retired:{reward}")
     )
     return {
         "_id": ids.tenant_id(tenant, "stock", reward, move["n"]),
@@ -143,33 +154,41 @@ def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
     }
 
 
-async def set_state(services: Services, db: TenantStore, campaign: str, state: str) -> None:
-    """Opens (`live`) or closes (`paused`) all rewards of a campaign to claims, but those that a later version dropped."""
-    await db["rewards"].update_many({"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}})
-    forget(services, f"rewards:{db.tenant}")
+async def set_state(bank: Bank, campaign: str, state: str) -> None:
+    """Opens (`live`) or closes (`paused`) all rewards of a campaign to claims, but those that a
+    later version dropped."""
+    await bank.db["rewards"].update_many(
+        {"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}}
+    )
+    invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
-async def end_others(services: Services, db: TenantStore, campaign: str, keys: list[str]) -> None:
-    """Ends the campaign's rewards that its document does not name any more; a reward that is named again is open again."""
+async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
+    """Ends the campaign's rewards that its document does not name any more; a reward that is named
+    again is open again."""
     named = [reward_id(campaign, key) for key in keys]
-    await db["rewards"].update_many({"campaign": campaign, "reward": {"$nin": named}}, {"$set": {"state": "ended"}})
+    await bank.db["rewards"].update_many(
+        {"campaign": campaign, "reward": {"$nin": named}}, {"$set": {"state": "ended"}}
+    )
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
-    await db["rewards"].update_many(again, {"$set": {"state": "live"}})
-    forget(services, f"rewards:{db.tenant}")
+    await bank.db["rewards"].update_many(again, {"$set": {"state": "live"}})
+    invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
-async def all_rewards(services: Services, tenant: str) -> dict[str, Doc]:
-    """Every reward of the bank by id, at most CACHE_SECONDS old. For showing; claims look at the document itself."""
+async def all_rewards(bank: Bank) -> dict[str, Doc]:
+    """Every reward of the bank by id, at most CACHE_SECONDS old. For showing; claims look at the
+    document itself."""
 
     async def load() -> dict[str, Doc]:
-        rows = await services.store.tenant(tenant)["rewards"].find({}, fields={"leases": 0}, limit=None)
+        rows = await bank.db["rewards"].find({}, fields={"leases": 0}, limit=None)
         return {row["reward"]: row for row in rows}
 
-    return await kept(services, f"rewards:{tenant}", CACHE_SECONDS, load)
+    return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
 
 
 def why_closed(row: Mapping[str, Any], now: datetime, day: str) -> str:
-    """The reason code for which the reward gives nothing at `now`, or an empty string (rewards.md 2)."""
+    """The reason code for which the reward gives nothing at `now`, or an empty string
+    (contract/rewards 2)."""
     if now < row["starts"]:
         return "not_started"
     if now >= row["ends"] or row["state"] == "ended":

@@ -1,38 +1,40 @@
-"""An offer: the right of one customer to claim one reward, made by a campaign's grant step. One per customer and reward."""
+"""An offer: the right of one customer to claim one reward, made by a campaign's grant step. One per
+customer and reward."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from customers import timeline
-from services import grouped, ids
+from customers.banks.bank import Bank
+from services import ids
 from services.clock import utc
-from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 
 def offer_id(tenant: str, reward: str, cid: str) -> str:
     return ids.tenant_id(tenant, "offer", reward, cid)
 
 
-async def make(services: Services, tenant: str, cid: str, reward: str, run: str) -> bool:
-    """Offers `reward` to the customer; False when he has that offer already. `run` is whose step it was."""
+async def make(bank: Bank, cid: str, reward: str, run: str) -> bool:
+    """Offers `reward` to the customer; False when he has that offer already. `run` is whose step it
+    was."""
     row: Doc = {
-        "_id": offer_id(tenant, reward, cid),
+        "_id": offer_id(bank.id, reward, cid),
         "cid": cid,
         "reward": reward,
         "run": run,
-        "at": utc(services.clock()),
+        "at": utc(bank.now()),
     }
-    new = await grouped.insert(services, tenant, "offers", row)
-    await timeline.record(services, tenant, cid, "reward.offered", reward, reward=reward)
+    new = await bank.insert("offers", row)
+    await timeline.record(bank, cid, "reward.offered", reward, reward=reward)
     return new
 
 
 async def of_customers(
-    services: Services, tenant: str, wanted: list[tuple[str, str]]
+    bank: Bank, wanted: list[tuple[str, str]]
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """The offers that exist among (reward, cid) pairs."""
-    by_id = {offer_id(tenant, reward, cid): (reward, cid) for reward, cid in wanted}
-    found = await grouped.read(services, tenant, "offers", list(by_id))
+    by_id = {offer_id(bank.id, reward, cid): (reward, cid) for reward, cid in wanted}
+    found = await bank.read("offers", list(by_id))
     return {by_id[row_id]: row for row_id, row in found.items()}

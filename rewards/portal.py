@@ -1,4 +1,5 @@
-"""What a customer sees and does in the mini-program: his home, the rewards, claiming, his redemptions."""
+"""What a customer sees and does in the mini-program: his home, the rewards, claiming, his
+redemptions."""
 
 from __future__ import annotations
 
@@ -9,19 +10,21 @@ from typing import Any
 
 import orjson
 
-from customers import follows, identity
+from customers import relationships
 from customers.actors import CustomerActor
-from customers.directory import list_tenants, staff_member
+from customers.banks.bank import Bank, list_banks
+from customers.banks.staff import staff_member
+from customers.identity import resolution
 from rewards import catalogue, claims, offers
 from rewards.stock import day_of
-from services import grouped, ids
+from services import ids
+from services.cache import Slot, TtlCache
 from services.clock import utc
-from services.container import Services
 from services.errors import InvalidInput, NotFound, YinqiaoError
-from services.mongo import Doc
+from services.store.mongo import Doc
 
 HOME_SECONDS = 1.0
-_HOMES = 20_000
+_HOMES: Slot[TtlCache[tuple[str, str, str], bytes]] = Slot("homes", lambda: TtlCache(20_000))
 
 
 @dataclass(frozen=True)
@@ -32,72 +35,79 @@ class Claimed:
     hit: bool
 
 
-async def home(services: Services, actor: CustomerActor, lang: str) -> bytes:
-    """The home as JSON: who he is, his RM, his rewards. At most HOME_SECONDS old; the customer's own claim shows at once."""
-    homes: dict[tuple[str, str, str], tuple[float, bytes]] = services.cache.setdefault("homes", {})
-    key = (actor.tenant, actor.cid, lang)
-    now = services.clock()
-    kept = homes.get(key)
-    if kept is not None and kept[0] > now:
-        return kept[1]
-    if len(homes) > _HOMES:
-        homes.clear()
-    body = orjson.dumps(await _home(services, actor, lang))
-    homes[key] = (now + HOME_SECONDS, body)
+async def home(bank: Bank, actor: CustomerActor, lang: str) -> bytes:
+    """The home as JSON: who he is, his RM, his rewards. At most HOME_SECONDS old; the customer's
+    own claim shows at once."""
+    homes = bank.services.cache.of(_HOMES)
+    key = (bank.id, actor.cid, lang)
+    now = bank.now()
+    known = homes.get(key, now)
+    if known is not None:
+        return known
+    body = orjson.dumps(await _home(bank, actor, lang))
+    homes.put(key, body, now + HOME_SECONDS)
     return body
 
 
-def forget_home(services: Services, actor: CustomerActor) -> None:
+def forget_home(bank: Bank, actor: CustomerActor) -> None:
     """The customer changed something: his next home is made anew."""
     for lang in ("zh", "en"):
-        services.cache.setdefault("homes", {}).pop((actor.tenant, actor.cid, lang), None)
+        bank.services.cache.of(_HOMES).discard((bank.id, actor.cid, lang))
 
 
-async def _home(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
-    person = await identity.customer(services, actor.tenant, actor.cid)
+async def _home(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
+    person = await resolution.customer(bank, actor.cid)
     profile = {
-        "name": identity.mask_name(person.name),
-        "phone": identity.mask_phone(person.phone),
+        "name": resolution.mask_name(person.name),
+        "phone": resolution.mask_phone(person.phone),
         "bound": bool(person.phone),
     }
     return {
         "customer": profile,
-        "rm": await _manager(services, person),
-        "rewards": await _rewards(services, person, lang),
+        "rm": await _manager(bank, person),
+        "rewards": await _rewards(bank, person, lang),
     }
 
 
-async def _manager(services: Services, person: identity.Customer) -> dict[str, str] | None:
-    friends = await follows.of_customer(services, person.tenant, person.cids)
+async def _manager(bank: Bank, person: resolution.Customer) -> dict[str, str] | None:
+    friends = await relationships.of_customer(bank, person.cids)
     for friend in friends:
         try:
-            staff = await staff_member(services, person.tenant, friend["userid"])
+            staff = await staff_member(bank, friend["userid"])
         except NotFound:
             continue
-        branches = next(bank.branches for bank in await list_tenants(services) if bank.id == person.tenant)
+        branches = next(
+            bank.branches for bank in await list_banks(bank.services) if bank.id == bank.id
+        )
         return {"name": staff.name, "branch": branches.get(staff.branch, staff.branch)}
     return None
 
 
-async def list_rewards(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
+async def list_rewards(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
     """The rewards that this customer may see: offered to him or open to anyone."""
-    person = await identity.customer(services, actor.tenant, actor.cid)
-    return {"rewards": await _rewards(services, person, lang)}
+    person = await resolution.customer(bank, actor.cid)
+    return {"rewards": await _rewards(bank, person, lang)}
 
 
-async def _rewards(services: Services, person: identity.Customer, lang: str) -> list[dict[str, Any]]:
-    catalogue_ = await catalogue.all_rewards(services, person.tenant)
+async def _rewards(bank: Bank, person: resolution.Customer, lang: str) -> list[dict[str, Any]]:
+    catalogue_ = await catalogue.all_rewards(bank)
     closed = [row for row in catalogue_.values() if row["open_to"] != "anyone"]
     offered = await offers.of_customers(
-        services, person.tenant, [(row["reward"], cid) for row in closed for cid in person.cids]
+        bank, [(row["reward"], cid) for row in closed for cid in person.cids]
     )
     mine = {reward for reward, _ in offered}
-    shown = [row for name, row in sorted(catalogue_.items()) if row["open_to"] == "anyone" or name in mine]
-    grants = await _grants(services, person, shown)
+    shown = [
+        row
+        for name, row in sorted(catalogue_.items())
+        if row["open_to"] == "anyone" or name in mine
+    ]
+    grants = await _grants(bank, person, shown)
     had = Counter(grant["reward"] for grant in grants)
-    now = utc(services.clock())
+    now = utc(bank.now())
     return [
-        _reward_view(row, lang, "claimed" if had[row["reward"]] >= row["per_customer"] else _state(row, now))
+        _reward_view(
+            row, lang, "claimed" if had[row["reward"]] >= row["per_customer"] else _state(row, now)
+        )
         for row in shown
     ]
 
@@ -123,41 +133,46 @@ def _text(texts: dict[str, str], lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
 
 
-async def _grants(services: Services, person: identity.Customer, rewards: Iterable[Doc]) -> list[Doc]:
+async def _grants(bank: Bank, person: resolution.Customer, rewards: Iterable[Doc]) -> list[Doc]:
     """The customer's grants among these rewards: their ids are known, so no index is needed."""
     wanted = [
-        claims.Claim(person.tenant, row["reward"], (), "", "").slot_id(cid, slot)
+        claims.Claim(bank.id, row["reward"], (), "", "").slot_id(cid, slot)
         for row in rewards
         for cid in person.cids
         for slot in range(row["slots"])
     ]
-    found = await grouped.read(services, person.tenant, "transfers", wanted)
+    found = await bank.read("transfers", wanted)
     return [grant for grant in found.values() if grant["kind"] == "grant"]
 
 
 async def claim(
-    services: Services, actor: CustomerActor, reward: str, key: str, body: bytes, lang: str = "zh"
+    bank: Bank, actor: CustomerActor, reward: str, key: str, body: bytes, lang: str = "zh"
 ) -> Claimed:
     """Claims `reward` under the idempotency key, bound to the customer and the reward.
 
-    `body` is the request's body: empty or a JSON object; the same key with another body raises KeyReused. Raises Conflict with a
-    reason code, NotFound, InvalidInput, Unavailable.
+    `body` is the request's body: empty or a JSON object; the same key with another body raises
+    KeyReused. Raises Conflict with a reason code, NotFound, InvalidInput, Unavailable.
     """
     if not key:
         raise InvalidInput("idempotency_key_missing", "a claim needs the header Idempotency-Key")
-    cids, shared = await identity.claimant(services, actor.tenant, actor.cid)
+    cids, shared = await resolution.claimant(bank, actor.cid)
     wish = claims.Claim(
-        actor.tenant, reward, tuple(cids), ids.fingerprint(key.encode()), _body_hash(body), tuple(shared)
+        bank.id,
+        reward,
+        tuple(cids),
+        ids.fingerprint(key.encode()),
+        _body_hash(body),
+        tuple(shared),
     )
     try:
-        granted = await claims.claim(services, wish)
+        granted = await claims.claim(bank, wish)
     except YinqiaoError as error:
-        services.metrics.claims.labels(error.code).inc()
+        bank.services.metrics.claims.labels(error.code).inc()
         raise
-    services.metrics.claims.labels("replayed" if granted.hit else "granted").inc()
-    forget_home(services, actor)
-    row = (await catalogue.all_rewards(services, actor.tenant))[reward]
-    return Claimed({"redemption": _redemption(services, granted.grant, row, lang)}, granted.hit)
+    bank.services.metrics.claims.labels("replayed" if granted.hit else "granted").inc()
+    forget_home(bank, actor)
+    row = (await catalogue.all_rewards(bank))[reward]
+    return Claimed({"redemption": _redemption(bank, granted.grant, row, lang)}, granted.hit)
 
 
 def _body_hash(body: bytes) -> str:
@@ -170,17 +185,21 @@ def _body_hash(body: bytes) -> str:
     return ids.fingerprint(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
 
 
-async def redemptions(services: Services, actor: CustomerActor, lang: str) -> dict[str, Any]:
+async def redemptions(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
     """All that the customer was granted, newest first, each with the code that he shows."""
-    person = await identity.customer(services, actor.tenant, actor.cid)
-    rewards = await catalogue.all_rewards(services, actor.tenant)
-    grants = await _grants(services, person, rewards.values())
+    person = await resolution.customer(bank, actor.cid)
+    rewards = await catalogue.all_rewards(bank)
+    grants = await _grants(bank, person, rewards.values())
     grants.sort(key=lambda grant: grant["at"], reverse=True)
-    return {"redemptions": [_redemption(services, grant, rewards[grant["reward"]], lang) for grant in grants]}
+    return {
+        "redemptions": [
+            _redemption(bank, grant, rewards[grant["reward"]], lang) for grant in grants
+        ]
+    }
 
 
-def _redemption(services: Services, grant: Doc, reward: Doc, lang: str) -> dict[str, Any]:
-    code = services.vault.mac(grant["tenant"], "voucher", grant["_id"].encode())[:12].upper()
+def _redemption(bank: Bank, grant: Doc, reward: Doc, lang: str) -> dict[str, Any]:
+    code = bank.services.vault.mac(grant["tenant"], "voucher", grant["_id"].encode())[:12].upper()
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],

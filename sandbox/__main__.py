@@ -13,21 +13,33 @@ import yaml
 from pydantic import ValidationError
 
 from sandbox.app import serve
-from sandbox.core import Options
-from sandbox.world import DEFAULT, World, load
+from sandbox.core.sandbox import Options
+from sandbox.core.world import DEFAULT, World, load
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A simulated WeChat and WeCom.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox", description="A simulated WeChat and WeCom."
+    )
     parser.add_argument("--port", type=int, default=8001, help="0 picks a free port")
     parser.add_argument("--address", default="127.0.0.1")
-    parser.add_argument("--world", type=Path, default=DEFAULT, help="corp, members and mini-programs (YAML)")
-    parser.add_argument("--state", type=Path, help="file that keeps people and friendships over a restart")
-    parser.add_argument("--wecom-callback", help="callback address of the product, instead of the world's")
-    parser.add_argument("--wechat-callback", help="push address of the mini-programs, may contain {appid}")
+    parser.add_argument(
+        "--world", type=Path, default=DEFAULT, help="corp, members and mini-programs (YAML)"
+    )
+    parser.add_argument(
+        "--state", type=Path, help="file that keeps people and friendships over a restart"
+    )
+    parser.add_argument(
+        "--wecom-callback", help="callback address of the product, instead of the world's"
+    )
+    parser.add_argument(
+        "--wechat-callback", help="push address of the mini-programs, may contain {appid}"
+    )
     parser.add_argument("--portal-url", help="portal preview, with {appid}; ?code=... is added")
-    parser.add_argument("--sidebar-url", help="side panel, may contain {userid} and {external_userid}")
+    parser.add_argument(
+        "--sidebar-url", help="side panel, may contain {userid} and {external_userid}"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,27 +1,31 @@
-"""The one place where things are opened. Web, workers, the command line and the tests all start here."""
+"""The one place where things are opened. Web, workers, the command line and the tests all start
+here."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from config.settings import Settings
-from services.audit import Audit
+from services.cache import ProcessCache
 from services.clock import Clock, system_clock
-from services.groupcommit import GroupCommit
-from services.metrics import Metrics
-from services.mongo import Store
-from services.queue import Bells, make_celery
-from services.sessions import Sessions
-from services.vault import Vault
-from services.wechat.platform import Platform
-from services.wechat.unknown import UnknownCodes
+from services.observe.metrics import Metrics
+from services.queue.broker import QUEUES, make_celery
+from services.queue.nonces import Nonces
+from services.queue.wakeups import Wakeups
+from services.security.audit import Audit
+from services.security.sessions import Sessions
+from services.security.vault import Vault
+from services.store.groupcommit import GroupCommit
+from services.store.mongo import Store
+from services.wechat.core.platform import Platform
+from services.wechat.core.unknown_codes import UnknownCodes
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +35,10 @@ INDEXES: dict[str, list[list[tuple[str, int]]]] = {
     "outbox": [[("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)]],
     "runs": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("status", 1), ("cid", 1)]],
     "timeline": [[("tenant", 1), ("cid", 1), ("at", 1)]],
-    "follows": [[("tenant", 1), ("userid", 1), ("active", 1), ("cid", 1)], [("tenant", 1), ("active", 1), ("cid", 1)]],
+    "follows": [
+        [("tenant", 1), ("userid", 1), ("active", 1), ("cid", 1)],
+        [("tenant", 1), ("active", 1), ("cid", 1)],
+    ],
     "syncs": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("number", -1)]],
     "sync_differences": [[("tenant", 1), ("number", 1)]],
     "sync_errors": [[("tenant", 1), ("last", -1)]],
@@ -58,12 +65,14 @@ INDEXES: dict[str, list[list[tuple[str, int]]]] = {
         [("tenant", 1), ("takeover_userid", 1), ("target_index", 1)],
     ],
 }
-"""Secondary indexes, few on purpose: each costs a group commit a third of its speed. Uniqueness is carried by `_id`, and what can
-be found by a known `_id` needs none. Each fits its query whole (equalities first, then one range), as every planner wants it."""
+"""Secondary indexes, few on purpose: each costs a group commit a third of its speed. Uniqueness is
+carried by `_id`, and what can be found by a known `_id` needs none. Each fits its query whole
+(equalities first, then one range), as every planner wants it."""
 
 
 UNIQUE = {"transfers": "idem"}
-"""The last line of defence of the idempotency key where a customer may have several grants of one reward."""
+"""The last line of defence of the idempotency key where a customer may have several grants of one
+reward."""
 
 
 class Groups:
@@ -87,7 +96,8 @@ class Groups:
         return group
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` behind the answer that was just given; the end of the process waits for it."""
+        """Runs `work` behind the answer that was just given; the end of the process waits for
+        it."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._ended)
@@ -115,17 +125,18 @@ class Services:
     vault: Vault
     audit: Audit
     sessions: Sessions
+    nonces: Nonces
     redis: Redis
-    bells: Bells
+    wakeups: Wakeups
     platform: Platform
     groups: Groups
     metrics: Metrics
-    cache: dict[str, Any] = field(default_factory=dict)
+    cache: ProcessCache
 
     async def close(self) -> None:
         """Answers everything that was taken, then lets go of every connection."""
         await self.groups.close()
-        self.bells.close()
+        self.wakeups.close()
         await self.platform.close()
         await self.redis.aclose()
         self.store.close()
@@ -138,8 +149,8 @@ async def open_services(
     transport: httpx.AsyncBaseTransport | None = None,
     group_window: float | None = None,
 ) -> Services:
-    """Everything opened for this process's loop; connections are made when first used. `transport` is for tests,
-    `group_window` in seconds (the setting)."""
+    """Everything opened for this process's loop; connections are made when first used. `transport`
+    is for tests, `group_window` in seconds (the setting)."""
     metrics = Metrics()
     store = Store(settings.mongodb, settings.mongodb_database)
     await store.ensure_indexes(INDEXES, UNIQUE)
@@ -148,7 +159,9 @@ async def open_services(
     )
     redis = Redis.from_pool(pool)
     vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
-    groups = Groups(settings.group_window_ms / 1000 if group_window is None else group_window, metrics)
+    groups = Groups(
+        settings.group_window_ms / 1000 if group_window is None else group_window, metrics
+    )
     unknown = UnknownCodes(store, clock, groups.spawn)
     return Services(
         settings=settings,
@@ -157,9 +170,13 @@ async def open_services(
         vault=vault,
         audit=Audit(clock, settings.data_dir / "audit"),
         sessions=Sessions(redis, clock, hours=settings.session_hours),
+        nonces=Nonces(redis, clock, metrics, window=settings.callback_window),
         redis=redis,
-        bells=Bells(make_celery(settings), metrics),
-        platform=Platform(settings, redis, vault, clock, metrics, on_unknown=unknown.heard, transport=transport),
+        wakeups=Wakeups(make_celery(settings, QUEUES), metrics, known=QUEUES),
+        platform=Platform(
+            settings, redis, vault, clock, metrics, on_unknown=unknown.heard, transport=transport
+        ),
         groups=groups,
         metrics=metrics,
+        cache=ProcessCache(clock),
     )

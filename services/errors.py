@@ -1,4 +1,5 @@
-"""The one error tree. Each error has a machine code; `handlers/base.py` maps a class to its HTTP status.
+"""The one error tree. Each error has a machine code; `handlers/http/base.py` maps a class to its
+HTTP status.
 
 YinqiaoError
 ├── InvalidInput     400  the request cannot be read as what it should be
@@ -19,11 +20,14 @@ from typing import ClassVar
 
 
 class YinqiaoError(Exception):
-    """An error that a caller may see: `code` for programs, `message` for people, `fields` for forms."""
+    """An error that a caller may see: `code` for programs, `message` for people, `fields` for
+    forms."""
 
     status: ClassVar[int] = 500
 
-    def __init__(self, code: str, message: str = "", *, fields: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, code: str, message: str = "", *, fields: dict[str, str] | None = None
+    ) -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.code = code
         self.message = message or code.replace("_", " ")
@@ -47,7 +51,7 @@ class NotFound(YinqiaoError):
 
 
 class Conflict(YinqiaoError):
-    """Refused by the state of things; `code` is the reason code of rewards.md 2."""
+    """Refused by the state of things; `code` is the reason code of contract/rewards 2."""
 
     status = 409
 
@@ -75,4 +79,5 @@ class Unavailable(_Later):
 
 
 class UnknownOutcome(Unavailable):
-    """A write's answer was lost. Never read as "failed": look again first (trust.md 1.1 f)."""
+    """A write's answer was lost. Never read as "failed": look again first (contract/trust
+    1.1 f)."""

@@ -1,4 +1,5 @@
-"""Deterministic ids: the same facts give the same id on every machine and every try (promises P1 to P3)."""
+"""Deterministic ids: the same facts give the same id on every machine and every try (promises P1 to
+P3)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import secrets
 
 
 def tenant_id(tenant: str, *parts: object) -> str:
-    """`tenant:` and a 128-bit hash of the parts; parts are length-prefixed, so no two lists run together."""
+    """`tenant:` and a 128-bit hash of the parts; parts are length-prefixed, so no two lists run
+    together."""
     digest = hashlib.sha256()
     for part in parts:
         data = str(part).encode()

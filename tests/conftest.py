@@ -43,6 +43,7 @@ from deploy.processes import ROOT, end, spawn
 from deploy.stack import Stores
 from services.clock import Clock, system_clock
 from services.container import Services, open_services
+from tests.banks import open_bank
 from tests.support import selection
 from tests.support import stores as run_stores
 from tests.support.once import paid_once
@@ -232,13 +233,13 @@ async def sandbox(_sandbox_process: str) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def demo(services: Services, sandbox: Sandbox) -> Services:
-    from campaigns import publishing
-    from customers import directory
+    from campaigns.publishing import versions
+    from customers.banks import apply, bank
 
-    await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
-    tenant = (await directory.list_tenants(services))[0].id
+    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+    tenant = (await bank.list_banks(services))[0].id
     for file in sorted(DEMO_CAMPAIGNS.glob("*.yaml")):
-        await publishing.apply(services, tenant, file.read_text(encoding="utf-8"), file.name, "cli")
+        await versions.apply(await open_bank(services, tenant), file.read_text(encoding="utf-8"), file.name, "cli")
     return services
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.mongo import Collection, Store
+from services.store.mongo import Collection, Store
 
 _WRITES = ("insert", "insert_new", "update", "update_many", "bulk_update", "update_and_get", "delete")
 

@@ -1,26 +1,32 @@
-"""The platforms' frequency limits, kept by all processes together (promise P10, wechat-contract D1).
+"""The platforms' frequency limits, kept by all processes together (promise P10, contract/wechat
+D1).
 
-Every call passes `Limiter.passing`, which waits for a permit. A permit is out from before the call is sent until its answer
-is here; then the call is counted, in Redis, at that moment. A permit is granted only while, for each window of W seconds,
+Every call passes `Limiter.passing`, which waits for a permit. A permit is out from before the call
+is sent until its answer is here; then the call is counted, in Redis, at that moment. A permit is
+granted only while, for each window of W seconds,
 
     permits that are out + calls counted in the last W seconds < limit.
 
-No window of the platform can then hold more than the limit, wherever it begins. Take any W seconds of the platform's, and of
-the calls that it places there the one that was granted last, at g. The platform places each call between its permit and its
-answer. So each of the others was granted before g, and was answered after the window began, which is later than g - W: at g
-it was either out or counted in the last W seconds. All of them together were fewer than the limit when the last was granted.
-This holds for fixed windows of any phase, for sliding ones, and for a token bucket that holds `limit` and refills with
-limit/W (in T seconds we make at most limit * (T/W + 1) calls); not for a bucket that holds less than the limit. Counts are kept
-in parts of W/200, so at most 0.5 % and one round trip are lost of each window. Redis's clock is the only one that counts.
+No window of the platform can then hold more than the limit, wherever it begins. Take any W seconds
+of the platform's, and of the calls that it places there the one that was granted last, at g. The
+platform places each call between its permit and its answer. So each of the others was granted
+before g, and was answered after the window began, which is later than g - W: at g it was either out
+or counted in the last W seconds. All of them together were fewer than the limit when the last was
+granted. This holds for fixed windows of any phase, for sliding ones, and for a token bucket that
+holds `limit` and refills with limit/W (in T seconds we make at most limit * (T/W + 1) calls); not
+for a bucket that holds less than the limit. Counts are kept in parts of W/200, so at most 0.5 % and
+one round trip are lost of each window. Redis's clock is the only one that counts.
 
-A permit whose process died is over after its call's own time-out and a margin, and is counted then; where permits of an API are
-few, it is over as soon as the process has not been heard of for 4 s. Lanes: welcome goes before
-normal before bulk, in a process and among processes, and each lane leaves a little to those before it (limits.py). Processes
-that wait for the same API share its concurrency evenly.
+A permit whose process died is over after its call's own time-out and a margin, and is counted then;
+where permits of an API are few, it is over as soon as the process has not been heard of for 4 s.
+Lanes: welcome goes before normal before bulk, in a process and among processes, and each lane
+leaves a little to those before it (limits.py). Processes that wait for the same API share its
+concurrency evenly.
 
-Without Redis a process goes on with its share of the allowance (`YINQIAO_PLATFORM_SHARE`) and tells Redis afterwards. When Redis
-comes back without its memory, every process tells it what it remembers before it is granted anything. At the moment in
-which Redis is lost, too many calls are possible; the platform's 45009 then blocks the API for everybody.
+Without Redis a process goes on with its share of the allowance (`YINQIAO_PLATFORM_SHARE`) and tells
+Redis afterwards. When Redis comes back without its memory, every process tells it what it remembers
+before it is granted anything. At the moment in which Redis is lost, too many calls are possible;
+the platform's 45009 then blocks the API for everybody.
 """
 
 from __future__ import annotations
@@ -38,12 +44,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.settings import PlatformLimits
-from services import trace
 from services.limiter.gate import REDIS_SECONDS, Ending, Gate
 from services.limiter.limits import LANES, Limits
 from services.limiter.meters import ALIVE, ALIVE_SECONDS, ASK, BLOCK, CUT, Meter
-from services.metrics import Metrics
-from services.wechat.errors import NotSent, SlowDown, UnknownOutcome
+from services.observe import trace
+from services.observe.metrics import Metrics
+from services.wechat.core.errors import NotSent, SlowDown, UnknownOutcome
 
 AWAY_SECONDS = 2.0
 BEAT_SECONDS = 1.0
@@ -58,7 +64,8 @@ _lane: ContextVar[Lane] = ContextVar("lane", default="normal")
 
 @contextmanager
 def lane(name: Lane) -> Iterator[None]:
-    """Calls inside, and those of tasks created inside, wait in this lane: welcome goes before normal before bulk."""
+    """Calls inside, and those of tasks created inside, wait in this lane: welcome goes before
+    normal before bulk."""
     before = _lane.set(name)
     try:
         yield
@@ -69,8 +76,9 @@ def lane(name: Lane) -> Iterator[None]:
 class Limiter:
     """One process's part of the shared limits, for one event loop.
 
-    `source` names the address behind which this process calls, `share` is what it takes of every allowance when
-    Redis is away, `patience` and `bulk_patience` are the seconds that a call may wait.
+    `source` names the address behind which this process calls, `share` is what it takes of every
+    allowance when Redis is away, `patience` and `bulk_patience` are the seconds that a call may
+    wait.
     """
 
     def __init__(
@@ -98,13 +106,20 @@ class Limiter:
         self.share = share
         self.process = secrets.token_hex(6)
         self.epoch = ""
-        self._scripts = {} if redis is None else {text: redis.register_script(text) for text in (ASK, BLOCK, CUT)}
+        self._scripts = (
+            {}
+            if redis is None
+            else {text: redis.register_script(text) for text in (ASK, BLOCK, CUT)}
+        )
 
     @asynccontextmanager
-    async def passing(self, family: str, scope: str, path: str, seconds: float) -> AsyncIterator[None]:
+    async def passing(
+        self, family: str, scope: str, path: str, seconds: float
+    ) -> AsyncIterator[None]:
         """Around one call of at most `seconds` to `path` for the corp or mini-program `scope`.
 
-        Raises SlowDown without errcode when no permit can be had in time; its `retry_after` says when one may be.
+        Raises SlowDown without errcode when no permit can be had in time; its `retry_after` says
+        when one may be.
         """
         gate = self._gate(family, scope, path)
         if gate is None:
@@ -227,7 +242,8 @@ class Limiter:
         return answer
 
     async def block(self, meter: Meter, times: float) -> float:
-        """Blocks the API for every process, for so many times the usual length; for how many seconds from now."""
+        """Blocks the API for every process, for so many times the usual length; for how many
+        seconds from now."""
         longest = self._block_seconds * LONGEST_BLOCKS
         length = min(self._block_seconds * times, longest)
         try:

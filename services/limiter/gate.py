@@ -1,4 +1,5 @@
-"""The calls of one process to one API: who waits, in which order they go, and what is asked of Redis for them."""
+"""The calls of one process to one API: who waits, in which order they go, and what is asked of
+Redis for them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from redis.exceptions import RedisError
 
 from services.limiter.limits import LANES, Api
 from services.limiter.meters import POLL_SECONDS, Meter
-from services.wechat.errors import SlowDown
+from services.wechat.core.errors import SlowDown
 
 if TYPE_CHECKING:
     from services.limiter import Limiter
@@ -22,7 +23,8 @@ BATCH = 32
 FLUSH_SECONDS = 0.005
 REDIS_SECONDS = 0.5
 MARGIN_SECONDS = 5.0
-"""A permit is out for the longest time its call may take and this; half of it may pass before the call begins."""
+"""A permit is out for the longest time its call may take and this; half of it may pass before the
+call begins."""
 
 LONGEST_PAUSE = 1.0
 
@@ -31,7 +33,8 @@ Ending = Literal["done", "late", "unused"]
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """One call's right to be made, until the loop's time `use_by`; `shared` when Redis knows of it."""
+    """One call's right to be made, until the loop's time `use_by`; `shared` when Redis knows of
+    it."""
 
     id: str
     use_by: float
@@ -46,7 +49,8 @@ class _Waiter:
 
 
 class Gate:
-    """One API of one corp or mini-program. At most one question to Redis is under way, for all who wait together."""
+    """One API of one corp or mini-program. At most one question to Redis is under way, for all who
+    wait together."""
 
     def __init__(self, limiter: Limiter, api: Api, path: str, meters: tuple[Meter, ...]) -> None:
         self._limiter = limiter
@@ -68,7 +72,8 @@ class Gate:
         self._stirring: asyncio.TimerHandle | None = None
 
     async def enter(self, lane: int, seconds: float, patience: float) -> Permit:
-        """A permit for a call of at most `seconds`; SlowDown when there is none within `patience` seconds."""
+        """A permit for a call of at most `seconds`; SlowDown when there is none within `patience`
+        seconds."""
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
         self._lease = max(self._lease, seconds + MARGIN_SECONDS)
@@ -96,7 +101,8 @@ class Gate:
             raise
 
     def leave(self, permit: Permit, ending: Ending) -> None:
-        """Gives a permit back: its call was answered (`done`), may still arrive (`late`), or was never sent (`unused`)."""
+        """Gives a permit back: its call was answered (`done`), may still arrive (`late`), or was
+        never sent (`unused`)."""
         if self._flying.pop(permit.id, None) is None:
             return
         now = asyncio.get_running_loop().time()
@@ -116,7 +122,9 @@ class Gate:
     def _refusal(self, lane: int) -> SlowDown:
         seconds = max(1, math.ceil(self._hints[lane]))
         self._limiter.count_refused(self._path, LANES[lane])
-        return SlowDown(None, f"the allowance is used up, lane {LANES[lane]}", self._path, retry_after=seconds)
+        return SlowDown(
+            None, f"the allowance is used up, lane {LANES[lane]}", self._path, retry_after=seconds
+        )
 
     def _stir(self, delay: float = 0.0) -> None:
         """The pump looks again, in `delay` seconds at the latest."""
@@ -139,7 +147,9 @@ class Gate:
         while any(self._live) or (any(self._back.values()) and self._limiter.shared(loop.time())):
             self._wake.clear()
             waits = await self._ask(self._wants())
-            self._refused_from = next((lane for lane, wait in enumerate(waits) if wait >= 0), len(LANES))
+            self._refused_from = next(
+                (lane for lane, wait in enumerate(waits) if wait >= 0), len(LANES)
+            )
             self._reject(waits)
             refused = [wait for wait in waits if wait >= 0]
             self._crowded = bool(refused) and min(refused) <= POLL_SECONDS
@@ -170,7 +180,11 @@ class Gate:
                 continue
             self._hints[lane] = wait
             queue = self._waiting[lane]
-            while wait > POLL_SECONDS and queue and (not queue[0].waiting or queue[0].until < now + wait):
+            while (
+                wait > POLL_SECONDS
+                and queue
+                and (not queue[0].waiting or queue[0].until < now + wait)
+            ):
                 waiter = queue.popleft()
                 if waiter.waiting:
                     self._gone(waiter, lane)
@@ -178,7 +192,8 @@ class Gate:
                         waiter.turn.set_exception(self._refusal(lane))
 
     async def _ask(self, wants: list[int]) -> list[float]:
-        """Hands out what there is for `wants`; for each lane the seconds until there may be more, -1 if it wants none."""
+        """Hands out what there is for `wants`; for each lane the seconds until there may be more,
+        -1 if it wants none."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self._limiter.shared(now):
@@ -201,7 +216,12 @@ class Gate:
         first = question["first"]
         for lane, count in enumerate(granted):
             for _ in range(count):
-                self._hand(lane, Permit(f"{self._limiter.process}:{first}", now + MARGIN_SECONDS / 2, shared=True))
+                self._hand(
+                    lane,
+                    Permit(
+                        f"{self._limiter.process}:{first}", now + MARGIN_SECONDS / 2, shared=True
+                    ),
+                )
                 first += 1
         if any(granted):
             self._limiter.keep_alive()
@@ -269,7 +289,12 @@ class Gate:
                 got = min(got, at_once - len(self._flying))
             got = max(got, 0)
             for number in range(first := self._limiter.number(got), first + got):
-                self._hand(lane, Permit(f"{self._limiter.process}:{number}", now + MARGIN_SECONDS / 2, shared=False))
+                self._hand(
+                    lane,
+                    Permit(
+                        f"{self._limiter.process}:{number}", now + MARGIN_SECONDS / 2, shared=False
+                    ),
+                )
             waits.append(max(wait, POLL_SECONDS) if got < want else -1.0)
         return waits
 
@@ -288,7 +313,8 @@ class Gate:
         self.leave(permit, "unused")
 
     async def drew(self, error: SlowDown) -> None:
-        """The platform said that we were too many: the API rests, or fewer of its calls go at once (wechat-contract D1, D2)."""
+        """The platform said that we were too many: the API rests, or fewer of its calls go at once
+        (contract/wechat D1, D2)."""
         if error.errcode == 45033:
             await self._limiter.cut(self._meters[0], self._api.at_once)
             return
@@ -298,7 +324,8 @@ class Gate:
         error.retry_after = max(1, math.ceil(seconds), error.retry_after if minutes > 1 else 1)
 
     async def close(self) -> None:
-        """Sends away those who wait, and tells Redis what has ended; what is still under way is over with its lease."""
+        """Sends away those who wait, and tells Redis what has ended; what is still under way is
+        over with its lease."""
         self._closed = True
         for lane, queue in enumerate(self._waiting):
             for waiter in queue:

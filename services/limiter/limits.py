@@ -1,6 +1,7 @@
-"""How often each API may be called (wechat-contract D1), and what each lane may take of that.
+"""How often each API may be called (contract/wechat D1), and what each lane may take of that.
 
-A bank that was granted more says so in `YINQIAO_PLATFORM_LIMITS` (config/settings.py: PlatformLimits).
+A bank that was granted more says so in `YINQIAO_PLATFORM_LIMITS` (config/settings.py:
+PlatformLimits).
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from config.settings import PlatformLimits
 
 LANES = ("welcome", "normal", "bulk")
 KEPT, KEPT_OF_HOURS = (0.0, 0.015, 0.03), (0.0, 0.015, 0.045)
-"""What each lane leaves of an allowance to the lanes before it: of windows below an hour, and of longer ones, in which
-mass work could otherwise use up what everybody else needs until the end of the hour."""
+"""What each lane leaves of an allowance to the lanes before it: of windows below an hour, and of
+longer ones, in which mass work could otherwise use up what everybody else needs until the end of
+the hour."""
 
 PACE_PARTS, PACE_FROM = 10, 200
 PACE = (1.0, 0.12, 0.11)
 PACE_OF_HOURS = (1.0, 1.0, 0.11)
-"""The part of an allowance (of PACE_FROM calls or more) that a lane takes in 1/PACE_PARTS of its window. Whatever was used
-is then freed evenly, and the lanes before never wait for most of a window. Hours are paced for the source address alone:
-an API's hour allows less than its minutes, and pacing it would cost what the minutes allow."""
+"""The part of an allowance (of PACE_FROM calls or more) that a lane takes in 1/PACE_PARTS of its
+window. Whatever was used is then freed evenly, and the lanes before never wait for most of a
+window. Hours are paced for the source address alone: an API's hour allows less than its minutes,
+and pacing it would cost what the minutes allow."""
 
 MINUTE, HOUR, DAY, MONTH = 60.0, 3600.0, 86400.0, 31 * 86400.0
 
@@ -62,8 +65,9 @@ _NAMED: tuple[tuple[str, str, _Windows], ...] = (
     ("wechat/wxa/media_check_async", "", ((2000, MINUTE), (200_000, DAY))),
     ("wechat/wxa/generate*", "links", ((500_000, DAY),)),
 )  # fmt: skip
-"""Paths, the common name of those that share an allowance, calls and seconds. The first that fits holds; what fits none
-has no limit that is known. 100 JS tickets an hour are an app's, and less than a corp's."""
+"""Paths, the common name of those that share an allowance, calls and seconds. The first that fits
+holds; what fits none has no limit that is known. 100 JS tickets an hour are an app's, and less than
+a corp's."""
 
 
 class Limits:
@@ -73,7 +77,8 @@ class Limits:
         self._own = own
 
     def api(self, family: str, path: str) -> Api | None:
-        """What holds for calls of `path`; None when no limit is known. Concurrency is WeCom's affair alone."""
+        """What holds for calls of `path`; None when no limit is known. Concurrency is WeCom's
+        affair alone."""
         full = f"{family}{path}"
         at_once = self._own.concurrency if family == "wecom" else 0
         for pattern, windows in self._own.apis.items():
@@ -86,16 +91,28 @@ class Limits:
 
     def address(self, family: str) -> tuple[Rule, ...]:
         """What holds for all WeCom calls from one source address."""
-        return _rules(self._own.address, self._own.scale, pace_hours=True) if family == "wecom" else ()
+        return (
+            _rules(self._own.address, self._own.scale, pace_hours=True) if family == "wecom" else ()
+        )
 
 
-def _rules(windows: Iterable[tuple[int, float]], scale: float, *, pace_hours: bool = False) -> tuple[Rule, ...]:
+def _rules(
+    windows: Iterable[tuple[int, float]], scale: float, *, pace_hours: bool = False
+) -> tuple[Rule, ...]:
     rules = []
-    for seconds, calls in sorted((seconds, max(1, int(calls * scale))) for calls, seconds in windows):
+    for seconds, calls in sorted(
+        (seconds, max(1, int(calls * scale))) for calls, seconds in windows
+    ):
         is_long = seconds >= HOUR
         if calls >= PACE_FROM and (pace_hours or not is_long):
-            rules.append(Rule(seconds / PACE_PARTS, _parts(calls, PACE_OF_HOURS if is_long else PACE)))
-        rules.append(Rule(seconds, _parts(calls, [1 - kept for kept in (KEPT_OF_HOURS if is_long else KEPT)])))
+            rules.append(
+                Rule(seconds / PACE_PARTS, _parts(calls, PACE_OF_HOURS if is_long else PACE))
+            )
+        rules.append(
+            Rule(
+                seconds, _parts(calls, [1 - kept for kept in (KEPT_OF_HOURS if is_long else KEPT)])
+            )
+        )
     return tuple(rules)
 
 

@@ -7,9 +7,15 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser
 
-from customers import alarms, directory, follows, handover, handover_work, identity, tags
+from customers import relationships
 from customers.actors import ClerkActor
+from customers.alerts import alarms
+from customers.banks import bank as banks_bank
+from customers.handover import batches, work
+from customers.identity import resolution
+from customers.wecom_mirror import tags
 from services.container import Services
+from tests.banks import open_bank
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
 
@@ -28,8 +34,10 @@ async def _friend(services: Services, sandbox: Sandbox) -> str:
     person = await sandbox.person("欧阳娜娜")
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
     external = (await sandbox.control("GET", f"people/{person['id']}"))["external_userid"]
-    cid = await identity.identify(services, "demo", identity.Facts(external_userid=external, name="欧阳娜娜"))
-    await follows.changed(services, "demo", "rm.chen", cid, at=services.clock(), active=True)
+    cid = await resolution.identify(
+        await open_bank(services, "demo"), resolution.Facts(external_userid=external, name="欧阳娜娜")
+    )
+    await relationships.changed(await open_bank(services, "demo"), "rm.chen", cid, at=services.clock(), active=True)
     return cid
 
 
@@ -47,7 +55,9 @@ async def test_hand_overs_and_alarms_at_the_console(
 ) -> None:
     services = server.services
     cid = await _friend(services, sandbox)
-    await alarms.raise_alarm(services, "demo", "customer.lost", "e1", cid=cid, userids=["rm.chen"], userid="rm.chen")
+    await alarms.raise_alarm(
+        await open_bank(services, "demo"), "customer.lost", "e1", cid=cid, userids=["rm.chen"], userid="rm.chen"
+    )
     async with watched(chrome, width, 800) as visitor:
         await _sign_in(visitor, server.url, lang)
         await visitor.go(f"{server.url}/console/handover")
@@ -56,9 +66,9 @@ async def test_hand_overs_and_alarms_at_the_console(
         assert "欧***" in await visitor.look()
         await visitor.page.click("main form button[type=submit]")
         assert "欧***" in await visitor.look()
-        (batch,) = await handover.list_batches(services, LIN)
-        await handover.approve(services, ZHAO, batch["_id"])
-        await handover_work.work(services, "demo")
+        (batch,) = await batches.list_batches(await open_bank(services, "demo"), LIN)
+        await batches.approve(await open_bank(services, "demo"), ZHAO, batch["_id"])
+        await work.work(await open_bank(services, "demo"))
         await visitor.page.reload()
         await visitor.look()
         await visitor.go(f"{server.url}/console/handover")
@@ -75,9 +85,9 @@ async def test_hand_overs_and_alarms_at_the_console(
 async def test_notes_and_tags_in_the_side_panel(chrome: Browser, server: Server, sandbox: Sandbox, lang: str) -> None:
     services = server.services
     cid = await _friend(services, sandbox)
-    bank = await directory.get_tenant(services, "demo")
-    await directory.wecom_client(services, bank).add_corp_tag(["高净值"], group_name="客户等级")
-    await tags.refresh(services, bank)
+    bank = await banks_bank.open_bank(services, "demo")
+    await bank.wecom.add_corp_tag(["高净值"], group_name="客户等级")
+    await tags.refresh(bank)
     async with watched(chrome, 400, 700) as panel:
         await panel.go(f"{server.url}/sidebar/demo/?lang={lang}")
         await panel.page.click("text=陈思远")

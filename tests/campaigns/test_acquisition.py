@@ -9,12 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import acquisition, channels, publishing, syncing, work
-from customers import directory
+from campaigns.channels import acquisition, live_codes
+from campaigns.publishing import versions
+from customers.banks import bank as banks_bank
+from operations import jobs
+from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Unavailable
-from services.mongo import Doc
+from services.store.mongo import Doc
 from services.wechat import events
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import WELCOME
 from tests.clock import MovedClock
@@ -63,12 +67,14 @@ def balance(level: Any, at: float) -> events.AcquisitionBalance:
 
 async def react(services: Services, *tellings: events.Event) -> None:
     for number, event in enumerate(tellings):
-        await acquisition.acquisition_changed(services, "demo", inbox_row(services, f"e{number}"), event)
+        await acquisition.acquisition_changed(
+            await open_bank(services, "demo"), inbox_row(services, f"e{number}"), event
+        )
 
 
 async def test_links_are_made_once_with_their_state(demo: Services, sandbox: Sandbox) -> None:
     await tools.go_live(demo, TEXT)
-    said = await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+    said = await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
     assert said == ["campaign hello: version 1 is this document already"]
     made = await links(sandbox)
     assert {name: one["user_list"] for name, one in made.items()} == {
@@ -76,15 +82,15 @@ async def test_links_are_made_once_with_their_state(demo: Services, sandbox: San
     }  # fmt: skip
     row = await channel(demo, "ads.sz-nanshan")
     assert row["url"] == f"{made['ads.sz-nanshan']['url']}?customer_channel=ads.sz-nanshan"
-    assert await channels.of_campaign(demo, "demo", "hello") == []
+    assert await live_codes.of_campaign(await open_bank(demo, "demo"), "hello") == []
 
 
 async def test_an_answer_that_was_lost_makes_no_second_link(demo: Services, sandbox: Sandbox) -> None:
     await tools.fault(sandbox, "timeout_after_success", CREATE, times=1)
     with pytest.raises(Unavailable, match="wecom_unavailable"):
-        await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+        await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
     assert sorted(await links(sandbox)) == ["ads.sz-nanshan"]
-    await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+    await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
     assert len((await sandbox.control("GET", "links"))["links"]) == 2
 
 
@@ -112,14 +118,14 @@ async def test_figures_and_balance_are_read_every_hour(
     await clicked(sandbox, link, "ads.sz-nanshan")
     await clicked(sandbox, link, "ads.sz-nanshan", add=False)
     await sandbox.control("POST", f"people/{person['id']}/message", {"userid": "rm.chen", "text": "您好"})
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     mirror = await demo.store.tenant("demo")["acquisition_links"].find_one({"link_id": link["link_id"]})
     assert mirror is not None
     names = ("clicks", "new", "came", "silent", "wrote")
     assert {name: mirror["figures"][name] for name in names} == {
         "clicks": 3, "new": 2, "came": 2, "silent": 1, "wrote": 1,
     }  # fmt: skip
-    known = await acquisition.balance(demo, "demo")
+    known = await acquisition.balance(await open_bank(demo, "demo"))
     assert (known["balance"], known["level"]) == ((await sandbox.control("GET", "links"))["quota"]["balance"], "ok")
     row = await channel(demo, "ads.sz-nanshan")
     assert 3000 < row["due"] - clock() <= acquisition.LOOK_SECONDS
@@ -129,7 +135,7 @@ async def test_members_of_a_link_follow_the_branch(demo: Services, sandbox: Sand
     await tools.go_live(demo, TEXT)
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(2)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     assert (await links(sandbox))["ads.sz-nanshan"]["user_list"] == ["rm.chen"]
 
 
@@ -151,7 +157,7 @@ async def test_levels_told_in_any_order_end_as_the_newest(demo: Services, order:
     now = demo.clock() - 1000
     tellings = [balance("low", now), balance("exhausted", now + 10), balance("increased", now + 20)]
     await react(demo, *(tellings[place] for place in order))
-    assert (await raised(demo), (await acquisition.balance(demo, "demo"))["level"]) == ([], "ok")
+    assert (await raised(demo), (await acquisition.balance(await open_bank(demo, "demo")))["level"]) == ([], "ok")
 
 
 async def test_the_hourly_reading_raises_what_no_event_told_and_ends_it(
@@ -160,10 +166,10 @@ async def test_the_hourly_reading_raises_what_no_event_told_and_ends_it(
     soon = int(clock()) + 5 * 86400
     quota = {"balance": 7, "quota_list": [{"expire_date": soon, "balance": 5}]}
     await sandbox.control("POST", "acquisition/quota", quota)
-    bank = await directory.get_tenant(demo, "demo")
-    await acquisition.read_balance(demo, bank)
+    bank = await banks_bank.open_bank(demo, "demo")
+    await acquisition.read_balance(bank)
     clock.advance(3601)
-    await acquisition.read_balance(demo, bank)
+    await acquisition.read_balance(bank)
     expected = [("links.balance_low", "0"), ("links.quota_expiring", f"{soon}:7")]
     assert await raised(demo) == expected
     await react(demo, balance("low", clock()))
@@ -173,7 +179,7 @@ async def test_the_hourly_reading_raises_what_no_event_told_and_ends_it(
     assert await raised(demo) == expected
     await sandbox.control("POST", "acquisition/quota", {"balance": 900, "quota_list": []})
     clock.advance(3601)
-    await acquisition.read_balance(demo, bank)
+    await acquisition.read_balance(bank)
     assert await raised(demo) == [("links.quota_expiring", f"{soon}:7")]
 
 
@@ -181,7 +187,7 @@ async def test_a_link_that_is_deleted_is_told_and_made_again_by_the_next_version
     demo: Services, http: httpx.AsyncClient, sandbox: Sandbox
 ) -> None:
     await tools.go_live(demo, TEXT)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     link = (await links(sandbox))["ads.sz-nanshan"]
     await sandbox.control("POST", f"links/{link['link_id']}/unavailable")
     await sandbox.control("DELETE", f"links/{link['link_id']}")
@@ -191,7 +197,7 @@ async def test_a_link_that_is_deleted_is_told_and_made_again_by_the_next_version
         ("link.deleted", ["rm.chen"], "ads.sz-nanshan"), ("link.unavailable", ["rm.chen"], "ads.sz-nanshan"),
     ]  # fmt: skip
     assert (await channel(demo, "ads.sz-nanshan"))["made"] == "wanted"
-    await publishing.apply(demo, "demo", TEXT, "t.yaml", "cli")
+    await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
     assert sorted(await links(sandbox)) == ["ads.sz-nanshan", "vip"]
     assert (await channel(demo, "ads.sz-nanshan"))["made"] == "made"
 
@@ -224,11 +230,11 @@ async def test_a_chat_key_that_is_over_is_not_asked_for(demo: Services, sandbox:
 
 async def test_a_sync_leaves_our_links_as_they_are(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await tools.go_live(demo, TEXT)
-    await work.keep_channels(demo, "demo")
-    await syncing.start(demo, "demo", "cli", parts=["live_codes", "links"])
+    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["live_codes", "links"])
     clock.advance(1)
-    await syncing.work(demo, "demo")
-    row = await syncing.latest(demo, "demo")
+    await syncing.work(await open_bank(demo, "demo"))
+    row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert row["state"] == "done"
     told = {name: (one["new"], one["changed"], one["gone"]) for name, one in row["counts"].items()}

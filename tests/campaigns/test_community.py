@@ -7,11 +7,15 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import community, publishing, work
-from customers import directory
+from campaigns.channels import group_codes as community
+from campaigns.community import greetings
+from campaigns.publishing import versions
+from customers.banks import bank as banks_bank
+from operations import jobs
 from services.container import Services
 from services.errors import Conflict, Unavailable
-from services.mongo import Doc
+from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import WELCOME
 from tests.clock import MovedClock
@@ -58,14 +62,14 @@ async def raised(services: Services) -> list[tuple[str, str]]:
 async def look(services: Services) -> None:
     """Everything that events caused, and then the channels that are due."""
     await tools.all_work(services)
-    await work.keep_channels(services, "demo")
+    await jobs.keep_channels(await open_bank(services, "demo"))
 
 
 async def test_a_group_code_is_made_once_over_its_groups(demo: Services, sandbox: Sandbox) -> None:
     chats = [await chat(sandbox), await chat(sandbox, "二群")]
     document = text(*chats, room_base_name="南山理财", room_base_id=3, auto_create_room="false")
     await tools.go_live(demo, document)
-    said = await publishing.apply(demo, "demo", document, "t.yaml", "cli")
+    said = await versions.apply(await open_bank(demo, "demo"), document, "t.yaml", "cli")
     assert said == ["campaign hello: version 1 is this document already"]
     made = await way(sandbox)
     names = ("chat_id_list", "room_base_name", "room_base_id", "auto_create_room", "state", "scene")
@@ -141,7 +145,7 @@ async def test_who_joins_by_the_code_is_told_with_its_state(
 
 async def test_a_code_that_wecom_refuses_stops_the_publication(demo: Services, sandbox: Sandbox) -> None:
     with pytest.raises(Unavailable, match="wecom_unavailable"):
-        await publishing.apply(demo, "demo", text("wrNoSuchGroup"), "t.yaml", "cli")
+        await versions.apply(await open_bank(demo, "demo"), text("wrNoSuchGroup"), "t.yaml", "cli")
     assert (await sandbox.control("GET", "groups"))["join_ways"] == []
     assert (await channel(demo))["made"] == "wanted"
     row = await demo.store.tenant("demo")["campaigns"].find_one({"campaign": "hello"})
@@ -166,17 +170,17 @@ async def test_greetings_follow_the_published_version(demo: Services, sandbox: S
 
 
 async def told(services: Services, row: Doc) -> str:
-    bank = await directory.get_tenant(services, "demo")
-    answer = await directory.wecom_client(services, bank).group_welcome_template_get(row["template_id"])
+    bank = await banks_bank.open_bank(services, "demo")
+    answer = await bank.wecom.group_welcome_template_get(row["template_id"])
     return str((answer.get("text") or {}).get("content"))
 
 
 async def test_a_greeting_that_somebody_deleted_is_made_again(demo: Services, sandbox: Sandbox) -> None:
     await tools.go_live(demo, text())
     (row,) = await demo.store.tenant("demo")["group_greetings"].find({})
-    bank = await directory.get_tenant(demo, "demo")
-    await directory.wecom_client(demo, bank).group_welcome_template_del(row["template_id"])
-    said = await publishing.apply(demo, "demo", text(), "t.yaml", "cli")
+    bank = await banks_bank.open_bank(demo, "demo")
+    await bank.wecom.group_welcome_template_del(row["template_id"])
+    said = await versions.apply(await open_bank(demo, "demo"), text(), "t.yaml", "cli")
     assert said[1:] == ["group greeting hello: made"]
     (again,) = await demo.store.tenant("demo")["group_greetings"].find({})
     assert await told(demo, again) == row["content"]
@@ -187,9 +191,9 @@ async def test_the_hundred_and_first_greeting_is_refused_before_wecom_is_asked(
 ) -> None:
     rows = [
         {"_id": f"demo:old:g{number}", "campaign": "old", "name": f"g{number}", "made": "made", "template_id": "t"}
-        for number in range(community.MOST_GREETINGS)
+        for number in range(greetings.MOST_GREETINGS)
     ]
     await demo.store.tenant("demo")["group_greetings"].insert_new(rows)
     with pytest.raises(Conflict, match="greetings_full"):
-        await publishing.apply(demo, "demo", text(), "t.yaml", "cli")
-    assert await demo.store.tenant("demo")["group_greetings"].count() == community.MOST_GREETINGS
+        await versions.apply(await open_bank(demo, "demo"), text(), "t.yaml", "cli")
+    assert await demo.store.tenant("demo")["group_greetings"].count() == greetings.MOST_GREETINGS

@@ -7,9 +7,12 @@ import asyncio
 import httpx
 import pytest
 
-from campaigns import effects, publishing, work
+from campaigns.delivery import effects
+from campaigns.publishing import versions
+from operations import jobs
 from services.container import Services
-from services.wechat.errors import SlowDown
+from services.wechat.core.errors import SlowDown
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN
 from tests.clock import MovedClock
@@ -30,7 +33,7 @@ async def test_a_passing_refusal_delays_the_welcome(
 ) -> None:
     await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=errcode, times=2)
     await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     waiting = await tools.effect(demo, "welcome")
     assert (waiting["state"], waiting["open"], waiting["reason"].split(":")[1]) == ("ready", True, str(errcode))
     await tried(demo, clock, 8)
@@ -43,7 +46,7 @@ async def test_an_expired_token_is_renewed_and_nobody_notices(
 ) -> None:
     await tools.scanned(sandbox, http)
     await sandbox.control("POST", "tokens/revoke", {"errcode": 42001})
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     row = await tools.effect(demo, "welcome")
     assert (row["state"], row["attempts"], await tools.welcomes(sandbox)) == ("done", 1, 1)
 
@@ -87,7 +90,7 @@ async def test_an_answer_that_was_lost_is_no_second_welcome(
 ) -> None:
     await tools.fault(sandbox, "timeout_after_success", tools.WELCOME_CALL, times=1)
     _, scan = await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert (await tools.effect(demo, "welcome"))["reason"] == "platform_unknown_outcome"
     await tried(demo, clock, 4)
     row = await tools.effect(demo, "welcome")
@@ -101,7 +104,7 @@ async def test_wecom_down_for_five_seconds_the_welcome_still_goes_out(
 ) -> None:
     await tools.scanned(sandbox, http)
     await tools.fault(sandbox, "close")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     await tried(demo, clock, 5)
     assert await tools.welcomes(sandbox) == 0
     await tools.no_faults(sandbox)
@@ -115,7 +118,7 @@ async def test_wecom_down_for_thirty_seconds_the_rm_is_asked_to_greet(
 ) -> None:
     _, scan = await tools.scanned(sandbox, http)
     await tools.fault(sandbox, "close")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     await tried(demo, clock, 30, step=2.0)
     row = await tools.effect(demo, "welcome")
     assert (row["state"], row["open"]) == ("expired", False)
@@ -148,7 +151,7 @@ async def test_the_welcome_does_not_wait_for_the_details(
 ) -> None:
     await tools.fault(sandbox, kind, tools.DETAILS, **fields)
     await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert await tools.welcomes(sandbox) == 1
     assert (await demo.store.tenant("demo")["customers"].find({}))[0].get("name") is None
     await tools.no_faults(sandbox)
@@ -163,21 +166,21 @@ async def test_a_pause_stops_sends_and_going_on_sends_what_is_overdue(
     """An hour of pause uses up no tries: after it even a fault or two do no harm."""
     await tools.fault(sandbox, "errcode", "externalcontact/mark_tag", errcode=-1, times=1)
     person, _ = await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert (await tools.effect(demo, "tag"))["open"] is True
-    await publishing.pause(demo, LIN, "acq-branch")
+    await versions.pause(await open_bank(demo, "demo"), LIN, "acq-branch")
     await tried(demo, clock, 3600, step=120)
     assert (await tools.effect(demo, "tag"))["reason"] == "paused"
     assert "sz-nanshan" not in str((await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]["tag_names"])
     await tools.fault(sandbox, "errcode", "externalcontact/mark_tag", errcode=-1, times=1)
-    await publishing.resume(demo, LIN, "acq-branch")
+    await versions.resume(await open_bank(demo, "demo"), LIN, "acq-branch")
     await tried(demo, clock, effects.PAUSED_SECONDS + 6)
     assert (await tools.effect(demo, "tag"))["state"] == "done"
     assert "sz-nanshan" in str((await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]["tag_names"])
 
 
 async def test_nobody_enters_a_paused_campaign(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
-    await publishing.pause(demo, LIN, "acq-branch")
+    await versions.pause(await open_bank(demo, "demo"), LIN, "acq-branch")
     await tools.scanned(sandbox, http)
     await tools.all_work(demo)
     assert (await tools.runs(demo), await tools.welcomes(sandbox)) == ([], 0)
@@ -188,7 +191,7 @@ async def test_an_effect_without_a_deadline_is_given_up_in_the_end_with_a_reason
 ) -> None:
     await tools.fault(sandbox, "errcode", "externalcontact/mark_tag", errcode=-1)
     await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     await tried(demo, clock, 400 * effects.MOST_TRIES, step=400)
     row = await tools.effect(demo, "tag")
     assert (row["state"], row["attempts"]) == ("failed", effects.MOST_TRIES)
@@ -207,7 +210,7 @@ async def test_waiting_for_a_turn_is_no_try(
 
     monkeypatch.setitem(effects._EXECUTORS, "tag", no_turn)
     await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     await tried(demo, clock, 400 * (effects.MOST_TRIES + 3), step=400)
     row = await tools.effect(demo, "tag")
     assert (row["state"], row["reason"], row["attempts"]) == ("ready", "platform_slow_down", 0)
@@ -219,9 +222,9 @@ async def test_waiting_for_a_turn_is_no_try(
 async def test_a_tag_that_was_deleted_at_wecom_is_made_again(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
 ) -> None:
-    demo.cache["tags:demo"] = {"来源:sz-nanshan": "et" + "0" * 30}
+    demo.cache.put("corp_tags:demo", {"et" + "0" * 30: "来源:sz-nanshan"}, 60.0)
     person, _ = await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     await tried(demo, clock, 8)
     assert (await tools.effect(demo, "tag"))["state"] == "done"
     friend = (await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]
@@ -234,13 +237,13 @@ async def test_two_workers_on_one_welcome_greet_once(
     """The first try hangs longer than its lease: another worker takes the effect over."""
     await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=-1, times=1)
     await tools.scanned(sandbox, http)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     await tools.fault(sandbox, "latency", tools.WELCOME_CALL, seconds=1, times=1)
     clock.advance(2)
-    first = asyncio.create_task(work.send_welcomes(demo, "demo"))
+    first = asyncio.create_task(jobs.send_welcomes(await open_bank(demo, "demo")))
     await until(lambda: _taken(demo))
     clock.advance(effects.LEASE_SECONDS["welcome"] + 0.5)
-    await asyncio.gather(work.send_welcomes(second, "demo"), first)
+    await asyncio.gather(jobs.send_welcomes(await open_bank(second, "demo")), first)
     assert await tools.welcomes(sandbox) == 1
     assert (await tools.effect(demo, "welcome"))["state"] == "done"
     assert (await tools.story(demo)).count("welcome.sent") == 1

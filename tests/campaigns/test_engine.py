@@ -8,17 +8,21 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import engine, friends, publishing, work
-from services import grouped, leases
+from campaigns.engine import runs
+from campaigns.publishing import versions
+from operations import jobs
+from operations.events import external_contacts
 from services.container import Services
 from services.errors import Unavailable
+from services.store import batching, leases
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN, WELCOME
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
 from tests.waiting import until
 
-LEASE = engine.LEASE_SECONDS + 0.5
+LEASE = runs.LEASE_SECONDS + 0.5
 HI = "- {id: hi, send: {via: wecom.welcome, template: hi}}\n"
 
 
@@ -35,14 +39,14 @@ def dying(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> pytest.Mon
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (engine, "_launch"),
-        (engine, "_clear"),
-        (engine.timeline, "record"),
-        (engine.effects, "perform"),
-        (grouped, "close_each"),
-        (friends.engine, "enter"),
-        (friends.follows, "changed"),
-        (friends.details, "fetch"),
+        (runs, "_launch"),
+        (runs, "_clear"),
+        (runs.timeline, "record"),
+        (runs.effects, "perform"),
+        (batching, "close_each"),
+        (external_contacts.runs, "enter"),
+        (external_contacts.relationships, "changed"),
+        (external_contacts.details, "fetch"),
     ],
 )
 async def test_killed_anywhere_the_welcome_goes_out_once(
@@ -57,7 +61,7 @@ async def test_killed_anywhere_the_welcome_goes_out_once(
     await tools.scanned(sandbox, http)
     with monkeypatch.context() as patch:
         dying(patch, module, name)
-        await asyncio.gather(work.handle_inbox(demo, "demo"), return_exceptions=True)
+        await asyncio.gather(jobs.handle_inbox(await open_bank(demo, "demo")), return_exceptions=True)
     for _ in range(2):
         clock.advance(LEASE)
         await tools.all_work(demo)
@@ -79,7 +83,7 @@ async def test_the_same_event_handled_twice_enters_once(
     rows = demo.store.tenant("demo")["inbox"]
     for _ in range(3):
         await rows.update_many({}, {"$set": {"open": True, "due": 0.0, "owner": None}})
-        await work.handle_inbox(demo, "demo")
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert (len(await tools.runs(demo)), await tools.welcomes(sandbox)) == (1, 1)
     assert await demo.store.tenant("demo")["outbox"].count({}) == 3
 
@@ -89,7 +93,9 @@ async def test_two_workers_on_the_same_events_welcome_each_customer_once(
 ) -> None:
     people = [await sandbox.person(f"客户{n}") for n in range(10)]
     await asyncio.gather(*(sandbox.scan(person, state=tools.NANSHAN) for person in people))
-    await asyncio.gather(work.handle_inbox(demo, "demo"), work.handle_inbox(second, "demo"))
+    await asyncio.gather(
+        jobs.handle_inbox(await open_bank(demo, "demo")), jobs.handle_inbox(await open_bank(second, "demo"))
+    )
     await asyncio.gather(tools.all_work(demo), tools.all_work(second))
     assert (await tools.welcomes(sandbox), len(await tools.runs(demo))) == (10, 10)
 
@@ -128,7 +134,9 @@ async def test_two_workers_resume_a_run_and_it_moves_once(
     _, scan = await tools.scanned(sandbox, http, tools.CODE)
     await tools.all_work(demo)
     clock.advance(3601)
-    await asyncio.gather(work.advance_runs(demo, "demo"), work.advance_runs(second, "demo"))
+    await asyncio.gather(
+        jobs.advance_runs(await open_bank(demo, "demo")), jobs.advance_runs(await open_bank(second, "demo"))
+    )
     (run,) = await tools.runs(demo)
     assert (run["position"], run["moves"], run["open"]) == ("v", 2, True)
     assert len(await tools.told_staff(sandbox, scan["userid"])) == 1
@@ -145,12 +153,12 @@ async def test_a_move_whose_owner_was_replaced_changes_nothing(
     clock.advance(599)
     rows = demo.store.tenant("demo")["runs"]
     await rows.update_many({}, {"$set": {"wake": clock(), "due": clock()}})
-    old_owner, (old,) = await leases.claim(rows, clock(), limit=1, seconds=engine.LEASE_SECONDS)
+    old_owner, (old,) = await leases.claim(rows, clock(), limit=1, seconds=runs.LEASE_SECONDS)
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": scan["userid"]})
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     (ended,) = await tools.runs(demo)
     assert (ended["status"], ended["reason"]) == ("exited", "lost")
-    await engine.resume_safely(demo, old_owner, old)
+    await runs.resume_safely(await open_bank(demo, "demo"), old_owner, old)
     assert await tools.runs(demo) == [ended]
     assert await tools.told_staff(sandbox, scan["userid"]) == []
 
@@ -167,8 +175,8 @@ async def test_an_event_for_a_run_that_was_cut_short_is_not_lost(
     """The run's process died with effects unsent; before its lease is over the customer deletes the RM."""
     person, scan = await tools.scanned(sandbox, http)
     with monkeypatch.context() as patch:
-        dying(patch, engine, name)
-        await asyncio.gather(work.handle_inbox(demo, "demo"), return_exceptions=True)
+        dying(patch, runs, name)
+        await asyncio.gather(jobs.handle_inbox(await open_bank(demo, "demo")), return_exceptions=True)
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": scan["userid"]})
     for _ in range(3):
         await tools.all_work(demo)
@@ -180,7 +188,7 @@ async def test_an_event_for_a_run_that_was_cut_short_is_not_lost(
 async def test_a_deletion_that_arrives_before_its_addition_leaves_no_active_run(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
-    """Delivery is not ordered (wechat-contract C3): the end state is that of the right order."""
+    """Delivery is not ordered (contract/wechat C3): the end state is that of the right order."""
     person = await sandbox.person()
     await sandbox.control("POST", "faults", {"target": "callback", "kind": "reorder", "times": 2})
     scan = await sandbox.scan(person, state=tools.NANSHAN)
@@ -203,22 +211,22 @@ async def test_a_long_pause_does_not_use_up_a_runs_tries(
     await tools.go_live(demo, WELCOME + "- {id: w, wait: {for: 1h}}\n- {id: n, send: {via: staff, template: note}}\n")
     _, scan = await tools.scanned(sandbox, http, tools.CODE)
     await tools.all_work(demo)
-    await publishing.pause(demo, LIN, "hello")
+    await versions.pause(await open_bank(demo, "demo"), LIN, "hello")
     clock.advance(3601)
-    for _ in range(engine.MOST_TRIES + 2):
-        await work.advance_runs(demo, "demo")
-        clock.advance(engine.PAUSED_SECONDS + 0.1)
+    for _ in range(runs.MOST_TRIES + 2):
+        await jobs.advance_runs(await open_bank(demo, "demo"))
+        clock.advance(runs.PAUSED_SECONDS + 0.1)
     assert await tools.told_staff(sandbox, scan["userid"]) == []
-    await publishing.resume(demo, LIN, "hello")
+    await versions.resume(await open_bank(demo, "demo"), LIN, "hello")
 
     def fails(*_: Any) -> None:
         raise RuntimeError("a fault of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "advance", fails)
-        await work.advance_runs(demo, "demo")
+        patch.setattr(runs, "advance", fails)
+        await jobs.advance_runs(await open_bank(demo, "demo"))
     clock.advance(2)
-    await work.advance_runs(demo, "demo")
+    await jobs.advance_runs(await open_bank(demo, "demo"))
     (run,) = await tools.runs(demo)
     assert run["status"] == "done"
     assert len(await tools.told_staff(sandbox, scan["userid"])) == 1
@@ -235,9 +243,9 @@ async def test_a_run_that_cannot_go_on_ends_as_an_error_with_a_reason(
     def fails(*_: Any) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(engine, "advance", fails)
-    for _ in range(engine.MOST_TRIES):
-        await work.advance_runs(demo, "demo")
+    monkeypatch.setattr(runs, "advance", fails)
+    for _ in range(runs.MOST_TRIES):
+        await jobs.advance_runs(await open_bank(demo, "demo"))
         clock.advance(301)
     (run,) = await tools.runs(demo)
     assert (run["status"], run["reason"], run["open"]) == ("error", "internal", False)

@@ -8,12 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import work
-from customers import identity, staff
+from customers.access import rm
 from customers.actors import StaffActor
+from customers.identity import resolution
+from operations import jobs
 from rewards import ledger
 from services.container import Services
 from services.wechat.wecom import WeComClient
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 from tests.waiting import until
 
@@ -30,7 +32,7 @@ async def test_a_scan_leads_to_a_redeemed_reward(demo: Services, sandbox: Sandbo
     person = await sandbox.person("刘敏", phone="13800138000")
     scan = await sandbox.scan(person, state="branch-q1.sz-nanshan")
     assert scan["delivered"] is True
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
 
     seen = await sandbox.control("GET", f"people/{person['id']}")
     welcomes = (await sandbox.control("GET", "welcomes"))["welcomes"]
@@ -56,7 +58,7 @@ async def test_a_scan_leads_to_a_redeemed_reward(demo: Services, sandbox: Sandbo
     had = (await http.get(f"/mp/{BANK}/redemptions", headers=headers)).json()["redemptions"]
     assert [row["id"] for row in had] == [first.json()["redemption"]["id"]]
     await until(lambda: _settled(demo))
-    assert await ledger.check(demo, "demo") == []
+    assert await ledger.check(await open_bank(demo, "demo")) == []
 
     life = await login(http, sandbox, person, LIFE)
     assert (await http.get(f"/mp/{LIFE}/redemptions", headers=life)).json()["redemptions"] == had
@@ -64,15 +66,15 @@ async def test_a_scan_leads_to_a_redeemed_reward(demo: Services, sandbox: Sandbo
     code = await sandbox.phone_code(person, BANK)
     bound = await http.post(f"/mp/{BANK}/phone", headers=headers, json={"code": code, "consent": "phone/2026-11"})
     assert bound.status_code == 200, bound.text
-    await work.handle_inbox(demo, "demo")  # the claim is told to his story
+    await jobs.handle_inbox(await open_bank(demo, "demo"))  # the claim is told to his story
     actor = StaffActor("demo", scan["userid"])
-    (listed,) = await staff.list_customers(demo, actor)
+    (listed,) = await rm.list_customers(await open_bank(demo, actor.tenant), actor)
     assert listed["phone"] == "138****8000"
-    card = await staff.customer_card(demo, actor, listed["cid"])
+    card = await rm.customer_card(await open_bank(demo, actor.tenant), actor, listed["cid"])
     kinds = {row["kind"] for row in card["timeline"]}
     told = {"customer.added", "campaign.entered", "welcome.sent", "tag.added", "reward.offered"}
     assert kinds >= told | {"reward.claimed", "phone.bound"}
-    assert (await identity.customer(demo, "demo", listed["cid"])).phone == "13800138000"
+    assert (await resolution.customer(await open_bank(demo, "demo"), listed["cid"])).phone == "13800138000"
 
 
 async def _settled(services: Services) -> bool:
@@ -83,14 +85,14 @@ async def _settled(services: Services) -> bool:
 async def test_a_claim_ends_the_wait_for_it(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
     person = await sandbox.person()
     await sandbox.scan(person, state="branch-q1.gz-tianhe")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     runs = demo.store.tenant("demo")["runs"]
     (run,) = await runs.find({})
     assert (run["status"], run["waiting"], run["outbox"]) == ("active", "reward.claimed", [])
     headers = await login(http, sandbox, person)
     await http.post(f"/mp/{BANK}/rewards/acq-branch.coffee/claim", headers={**headers, "Idempotency-Key": "k"})
     await until(lambda: _settled(demo))
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     (run,) = await runs.find({})
     assert (run["status"], run["open"]) == ("done", False)
 
@@ -100,7 +102,7 @@ async def test_fifty_scans_in_one_second_are_fifty_welcomes(
 ) -> None:
     people = await asyncio.gather(*(sandbox.person(f"客户{n}") for n in range(50)))
     await asyncio.gather(*(sandbox.scan(person, state="branch-q1.sz-futian") for person in people))
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert (await sandbox.control("GET", "welcomes"))["count"] == 50
     assert await demo.store.tenant("demo")["runs"].count({}) == 50
     assert await demo.store.tenant("demo")["inbox"].count({"state": "handled"}) == 50
@@ -115,7 +117,7 @@ async def test_a_claim_is_told_to_the_story_once_however_often_it_is_told(
     await until(lambda: _settled(demo))
     db = demo.store.tenant("demo")
     for _ in range(2):
-        await work.handle_inbox(demo, "demo")
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
         assert await db["timeline"].count({"kind": "reward.claimed"}) == 1
         await db["inbox"].update_many(
             {}, {"$set": {"open": True, "due": 0.0}}
@@ -128,11 +130,11 @@ async def test_who_comes_back_is_a_friend_again_though_the_details_are_old(
     """WeCom's details may still carry the first friendship's time (the sandbox's are fresh, so they are aged here)."""
     person = await sandbox.person()
     first = await sandbox.scan(person, state="branch-q1.sz-nanshan", userid="rm.chen")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     await sandbox.control("POST", "clock", {"advance": 5})
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": "rm.chen"})
-    await work.handle_inbox(demo, "demo")
-    assert await staff.list_customers(demo, StaffActor("demo", "rm.chen")) == []
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    assert await rm.list_customers(await open_bank(demo, "demo"), StaffActor("demo", "rm.chen")) == []
     fetch = WeComClient.externalcontact_get
 
     async def aged(client: WeComClient, external_userid: str, cursor: str = "") -> dict[str, Any]:
@@ -144,5 +146,5 @@ async def test_who_comes_back_is_a_friend_again_though_the_details_are_old(
     monkeypatch.setattr(WeComClient, "externalcontact_get", aged)
     await sandbox.control("POST", "clock", {"advance": 5})
     await sandbox.scan(person, state="branch-q1.sz-nanshan", userid="rm.chen")
-    await work.handle_inbox(demo, "demo")
-    assert len(await staff.list_customers(demo, StaffActor("demo", "rm.chen"))) == 1
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    assert len(await rm.list_customers(await open_bank(demo, "demo"), StaffActor("demo", "rm.chen"))) == 1

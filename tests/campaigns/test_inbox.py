@@ -11,15 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import inbox, reactions, why, work
-from customers.directory import get_tenant
-from sandbox.crypto import Envelope
-from services import leases
+from operations import jobs
+from operations.events import dispatch, explain, handle, receive
+from sandbox.core.crypto import Envelope
 from services.container import Services
 from services.errors import Conflict, NotFound, UnknownOutcome
-from services.inbox import Arrival
+from services.queue.inbox import Arrival
+from services.store import leases
 from services.wechat import events
-from services.wechat.errors import SlowDown
+from services.wechat.core.errors import SlowDown
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
@@ -62,7 +63,7 @@ class WeCom:
 
 @pytest.fixture
 async def wecom(demo: Services) -> WeCom:
-    app = (await get_tenant(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom_app
     return WeCom(Envelope(app.token, app.aes_key), app.corp_id)
 
 
@@ -132,7 +133,7 @@ async def test_a_seen_nonce_with_another_message_is_refused(
 async def test_a_seen_nonce_is_refused_at_another_process_and_without_redis(
     demo: Services, second: Services, http: httpx.AsyncClient, wecom: WeCom
 ) -> None:
-    await inbox.receive_wecom(second, "demo", **vars(wecom.post(event(extra=IDS.format(1)), nonce="same")))
+    await receive.receive_wecom(second, "demo", **vars(wecom.post(event(extra=IDS.format(1)), nonce="same")))
     assert await send(http, wecom.post(event(extra=IDS.format(2)), nonce="same")) == (403, "callback_replayed")
     await demo.redis.flushdb()
     assert await send(http, wecom.post(event(extra=IDS.format(3)), nonce="kept")) == (200, "")
@@ -141,12 +142,12 @@ async def test_a_seen_nonce_is_refused_at_another_process_and_without_redis(
 
 
 async def test_after_the_window_a_nonce_may_come_again(demo: Services, wecom: WeCom, clock: MovedClock) -> None:
-    await inbox.receive_wecom(demo, "demo", **vars(wecom.post(event(extra=IDS.format(1)), nonce="same")))
+    await receive.receive_wecom(demo, "demo", **vars(wecom.post(event(extra=IDS.format(1)), nonce="same")))
     window = demo.settings.callback_window + 1
     clock.advance(window)
     await demo.redis.flushdb()  # Redis forgets by its own clock
     again = wecom.post(event(extra=IDS.format(2)), nonce="same", ago=-window)
-    assert await inbox.receive_wecom(demo, "demo", **vars(again)) == "stored"
+    assert await receive.receive_wecom(demo, "demo", **vars(again)) == "stored"
 
 
 async def test_fifty_events_of_one_second_and_one_customer_are_fifty(
@@ -178,13 +179,15 @@ async def test_an_event_of_a_kind_that_nobody_knows_is_kept_and_counted(
     for n in range(3):
         assert await send(http, wecom.post(event("brand_new", extra=IDS.format(n)))) == (200, "")
     assert await send(http, wecom.post(event("wm 1 <script>".replace("<", "&lt;"), extra=IDS.format(1)))) == (200, "")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     rows = await demo.store.tenant("demo")["inbox"].find({})
     assert {(row["state"], row["open"]) for row in rows} == {("unknown", False)}
-    counts = {row["event"]: row["events"] for row in await why.unknown_counts(demo, "demo")}
+    at_bank = await open_bank(demo, "demo")
+    counts = {row["event"]: row["events"] for row in await explain.unknown_counts(at_bank)}
     assert counts == {"change_external_contact/brand_new": 3, "change_external_contact/unreadable": 1}
     assert _unknown(demo, "brand_new") == 3
-    shown = [str((await why.why(demo, "demo", row["_id"], str))["received"]["about"]) for row in rows]
+    at_bank = await open_bank(demo, "demo")
+    shown = [str((await explain.why(at_bank, row["_id"], str))["received"]["about"]) for row in rows]
     assert [sum(name in one for one in shown) for name in ("brand_new", "unreadable", "wm 1")] == [3, 1, 0]
 
 
@@ -196,30 +199,30 @@ def _unknown(services: Services, change: str, event: str = "change_external_cont
 async def test_names_that_nobody_knows_do_not_fill_the_metrics(
     demo: Services, http: httpx.AsyncClient, wecom: WeCom
 ) -> None:
-    for n in range(inbox.MOST_NAMES + 5):
+    for n in range(handle.MOST_NAMES + 5):
         assert await send(http, wecom.post(event(f"new_{n}", extra=IDS.format(n)))) == (200, "")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert _unknown(demo, "other", "other") == 5
-    counts = await why.unknown_counts(demo, "demo")
-    assert [row["events"] for row in counts] == [1] * (inbox.MOST_NAMES + 5)
+    counts = await explain.unknown_counts(await open_bank(demo, "demo"))
+    assert [row["events"] for row in counts] == [1] * (handle.MOST_NAMES + 5)
 
 
 async def test_an_event_that_needs_no_reaction_is_noted(
     demo: Services, http: httpx.AsyncClient, wecom: WeCom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(reactions.REACTIONS, events.ExternalContactEdited)
+    monkeypatch.delitem(dispatch.REACTIONS, events.ExternalContactEdited)
     assert await send(http, _plain(wecom)) == (200, "")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     (row,) = await demo.store.tenant("demo")["inbox"].find({})
     assert (row["state"], row["type"], row["open"]) == ("noted", "external_contact_edited", False)
-    assert await why.newest(demo, "demo", "unknown") == []
+    assert await explain.newest(await open_bank(demo, "demo"), "unknown") == []
 
 
 async def test_an_event_without_its_ids_is_set_aside_with_the_reason(
     demo: Services, http: httpx.AsyncClient, wecom: WeCom
 ) -> None:
     assert await send(http, wecom.post(event("add_external_contact"))) == (200, "")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     (row,) = await demo.store.tenant("demo")["inbox"].find({})
     assert (row["state"], row["reason"], row["open"]) == ("dead", "event_incomplete", False)
 
@@ -244,17 +247,17 @@ async def test_a_poisoned_event_is_set_aside_and_holds_up_nobody(
 ) -> None:
     await send(http, wecom.post(event(extra=IDS.format(1))))  # WeCom knows nobody of that id
     await tools.scanned(sandbox, http)
-    for _ in range(inbox.MOST_TRIES):
-        await work.handle_inbox(demo, "demo")
+    for _ in range(handle.MOST_TRIES):
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
         clock.advance(1100)
     states = sorted(row["state"] for row in await demo.store.tenant("demo")["inbox"].find({}))
     assert states == ["dead", "handled"]
     (dead,) = await demo.store.tenant("demo")["inbox"].find({"state": "dead"})
     assert dead["reason"]
     assert await tools.welcomes(sandbox) == 1
-    (shown,) = await why.newest(demo, "demo", "dead")
+    (shown,) = await explain.newest(await open_bank(demo, "demo"), "dead")
     assert shown["event"] == dead["_id"].removeprefix("demo:")
-    assert len(dead["tries"]) == inbox.MOST_TRIES
+    assert len(dead["tries"]) == handle.MOST_TRIES
 
 
 @pytest.mark.parametrize(("errcode", "attempts"), [(None, 0), (45009, 3)])
@@ -268,10 +271,10 @@ async def test_a_limit_is_waited_for_and_what_was_never_asked_is_no_try(
         asked.append(clock())
         raise SlowDown(errcode, "too many", "/cgi-bin/externalcontact/get", retry_after=3600)
 
-    monkeypatch.setitem(reactions.REACTIONS, events.ExternalContactEdited, limited)
+    monkeypatch.setitem(dispatch.REACTIONS, events.ExternalContactEdited, limited)
     await send(http, wecom.post(event(change="edit_external_contact", extra=IDS.format(1))))
     for _ in range(6):
-        await work.handle_inbox(demo, "demo")
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
         clock.advance(1900)
     (row,) = await demo.store.tenant("demo")["inbox"].find({})
     assert (row["open"], row["attempts"], len(asked)) == (True, attempts, 3)
@@ -285,22 +288,22 @@ async def test_an_event_that_was_set_aside_is_handled_again_when_somebody_says_s
     await sandbox.control("POST", f"people/{person['id']}/edited-by", {"userid": scan["userid"], "remark": "x"})
     rows = demo.store.tenant("demo")["inbox"]
     while await rows.count({"open": True}):
-        await work.handle_inbox(demo, "demo")
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
         clock.advance(1100)
     (dead,) = await rows.find({"state": "dead"})
     await tools.no_faults(sandbox)
-    await inbox.retry(demo, "demo", "cli:test", dead["_id"])
+    await handle.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
     with pytest.raises(Conflict) as twice:
-        await inbox.retry(demo, "demo", "cli:test", dead["_id"])
+        await handle.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
     assert twice.value.code == "event_not_set_aside"
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     again = await rows.find_one({"_id": dead["_id"]})
     assert again is not None
     assert (again["state"], again["attempts"], again["reason"]) == ("handled", 1, "")
-    assert await why.newest(demo, "demo", "dead") == []
+    assert await explain.newest(await open_bank(demo, "demo"), "dead") == []
     audited = await demo.store.tenant("demo")["audit"].find({"action": "event.retried"})
     assert [(row["actor"], row["object"]) for row in audited] == [("cli:test", dead["_id"])]
     with pytest.raises(Conflict):
-        await inbox.retry(demo, "demo", "cli:test", dead["_id"])
+        await handle.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
     with pytest.raises(NotFound):
-        await inbox.retry(demo, "demo", "cli:test", "demo:" + "0" * 64)
+        await handle.retry(await open_bank(demo, "demo"), "cli:test", "demo:" + "0" * 64)

@@ -1,4 +1,4 @@
-"""Callbacks come in any order and more than once (wechat-contract C3): the end is that of the right order."""
+"""Callbacks come in any order and more than once (contract/wechat C3): the end is that of the right order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns import reactions, work
-from customers import identity
+from customers.identity import resolution
+from operations import jobs
+from operations.events import dispatch
 from services.clock import utc
 from services.container import Services
-from services.inbox import Arrival, receive
-from services.mongo import Doc
+from services.queue.inbox import Arrival, receive
+from services.store.mongo import Doc
 from services.wechat import events
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.conftest import Sandbox
 from tests.waiting import until
@@ -95,7 +97,8 @@ def _row(move: Move, world: int) -> Doc:
 async def _deliver(services: Services, moves: Sequence[Move], *, at_once: bool) -> list[Doc]:
     """The friendships that are known when all was told, in a world of their own."""
     world = next(_worlds)
-    work_ = [reactions.react(services, "demo", _row(move, world), _event(move, world)) for move in moves]
+    at_bank = await open_bank(services, "demo")
+    work_ = [dispatch.react(at_bank, _row(move, world), _event(move, world)) for move in moves]
     if at_once:
         await asyncio.gather(*work_)
     else:
@@ -103,8 +106,8 @@ async def _deliver(services: Services, moves: Sequence[Move], *, at_once: bool) 
             await one
     found = []
     for customer in sorted({move.customer for move in moves}):
-        facts = identity.Facts(external_userid=_external(world, customer))
-        cid = await identity.identify(services, "demo", facts)
+        facts = resolution.Facts(external_userid=_external(world, customer))
+        cid = await resolution.identify(await open_bank(services, "demo"), facts)
         rows = await services.store.tenant("demo")["follows"].find({"cid": cid}, sort=[("userid", 1)])
         names = ("userid", "active", "at", "since", "state", "add_way")
         found += [{"customer": customer, **{name: row.get(name) for name in names}} for row in rows]
@@ -141,7 +144,7 @@ async def test_an_end_that_is_told_late_leaves_the_new_friendships_run_alone(
         external_userid=person["external_userid"],
     )
     row = {"_id": "demo:late", "at": utc(demo.clock()), "owner": "w", "tenant": "demo"}
-    assert await reactions.react(demo, "demo", row, old) == "handled"
+    assert await dispatch.react(await open_bank(demo, "demo"), row, old) == "handled"
     (after,) = await tools.runs(demo)
     assert (after["status"], after["moves"]) == ("active", run["moves"])
     (follow,) = await demo.store.tenant("demo")["follows"].find({})
@@ -213,6 +216,6 @@ async def test_an_event_of_a_customer_who_is_nobodys_friend_is_handled(
         f"<ExternalUserID>{person['external_userid']}</ExternalUserID></xml>"
     )
     await receive(demo, Arrival("demo", "wecom", message.encode()))
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     states = [row["state"] for row in await demo.store.tenant("demo")["inbox"].find({})]
     assert states == ["handled"] * 3

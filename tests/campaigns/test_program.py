@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns.program import START, TIMER, Program, State, advance
+from campaigns.document.program import START, TIMER, Program, State, advance
 from tests.campaigns.documents import WELCOME, program
 
 NOW = 1_800_000_000.0

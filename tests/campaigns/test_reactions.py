@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from campaigns import reactions
+from operations.events import dispatch
 from services.container import Services
 from services.wechat import events
+from tests.banks import open_bank
 
 ROW = {"_id": "demo:x", "at": datetime(2026, 1, 1, tzinfo=UTC), "owner": "w", "tenant": "demo"}
 NO_REACTION = {
@@ -35,13 +36,13 @@ def _all() -> set[Any]:
 
 def test_every_event_has_a_reaction_or_is_known_to_need_none() -> None:
     kinds = _all() - BASES - TO_COME
-    assert set(reactions.REACTIONS) | NO_REACTION >= kinds
-    assert set(reactions.REACTIONS) & NO_REACTION == set()
+    assert set(dispatch.REACTIONS) | NO_REACTION >= kinds
+    assert set(dispatch.REACTIONS) & NO_REACTION == set()
 
 
 async def test_a_known_event_without_a_reaction_is_noted_and_an_unknown_one_unknown(services: Services) -> None:
     head: dict[str, Any] = {"corp_id": "ww1", "create_time": None}
     noted = events.AppEntered(**head, userid="rm.chen", event_key="", agent_id=7)
-    assert await reactions.react(services, "demo", ROW, noted) == reactions.NOTED
+    assert await dispatch.react(await open_bank(services, "demo"), ROW, noted) == dispatch.NOTED
     unknown = events.Unknown(**head, event="brand_new", change_type="")
-    assert await reactions.react(services, "demo", ROW, unknown) == reactions.UNKNOWN
+    assert await dispatch.react(await open_bank(services, "demo"), ROW, unknown) == dispatch.UNKNOWN

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from campaigns import publishing
-from campaigns.document import Campaign
-from campaigns.reading import DocumentError, read
+from campaigns.document.model import Campaign
+from campaigns.document.reading import DocumentError, read
+from campaigns.publishing import versions
 from deploy.processes import ROOT
 from services.container import Services
+from tests.banks import open_bank
 from tests.campaigns.documents import BRANCHES, REWARDS, WELCOME
 from tests.conftest import DEMO_CAMPAIGNS
 
@@ -161,7 +162,7 @@ def test_every_verb_is_read_and_survives_storing() -> None:
 def test_a_document_that_holds_itself_is_refused_and_does_not_hang(text: str) -> None:
     """In a process of its own: what hangs here would hang the console's event loop."""
     program = (
-        "import sys; from campaigns.reading import DocumentError, read\n"
+        "import sys; from campaigns.document.reading import DocumentError, read\n"
         "try: read(sys.argv[1], 'f')\n"
         "except DocumentError as error: print('refused', error)\n"
     )
@@ -177,12 +178,12 @@ def test_a_document_that_holds_itself_is_refused_and_does_not_hang(text: str) ->
 
 
 async def test_a_document_with_a_fault_changes_nothing(services: Services) -> None:
-    from customers import directory
+    from customers.banks import apply
     from tests.conftest import DEMO_BANK
 
-    await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), "tenant.yaml")
+    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), "tenant.yaml")
     with pytest.raises(DocumentError):
-        await publishing.apply(services, "demo", WELCOME + "- {id: a, exit: 5}\n", "f.yaml", "cli")
+        await versions.apply(await open_bank(services, "demo"), WELCOME + "- {id: a, exit: 5}\n", "f.yaml", "cli")
     db = services.store.tenant("demo")
     for name in ("campaigns", "campaign_versions", "channels", "rewards", "transfers"):
         assert await db[name].count({}) == 0, name

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from campaigns.reading import DocumentError, read, states_of_rules, wanted_states
+from campaigns.document.reading import DocumentError, read, states_of_rules, wanted_states
 from tests.campaigns.documents import BRANCHES, WELCOME
 
 HI = "- {id: hi, send: {via: wecom.welcome, template: hi}}\n"

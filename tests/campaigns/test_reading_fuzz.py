@@ -6,8 +6,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns.document import Campaign
-from campaigns.reading import DocumentError, Problem, read
+from campaigns.document.model import Campaign
+from campaigns.document.reading import DocumentError, Problem, read
 from tests.campaigns.documents import BRANCHES, REWARDS, WELCOME
 
 bounded = settings(

@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from campaigns import rosters, upkeep, work
-from campaigns.document import Codes
+from campaigns.channels import reconcile, rosters
+from campaigns.document.model import Codes
+from operations import jobs
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import WELCOME
 from tests.clock import MovedClock
@@ -109,7 +111,7 @@ async def came(services: Services, sandbox: Sandbox, http: httpx.AsyncClient, co
         _, scan = await tools.scanned(sandbox, http, tools.CODE, f"客户{number}")
         given.append(scan["userid"])
         await tools.all_work(services)
-        await work.keep_channels(services, "demo")
+        await jobs.keep_channels(await open_bank(services, "demo"))
     return given
 
 
@@ -123,7 +125,7 @@ async def test_at_the_cap_an_rm_is_taken_out_and_nobody_over_it_gets_more(
     assert (await way(sandbox, tools.CODE))["user"] == ["rm.wang"]
     assert (await channel(demo))["users"] == ["rm.wang"]
     clock.advance(24 * 3600)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     assert (await way(sandbox, tools.CODE))["user"] == ["rm.chen", "rm.li"]
 
 
@@ -148,7 +150,7 @@ async def test_an_add_is_counted_once_however_often_it_is_handled(
     await inbox.update_many({}, {"$set": {"open": True, "due": 0.0, "owner": None}})
     await tools.all_work(demo)
     row = await channel(demo)
-    today = await rosters.today(demo, "demo", tools.CODE, rosters.day_of(row["tz"], demo.clock()))
+    today = await rosters.today(await open_bank(demo, "demo"), tools.CODE, rosters.day_of(row["tz"], demo.clock()))
     assert sum(today.values()) == 1
 
 
@@ -159,7 +161,7 @@ async def test_the_add_that_reaches_the_cap_makes_the_code_due_even_while_it_is_
     held = {"due": demo.clock() + 60, "owner": "somebody"}
     await demo.store.tenant("demo")["channels"].update({"state": tools.CODE}, {"$set": held})
     row = await channel(demo)
-    await rosters.came(demo, "demo", row, "rm.chen", "demo:cid", demo.clock())
+    await rosters.came(await open_bank(demo, "demo"), row, "rm.chen", "demo:cid", demo.clock())
     woken = await channel(demo)
     assert (woken["owner"], woken["due"] <= demo.clock()) == (None, True)
 
@@ -170,9 +172,9 @@ async def test_nobody_left_keeps_the_last_and_tells_the_head_once_a_day(
     await tools.go_live(demo, text(daily_cap=1))
     row = await channel(demo)
     for userid in STAFF:
-        await rosters.came(demo, "demo", row, userid, f"demo:{userid}", clock())
+        await rosters.came(await open_bank(demo, "demo"), row, userid, f"demo:{userid}", clock())
     for _ in range(3):
-        await work.keep_channels(demo, "demo")
+        await jobs.keep_channels(await open_bank(demo, "demo"))
         clock.advance(61)
     assert (await way(sandbox, tools.CODE))["user"] == STAFF
     (alarm,) = await demo.store.tenant("demo")["alarms"].find({"kind": "code.nobody"})
@@ -183,11 +185,11 @@ async def test_a_leaver_is_taken_out_of_the_code(demo: Services, sandbox: Sandbo
     await tools.go_live(demo, text())
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(61)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     assert (await way(sandbox, tools.CODE))["user"] == ["rm.chen"]
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": True}})
     clock.advance(61)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     assert (await way(sandbox, tools.CODE))["user"] == STAFF
 
 
@@ -200,7 +202,7 @@ async def test_a_code_changes_a_few_times_a_minute_and_then_waits(
         await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": turn % 2 == 1}})
         await rows.update({"state": tools.CODE}, {"$set": {"due": clock()}})
         clock.advance(2)
-        await work.keep_channels(demo, "demo")
+        await jobs.keep_channels(await open_bank(demo, "demo"))
     row = await channel(demo)
     assert (row["users"], len(row["updates"])) == (["rm.chen"], rosters.MOST_UPDATES)
     assert clock() < row["due"] < clock() + rosters.LOOK_SECONDS
@@ -212,7 +214,7 @@ async def test_two_workers_change_a_code_once(demo: Services, second: Services, 
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     await demo.store.tenant("demo")["channels"].update({"state": tools.CODE}, {"$set": {"due": 0.0}})
     demo.cache.clear()
-    await asyncio.gather(*(work.keep_channels(one, "demo") for one in (demo, second, demo, second)))
+    await asyncio.gather(*[jobs.keep_channels(await open_bank(one, "demo")) for one in (demo, second, demo, second)])
     assert len((await channel(demo))["updates"]) == 1
 
 
@@ -221,11 +223,11 @@ async def test_an_answer_that_was_lost_is_asked_for_again(demo: Services, sandbo
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(61)
     await tools.fault(sandbox, "timeout_after_success", UPDATE, times=1)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     both = (tools.CODE, tools.NANSHAN)
     assert sorted([(await channel(demo, state))["users"] for state in both]) == [["rm.chen"], STAFF]
     clock.advance(61)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     for state in both:
         assert (await channel(demo, state))["users"] == (await way(sandbox, state))["user"] == ["rm.chen"]
 
@@ -235,20 +237,20 @@ async def test_what_wecom_refuses_for_good_is_an_alarm(demo: Services, sandbox: 
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(61)
     await tools.fault(sandbox, "errcode", UPDATE, errcode=84074)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     raised = await demo.store.tenant("demo")["alarms"].find({"kind": "channel.refused"})
     assert {alarm["data"]["state"]: alarm["data"]["why"] for alarm in raised} == {
         tools.CODE: "platform_subject_state:84074", tools.NANSHAN: "platform_subject_state:84074",
     }  # fmt: skip
     row = await channel(demo)
-    assert (row["users"], row["open"], row["due"] < clock() + upkeep.MOST_WAIT) == (STAFF, True, True)
+    assert (row["users"], row["open"], row["due"] < clock() + reconcile.MOST_WAIT) == (STAFF, True, True)
 
 
 async def test_a_new_version_reaches_a_code_that_is_there(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await tools.go_live(demo, text())
     clock.advance(1)
     await tools.go_live(demo, text(slots='[{from: "00:00", to: "00:00", staff: [rm.li]}]', skip_verify="false"))
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     found = await way(sandbox, tools.CODE)
     assert (found["user"], found["skip_verify"]) == (["rm.li"], False)
 
@@ -260,7 +262,7 @@ async def test_a_channel_that_cannot_be_looked_after_holds_up_no_other(
     await demo.store.tenant("demo")["channels"].update({"state": tools.CODE}, {"$unset": {"branch": ""}})
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(61)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     assert (await way(sandbox, tools.NANSHAN))["user"] == ["rm.chen"]
     row = await channel(demo)
     assert (row["users"], row["owner"], row["due"] > clock()) == (STAFF, None, True)
@@ -269,8 +271,10 @@ async def test_a_channel_that_cannot_be_looked_after_holds_up_no_other(
 async def test_arrivals_of_long_ago_are_forgotten(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await tools.go_live(demo, text())
     row = await channel(demo)
-    await rosters.came(demo, "demo", row, "rm.chen", "demo:a", clock() - (rosters.KEPT_DAYS + 2) * 86400)
-    await rosters.came(demo, "demo", row, "rm.chen", "demo:b", clock())
-    await work.keep_channels(demo, "demo")
+    await rosters.came(
+        await open_bank(demo, "demo"), row, "rm.chen", "demo:a", clock() - (rosters.KEPT_DAYS + 2) * 86400
+    )
+    await rosters.came(await open_bank(demo, "demo"), row, "rm.chen", "demo:b", clock())
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     (left,) = await demo.store.tenant("demo")["arrivals"].find({})
     assert left["day"] == rosters.day_of(row["tz"], clock())

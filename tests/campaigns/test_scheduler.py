@@ -7,10 +7,11 @@ import asyncio
 import httpx
 import pytest
 
-from campaigns import scheduler, tasks
-from customers import directory
+from customers.banks import apply
+from operations import celery, scheduler
 from services.container import Services
-from services.queue import QUEUES
+from services.queue.wakeups import QUEUES
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
@@ -24,12 +25,14 @@ async def test_two_schedulers_tick_once_a_slot(
     await tools.scanned(sandbox, http)
     for _ in range(5):
         clock.advance(scheduler.TICK_SECONDS)
-        rung = await asyncio.gather(*(scheduler.tick(one, "demo") for one in (demo, second, demo, second)))
+        rung = await asyncio.gather(
+            *[scheduler.tick(await open_bank(one, "demo")) for one in (demo, second, demo, second)]
+        )
         assert sorted(rung) == [[], [], [], ["campaigns.handle_inbox"]]
 
 
 async def test_nothing_due_rings_nothing(demo: Services) -> None:
-    assert await scheduler.tick(demo, "demo") == []
+    assert await scheduler.tick(await open_bank(demo, "demo")) == []
 
 
 async def test_what_was_cut_short_is_rung_for_when_its_lease_is_over(
@@ -37,29 +40,29 @@ async def test_what_was_cut_short_is_rung_for_when_its_lease_is_over(
 ) -> None:
     await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=-1, times=1)
     await tools.scanned(sandbox, http)
-    from campaigns import work
+    from operations import jobs
 
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     clock.advance(3)
-    assert await scheduler.tick(demo, "demo") == ["campaigns.send_welcomes"]
+    assert await scheduler.tick(await open_bank(demo, "demo")) == ["campaigns.send_welcomes"]
 
 
 async def test_held_units_are_rung_for(demo: Services, clock: MovedClock) -> None:
     await world.put(demo, 3)
     await world.claim_and_die(demo, world.wish("a"), before=world.die)
     clock.advance(scheduler.SETTLE_SECONDS)
-    assert await scheduler.tick(demo, "demo") == ["rewards.settle"]
+    assert await scheduler.tick(await open_bank(demo, "demo")) == ["rewards.settle"]
 
 
 async def test_another_banks_work_is_not_rung_for(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
-    await directory.apply_tenant(demo, other_bank(), "other.yaml")
+    await apply.apply_tenant(demo, other_bank(), "other.yaml")
     await tools.scanned(sandbox, http)
-    assert await scheduler.tick(demo, "other") == []
-    assert await scheduler.tick(demo, "demo") == ["campaigns.handle_inbox"]
+    assert await scheduler.tick(await open_bank(demo, "other")) == []
+    assert await scheduler.tick(await open_bank(demo, "demo")) == ["campaigns.handle_inbox"]
 
 
 async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    await directory.apply_tenant(demo, other_bank(), "other.yaml")
+    await apply.apply_tenant(demo, other_bank(), "other.yaml")
     stop, ticked = asyncio.Event(), []
 
     async def nightly(_services: Services, tenant: str) -> None:
@@ -74,7 +77,7 @@ async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeyp
 
 
 def test_every_bell_has_its_task_and_every_task_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = {name for name in tasks.app.tasks if not name.startswith("celery.")}
+    ours = {name for name in celery.app.tasks if not name.startswith("celery.")}
     assert ours == set(QUEUES)
-    routed = {name: tasks.app.conf.task_routes[name]["queue"] for name in QUEUES}
+    routed = {name: celery.app.conf.task_routes[name]["queue"] for name in QUEUES}
     assert routed == QUEUES

@@ -8,6 +8,7 @@ import httpx
 
 from campaigns import stats
 from services.container import Services
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN
 from tests.conftest import Sandbox
@@ -17,7 +18,8 @@ from tests.waiting import until
 
 async def funnel(services: Services, campaign: str = "acq-branch") -> dict[str, int]:
     services.cache.clear()
-    return {row["step"]: row["customers"] for row in await stats.funnel(services, LIN, campaign)}
+    at_bank = await open_bank(services, "demo")
+    return {row["step"]: row["customers"] for row in await stats.funnel(at_bank, LIN, campaign)}
 
 
 async def scan(sandbox: Sandbox, count: int) -> None:
@@ -26,7 +28,7 @@ async def scan(sandbox: Sandbox, count: int) -> None:
 
 
 async def test_an_empty_funnel_has_every_stage(demo: Services) -> None:
-    rows = await stats.funnel(demo, LIN, "acq-branch")
+    rows = await stats.funnel(await open_bank(demo, "demo"), LIN, "acq-branch")
     assert [row["step"] for row in rows] == ["entered", "hi", "tag", "gift", "claimed"]
     assert {(row["customers"], row["of_first"], row["of_previous"]) for row in rows} == {(0, 0.0, 0.0)}
 
@@ -39,7 +41,8 @@ async def test_every_stage_counts_customers(demo: Services, sandbox: Sandbox, ht
     assert await world.answer(demo, claim) == "granted"
     await until(lambda: world.settled(demo))
     demo.cache.clear()
-    rows = {row["step"]: row for row in await stats.funnel(demo, LIN, "acq-branch")}
+    at_bank = await open_bank(demo, "demo")
+    rows = {row["step"]: row for row in await stats.funnel(at_bank, LIN, "acq-branch")}
     counted = {step: row["customers"] for step, row in rows.items()}
     assert counted == {"entered": 4, "hi": 4, "tag": 4, "gift": 4, "claimed": 1}
     assert (rows["claimed"]["of_first"], rows["hi"]["of_previous"]) == (0.25, 1.0)

@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 
-from campaigns import sync_view, syncing, tagging
-from customers import bulk, directory, follows, identity
-from customers.sync import Batch, Job, Outcome, Problem, keep_problems
+from campaigns.delivery import tagging
+from customers import relationships
+from customers.banks import bank as banks_bank
+from customers.identity import resolution
+from customers.wecom_mirror import customers
+from customers.wecom_mirror.sync import Batch, Job, Outcome, Problem, keep_problems
+from operations.sync import run as syncing
+from operations.sync import view
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
@@ -29,8 +35,8 @@ async def people(sandbox: Sandbox, count: int, **more: Any) -> None:
 async def run(services: Services, clock: MovedClock, *, shifts: int = 20) -> dict[str, Any]:
     """Works until the sync is over; the newest sync's row."""
     for _ in range(shifts):
-        await syncing.work(services, "demo")
-        row = await syncing.latest(services, "demo")
+        await syncing.work(await open_bank(services, "demo"))
+        row = await syncing.latest(await open_bank(services, "demo"))
         assert row is not None
         if not row["open"]:
             return row
@@ -70,7 +76,7 @@ async def counts(services: Services) -> dict[str, int]:
 
 async def test_everything_that_wecom_has_comes_in_once(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await people(sandbox, 250, tagged=True, friends_each=2)
-    assert await syncing.start(demo, "demo", "cli") == (1, True)
+    assert await syncing.start(await open_bank(demo, "demo"), "cli") == (1, True)
     row = await run(demo, clock)
     assert (row["state"], sorted(row["counts"])) == ("done", sorted(syncing.PARTS))
     assert await ours(demo) == await truth(sandbox)
@@ -84,11 +90,11 @@ async def test_everything_that_wecom_has_comes_in_once(demo: Services, sandbox: 
 
 async def test_a_second_sync_changes_nothing(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await people(sandbox, 120, tagged=True)
-    await syncing.start(demo, "demo", "cli")
+    await syncing.start(await open_bank(demo, "demo"), "cli")
     await run(demo, clock)
     db, names = demo.store.tenant("demo"), ("customers", "identities", "follows", "corp_tags")
     before = {name: await db[name].find({}, sort=[("_id", 1)], limit=None) for name in names}
-    await syncing.start(demo, "demo", "cli")
+    await syncing.start(await open_bank(demo, "demo"), "cli")
     row = await run(demo, clock)
     assert {name: await db[name].find({}, sort=[("_id", 1)], limit=None) for name in names} == before
     assert {
@@ -97,17 +103,19 @@ async def test_a_second_sync_changes_nothing(demo: Services, sandbox: Sandbox, c
 
 
 async def test_short_and_empty_pages_end_nothing(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
-    """Contract F7: only the cursor says that there is no more."""
+    """contract/wechat F7: only the cursor says that there is no more."""
     await people(sandbox, 330)
     fault = {"target": "api", "kind": "short_pages", "path": "batch/get_by_user"}
     await sandbox.control("POST", "faults", fault)
-    await syncing.start(demo, "demo", "cli", parts=["customers"])
+    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["customers"])
     assert (await run(demo, clock))["state"] == "done"
     assert await ours(demo) == await truth(sandbox)
 
 
 async def test_who_starts_second_joins_the_first(demo: Services, second: Services, sandbox: Sandbox) -> None:
-    told = await asyncio.gather(*(syncing.start(one, "demo", "cli") for one in (demo, second, demo, second)))
+    told = await asyncio.gather(
+        *[syncing.start(await open_bank(one, "demo"), "cli") for one in (demo, second, demo, second)]
+    )
     assert sorted(told) == [(1, False), (1, False), (1, False), (1, True)]
     assert await demo.store.tenant("demo")["syncs"].count() == 1
     assert await demo.store.tenant("demo")["audit"].count({"action": "sync.started"}) == 1
@@ -115,8 +123,8 @@ async def test_who_starts_second_joins_the_first(demo: Services, second: Service
 
 async def test_an_unknown_part_is_refused_and_nothing_begins(demo: Services) -> None:
     with pytest.raises(InvalidInput, match="no part money"):
-        await syncing.start(demo, "demo", "cli", parts=["money"])
-    assert await syncing.latest(demo, "demo") is None
+        await syncing.start(await open_bank(demo, "demo"), "cli", parts=["money"])
+    assert await syncing.latest(await open_bank(demo, "demo")) is None
 
 
 async def test_a_cancelled_sync_stops_at_the_next_page(
@@ -128,27 +136,27 @@ async def test_a_cancelled_sync_stops_at_the_next_page(
     async def write(job: Job, batch: Batch) -> Outcome:
         nonlocal pages
         pages += 1
-        await syncing.cancel(demo, "demo", "cli")
-        return await bulk.CUSTOMERS.write(job, batch)
+        await syncing.cancel(await open_bank(demo, "demo"), "cli")
+        return await customers.CUSTOMERS.write(job, batch)
 
-    part = syncing.Part("customers", bulk.CUSTOMERS.read, write, private=True)
+    part = syncing.Part("customers", customers.CUSTOMERS.read, write, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
-    await syncing.start(demo, "demo", "cli", parts=["customers"])
-    await syncing.work(demo, "demo")
-    row = await syncing.latest(demo, "demo")
+    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["customers"])
+    await syncing.work(await open_bank(demo, "demo"))
+    row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (pages, row["state"], row["open"], row["counts"]) == (1, "cancelled", False, {})
     assert (await counts(demo))["customers"] == 100
     with pytest.raises(Conflict, match="sync_not_running"):
-        await syncing.cancel(demo, "demo", "cli")
+        await syncing.cancel(await open_bank(demo, "demo"), "cli")
 
 
 async def test_a_platform_that_fails_is_waited_for(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await people(sandbox, 120)
     await tools.fault(sandbox, "errcode", BATCH, errcode=-1, times=9)
-    await syncing.start(demo, "demo", "cli", parts=["customers"])
-    await syncing.work(demo, "demo")
-    row = await syncing.latest(demo, "demo")
+    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["customers"])
+    await syncing.work(await open_bank(demo, "demo"))
+    row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (row["state"], row["reason"], row["open"]) == ("waiting", "platform_busy:-1", True)
     await run(demo, clock)
@@ -159,14 +167,14 @@ async def test_a_part_that_is_refused_for_good_is_left_out_and_can_be_tried_agai
     demo: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
     await tools.fault(sandbox, "errcode", "/cgi-bin/externalcontact/customer_acquisition/list_link", errcode=48002)
-    await syncing.start(demo, "demo", "cli")
+    await syncing.start(await open_bank(demo, "demo"), "cli")
     row = await run(demo, clock)
     assert row["state"] == "done"
     assert row["counts"]["links"]["left_out"] is True
     (error,) = await demo.store.tenant("demo")["sync_errors"].find({})
     assert (error["part"], error["code"]) == ("links", "platform_bad_config:48002")
     await sandbox.control("DELETE", "faults")
-    assert await syncing.retry(demo, "demo", "cli", error["_id"].split(":", 1)[1]) is True
+    assert await syncing.retry(await open_bank(demo, "demo"), "cli", error["_id"].split(":", 1)[1]) is True
     row = await run(demo, clock)
     assert (row["number"], row["plan"], row["state"]) == (2, ["links"], "done")
     assert await demo.store.tenant("demo")["sync_errors"].count() == 0
@@ -177,24 +185,24 @@ async def test_an_object_that_fails_is_an_error_row_until_it_comes_in(
 ) -> None:
     """A live code that WeCom lists and does not tell."""
     await tools.fault(sandbox, "errcode", "/cgi-bin/externalcontact/get_contact_way", errcode=41044, times=1)
-    await syncing.start(demo, "demo", "cli", parts=["live_codes"])
+    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["live_codes"])
     row = await run(demo, clock)
     assert row["counts"]["live_codes"]["errors"] == 1
     (error,) = await demo.store.tenant("demo")["sync_errors"].find({})
     assert (error["part"], error["attempts"], error["private"]) == ("live_codes", 1, False)
     name = error["_id"].split(":", 1)[1]
     await tools.fault(sandbox, "errcode", "/cgi-bin/externalcontact/get_contact_way", errcode=41044, times=1)
-    assert await syncing.retry(demo, "demo", "cli", name) is False
+    assert await syncing.retry(await open_bank(demo, "demo"), "cli", name) is False
     (error,) = await demo.store.tenant("demo")["sync_errors"].find({})
     assert error["attempts"] == 2
-    assert await syncing.retry(demo, "demo", "cli", name) is True
+    assert await syncing.retry(await open_bank(demo, "demo"), "cli", name) is True
     with pytest.raises(NotFound, match="sync_error_unknown"):
-        await syncing.retry(demo, "demo", "cli", name)
+        await syncing.retry(await open_bank(demo, "demo"), "cli", name)
 
 
 async def differences(services: Services) -> list[tuple[str, str, str]]:
     """Part, kind and what it is about, of the newest comparison."""
-    number, found = await sync_view.differences(services, "demo")
+    number, found = await view.differences(await open_bank(services, "demo"))
     assert number is not None
     return sorted((row["part"], row["kind"], row["about"]) for row in found)
 
@@ -214,12 +222,12 @@ async def night(clock: MovedClock, hour: int = 3) -> None:
 async def disagree(services: Services, sandbox: Sandbox, clock: MovedClock) -> tuple[str, str]:
     """Two friendships, of which one gets a tag and a remark in WeCom behind our back, and a third we do not know of."""
     await people(sandbox, 2, userids=["rm.chen"])
-    await syncing.start(services, "demo", "cli")
+    await syncing.start(await open_bank(services, "demo"), "cli")
     await run(services, clock)
     tagged, other = sorted(one for _, one in await truth(sandbox))
-    bank = await directory.get_tenant(services, "demo")
-    client = directory.wecom_client(services, bank)
-    tag = await tagging.tag_id(services, bank, "夜间")
+    bank = await banks_bank.open_bank(services, "demo")
+    client = bank.wecom
+    tag = await tagging.tag_id(bank, "夜间")
     await client.mark_tag("rm.chen", tagged, add=[tag])
     await client.externalcontact_remark("rm.chen", tagged, remark="刘总")
     await people(sandbox, 1, userids=["rm.wang"])
@@ -228,10 +236,12 @@ async def disagree(services: Services, sandbox: Sandbox, clock: MovedClock) -> t
 
 async def test_a_night_finds_what_differs_and_mends_it(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await disagree(demo, sandbox, clock)
-    ghost = await identity.identify(demo, "demo", identity.Facts(external_userid="wmGhost0000000000000000000000001"))
-    await follows.changed(demo, "demo", "rm.li", ghost, at=clock() - 100, active=True)
+    ghost = await resolution.identify(
+        await open_bank(demo, "demo"), resolution.Facts(external_userid="wmGhost0000000000000000000000001")
+    )
+    await relationships.changed(await open_bank(demo, "demo"), "rm.li", ghost, at=clock() - 100, active=True)
     await night(clock)
-    await syncing.nightly(nightly(demo), "demo")
+    await syncing.nightly(await open_bank(nightly(demo), "demo"))
     row = await run(demo, clock)
     assert (row["kind"], row["by"], row["state"]) == ("nightly", "nightly", "done")
     assert await differences(demo) == [
@@ -245,7 +255,7 @@ async def test_a_night_finds_what_differs_and_mends_it(demo: Services, sandbox: 
     metric = demo.metrics.sync_differences.labels("demo", "customers")
     assert metric._value.get() == 2
     clock.advance(24 * 3600)
-    await syncing.nightly(nightly(demo), "demo")
+    await syncing.nightly(await open_bank(nightly(demo), "demo"))
     await run(demo, clock)
     assert await differences(demo) == await strange_codes(sandbox)
 
@@ -263,7 +273,7 @@ async def test_a_night_that_only_reports_changes_nothing(demo: Services, sandbox
     db, names = demo.store.tenant("demo"), ("customers", "identities", "follows", "corp_tags", "staff", "timeline")
     before = {name: await db[name].find({}, sort=[("_id", 1)], limit=None) for name in names}
     await night(clock)
-    await syncing.nightly(reporting, "demo")
+    await syncing.nightly(await open_bank(reporting, "demo"))
     await run(reporting, clock)
     assert {name: await db[name].find({}, sort=[("_id", 1)], limit=None) for name in names} == before
     assert [one for one in await differences(demo) if one[0] == "customers"] == [
@@ -275,22 +285,24 @@ async def test_a_night_that_only_reports_changes_nothing(demo: Services, sandbox
 
 async def test_a_night_that_is_off_begins_nothing(demo: Services, clock: MovedClock) -> None:
     await night(clock)
-    await syncing.nightly(demo, "demo")
-    assert await syncing.latest(demo, "demo") is None
+    await syncing.nightly(await open_bank(demo, "demo"))
+    assert await syncing.latest(await open_bank(demo, "demo")) is None
 
 
 async def test_a_night_begins_once_and_only_at_night(
     demo: Services, second: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
     await night(clock, hour=1)
-    await syncing.nightly(nightly(demo), "demo")
-    assert await syncing.latest(demo, "demo") is None
+    await syncing.nightly(await open_bank(nightly(demo), "demo"))
+    assert await syncing.latest(await open_bank(demo, "demo")) is None
     await night(clock, hour=2)
-    await asyncio.gather(*(syncing.nightly(nightly(one), "demo") for one in (demo, second, demo, second)))
+    await asyncio.gather(
+        *[syncing.nightly(await open_bank(nightly(one), "demo")) for one in (demo, second, demo, second)]
+    )
     assert await demo.store.tenant("demo")["syncs"].count() == 1
-    await syncing.cancel(demo, "demo", "cli")
+    await syncing.cancel(await open_bank(demo, "demo"), "cli")
     clock.advance(3600)
-    await syncing.nightly(nightly(demo), "demo")
+    await syncing.nightly(await open_bank(nightly(demo), "demo"))
     assert await demo.store.tenant("demo")["syncs"].count() == 1
 
 
@@ -298,13 +310,17 @@ async def test_a_friendship_that_wecom_no_longer_knows_is_ended_and_told(
     demo: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
     await people(sandbox, 5)
-    await syncing.start(demo, "demo", "cli")
+    await syncing.start(await open_bank(demo, "demo"), "cli")
     await run(demo, clock)
     (gone, *_) = [row for row in await demo.store.tenant("demo")["follows"].find({"active": True})]
-    ghost = await identity.identify(demo, "demo", identity.Facts(external_userid="wmGhost0000000000000000000000001"))
-    await follows.changed(demo, "demo", gone["userid"], ghost, at=clock() - 100, active=True, state="", add_way=1)
+    ghost = await resolution.identify(
+        await open_bank(demo, "demo"), resolution.Facts(external_userid="wmGhost0000000000000000000000001")
+    )
+    await relationships.changed(
+        await open_bank(demo, "demo"), gone["userid"], ghost, at=clock() - 100, active=True, state="", add_way=1
+    )
     clock.advance(10)
-    await syncing.start(demo, "demo", "cli")
+    await syncing.start(await open_bank(demo, "demo"), "cli")
     row = await run(demo, clock)
     assert row["counts"]["friendships"]["gone"] == 1
     assert await ours(demo) == await truth(sandbox)
@@ -315,26 +331,28 @@ async def test_a_friendship_that_wecom_no_longer_knows_is_ended_and_told(
 async def test_a_friendship_that_began_after_the_sync_is_not_ended_by_it(
     demo: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
-    await syncing.start(demo, "demo", "cli", parts=["friendships"])
-    cid = await identity.identify(demo, "demo", identity.Facts(external_userid="wmNew000000000000000000000000001"))
+    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["friendships"])
+    cid = await resolution.identify(
+        await open_bank(demo, "demo"), resolution.Facts(external_userid="wmNew000000000000000000000000001")
+    )
     clock.advance(1)
-    await follows.changed(demo, "demo", "rm.chen", cid, at=clock(), active=True)
+    await relationships.changed(await open_bank(demo, "demo"), "rm.chen", cid, at=clock(), active=True)
     row = await run(demo, clock)
     assert row["counts"]["friendships"]["gone"] == 0
-    assert await follows.pair(demo, "demo", "rm.chen", [cid]) is not None
+    assert await relationships.pair(await open_bank(demo, "demo"), "rm.chen", [cid]) is not None
 
 
 async def test_what_a_sync_ended_by_mistake_the_next_one_finds_again(
     demo: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
     await people(sandbox, 5)
-    await syncing.start(demo, "demo", "cli")
+    await syncing.start(await open_bank(demo, "demo"), "cli")
     await run(demo, clock)
     rows = await demo.store.tenant("demo")["follows"].find({"active": True})
-    await follows.end_unseen(demo, "demo", rows, clock() + 5)
+    await relationships.end_unseen(await open_bank(demo, "demo"), rows, clock() + 5)
     assert await ours(demo) == set()
     clock.advance(10)
-    await syncing.start(demo, "demo", "cli")
+    await syncing.start(await open_bank(demo, "demo"), "cli")
     await run(demo, clock)
     assert await ours(demo) == await truth(sandbox)
 
@@ -345,7 +363,7 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
     """Promise P6: neither by a sync that is halfway, nor by its errors and differences (with the ids that it met)."""
     await people(sandbox, 250)
     names = {external for _, external in await truth(sandbox)}
-    clients = directory.wecom_client(demo, await directory.get_tenant(demo, "demo"))
+    clients = (await open_bank(demo, "demo")).wecom
     for external in sorted(names)[:3]:
         await clients.externalcontact_remark(
             (await clients.externalcontact_get(external))["follow_user"][0]["userid"], external, remark="司马相如的备注"
@@ -353,16 +371,18 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
 
     async def slowly(job: Job, batch: Batch) -> Outcome:
         clock.advance(syncing.SHIFT_SECONDS)
-        return await bulk.CUSTOMERS.write(job, batch)
+        return await customers.CUSTOMERS.write(job, batch)
 
-    part = syncing.Part("customers", bulk.CUSTOMERS.read, slowly, private=True)
+    part = syncing.Part("customers", customers.CUSTOMERS.read, slowly, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
-    await syncing.start(demo, "demo", "cli", kind="nightly", parts=["customers"])
-    await syncing.work(demo, "demo")
-    row = await syncing.latest(demo, "demo")
+    await syncing.start(await open_bank(demo, "demo"), "cli", kind="nightly", parts=["customers"])
+    await syncing.work(await open_bank(demo, "demo"))
+    row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (row["open"], row["counts"]["customers"]["done"]) == (True, 200)
-    await keep_problems(demo, "demo", syncing.PARTS["customers"], [Problem(one, "internal") for one in names])
+    await keep_problems(
+        await open_bank(demo, "demo"), syncing.PARTS["customers"], [Problem(one, "internal") for one in names]
+    )
     await run(demo, clock)
     kept = of_store(demo)
     assert {"syncs", "sync_errors", "sync_differences", "customers", "follows"} <= set(kept)

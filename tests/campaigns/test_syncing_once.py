@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from campaigns import channels, syncing
-from customers import directory
-from customers.sync import Problem, keep_problems
+from campaigns.channels import live_codes
+from customers.wecom_mirror.sync import Problem, keep_problems
+from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Conflict
+from tests.banks import open_bank
 from tests.campaigns.test_syncing import differences, night, nightly, run
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
@@ -36,7 +37,7 @@ async def test_two_who_find_no_sync_in_the_same_moment_begin_one_because_its_num
     monkeypatch.setattr(syncing, "latest", at_once)
     if not guarded:
         monkeypatch.setattr(syncing, "_row_id", unguarded)
-    told = await asyncio.gather(*(syncing.start(one, "demo", "cli") for one in (demo, second)))
+    told = await asyncio.gather(*[syncing.start(await open_bank(one, "demo"), "cli") for one in (demo, second)])
     assert sorted(begun for _, begun in told) == [not guarded, True]
     assert await demo.store.tenant("demo")["syncs"].count({"open": True}) == open_syncs
     assert await demo.store.tenant("demo")["audit"].count({"action": "sync.started"}) == open_syncs
@@ -46,11 +47,13 @@ async def test_a_part_cannot_be_tried_again_while_another_sync_runs_and_its_erro
     demo: Services, sandbox: Sandbox
 ) -> None:
     """To join that one would lose it: it may be past this part, or without it."""
-    await keep_problems(demo, "demo", syncing.PARTS["links"], [Problem("*", "platform_bad_config:48002")])
+    await keep_problems(
+        await open_bank(demo, "demo"), syncing.PARTS["links"], [Problem("*", "platform_bad_config:48002")]
+    )
     (error,) = await demo.store.tenant("demo")["sync_errors"].find({})
-    await syncing.start(demo, "demo", "cli", parts=["tags"])
+    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["tags"])
     with pytest.raises(Conflict, match="sync_running"):
-        await syncing.retry(demo, "demo", "cli", error["_id"].split(":", 1)[1])
+        await syncing.retry(await open_bank(demo, "demo"), "cli", error["_id"].split(":", 1)[1])
     assert await demo.store.tenant("demo")["sync_errors"].find({}) == [error]
     assert await demo.store.tenant("demo")["syncs"].count() == 1
 
@@ -60,16 +63,20 @@ async def test_a_live_code_that_somebody_deleted_in_wecom_is_made_again_by_a_nig
     demo: Services, sandbox: Sandbox, clock: MovedClock, mode: str
 ) -> None:
     clock.advance(60)
-    (lost, *_) = before = sorted(await channels.of_campaign(demo, "demo", "acq-branch"), key=lambda row: row["state"])
-    client = directory.wecom_client(demo, await directory.get_tenant(demo, "demo"))
+    (lost, *_) = before = sorted(
+        await live_codes.of_campaign(await open_bank(demo, "demo"), "acq-branch"), key=lambda row: row["state"]
+    )
+    client = (await open_bank(demo, "demo")).wecom
     await client.del_contact_way(lost["config_id"])
     await night(clock)
     services = nightly(demo, mode)
-    await syncing.nightly(services, "demo")
+    await syncing.nightly(await open_bank(services, "demo"))
     row = await run(services, clock)
     assert row["counts"]["live_codes"]["gone"] == 1
     assert ("live_codes", "gone", lost["state"]) in await differences(demo)
-    after = sorted(await channels.of_campaign(demo, "demo", "acq-branch"), key=lambda row: row["state"])
+    after = sorted(
+        await live_codes.of_campaign(await open_bank(demo, "demo"), "acq-branch"), key=lambda row: row["state"]
+    )
     ways = {way["config_id"]: way["state"] for way in (await sandbox.control("GET", "ways"))["ways"]}
     assert after[1:] == before[1:]
     if mode == "report":

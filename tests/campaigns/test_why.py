@@ -8,11 +8,13 @@ import httpx
 import orjson
 import pytest
 
-from campaigns import publishing, why, work
-from customers.directory import get_tenant, wecom_client
+from campaigns.publishing import versions
 from deploy.commands import explain
+from operations import jobs
+from operations.events import explain as why
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.documents import LIN
 from tests.clock import MovedClock
@@ -24,7 +26,7 @@ NO_CODE_OF_OURS = "somebody-elses"
 async def _only(services: Services) -> dict[str, Any]:
     """The answer for the one event there is."""
     (row,) = await services.store.tenant("demo")["inbox"].find({})
-    return await why.why(services, "demo", row["_id"], explain)
+    return await why.why(await open_bank(services, "demo"), row["_id"], explain)
 
 
 def _decided(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -77,7 +79,7 @@ async def test_an_event_is_found_by_its_beginning(
     (row,) = await demo.store.tenant("demo")["inbox"].find({})
     short = row["_id"].removeprefix("demo:")[:length]
     for event in (short, f"demo:{short}", short.upper()):
-        assert (await why.find(demo, "demo", event))["_id"] == row["_id"]
+        assert (await why.find(await open_bank(demo, "demo"), event))["_id"] == row["_id"]
 
 
 async def test_an_id_that_is_none_unknown_or_not_clear_is_refused(demo: Services) -> None:
@@ -92,7 +94,7 @@ async def test_an_id_that_is_none_unknown_or_not_clear_is_refused(demo: Services
         ("a" * 10, Conflict, "event_ambiguous"),
     ):
         with pytest.raises(error) as caught:
-            await why.find(demo, "demo", wrong)
+            await why.find(await open_bank(demo, "demo"), wrong)
         assert caught.value.code == code
 
 
@@ -100,13 +102,13 @@ async def test_another_banks_event_is_not_found(demo: Services, sandbox: Sandbox
     await tools.scanned(sandbox, http)
     (row,) = await demo.store.tenant("demo")["inbox"].find({})
     with pytest.raises(NotFound):
-        await why.find(demo, "other", row["_id"].removeprefix("demo:"))
+        await why.find(await open_bank(demo, "other"), row["_id"].removeprefix("demo:"))
 
 
 async def test_no_welcome_because_the_code_is_not_ours(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
-    client = wecom_client(demo, await get_tenant(demo, "demo"))
+    client = (await open_bank(demo, "demo")).wecom
     await client.add_contact_way(["rm.chen"], state=NO_CODE_OF_OURS)
     await tools.scanned(sandbox, http, NO_CODE_OF_OURS)
     await tools.all_work(demo)
@@ -120,7 +122,7 @@ async def test_no_welcome_because_the_code_is_not_ours(
 async def test_no_welcome_because_the_campaign_is_paused(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
-    await publishing.pause(demo, LIN, "acq-branch")
+    await versions.pause(await open_bank(demo, "demo"), LIN, "acq-branch")
     answer = await _scanned_and_handled(demo, sandbox, http)
     assert answer["welcome"]["why"] == "campaign_paused"
     assert ("campaign.not_entered", "campaign_paused") in _decided(answer)
@@ -137,7 +139,7 @@ async def test_no_welcome_because_he_had_entered_before(
     await sandbox.scan(person, state=tools.NANSHAN, userid=scan["userid"])
     await tools.all_work(demo)
     rows = await demo.store.tenant("demo")["inbox"].find({"type": "external_contact_added"}, sort=[("at", 1)])
-    answer = await why.why(demo, "demo", rows[-1]["_id"], explain)
+    answer = await why.why(await open_bank(demo, "demo"), rows[-1]["_id"], explain)
     assert ("campaign.not_entered", "already_entered") in _decided(answer)
     assert [run["run"] for run in answer["runs"]] == [(await tools.runs(demo))[0]["_id"]]
 
@@ -145,7 +147,7 @@ async def test_no_welcome_because_he_had_entered_before(
 async def test_no_welcome_because_the_event_brought_no_code(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
-    """After a half add whose code is gone, the add event has none (wechat-contract C4)."""
+    """After a half add whose code is gone, the add event has none (contract/wechat C4)."""
     person = await sandbox.person()
     await sandbox.control("POST", "faults", {"target": "callback", "kind": "drop", "times": 1})
     await sandbox.control("POST", f"people/{person['id']}/half-add", {"userid": "rm.chen", "state": tools.NANSHAN})
@@ -199,13 +201,13 @@ async def test_an_event_that_failed_keeps_the_reasons_of_its_tries(
     await tools.all_work(demo)
     await tools.fault(sandbox, "errcode", tools.DETAILS, errcode=41001, times=1)
     await sandbox.control("POST", f"people/{person['id']}/edited-by", {"userid": scan["userid"], "remark": "x"})
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     (row,) = await demo.store.tenant("demo")["inbox"].find({"open": True})
-    waiting = await why.why(demo, "demo", row["_id"], explain)
+    waiting = await why.why(await open_bank(demo, "demo"), row["_id"], explain)
     assert (waiting["state"], waiting["reason"]) == ("waiting", "platform_bad_request")
     clock.advance(60)
-    await work.handle_inbox(demo, "demo")
-    answer = await why.why(demo, "demo", row["_id"], explain)
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    answer = await why.why(await open_bank(demo, "demo"), row["_id"], explain)
     assert (answer["state"], answer["attempts"]) == ("handled", 2)
     (failed,) = answer["tries"]
     assert failed["reason"] == "platform_bad_request"
@@ -219,9 +221,10 @@ async def test_events_are_listed_newest_first_and_by_state(
     await tools.all_work(demo)
     clock.advance(1)
     await tools.scanned(sandbox, http, name="乙")
-    rows = await why.newest(demo, "demo")
+    rows = await why.newest(await open_bank(demo, "demo"))
     assert [(row["state"], row["type"]) for row in rows] == [("waiting", ""), ("handled", "external_contact_added")]
-    assert [row["state"] for row in await why.newest(demo, "demo", "waiting")] == ["waiting"]
-    assert await why.newest(demo, "demo", "dead") == []
+    at_bank = await open_bank(demo, "demo")
+    assert [row["state"] for row in await why.newest(at_bank, "waiting")] == ["waiting"]
+    assert await why.newest(await open_bank(demo, "demo"), "dead") == []
     with pytest.raises(InvalidInput):
-        await why.newest(demo, "demo", "handled")
+        await why.newest(await open_bank(demo, "demo"), "handled")

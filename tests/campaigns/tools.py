@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 
-from campaigns import publishing, work
+from campaigns.publishing import versions
+from operations import jobs
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 
 NANSHAN = "branch-q1.sz-nanshan"
@@ -21,7 +23,7 @@ WELCOME_CALL = "externalcontact/send_welcome_msg"
 
 async def go_live(services: Services, text: str) -> None:
     """Publishes a campaign as the command line does, and forgets what was kept of others."""
-    await publishing.apply(services, "demo", text, "t.yaml", "cli")
+    await versions.apply(await open_bank(services, "demo"), text, "t.yaml", "cli")
     services.cache.clear()
 
 
@@ -46,9 +48,11 @@ async def told_staff(sandbox: Sandbox, userid: str) -> list[str]:
 
 async def all_work(services: Services) -> None:
     """What workers would do if every bell rang once."""
-    await work.handle_inbox(services, "demo")
+    await jobs.handle_inbox(await open_bank(services, "demo"))
     await asyncio.gather(
-        work.send_welcomes(services, "demo"), work.send_effects(services, "demo"), work.advance_runs(services, "demo")
+        jobs.send_welcomes(await open_bank(services, "demo")),
+        jobs.send_effects(await open_bank(services, "demo")),
+        jobs.advance_runs(await open_bank(services, "demo")),
     )
 
 

@@ -9,10 +9,12 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from customers import archive, directory
-from customers.archive_messages import open_body
+from customers.archive import pull as archive
+from customers.archive.messages import open_body
+from customers.banks.apply import apply_tenant
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.conftest import DEMO_BANK, Sandbox
 
 SECRET = "fake-wecom-archive-secret-for-the-sandbox-0"
@@ -40,7 +42,7 @@ async def apply(services: Services, sandbox: Sandbox, *, versions: tuple[int, ..
     file = yaml.safe_load(DEMO_BANK.read_text(encoding="utf-8"))
     keys = {version: pem(version) for version in versions}
     file["archive"] = {"secret": SECRET, "url": f"{sandbox.url}/archive", "private_keys": keys} | more
-    await directory.apply_tenant(services, yaml.safe_dump(file, allow_unicode=True), "archived.yaml")
+    await apply_tenant(services, yaml.safe_dump(file, allow_unicode=True), "archived.yaml")
 
 
 async def friend(
@@ -59,14 +61,14 @@ async def say(sandbox: Sandbox, person: dict[str, Any], text: str, userid: str =
 
 async def due(services: Services) -> None:
     """The bank's archive is to be pulled now."""
-    await archive.keep_going(services, "demo")
+    await archive.keep_going(await open_bank(services, "demo"))
     rows = services.store.tenant("demo")["archive_pulls"]
     await rows.update({}, {"$set": {"due": services.clock() - 1.0, "owner": None}})
 
 
 async def pull(services: Services) -> None:
     await due(services)
-    await archive.work(services, "demo", until=services.clock() + 60.0)
+    await archive.work(await open_bank(services, "demo"), until=services.clock() + 60.0)
 
 
 async def kept(services: Services) -> list[Doc]:
@@ -77,7 +79,8 @@ async def kept(services: Services) -> list[Doc]:
 async def texts(services: Services) -> list[str]:
     """What was said, in order."""
     rows = await kept(services)
-    return [open_body(services, "demo", row)["text"]["content"] for row in rows if row["body"]]
+    at_bank = await open_bank(services, "demo")
+    return [open_body(at_bank, row)["text"]["content"] for row in rows if row["body"]]
 
 
 async def pull_row(services: Services) -> Doc:

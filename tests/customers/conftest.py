@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from customers import directory
+from customers.banks import apply
 from services.container import Services
 from tests.clock import StillClock
 from tests.conftest import DEMO_BANK, Sandbox
@@ -25,7 +25,7 @@ def clock() -> StillClock:
 
 @pytest.fixture
 async def bank(services: Services, sandbox: Sandbox) -> Services:
-    await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
     return services
 
 
@@ -37,5 +37,5 @@ def other_bank() -> str:
 
 @pytest.fixture
 async def other(bank: Services) -> Services:
-    await directory.apply_tenant(bank, other_bank(), "other.yaml")
+    await apply.apply_tenant(bank, other_bank(), "other.yaml")
     return bank

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from customers import follows, handover, handover_work, identity
+from customers import relationships
 from customers.actors import ClerkActor, StaffActor
-from customers.handover import Wanted
+from customers.handover import batches
+from customers.handover import work as handover_work
+from customers.handover.batches import Wanted
+from customers.identity import resolution
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
 
@@ -24,8 +28,10 @@ async def friend(services: Services, sandbox: Sandbox, name: str = "刘敏", use
     person = await sandbox.person(name)
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": userid})
     external = str((await sandbox.control("GET", f"people/{person['id']}"))["external_userid"])
-    cid = await identity.identify(services, "demo", identity.Facts(external_userid=external, name=name))
-    await follows.changed(services, "demo", userid, cid, at=services.clock(), active=True)
+    cid = await resolution.identify(
+        await open_bank(services, "demo"), resolution.Facts(external_userid=external, name=name)
+    )
+    await relationships.changed(await open_bank(services, "demo"), userid, cid, at=services.clock(), active=True)
     return cid, external
 
 
@@ -35,14 +41,14 @@ def wanted(key: str = "key-1", **fields: Any) -> Wanted:
 
 async def approved(services: Services, request: Wanted | None = None) -> str:
     """A batch that one clerk handed in and another approved."""
-    batch = await handover.start(services, LIN, request or wanted())
-    await handover.approve(services, ZHAO, batch)
+    batch = await batches.start(await open_bank(services, "demo"), LIN, request or wanted())
+    await batches.approve(await open_bank(services, "demo"), ZHAO, batch)
     return batch
 
 
 async def work(services: Services, clock: MovedClock, seconds: float = 0.0) -> None:
     clock.advance(seconds)
-    await handover_work.work(services, "demo")
+    await handover_work.work(await open_bank(services, "demo"))
 
 
 async def items(services: Services) -> list[tuple[str, str]]:

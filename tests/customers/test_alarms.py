@@ -4,16 +4,18 @@ from typing import Any
 
 import pytest
 
-from campaigns import work
-from customers import alarms, cards, identity
 from customers.actors import ClerkActor
+from customers.alerts import alarms, cards
+from customers.identity import resolution
+from operations import jobs
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, NotFound
-from services.mongo import Doc
-from services.wechat.errors import Transient
+from services.store.mongo import Doc
+from services.wechat.core.errors import Transient
 from services.wechat.events import CardClicked
 from services.wechat.wecom import WeComClient
+from tests.banks import open_bank
 from tests.clock import StillClock
 
 LIN = ClerkActor("demo", "lin", "林晓", frozenset({"alarms.read", "alarms.handle"}))
@@ -48,11 +50,15 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 async def _customer(services: Services, name: str) -> str:
-    return await identity.identify(services, "demo", identity.Facts(external_userid=f"wm{name}", name=name))
+    return await resolution.identify(
+        await open_bank(services, "demo"), resolution.Facts(external_userid=f"wm{name}", name=name)
+    )
 
 
 async def _lost(services: Services, key: str, cid: str = "", userids: tuple[str, ...] = ("rm.chen",)) -> bool:
-    return await alarms.raise_alarm(services, "demo", "customer.lost", key, userids=userids, cid=cid, userid="rm.chen")
+    return await alarms.raise_alarm(
+        await open_bank(services, "demo"), "customer.lost", key, userids=userids, cid=cid, userid="rm.chen"
+    )
 
 
 async def _audited(services: Services) -> list[tuple[str, str, Doc]]:
@@ -66,7 +72,7 @@ async def _rows(services: Services) -> list[Doc]:
 
 async def _send(services: Services, clock: StillClock, seconds: float = 3.0) -> None:
     clock.now += seconds
-    await work.send_effects(services, "demo")
+    await jobs.send_effects(await open_bank(services, "demo"))
 
 
 def _click(card: dict[str, Any], userid: str, key: str = "seen", code: str = "rc1") -> CardClicked:
@@ -98,7 +104,7 @@ async def test_an_alarm_is_raised_once_and_told_once(bank: Services, clock: Stil
 async def test_a_storm_of_losses_is_two_cards_and_nobody_is_left_out(
     bank: Services, clock: StillClock, wire: Wire
 ) -> None:
-    """wechat-contract D1: WeCom drops the 31st app message to a member within a minute without a word."""
+    """contract/wechat D1: WeCom drops the 31st app message to a member within a minute without a word."""
     clock.now = 1_800_000_000.0 // 60 * 60
     for number in range(40):
         await _lost(bank, f"first{number}")
@@ -112,7 +118,7 @@ async def test_a_storm_of_losses_is_two_cards_and_nobody_is_left_out(
     assert [card["main_title"]["desc"] for _, card in wire.sent] == ["共40条", "共40条"]
     assert wire.sent[0][1]["task_id"] != wire.sent[1][1]["task_id"]
     assert wire.sent[0][1]["horizontal_content_list"][-1]["value"] == "另有35条，请在控制台查看"
-    assert not await alarms.untold(bank, "demo", "rm.chen")
+    assert not await alarms.untold(await open_bank(bank, "demo"), "rm.chen")
 
 
 async def test_a_card_that_failed_is_the_same_card_when_it_is_tried_again(
@@ -137,7 +143,7 @@ async def test_whoever_was_told_marks_it_handled_and_his_card_says_so(
     await _lost(bank, "e1", cid)
     await _send(bank, clock)
     click = _click(wire.sent[0][1], "rm.chen", "contact")
-    await cards.card_clicked(bank, "demo", _row(bank), click)
+    await cards.card_clicked(await open_bank(bank, "demo"), _row(bank), click)
     (row,) = await _rows(bank)
     assert (row["state"], row["handled_by"], row["how"]) == ("handled", "rm.chen", "contact")
     story = await bank.store.tenant("demo")["timeline"].find({"cid": cid, "kind": "alarm.handled"})
@@ -155,8 +161,10 @@ async def test_a_click_that_is_delivered_twice_changes_the_card_once(
     await _lost(bank, "e1", await _customer(bank, "刘敏"))
     await _send(bank, clock)
     for _ in range(3):
-        await cards.card_clicked(bank, "demo", _row(bank), _click(wire.sent[0][1], "rm.chen"))
-    await cards.card_clicked(bank, "demo", _row(bank, 2), _click(wire.sent[0][1], "rm.chen", "contact", code=""))
+        await cards.card_clicked(await open_bank(bank, "demo"), _row(bank), _click(wire.sent[0][1], "rm.chen"))
+    await cards.card_clicked(
+        await open_bank(bank, "demo"), _row(bank, 2), _click(wire.sent[0][1], "rm.chen", "contact", code="")
+    )
     await _send(bank, clock, 1.0)
     (row,) = await _rows(bank)
     assert (row["handled_by"], row["how"]) == ("rm.chen", "seen")
@@ -171,7 +179,7 @@ async def test_one_click_on_a_card_of_several_alarms_is_one_row_of_the_trail(
     for key in ("e1", "e2", "e3"):
         await _lost(bank, key)
     await _send(bank, clock)
-    await cards.card_clicked(bank, "demo", _row(bank), _click(wire.sent[0][1], "rm.chen"))
+    await cards.card_clicked(await open_bank(bank, "demo"), _row(bank), _click(wire.sent[0][1], "rm.chen"))
     told = {"how": "seen", "kinds": ["customer.lost"], "alarms": 3}
     assert await _audited(bank) == [("rm.chen", _row(bank)["_id"], told)]
 
@@ -189,13 +197,13 @@ async def test_handling_that_was_cut_short_is_finished_by_whoever_asks_again(
     with monkeypatch.context() as patched:
         patched.setattr(bank.audit, "record", killed)
         with pytest.raises(ConnectionResetError):
-            await alarms.handle_by_clerk(bank, LIN, row["_id"])
+            await alarms.handle_by_clerk(await open_bank(bank, "demo"), LIN, row["_id"])
     assert await _audited(bank) == []
-    await alarms.handle_by_clerk(bank, LIN, row["_id"])
+    await alarms.handle_by_clerk(await open_bank(bank, "demo"), LIN, row["_id"])
     assert [(actor, subject) for actor, subject, _ in await _audited(bank)] == [("lin", row["_id"])]
     assert await bank.store.tenant("demo")["timeline"].count({"cid": cid, "kind": "alarm.handled"}) == 1
     with pytest.raises(Conflict):
-        await alarms.handle_by_clerk(bank, LIN, row["_id"])
+        await alarms.handle_by_clerk(await open_bank(bank, "demo"), LIN, row["_id"])
 
 
 @pytest.mark.parametrize("stranger", ["rm.li", "nobody", ""])
@@ -205,7 +213,7 @@ async def test_a_click_of_somebody_who_was_not_asked_changes_nothing(
     await _lost(bank, "e1")
     await _send(bank, clock)
     before = await _rows(bank)
-    await cards.card_clicked(bank, "demo", _row(bank), _click(wire.sent[0][1], stranger))
+    await cards.card_clicked(await open_bank(bank, "demo"), _row(bank), _click(wire.sent[0][1], stranger))
     await _send(bank, clock, 1.0)
     assert await _rows(bank) == before
     assert wire.updated == []
@@ -223,21 +231,21 @@ async def test_an_unknown_card_or_button_is_harmless(
     if task_id is not None:
         card["task_id"] = task_id
     before = await _rows(bank)
-    await cards.card_clicked(bank, "demo", _row(bank), _click(card, "rm.chen", key))
+    await cards.card_clicked(await open_bank(bank, "demo"), _row(bank), _click(card, "rm.chen", key))
     assert await _rows(bank) == before
 
 
 async def test_a_clerk_handles_an_alarm_once_and_the_second_is_told_so(bank: Services) -> None:
     await _lost(bank, "e1", await _customer(bank, "刘敏"))
-    (row,) = await alarms.list_alarms(bank, LIN)
+    (row,) = await alarms.list_alarms(await open_bank(bank, "demo"), LIN)
     assert row["name"] == "刘*"
-    await alarms.handle_by_clerk(bank, LIN, row["_id"])
-    assert await alarms.list_alarms(bank, LIN) == []
+    await alarms.handle_by_clerk(await open_bank(bank, "demo"), LIN, row["_id"])
+    assert await alarms.list_alarms(await open_bank(bank, "demo"), LIN) == []
     zhao = ClerkActor("demo", "zhao", "赵敏", LIN.permissions)
     with pytest.raises(Conflict) as refused:
-        await alarms.handle_by_clerk(bank, zhao, row["_id"])
+        await alarms.handle_by_clerk(await open_bank(bank, "demo"), zhao, row["_id"])
     assert refused.value.code == "alarm_handled"
-    (handled,) = await alarms.list_alarms(bank, LIN, alarms.HANDLED)
+    (handled,) = await alarms.list_alarms(await open_bank(bank, "demo"), LIN, alarms.HANDLED)
     assert (handled["handled_by"], handled["how"]) == ("lin", "console")
     audit = await bank.store.tenant("demo")["audit"].find({"action": "alarm.handled"})
     assert [(entry["actor"], entry["object"]) for entry in audit] == [("lin", row["_id"])]
@@ -248,7 +256,7 @@ async def test_another_banks_alarm_is_unknown(other: Services) -> None:
     (row,) = await _rows(other)
     eve = ClerkActor("other", "eve", "夏", LIN.permissions)
     with pytest.raises(NotFound) as refused:
-        await alarms.handle_by_clerk(other, eve, row["_id"])
+        await alarms.handle_by_clerk(await open_bank(other, "other"), eve, row["_id"])
     assert refused.value.code == "alarm_unknown"
     assert await _rows(other) == [row]
-    assert await alarms.list_alarms(other, eve) == []
+    assert await alarms.list_alarms(await open_bank(other, "other"), eve) == []

@@ -8,16 +8,20 @@ from typing import Any
 
 import pytest
 
-from campaigns import scheduler, work
-from customers import alarms, archive, directory, identity
 from customers.actors import ClerkActor
-from customers.archive_messages import party_index, read_message
+from customers.alerts import alarms
+from customers.archive import pull as archive
+from customers.archive.messages import party_index, read_message
+from customers.banks import apply
+from customers.identity import resolution
+from operations import jobs, scheduler
 from services.clock import utc
 from services.container import Services
 from services.errors import Unavailable
-from services.mongo import Collection, Doc
+from services.store.mongo import Collection, Doc
 from services.wechat import events
-from services.wechat.archive import HttpArchive, Record, Unreadable
+from services.wechat.core.archive import HttpArchive, Record, Unreadable
+from tests.banks import open_bank
 from tests.clock import MovedClock
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.customers import archived
@@ -47,12 +51,14 @@ async def bank(services: Services, sandbox: Sandbox) -> Services:
 async def told(services: Services, at: float) -> None:
     """WeCom's notification of that second."""
     event = events.ArchiveNotified(corp_id="ww", create_time=utc(at), agent_id=2000004)
-    await archive.notified(services, "demo", {"_id": f"demo:{at}", "at": utc(at)}, event)
+    await archive.notified(await open_bank(services, "demo"), {"_id": f"demo:{at}", "at": utc(at)}, event)
 
 
 async def test_messages_are_kept_sealed_with_who_and_when(bank: Services, sandbox: Sandbox) -> None:
     person = await friend(sandbox)
-    cid = await identity.identify(bank, "demo", identity.Facts(external_userid=person["external_userid"]))
+    cid = await resolution.identify(
+        await open_bank(bank, "demo"), resolution.Facts(external_userid=person["external_userid"])
+    )
     await say(sandbox, person, "我想买理财")
     await sandbox.control("POST", "members/rm.chen/write", {"person": person["id"], "text": "好的"})
     await pull(bank)
@@ -61,7 +67,7 @@ async def test_messages_are_kept_sealed_with_who_and_when(bank: Services, sandbo
     assert [(row["_id"], row["seq"], row["state"], row["msgtype"], row["action"]) for row in (first, second)] == [
         (f"demo:{seq:020d}", seq, "read", "text", "send") for seq in (1, 2)
     ]
-    index = party_index(bank, "demo", person["external_userid"])
+    index = party_index(await open_bank(bank, "demo"), person["external_userid"])
     assert [(row["userids"], row["customers"], row["cids"]) for row in (first, second)] == [
         (["rm.chen"], [index], [cid])
     ] * 2
@@ -99,8 +105,8 @@ async def test_a_notification_of_wecom_brings_the_message(demo: Services, sandbo
     await say(sandbox, await friend(sandbox), "您好")
 
     async def arrived() -> bool:
-        await work.handle_inbox(demo, "demo")
-        await work.pull_archive(demo, "demo")
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
+        await jobs.pull_archive(await open_bank(demo, "demo"))
         return await texts(demo) == ["您好"]
 
     await until(arrived)
@@ -132,7 +138,7 @@ async def test_killed_before_any_write_no_message_is_lost_or_doubled(
     for name in ("append", "update", "update_many", "delete"):
         dying(name)
     try:
-        await archive.work(bank, "demo", until=bank.clock() + 60.0)
+        await archive.work(await open_bank(bank, "demo"), until=bank.clock() + 60.0)
     except Killed:
         pass
     assert writes >= fatal
@@ -200,9 +206,9 @@ async def test_a_message_of_an_unknown_key_holds_up_nothing_and_is_read_when_the
         ("read", "", False),
         ("kept", "archive_key_unknown", True),
     ]
-    assert await archive.retry(bank, "demo", "cli") == (0, 1)
+    assert await archive.retry(await open_bank(bank, "demo"), "cli") == (0, 1)
     await archived.apply(bank, sandbox, versions=(1, 2))
-    assert await archive.retry(bank, "demo", "cli") == (1, 0)
+    assert await archive.retry(await open_bank(bank, "demo"), "cli") == (1, 0)
     assert await texts(bank) == ["一", "二"]
     assert [(row["state"], row["reason"], row["record"]) for row in await kept(bank)] == [("read", "", None)] * 2
 
@@ -228,7 +234,7 @@ async def test_a_wrong_key_and_a_message_that_is_none_are_kept_with_their_reason
     await pull(bank)
     assert (await kept(bank))[1]["reason"] == "archive_message_unreadable"
     monkeypatch.undo()
-    assert await archive.retry(bank, "demo", "cli") == (2, 0)
+    assert await archive.retry(await open_bank(bank, "demo"), "cli") == (2, 0)
     assert await texts(bank) == ["用第二把钥匙", "坏的"]
 
 
@@ -270,7 +276,7 @@ async def test_the_lag_runs_from_the_notification_until_its_message_is_here(
     person = await friend(sandbox)
     await say(sandbox, person, "一")
     await pull(bank)
-    assert archive.lag(bank, await pull_row(bank)) == 0.0
+    assert archive.lag(await open_bank(bank, "demo"), await pull_row(bank)) == 0.0
     clock.advance(3600.0)
     await archived.apply(bank, sandbox, url=f"{sandbox.url}/nowhere")
     since = bank.clock()
@@ -278,12 +284,12 @@ async def test_the_lag_runs_from_the_notification_until_its_message_is_here(
     await told(bank, since + 30.0)
     clock.advance(899.0)
     await archived.due(bank)
-    assert 899 <= archive.lag(bank, await pull_row(bank)) < 920
-    assert await alarms.list_alarms(bank, CLERK) == []
+    assert 899 <= archive.lag(await open_bank(bank, "demo"), await pull_row(bank)) < 920
+    assert await alarms.list_alarms(await open_bank(bank, "demo"), CLERK) == []
     clock.advance(60.0)
-    await archive.keep_going(bank, "demo")
-    await archive.keep_going(bank, "demo")
-    (alarm,) = await alarms.list_alarms(bank, CLERK)
+    await archive.keep_going(await open_bank(bank, "demo"))
+    await archive.keep_going(await open_bank(bank, "demo"))
+    (alarm,) = await alarms.list_alarms(await open_bank(bank, "demo"), CLERK)
     assert alarm["kind"] == "archive_lag"
     await archive.measure(bank)
     assert bank.metrics.archive_lag.labels("demo")._value.get() > 950
@@ -307,8 +313,9 @@ async def test_a_gateway_that_answers_nothing_although_wecom_tells_of_messages_l
     await pull(bank)
     clock.advance(1000.0)
     await pull(bank)
-    await archive.keep_going(bank, "demo")
-    assert [alarm["kind"] for alarm in await alarms.list_alarms(bank, CLERK)] == ["archive_lag"]
+    await archive.keep_going(await open_bank(bank, "demo"))
+    at_bank = await open_bank(bank, "demo")
+    assert [alarm["kind"] for alarm in await alarms.list_alarms(at_bank, CLERK)] == ["archive_lag"]
 
 
 async def test_a_bank_keeps_messages_as_long_as_it_says_and_the_cursor_for_good(
@@ -332,7 +339,7 @@ async def test_a_bank_keeps_messages_as_long_as_it_says_and_the_cursor_for_good(
 async def test_a_bank_without_an_archive_pulls_nothing(bank: Services, sandbox: Sandbox) -> None:
     await pull(bank)
     await archived.apply(bank, sandbox)
-    await directory.apply_tenant(bank, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+    await apply.apply_tenant(bank, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
     await pull(bank)
     assert (await pull_row(bank))["open"] is False
     await told(bank, bank.clock())
@@ -366,10 +373,10 @@ async def test_nothing_of_a_message_is_kept_in_clear(bank: Services, sandbox: Sa
 
 
 async def test_the_scheduler_opens_the_pull_and_rings_for_it(bank: Services, sandbox: Sandbox) -> None:
-    await scheduler.tick(bank, "demo")
+    await scheduler.tick(await open_bank(bank, "demo"))
     row = await pull_row(bank)
     assert (row["open"], row["owner"]) == (True, None)
     await archived.due(bank)
     ticks = bank.store.system("ticks")
     await ticks.update({"_id": "demo:tick"}, {"$set": {"due": 0.0}})
-    assert "customers.archive" in await scheduler.tick(bank, "demo")
+    assert "customers.archive" in await scheduler.tick(await open_bank(bank, "demo"))

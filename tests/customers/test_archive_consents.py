@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 
-from customers import archive_consents, details, directory, staff
+from customers.access import rm
 from customers.actors import StaffActor
-from customers.archive_consents import AGREED, REFUSED, UNKNOWN, counts, of_pair
-from services import trace
+from customers.archive import consents
+from customers.archive.consents import AGREED, REFUSED, UNKNOWN, counts, of_pair
+from customers.banks import apply
+from customers.wecom_mirror import details
 from services.clock import utc
 from services.container import Services
-from services.outbox import Effect
+from services.observe import trace
+from services.queue.outbox import Effect
 from services.wechat import events
-from services.wechat.errors import SubjectState
+from services.wechat.core.errors import SubjectState
 from services.wechat.wecom import WeComClient
+from tests.banks import open_bank
 from tests.clock import MovedClock
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.customers import archived
@@ -37,7 +41,7 @@ async def bank(services: Services, sandbox: Sandbox) -> Services:
 async def known(services: Services, sandbox: Sandbox, **how: Any) -> dict[str, Any]:
     """A friend of rm.chen whom we know."""
     person = await friend(sandbox, **how)
-    await details.fetch(services, "demo", person["external_userid"])
+    await details.fetch(await open_bank(services, "demo"), person["external_userid"])
     return person
 
 
@@ -49,11 +53,11 @@ async def consent(services: Services, person: dict[str, Any], at: float) -> None
         external_userid=person["external_userid"],
         welcome_code=None,
     )
-    await archive_consents.consented(services, "demo", {"_id": f"demo:{at}", "at": utc(at)}, event)
+    await consents.consented(await open_bank(services, "demo"), {"_id": f"demo:{at}", "at": utc(at)}, event)
 
 
 async def state(services: Services, person: dict[str, Any]) -> tuple[str, str]:
-    found = await of_pair(services, "demo", "rm.chen", person["external_userid"])
+    found = await of_pair(await open_bank(services, "demo"), "rm.chen", person["external_userid"])
     assert found is not None
     return found["state"], found["source"]
 
@@ -65,19 +69,19 @@ async def test_an_agreement_that_is_told_is_known_and_an_older_one_changes_nothi
     assert await state(bank, person) == (UNKNOWN, "")
     await consent(bank, person, 1_800_000_000.0)
     await consent(bank, person, 1_800_000_000.0)
-    assert await of_pair(bank, "demo", "rm.chen", person["external_userid"]) == {
+    assert await of_pair(await open_bank(bank, "demo"), "rm.chen", person["external_userid"]) == {
         "state": AGREED,
         "at": 1_800_000_000.0,
         "source": "event",
     }
     external = person["external_userid"]
-    await archive_consents.keep(bank, "demo", "rm.chen", external, REFUSED, 1_799_999_999.0, "asked")
+    await consents.keep(await open_bank(bank, "demo"), "rm.chen", external, REFUSED, 1_799_999_999.0, "asked")
     assert await state(bank, person) == (AGREED, "event")
-    await archive_consents.keep(bank, "demo", "rm.chen", external, REFUSED, 1_800_000_001.0, "asked")
+    await consents.keep(await open_bank(bank, "demo"), "rm.chen", external, REFUSED, 1_800_000_001.0, "asked")
     assert await state(bank, person) == (REFUSED, "asked")
     await consent(bank, person, 1_800_000_000.0)
     assert await state(bank, person) == (REFUSED, "asked")
-    assert await counts(bank, "demo") == {REFUSED: 1}
+    assert await counts(await open_bank(bank, "demo")) == {REFUSED: 1}
 
 
 async def test_pairs_are_asked_for_while_the_archive_is_pulled(bank: Services, sandbox: Sandbox) -> None:
@@ -105,7 +109,7 @@ async def test_a_pair_is_not_asked_for_again_before_its_time_and_a_withdrawal_is
         await pull(bank)
         await rows.update({}, {"$set": {"walk_due": 0.0}})
     assert asked == [[("rm.chen", person["external_userid"])]]
-    clock.advance(archive_consents.AGAIN_SECONDS + 1)
+    clock.advance(consents.AGAIN_SECONDS + 1)
     await sandbox.control("POST", f"people/{person['id']}/agree", {"userid": "rm.chen", "status": "Disagree"})
     await pull(bank)
     assert len(asked) == 2
@@ -116,11 +120,11 @@ async def test_the_walk_goes_on_where_it_stopped(
     bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = [await known(bank, sandbox, name=f"客户{number}") for number in range(5)]
-    monkeypatch.setattr(archive_consents, "PAIRS", 1)
-    monkeypatch.setattr(archive_consents, "CALLS", 2)
+    monkeypatch.setattr(consents, "PAIRS", 1)
+    monkeypatch.setattr(consents, "CALLS", 2)
     for expected in (2, 4, 5):
         await pull(bank)
-        assert await counts(bank, "demo") == {AGREED: expected}
+        assert await counts(await open_bank(bank, "demo")) == {AGREED: expected}
     assert [await state(bank, person) for person in people] == [(AGREED, "asked")] * 5
 
 
@@ -145,11 +149,11 @@ async def test_wecoms_refusal_to_say_holds_up_no_message(bank: Services, sandbox
 async def test_the_rm_sees_whether_his_customer_agreed(bank: Services, sandbox: Sandbox) -> None:
     person = await known(bank, sandbox)
     actor = StaffActor("demo", "rm.chen")
-    (customer,) = await staff.list_customers(bank, actor)
-    shown = (await staff.customer_card(bank, actor, customer["cid"]))["archive_consent"]
+    (customer,) = await rm.list_customers(await open_bank(bank, actor.tenant), actor)
+    shown = (await rm.customer_card(await open_bank(bank, actor.tenant), actor, customer["cid"]))["archive_consent"]
     assert shown == {"state": UNKNOWN, "at": None, "source": ""}
     await consent(bank, person, 1_800_000_000.0)
-    shown = (await staff.customer_card(bank, actor, customer["cid"]))["archive_consent"]
+    shown = (await rm.customer_card(await open_bank(bank, actor.tenant), actor, customer["cid"]))["archive_consent"]
     assert shown == {"state": AGREED, "at": 1_800_000_000.0, "source": "event"}
 
 
@@ -158,14 +162,18 @@ async def test_a_welcome_that_wecom_refuses_for_want_of_consent_says_what_is_kno
 ) -> None:
     await known(bank, sandbox, agrees=False)
     await pull(bank)
-    (customer,) = await staff.list_customers(bank, StaffActor("demo", "rm.chen"))
+    (customer,) = await rm.list_customers(await open_bank(bank, "demo"), StaffActor("demo", "rm.chen"))
     effect = Effect(id="demo:e", tenant="demo", kind="welcome", cid=customer["cid"], args={"userid": "rm.chen"})
     with trace.collect() as story:
-        await archive_consents.explain(bank, effect, SubjectState(41053, "", "send_welcome_msg"))
-        await archive_consents.explain(bank, effect, SubjectState(41050, "", "send_welcome_msg"))
+        await consents.explain(
+            await open_bank(bank, effect.tenant), effect, SubjectState(41053, "", "send_welcome_msg")
+        )
+        await consents.explain(
+            await open_bank(bank, effect.tenant), effect, SubjectState(41050, "", "send_welcome_msg")
+        )
     assert [(note["kind"], note["why"]) for note in story.notes] == [("welcome.archive", "archive_refused")]
 
 
 async def test_a_bank_without_an_archive_knows_of_no_consent(services: Services) -> None:
-    await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
-    assert await of_pair(services, "demo", "rm.chen", "wmA") is None
+    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+    assert await of_pair(await open_bank(services, "demo"), "rm.chen", "wmA") is None

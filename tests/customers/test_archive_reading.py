@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from customers import archive_reading, details
 from customers.actors import ClerkActor
+from customers.archive import reading
+from customers.wecom_mirror import details
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound, YinqiaoError
+from tests.banks import open_bank
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
 from tests.customers import archived
@@ -32,7 +34,7 @@ async def bank(services: Services, sandbox: Sandbox) -> Services:
     await archived.give_key(sandbox, 1)
     await archived.apply(services, sandbox)
     person = await friend(sandbox, "刘小敏")
-    await details.fetch(services, "demo", person["external_userid"])
+    await details.fetch(await open_bank(services, "demo"), person["external_userid"])
     await say(sandbox, person, "我想买理财")
     await sandbox.control("POST", "members/rm.chen/write", {"person": person["id"], "text": "好的"})
     await say(sandbox, await friend(sandbox, "周浩", "rm.li"), "别人", "rm.li")
@@ -55,7 +57,7 @@ async def audited(services: Services) -> list[tuple[str, str, str, dict[str, Any
 
 async def test_a_search_shows_who_wrote_and_no_word_of_it(bank: Services) -> None:
     day = today(bank)
-    found = await archive_reading.search(bank, READER, CASE, "rm.chen", day)
+    found = await reading.search(await open_bank(bank, "demo"), READER, CASE, "rm.chen", day)
     assert [(one["sender"], one["customers"], one["msgtype"], one["recalled"], one["group"]) for one in found] == [
         ("", ["刘**"], "text", False, False),
         ("rm.chen", ["刘**"], "text", False, False),
@@ -63,12 +65,13 @@ async def test_a_search_shows_who_wrote_and_no_word_of_it(bank: Services) -> Non
     assert "理财" not in str(found)
     assert await audited(bank) == [("audit", "archive.searched", CASE, {"userid": "rm.chen", "day": day, "found": 2})]
     yesterday = (datetime.fromisoformat(day) - timedelta(days=1)).date().isoformat()
-    assert await archive_reading.search(bank, READER, CASE, "rm.chen", yesterday) == []
+    assert await reading.search(await open_bank(bank, "demo"), READER, CASE, "rm.chen", yesterday) == []
 
 
 async def test_every_message_that_is_opened_is_in_the_audit_trail(bank: Services) -> None:
-    found = await archive_reading.search(bank, READER, CASE, "rm.chen", today(bank))
-    shown = [await archive_reading.read(bank, READER, CASE, one["id"]) for one in found]
+    found = await reading.search(await open_bank(bank, "demo"), READER, CASE, "rm.chen", today(bank))
+    at_bank = await open_bank(bank, "demo")
+    shown = [await reading.read(at_bank, READER, CASE, one["id"]) for one in found]
     assert [(one["sender"], one["to"], one["content"]) for one in shown] == [
         ("刘**", ["陈思远"], "我想买理财"),
         ("陈思远", ["刘**"], "好的"),
@@ -81,24 +84,24 @@ async def test_every_message_that_is_opened_is_in_the_audit_trail(bank: Services
 async def test_a_message_is_not_shown_when_the_audit_trail_does_not_take_it(
     bank: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (one, *_) = await archive_reading.search(bank, READER, CASE, "rm.chen", today(bank))
+    (one, *_) = await reading.search(await open_bank(bank, "demo"), READER, CASE, "rm.chen", today(bank))
     opened: list[str] = []
-    monkeypatch.setattr(archive_reading, "open_body", lambda *given: opened.append("opened"))
+    monkeypatch.setattr(reading, "open_body", lambda *given: opened.append("opened"))
 
     async def away(*given: Any, **more: Any) -> None:
         raise Conflict("audit", "away")
 
     monkeypatch.setattr(type(bank.audit), "record", away)
     with pytest.raises(Conflict):
-        await archive_reading.read(bank, READER, CASE, one["id"])
+        await reading.read(await open_bank(bank, "demo"), READER, CASE, one["id"])
     assert opened == []
 
 
 async def test_who_may_not_read_is_refused_and_written_down(bank: Services) -> None:
     with pytest.raises(Forbidden, match="not_permitted"):
-        await archive_reading.search(bank, OTHER, CASE, "rm.chen", today(bank))
+        await reading.search(await open_bank(bank, "demo"), OTHER, CASE, "rm.chen", today(bank))
     with pytest.raises(Forbidden, match="not_permitted"):
-        await archive_reading.read(bank, OTHER, CASE, "demo:1")
+        await reading.read(await open_bank(bank, "demo"), OTHER, CASE, "demo:1")
     assert await audited(bank) == [("lin", "archive.refused", "rm.chen", {}), ("lin", "archive.refused", "demo:1", {})]
 
 
@@ -108,7 +111,7 @@ async def test_who_may_not_read_is_refused_and_written_down(bank: Services) -> N
 )
 async def test_without_a_case_or_a_day_nothing_is_shown(bank: Services, case: str, day: str, code: str) -> None:
     with pytest.raises(InvalidInput, match=code):
-        await archive_reading.search(bank, READER, case, "rm.chen", day)
+        await reading.search(await open_bank(bank, "demo"), READER, case, "rm.chen", day)
     assert await audited(bank) == []
 
 
@@ -122,7 +125,7 @@ async def test_what_is_not_there_or_not_read_yet_is_refused(bank: Services, sand
     ]
     for error, code, message in refused:
         with pytest.raises(error, match=code):
-            await archive_reading.read(bank, READER, CASE, message)
+            await reading.read(await open_bank(bank, "demo"), READER, CASE, message)
     assert await audited(bank) == []
 
 
@@ -139,9 +142,9 @@ async def test_a_message_that_was_taken_back_is_still_there_and_says_so(bank: Se
         "recalls": first["msgid"],
     }
     await rows.insert(recall)
-    found = await archive_reading.search(bank, READER, CASE, "rm.chen", today(bank))
+    found = await reading.search(await open_bank(bank, "demo"), READER, CASE, "rm.chen", today(bank))
     assert [one["recalled"] for one in found if one["id"] == first["_id"]] == [True]
-    shown = await archive_reading.read(bank, READER, CASE, first["_id"])
+    shown = await reading.read(await open_bank(bank, "demo"), READER, CASE, first["_id"])
     assert (shown["content"], shown["recalled"]) == ("我想买理财", True)
 
 
@@ -149,7 +152,7 @@ async def test_the_state_says_what_there_is_and_what_is_not_read(bank: Services,
     await archived.give_key(sandbox, 2)
     await say(sandbox, await friend(sandbox, "孙雨"), "新的钥匙")
     await pull(bank)
-    told = await archive_reading.status(bank, OTHER)
+    told = await reading.status(await open_bank(bank, "demo"), OTHER)
     assert told is not None
     assert (told["seq"], told["lag"], told["unread"], told["keys"], told["retention_days"]) == (
         4, 0.0, {"archive_key_unknown": 1}, [1], None,

@@ -12,13 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from campaigns import work
 from config.logging import setup_logging
-from customers import identity
-from services import inbox
+from customers.identity import resolution
+from operations import jobs
 from services.clock import Clock, system_clock
 from services.container import Services
+from services.queue import inbox
 from services.wechat import events
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 from tests.customers.conftest import BANK, LIFE
 from tests.customers.dump import of_redis, of_store
@@ -51,8 +52,8 @@ async def _walk(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> di
     """Scan, login in both mini-programs, claim, phone; what must appear nowhere, by name."""
     person = await sandbox.person(NAME, phone=PHONE)
     await sandbox.scan(person, state="branch-q1.sz-nanshan")
-    await work.handle_inbox(demo, "demo")
-    await work.send_effects(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    await jobs.send_effects(await open_bank(demo, "demo"))
     codes = {appid: await sandbox.open(person, appid) for appid in (BANK, LIFE)}
     tokens = {}
     for appid, code in codes.items():
@@ -65,8 +66,8 @@ async def _walk(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> di
     phone_code = await sandbox.phone_code(person, BANK)
     bound = {"code": phone_code, "consent": "phone/2026-11"}
     assert (await http.post(f"/mp/{BANK}/phone", headers=headers, json=bound)).status_code == 200
-    await work.handle_inbox(demo, "demo")
-    await work.send_effects(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    await jobs.send_effects(await open_bank(demo, "demo"))
     seen = await sandbox.control("GET", f"people/{person['id']}")
     return {
         "name": NAME,
@@ -97,7 +98,7 @@ async def test_nothing_of_the_customer_is_kept_in_clear(
     assert len(canaries) == 12
     assert all(len(canary.encode()) >= 11 for canary in canaries.values()), canaries
     (row,) = await demo.store.tenant("demo")["customers"].find({})
-    person = await identity.customer(demo, "demo", row["_id"])
+    person = await resolution.customer(await open_bank(demo, "demo"), row["_id"])
     assert (person.name, person.phone, person.unionid, person.external_userid) == (
         NAME, PHONE, canaries["unionid"], canaries["external_userid"],
     )  # fmt: skip
@@ -120,11 +121,11 @@ async def test_nothing_of_the_customer_is_logged(
         await sandbox.control("POST", "faults", fault)
     unlucky = await sandbox.person(NAME, phone=PHONE)
     await sandbox.scan(unlucky, state="branch-q1.sz-nanshan")
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     canaries["the other's id"] = (await sandbox.control("GET", f"people/{unlucky['id']}"))["external_userid"]
     broken = f"<xml><Event>{canaries['external_userid']} {PHONE} {NAME}".encode()
     assert await inbox.receive(demo, inbox.Arrival("demo", "wecom", broken)) == inbox.STORED
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     lines = logged.getvalue().splitlines()
     messages = {json.loads(line)["message"] for line in lines}
     assert {"details come later", "an event was set aside"} <= messages

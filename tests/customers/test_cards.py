@@ -1,4 +1,4 @@
-"""A loss, from the customer's deletion to the answered card, through WeCom's own callbacks (wechat-contract B10, C4)."""
+"""A loss, from the customer's deletion to the answered card, through WeCom's own callbacks (contract/wechat B10, C4)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from campaigns import work
-from customers import cards
+from customers.alerts import cards
+from operations import jobs
 from services.clock import Clock, system_clock
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.conftest import Sandbox, Server
 from tests.waiting import until
 
@@ -24,8 +25,8 @@ def clock() -> Clock:
 
 
 async def _work(services: Services) -> None:
-    await work.handle_inbox(services, "demo")
-    await work.send_effects(services, "demo")
+    await jobs.handle_inbox(await open_bank(services, "demo"))
+    await jobs.send_effects(await open_bank(services, "demo"))
 
 
 async def _lost(server: Server, sandbox: Sandbox, userid: str = "rm.li") -> dict[str, Any]:

@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
-from customers import contacts, directory, follows, identity
+from customers import relationships
+from customers.banks import apply
+from customers.banks.staff import staff_member
+from customers.identity import resolution
+from customers.wecom_mirror import members
 from services.container import Services
 from services.errors import NotFound
 from services.wechat.events import DepartmentChanged, MemberChanged, MemberLeft
+from tests.banks import open_bank
 from tests.clock import StillClock
 from tests.conftest import DEMO_BANK, Sandbox
 
@@ -23,11 +28,11 @@ def head(at: float) -> dict[str, Any]:
 
 async def changed(bank: Services, userid: str, at: float, new: str = "") -> None:
     event = MemberChanged(**head(at), change="update", userid=userid, new_userid=new, fields={})
-    await contacts.member_changed(bank, "demo", ROW, event)
+    await members.member_changed(await open_bank(bank, "demo"), ROW, event)
 
 
 async def left(bank: Services, userid: str, at: float) -> None:
-    await contacts.member_left(bank, "demo", ROW, MemberLeft(**head(at), userid=userid))
+    await members.member_left(await open_bank(bank, "demo"), ROW, MemberLeft(**head(at), userid=userid))
 
 
 async def staff(bank: Services, userid: str) -> dict[str, Any] | None:
@@ -74,7 +79,7 @@ async def test_a_department_below_a_branchs_counts_as_the_branchs(bank: Services
     event = DepartmentChanged(
         **head(1_800_000_005), change="create", department_id=department, name=None, parent_id=None, order=None
     )
-    await contacts.department_changed(bank, "demo", ROW, event)
+    await members.department_changed(await open_bank(bank, "demo"), ROW, event)
     await sandbox.control("POST", "members", {"userid": "rm.new", "name": "何新", "department": department})
     await changed(bank, "rm.new", 1_800_000_010)
     assert (await staff(bank, "rm.new") or {})["branch"] == "sz-nanshan"
@@ -86,7 +91,7 @@ async def test_a_disabled_member_is_staff_no_more(bank: Services, sandbox: Sandb
     await changed(bank, "rm.chen", 1_800_000_010)
     assert (await staff(bank, "rm.chen") or {})["active"] is False
     with pytest.raises(NotFound):
-        await directory.staff_member(bank, "demo", "rm.chen")
+        await staff_member(await open_bank(bank, "demo"), "rm.chen")
 
 
 async def test_a_member_who_left_is_staff_no_more_also_when_an_older_change_is_told_after(
@@ -114,16 +119,18 @@ async def test_a_leaving_that_is_told_after_the_coming_back_changes_nothing(
 async def test_a_new_userid_takes_the_friendships_and_the_place_along(bank: Services, sandbox: Sandbox) -> None:
     person = await sandbox.person("刘敏")
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
-    cid = await identity.identify(bank, "demo", identity.Facts(external_userid=person["external_userid"]))
-    relation = follows.Relation("rm.chen", 1_799_999_000.0, "", 1, "刘总", "VIP", ())
-    await follows.bring(bank, "demo", cid, relation, 1_799_999_500.0)
+    cid = await resolution.identify(
+        await open_bank(bank, "demo"), resolution.Facts(external_userid=person["external_userid"])
+    )
+    relation = relationships.Relation("rm.chen", 1_799_999_000.0, "", 1, "刘总", "VIP", ())
+    await relationships.bring(await open_bank(bank, "demo"), cid, relation, 1_799_999_500.0)
     await sandbox.control("POST", "members/rm.chen", {"userid": "rm.chen2"})
     await changed(bank, "rm.chen", 1_800_000_010, new="rm.chen2")
     await changed(bank, "rm.chen", 1_800_000_010, new="rm.chen2")
-    assert await follows.of_staff(bank, "demo", "rm.chen") == []
-    (row,) = await follows.of_staff(bank, "demo", "rm.chen2")
+    assert await relationships.of_staff(await open_bank(bank, "demo"), "rm.chen") == []
+    (row,) = await relationships.of_staff(await open_bank(bank, "demo"), "rm.chen2")
     assert (row["cid"], row["at"]) == (cid, 1_799_999_000.0)
-    assert follows.opened(bank, "demo", row) == {"remark": "刘总", "description": "VIP"}
+    assert relationships.opened(await open_bank(bank, "demo"), row) == {"remark": "刘总", "description": "VIP"}
     assert await staff(bank, "rm.chen2") == {"branch": "sz-nanshan", "active": True, "source": "file"}
     assert (await staff(bank, "rm.chen") or {})["active"] is False
 
@@ -147,7 +154,7 @@ async def test_departments_in_any_order_end_as_in_order(bank: Services, sandbox:
         event = DepartmentChanged(
             **head(at), change=change, department_id=department, name="x", parent_id=1, order=None
         )
-        await contacts.department_changed(bank, "demo", ROW, event)
+        await members.department_changed(await open_bank(bank, "demo"), ROW, event)
 
     await sandbox.control("POST", f"departments/{department}", {"name": "私人银行"})
     await tell("update", 1_800_000_020)
@@ -164,5 +171,5 @@ async def test_departments_in_any_order_end_as_in_order(bank: Services, sandbox:
 async def test_applying_the_file_again_leaves_staff_of_departments_alone(bank: Services, sandbox: Sandbox) -> None:
     await sandbox.control("POST", "members", {"userid": "rm.new", "name": "何新", "department": 3})
     await changed(bank, "rm.new", 1_800_000_010)
-    await directory.apply_tenant(bank, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+    await apply.apply_tenant(bank, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
     assert (await staff(bank, "rm.new") or {})["active"] is True

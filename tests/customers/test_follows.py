@@ -1,4 +1,4 @@
-"""A friendship ends as it was, in whatever order its beginning and ending are told (wechat-contract C3)."""
+"""A friendship ends as it was, in whatever order its beginning and ending are told (contract/wechat C3)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from customers import follows
+from customers import relationships
 from services.container import Services
+from tests.banks import open_bank
 
 ADD = {"at": 100.0, "active": True, "state": "first", "add_way": 1}
 DELETE = {"at": 200.0, "active": False}
@@ -21,14 +22,18 @@ Told = dict[str, Any]
 
 async def _tell(services: Services, tenant: str, order: tuple[Told, ...]) -> None:
     for told in order:
-        await follows.changed(services, tenant, "rm.a", f"{tenant}:c", **told)
+        await relationships.changed(await open_bank(services, tenant), "rm.a", f"{tenant}:c", **told)
 
 
 async def _pair(services: Services, tenant: str) -> tuple[bool, float, str] | None:
     (row,) = await services.store.tenant(tenant)["follows"].find({})
-    present = await follows.pair(services, tenant, "rm.a", [f"{tenant}:c"])
-    listed = await follows.of_staff(services, tenant, "rm.a")
-    assert listed == await follows.of_customer(services, tenant, [f"{tenant}:c"]) == ([present] if present else [])
+    present = await relationships.pair(await open_bank(services, tenant), "rm.a", [f"{tenant}:c"])
+    listed = await relationships.of_staff(await open_bank(services, tenant), "rm.a")
+    assert (
+        listed
+        == await relationships.of_customer(await open_bank(services, tenant), [f"{tenant}:c"])
+        == ([present] if present else [])
+    )
     assert row["active"] is (present is not None)
     return (row["active"], row["at"], row.get("state", "")) if present else None
 
@@ -68,12 +73,13 @@ async def test_of_one_second_the_end_is_believed(services: Services, order: tupl
 
 async def test_friends_are_listed_newest_first_and_without_those_who_left(services: Services) -> None:
     for n in range(5):
-        await follows.changed(services, "demo", "rm.a", f"demo:{n}", at=100.0 + n, active=True)
-    await follows.changed(services, "demo", "rm.a", "demo:3", at=200.0, active=False)
-    await follows.changed(services, "demo", "rm.b", "demo:0", at=500.0, active=True)
-    await follows.changed(services, "other", "rm.a", "demo:9", at=500.0, active=True)
-    listed = await follows.of_staff(services, "demo", "rm.a")
+        await relationships.changed(await open_bank(services, "demo"), "rm.a", f"demo:{n}", at=100.0 + n, active=True)
+    await relationships.changed(await open_bank(services, "demo"), "rm.a", "demo:3", at=200.0, active=False)
+    await relationships.changed(await open_bank(services, "demo"), "rm.b", "demo:0", at=500.0, active=True)
+    await relationships.changed(await open_bank(services, "other"), "rm.a", "demo:9", at=500.0, active=True)
+    listed = await relationships.of_staff(await open_bank(services, "demo"), "rm.a")
     assert [row["cid"] for row in listed] == ["demo:4", "demo:2", "demo:1", "demo:0"]
-    assert [row["userid"] for row in await follows.of_customer(services, "demo", ["demo:0"])] == ["rm.b", "rm.a"]
-    assert await follows.pair(services, "demo", "rm.b", ["demo:1", "demo:2"]) is None
-    assert await follows.pair(services, "other", "rm.a", ["demo:0"]) is None
+    at_bank = await open_bank(services, "demo")
+    assert [row["userid"] for row in await relationships.of_customer(at_bank, ["demo:0"])] == ["rm.b", "rm.a"]
+    assert await relationships.pair(await open_bank(services, "demo"), "rm.b", ["demo:1", "demo:2"]) is None
+    assert await relationships.pair(await open_bank(services, "other"), "rm.a", ["demo:0"]) is None

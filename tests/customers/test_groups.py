@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from campaigns import syncing
-from customers import directory, groups, identity
+from customers.banks import bank as banks_bank
+from customers.identity import resolution
+from customers.wecom_mirror import groups
+from operations.sync import run
 from services.container import Services
-from services.mongo import Doc
+from services.store.mongo import Doc
 from services.wechat import events
+from tests.banks import open_bank
 from tests.clock import StillClock
 from tests.conftest import Sandbox
 
@@ -37,7 +40,7 @@ def updated(chat_id: str, detail: str, who: tuple[str, ...] = (), last: str = ""
 
 async def react(services: Services, *tellings: events.GroupEvent) -> None:
     for number, event in enumerate(tellings):
-        await groups.group_changed(services, "demo", inbox_row(services, f"e{number}"), event)
+        await groups.group_changed(await open_bank(services, "demo"), inbox_row(services, f"e{number}"), event)
 
 
 async def made(sandbox: Sandbox, *people: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +75,7 @@ async def test_a_new_group_comes_in_with_its_people(bank: Services, sandbox: San
     there = await made(sandbox, liu, zhou)
     await react(bank, told(events.GroupCreated, there["chat_id"]))
     row, present = await mirror(bank, there["chat_id"])
-    assert (groups.name_of(bank, "demo", row), row["owner"], row["people"], row["customers"]) == (
+    assert (groups.name_of(await open_bank(bank, "demo"), row), row["owner"], row["people"], row["customers"]) == (
         "南山理财交流群", "rm.chen", 3, 2,
     )  # fmt: skip
     assert present == sorted(["rm.chen", liu["external_userid"], zhou["external_userid"]])
@@ -86,13 +89,15 @@ async def test_people_of_whom_only_an_id_is_known_become_customers_when_they_are
     """WeCom tells no unionid of who is nobody's friend, unless the corp is bound to the mini-program."""
     person = await sandbox.person("刘敏")
     one = {"userid": person["external_userid"], "type": 2, "name": "刘敏", "join_time": 5}
-    tenant = await directory.get_tenant(bank, "demo")
+    tenant = await banks_bank.open_bank(bank, "demo")
     told_group = {"chat_id": "wrA", "owner": "rm.chen", "member_list": [one], "member_version": V0}
-    assert await groups.bring(bank, tenant, told_group, bank.clock())
+    assert await groups.bring(tenant, told_group, bank.clock())
     db = bank.store.tenant("demo")
     assert (await db["customers"].count(), await stories(bank)) == (0, [])
-    cid = await identity.identify(bank, "demo", identity.Facts(external_userid=person["external_userid"]))
-    assert await groups.bring(bank, tenant, told_group, bank.clock())
+    cid = await resolution.identify(
+        await open_bank(bank, "demo"), resolution.Facts(external_userid=person["external_userid"])
+    )
+    assert await groups.bring(tenant, told_group, bank.clock())
     (row,) = await db["group_members"].find({})
     assert (row["cid"], await stories(bank)) == (cid, [("group.joined", "")])
 
@@ -155,7 +160,7 @@ async def test_who_comes_back_is_in_the_group_and_has_two_joinings(
     bank: Services, sandbox: Sandbox, clock: StillClock
 ) -> None:
     liu = await sandbox.person("刘敏")
-    tenant = await directory.get_tenant(bank, "demo")
+    tenant = await banks_bank.open_bank(bank, "demo")
 
     def group_of(version: str, *joined: int) -> dict[str, Any]:
         people = [
@@ -165,7 +170,7 @@ async def test_who_comes_back_is_in_the_group_and_has_two_joinings(
         return {"chat_id": "wrA", "owner": "rm.chen", "member_list": people, "member_version": version}
 
     for version, joined in (("1", [10]), ("2", []), ("3", [20])):
-        assert await groups.bring(bank, tenant, group_of(version, *joined), clock())
+        assert await groups.bring(tenant, group_of(version, *joined), clock())
     row, present = await mirror(bank, "wrA")
     assert (row["version"], present) == ("3", [liu["external_userid"]])
     assert await stories(bank) == [("group.joined", ""), ("group.joined", ""), ("group.left", "unknown")]
@@ -173,13 +178,13 @@ async def test_who_comes_back_is_in_the_group_and_has_two_joinings(
 
 async def test_an_older_answer_undoes_nothing(bank: Services, sandbox: Sandbox, clock: StillClock) -> None:
     """Two workers asked WeCom, and who asked first writes last."""
-    tenant = await directory.get_tenant(bank, "demo")
+    tenant = await banks_bank.open_bank(bank, "demo")
     one = {"userid": "rm.li", "type": 1, "join_time": 5}
     empty = {"chat_id": "wrA", "owner": "rm.chen", "member_list": [], "member_version": "1"}
     full = {**empty, "member_list": [one], "member_version": "2"}
     first, second = clock(), clock()
-    assert await groups.bring(bank, tenant, full, second)
-    assert not await groups.bring(bank, tenant, empty, first)
+    assert await groups.bring(tenant, full, second)
+    assert not await groups.bring(tenant, empty, first)
     row, present = await mirror(bank, "wrA")
     assert (row["version"], present) == ("2", ["rm.li"])
 
@@ -207,10 +212,10 @@ async def test_a_corp_that_is_too_large_to_list_is_listed_by_owner(bank: Service
 
 
 async def _synced(bank: Services) -> dict[str, Any]:
-    await syncing.start(bank, "demo", "cli", parts=["groups"])
+    await run.start(await open_bank(bank, "demo"), "cli", parts=["groups"])
     for _ in range(5):
-        await syncing.work(bank, "demo")
-        row = await syncing.latest(bank, "demo")
+        await run.work(await open_bank(bank, "demo"))
+        row = await run.latest(await open_bank(bank, "demo"))
         assert row is not None
         if not row["open"]:
             return dict(row["counts"]["groups"])

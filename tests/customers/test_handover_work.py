@@ -4,10 +4,15 @@ from typing import Any
 
 import pytest
 
-from customers import follows, handover, handover_work, identity, staff, staffing
+from customers import relationships
+from customers.access import rm
+from customers.handover import batches, departures
+from customers.handover import work as handover_work
+from customers.identity import resolution
 from services.container import Services
 from services.errors import NotFound
 from services.wechat.wecom import WeComClient
+from tests.banks import open_bank
 from tests.clock import MovedClock
 from tests.conftest import Sandbox
 from tests.customers.dump import everything
@@ -82,13 +87,13 @@ async def test_a_customer_goes_over_after_a_day_with_his_history(
     assert await items(bank) == [("waiting", "")]
     await work(bank, clock, 60.0)
     assert await items(bank) == [("waiting", "")]
-    assert (await staff.access_customer(bank, CHEN, cid))[0].cid == cid
+    assert (await rm.access_customer(await open_bank(bank, "demo"), CHEN, cid))[0].cid == cid
     await time_passes(bank, sandbox, clock, DAY + 1000.0)
     assert await items(bank) == [("done", "")]
     assert (await batch_row(bank, batch))["state"] == "done"
     with pytest.raises(NotFound):
-        await staff.access_customer(bank, CHEN, cid)
-    card = await staff.customer_card(bank, LI, cid)
+        await rm.access_customer(await open_bank(bank, "demo"), CHEN, cid)
+    card = await rm.customer_card(await open_bank(bank, "demo"), LI, cid)
     told = [row["data"] for row in card["timeline"] if row["kind"] == "handover.done"]
     assert told == [{"from": "rm.chen", "to": "rm.li", "mode": "onjob"}]
     assert card["people"] == {"rm.chen": "陈思远", "rm.li": "李嘉宁"}
@@ -103,9 +108,9 @@ async def test_what_wecom_tells_besides_changes_nothing_in_any_order(
     await time_passes(bank, sandbox, clock, DAY + 1000.0)
     (row,) = await bank.store.tenant("demo")["follows"].find({"userid": "rm.li"})
     for userid, active in (("rm.chen", False), ("rm.li", True)) * 2:
-        await follows.changed(bank, "demo", userid, cid, at=row["at"], active=active)
-    assert await follows.pair(bank, "demo", "rm.li", [cid]) is not None
-    assert await follows.pair(bank, "demo", "rm.chen", [cid]) is None
+        await relationships.changed(await open_bank(bank, "demo"), userid, cid, at=row["at"], active=active)
+    assert await relationships.pair(await open_bank(bank, "demo"), "rm.li", [cid]) is not None
+    assert await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid]) is None
     assert external.encode() not in await everything(bank)
 
 
@@ -167,7 +172,7 @@ async def test_who_died_before_he_asked_is_followed_by_one_who_asks(
 async def test_in_transfer_already_was_accepted_earlier(bank: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     """Without the look at the results the repeated call is refused with 40129; that is no failure."""
     _, external = await friend(bank, sandbox)
-    client = await handover_work._client(bank, "demo")
+    client = (await open_bank(bank, "demo")).wecom
     await client.transfer_customer("rm.chen", "rm.li", [external])
     await approved(bank)
     await work(bank, clock)
@@ -178,7 +183,7 @@ async def test_a_transfer_to_somebody_else_that_is_under_way_leaves_no_record_of
     bank: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
     _, external = await friend(bank, sandbox)
-    client = await handover_work._client(bank, "demo")
+    client = (await open_bank(bank, "demo")).wecom
     await client.transfer_customer("rm.chen", "rm.wang", [external])
     await approved(bank)
     await work(bank, clock)
@@ -203,8 +208,10 @@ async def test_many_are_asked_for_in_calls_of_a_hundred(
 
     monkeypatch.setattr(WeComClient, "transfer_customer", transfer)
     for number in range(230):
-        cid = await identity.identify(bank, "demo", identity.Facts(external_userid=f"wmBulk{number}"))
-        await follows.changed(bank, "demo", "rm.chen", cid, at=bank.clock(), active=True)
+        cid = await resolution.identify(
+            await open_bank(bank, "demo"), resolution.Facts(external_userid=f"wmBulk{number}")
+        )
+        await relationships.changed(await open_bank(bank, "demo"), "rm.chen", cid, at=bank.clock(), active=True)
     await approved(bank)
     await work(bank, clock)
     assert sizes == [100, 100, 30]
@@ -248,16 +255,16 @@ async def test_what_a_leaver_left_behind_goes_to_a_colleague(
 ) -> None:
     cid, _ = await friend(bank, sandbox)
     await sandbox.control("DELETE", "members/rm.chen")
-    await staffing.left(bank, "demo", "rm.chen", bank.clock())
-    assert await handover.unassigned(bank, LIN) == {"rm.chen": 1}
+    await departures.left(await open_bank(bank, "demo"), "rm.chen", bank.clock())
+    assert await batches.unassigned(await open_bank(bank, "demo"), LIN) == {"rm.chen": 1}
     batch = await approved(bank, wanted(mode="resigned"))
     await work(bank, clock)
     await time_passes(bank, sandbox, clock, DAY + 1000.0)
     assert await items(bank) == [("done", "")]
     assert (await batch_row(bank, batch))["state"] == "done"
-    assert (await staff.access_customer(bank, LI, cid))[0].cid == cid
+    assert (await rm.access_customer(await open_bank(bank, "demo"), LI, cid))[0].cid == cid
     bank.cache.clear()
-    assert await handover.unassigned(bank, LIN) == {}
+    assert await batches.unassigned(await open_bank(bank, "demo"), LIN) == {}
 
 
 async def test_groups_go_over_as_far_as_wecom_lets_them(bank: Services, clock: MovedClock, groups: Groups) -> None:
@@ -311,12 +318,14 @@ async def test_a_customer_who_refuses_is_told_by_wecoms_callback(
     person = await sandbox.person("刘敏")
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
     external = (await sandbox.control("GET", f"people/{person['id']}"))["external_userid"]
-    cid = await identity.identify(bank, "demo", identity.Facts(external_userid=external, name="刘敏"))
-    await follows.changed(bank, "demo", "rm.chen", cid, at=bank.clock(), active=True)
+    cid = await resolution.identify(
+        await open_bank(bank, "demo"), resolution.Facts(external_userid=external, name="刘敏")
+    )
+    await relationships.changed(await open_bank(bank, "demo"), "rm.chen", cid, at=bank.clock(), active=True)
     batch = await approved(bank)
     await work(bank, clock)
     await sandbox.control("POST", f"people/{person['id']}/transfers/refuse")
     await work(bank, clock, 10.0)
     assert await items(bank) == [("refused", "customer_refused")]
     assert (await batch_row(bank, batch))["state"] == "done"
-    assert (await staff.access_customer(bank, CHEN, cid))[0].cid == cid
+    assert (await rm.access_customer(await open_bank(bank, "demo"), CHEN, cid))[0].cid == cid

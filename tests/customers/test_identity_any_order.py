@@ -8,14 +8,15 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from customers import identity, merging, people
 from customers.actors import ClerkActor
-from customers.identity import Facts
+from customers.identity import merging, resolution, review
+from customers.identity.resolution import Facts
 from rewards import ledger
 from services.container import Services
+from tests.banks import open_bank
 
 BANK, LIFE = "wx1", "wx2"
-RIGHTS = frozenset({people.READ, people.DECIDE})
+RIGHTS = frozenset({review.READ, review.DECIDE})
 TENANTS = count()
 KINDS = ("external_userid", "unionid", BANK, LIFE)
 
@@ -48,7 +49,8 @@ class _Groups:
 
 
 async def _lead(services: Services, tenant: str, group: frozenset[tuple[int, str]]) -> set[str]:
-    return {await identity.identify(services, tenant, _facts(person, frozenset({kind}))) for person, kind in group}
+    at_bank = await open_bank(services, tenant)
+    return {await resolution.identify(at_bank, _facts(person, frozenset({kind}))) for person, kind in group}
 
 
 async def _holds(services: Services, tenant: str, reference: _Groups) -> None:
@@ -57,12 +59,12 @@ async def _holds(services: Services, tenant: str, reference: _Groups) -> None:
     assert [len(found) for found in cids] == [1] * len(reference.groups)
     assert len({next(iter(found)) for found in cids}) == len(reference.groups)
     for group, found in zip(reference.groups, cids, strict=True):
-        one = await identity.customer(services, tenant, next(iter(found)))
+        one = await resolution.customer(await open_bank(services, tenant), next(iter(found)))
         kinds = {kind for _, kind in group}
         assert {kind for kind in ("external_userid", "unionid") if getattr(one, kind)} | {*one.openids} == kinds
     rows = await services.store.tenant(tenant)["customers"].find({"merged_into": None})
     assert len(rows) == len(reference.groups)
-    assert await ledger.check(services, tenant) == []
+    assert await ledger.check(await open_bank(services, tenant)) == []
 
 
 bounded = settings(
@@ -77,7 +79,7 @@ async def test_any_tellings_in_any_order_give_one_customer_for_each_person(
 ) -> None:
     tenant, reference = f"any{next(TENANTS)}", _Groups()
     for person, kinds in tellings:
-        await identity.identify(services, tenant, _facts(person, kinds))
+        await resolution.identify(await open_bank(services, tenant), _facts(person, kinds))
         reference.tell(person, kinds)
     await _holds(services, tenant, reference)
 
@@ -92,17 +94,17 @@ async def test_a_merge_that_is_undone_leaves_what_was_before_and_stays_undone(
     merges = services.store.tenant(tenant)["merges"]
     for person, kinds in tellings:
         groups, had = list(reference.groups), await merges.count()
-        await identity.identify(services, tenant, _facts(person, kinds))
+        await resolution.identify(await open_bank(services, tenant), _facts(person, kinds))
         reference.tell(person, kinds)
         if await merges.count() == had + 1:
             (merge,) = await merges.find({"state": merging.DONE}, sort=[("at", -1)], limit=1)
-            await people.undo(services, lin, merge["_id"], "two persons")
-            await people.approve_undo(services, zhao, merge["_id"])
+            await review.undo(await open_bank(services, "demo"), lin, merge["_id"], "two persons")
+            await review.approve_undo(await open_bank(services, "demo"), zhao, merge["_id"])
             cids = [await _lead(services, tenant, group) for group in groups]
             assert [len(found) for found in cids] == [1] * len(cids)
             assert len({next(iter(found)) for found in cids}) == len(cids)
-            await identity.identify(services, tenant, _facts(person, kinds))
+            await resolution.identify(await open_bank(services, tenant), _facts(person, kinds))
             assert [await _lead(services, tenant, group) for group in groups] == cids
-            assert len(await people.list_questions(services, lin)) == 1
-            assert await ledger.check(services, tenant) == []
+            assert len(await review.list_questions(await open_bank(services, "demo"), lin)) == 1
+            assert await ledger.check(await open_bank(services, tenant)) == []
             return

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
-from customers import consent, identity, login, timeline
+from customers import consent, timeline
+from customers.access import login
 from customers.actors import CustomerActor
+from customers.identity import resolution
 from services import ids
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable
 from services.wechat.miniprogram import LoginSession, MiniProgramClient
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 from tests.customers.conftest import BANK, LIFE
 from tests.customers.dump import everything
@@ -19,7 +22,7 @@ JSCODE2SESSION = "/sns/jscode2session"
 
 
 async def _sign_in(services: Services, sandbox: Sandbox, person: dict[str, Any], appid: str = BANK) -> CustomerActor:
-    signed_in = await login.login(services, appid, await sandbox.open(person, appid))
+    signed_in = await login.login(await open_bank(services, "demo"), appid, await sandbox.open(person, appid))
     return await login.read_session(services, signed_in.token)
 
 
@@ -34,16 +37,20 @@ NOTHING = {"customers": 0, "identities": 0, "timeline": 0, "consents": 0, "sessi
 
 async def test_a_code_becomes_a_session_of_the_person_who_opened_it(bank: Services, sandbox: Sandbox) -> None:
     person = await sandbox.person("刘敏", phone="13800138000")
-    signed_in = await login.login(bank, BANK, await sandbox.open(person, BANK))
+    signed_in = await login.login(await open_bank(bank, "demo"), BANK, await sandbox.open(person, BANK))
     actor = await login.read_session(bank, signed_in.token)
-    known = await identity.customer(bank, "demo", actor.cid)
+    known = await resolution.customer(await open_bank(bank, "demo"), actor.cid)
     assert (actor.tenant, actor.appid, signed_in.expires_in) == ("demo", BANK, bank.sessions.seconds)
     assert (known.unionid, known.openids) == (
         person["unionid"],
         {BANK: (await _seen(sandbox, person))["openids"][BANK]},
     )
     assert signed_in.customer == {"name": "", "phone": "", "bound": False}
-    assert [row["kind"] for row in await timeline.story(bank, "demo", actor.cid)] == ["customer.login"]
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
+    assert [row["kind"] for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))] == [
+        "customer.login"
+    ]
 
 
 async def _seen(sandbox: Sandbox, person: dict[str, Any]) -> dict[str, Any]:
@@ -60,10 +67,10 @@ async def test_one_person_is_the_same_customer_in_both_mini_programs(bank: Servi
 
 async def test_a_code_is_good_once(bank: Services, sandbox: Sandbox) -> None:
     code = await sandbox.open(await sandbox.person(), BANK)
-    await login.login(bank, BANK, code)
+    await login.login(await open_bank(bank, "demo"), BANK, code)
     before = await _counts(bank)
     with pytest.raises(NotSignedIn) as refused:
-        await login.login(bank, BANK, code)
+        await login.login(await open_bank(bank, "demo"), BANK, code)
     assert (refused.value.code, refused.value.status) == ("login_code_invalid", 401)
     assert await _counts(bank) == before
 
@@ -71,7 +78,7 @@ async def test_a_code_is_good_once(bank: Services, sandbox: Sandbox) -> None:
 async def test_a_code_of_another_mini_program_or_of_nobody_is_refused(bank: Services, sandbox: Sandbox) -> None:
     for code in (await sandbox.open(await sandbox.person(), LIFE), "0" + "x" * 28):
         with pytest.raises(NotSignedIn) as refused:
-            await login.login(bank, BANK, code)
+            await login.login(await open_bank(bank, "demo"), BANK, code)
         assert refused.value.code == "login_code_invalid"
     assert await _counts(bank) == NOTHING
 
@@ -79,7 +86,7 @@ async def test_a_code_of_another_mini_program_or_of_nobody_is_refused(bank: Serv
 async def test_an_unknown_mini_program_is_not_found_and_wechat_is_not_asked(bank: Services, sandbox: Sandbox) -> None:
     code = await sandbox.open(await sandbox.person(), BANK)
     with pytest.raises(NotFound) as refused:
-        await login.login(bank, "wx0000000000000000", code)
+        await login.login(await open_bank(bank, "demo"), "wx0000000000000000", code)
     assert refused.value.code == "miniprogram_unknown"
     assert JSCODE2SESSION not in str((await sandbox.control("GET", "calls"))["counts"])
     assert await _counts(bank) == NOTHING
@@ -91,7 +98,7 @@ async def test_whom_wechat_blocks_is_refused(bank: Services, sandbox: Sandbox) -
         "POST", "faults", {"target": "api", "kind": "errcode", "errcode": 40226, "path": JSCODE2SESSION}
     )
     with pytest.raises(NotSignedIn) as refused:
-        await login.login(bank, BANK, code)
+        await login.login(await open_bank(bank, "demo"), BANK, code)
     assert refused.value.code == "login_refused"
     assert await _counts(bank) == NOTHING
 
@@ -107,7 +114,7 @@ async def test_while_wechat_is_away_people_are_asked_to_try_again(
     person = await sandbox.person()
     await sandbox.control("POST", "faults", {"target": "api", "path": JSCODE2SESSION, **fault})
     with pytest.raises(Unavailable) as refused:
-        await login.login(bank, BANK, await sandbox.open(person, BANK))
+        await login.login(await open_bank(bank, "demo"), BANK, await sandbox.open(person, BANK))
     assert (refused.value.code, refused.value.status, refused.value.retry_after) == ("wechat_unavailable", 503, 2)
     assert await _counts(bank) == NOTHING
     await sandbox.control("DELETE", "faults")
@@ -139,7 +146,7 @@ async def test_the_session_key_is_kept_nowhere(
 
     monkeypatch.setattr(MiniProgramClient, "code_to_session", overheard)
     code = await sandbox.open(await sandbox.person(), BANK)
-    signed_in = await login.login(bank, BANK, code)
+    signed_in = await login.login(await open_bank(bank, "demo"), BANK, code)
     key = kept[0].session_key
     assert len(key) == 24
     stored = await everything(bank)
@@ -152,14 +159,22 @@ async def test_the_session_key_is_kept_nowhere(
 async def test_a_phone_is_bound_with_the_consent_that_was_shown(bank: Services, sandbox: Sandbox) -> None:
     person = await sandbox.person("刘敏", phone="13800138000")
     actor = await _sign_in(bank, sandbox, person)
-    profile = await login.bind_phone(bank, actor, await sandbox.phone_code(person, BANK), PHONE_TEXT)
-    assert profile == {"name": "", "phone": "138****8000", "bound": True} == await login.profile(bank, actor)
-    assert (await identity.customer(bank, "demo", actor.cid)).phone == "13800138000"
+    profile = await login.bind_phone(
+        await open_bank(bank, actor.tenant), actor, await sandbox.phone_code(person, BANK), PHONE_TEXT
+    )
+    assert (
+        profile
+        == {"name": "", "phone": "138****8000", "bound": True}
+        == await login.profile(await open_bank(bank, actor.tenant), actor)
+    )
+    assert (await resolution.customer(await open_bank(bank, "demo"), actor.cid)).phone == "13800138000"
     (row,) = await bank.store.tenant("demo")["consents"].find({})
     shown = consent.TEXTS["phone", PHONE_TEXT]
     assert (row["cid"], row["channel"]) == (actor.cid, f"mp:{BANK}")
     assert row["text_sha256"] == ids.fingerprint(f"{shown['en']}|{shown['zh']}".encode())
-    kinds = [row["kind"] for row in await timeline.story(bank, "demo", actor.cid)]
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
+    kinds = [row["kind"] for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))]
     assert kinds == ["phone.bound", "customer.login"]
 
 
@@ -171,11 +186,11 @@ async def test_without_consent_wechat_is_not_asked_and_the_code_stays_good(
     actor = await _sign_in(bank, sandbox, person)
     before, phone_code = await _counts(bank), await sandbox.phone_code(person, BANK)
     with pytest.raises(InvalidInput) as refused:
-        await login.bind_phone(bank, actor, phone_code, version)
+        await login.bind_phone(await open_bank(bank, actor.tenant), actor, phone_code, version)
     assert refused.value.code == code
     assert await _counts(bank) == before
-    assert (await login.profile(bank, actor))["bound"] is False
-    assert (await login.bind_phone(bank, actor, phone_code, PHONE_TEXT))["bound"] is True
+    assert (await login.profile(await open_bank(bank, actor.tenant), actor))["bound"] is False
+    assert (await login.bind_phone(await open_bank(bank, actor.tenant), actor, phone_code, PHONE_TEXT))["bound"] is True
 
 
 async def test_a_phone_code_that_is_not_good_binds_nothing(bank: Services, sandbox: Sandbox) -> None:
@@ -184,18 +199,20 @@ async def test_a_phone_code_that_is_not_good_binds_nothing(bank: Services, sandb
     before = await _counts(bank)
     for code in (await sandbox.phone_code(person, LIFE), await sandbox.open(person, BANK), "p" + "x" * 28):
         with pytest.raises(InvalidInput) as refused:
-            await login.bind_phone(bank, actor, code, PHONE_TEXT)
+            await login.bind_phone(await open_bank(bank, actor.tenant), actor, code, PHONE_TEXT)
         assert refused.value.code == "phone_code_invalid"
     assert await _counts(bank) == before
-    assert (await login.profile(bank, actor))["bound"] is False
+    assert (await login.profile(await open_bank(bank, actor.tenant), actor))["bound"] is False
 
 
 async def test_a_session_from_before_a_merge_still_finds_its_person(bank: Services, sandbox: Sandbox) -> None:
-    elder = await identity.identify(bank, "demo", identity.Facts(external_userid="wmE", name="刘敏"))
+    elder = await resolution.identify(
+        await open_bank(bank, "demo"), resolution.Facts(external_userid="wmE", name="刘敏")
+    )
     person = await sandbox.person()
     actor = await _sign_in(bank, sandbox, person)
     assert actor.cid != elder
-    facts = identity.Facts(external_userid="wmE", unionid=person["unionid"])
-    assert await identity.identify(bank, "demo", facts) == elder
-    assert (await login.profile(bank, actor))["name"] == "刘*"
+    facts = resolution.Facts(external_userid="wmE", unionid=person["unionid"])
+    assert await resolution.identify(await open_bank(bank, "demo"), facts) == elder
+    assert (await login.profile(await open_bank(bank, actor.tenant), actor))["name"] == "刘*"
     assert (await _sign_in(bank, sandbox, person)).cid == elder

@@ -7,42 +7,47 @@ import asyncio
 import bson
 import pytest
 
-from customers import identity, numbers, people, questions
 from customers.actors import ClerkActor
-from customers.identity import Facts
-from customers.numbers import ALREADY, CONFLICT, INVALID, LINKED, UNKNOWN, Line
+from customers.identity import customer_numbers, resolution, review, review_tasks
+from customers.identity.customer_numbers import ALREADY, CONFLICT, INVALID, LINKED, UNKNOWN, Line
+from customers.identity.resolution import Facts
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
+from tests.banks import open_bank
 
-RIGHTS = frozenset({people.READ, people.DECIDE})
+RIGHTS = frozenset({review.READ, review.DECIDE})
 LIN, ZHAO = ClerkActor("demo", "lin", "林晓", RIGHTS), ClerkActor("demo", "zhao", "赵敏", RIGHTS)
 
 
 async def _link(services: Services, number: str, cid: str, tenant: str = "demo") -> str:
-    return await numbers.link(services, tenant, number, cid, source="bank", proof="file:1")
+    return await customer_numbers.link(await open_bank(services, tenant), number, cid, source="bank", proof="file:1")
 
 
 async def _two(services: Services) -> tuple[str, str]:
-    one = await identity.identify(services, "demo", Facts(external_userid="wm1", phone="13800138000"))
-    return one, await identity.identify(services, "demo", Facts(unionid="u2", phone="13900139000"))
+    one = await resolution.identify(
+        await open_bank(services, "demo"), Facts(external_userid="wm1", phone="13800138000")
+    )
+    return one, await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u2", phone="13900139000"))
 
 
 async def _numbers(services: Services, *cids: str) -> list[str]:
-    return [(await identity.customer(services, "demo", cid)).number for cid in cids]
+    at_bank = await open_bank(services, "demo")
+    return [(await resolution.customer(at_bank, cid)).number for cid in cids]
 
 
 async def _answer(services: Services, answer: str) -> None:
-    (question,) = await people.list_questions(services, LIN)
-    await people.propose(services, LIN, question["id"], answer, "核对柜面系统")
-    await people.agree(services, ZHAO, question["id"])
+    (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
+    await review.propose(await open_bank(services, "demo"), LIN, question["id"], answer, "核对柜面系统")
+    await review.agree(await open_bank(services, "demo"), ZHAO, question["id"])
 
 
 async def test_a_number_is_linked_once_and_found(services: Services) -> None:
     one, _ = await _two(services)
     assert [await _link(services, "C-1001", one) for _ in range(2)] == [LINKED, ALREADY]
     assert await _numbers(services, one) == ["C-1001"]
-    assert [row["cid"] for row in await people.search(services, LIN, "C-1001")] == [one]
-    shown = await people.explain(services, LIN, one)
+    at_bank = await open_bank(services, "demo")
+    assert [row["cid"] for row in await review.search(at_bank, LIN, "C-1001")] == [one]
+    shown = await review.explain(await open_bank(services, "demo"), LIN, one)
     (row,) = [each for each in shown["ids"] if each["kind"] == "number"]
     assert (row["shown"], row["source"], row["proof"]) == ("…01", "bank", "file:1")
     db = services.store.tenant("demo")
@@ -57,9 +62,9 @@ async def test_a_number_of_somebody_else_changes_nothing_and_is_asked_about(serv
     await _link(services, "C-1001", one)
     assert [await _link(services, "C-1001", two) for _ in range(2)] == [CONFLICT, CONFLICT]
     assert await _numbers(services, one, two) == ["C-1001", ""]
-    (question,) = await people.list_questions(services, LIN)
+    (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
     assert (question["kind"], question["cids"], question["about"]) == ("number_taken", [two, one], "…01")
-    assert (await identity.customer(services, "demo", two)).cid == two
+    assert (await resolution.customer(await open_bank(services, "demo"), two)).cid == two
     (row,) = await services.store.tenant("demo")["questions"].find({})
     assert b"C-1001" not in bson.encode(row)
 
@@ -74,12 +79,12 @@ async def test_two_clerks_decide_whose_number_it_is(services: Services, answer: 
     await _link(services, "C-1001", two)
     await _answer(services, answer)
     assert await _numbers(services, one, two) == expected
-    same = (await identity.customer(services, "demo", two)).cid == one
+    same = (await resolution.customer(await open_bank(services, "demo"), two)).cid == one
     assert same is (answer == "merge")
-    assert await people.list_questions(services, LIN) == []
+    assert await review.list_questions(await open_bank(services, "demo"), LIN) == []
     told = {"merge": ALREADY, "move": ALREADY, "leave": CONFLICT}[answer]
     assert await _link(services, "C-1001", two) == told
-    assert await people.list_questions(services, LIN) == []
+    assert await review.list_questions(await open_bank(services, "demo"), LIN) == []
 
 
 async def test_a_customer_has_one_number_until_two_clerks_give_him_another(services: Services) -> None:
@@ -97,9 +102,12 @@ async def test_customers_with_different_numbers_are_not_merged(services: Service
     one, two = await _two(services)
     await _link(services, "C-1001", one)
     await _link(services, "C-2002", two)
-    assert await identity.identify(services, "demo", Facts(external_userid="wm1", unionid="u2")) == one
-    assert [(await identity.customer(services, "demo", cid)).cid for cid in (one, two)] == [one, two]
-    (question,) = await people.list_questions(services, LIN)
+    assert (
+        await resolution.identify(await open_bank(services, "demo"), Facts(external_userid="wm1", unionid="u2")) == one
+    )
+    at_bank = await open_bank(services, "demo")
+    assert [(await resolution.customer(at_bank, cid)).cid for cid in (one, two)] == [one, two]
+    (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
     assert (question["kind"], question["answers"]) == ("numbers_differ", ["leave"])
 
 
@@ -107,11 +115,13 @@ async def test_a_suggestion_to_merge_customers_with_different_numbers_is_refused
     one, two = await _two(services)
     await _link(services, "C-1001", one)
     await _link(services, "C-2002", two)
-    await questions.ask(services, "demo", "same_phone", sorted((one, two)), source="phone", proof="p")
-    (question,) = await people.list_questions(services, LIN)
-    await people.propose(services, LIN, question["id"], "merge", "同一手机号")
+    await review_tasks.ask(
+        await open_bank(services, "demo"), "same_phone", sorted((one, two)), source="phone", proof="p"
+    )
+    (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
+    await review.propose(await open_bank(services, "demo"), LIN, question["id"], "merge", "同一手机号")
     with pytest.raises(Conflict) as refused:
-        await people.agree(services, ZHAO, question["id"])
+        await review.agree(await open_bank(services, "demo"), ZHAO, question["id"])
     assert refused.value.code == "numbers_differ"
     assert await _numbers(services, one, two) == ["C-1001", "C-2002"]
 
@@ -119,19 +129,21 @@ async def test_a_suggestion_to_merge_customers_with_different_numbers_is_refused
 async def test_a_number_goes_with_a_merge_and_comes_back_with_its_undoing(services: Services) -> None:
     one, two = await _two(services)
     await _link(services, "C-2002", two)
-    assert await identity.identify(services, "demo", Facts(external_userid="wm1", unionid="u2")) == one
+    assert (
+        await resolution.identify(await open_bank(services, "demo"), Facts(external_userid="wm1", unionid="u2")) == one
+    )
     assert await _numbers(services, one) == ["C-2002"]
     (merge,) = await services.store.tenant("demo")["merges"].find({})
-    await people.undo(services, LIN, merge["_id"], "两个人")
-    await people.approve_undo(services, ZHAO, merge["_id"])
+    await review.undo(await open_bank(services, "demo"), LIN, merge["_id"], "两个人")
+    await review.approve_undo(await open_bank(services, "demo"), ZHAO, merge["_id"])
     assert await _numbers(services, one, two) == ["", "C-2002"]
     assert await _link(services, "C-1001", one) == LINKED
 
 
 async def test_a_number_told_for_two_at_once_is_one_customers(services: Services, second: Services) -> None:
     for n in range(8):
-        one = await identity.identify(services, "demo", Facts(unionid=f"a{n}"))
-        two = await identity.identify(services, "demo", Facts(unionid=f"b{n}"))
+        one = await resolution.identify(await open_bank(services, "demo"), Facts(unionid=f"a{n}"))
+        two = await resolution.identify(await open_bank(services, "demo"), Facts(unionid=f"b{n}"))
         told = await asyncio.gather(_link(services, f"C-{n:04}", one), _link(second, f"C-{n:04}", two))
         assert sorted(told) == [CONFLICT, LINKED]
         assert sorted(await _numbers(services, one, two)) == ["", f"C-{n:04}"]
@@ -139,8 +151,8 @@ async def test_a_number_told_for_two_at_once_is_one_customers(services: Services
 
 async def test_two_numbers_told_for_one_at_once_are_one_number(services: Services, second: Services) -> None:
     for n in range(8):
-        one = await identity.identify(services, "demo", Facts(unionid=f"a{n}"))
-        other = await identity.identify(services, "demo", Facts(unionid=f"b{n}"))
+        one = await resolution.identify(await open_bank(services, "demo"), Facts(unionid=f"a{n}"))
+        other = await resolution.identify(await open_bank(services, "demo"), Facts(unionid=f"b{n}"))
         pair = (f"C-{n:04}", f"D-{n:04}")
         told = await asyncio.gather(_link(services, pair[0], one), _link(second, pair[1], one))
         assert sorted(told) == [CONFLICT, LINKED]
@@ -164,8 +176,8 @@ async def test_what_is_no_number_or_no_customer_is_refused(services: Services) -
 
 async def test_a_file_is_linked_line_by_line_with_a_report(services: Services) -> None:
     one, two = await _two(services)
-    await identity.identify(services, "demo", Facts(unionid="u3", phone="13700137000"))
-    await identity.identify(services, "demo", Facts(unionid="u4", phone="13700137000"))
+    await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u3", phone="13700137000"))
+    await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u4", phone="13700137000"))
     text = "\ufeffnumber,phone,external_userid,unionid\n" + "\n".join(
         (
             "C-1001,13800138000,,",
@@ -178,7 +190,7 @@ async def test_a_file_is_linked_line_by_line_with_a_report(services: Services) -
             "no number,13800138000,,",
         )
     )
-    lines = await numbers.link_file(services, "demo", text, "cli:op")
+    lines = await customer_numbers.link_file(await open_bank(services, "demo"), text, "cli:op")
     assert lines == [
         Line(2, LINKED),
         Line(3, ALREADY),
@@ -200,6 +212,6 @@ async def test_a_file_is_linked_line_by_line_with_a_report(services: Services) -
 @pytest.mark.parametrize("text", ["", "number\nC-1001\n", "phone\n13800138000\n", "客户号,手机\nC-1001,1\n"])
 async def test_a_file_with_a_wrong_heading_links_nothing(services: Services, text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await numbers.link_file(services, "demo", text, "cli:op")
+        await customer_numbers.link_file(await open_bank(services, "demo"), text, "cli:op")
     assert refused.value.code == "numbers_file"
     assert await services.store.tenant("demo")["audit"].count() == 0

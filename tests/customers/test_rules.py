@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customers.rules import FIELDS, RuleError, compile_rule
+from customers.segments.rules import FIELDS, RuleError, compile_rule
 
 CODES = {"branch-q1": ["q1.sz", "q1.gz"], "empty": []}
 FACTS = {

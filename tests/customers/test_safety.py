@@ -1,4 +1,4 @@
-"""What customers write and show is judged by WeChat; what cannot be judged is never let through (wechat-contract A6)."""
+"""What customers write and show is judged by WeChat; what cannot be judged is never let through (contract/wechat A6)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from customers import login, safety, subscriptions
+from customers.access import login
 from customers.actors import CustomerActor
-from customers.safety import Verdict
+from customers.messaging import content_check, subscriptions
+from customers.messaging.content_check import Verdict
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, NotFound, Unavailable
-from services.mongo import Doc
+from services.store.mongo import Doc
 from services.wechat import events
+from tests.banks import open_bank
 from tests.clock import StillClock
 from tests.conftest import Sandbox
 from tests.customers.conftest import BANK, LIFE
@@ -24,12 +26,14 @@ CHECK, PICTURE = "/wxa/msg_sec_check", "https://bank.example/p/1.jpg"
 
 @pytest.fixture
 async def actor(bank: Services, sandbox: Sandbox) -> CustomerActor:
-    signed_in = await login.login(bank, BANK, await sandbox.open(await sandbox.person("刘敏"), BANK))
+    signed_in = await login.login(
+        await open_bank(bank, "demo"), BANK, await sandbox.open(await sandbox.person("刘敏"), BANK)
+    )
     return await login.read_session(bank, signed_in.token)
 
 
 async def _text(services: Services, actor: CustomerActor, text: str) -> Verdict:
-    return await safety.check_text(services, "demo", BANK, actor.cid, text)
+    return await content_check.check_text(await open_bank(services, "demo"), BANK, actor.cid, text)
 
 
 async def _fault(sandbox: Sandbox, path: str, **fault: Any) -> None:
@@ -64,8 +68,8 @@ async def test_without_a_verdict_nothing_is_let_through(
 
 async def test_who_was_never_in_the_mini_program_cannot_be_checked(bank: Services, actor: CustomerActor) -> None:
     for asked in (
-        safety.check_text(bank, "demo", LIFE, actor.cid, "你好"),
-        safety.check_image(bank, "demo", LIFE, actor.cid, PICTURE),
+        content_check.check_text(await open_bank(bank, "demo"), LIFE, actor.cid, "你好"),
+        content_check.check_image(await open_bank(bank, "demo"), LIFE, actor.cid, PICTURE),
     ):
         with pytest.raises(Conflict) as refused:
             await asked
@@ -74,11 +78,13 @@ async def test_who_was_never_in_the_mini_program_cannot_be_checked(bank: Service
 
 
 async def _told(services: Services, actor: CustomerActor, trace: str, suggest: str, label: int = 100) -> None:
-    openid = await subscriptions.openid_of(services, "demo", actor.cid, BANK)
+    openid = await subscriptions.openid_of(await open_bank(services, "demo"), actor.cid, BANK)
     event = events.MediaChecked(
         corp_id=BANK, create_time=None, openid=openid, appid=BANK, trace_id=trace, suggest=suggest, label=label
     )
-    await safety.media_checked(services, "demo", {"_id": "demo:event", "at": utc(services.clock())}, event)
+    await content_check.media_checked(
+        await open_bank(services, "demo"), {"_id": "demo:event", "at": utc(services.clock())}, event
+    )
 
 
 @pytest.fixture
@@ -110,11 +116,11 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_a_pictures_verdict_comes_as_an_event(
     bank: Services, actor: CustomerActor, traces: list[str], suggest: str, label: int, expected: Verdict
 ) -> None:
-    check = await safety.check_image(bank, "demo", BANK, actor.cid, PICTURE)
-    assert await safety.verdict(bank, "demo", check) == Verdict("waiting")
+    check = await content_check.check_image(await open_bank(bank, "demo"), BANK, actor.cid, PICTURE)
+    assert await content_check.verdict(await open_bank(bank, "demo"), check) == Verdict("waiting")
     for _ in range(2):
         await _told(bank, actor, traces[0], suggest, label)
-    assert await safety.verdict(bank, "demo", check) == expected
+    assert await content_check.verdict(await open_bank(bank, "demo"), check) == expected
 
 
 async def test_a_verdict_that_comes_before_the_question_was_written_down_counts(
@@ -130,20 +136,20 @@ async def test_a_verdict_that_comes_before_the_question_was_written_down_counts(
         return answer
 
     monkeypatch.setattr(MiniProgramClient, "media_check_async", quick)
-    check = await safety.check_image(bank, "demo", BANK, actor.cid, PICTURE)
-    assert await safety.verdict(bank, "demo", check) == Verdict("risky", "content_risky", 20008)
+    check = await content_check.check_image(await open_bank(bank, "demo"), BANK, actor.cid, PICTURE)
+    assert await content_check.verdict(await open_bank(bank, "demo"), check) == Verdict("risky", "content_risky", 20008)
 
 
 async def test_after_half_an_hour_without_a_word_a_person_must_look(
     bank: Services, actor: CustomerActor, traces: list[str], clock: StillClock
 ) -> None:
-    check = await safety.check_image(bank, "demo", BANK, actor.cid, PICTURE)
-    clock.now += safety.SECONDS - 1
-    assert await safety.verdict(bank, "demo", check) == Verdict("waiting")
+    check = await content_check.check_image(await open_bank(bank, "demo"), BANK, actor.cid, PICTURE)
+    clock.now += content_check.SECONDS - 1
+    assert await content_check.verdict(await open_bank(bank, "demo"), check) == Verdict("waiting")
     clock.now += 2
-    assert await safety.verdict(bank, "demo", check) == Verdict("review", "check_timed_out")
+    assert await content_check.verdict(await open_bank(bank, "demo"), check) == Verdict("review", "check_timed_out")
     await _told(bank, actor, traces[0], "risky", 20008)
-    assert await safety.verdict(bank, "demo", check) == Verdict("risky", "content_risky", 20008)
+    assert await content_check.verdict(await open_bank(bank, "demo"), check) == Verdict("risky", "content_risky", 20008)
 
 
 async def test_an_event_about_no_picture_of_ours_is_no_check(bank: Services, actor: CustomerActor) -> None:
@@ -151,5 +157,5 @@ async def test_an_event_about_no_picture_of_ours_is_no_check(bank: Services, act
     (row,) = await bank.store.tenant("demo")["checks"].find({})
     for check in (row["_id"], "demo:nothing"):
         with pytest.raises(NotFound) as refused:
-            await safety.verdict(bank, "demo", check)
+            await content_check.verdict(await open_bank(bank, "demo"), check)
         assert refused.value.code == "check_unknown"

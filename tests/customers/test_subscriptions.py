@@ -1,4 +1,4 @@
-"""Subscribe messages: each accept allows one, once; a lost answer costs the message, never a second one (wechat-contract A4)."""
+"""Subscribe messages: each accept allows one, once; a lost answer costs the message, never a second one (contract/wechat A4)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from typing import Any
 
 import pytest
 
-from campaigns import work
-from customers import directory, login, subscriptions, timeline
+from customers import timeline
+from customers.access import login
 from customers.actors import CustomerActor
-from services import outbox
+from customers.banks import apply
+from customers.banks.bank import Bank
+from customers.identity import resolution
+from customers.messaging import subscriptions
+from operations import jobs
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, InvalidInput
-from services.mongo import Doc
+from services.queue import outbox
+from services.store.mongo import Doc
 from services.wechat import events
+from tests.banks import open_bank
 from tests.clock import StillClock
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.customers.conftest import BANK, LIFE
@@ -34,7 +40,7 @@ async def person(bank: Services, sandbox: Sandbox) -> dict[str, Any]:
 
 @pytest.fixture
 async def actor(bank: Services, sandbox: Sandbox, person: dict[str, Any]) -> CustomerActor:
-    signed_in = await login.login(bank, BANK, await sandbox.open(person, BANK))
+    signed_in = await login.login(await open_bank(bank, "demo"), BANK, await sandbox.open(person, BANK))
     return await login.read_session(bank, signed_in.token)
 
 
@@ -49,7 +55,7 @@ def _inbox(number: int = 1) -> Doc:
 
 
 async def _openid(services: Services, actor: CustomerActor) -> str:
-    return await subscriptions.openid_of(services, actor.tenant, actor.cid, BANK)
+    return await subscriptions.openid_of(await open_bank(services, actor.tenant), actor.cid, BANK)
 
 
 async def _accept(
@@ -59,13 +65,17 @@ async def _accept(
     await sandbox.control(
         "POST", f"people/{person['id']}/subscribe", {"appid": BANK, "templates": {TEMPLATE: "accept"}}
     )
-    await subscriptions.answered(services, "demo", _inbox(n), _event(await _openid(services, actor), (TEMPLATE, True)))
+    await subscriptions.answered(
+        await open_bank(services, "demo"), _inbox(n), _event(await _openid(services, actor), (TEMPLATE, True))
+    )
 
 
 async def _send(services: Services, actor: CustomerActor, key: str = "k", **more: Any) -> tuple[str, str]:
     """State and reason of the effect after a worker has seen it."""
-    effect = await subscriptions.send(services, "demo", BANK, actor.cid, TEMPLATE, DATA, key=key, **more)
-    await work.send_effects(services, "demo")
+    effect = await subscriptions.send(
+        await open_bank(services, "demo"), BANK, actor.cid, TEMPLATE, DATA, key=key, **more
+    )
+    await jobs.send_effects(await open_bank(services, "demo"))
     row = await services.store.tenant("demo")["outbox"].find_one({"_id": effect})
     assert row is not None
     return row["state"], row["reason"]
@@ -86,13 +96,16 @@ async def test_an_accept_allows_one_message_and_is_counted_once(
 ) -> None:
     await _accept(bank, sandbox, person, actor)
     again = _event(await _openid(bank, actor), (TEMPLATE, True))
-    await asyncio.gather(*(subscriptions.answered(bank, "demo", _inbox(), again) for _ in range(5)))
+    at_bank = await open_bank(bank, "demo")
+    await asyncio.gather(*(subscriptions.answered(at_bank, _inbox(), again) for _ in range(5)))
     assert await _allowance(bank) == (1, "accepted")
     assert await _send(bank, actor) == ("done", "")
     assert await _allowance(bank) == (0, "accepted")
     assert await _send(bank, actor, "k2") == ("failed", "no_allowance")
     assert await _received(sandbox, person) == 1
-    story = [row["kind"] for row in await timeline.story(bank, "demo", actor.cid)]
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
+    story = [row["kind"] for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))]
     assert sorted(story) == ["customer.login", "subscribe.accepted", "subscribe.failed", "subscribe.sent"]
 
 
@@ -102,7 +115,7 @@ async def test_accepts_add_up_and_a_refusal_in_the_prompt_takes_none_away(
     for number in range(3):
         await _accept(bank, sandbox, person, actor, number)
     refused = _event(await _openid(bank, actor), (TEMPLATE, False))
-    await subscriptions.answered(bank, "demo", _inbox(9), refused)
+    await subscriptions.answered(await open_bank(bank, "demo"), _inbox(9), refused)
     assert await _allowance(bank) == (3, "refused")
     assert [await _send(bank, actor, f"k{n}") for n in range(3)] == [("done", "")] * 3
 
@@ -112,9 +125,13 @@ async def test_turning_messages_off_ends_the_allowance_and_on_again_gives_none(
 ) -> None:
     await _accept(bank, sandbox, person, actor)
     openid = await _openid(bank, actor)
-    await subscriptions.answered(bank, "demo", _inbox(2), _event(openid, (TEMPLATE, False), how="change"))
+    await subscriptions.answered(
+        await open_bank(bank, "demo"), _inbox(2), _event(openid, (TEMPLATE, False), how="change")
+    )
     assert await _allowance(bank) == (0, "refused")
-    await subscriptions.answered(bank, "demo", _inbox(3), _event(openid, (TEMPLATE, True), how="change"))
+    await subscriptions.answered(
+        await open_bank(bank, "demo"), _inbox(3), _event(openid, (TEMPLATE, True), how="change")
+    )
     assert await _allowance(bank) == (0, "accepted")
     assert await _send(bank, actor) == ("failed", "no_allowance")
 
@@ -140,7 +157,7 @@ async def test_answers_in_any_order_end_as_in_order(
     for order in permutations(range(len(answers))):
         await bank.store.tenant("demo")["subscriptions"].delete({})
         for number in (*order, *order):
-            await subscriptions.answered(bank, "demo", _inbox(number), answers[number])
+            await subscriptions.answered(await open_bank(bank, "demo"), _inbox(number), answers[number])
         assert await _allowance(bank) == ends, order
 
 
@@ -152,15 +169,15 @@ async def test_a_message_that_waits_long_for_its_answer_is_not_taken_for_lost(
     await sandbox.control(
         "POST", "faults", {"target": "api", "path": SEND, "kind": "latency", "seconds": 1, "times": 1}
     )
-    effect = await subscriptions.send(bank, "demo", BANK, actor.cid, TEMPLATE, DATA, key="k")
-    first = asyncio.create_task(work.send_effects(bank, "demo"))
+    effect = await subscriptions.send(await open_bank(bank, "demo"), BANK, actor.cid, TEMPLATE, DATA, key="k")
+    first = asyncio.create_task(jobs.send_effects(await open_bank(bank, "demo")))
 
     async def begun() -> bool:
         return await _allowance(bank) == (0, "accepted")
 
     await until(begun)
     clock.now += 12.0
-    await asyncio.gather(work.send_effects(second, "demo"), first)
+    await asyncio.gather(jobs.send_effects(await open_bank(second, "demo")), first)
     row = await bank.store.tenant("demo")["outbox"].find_one({"_id": effect})
     assert row is not None
     assert (row["state"], row["reason"]) == ("done", "")
@@ -173,25 +190,26 @@ async def test_a_long_term_template_is_allowed_until_it_is_turned_off(
     text = DEMO_BANK.read_text(encoding="utf-8").replace(
         "token: FakePushTokenSandbox1,", f"long_term_templates: [{TEMPLATE}], token: FakePushTokenSandbox1,"
     )
-    await directory.apply_tenant(bank, text, "demo.yaml")
+    await apply.apply_tenant(bank, text, "demo.yaml")
     await sandbox.control("POST", "templates", {"template_id": TEMPLATE, "lasting": True})
     await _accept(bank, sandbox, person, actor)
     assert [await _send(bank, actor, f"k{n}") for n in range(3)] == [("done", "")] * 3
     off = _event(await _openid(bank, actor), (TEMPLATE, False), how="change")
-    await subscriptions.answered(bank, "demo", _inbox(2), off)
+    await subscriptions.answered(await open_bank(bank, "demo"), _inbox(2), off)
     assert await _send(bank, actor, "k9") == ("failed", "no_allowance")
     assert await _received(sandbox, person) == 3
 
 
 async def _two_send(bank: Services, second: Services, actor: CustomerActor) -> list[str]:
     """Two processes try two messages in one moment."""
-    made = [await subscriptions.send(bank, "demo", BANK, actor.cid, TEMPLATE, DATA, key=key) for key in "ab"]
+    at_bank = await open_bank(bank, "demo")
+    made = [await subscriptions.send(at_bank, BANK, actor.cid, TEMPLATE, DATA, key=key) for key in "ab"]
     rows = [await bank.store.tenant("demo")["outbox"].find_one({"_id": effect}) for effect in made]
     effects = [outbox.effect_of(bank, row) for row in rows if row is not None]
 
     async def deliver(services: Services, effect: outbox.Effect) -> str:
         try:
-            await subscriptions.deliver(services, effect)
+            await subscriptions.deliver(await open_bank(services, effect.tenant), effect)
         except Conflict as error:
             return error.code
         return "sent"
@@ -215,8 +233,8 @@ async def test_two_senders_who_look_before_they_take_both_try(
     """Off: the allowance is read, and then written."""
     both = asyncio.Barrier(2)
 
-    async def naive(services: Services, tenant: str, row_id: str, effect_id: str) -> None:
-        rows = services.store.tenant(tenant)["subscriptions"]
+    async def naive(bank: Bank, row_id: str, effect_id: str) -> None:
+        rows = bank.db["subscriptions"]
         row = await rows.find_one({"_id": row_id})
         async with asyncio.timeout(5):
             await both.wait()
@@ -238,7 +256,7 @@ async def test_wechats_refusal_ends_what_we_thought_was_allowed(bank: Services, 
     """43101: he accepted here, and has nothing left there."""
     for number in range(2):
         accepted = _event(await _openid(bank, actor), (TEMPLATE, True))
-        await subscriptions.answered(bank, "demo", _inbox(number), accepted)
+        await subscriptions.answered(await open_bank(bank, "demo"), _inbox(number), accepted)
     assert await _allowance(bank) == (2, "accepted")
     assert await _send(bank, actor) == ("failed", "subscription_refused")
     assert await _allowance(bank) == (0, "refused")
@@ -268,7 +286,7 @@ async def test_a_lost_answer_is_not_tried_again(
     await sandbox.control("POST", "faults", {"target": "api", "path": SEND, "kind": "http", "status": 502, "times": 1})
     assert await _send(bank, actor) == ("failed", "subscribe_unknown")
     assert await _allowance(bank) == (0, "accepted")
-    await work.send_effects(bank, "demo")
+    await jobs.send_effects(await open_bank(bank, "demo"))
     assert len(await _calls(sandbox)) <= 1
 
 
@@ -276,9 +294,9 @@ async def test_a_try_that_was_cut_short_after_it_took_is_not_repeated(
     bank: Services, sandbox: Sandbox, person: dict[str, Any], actor: CustomerActor
 ) -> None:
     await _accept(bank, sandbox, person, actor)
-    effect = await subscriptions.send(bank, "demo", BANK, actor.cid, TEMPLATE, DATA, key="k")
+    effect = await subscriptions.send(await open_bank(bank, "demo"), BANK, actor.cid, TEMPLATE, DATA, key="k")
     (row,) = await bank.store.tenant("demo")["subscriptions"].find({"template_id": TEMPLATE})
-    await subscriptions._take(bank, "demo", row["_id"], effect)  # and the process ended here
+    await subscriptions._take(await open_bank(bank, "demo"), row["_id"], effect)  # and the process ended here
     assert await _send(bank, actor) == ("failed", "subscribe_unknown")
     assert await _received(sandbox, person) == 0
 
@@ -299,38 +317,42 @@ async def test_what_became_of_a_message_is_in_his_story(bank: Services, actor: C
         error_code=0, error_status="success",
     )  # fmt: skip
     for _ in range(2):
-        await subscriptions.sent(bank, "demo", _inbox(1), base)
+        await subscriptions.sent(await open_bank(bank, "demo"), _inbox(1), base)
     await subscriptions.sent(
-        bank, "demo", _inbox(2), replace(base, msg_id="m2", error_code=1, error_status="user block")
+        await open_bank(bank, "demo"), _inbox(2), replace(base, msg_id="m2", error_code=1, error_status="user block")
     )
+    at_bank = await open_bank(bank, "demo")
+    at_bank = await open_bank(bank, "demo")
     story = {
         row["kind"]: row["data"]["reason"]
-        for row in await timeline.story(bank, "demo", actor.cid)
+        for row in await timeline.story(at_bank, await resolution.cids(at_bank, actor.cid))
         if "reason" in row["data"]
     }
     assert story == {"subscribe.delivered": "", "subscribe.undelivered": "user block"}
 
 
 async def test_a_report_counts_only_where_wechat_does_not_push(bank: Services, actor: CustomerActor) -> None:
-    assert await subscriptions.report(bank, actor, {TEMPLATE: True}, "key-1") == {TEMPLATE: False}
+    assert await subscriptions.report(await open_bank(bank, actor.tenant), actor, {TEMPLATE: True}, "key-1") == {
+        TEMPLATE: False
+    }
     assert await bank.store.tenant("demo")["subscriptions"].count() == 0
     text = DEMO_BANK.read_text(encoding="utf-8").replace(
         "token: FakePushTokenSandbox1, aes_key: FakePushAesKeyForTheSandboxOnly100000000000", "token: ''"
     )
-    await directory.apply_tenant(bank, text, "demo.yaml")
+    await apply.apply_tenant(bank, text, "demo.yaml")
     for key, counted in (("key-1", True), ("key-1", False), ("key-2", True)):
-        assert await subscriptions.report(bank, actor, {TEMPLATE: True, "other": False}, key) == {
+        assert await subscriptions.report(await open_bank(bank, actor.tenant), actor, {TEMPLATE: True, "other": False}, key) == {
             TEMPLATE: counted, "other": counted,
         }  # fmt: skip
     assert await _allowance(bank) == (2, "accepted")
     with pytest.raises(InvalidInput) as refused:
-        await subscriptions.report(bank, actor, dict.fromkeys("abcd", True), "key-3")
+        await subscriptions.report(await open_bank(bank, actor.tenant), actor, dict.fromkeys("abcd", True), "key-3")
     assert refused.value.code == "too_many_templates"
 
 
 async def test_who_was_never_in_the_mini_program_is_sent_nothing(bank: Services, actor: CustomerActor) -> None:
     with pytest.raises(Conflict) as refused:
-        await subscriptions.send(bank, "demo", LIFE, actor.cid, TEMPLATE, DATA, key="k")
+        await subscriptions.send(await open_bank(bank, "demo"), LIFE, actor.cid, TEMPLATE, DATA, key="k")
     assert refused.value.code == "no_openid"
     assert await bank.store.tenant("demo")["outbox"].count({"kind": "subscribe"}) == 0
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from customers import bulk, details, directory, follows, identity
-from customers.identity import Facts
-from customers.sync import Batch, Job, Problem
+from customers import relationships
+from customers.identity import resolution
+from customers.identity.resolution import Facts
+from customers.wecom_mirror import customers, details
+from customers.wecom_mirror.sync import Batch, Job, Problem
 from services.container import Services
-from services.mongo import Collection, Doc
+from services.store.mongo import Collection, Doc
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 
 
@@ -21,17 +24,15 @@ class Killed(BaseException):
 
 
 async def job(services: Services) -> Job:
-    return Job(
-        services, await directory.get_tenant(services, "demo"), 1, services.clock(), part="customers", private=True
-    )
+    return Job(await open_bank(services, "demo"), 1, services.clock(), part="customers", private=True)
 
 
 async def page(services: Services) -> Batch:
-    return await bulk.CUSTOMERS.read(await job(services), "")
+    return await customers.CUSTOMERS.read(await job(services), "")
 
 
 async def write(services: Services, batch: Batch) -> None:
-    await bulk.CUSTOMERS.write(await job(services), batch)
+    await customers.CUSTOMERS.write(await job(services), batch)
 
 
 async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...], list[tuple[str, str]]]]]:
@@ -39,9 +40,10 @@ async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...]
     db = services.store.tenant("demo")
     found: dict[str, list[tuple[str, tuple[str, ...], list[tuple[str, str]]]]] = {}
     for row in await db["customers"].find({"merged_into": {"$exists": False}}, limit=None):
-        person = await identity.customer(services, "demo", row["_id"])
+        person = await resolution.customer(await open_bank(services, "demo"), row["_id"])
         pairs = await db["follows"].find({"active": True, "cid": person.cid}, limit=None)
-        remarks = sorted((each["userid"], follows.opened(services, "demo", each)["remark"]) for each in pairs)
+        at_bank = await open_bank(services, "demo")
+        remarks = sorted((each["userid"], relationships.opened(at_bank, each)["remark"]) for each in pairs)
         found.setdefault(person.external_userid, []).append((person.name, tuple(sorted(person.tags)), remarks))
     return found
 
@@ -52,7 +54,7 @@ async def some(services: Services, sandbox: Sandbox) -> list[dict[str, Any]]:
     for person in people:
         await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
     await sandbox.control("POST", f"people/{people[0]['id']}/add", {"userid": "rm.wang"})
-    client = directory.wecom_client(services, await directory.get_tenant(services, "demo"))
+    client = (await open_bank(services, "demo")).wecom
     made = await client.add_corp_tag(["网点"], group_name="渠道")
     tag = made["tag_group"]["tag"][0]["id"]
     await client.mark_tag("rm.wang", people[0]["external_userid"], add=[tag])
@@ -78,7 +80,7 @@ async def test_a_page_brings_in_what_it_says(bank: Services, sandbox: Sandbox) -
 async def test_a_page_and_single_details_end_in_the_same(bank: Services, sandbox: Sandbox) -> None:
     people = await some(bank, sandbox)
     for person in people:
-        await details.fetch(bank, "demo", person["external_userid"])
+        await details.fetch(await open_bank(bank, "demo"), person["external_userid"])
     assert await known(bank) == expected(people)
     db, names = bank.store.tenant("demo"), ("customers", "identities", "follows")
     before = {name: await db[name].find({}, sort=[("_id", 1)]) for name in names}
@@ -91,14 +93,19 @@ async def test_who_signed_in_before_and_who_is_two_customers_here_is_one_after_t
 ) -> None:
     people = await some(bank, sandbox)
     one, two, _ = people
-    signed_in = await identity.identify(bank, "demo", Facts(unionid=one["unionid"], openids={"wx1": "oOne"}))
-    a = await identity.identify(bank, "demo", Facts(unionid=two["unionid"]))
-    b = await identity.identify(bank, "demo", Facts(external_userid=two["external_userid"]))
+    signed_in = await resolution.identify(
+        await open_bank(bank, "demo"), Facts(unionid=one["unionid"], openids={"wx1": "oOne"})
+    )
+    a = await resolution.identify(await open_bank(bank, "demo"), Facts(unionid=two["unionid"]))
+    b = await resolution.identify(await open_bank(bank, "demo"), Facts(external_userid=two["external_userid"]))
     assert a != b
     await write(bank, await page(bank))
     assert await known(bank) == expected(people)
-    assert (await identity.customer(bank, "demo", signed_in)).external_userid == one["external_userid"]
-    merged = {(await identity.customer(bank, "demo", cid)).cid for cid in (a, b)}
+    assert (await resolution.customer(await open_bank(bank, "demo"), signed_in)).external_userid == one[
+        "external_userid"
+    ]
+    at_bank = await open_bank(bank, "demo")
+    merged = {(await resolution.customer(at_bank, cid)).cid for cid in (a, b)}
     assert len(merged) == 1
 
 
@@ -116,7 +123,8 @@ async def test_events_that_come_while_a_page_is_written_make_nobody_twice(
 ) -> None:
     people = await some(bank, sandbox)
     batch = await page(bank)
-    singles = [details.fetch(second, "demo", person["external_userid"]) for person in people]
+    at_bank = await open_bank(second, "demo")
+    singles = [details.fetch(at_bank, person["external_userid"]) for person in people]
     await asyncio.gather(write(bank, batch), *singles)
     assert await known(bank) == expected(people)
 
@@ -126,7 +134,7 @@ async def test_killed_before_any_write_of_a_page_the_next_try_completes_it(
     bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     people = await some(bank, sandbox)
-    await bulk.CUSTOMERS.read(await job(bank), "")
+    await customers.CUSTOMERS.read(await job(bank), "")
     batch, writes = await page(bank), 0
     real = Collection.insert_new
 
@@ -151,16 +159,16 @@ async def test_killed_before_any_write_of_a_page_the_next_try_completes_it(
 async def test_a_friendship_that_ended_while_the_page_was_read_stays_ended(bank: Services, sandbox: Sandbox) -> None:
     people = await some(bank, sandbox)
     batch = await page(bank)
-    cid = await identity.identify(bank, "demo", Facts(external_userid=people[2]["external_userid"]))
+    cid = await resolution.identify(await open_bank(bank, "demo"), Facts(external_userid=people[2]["external_userid"]))
     since = max(item["follow_info"]["createtime"] for item in batch.items)
-    await follows.changed(bank, "demo", "rm.chen", cid, at=since + 1.0, active=False)
+    await relationships.changed(await open_bank(bank, "demo"), "rm.chen", cid, at=since + 1.0, active=False)
     await write(bank, batch)
-    assert await follows.pair(bank, "demo", "rm.chen", [cid]) is None
+    assert await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid]) is None
 
 
 async def test_a_member_without_a_licence_is_a_problem_and_not_the_end(bank: Services) -> None:
     batch = Batch([], "", bank.clock(), problems=[Problem("rm.li", "unlicensed")])
-    outcome = await bulk.CUSTOMERS.write(await job(bank), batch)
+    outcome = await customers.CUSTOMERS.write(await job(bank), batch)
     assert (outcome.done, outcome.problems) == (0, [Problem("rm.li", "unlicensed")])
 
 
@@ -171,7 +179,7 @@ async def test_a_list_that_cannot_be_read_ends_nobodys_friendship(bank: Services
     await sandbox.control("POST", "faults", fault)
     before = await known(bank)
     the_job = await job(bank)
-    batch = await bulk.FRIENDSHIPS.read(the_job, "")
-    outcome = await bulk.FRIENDSHIPS.write(the_job, batch)
+    batch = await customers.FRIENDSHIPS.read(the_job, "")
+    outcome = await customers.FRIENDSHIPS.write(the_job, batch)
     assert (outcome.gone, [one.object for one in outcome.problems]) == (0, ["rm.chen"])
     assert await known(bank) == before

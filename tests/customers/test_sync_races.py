@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 
 from bench.lag import MOST_MS, watched
-from customers import bulk, contacts, details, directory, follows, identity, staffing, tags
-from customers.identity import Facts
-from customers.person import row_id
-from customers.sync import Batch, Job, Part, follow_users
+from customers import relationships
+from customers.banks import bank as banks_bank
+from customers.handover import departures
+from customers.identity import resolution
+from customers.identity.resolution import Facts
+from customers.identity.rows import row_id
+from customers.wecom_mirror import customers, details, members, tags
+from customers.wecom_mirror.sync import Batch, Job, Part, follow_users
+from services.cache import cached
 from services.container import Services
-from services.kept import kept
-from services.mongo import Collection, Doc
-from services.wechat.errors import BadRequest, Transient
+from services.store.mongo import Collection, Doc
+from services.wechat.core.errors import BadRequest, Transient
+from tests.banks import open_bank
 from tests.clock import StillClock
 from tests.conftest import Sandbox
 
@@ -28,8 +33,8 @@ class Killed(BaseException):
 
 
 async def job(services: Services, part: Part, **more: Any) -> Job:
-    bank = await directory.get_tenant(services, "demo")
-    return Job(services, bank, 1, services.clock(), part=part.name, private=part.private, **more)
+    bank = await banks_bank.open_bank(services, "demo")
+    return Job(bank, 1, services.clock(), part=part.name, private=part.private, **more)
 
 
 async def walk(services: Services, part: Part, **more: Any) -> tuple[list[str], list[tuple[str, str]]]:
@@ -59,16 +64,17 @@ async def friends(sandbox: Sandbox, *userids: str) -> list[dict[str, Any]]:
 async def pairs(services: Services) -> list[tuple[str, str]]:
     """Present friendships, as RM and the customer's name."""
     rows = await services.store.tenant("demo")["follows"].find({"active": True}, limit=None)
-    return sorted([(row["userid"], (await identity.customer(services, "demo", row["cid"])).name) for row in rows])
+    at_bank = await open_bank(services, "demo")
+    return sorted([(row["userid"], (await resolution.customer(at_bank, row["cid"])).name) for row in rows])
 
 
 async def test_a_member_who_leaves_while_the_sync_walks_costs_nobody_else_his_customers(
     bank: Services, sandbox: Sandbox
 ) -> None:
     await friends(sandbox, "rm.chen", "rm.li", "rm.wang")
-    everyone = await follow_users(await job(bank, bulk.CUSTOMERS))
+    everyone = await follow_users(await job(bank, customers.CUSTOMERS))
     await sandbox.control("DELETE", "members/rm.li")
-    cursors, problems = await walk(bank, bulk.CUSTOMERS)
+    cursors, problems = await walk(bank, customers.CUSTOMERS)
     assert "rm.li" in everyone
     assert problems == [("rm.li", "platform_subject_state:60111")]
     assert await pairs(bank) == [("rm.chen", "刘敏"), ("rm.wang", "吴越")]
@@ -77,14 +83,14 @@ async def test_a_member_who_leaves_while_the_sync_walks_costs_nobody_else_his_cu
 
 async def test_when_nobody_may_have_customers_any_more_the_walk_ends(bank: Services, sandbox: Sandbox) -> None:
     await friends(sandbox, "rm.chen")
-    the_job = await job(bank, bulk.CUSTOMERS)
+    the_job = await job(bank, customers.CUSTOMERS)
     cursor = '{"after":"","users":["rm.chen"],"next":""}'
 
     async def nobody() -> list[str]:
         return []
 
-    await kept(bank, "follow_users:demo", 60.0, nobody)
-    batch = await bulk.CUSTOMERS.read(the_job, cursor)
+    await cached(bank, "follow_users:demo", 60.0, nobody)
+    batch = await customers.CUSTOMERS.read(the_job, cursor)
     assert (len(batch.items), batch.next) == (1, "")
 
 
@@ -94,39 +100,39 @@ async def test_a_cursor_that_is_refused_again_and_again_ends_the_part_and_not_th
     """One that has grown old begins these RMs anew; but not for ever."""
     await sandbox.control("POST", "people/bulk", {"count": 150, "seed": 7, "userids": ["rm.chen"]})
     fault = {"target": "api", "kind": "errcode", "path": "batch/get_by_user", "errcode": 40058}
-    batch = await bulk.CUSTOMERS.read(await job(bank, bulk.CUSTOMERS), "")
+    batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), "")
     await sandbox.control("POST", "faults", {**fault, "times": 1})
-    batch = await bulk.CUSTOMERS.read(await job(bank, bulk.CUSTOMERS), batch.next)
+    batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
     assert batch.items == []
-    batch = await bulk.CUSTOMERS.read(await job(bank, bulk.CUSTOMERS), batch.next)
+    batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
     assert len(batch.items) == 100
-    for _ in range(bulk.ANEW - 1):
+    for _ in range(customers.ANEW - 1):
         await sandbox.control("POST", "faults", {**fault, "times": 1})
-        batch = await bulk.CUSTOMERS.read(await job(bank, bulk.CUSTOMERS), batch.next)
-        batch = await bulk.CUSTOMERS.read(await job(bank, bulk.CUSTOMERS), batch.next)
+        batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
+        batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
     await sandbox.control("POST", "faults", {**fault, "times": 1})
     with pytest.raises(BadRequest, match="40058"):
-        await bulk.CUSTOMERS.read(await job(bank, bulk.CUSTOMERS), batch.next)
+        await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
 
 
 async def test_a_leaver_does_not_get_back_in_by_a_page_that_was_read_before_he_left(
     bank: Services, sandbox: Sandbox, clock: StillClock
 ) -> None:
-    the_job = await job(bank, contacts.MEMBERS)
+    the_job = await job(bank, members.MEMBERS)
     await sandbox.control("POST", "members", {"userid": "rm.new", "name": "何新", "department": 3})
-    await walk(bank, contacts.MEMBERS)
+    await walk(bank, members.MEMBERS)
     staff = bank.store.tenant("demo")["staff"]
     assert ((await staff.find_one({"_id": "demo:rm.new"})) or {})["active"] is True
     clock.now += 10
-    batch = await contacts.MEMBERS.read(the_job, "2")
+    batch = await members.MEMBERS.read(the_job, "2")
     assert "rm.new" in [row["userid"] for row in batch.items]
     clock.now += 1
-    await staffing.left(bank, "demo", "rm.new", clock())
+    await departures.left(await open_bank(bank, "demo"), "rm.new", clock())
     clock.now += 1
-    await contacts.MEMBERS.write(the_job, batch)
+    await members.MEMBERS.write(the_job, batch)
     assert ((await staff.find_one({"_id": "demo:rm.new"})) or {})["active"] is False
     clock.now += 10
-    await walk(bank, contacts.MEMBERS)  # WeCom says now that he is there: he is back
+    await walk(bank, members.MEMBERS)  # WeCom says now that he is there: he is back
     assert ((await staff.find_one({"_id": "demo:rm.new"})) or {})["active"] is True
 
 
@@ -136,10 +142,10 @@ async def test_a_department_that_goes_while_the_sync_walks_does_not_hide_the_oth
     await sandbox.control("POST", "departments", {"name": "临时", "parentid": 1, "id": 2000})
     await sandbox.control("POST", "departments", {"name": "新点", "parentid": 1, "id": 3000})
     await sandbox.control("POST", "members", {"userid": "rm.new", "name": "何新", "department": 3000})
-    first = await contacts.MEMBERS.read(await job(bank, contacts.MEMBERS), "")
+    first = await members.MEMBERS.read(await job(bank, members.MEMBERS), "")
     assert first.next == "1"
     await sandbox.control("DELETE", "departments/2000")
-    _, problems = await walk(bank, contacts.MEMBERS)
+    _, problems = await walk(bank, members.MEMBERS)
     assert problems == []
     row = await bank.store.tenant("demo")["members"].find_one({"_id": "demo:rm.new"})
     assert (row or {})["name"] == "何新"
@@ -148,12 +154,12 @@ async def test_a_department_that_goes_while_the_sync_walks_does_not_hide_the_oth
 async def test_a_stranger_who_is_gone_before_he_is_asked_for_is_no_error(bank: Services, sandbox: Sandbox) -> None:
     people = await friends(sandbox, "rm.chen", "rm.wang")
     batches: list[Batch] = []
-    the_job, cursor = await job(bank, bulk.FRIENDSHIPS), ""
+    the_job, cursor = await job(bank, customers.FRIENDSHIPS), ""
     while not batches or cursor:
-        batches.append(await bulk.FRIENDSHIPS.read(the_job, cursor))
+        batches.append(await customers.FRIENDSHIPS.read(the_job, cursor))
         cursor = batches[-1].next
     await sandbox.control("POST", f"people/{people[0]['id']}/delete", {"userid": "rm.chen"})
-    outcomes = [await bulk.FRIENDSHIPS.write(the_job, batch) for batch in batches]
+    outcomes = [await customers.FRIENDSHIPS.write(the_job, batch) for batch in batches]
     assert [one for outcome in outcomes for one in outcome.problems] == []
     assert await pairs(bank) == [("rm.wang", "周浩")]
 
@@ -165,8 +171,8 @@ async def test_a_platform_that_is_busy_amid_strangers_is_waited_for_and_none_of_
     fault = {"target": "api", "kind": "errcode", "path": "/cgi-bin/externalcontact/get", "errcode": -1, "times": 1}
     await sandbox.control("POST", "faults", fault)
     with pytest.raises(Transient):
-        await walk(bank, bulk.FRIENDSHIPS)
-    _, problems = await walk(bank, bulk.FRIENDSHIPS)
+        await walk(bank, customers.FRIENDSHIPS)
+    _, problems = await walk(bank, customers.FRIENDSHIPS)
     assert problems == []
     assert await pairs(bank) == [("rm.chen", "刘敏"), ("rm.wang", "周浩")]
 
@@ -176,9 +182,9 @@ async def test_a_known_customers_friendship_that_no_page_told_of_comes_in_with_t
 ) -> None:
     """He is somebody here already, by another RM: he added this one after the page of this one's customers."""
     (person,) = await friends(sandbox, "rm.chen")
-    await walk(bank, bulk.CUSTOMERS)
+    await walk(bank, customers.CUSTOMERS)
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.wang"})
-    await walk(bank, bulk.FRIENDSHIPS)
+    await walk(bank, customers.FRIENDSHIPS)
     assert await pairs(bank) == [("rm.chen", "刘敏"), ("rm.wang", "刘敏")]
 
 
@@ -188,44 +194,44 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
 ) -> None:
     """He signs in before his ids are written, or another worker makes his customer between ids and customer."""
     (person,) = await friends(sandbox, "rm.chen")
-    client = directory.wecom_client(bank, await directory.get_tenant(bank, "demo"))
+    client = (await open_bank(bank, "demo")).wecom
     tag = (await client.add_corp_tag(["网点"], group_name="渠道"))["tag_group"]["tag"][0]["id"]
     await client.mark_tag("rm.chen", person["external_userid"], add=[tag])
-    the_job = await job(bank, bulk.CUSTOMERS)
-    batch = await bulk.CUSTOMERS.read(the_job, "")
+    the_job = await job(bank, customers.CUSTOMERS)
+    batch = await customers.CUSTOMERS.read(the_job, "")
     unionid = batch.items[0]["external_contact"]["unionid"]
     real = Collection.insert_new
     came: list[str] = []
 
     async def beaten(self: Collection, docs: list[Doc]) -> set[int]:
-        lead = row_id(bank, "demo", "external_userid", person["external_userid"])
+        lead = row_id(await open_bank(bank, "demo"), "external_userid", person["external_userid"])
         ids, rows = any(doc["_id"] == lead for doc in docs), any("tags" in doc and "userid" not in doc for doc in docs)
         if not came and (ids if where == "identities" else rows):
             came.append("")
-            came[0] = await identity.identify(bank, "demo", Facts(unionid=unionid), source="login")
+            came[0] = await resolution.identify(await open_bank(bank, "demo"), Facts(unionid=unionid), source="login")
         return await real(self, docs)
 
     monkeypatch.setattr(Collection, "insert_new", beaten)
-    await bulk.CUSTOMERS.write(the_job, batch)
+    await customers.CUSTOMERS.write(the_job, batch)
     assert len(came) == 1
-    assert sorted((await identity.customer(bank, "demo", came[0])).tags) == ["渠道:网点"]
+    assert sorted((await resolution.customer(await open_bank(bank, "demo"), came[0])).tags) == ["渠道:网点"]
 
 
 async def make(bank: Services, name: str) -> str:
-    client = directory.wecom_client(bank, await directory.get_tenant(bank, "demo"))
+    client = (await open_bank(bank, "demo")).wecom
     return str((await client.add_corp_tag([name], group_name="渠道"))["tag_group"]["tag"][0]["id"])
 
 
 async def tagged(bank: Services, sandbox: Sandbox, tag: str) -> str:
     """A customer whose friendship has the tag; his cid."""
     (person,) = await friends(sandbox, "rm.chen")
-    client = directory.wecom_client(bank, await directory.get_tenant(bank, "demo"))
+    client = (await open_bank(bank, "demo")).wecom
     await client.mark_tag("rm.chen", person["external_userid"], add=[tag])
-    return (await details.fetch(bank, "demo", person["external_userid"])).cid
+    return (await details.fetch(await open_bank(bank, "demo"), person["external_userid"])).cid
 
 
 async def names_of(bank: Services, cid: str) -> list[str]:
-    return sorted((await identity.customer(bank, "demo", cid)).tags)
+    return sorted((await resolution.customer(await open_bank(bank, "demo"), cid)).tags)
 
 
 @pytest.mark.parametrize("fatal", [1, 2, 3])
@@ -234,7 +240,7 @@ async def test_killed_while_a_tag_gets_its_new_name_the_next_try_gives_it_to_all
 ) -> None:
     tag = await make(bank, "网点")
     cid = await tagged(bank, sandbox, tag)
-    await directory.wecom_client(bank, await directory.get_tenant(bank, "demo")).edit_corp_tag(tag, name="支行")
+    await (await open_bank(bank, "demo")).wecom.edit_corp_tag(tag, name="支行")
     writes, real_many, real_bulk = 0, Collection.update_many, Collection.bulk_update
 
     def one_more() -> None:
@@ -255,10 +261,10 @@ async def test_killed_while_a_tag_gets_its_new_name_the_next_try_gives_it_to_all
     monkeypatch.setattr(Collection, "update_many", many)
     monkeypatch.setattr(Collection, "bulk_update", several)
     with pytest.raises(Killed):
-        await tags.refresh(bank, await directory.get_tenant(bank, "demo"))
+        await tags.refresh(await banks_bank.open_bank(bank, "demo"))
     monkeypatch.undo()
     bank.cache.clear()
-    await tags.refresh(bank, await directory.get_tenant(bank, "demo"))
+    await tags.refresh(await banks_bank.open_bank(bank, "demo"))
     assert await names_of(bank, cid) == ["渠道:支行"]
 
 
@@ -275,7 +281,7 @@ async def test_a_list_of_tags_that_was_read_before_one_was_made_takes_nothing_aw
     clock.now += 1
     outcome = await tags.TAGS.write(the_job, batch)
     assert (outcome.gone, await names_of(bank, cid)) == (0, ["渠道:新客"])
-    assert fresh in await tags.known(bank, "demo")
+    assert fresh in await tags.known(await open_bank(bank, "demo"))
 
 
 async def test_an_id_that_wecom_does_not_know_hides_none_that_it_does(bank: Services, sandbox: Sandbox) -> None:
@@ -283,24 +289,25 @@ async def test_an_id_that_wecom_does_not_know_hides_none_that_it_does(bank: Serv
     tag = await make(bank, "网点")
     fault = {"target": "api", "kind": "errcode", "path": "get_corp_tag_list", "errcode": 40068, "times": 1}
     await sandbox.control("POST", "faults", fault)
-    assert await tags.names(bank, "demo", ["et-of-a-strategy", tag]) == ["渠道:网点"]
+    assert await tags.names(await open_bank(bank, "demo"), ["et-of-a-strategy", tag]) == ["渠道:网点"]
 
 
 async def test_a_long_list_leaves_the_loop_to_others(bank: Services, sandbox: Sandbox, clock: StillClock) -> None:
     """8,000 customers of one RM who are all others than before: no step of it holds the loop for 50 ms (promise P10)."""
     db, count = bank.store.tenant("demo"), 8_000
+    at_bank = await open_bank(bank, "demo")
     rows = [
-        follows.new_row(bank, "demo", f"demo:c{number}", follows.Relation("rm.chen", since=1.0), 1.0)
+        relationships.new_row(at_bank, f"demo:c{number}", relationships.Relation("rm.chen", since=1.0), 1.0)
         for number in range(count)
     ]
     for start in range(0, count, 1000):
         await db["follows"].insert_new(rows[start : start + 1000])
     there = [f"wmThere{number:024d}" for number in range(count)]
-    the_job = await job(bank, bulk.FRIENDSHIPS, compare=True, mend=False)
+    the_job = await job(bank, customers.FRIENDSHIPS, compare=True, mend=False)
     gc.collect()
     gc.freeze()  # as a worker does
     with watched() as worst:
-        outcome = await bulk.FRIENDSHIPS.write(the_job, Batch([("rm.chen", there)], "", clock()))
+        outcome = await customers.FRIENDSHIPS.write(the_job, Batch([("rm.chen", there)], "", clock()))
     gc.unfreeze()
     assert (outcome.gone, outcome.new) == (count, count)
     assert worst.cpu_ms < MOST_MS, worst.what

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from campaigns import work
 from deploy.parts import environment
 from deploy.processes import ROOT
+from operations import jobs
 from services.container import Services
-from services.inbox import Arrival, receive
+from services.queue.inbox import Arrival, receive
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.conftest import Sandbox
 
@@ -59,7 +60,7 @@ async def test_unknown_events_are_counted_and_those_set_aside_are_handled_again(
         await receive(demo, Arrival("demo", "wecom", message.encode()))
     broken = Arrival("demo", "wecom", b"<xml><Event>enter_agent</Event></xml>")
     await receive(demo, broken)
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     listed = manage("events", "unknown").stdout.splitlines()
     (line,) = [line for line in listed if "brand_new" in line]
     assert line.split("│")[1:3] == [" brand_new ", "      3 "]

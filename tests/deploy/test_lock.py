@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import requires
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -47,3 +48,26 @@ def test_it_satisfies_pyproject_on_each_python() -> None:
             if need.marker is None or need.marker.evaluate(marks):
                 pin = pins[need.name.lower()]
                 assert SpecifierSet(str(need.specifier), prereleases=True).contains(pin), (python, str(need), pin)
+
+
+def test_whatever_an_installed_package_needs_is_locked() -> None:
+    """Extras included, which `pip check` does not look at. Walks from pyproject.toml through what is installed here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    pins = {each.name: each for each in locked() if each.marker is None or each.marker.evaluate({"extra": ""})}
+    waiting = [Requirement(text) for text in [*project["dependencies"], *extras["laptop"], *extras["dev"]]]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        need = waiting.pop()
+        name = re.sub(r"[-_.]+", "-", need.name.lower())
+        asked = frozenset(need.extras)
+        if (name, asked) in seen or (need.marker is not None and not need.marker.evaluate({"extra": ""})):
+            continue
+        seen.add((name, asked))
+        assert name in pins, f"{need} is not locked"
+        for text in requires(name) or []:
+            inner = Requirement(text)
+            if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in ("", *asked)):
+                inner.marker = None
+                waiting.append(inner)
+    assert len(seen) > 80

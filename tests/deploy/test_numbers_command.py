@@ -8,19 +8,21 @@ import sys
 from pathlib import Path
 
 from config.settings import Settings
-from customers import directory, identity
-from customers.identity import Facts
+from customers.banks import apply
+from customers.identity import resolution
+from customers.identity.resolution import Facts
 from deploy.parts import environment
 from deploy.processes import ROOT
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import DEMO_BANK
 
 
 async def test_a_file_of_numbers_is_linked_and_what_was_not_is_named(
     settings: Settings, services: Services, tmp_path: Path
 ) -> None:
-    await directory.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
-    cid = await identity.identify(services, "demo", Facts(external_userid="wm1"))
+    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+    cid = await resolution.identify(await open_bank(services, "demo"), Facts(external_userid="wm1"))
     file = tmp_path / "numbers.csv"
     file.write_text("number,external_userid\nC-1001,wm1\nC-2002,wm2\n", encoding="utf-8")
     command = [sys.executable, "manage.py", "customers", "link", str(file)]
@@ -28,4 +30,4 @@ async def test_a_file_of_numbers_is_linked_and_what_was_not_is_named(
     done = await asyncio.to_thread(subprocess.run, command, **told)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == f"{file}:3: unknown"
-    assert (await identity.customer(services, "demo", cid)).number == "C-1001"
+    assert (await resolution.customer(await open_bank(services, "demo"), cid)).number == "C-1001"

@@ -22,7 +22,7 @@ from deploy.demo import require_ports
 from deploy.ports import NotListening, PortBusy, free_port, is_free, wait_for_port
 from deploy.processes import ROOT
 from deploy.stack import Stores, embedded, mongodb_command, redis_command
-from services.mongo import Store
+from services.store.mongo import Store
 
 
 def free_ports() -> int:
@@ -136,9 +136,9 @@ class Heard(CommandListener):
 
 
 async def test_no_write_is_numbered_for_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbered writes make the embedded store slower and slower (docs/decisions/0021)."""
+    """Numbered writes make the embedded store slower and slower (docs/decisions/0022)."""
     heard = Heard()
-    monkeypatch.setattr("services.mongo.AsyncIOMotorClient", partial(AsyncIOMotorClient, event_listeners=[heard]))
+    monkeypatch.setattr("services.store.mongo.AsyncIOMotorClient", partial(AsyncIOMotorClient, event_listeners=[heard]))
     stores = Stores(tmp_path)
     try:
         stores.start("mongodb")

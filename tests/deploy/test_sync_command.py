@@ -10,12 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
-from campaigns import syncing
 from config.settings import Settings
-from customers.sync import Problem, keep_problems
+from customers.wecom_mirror.sync import Problem, keep_problems
 from deploy.parts import Parts, environment
 from deploy.processes import ROOT
+from operations.sync import run as syncing
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 from tests.waiting import until
 
@@ -61,12 +62,12 @@ async def test_ctrl_c_ends_the_looking_on_and_not_the_work(settings: Settings, d
     )
 
     async def begun() -> bool:
-        return await syncing.latest(demo, "demo") is not None
+        return await syncing.latest(await open_bank(demo, "demo")) is not None
 
     await until(begun, 60.0)
     looking.send_signal(signal.SIGINT)
     told, _ = await asyncio.wait_for(looking.communicate(), 60.0)
-    row = await syncing.latest(demo, "demo")
+    row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert row["open"] is True
     assert "sync status --watch" in told.decode()
@@ -77,7 +78,7 @@ async def test_what_failed_is_tried_again_one_by_one(manage: Manage, demo: Servi
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
     part = syncing.PARTS["customers"]
     failed = [Problem(person["external_userid"], "internal"), Problem("wmNobody000000000000000000000001", "internal")]
-    await keep_problems(demo, "demo", part, failed)
+    await keep_problems(await open_bank(demo, "demo"), part, failed)
     status = manage("status").stdout
     assert person["external_userid"] not in status
     tried = manage("retry", "all")

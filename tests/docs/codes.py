@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.processes import ROOT
 
-ROOMS = ("handlers", "campaigns", "rewards", "customers", "services")
+ROOMS = ("handlers", "operations", "campaigns", "rewards", "customers", "services")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from customers import identity
+from customers.identity import resolution
 from rewards import catalogue, ledger
 from services.container import Services
 from services.errors import Unavailable
+from tests.banks import open_bank
 from tests.conftest import Sandbox, Stack
 from tests.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
 from tests.waiting import until
@@ -58,7 +59,7 @@ async def _put(services: Services, wave: int) -> Wave:
         starts=STARTS,
         ends=ENDS,
     )
-    await catalogue.put(services, services.store.tenant("demo"), CAMPAIGN, definition)
+    await catalogue.put(await open_bank(services, services.store.tenant("demo").tenant), CAMPAIGN, definition)
     return Wave(catalogue.reward_id(CAMPAIGN, definition.key))
 
 
@@ -121,8 +122,9 @@ async def _answered(wave: Wave, count: int) -> bool:
 
 @pytest.fixture
 async def customers(demo: Services) -> list[str]:
-    facts = [identity.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(CLAIMS * len(VICTIMS))]
-    return list(await asyncio.gather(*(identity.identify(demo, "demo", one) for one in facts)))
+    facts = [resolution.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(CLAIMS * len(VICTIMS))]
+    at_bank = await open_bank(demo, "demo")
+    return list(await asyncio.gather(*(resolution.identify(at_bank, one) for one in facts)))
 
 
 @pytest.mark.kills_store
@@ -172,7 +174,7 @@ async def _check(services: Services, sandbox: Sandbox, http: httpx.AsyncClient, 
     await _check_rewards(services, waves)
     await _sell_what_came_back(services, http, waves)
     await until(lambda: _quiet(services, sandbox), 60.0)
-    assert await ledger.check(services, "demo") == []
+    assert await ledger.check(await open_bank(services, "demo")) == []
     await _check_welcomes(services, sandbox)
     assert await services.audit.verify(services.store.tenant("demo")) == []
 
@@ -192,7 +194,7 @@ async def _quiet(services: Services, sandbox: Sandbox) -> bool:
 
 async def _check_rewards(services: Services, waves: list[Wave]) -> None:
     db = services.store.tenant("demo")
-    assert await ledger.check(services, "demo") == []
+    assert await ledger.check(await open_bank(services, "demo")) == []
     for wave in waves:
         assert wave.answered == CLAIMS, (wave.answered, wave.troubles)
         row = await db["rewards"].find_one({"reward": wave.reward})

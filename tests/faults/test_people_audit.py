@@ -15,13 +15,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from customers import identity, person
+from customers.identity import resolution
+from customers.identity import rows as person
 from deploy import audit_truth, truth_file
 from deploy.errors import DeployError
 from deploy.parts import environment
 from deploy.processes import end, spawn
-from sandbox import people, people_truth
+from sandbox.people import plan, run
+from sandbox.people import truth_file as people_truth
+from sandbox.people.command import arguments
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import Sandbox, Stack
 from tests.waiting import until
 
@@ -30,12 +34,12 @@ _STARTER = ThreadPoolExecutor(1)
 
 
 def asked(sandbox: Sandbox, services: Services, **more: Any) -> argparse.Namespace:
-    args = people.arguments(["--sandbox", sandbox.url, "--portal", services.settings.url])
+    args = arguments(["--sandbox", sandbox.url, "--portal", services.settings.url])
     return argparse.Namespace(**{**vars(args), "rate": 30.0, "seed": 5, "hunters": 0.1, **more})
 
 
 async def played(args: argparse.Namespace, file: Path) -> truth_file.Truth:
-    people_truth.write(file, await people.play(args, None, watched=False))
+    people_truth.write(file, await run.play(args, None, watched=False))
     return truth_file.read(file)
 
 
@@ -84,7 +88,7 @@ async def _lies_are_found(services: Services, sandbox: Sandbox, truth: truth_fil
     db = services.store.tenant("demo")
     friend = next(one for one in truth.customers if one.friends)
     granted = next(one for one in truth.customers if one.granted)
-    row_id = person.row_id(services, "demo", "external_userid", friend.external_userid)
+    row_id = person.row_id(await open_bank(services, "demo"), "external_userid", friend.external_userid)
     row = await db["identities"].find_one({"_id": row_id})
     assert row is not None
     follows = await db["follows"].find({"active": True, "cid": row["cid"]})
@@ -158,7 +162,7 @@ async def test_a_population_that_was_stopped_goes_on_where_it_was(
 
 def expected(head: people_truth.Head) -> tuple[int, str]:
     """How many steps there are, and their digest, when nobody stops."""
-    digest, steps = people.Digest(), list(people.schedule(head.seed, head.customers, head.hunters, head.stage))
+    digest, steps = plan.Digest(), list(plan.schedule(head.seed, head.customers, head.hunters, head.stage))
     for step in steps:
         digest.add(step)
     return len(steps), digest.hex()
@@ -176,11 +180,11 @@ async def test_what_is_wrong_with_people_redemptions_tricks_and_forgeries_is_nam
 ) -> None:
     appid = "wx5ab0000000000001"
     for facts in (
-        identity.Facts(external_userid="wm-one"),
-        identity.Facts(openids={appid: "o-one"}),
-        identity.Facts(external_userid="wm-two", openids={appid: "o-two"}),
+        resolution.Facts(external_userid="wm-one"),
+        resolution.Facts(openids={appid: "o-one"}),
+        resolution.Facts(external_userid="wm-two", openids={appid: "o-two"}),
     ):
-        await identity.identify(demo, "demo", facts)
+        await resolution.identify(await open_bank(demo, "demo"), facts)
     had = {"reward": "acq-branch.coffee", "key": "k", "redemption": "r"}
     people_ = [
         person_of_file("c0", external_userid="wm-nobody", signed_in=[appid]),

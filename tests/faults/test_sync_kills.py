@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from campaigns import syncing
+from operations.sync import run
 from services.container import Services
+from tests.banks import open_bank
 from tests.campaigns.test_syncing import counts, ours, truth
 from tests.conftest import Sandbox, Stack
 from tests.waiting import until
@@ -22,10 +23,10 @@ async def test_a_sync_that_is_killed_twice_brings_everything_in_once(
     await sandbox.control("POST", "people/bulk", {"count": CUSTOMERS, "seed": 11, "tagged": True})
     slow = {"target": "api", "kind": "latency", "path": "/cgi-bin/externalcontact/batch/get_by_user", "seconds": 0.1}
     await sandbox.control("POST", "faults", slow)
-    await syncing.start(demo, "demo", "cli")
+    await run.start(await open_bank(demo, "demo"), "cli")
 
     async def done() -> int:
-        row = await syncing.latest(demo, "demo")
+        row = await run.latest(await open_bank(demo, "demo"))
         return 0 if row is None else int(row["counts"].get("customers", {}).get("done", 0))
 
     async def reached(count: int) -> None:
@@ -41,11 +42,11 @@ async def test_a_sync_that_is_killed_twice_brings_everything_in_once(
         await asyncio.get_running_loop().run_in_executor(_STARTER, stack.start, "worker")
 
     async def over() -> bool:
-        row = await syncing.latest(demo, "demo")
+        row = await run.latest(await open_bank(demo, "demo"))
         return row is not None and not row["open"]
 
     await until(over, 180.0)
-    row = await syncing.latest(demo, "demo")
+    row = await run.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (row["state"], row["counts"]["customers"]["done"]) == ("done", CUSTOMERS)
     assert await ours(demo) == await truth(sandbox)

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from customers import directory
+from customers.banks import apply
 from services.container import Services
 from tests.conftest import Sandbox, Server
 
@@ -65,7 +65,7 @@ def appid() -> str:
 
 @pytest.fixture
 async def other_bank(demo: Services) -> str:
-    await directory.apply_tenant(demo, OTHER_BANK, "other.yaml")
+    await apply.apply_tenant(demo, OTHER_BANK, "other.yaml")
     return "other"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from campaigns import work
+from operations import jobs
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.campaigns.test_acquisition import TEXT as LINKS
 from tests.campaigns.test_community import text as group_text
@@ -25,7 +26,7 @@ async def test_the_page_shows_codes_links_balance_group_codes_and_groups(
     await tools.go_live(demo, group_text(chat).replace("id: hello", "id: talks"))
     await sandbox.scan(person, state=tools.NANSHAN, userid="rm.li")
     await tools.all_work(demo)
-    await work.keep_channels(demo, "demo")
+    await jobs.keep_channels(await open_bank(demo, "demo"))
     lin = await clerk("lin")
     answer = await lin.get(PAGE)
     page = answer.text

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta, timezone
 import httpx
 import pytest
 
-from customers import details
+from customers.wecom_mirror import details
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 from tests.customers import archived
 from tests.handlers.conftest import Clerk, form_token, post_form
@@ -23,7 +24,7 @@ async def bank(demo: Services, sandbox: Sandbox) -> Services:
     await archived.give_key(sandbox, 1)
     await archived.apply(demo, sandbox)
     person = await archived.friend(sandbox, "刘小敏")
-    await details.fetch(demo, "demo", person["external_userid"])
+    await details.fetch(await open_bank(demo, "demo"), person["external_userid"])
     await archived.say(sandbox, person, "我想买理财")
     await archived.pull(demo)
     return demo

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import httpx
 
-from customers.directory import get_tenant
+from customers.banks.bank import open_bank
 from services.container import Services
-from services.wechat import crypto
+from services.wechat.core import crypto
 
 EVENT = (
     "<xml><ToUserName><![CDATA[ww0c0ffee000000001]]></ToUserName><FromUserName><![CDATA[sys]]></FromUserName>"
@@ -21,7 +21,7 @@ EVENT = (
 
 async def _signed(demo: Services, message: bytes, nonce: str = "n1") -> tuple[str, str]:
     """The query and the encrypted text of a genuine message."""
-    app = (await get_tenant(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom_app
     credentials = crypto.Credentials(app.token, app.aes_key, app.corp_id)
     encrypted = crypto.encrypt(credentials, message)
     timestamp = str(int(time.time()))

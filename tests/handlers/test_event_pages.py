@@ -5,10 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from campaigns import work
+from operations import jobs
 from services.container import Services
-from services.inbox import Arrival, receive
-from services.mongo import Doc
+from services.queue.inbox import Arrival, receive
+from services.store.mongo import Doc
+from tests.banks import open_bank
 from tests.campaigns import tools
 from tests.conftest import Sandbox
 from tests.handlers.conftest import Clerk, sign_in
@@ -32,7 +33,7 @@ async def test_the_list_shows_the_newest_and_what_was_set_aside(clerk: Clerk, de
     await receive(demo, Arrival("demo", "wecom", b"<xml><Event>enter_agent</Event></xml>"))
     waiting = (await lin.get("/console/events?state=waiting")).text
     assert waiting.count('href="/console/events/') == 2
-    await work.handle_inbox(demo, "demo")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
     shown = (await lin.get("/console/events")).text
     assert "添加客户" in shown
     assert "brand_new/thing" in shown

@@ -1,4 +1,4 @@
-"""Errors become HTTP in one place (handlers/base.py)."""
+"""Errors become HTTP in one place (handlers/http/base.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from handlers.base import INTERNAL, refusal_of
+from handlers.http.base import INTERNAL, refusal_of
 from rewards import portal
 from services.errors import Conflict, InvalidInput, TooMany, Unavailable, YinqiaoError
 
@@ -32,7 +32,7 @@ async def test_a_plain_exception_is_a_500_that_says_nothing(
 async def test_a_plain_exception_behind_a_page_is_a_page_that_says_nothing(
     http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("customers.directory.list_tenants", _break)
+    monkeypatch.setattr("customers.banks.bank.list_banks", _break)
     answer = await http.get("/")
     assert answer.status_code == 500
     assert answer.headers["Content-Type"] == "text/html; charset=UTF-8"

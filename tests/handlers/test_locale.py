@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tornado import locale
 
-from handlers.pages import LOCALES, language_of, load_locale
+from handlers.http.pages import LOCALES, language_of, load_locale
 
 WEB = Path(__file__).parent.parent.parent / "web"
 CALLED = re.compile(r"\b_\((\"[^\"]*\"|'[^']*')")

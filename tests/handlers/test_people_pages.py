@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from customers import identity, numbers
-from customers.identity import Facts
+from customers.identity import customer_numbers, resolution
+from customers.identity.resolution import Facts
 from services.container import Services
+from tests.banks import open_bank
 from tests.handlers.conftest import APPID, Clerk, post_form
 
 EXTERNAL, UNION, OPEN, PHONE = (
@@ -24,17 +25,20 @@ EXTERNAL, UNION, OPEN, PHONE = (
 @pytest.fixture
 async def two(demo: Services) -> tuple[str, str]:
     """The winner, a friend in WeCom, and the loser, who has bound his phone; not merged yet."""
-    winner = await identity.identify(
-        demo, "demo", Facts(external_userid=EXTERNAL, name="欧阳娜娜"), source="callback", proof="event-77"
+    winner = await resolution.identify(
+        await open_bank(demo, "demo"),
+        Facts(external_userid=EXTERNAL, name="欧阳娜娜"),
+        source="callback",
+        proof="event-77",
     )
     signed_in = Facts(unionid=UNION, openids={APPID: OPEN}, phone=PHONE)
-    loser = await identity.identify(demo, "demo", signed_in, source="login", proof="login:1")
+    loser = await resolution.identify(await open_bank(demo, "demo"), signed_in, source="login", proof="login:1")
     return winner, loser
 
 
 async def _merge(demo: Services) -> str:
-    await identity.identify(
-        demo, "demo", Facts(external_userid=EXTERNAL, unionid=UNION), source="details", proof="call-5"
+    await resolution.identify(
+        await open_bank(demo, "demo"), Facts(external_userid=EXTERNAL, unionid=UNION), source="details", proof="call-5"
     )
     (merge,) = await demo.store.tenant("demo")["merges"].find({"state": "done"})
     return str(merge["_id"])
@@ -52,7 +56,7 @@ async def test_a_customer_is_found_by_exactly_his_phone_number_or_id(
     clerk: Clerk, demo: Services, two: tuple[str, str]
 ) -> None:
     winner, loser = two
-    await numbers.link(demo, "demo", "C-1001", winner, source="bank", proof="file:1")
+    await customer_numbers.link(await open_bank(demo, "demo"), "C-1001", winner, source="bank", proof="file:1")
     lin = await clerk("lin")
     for wanted, cid in ((PHONE, loser), ("C-1001", winner), (EXTERNAL, winner), (UNION, loser), (loser, loser)):
         assert await _search(lin, f" {wanted} ") == [cid]
@@ -83,10 +87,10 @@ async def test_two_clerks_undo_a_merge(clerk: Clerk, demo: Services, two: tuple[
     assert "已申请，等待另一位同事同意" in asked.text
     alone = await post_form(lin, page, f"{action}/approve", cid=winner)
     assert (alone.status_code, "申请人不能同意自己的申请" in alone.text) == (403, True)
-    assert (await identity.customer(demo, "demo", loser)).cid == winner
+    assert (await resolution.customer(await open_bank(demo, "demo"), loser)).cid == winner
     done = await post_form(zhao, page, f"{action}/approve", cid=winner)
     assert (done.status_code, "合并已撤销" in done.text) == (200, True)
-    assert (await identity.customer(demo, "demo", loser)).cid == loser
+    assert (await resolution.customer(await open_bank(demo, "demo"), loser)).cid == loser
     again = await post_form(zhao, page, f"{action}/approve", cid=winner)
     assert again.status_code == 409
     audit = (await lin.get("/console/audit?lang=en")).text
@@ -96,8 +100,11 @@ async def test_two_clerks_undo_a_merge(clerk: Clerk, demo: Services, two: tuple[
 
 async def test_two_clerks_answer_a_question(clerk: Clerk, demo: Services, two: tuple[str, str]) -> None:
     winner, loser = two
-    await numbers.link(demo, "demo", "C-1001", winner, source="bank", proof="file:1")
-    assert await numbers.link(demo, "demo", "C-1001", loser, source="bank", proof="file:2") == numbers.CONFLICT
+    await customer_numbers.link(await open_bank(demo, "demo"), "C-1001", winner, source="bank", proof="file:1")
+    assert (
+        await customer_numbers.link(await open_bank(demo, "demo"), "C-1001", loser, source="bank", proof="file:2")
+        == customer_numbers.CONFLICT
+    )
     lin, zhao = await clerk("lin"), await clerk("zhao")
     listed = (await lin.get("/console/people")).text
     assert "客户号已属于另一位客户" in listed
@@ -109,9 +116,10 @@ async def test_two_clerks_answer_a_question(clerk: Clerk, demo: Services, two: t
     await post_form(lin, page, f"{action}/propose", cid=loser, answer="move", reason="核对柜面系统")
     alone = await post_form(lin, page, f"{action}/agree", cid=loser)
     assert alone.status_code == 403
-    assert (await identity.customer(demo, "demo", winner)).number == "C-1001"
+    assert (await resolution.customer(await open_bank(demo, "demo"), winner)).number == "C-1001"
     await post_form(zhao, page, f"{action}/agree", cid=loser)
-    people = [await identity.customer(demo, "demo", cid) for cid in (winner, loser)]
+    at_bank = await open_bank(demo, "demo")
+    people = [await resolution.customer(at_bank, cid) for cid in (winner, loser)]
     assert [person.number for person in people] == ["", "C-1001"]
 
 

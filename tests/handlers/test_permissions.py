@@ -7,9 +7,9 @@ import re
 import httpx
 import pytest
 
-from customers.directory import PERMISSIONS as ROLES
-from handlers.auth import CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
-from handlers.route import Route, op
+from customers.banks.clerks import PERMISSIONS as ROLES
+from handlers.http.auth import CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
+from handlers.http.route import Route, op
 from handlers.routes import ROUTES
 from tests.handlers.conftest import APPID, PASSWORD, Clerk, form_token, sign_in
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import httpx
 
-from customers import directory, scenes
-from customers.scenes import Scene
+from customers.banks import apply
+from customers.messaging import poster_codes
+from customers.messaging.poster_codes import Scene
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import DEMO_BANK
 
 ANSWERS = {"answers": {"tpl-1": "accept", "tpl-2": "reject"}}
@@ -30,7 +32,7 @@ async def test_without_push_a_report_counts_once_for_each_key(
     quiet = text.replace(
         "token: FakePushTokenSandbox1, aes_key: FakePushAesKeyForTheSandboxOnly100000000000", "token: ''"
     )
-    await directory.apply_tenant(demo, quiet, "demo.yaml")
+    await apply.apply_tenant(demo, quiet, "demo.yaml")
     path = f"/mp/{appid}/subscriptions"
     for key, counted in (("k1", True), ("k1", False), ("k2", True)):
         told = await customer.post(path, json=ANSWERS, headers={"Idempotency-Key": key})
@@ -52,8 +54,8 @@ async def test_the_mini_program_learns_what_its_code_stands_for(
     customer: httpx.AsyncClient, appid: str, demo: Services
 ) -> None:
     scene = Scene(campaign="acq-branch", inviter="demo:" + "a" * 32)
-    await scenes.code(demo, "demo", appid, scene)
-    known = await customer.get(f"/mp/{appid}/scenes/{scenes.key_of('demo', appid, scene)}")
+    await poster_codes.code(await open_bank(demo, "demo"), appid, scene)
+    known = await customer.get(f"/mp/{appid}/scenes/{poster_codes.key_of('demo', appid, scene)}")
     assert known.json() == {"page": "", "campaign": "acq-branch", "invited": True}
     unknown = await customer.get(f"/mp/{appid}/scenes/{'a' * 26}")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "scene_unknown")

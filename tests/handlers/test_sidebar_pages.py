@@ -7,13 +7,18 @@ import time
 import httpx
 import pytest
 
-from campaigns import inbox
-from customers import directory, identity, staff, tags, timeline
+from customers import timeline
+from customers.access import rm as access_rm
 from customers.actors import StaffActor
+from customers.banks import bank as banks_bank
+from customers.identity import resolution
+from customers.wecom_mirror import tags
 from deploy.parts import Parts
+from operations.events import handle
 from rewards import catalogue
 from services.container import Services
 from services.errors import NotSignedIn
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 from tests.customers.dump import of_store
 from tests.handlers.conftest import post_form
@@ -27,7 +32,7 @@ async def _friend(demo: Services, sandbox: Sandbox, userid: str, name: str) -> s
     await sandbox.control("POST", f"people/{(await sandbox.person(name))['id']}/add", {"userid": userid})
 
     async def known() -> bool:
-        await inbox.handle_inbox(demo, "demo")
+        await handle.handle_inbox(await open_bank(demo, "demo"))
         return await follows.count({"userid": userid}) > before
 
     await until(known)
@@ -131,17 +136,18 @@ async def test_an_rm_puts_a_corp_tag_on_and_takes_it_off(
     rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
 ) -> None:
     cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
-    bank = await directory.get_tenant(demo, "demo")
-    await directory.wecom_client(demo, bank).add_corp_tag(["高净值"], group_name="客户等级")
-    await tags.refresh(demo, bank)
-    (tag,) = [known for known, name in (await tags.known(demo, "demo")).items() if name == "客户等级:高净值"]
+    bank = await banks_bank.open_bank(demo, "demo")
+    await bank.wecom.add_corp_tag(["高净值"], group_name="客户等级")
+    await tags.refresh(bank)
+    at_bank = await open_bank(demo, "demo")
+    (tag,) = [known for known, name in (await tags.known(at_bank)).items() if name == "客户等级:高净值"]
     page = f"/sidebar/demo/customers/{cid}"
     put = await post_form(rm, page, f"{page}/tags", add=tag)
     assert "取消标签：客户等级:高净值" in put.text
-    assert "客户等级:高净值" in (await identity.customer(demo, "demo", cid)).tags
+    assert "客户等级:高净值" in (await resolution.customer(await open_bank(demo, "demo"), cid)).tags
     taken = await post_form(rm, page, f"{page}/tags", remove=tag)
     assert "取消标签" not in taken.text
-    assert "客户等级:高净值" not in (await identity.customer(demo, "demo", cid)).tags
+    assert "客户等级:高净值" not in (await resolution.customer(await open_bank(demo, "demo"), cid)).tags
     unknown = await post_form(rm, page, f"{page}/tags", add="etNobody")
     assert (unknown.status_code, "没有这个企业标签" in unknown.text) == (400, True)
 
@@ -162,9 +168,9 @@ async def test_the_story_names_campaigns_rewards_and_colleagues(
 ) -> None:
     cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
     told = {"campaign": "acq-branch", "reward": "acq-branch.coffee", "from": "rm.wang"}
-    await timeline.record(demo, "demo", cid, "reward.offered", "1", at=demo.clock(), **told)
+    await timeline.record(await open_bank(demo, "demo"), cid, "reward.offered", "1", at=demo.clock(), **told)
     page = (await rm.get(f"/sidebar/demo/customers/{cid}")).text
-    rewards = await catalogue.all_rewards(demo, "demo")
+    rewards = await catalogue.all_rewards(await open_bank(demo, "demo"))
     assert f'<span class="story-value">{rewards["acq-branch.coffee"]["title"]["zh"]}</span>' in page
     assert '<span class="story-value">王若溪</span>' in page
     assert '<span class="story-value">acq-branch</span>' not in page
@@ -176,7 +182,7 @@ async def test_a_leaver_is_signed_out_of_every_server_within_five_seconds_of_the
     """Through WeCom's callback, the worker, and two server processes that both know his session (issue 2)."""
     assert (await rm.get("/sidebar/demo/")).status_code == 200
     token = rm.cookies["yq_rm_demo"]
-    assert await staff.actor_of(second, "demo", token) == StaffActor("demo", "rm.chen")
+    assert await access_rm.actor_of(await open_bank(second, "demo"), token) == StaffActor("demo", "rm.chen")
     told = time.monotonic()
     assert (await sandbox.control("DELETE", "members/rm.chen"))["delivered"] is True
 
@@ -185,7 +191,7 @@ async def test_a_leaver_is_signed_out_of_every_server_within_five_seconds_of_the
 
     async def out_there() -> bool:
         try:
-            await staff.actor_of(second, "demo", token)
+            await access_rm.actor_of(await open_bank(second, "demo"), token)
         except NotSignedIn:
             return True
         return False

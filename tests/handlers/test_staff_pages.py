@@ -7,10 +7,13 @@ import re
 import httpx
 import pytest
 
-from customers import alarms, follows, identity
+from customers import relationships
+from customers.alerts import alarms
+from customers.identity import resolution
 from services.container import Services
-from services.wechat.errors import Transient
+from services.wechat.core.errors import Transient
 from services.wechat.wecom import WeComClient
+from tests.banks import open_bank
 from tests.handlers.conftest import Clerk, post_form
 
 NEW = "/console/handover/new"
@@ -34,8 +37,10 @@ def _wecom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _friend(services: Services, name: str) -> str:
-    cid = await identity.identify(services, "demo", identity.Facts(external_userid=f"wm{name}", name=name))
-    await follows.changed(services, "demo", "rm.chen", cid, at=services.clock(), active=True)
+    cid = await resolution.identify(
+        await open_bank(services, "demo"), resolution.Facts(external_userid=f"wm{name}", name=name)
+    )
+    await relationships.changed(await open_bank(services, "demo"), "rm.chen", cid, at=services.clock(), active=True)
     return cid
 
 
@@ -112,7 +117,7 @@ async def test_the_list_shows_what_was_left_behind(
 
 async def test_an_auditor_sees_and_changes_nothing(demo: Services, clerk: Clerk) -> None:
     await _friend(demo, "刘敏")
-    await alarms.raise_alarm(demo, "demo", "customer.lost", "e1", userid="rm.chen")
+    await alarms.raise_alarm(await open_bank(demo, "demo"), "customer.lost", "e1", userid="rm.chen")
     page = str((await _hand_in(await clerk("lin"))).url.path)
     (alarm,) = await demo.store.tenant("demo")["alarms"].find({})
     audit = await clerk("audit")
@@ -133,7 +138,9 @@ async def test_an_unknown_hand_over_is_not_found(clerk: Clerk) -> None:
 
 async def test_an_alarm_is_dealt_with_once(demo: Services, clerk: Clerk) -> None:
     cid = await _friend(demo, "欧阳娜娜")
-    await alarms.raise_alarm(demo, "demo", "customer.lost", "e1", cid=cid, userids=["rm.chen"], userid="rm.chen")
+    await alarms.raise_alarm(
+        await open_bank(demo, "demo"), "customer.lost", "e1", cid=cid, userids=["rm.chen"], userid="rm.chen"
+    )
     lin = await clerk("lin")
     listed = (await lin.get("/console/alarms")).text
     assert "客户删除了客户经理" in listed

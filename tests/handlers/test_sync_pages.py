@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import httpx
 
-from campaigns import syncing
-from customers.sync import Problem, keep_problems
+from customers.wecom_mirror.sync import Problem, keep_problems
+from operations.sync import run
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 from tests.handlers.conftest import Clerk, post_form
 
@@ -21,10 +22,10 @@ async def test_a_clerk_begins_a_sync_and_sees_it_go(clerk: Clerk, demo: Services
     joined = await post_form(lin, PAGE, PAGE)
     assert "已有同步正在进行" in joined.text
     await sandbox.control("POST", "people/bulk", {"count": 30, "seed": 1})
-    await syncing.work(demo, "demo")
+    await run.work(await open_bank(demo, "demo"))
     shown = await lin.get(f"{PAGE}/progress")
     assert shown.text.lstrip().startswith("<p")
-    row = await syncing.latest(demo, "demo")
+    row = await run.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (row["by"], row["counts"]["customers"]["done"]) == ("lin", 30)
     assert '<td class="text-end funnel-count">30</td>' in shown.text
@@ -44,9 +45,11 @@ async def test_the_page_cancels(clerk: Clerk, demo: Services) -> None:
 async def test_an_error_is_shown_masked_and_tried_again(clerk: Clerk, demo: Services, sandbox: Sandbox) -> None:
     person = await sandbox.person("刘敏")
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
-    part = syncing.PARTS["customers"]
-    await keep_problems(demo, "demo", part, [Problem(person["external_userid"], "customer_busy")])
-    await keep_problems(demo, "demo", part, [Problem("wmNobody000000000000000000000001", "customer_busy")])
+    part = run.PARTS["customers"]
+    await keep_problems(await open_bank(demo, "demo"), part, [Problem(person["external_userid"], "customer_busy")])
+    await keep_problems(
+        await open_bank(demo, "demo"), part, [Problem("wmNobody000000000000000000000001", "customer_busy")]
+    )
     lin = await clerk("lin")
     page = (await lin.get(PAGE)).text
     assert person["external_userid"] not in page
@@ -71,6 +74,6 @@ async def test_an_auditor_looks_and_does_not_touch(clerk: Clerk, http: httpx.Asy
     token = page.text.split('name="_xsrf" value="', 1)[1].split('"', 1)[0]
     refused = await audit.post(PAGE, data={"_xsrf": token})
     assert refused.status_code == 403
-    assert await syncing.latest(demo, "demo") is None
+    assert await run.latest(await open_bank(demo, "demo")) is None
     stranger = await http.get(f"{PAGE}/progress", headers={"HX-Request": "true"})
     assert (stranger.status_code, stranger.headers["HX-Redirect"]) == (401, "/console/")

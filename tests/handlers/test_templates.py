@@ -1,4 +1,4 @@
-"""Templates keep to the content security policy: no code and no style inside a page (frontend.md 1)."""
+"""Templates keep to the content security policy: no code and no style inside a page (contract/trust 3.1)."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from bench.lag import MOST_MS, watched
-from campaigns import inbox
 from config.settings import Settings
+from operations.events import handle as inbox
 from services.container import Services
+from tests.banks import open_bank
 from tests.conftest import Sandbox
 
 PEOPLE = 60
@@ -34,7 +35,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _collecting_as_in_the_processes() -> Iterator[None]:
-    """As server.py and services/worker.py set the garbage collector; the tests' own objects are not looked at again."""
+    """As server.py and services/queue/worker.py set the garbage collector; the tests' own objects are not looked at again."""
     threshold = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -67,9 +68,9 @@ async def test_no_callback_of_the_loop_takes_50_ms_while_wecom(
 
     async def handle() -> None:
         while not scanned.is_set():
-            await inbox.handle_inbox(demo, "demo")
+            await inbox.handle_inbox(await open_bank(demo, "demo"))
             await asyncio.sleep(0.01)
-        await inbox.handle_inbox(demo, "demo")
+        await inbox.handle_inbox(await open_bank(demo, "demo"))
 
     async def look() -> list[int]:
         return [(await http.get("/healthz")).status_code for _ in range(40)]

@@ -1,4 +1,4 @@
-"""@wecom/crypto, an implementation for Node that nobody here wrote, against both sides of the wire (wechat-contract C2, C5).
+"""@wecom/crypto, an implementation for Node that nobody here wrote, against both sides of the wire (contract/wechat C2, C5).
 
 Node is the one that the browser driver brings along, so nothing has to be installed.
 """
@@ -16,13 +16,14 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import sandbox.crypto
 from defusedxml.ElementTree import fromstring
 from playwright._impl._driver import compute_driver_executable
 
-import sandbox.crypto
-from customers.directory import get_tenant
+import sandbox.core.crypto
+from customers.banks.bank import open_bank
 from services.container import Services
-from services.wechat import crypto
+from services.wechat.core import crypto
 
 HERE = Path(__file__).with_name("node")
 OFFICIAL = ("QDG6eK", "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C", "wx5823bf96d3bd56c7")
@@ -77,8 +78,8 @@ async def test_three_implementations_agree_on_the_published_vectors(name: str) -
     signed, opened = await node(("sign", [token, timestamp, nonce, encrypted]), ("decrypt", [key, encrypted]))
     assert (signed, opened["message"], opened["id"]) == (signature, message, receiveid)
     assert crypto.sign(token, timestamp, nonce, encrypted) == signature
-    assert sandbox.crypto.signature(token, timestamp, nonce, encrypted) == signature
-    theirs = sandbox.crypto.Envelope(token, key).decrypt(encrypted)
+    assert sandbox.core.crypto.signature(token, timestamp, nonce, encrypted) == signature
+    theirs = sandbox.core.crypto.Envelope(token, key).decrypt(encrypted)
     assert (theirs.message.decode(), theirs.receiveid) == (message, receiveid)
     prefix = base64.b64decode(opened["random"])
     assert crypto.encrypt(crypto.Credentials(token, key, receiveid), message.encode(), random16=prefix) == encrypted
@@ -89,7 +90,7 @@ async def test_three_implementations_agree_on_the_published_vectors(name: str) -
 async def test_what_either_side_encrypts_node_decrypts(message: str) -> None:
     token, key, receiveid = OFFICIAL
     ours = crypto.encrypt(crypto.Credentials(token, key, receiveid), message.encode())
-    theirs = sandbox.crypto.Envelope(token, key).encrypt(message.encode(), receiveid)
+    theirs = sandbox.core.crypto.Envelope(token, key).encrypt(message.encode(), receiveid)
     for opened in await node(("decrypt", [key, ours]), ("decrypt", [key, theirs])):
         assert (opened["message"], opened["id"]) == (message, receiveid)
 
@@ -104,7 +105,7 @@ async def test_what_node_encrypts_both_sides_decrypt(message: str) -> None:
     body = f"<xml><Encrypt><![CDATA[{encrypted}]]></Encrypt></xml>".encode()
     credentials = crypto.Credentials(token, key, receiveid)
     assert crypto.verify_and_decrypt(credentials, query, body, now=time.time()).message == message.encode()
-    envelope = sandbox.crypto.Envelope(token, key)
+    envelope = sandbox.core.crypto.Envelope(token, key)
     opened = envelope.open(encrypted, timestamp=now, nonce="77", msg_signature=signature)
     assert (opened.message, opened.receiveid) == (message.encode(), receiveid)
 
@@ -144,7 +145,7 @@ class Caller:
 
 @pytest.fixture
 async def caller(http: httpx.AsyncClient, demo: Services) -> Caller:
-    app = (await get_tenant(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom
     return Caller(http, app.token, app.aes_key, app.corp_id)
 
 

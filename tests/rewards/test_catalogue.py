@@ -9,7 +9,8 @@ import pytest
 from rewards import ledger
 from services.container import Services
 from services.errors import Unavailable
-from services.mongo import Collection
+from services.store.mongo import Collection
+from tests.banks import open_bank
 from tests.rewards import world
 from tests.rewards.world import TENANT
 
@@ -33,7 +34,7 @@ async def test_every_move_of_the_stock_is_a_line_of_the_ledger(services: Service
         ("stock", f"supply:{reward}", f"stock:{reward}", 15),
     ]
     assert await world.stock(services) == {"total": 25, "available": 20, "held": 0, "granted": 0, "retired": 5}
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 @pytest.mark.parametrize("then", [10, 30, 4])
@@ -43,7 +44,7 @@ async def test_a_restock_that_was_cut_short_is_told_by_the_next(
     await _cut_short(services, monkeypatch, 10)
     assert await world.stock(services) == {"total": 10, "available": 10, "held": 0, "granted": 0, "retired": 0}
     await world.put(services, then)
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def _cut_short(services: Services, monkeypatch: pytest.MonkeyPatch, wanted: int) -> None:

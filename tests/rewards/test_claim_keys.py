@@ -9,6 +9,7 @@ import pytest
 
 from rewards import ledger
 from services.container import Services
+from tests.banks import open_bank
 from tests.rewards import world
 from tests.rewards.world import BANK, REWARD, TENANT
 from tests.waiting import until
@@ -129,4 +130,4 @@ async def test_as_many_keys_as_rewards_a_customer(demo: Services) -> None:
     answers = await asyncio.gather(*(world.answer(demo, world.wish("a", f"k{n}")) for n in range(5)))
     assert sorted(answers) == ["granted"] * 3 + ["quota_customer"] * 2
     await until(lambda: world.settled(demo))
-    assert await ledger.check(demo, TENANT) == []
+    assert await ledger.check(await open_bank(demo, TENANT)) == []

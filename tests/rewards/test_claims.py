@@ -12,6 +12,7 @@ import pytest
 
 from rewards import catalogue, ledger
 from services.container import Services
+from tests.banks import open_bank
 from tests.rewards import world
 from tests.rewards.world import BANK, REWARD, TENANT
 from tests.waiting import until
@@ -38,7 +39,7 @@ async def test_five_hundred_customers_get_a_hundred_vouchers(demo: Services, htt
     voucher = await world.stock(demo, reward="flash.voucher")
     assert voucher == {"total": 100, "available": 0, "held": 0, "granted": 100, "retired": 0}
     assert await demo.store.tenant(TENANT)["transfers"].count({"kind": "grant"}) == 100
-    assert await ledger.check(demo, TENANT) == []
+    assert await ledger.check(await open_bank(demo, TENANT)) == []
 
 
 async def test_each_customer_sees_his_own_voucher_and_no_other(demo: Services, http: httpx.AsyncClient) -> None:
@@ -64,7 +65,7 @@ async def _ended(services: Services) -> None:
 
 async def _paused(services: Services) -> None:
     await world.put(services, 5)
-    await catalogue.set_state(services, services.store.tenant(TENANT), world.CAMPAIGN, "paused")
+    await catalogue.set_state(await open_bank(services, services.store.tenant(TENANT).tenant), world.CAMPAIGN, "paused")
 
 
 async def _sold_out(services: Services) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rewards import claims, ledger
 from services.container import Services
+from tests.banks import open_bank
 from tests.rewards import world
 from tests.rewards.world import REWARD, TENANT
 from tests.waiting import until
@@ -19,9 +20,10 @@ async def sold(services: Services) -> Services:
     """Ten units, three granted, two taken away."""
     await world.put(services, 10, per_customer=2)
     await world.put(services, 8, per_customer=2)
-    await asyncio.gather(*(claims.claim(services, world.wish(cid)) for cid in ("a", "b", "c")))
+    at_bank = await open_bank(services, "demo")
+    await asyncio.gather(*(claims.claim(at_bank, world.wish(cid)) for cid in ("a", "b", "c")))
     await until(lambda: world.settled(services))
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
     return services
 
 
@@ -40,7 +42,7 @@ async def sold(services: Services) -> Services:
 )
 async def test_a_changed_balance_is_named(sold: Services, change: dict[str, Any], named: str) -> None:
     await sold.store.tenant(TENANT)["rewards"].update({"reward": REWARD}, change)
-    problems = await ledger.check(sold, TENANT)
+    problems = await ledger.check(await open_bank(sold, TENANT))
     assert any(problem.startswith(f"{REWARD}: ") and named in problem for problem in problems), problems
 
 
@@ -57,7 +59,7 @@ async def test_a_changed_balance_is_named(sold: Services, change: dict[str, Any]
 async def test_a_changed_grant_is_found(sold: Services, change: dict[str, Any]) -> None:
     transfers = sold.store.tenant(TENANT)["transfers"]
     assert await transfers.update({"kind": "grant", "cid": "a"}, {"$set": change})
-    assert await ledger.check(sold, TENANT) != []
+    assert await ledger.check(await open_bank(sold, TENANT)) != []
 
 
 @pytest.mark.parametrize("kind", ["stock", "retire", "grant"])
@@ -65,7 +67,7 @@ async def test_a_deleted_line_is_found(sold: Services, kind: str) -> None:
     transfers = sold.store.tenant(TENANT)["transfers"]
     (line, *_) = await transfers.find({"kind": kind})
     await transfers.delete({"_id": line["_id"]})
-    assert await ledger.check(sold, TENANT) != []
+    assert await ledger.check(await open_bank(sold, TENANT)) != []
 
 
 async def test_a_second_grant_under_one_key_is_named(sold: Services) -> None:
@@ -75,7 +77,7 @@ async def test_a_second_grant_under_one_key_is_named(sold: Services) -> None:
     del grant["idem"]  # the index that keeps this from happening
     await transfers.insert({**grant, "_id": world.wish("a").slot_id("a", 1)})
     await sold.store.tenant(TENANT)["rewards"].update({"reward": REWARD}, {"$inc": {"granted": 1, "available": -1}})
-    assert await ledger.check(sold, TENANT) == [f"{REWARD}: customer a has 2 grants under one key"]
+    assert await ledger.check(await open_bank(sold, TENANT)) == [f"{REWARD}: customer a has 2 grants under one key"]
 
 
 async def test_more_grants_than_a_customer_may_have_are_named(sold: Services) -> None:
@@ -86,19 +88,19 @@ async def test_more_grants_than_a_customer_may_have_are_named(sold: Services) ->
     for n in (1, 2):
         await transfers.insert({**grant, "_id": f"{TENANT}:extra{n}", "key": f"k{n}"})
     await sold.store.tenant(TENANT)["rewards"].update({"reward": REWARD}, {"$inc": {"granted": 2, "available": -2}})
-    assert await ledger.check(sold, TENANT) == [f"{REWARD}: customer a has 3 grants, more than 2"]
+    assert await ledger.check(await open_bank(sold, TENANT)) == [f"{REWARD}: customer a has 3 grants, more than 2"]
 
 
 async def test_transfers_without_a_reward_are_named(sold: Services) -> None:
     await sold.store.tenant(TENANT)["rewards"].delete({"reward": REWARD})
-    assert f"transfers of {REWARD} have no reward" in await ledger.check(sold, TENANT)
+    assert f"transfers of {REWARD} have no reward" in await ledger.check(await open_bank(sold, TENANT))
 
 
 async def test_another_banks_rows_are_not_counted(sold: Services) -> None:
     await world.put(sold, 5, tenant="other")
     await sold.store.tenant("other")["rewards"].update({"reward": REWARD}, {"$inc": {"available": 1}})
-    assert await ledger.check(sold, TENANT) == []
-    assert await ledger.check(sold, "other") != []
+    assert await ledger.check(await open_bank(sold, TENANT)) == []
+    assert await ledger.check(await open_bank(sold, "other")) != []
 
 
 async def test_the_check_holds_under_an_open_lease(services: Services) -> None:
@@ -106,7 +108,7 @@ async def test_the_check_holds_under_an_open_lease(services: Services) -> None:
     await world.claim_and_die(services, world.wish("a"), before=world.die)
     await world.claim_and_die(services, world.wish("b"), after=world.die)
     assert await world.stock(services) == {"total": 5, "available": 3, "held": 2, "granted": 0, "retired": 0}
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_fewer_a_customer_later_do_not_make_old_grants_wrong(services: Services) -> None:
@@ -114,9 +116,9 @@ async def test_fewer_a_customer_later_do_not_make_old_grants_wrong(services: Ser
     assert [await world.answer(services, world.wish("a", key)) for key in ("k1", "k2")] == ["granted", "granted"]
     await until(lambda: world.settled(services))
     await world.put(services, 10, per_customer=1)
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_the_summary_tells_every_balance(sold: Services) -> None:
     expected = {"reward": REWARD, "total": 10, "available": 5, "held": 0, "granted": 3, "retired": 2, "leases": 0}
-    assert await ledger.summary(sold, TENANT) == [expected]
+    assert await ledger.summary(await open_bank(sold, TENANT)) == [expected]

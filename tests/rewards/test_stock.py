@@ -11,6 +11,7 @@ from rewards import catalogue
 from rewards.stock import day_of, settle, take
 from services.container import Services
 from services.errors import Conflict, NotFound
+from tests.banks import open_bank
 from tests.clock import MovedClock
 from tests.rewards import world
 from tests.rewards.world import REWARD, TENANT
@@ -18,29 +19,29 @@ from tests.rewards.world import REWARD, TENANT
 
 async def test_a_batch_takes_what_is_left_and_says_why_it_is_not_more(services: Services) -> None:
     await world.put(services, 3)
-    taken = await take(services, TENANT, REWARD, "b1", ["a", "b", "c", "d", "e"])
+    taken = await take(await open_bank(services, TENANT), REWARD, "b1", ["a", "b", "c", "d", "e"])
     assert (taken.n, taken.reason) == (3, "sold_out")
     assert taken.reward["leases"]["b1"]["ids"] == ["a", "b", "c"]
     assert await world.stock(services) == {"total": 3, "available": 0, "held": 3, "granted": 0, "retired": 0}
-    nothing = await take(services, TENANT, REWARD, "b2", ["f"])
+    nothing = await take(await open_bank(services, TENANT), REWARD, "b2", ["f"])
     assert (nothing.n, nothing.reason) == (0, "sold_out")
     assert "b2" not in nothing.reward["leases"]
 
 
 async def test_taking_twice_under_one_batch_takes_once(services: Services) -> None:
     await world.put(services, 5)
-    first = await take(services, TENANT, REWARD, "b", ["a", "b"])
-    again = await take(services, TENANT, REWARD, "b", ["a", "b"])
+    first = await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b"])
+    again = await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b"])
     assert (first.n, again.n, again.reason) == (2, 2, "")
     assert (await world.stock(services))["held"] == 2
 
 
 async def test_settling_twice_settles_once(services: Services) -> None:
     await world.put(services, 5)
-    day = (await take(services, TENANT, REWARD, "b", ["a", "b", "c"])).reward["leases"]["b"]["day"]
-    assert await settle(services, TENANT, REWARD, "b", day, 1) is True
+    day = (await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b", "c"])).reward["leases"]["b"]["day"]
+    assert await settle(await open_bank(services, TENANT), REWARD, "b", day, 1) is True
     once = await world.reward_row(services)
-    assert await settle(services, TENANT, REWARD, "b", day, 1) is False
+    assert await settle(await open_bank(services, TENANT), REWARD, "b", day, 1) is False
     assert await world.reward_row(services) == once
     assert await world.stock(services) == {"total": 5, "available": 4, "held": 0, "granted": 1, "retired": 0}
     assert once["days"] == {day: 1}
@@ -48,26 +49,26 @@ async def test_settling_twice_settles_once(services: Services) -> None:
 
 async def test_a_days_share_is_no_more_than_what_is_left(services: Services) -> None:
     await world.put(services, 2, per_day=5)
-    taken = await take(services, TENANT, REWARD, "b", ["a", "b", "c", "d"])
+    taken = await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b", "c", "d"])
     assert (taken.n, taken.reason) == (2, "sold_out")
     assert (await world.stock(services))["available"] == 0
 
 
 async def test_what_a_day_gave_back_can_be_taken_again_that_day(services: Services) -> None:
     await world.put(services, 10, per_day=2)
-    first = await take(services, TENANT, REWARD, "b1", ["a", "b", "c"])
+    first = await take(await open_bank(services, TENANT), REWARD, "b1", ["a", "b", "c"])
     assert (first.n, first.reason) == (2, "quota_day")
-    await settle(services, TENANT, REWARD, "b1", first.reward["leases"]["b1"]["day"], 1)
-    second = await take(services, TENANT, REWARD, "b2", ["c", "d"])
+    await settle(await open_bank(services, TENANT), REWARD, "b1", first.reward["leases"]["b1"]["day"], 1)
+    second = await take(await open_bank(services, TENANT), REWARD, "b2", ["c", "d"])
     assert (second.n, second.reason) == (1, "quota_day")
 
 
 async def test_the_next_day_has_its_own_share(services: Services, clock: MovedClock) -> None:
     await world.put(services, 10, per_day=1)
-    assert (await take(services, TENANT, REWARD, "b1", ["a"])).n == 1
-    assert (await take(services, TENANT, REWARD, "b2", ["b"])).reason == "quota_day"
+    assert (await take(await open_bank(services, TENANT), REWARD, "b1", ["a"])).n == 1
+    assert (await take(await open_bank(services, TENANT), REWARD, "b2", ["b"])).reason == "quota_day"
     clock.advance(86_400)
-    assert (await take(services, TENANT, REWARD, "b3", ["b"])).n == 1
+    assert (await take(await open_bank(services, TENANT), REWARD, "b3", ["b"])).n == 1
 
 
 def test_the_banks_day_begins_at_midnight_in_shanghai() -> None:
@@ -77,7 +78,7 @@ def test_the_banks_day_begins_at_midnight_in_shanghai() -> None:
 
 async def test_an_unknown_reward_cannot_be_taken(services: Services) -> None:
     with pytest.raises(NotFound, match="reward_unknown"):
-        await take(services, TENANT, "camp.none", "b", ["a"])
+        await take(await open_bank(services, TENANT), "camp.none", "b", ["a"])
 
 
 async def test_read_then_write_oversells_and_the_guard_does_not(services: Services, second: Services) -> None:
@@ -98,7 +99,7 @@ async def test_read_then_write_oversells_and_the_guard_does_not(services: Servic
     await rows.update({"reward": REWARD}, {"$set": {"available": 10}})
 
     async def guarded(n: int) -> int:
-        return (await take(services if n % 2 else second, TENANT, REWARD, f"b{n}", [f"g{n}"])).n
+        return (await take(await open_bank(services if n % 2 else second, TENANT), REWARD, f"b{n}", [f"g{n}"])).n
 
     assert sum(await asyncio.gather(*(guarded(n) for n in range(40)))) == 10
     assert await world.stock(services) == {"total": 10, "available": 0, "held": 10, "granted": 0, "retired": 0}
@@ -106,7 +107,7 @@ async def test_read_then_write_oversells_and_the_guard_does_not(services: Servic
 
 async def test_a_stock_cannot_be_cut_below_what_is_out(services: Services) -> None:
     await world.put(services, 5)
-    await take(services, TENANT, REWARD, "b", ["a", "b", "c"])
+    await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b", "c"])
     before = await world.all_rows(services)
     with pytest.raises(Conflict, match="stock_in_use"):
         await world.put(services, 2)
@@ -118,8 +119,8 @@ async def test_a_stock_cannot_be_cut_below_what_is_out(services: Services) -> No
 async def test_a_paused_reward_gives_nothing_and_goes_on_after(services: Services) -> None:
     await world.put(services, 1)
     db = services.store.tenant(TENANT)
-    await catalogue.set_state(services, db, world.CAMPAIGN, "paused")
-    refused = await take(services, TENANT, REWARD, "b1", ["a"])
+    await catalogue.set_state(await open_bank(services, db.tenant), world.CAMPAIGN, "paused")
+    refused = await take(await open_bank(services, TENANT), REWARD, "b1", ["a"])
     assert (refused.n, refused.reason) == (0, "paused")
-    await catalogue.set_state(services, db, world.CAMPAIGN, "live")
-    assert (await take(services, TENANT, REWARD, "b2", ["a"])).n == 1
+    await catalogue.set_state(await open_bank(services, db.tenant), world.CAMPAIGN, "live")
+    assert (await take(await open_bank(services, TENANT), REWARD, "b2", ["a"])).n == 1

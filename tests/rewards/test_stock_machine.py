@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from config.settings import Settings
+from customers.banks.bank import Bank
 from rewards import catalogue, claims, ledger
 from rewards.stock import LEASE_SECONDS
 from services.container import Services, open_services
@@ -71,6 +72,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(stock=st.integers(0, 3))
     def begin(self, stock: int) -> None:
         self.tenant = f"bank{next(self.banks)}"
+        self.bank = Bank(self.services, self.tenant)
         self.model = Ledger(stock)
         self.stalled: list[Stalled] = []
         self.keys = 0
@@ -162,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         self.clock.advance(LEASE_SECONDS + 1)
-        self.play(claims.settle_stale(self.services, self.tenant))
+        self.play(claims.settle_stale(self.bank))
         self.model.held = 0
         self.model.voided |= self.model.pending - self.model.granted
         self.model.pending.clear()
@@ -190,7 +192,7 @@ class Machine(RuleBasedStateMachine):
     def pause_or_go_on(self) -> None:
         self.model.paused = not self.model.paused
         state = "paused" if self.model.paused else "live"
-        self.play(catalogue.set_state(self.services, self.services.store.tenant(self.tenant), world.CAMPAIGN, state))
+        self.play(catalogue.set_state(self.bank, world.CAMPAIGN, state))
 
     @invariant()
     def the_ledger_holds(self) -> None:
@@ -200,7 +202,7 @@ class Machine(RuleBasedStateMachine):
         assert (row["available"], row["held"]) == (self.model.available, self.model.held)
         assert self.play(world.grants(self.services, self.tenant)) == len(self.model.granted)
         assert len(self.model.granted) <= self.model.total - self.model.retired
-        assert self.play(ledger.check(self.services, self.tenant)) == []
+        assert self.play(ledger.check(self.bank)) == []
 
     def teardown(self) -> None:
         for stalled in getattr(self, "stalled", []):

@@ -7,6 +7,7 @@ from collections import Counter
 
 from rewards import ledger
 from services.container import Services
+from tests.banks import open_bank
 from tests.rewards import world
 from tests.rewards.world import TENANT
 from tests.waiting import until
@@ -22,7 +23,7 @@ async def test_one_customer_at_two_processes_has_one_grant(services: Services, s
         assert answers.count("granted") <= 1
     await until(lambda: world.settled(services))
     assert await world.stock(services) == {"total": 50, "available": 40, "held": 0, "granted": 10, "retired": 0}
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_two_processes_never_sell_more_than_there_is(services: Services, second: Services) -> None:
@@ -33,7 +34,7 @@ async def test_two_processes_never_sell_more_than_there_is(services: Services, s
     assert answers["sold_out"] + answers["stock_in_doubt"] == 70  # the other process's last units may come back
     await until(lambda: world.settled(services))
     assert await world.stock(services) == {"total": 30, "available": 0, "held": 0, "granted": 30, "retired": 0}
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_who_comes_second_learns_what_the_first_got(services: Services, second: Services) -> None:
@@ -92,7 +93,7 @@ async def test_one_key_at_two_processes_is_one_grant_though_two_are_allowed(
         stall.release()
         await asyncio.gather(*late)
     await until(lambda: world.settled(services))
-    assert await ledger.check(services, TENANT) == []
+    assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_the_check_finds_nothing_wrong_while_claims_go_on(services: Services, second: Services) -> None:
@@ -104,5 +105,5 @@ async def test_the_check_finds_nothing_wrong_while_claims_go_on(services: Servic
 
     selling = asyncio.gather(customers(services, "a"), customers(second, "b"))
     while not selling.done():
-        assert await ledger.check(services, TENANT) == []
+        assert await ledger.check(await open_bank(services, TENANT)) == []
     await selling

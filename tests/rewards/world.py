@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from customers import identity
+from customers.identity import resolution
 from rewards import catalogue, claims, offers
 from rewards.claims import Claim
+from services.cache import ProcessCache
 from services.container import Groups, Services
 from services.ids import fingerprint
-from services.mongo import Doc
+from services.store.mongo import Doc
+from tests.banks import open_bank
 
 BANK = "wx5ab0000000000001"
 TENANT, CAMPAIGN = "demo", "camp"
@@ -37,7 +39,9 @@ async def put(services: Services, stock: int, tenant: str = TENANT, **changes: A
         starts=STARTS,
         ends=ENDS,
     )
-    await catalogue.put(services, services.store.tenant(tenant), CAMPAIGN, replace(base, **changes))
+    await catalogue.put(
+        await open_bank(services, services.store.tenant(tenant).tenant), CAMPAIGN, replace(base, **changes)
+    )
 
 
 def wish(cid: str, key: str = "k", *, tenant: str = TENANT, body: str = "b") -> Claim:
@@ -47,14 +51,14 @@ def wish(cid: str, key: str = "k", *, tenant: str = TENANT, body: str = "b") -> 
 async def answer(services: Services, claim: Claim) -> str:
     """`granted`, `replayed`, or the reason code of the refusal."""
     try:
-        granted = await claims.claim(services, claim)
+        granted = await claims.claim(await open_bank(services, "demo"), claim)
     except Exception as error:
         return str(getattr(error, "code", type(error).__name__))
     return "replayed" if granted.hit else "granted"
 
 
 async def offer(services: Services, cid: str) -> None:
-    await offers.make(services, TENANT, cid, REWARD, "run")
+    await offers.make(await open_bank(services, TENANT), cid, REWARD, "run")
 
 
 async def stock(services: Services, tenant: str = TENANT, reward: str = REWARD) -> dict[str, int]:
@@ -94,7 +98,9 @@ async def signed_in(services: Services, count: int, prefix: str = "u") -> list[d
     """`count` customers with a session each; their headers."""
 
     async def one(name: str) -> dict[str, str]:
-        cid = await identity.identify(services, TENANT, identity.Facts(unionid=name, openids={BANK: f"o{name}"}))
+        cid = await resolution.identify(
+            await open_bank(services, TENANT), resolution.Facts(unionid=name, openids={BANK: f"o{name}"})
+        )
         token = await services.sessions.open("customer", {"tenant": TENANT, "cid": cid, "appid": BANK})
         return {"Authorization": f"Bearer {token}"}
 
@@ -149,7 +155,7 @@ async def process(services: Services, **gate: Any) -> AsyncIterator[Services]:
     own = Groups(services.settings.group_window_ms / 1000, services.metrics)
     store: Any = Gate(services.store, **gate) if gate else services.store
     try:
-        yield replace(services, groups=own, cache={}, store=store)
+        yield replace(services, groups=own, cache=ProcessCache(services.clock), store=store)
     finally:
         await own.close()
 

@@ -26,9 +26,9 @@ from wechatpy.utils import check_signature
 from wechatpy.work.crypto import WeChatCrypto
 
 from sandbox.app import make_app
-from sandbox.clock import Clock
-from sandbox.core import Options, Sandbox
-from sandbox.world import World, load
+from sandbox.core.clock import Clock
+from sandbox.core.sandbox import Options, Sandbox
+from sandbox.core.world import World, load
 from tests.browser import chromium
 
 collect_ignore = [] if chromium.find() or os.environ.get("CI") == "true" else ["test_sandbox_page.py"]

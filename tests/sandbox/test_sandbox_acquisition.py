@@ -1,4 +1,4 @@
-"""Acquisition links, their balance, and who comes through them (wechat-contract B6, C4)."""
+"""Acquisition links, their balance, and who comes through them (contract/wechat B6, C4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.world import App
+from sandbox.core.world import App
 
 EC = "/cgi-bin/externalcontact"
 CA = f"{EC}/customer_acquisition"

@@ -1,4 +1,4 @@
-"""The message archive: consent, and the stand-in for the native SDK (wechat-contract B10, C4)."""
+"""The message archive: consent, and the stand-in for the native SDK (contract/wechat B10, C4)."""
 
 from __future__ import annotations
 

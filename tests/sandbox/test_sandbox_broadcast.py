@@ -1,4 +1,4 @@
-"""Broadcasts and group welcomes (wechat-contract B8, D3)."""
+"""Broadcasts and group welcomes (contract/wechat B8, D3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many people at once, batch/get_by_user over them, the truth, and the file that keeps them (wechat-contract B3, F7)."""
+"""Many people at once, batch/get_by_user over them, the truth, and the file that keeps them (contract/wechat B3, F7)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from sandbox import control_bulk, storage
-from sandbox.control import Ask
-from sandbox.core import Options, Sandbox
-from sandbox.state import Person
-from sandbox.storage import _line, pieces
-from sandbox.world import load
+from sandbox.control import bulk
+from sandbox.control.frame import Ask
+from sandbox.core import storage
+from sandbox.core.sandbox import Options, Sandbox
+from sandbox.core.state import Person
+from sandbox.core.storage import _line, pieces
+from sandbox.core.world import load
 from tests.waiting import until
 
 BATCH = "/cgi-bin/externalcontact/batch/get_by_user"
@@ -209,7 +210,7 @@ async def test_saved_crowd_is_the_same_after_a_restart(tmp_path):
     """Friendships keep their order and their numbers, so that a cursor goes on where it was."""
     options = Options(state_file=tmp_path / "state.json")
     box = Sandbox(load(), options)
-    await control_bulk.add_many(Ask(box, {}, {"count": 700, "seed": 1, "tagged": True}, ()))
+    await bulk.add_many(Ask(box, {}, {"count": 700, "seed": 1, "tagged": True}, ()))
     before = {u: list(box.state.followers(u).after(0)) for u in ALL}
     await box.close()
     again = Sandbox(load(), options)

@@ -1,4 +1,4 @@
-"""The callback sender, verified by wechatpy at the other end (wechat-contract C1-C4, F8, I)."""
+"""The callback sender, verified by wechatpy at the other end (contract/wechat C1-C4, F8, I)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import xmltodict
 
-from sandbox.callbacks import RETRIES
+from sandbox.core.callbacks import RETRIES
 
 EVENT = "change_external_contact"
 

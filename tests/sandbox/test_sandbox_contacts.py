@@ -1,4 +1,4 @@
-"""WeCom's customers, tags and welcome message (wechat-contract B3, B4, B8)."""
+"""WeCom's customers, tags and welcome message (contract/wechat B3, B4, B8)."""
 
 from __future__ import annotations
 

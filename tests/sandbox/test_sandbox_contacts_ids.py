@@ -1,11 +1,11 @@
-"""A customer's other ids, pages of followers, figures of a day (wechat-contract B3)."""
+"""A customer's other ids, pages of followers, figures of a day (contract/wechat B3)."""
 
 from __future__ import annotations
 
 import pytest
 
-from sandbox.models import day_of
-from sandbox.world import Member
+from sandbox.core.models import day_of
+from sandbox.core.world import Member
 
 EC = "/cgi-bin/externalcontact"
 NOW = 1_800_000_000

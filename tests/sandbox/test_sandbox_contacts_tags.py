@@ -1,4 +1,4 @@
-"""Corp tags: changed, deleted, capped, owned, and changed by the administrator (wechat-contract B4, C4)."""
+"""Corp tags: changed, deleted, capped, owned, and changed by the administrator (contract/wechat B4, C4)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sandbox import tags
-from sandbox.state import Tag, TagGroup
-from sandbox.world import App
+from sandbox.core.state import Tag, TagGroup
+from sandbox.core.world import App
+from sandbox.wecom import tags
 
 EC = "/cgi-bin/externalcontact"
 

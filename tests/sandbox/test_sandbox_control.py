@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.clock import Clock
+from sandbox.core.clock import Clock
 
 
 async def test_person_is_known_to_both_mini_programs_and_to_wecom(playing):

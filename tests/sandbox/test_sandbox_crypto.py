@@ -1,11 +1,11 @@
-"""The sandbox's callback crypto against the published vectors (wechat-contract C5) and wechatpy."""
+"""The sandbox's callback crypto against the published vectors (contract/wechat C5) and wechatpy."""
 
 from __future__ import annotations
 
 import pytest
 from wechatpy.work.crypto import WeChatCrypto
 
-from sandbox.crypto import BadCallback, Envelope, signature
+from sandbox.core.crypto import BadCallback, Envelope, signature
 
 OFFICIAL = ("QDG6eK", "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C", "wx5823bf96d3bd56c7")
 WECHATPY = ("123456", "kWxPEV2UEDyxWpmPdKC3F4dgPDmOvfKX1HGnEUDS1aR", "wx49f0ab532d5d035a")

@@ -1,4 +1,4 @@
-"""Events in the platform's own writing, and who gets them (wechat-contract A4, A7, C3, C4, I)."""
+"""Events in the platform's own writing, and who gets them (contract/wechat A4, A7, C3, C4, I)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 import xmltodict
 
-from sandbox.events import Event, Many, contact
+from sandbox.core.events import Event, Many, contact
 
 CORP = "ww0c0ffee000000001"
 

@@ -1,4 +1,4 @@
-"""Trouble for API calls, and the log of them (wechat-contract F, D2)."""
+"""Trouble for API calls, and the log of them (contract/wechat F, D2)."""
 
 from __future__ import annotations
 

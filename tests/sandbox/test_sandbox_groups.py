@@ -1,4 +1,4 @@
-"""Customer groups: life, lists, codes, statistics (wechat-contract B7, C4)."""
+"""Customer groups: life, lists, codes, statistics (contract/wechat B7, C4)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.models import day_of
-from sandbox.world import Member
+from sandbox.core.models import day_of
+from sandbox.core.world import Member
 
 EC = "/cgi-bin/externalcontact"
 GC = f"{EC}/groupchat"

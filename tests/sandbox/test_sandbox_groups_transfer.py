@@ -1,10 +1,10 @@
-"""Customer groups get another owner (wechat-contract B9)."""
+"""Customer groups get another owner (contract/wechat B9)."""
 
 from __future__ import annotations
 
 import pytest
 
-from sandbox.models import day_of
+from sandbox.core.models import day_of
 
 GC = "/cgi-bin/externalcontact/groupchat"
 NOW = 1_800_000_000

@@ -1,4 +1,4 @@
-"""wechatpy's own client on members, tags, codes and groups, where it is right (wechat-contract E2, F12)."""
+"""wechatpy's own client on members, tags, codes and groups, where it is right (contract/wechat E2, F12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handing customers over (wechat-contract B9, C4)."""
+"""Handing customers over (contract/wechat B9, C4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules against words in members' messages (externalcontact/*_intercept_rule; wechat-contract D, F10)."""
+"""Rules against words in members' messages (externalcontact/*_intercept_rule; contract/wechat D, F10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frequency limits, blocks and concurrency (wechat-contract D1, F5, B1)."""
+"""Frequency limits, blocks and concurrency (contract/wechat D1, F5, B1)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.errors import ApiError
-from sandbox.limits import DAY, HOUR, MONTH, Limits, Plan, Rule, Window
+from sandbox.core.clock import Clock
+from sandbox.core.errors import ApiError
+from sandbox.core.limits import DAY, HOUR, MONTH, Limits, Plan, Rule, Window
 
 GET = "/cgi-bin/externalcontact/get_follow_user_list"
 OTHER = "/cgi-bin/department/list"

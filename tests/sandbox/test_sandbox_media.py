@@ -1,4 +1,4 @@
-"""Uploads and downloads of both families (wechat-contract B10, F10)."""
+"""Uploads and downloads of both families (contract/wechat B10, F10)."""
 
 from __future__ import annotations
 

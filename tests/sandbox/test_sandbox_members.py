@@ -1,10 +1,10 @@
-"""Members, departments and what an administrator does to them (wechat-contract B2, B9, C4)."""
+"""Members, departments and what an administrator does to them (contract/wechat B2, B9, C4)."""
 
 from __future__ import annotations
 
 import pytest
 
-from sandbox.world import Department, Member
+from sandbox.core.world import Department, Member
 
 GET, LIST = "/cgi-bin/user/get", "/cgi-bin/user/list"
 

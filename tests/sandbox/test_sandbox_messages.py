@@ -1,4 +1,4 @@
-"""App messages and template cards (wechat-contract B10, C4, D1)."""
+"""App messages and template cards (contract/wechat B10, C4, D1)."""
 
 from __future__ import annotations
 

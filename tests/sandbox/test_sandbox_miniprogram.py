@@ -1,4 +1,4 @@
-"""The rest of the mini-program server API (wechat-contract A1-A3, A5-A7)."""
+"""The rest of the mini-program server API (contract/wechat A1-A3, A5-A7)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 import pytest
 from PIL import Image
 
-from sandbox.world import World
+from sandbox.core.world import World
 
 DAY = 86_400
 

@@ -1,4 +1,4 @@
-"""Moments: the job, the members' publication, the answers (wechat-contract B8, 95094, 93333, 97612)."""
+"""Moments: the job, the members' publication, the answers (contract/wechat B8, 95094, 93333, 97612)."""
 
 from __future__ import annotations
 

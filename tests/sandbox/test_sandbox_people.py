@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import people, people_truth
-from sandbox.people_plan import CLAIMS, FORGERIES, TRICKS, Digest, Stage, is_hunter, name_of, schedule
-from sandbox.people_truth import BadTruth, Customer, Head, Truth
+from sandbox.people import command, truth_file
+from sandbox.people.plan import CLAIMS, FORGERIES, TRICKS, Digest, Stage, is_hunter, name_of, schedule
+from sandbox.people.truth_file import BadTruth, Customer, Head, Truth
 
 STAGE = Stage(
     states=("branch-q1.gz", "branch-q1.sz"),
@@ -99,33 +99,33 @@ def truth() -> Truth:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "truth.jsonl"
-    people_truth.write(file, truth())
-    assert people_truth.read(file) == truth()
-    totals = people_truth.read(file).totals()
+    truth_file.write(file, truth())
+    assert truth_file.read(file) == truth()
+    totals = truth_file.read(file).totals()
     assert (totals["granted"], totals["acknowledged"], totals["refused"]) == (1, 2, {"quota_customer": 1})
     assert (totals["hunters"], totals["forged"], totals["troubles"]) == (1, 3, {"503": 1})
 
 
 def test_a_file_that_was_cut_short_is_refused_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "truth.jsonl"
-    people_truth.write(file, truth())
+    truth_file.write(file, truth())
     lines = file.read_text(encoding="utf-8").splitlines()
     file.write_text("\n".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(BadTruth, match="totals, is missing"):
-        people_truth.read(file)
+        truth_file.read(file)
     file.write_text("\n".join([lines[0], lines[1][:30]]), encoding="utf-8")
     with pytest.raises(BadTruth, match=r"truth\.jsonl:2"):
-        people_truth.read(file)
+        truth_file.read(file)
 
 
 @pytest.mark.parametrize("wrong", [["--customers", "0"], ["--rate", "0"], ["--hunters", "1.5"]])
 def test_numbers_that_make_no_population_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert people.main(wrong) == 1
+    assert command.main(wrong) == 1
     assert "are expected" in capsys.readouterr().err
 
 
 def test_without_a_sandbox_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert people.main(["--sandbox", "http://127.0.0.1:9"]) == 1
+    assert command.main(["--sandbox", "http://127.0.0.1:9"]) == 1
     assert capsys.readouterr().err.startswith("people: ConnectError")
 
 

@@ -1,4 +1,4 @@
-"""Subscribe messages (wechat-contract A4)."""
+"""Subscribe messages (contract/wechat A4)."""
 
 from __future__ import annotations
 

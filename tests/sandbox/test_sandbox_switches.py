@@ -1,10 +1,10 @@
-"""Switches, trusted addresses, and whose events the API makes (wechat-contract F11, F2, C3)."""
+"""Switches, trusted addresses, and whose events the API makes (contract/wechat F11, F2, C3)."""
 
 from __future__ import annotations
 
 import pytest
 
-from sandbox.switches import Switches
+from sandbox.core.switches import Switches
 
 EC = "/cgi-bin/externalcontact"
 

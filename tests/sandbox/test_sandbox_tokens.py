@@ -1,4 +1,4 @@
-"""Tokens of both families (wechat-contract A1, B1, F2)."""
+"""Tokens of both families (contract/wechat A1, B1, F2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JS tickets, sign-ins with consent, members in mini-programs, addresses (wechat-contract B1)."""
+"""JS tickets, sign-ins with consent, members in mini-programs, addresses (contract/wechat B1)."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""WeCom's contact ways and what scanning them does (wechat-contract B5)."""
+"""WeCom's contact ways and what scanning them does (contract/wechat B5)."""
 
 from __future__ import annotations
 
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.world import App
+from sandbox.core.clock import Clock
+from sandbox.core.world import App
 
 EC = "/cgi-bin/externalcontact"
 

@@ -1,4 +1,4 @@
-"""Temporary contact ways, and who may stand behind a way (wechat-contract B5)."""
+"""Temporary contact ways, and who may stand behind a way (contract/wechat B5)."""
 
 from __future__ import annotations
 

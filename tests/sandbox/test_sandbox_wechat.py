@@ -1,4 +1,4 @@
-"""The mini-program API (wechat-contract 0, A2, A3)."""
+"""The mini-program API (contract/wechat 0, A2, A3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hmac
 
 import pytest
 
-from sandbox.world import World
+from sandbox.core.world import World
 
 
 async def login_code(play, person, appid=""):

@@ -1,4 +1,4 @@
-"""wechatpy's own clients, an independent implementation, against the sandbox (wechat-contract E3, F12)."""
+"""wechatpy's own clients, an independent implementation, against the sandbox (contract/wechat E3, F12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WeCom's members, app messages and OAuth (wechat-contract B1, B2, B10)."""
+"""WeCom's members, app messages and OAuth (contract/wechat B1, B2, B10)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sandbox.world import World
+from sandbox.core.world import World
 
 AUTHORIZE = "/open/connect/oauth2/authorize"
 

@@ -1,4 +1,4 @@
-"""The audit trail shows every change that was made to it afterwards, and where (trust.md 3.6)."""
+"""The audit trail shows every change that was made to it afterwards, and where (contract/trust 3.6)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from services import audit as audit_module
-from services.audit import GENESIS, Audit, Entry
 from services.container import Services, open_services
-from services.mongo import TenantStore
+from services.security import audit as audit_module
+from services.security.audit import GENESIS, Audit, Entry
+from services.store.mongo import TenantStore
 
 
 @pytest.fixture

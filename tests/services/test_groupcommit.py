@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
 from services.errors import Unavailable
-from services.groupcommit import GroupCommit
+from services.store.groupcommit import GroupCommit
 
 PATIENCE = 10.0
 

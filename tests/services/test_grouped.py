@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from deploy.stack import Stores
-from services import grouped, leases
 from services.container import Services
 from services.errors import UnknownOutcome
-from services.mongo import MissingTenant
+from services.store import batching, leases
+from services.store.mongo import MissingTenant
 
 
 def _flushes(services: Services, writer: str) -> float:
@@ -17,19 +17,19 @@ def _flushes(services: Services, writer: str) -> float:
 
 async def test_inserts_of_one_moment_share_a_round_trip_and_duplicates_are_told_apart(services: Services) -> None:
     docs = [{"_id": f"a:{n % 30}", "n": n} for n in range(40)]
-    new = await asyncio.gather(*(grouped.insert(services, "a", "things", doc) for doc in docs))
+    new = await asyncio.gather(*(batching.insert(services, "a", "things", doc) for doc in docs))
     assert new == [True] * 30 + [False] * 10
     assert _flushes(services, "insert") == 1
     kept = {doc["_id"]: doc["n"] for doc in await services.store.tenant("a")["things"].find({})}
     assert kept == {f"a:{n}": n for n in range(30)}
-    assert await grouped.insert(services, "a", "things", {"_id": "a:0", "n": 99}) is False
+    assert await batching.insert(services, "a", "things", {"_id": "a:0", "n": 99}) is False
 
 
 async def test_two_tenants_in_one_group_stay_apart(services: Services) -> None:
     pairs = [(tenant, n) for n in range(5) for tenant in ("a", "b")]
     docs = [{"_id": f"{tenant}:{n}", "tenant": "somebody else"} for tenant, n in pairs]
     new = await asyncio.gather(
-        *(grouped.insert(services, tenant, "things", doc) for (tenant, _), doc in zip(pairs, docs, strict=True))
+        *(batching.insert(services, tenant, "things", doc) for (tenant, _), doc in zip(pairs, docs, strict=True))
     )
     assert new == [True] * 10
     assert _flushes(services, "insert") == 1
@@ -40,21 +40,21 @@ async def test_two_tenants_in_one_group_stay_apart(services: Services) -> None:
 
 
 async def test_an_insert_with_anothers_id_is_refused_and_leaves_it_as_it_was(services: Services) -> None:
-    assert await grouped.insert(services, "a", "things", {"_id": "a:1", "n": 1}) is True
-    assert await grouped.insert(services, "b", "things", {"_id": "a:1", "n": 2}) is False
+    assert await batching.insert(services, "a", "things", {"_id": "a:1", "n": 1}) is True
+    assert await batching.insert(services, "b", "things", {"_id": "a:1", "n": 2}) is False
     assert await services.store.tenant("a")["things"].find({}) == [{"_id": "a:1", "n": 1, "tenant": "a"}]
 
 
 async def test_readers_of_one_moment_share_a_round_trip_and_see_their_own_only(services: Services) -> None:
     for tenant in ("a", "b"):
         for n in range(3):
-            await grouped.insert(services, tenant, "things", {"_id": f"{tenant}:{n}"})
+            await batching.insert(services, tenant, "things", {"_id": f"{tenant}:{n}"})
     every = ["a:0", "a:1", "b:0", "b:2", "c:0"]
     a, b, one, none = await asyncio.gather(
-        grouped.read(services, "a", "things", every),
-        grouped.read(services, "b", "things", every),
-        grouped.read(services, "a", "things", ["a:2"]),
-        grouped.read(services, "a", "things", []),
+        batching.read(services, "a", "things", every),
+        batching.read(services, "b", "things", every),
+        batching.read(services, "a", "things", ["a:2"]),
+        batching.read(services, "a", "things", []),
     )
     assert {doc_id: doc["tenant"] for doc_id, doc in a.items()} == {"a:0": "a", "a:1": "a"}
     assert {doc_id: doc["tenant"] for doc_id, doc in b.items()} == {"b:0": "b", "b:2": "b"}
@@ -69,12 +69,12 @@ async def test_rows_are_closed_together_and_each_behind_its_own_fence(services: 
     mine, _ = await leases.claim(services.store.tenant("a")["work"], 10.0, limit=9)
     theirs, _ = await leases.claim(services.store.tenant("b")["work"], 10.0, limit=9)
     await asyncio.gather(
-        grouped.close(services, "a", "work", mine, "a:0", state="done"),
-        grouped.close(services, "a", "work", mine, "a:1", state="dead"),
-        grouped.close(services, "a", "work", "somebody else", "a:2", state="done"),
-        grouped.close(services, "b", "work", theirs, "b:0", state="done"),
-        grouped.close(services, "b", "work", mine, "b:1", state="done"),
-        grouped.close(services, "a", "work", mine, "b:2", state="done"),
+        batching.close(services, "a", "work", mine, "a:0", state="done"),
+        batching.close(services, "a", "work", mine, "a:1", state="dead"),
+        batching.close(services, "a", "work", "somebody else", "a:2", state="done"),
+        batching.close(services, "b", "work", theirs, "b:0", state="done"),
+        batching.close(services, "b", "work", mine, "b:1", state="done"),
+        batching.close(services, "a", "work", mine, "b:2", state="done"),
     )
     assert _flushes(services, "change") == 1
     kept = {
@@ -96,15 +96,15 @@ async def test_rows_are_closed_together_and_each_behind_its_own_fence(services: 
 async def test_nobody_of_a_group_is_told_that_it_is_stored_when_the_store_died(
     services: Services, stores: Stores
 ) -> None:
-    await grouped.insert(services, "a", "things", {"_id": "a:before"})
+    await batching.insert(services, "a", "things", {"_id": "a:before"})
     stores.kill9("mongodb")
     try:
-        asked = [grouped.insert(services, "a", "things", {"_id": f"a:{n}"}) for n in range(20)]
+        asked = [batching.insert(services, "a", "things", {"_id": f"a:{n}"}) for n in range(20)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
     finally:
         stores.start("mongodb")
     assert [type(answer) for answer in answers] == [UnknownOutcome] * 20
-    again = await asyncio.gather(*(grouped.insert(services, "a", "things", {"_id": f"a:{n}"}) for n in range(20)))
+    again = await asyncio.gather(*(batching.insert(services, "a", "things", {"_id": f"a:{n}"}) for n in range(20)))
     assert again == [True] * 20
     assert await services.store.tenant("a")["things"].count() == 21
 
@@ -112,7 +112,7 @@ async def test_nobody_of_a_group_is_told_that_it_is_stored_when_the_store_died(
 @pytest.mark.parametrize("tenant", ["", None])
 async def test_an_insert_without_a_tenant_is_refused(services: Services, tenant: str) -> None:
     with pytest.raises(MissingTenant):
-        await grouped.insert(services, tenant, "things", {"_id": "x"})
+        await batching.insert(services, tenant, "things", {"_id": "x"})
     assert await services.store._database["things"].count_documents({}) == 0
 
 
@@ -122,7 +122,7 @@ async def test_rows_that_end_together_share_a_write_and_each_keeps_its_own(servi
     await rows.update({"_id": "a:7"}, {"$set": {"owner": "somebody else"}})
     own = [{"story": {"calls": [{"path": "$x", "n": n}], "at": n / 2}, "more": "$_id"} for n in range(30)]
     await asyncio.gather(
-        *(grouped.close_each(services, "a", "things", "me", f"a:{n}", own[n], state="$done") for n in range(30))
+        *(batching.close_each(services, "a", "things", "me", f"a:{n}", own[n], state="$done") for n in range(30))
     )
     assert _flushes(services, "close") == 1
     found = {row["_id"]: row for row in await rows.find({})}

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.stack import Stores
-from services import inbox
 from services.container import Services
 from services.errors import Forbidden, UnknownOutcome
-from services.inbox import DUPLICATE, STORED, Arrival
+from services.queue import inbox
+from services.queue.inbox import DUPLICATE, STORED, Arrival
 from tests.clock import StillClock
 
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from services import leases
 from services.container import Services
-from services.mongo import Collection, Doc
+from services.store import leases
+from services.store.mongo import Collection, Doc
 
 NOW = 1_800_000_000.0
 PATIENCE = 20.0

@@ -3,10 +3,11 @@ from __future__ import annotations
 import bson
 import pytest
 
-from services import grouped, leases, outbox
 from services.container import Services
-from services.outbox import Effect
-from services.vault import CannotOpen
+from services.queue import outbox
+from services.queue.outbox import Effect
+from services.security.vault import CannotOpen
+from services.store import batching, leases
 
 EFFECT = Effect(
     id="demo:e1",
@@ -25,7 +26,7 @@ EFFECT = Effect(
 
 async def test_an_effect_comes_back_as_it_was_and_its_arguments_are_sealed(services: Services) -> None:
     row = outbox.row_of(services, EFFECT, due=1_800_000_000.0, owner=None)
-    assert await grouped.insert(services, "demo", "outbox", row)
+    assert await batching.insert(services, "demo", "outbox", row)
     (kept,) = await services.store.tenant("demo")["outbox"].find({})
     assert outbox.effect_of(services, kept) == EFFECT
     stored = bson.encode(kept)
@@ -45,7 +46,7 @@ async def test_an_effect_in_hand_is_left_to_its_owner_until_its_lease_is_over(se
     rows = services.store.tenant("demo")["outbox"]
     row = outbox.row_of(services, EFFECT, due=1_800_000_006.0, owner="me")
     assert (row["attempts"], row["open"], row["state"]) == (1, True, "ready")
-    assert await grouped.insert(services, "demo", "outbox", row)
+    assert await batching.insert(services, "demo", "outbox", row)
     assert (await leases.claim(rows, 1_800_000_005.0, limit=9))[1] == []
     _, again = await leases.claim(rows, 1_800_000_006.0, limit=9)
     assert [(doc["_id"], doc["attempts"]) for doc in again] == [("demo:e1", 2)]
@@ -53,6 +54,6 @@ async def test_an_effect_in_hand_is_left_to_its_owner_until_its_lease_is_over(se
 
 async def test_the_same_cause_makes_no_second_row(services: Services) -> None:
     rows = [outbox.row_of(services, EFFECT, due=due, owner=None) for due in (1.0, 2.0)]
-    assert [await grouped.insert(services, "demo", "outbox", row) for row in rows] == [True, False]
+    assert [await batching.insert(services, "demo", "outbox", row) for row in rows] == [True, False]
     (kept,) = await services.store.tenant("demo")["outbox"].find({})
     assert kept["due"] == 1.0

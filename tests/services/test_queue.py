@@ -1,4 +1,4 @@
-"""Celery as a bell: quick, counted, and never in the way."""
+"""Wake-ups: quick, counted, and never in the way."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pytest
 from config.settings import Settings
 from deploy.ports import free_port
 from services.container import Services
-from services.metrics import Metrics
-from services.queue import QUEUES, Bells, make_celery
+from services.observe.metrics import Metrics
+from services.queue.broker import QUEUES, make_celery
+from services.queue.wakeups import Wakeups
 from tests.waiting import until
 
-TASKS = Path(__file__).parents[2] / "campaigns" / "tasks.py"
+TASKS = Path(__file__).parents[2] / "operations" / "celery.py"
 
 
 class Broker:
@@ -51,27 +52,27 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def bells(broker: Broker, metrics: Metrics) -> Iterator[Bells]:
-    bells = Bells(broker, metrics)  # type: ignore[arg-type]
-    yield bells
+def wakeups(broker: Broker, metrics: Metrics) -> Iterator[Wakeups]:
+    wakeups = Wakeups(broker, metrics, known=QUEUES)  # type: ignore[arg-type]
+    yield wakeups
     broker.gate.set()
-    bells.close()
+    wakeups.close()
 
 
 def _lost(metrics: Metrics) -> float:
     return metrics.registry.get_sample_value("yinqiao_wakeups_lost_total") or 0.0
 
 
-def test_a_hundred_bells_for_the_same_work_are_rung_once(bells: Bells, broker: Broker) -> None:
+def test_a_hundred_signals_for_the_same_work_are_sent_once(wakeups: Wakeups, broker: Broker) -> None:
     broker.gate.clear()
-    bells.ring("rewards.settle", "first")
+    wakeups.signal("rewards.settle", "first")
     assert broker.asked.wait(20)
     for _ in range(100):
-        bells.ring("campaigns.handle_inbox", "demo")
-        bells.ring("campaigns.handle_inbox", "other")
-        bells.ring("campaigns.send_effects", "demo")
+        wakeups.signal("campaigns.handle_inbox", "demo")
+        wakeups.signal("campaigns.handle_inbox", "other")
+        wakeups.signal("campaigns.send_effects", "demo")
     broker.gate.set()
-    bells.close()
+    wakeups.close()
     assert broker.sent == [
         ("rewards.settle", "first"),
         ("campaigns.handle_inbox", "demo"),
@@ -80,65 +81,67 @@ def test_a_hundred_bells_for_the_same_work_are_rung_once(bells: Bells, broker: B
     ]
 
 
-def test_a_bell_after_the_work_began_is_rung_again(bells: Bells, broker: Broker) -> None:
+def test_a_signal_after_the_work_began_is_sent_again(wakeups: Wakeups, broker: Broker) -> None:
     broker.gate.clear()
-    bells.ring("rewards.settle", "demo")
+    wakeups.signal("rewards.settle", "demo")
     assert broker.asked.wait(20)
-    bells.ring("rewards.settle", "demo")
+    wakeups.signal("rewards.settle", "demo")
     broker.gate.set()
-    bells.close()
+    wakeups.close()
     assert broker.sent == [("rewards.settle", "demo")] * 2
 
 
-def test_what_was_rung_before_the_end_is_still_sent(bells: Bells, broker: Broker) -> None:
+def test_what_was_signalled_before_the_end_is_still_sent(wakeups: Wakeups, broker: Broker) -> None:
     for n in range(20):
-        bells.ring("rewards.settle", f"bank{n}")
-    bells.close()
+        wakeups.signal("rewards.settle", f"bank{n}")
+    wakeups.close()
     assert sorted(broker.sent) == sorted(("rewards.settle", f"bank{n}") for n in range(20))
 
 
-async def test_a_lost_bell_is_counted_and_the_next_one_rings(bells: Bells, broker: Broker, metrics: Metrics) -> None:
+async def test_a_lost_wakeup_is_counted_and_the_next_one_arrives(
+    wakeups: Wakeups, broker: Broker, metrics: Metrics
+) -> None:
     broker.broken = True
-    bells.ring("rewards.settle", "a")
-    bells.ring("rewards.settle", "b")
+    wakeups.signal("rewards.settle", "a")
+    wakeups.signal("rewards.settle", "b")
 
     async def both_lost() -> bool:
         return _lost(metrics) == 2
 
     await until(both_lost)
     broker.broken = False
-    bells.ring("rewards.settle", "c")
-    bells.close()
+    wakeups.signal("rewards.settle", "c")
+    wakeups.close()
     assert broker.sent == [("rewards.settle", "c")]
 
 
-def test_an_unknown_task_is_a_mistake_that_shows(bells: Bells, broker: Broker) -> None:
+def test_an_unknown_task_is_a_mistake_that_shows(wakeups: Wakeups, broker: Broker) -> None:
     with pytest.raises(KeyError):
-        bells.ring("rewards.setle", "demo")
-    bells.close()
+        wakeups.signal("rewards.setle", "demo")
+    wakeups.close()
     assert broker.sent == []
 
 
-def test_bells_that_never_rang_can_be_closed(bells: Bells) -> None:
-    bells.close()
+def test_wakeups_that_never_signalled_can_be_closed(wakeups: Wakeups) -> None:
+    wakeups.close()
 
 
-async def test_without_a_broker_ringing_and_closing_go_on_and_the_losses_are_counted(metrics: Metrics) -> None:
-    celery = make_celery(Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0"))
-    bells = Bells(celery, metrics)
+async def test_without_a_broker_signalling_and_closing_go_on_and_the_losses_are_counted(metrics: Metrics) -> None:
+    celery = make_celery(Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0"), QUEUES)
+    wakeups = Wakeups(celery, metrics, known=QUEUES)
     for n in range(3):
-        bells.ring("rewards.settle", f"bank{n}")
+        wakeups.signal("rewards.settle", f"bank{n}")
 
     async def all_lost() -> bool:
         return _lost(metrics) == 3
 
     await until(all_lost)
-    bells.close()
+    wakeups.close()
 
 
-async def test_a_bell_lies_in_the_queue_of_its_task(services: Services) -> None:
+async def test_a_wakeup_lies_in_the_queue_of_its_task(services: Services) -> None:
     for task in QUEUES:
-        services.bells.ring(task, "demo")
+        services.wakeups.signal(task, "demo")
 
     async def lengths() -> dict[str, int]:
         return {queue: int(await services.redis.llen(f"yq:celery:{queue}")) for queue in set(QUEUES.values())}  # type: ignore[misc]
@@ -151,7 +154,7 @@ async def test_a_bell_lies_in_the_queue_of_its_task(services: Services) -> None:
     assert services.metrics.registry.get_sample_value("yinqiao_wakeups_lost_total") == 0
 
 
-def test_every_bell_has_a_task_and_every_task_a_bell() -> None:
+def test_every_known_name_has_a_task_and_every_task_a_known_name() -> None:
     """A name that nobody listens to is accepted by the broker without a word."""
     tree = ast.parse(TASKS.read_text(encoding="utf-8"))
     names = {
@@ -167,6 +170,6 @@ def test_every_bell_has_a_task_and_every_task_a_bell() -> None:
 
 
 def test_tasks_are_acknowledged_late_and_a_killed_childs_task_comes_again() -> None:
-    conf = make_celery(Settings()).conf
+    conf = make_celery(Settings(), QUEUES).conf
     assert (conf.task_acks_late, conf.task_reject_on_worker_lost, conf.worker_prefetch_multiplier) == (True, True, 1)
     assert conf.broker_transport_options["visibility_timeout"] > conf.task_time_limit

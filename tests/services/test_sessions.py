@@ -10,7 +10,7 @@ from config.settings import Settings
 from deploy.stack import Stores
 from services.container import Services, open_services
 from services.errors import TooMany, Unavailable
-from services.sessions import LOCAL_SECONDS, Sessions
+from services.security.sessions import LOCAL_SECONDS, Sessions
 from tests.clock import StillClock
 from tests.waiting import until
 

@@ -10,7 +10,7 @@ from pymongo.errors import WriteConcernError, WTimeoutError
 
 from services.container import INDEXES, Services
 from services.errors import UnknownOutcome
-from services.mongo import SYSTEM_COLLECTIONS, Collection, Duplicate, MissingTenant
+from services.store.mongo import SYSTEM_COLLECTIONS, Collection, Duplicate, MissingTenant
 
 ROWS = [{"_id": f"{tenant}:{n}", "n": n, "kind": "row"} for tenant in ("a", "b") for n in (1, 2, 3)]
 QUERIES: list[dict[str, Any]] = [

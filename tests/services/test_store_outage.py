@@ -10,7 +10,7 @@ import pytest
 from deploy.stack import Stores
 from services.container import Services
 from services.errors import Unavailable, UnknownOutcome
-from services.mongo import Collection
+from services.store.mongo import Collection
 from tests.waiting import until
 
 

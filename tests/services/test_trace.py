@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from services import trace
+from services.observe import trace
 
 
 def test_calls_and_notes_are_collected_in_their_order() -> None:

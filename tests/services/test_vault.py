@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.vault import _SUITES, CannotOpen, Vault
+from services.security.vault import _SUITES, CannotOpen, Vault
 
 MASTER = "a-master-key-for-tests-0123456789abcdef"
 CIPHERS = ["AES-256-GCM", "SM4-GCM"]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from argon2 import PasswordHasher
 
-from services.mongo import Store
+from services.store.mongo import Store
 
 
 def _hashes() -> Callable[[PasswordHasher, str], str]:

@@ -1,4 +1,5 @@
-"""A verified callback message as typed events (wechat-contract C4, A4, A6, A7). Call only on what `crypto` has let through."""
+"""A verified callback message as typed events (contract/wechat C4, A4, A6, A7). Call only on what
+`crypto` has let through."""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ def parse_event(message: bytes) -> Event:
 
 
 def parse_push(appid: str, message: bytes) -> tuple[Event, ...]:
-    """What the mini-program `appid` was pushed, in XML or JSON: one event, or one for each message that was delivered.
+    """What the mini-program `appid` was pushed, in XML or JSON: one event, or one for each message
+    that was delivered.
 
     Raises EventUnreadable: event_not_xml, event_not_json, event_dtd, event_incomplete.
     """

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.mongo import Doc
+from services.store.mongo import Doc
 from services.wechat.events.fields import Fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """`corp_id` is the corp's (the appid for a mini-program); `create_time` is None when unreadable."""
+    """`corp_id` is the corp's (the appid for a mini-program); `create_time` is None when
+    unreadable."""
 
     corp_id: str
     create_time: datetime | None

@@ -1,4 +1,4 @@
-"""Events of members, departments, the app and its cards, and the archive (wechat-contract C4)."""
+"""Events of members, departments, the app and its cards, and the archive (contract/wechat C4)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from services.wechat.errors import EventUnreadable
+from services.wechat.core.errors import EventUnreadable
 from services.wechat.events.base import Event, Reader, head
 from services.wechat.events.fields import Fields, whole
 
@@ -16,7 +16,8 @@ from services.wechat.events.fields import Fields, whole
 class MemberChanged(Event):
     """A member is new or changed; `new_userid` is empty unless the id itself changed.
 
-    `fields` has what was sent, named and typed as `user/get` answers it (contract B2): an update sends changed fields only.
+    `fields` has what was sent, named and typed as `user/get` answers it (contract B2): an update
+    sends changed fields only.
     """
 
     change: Literal["create", "update"]
@@ -75,8 +76,8 @@ class MenuUsed(AppEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardClicked(AppEvent):
-    """He pressed a button of a template card; `response_code` changes that card once, within 72 h. `selected` has the chosen
-    option ids by question."""
+    """He pressed a button of a template card; `response_code` changes that card once, within 72 h.
+    `selected` has the chosen option ids by question."""
 
     task_id: str
     card_type: str
@@ -124,13 +125,17 @@ _LISTS = {"Department": "department", "IsLeaderInDept": "is_leader_in_dept"}
 
 
 def _member(change: Literal["create", "update"], fields: Fields) -> Event:
-    told: dict[str, Any] = {ours: fields.text(name) for name, ours in _TEXTS.items() if name in fields}
+    told: dict[str, Any] = {
+        ours: fields.text(name) for name, ours in _TEXTS.items() if name in fields
+    }
     told |= {ours: fields.number(name) for name, ours in _NUMBERS.items() if fields.text(name)}
     told |= {ours: fields.numbers(name) for name, ours in _LISTS.items() if name in fields}
     if "DirectLeader" in fields:
         told["direct_leader"] = list(fields.names("DirectLeader"))
     if "ExtAttr" in fields:
-        told["extattr"] = {"attrs": [_attribute(item) for item in fields.child("ExtAttr").children("Item")]}
+        told["extattr"] = {
+            "attrs": [_attribute(item) for item in fields.child("ExtAttr").children("Item")]
+        }
     userid, new = fields.need("UserID"), fields.text("NewUserID")
     return MemberChanged(**head(fields), change=change, userid=userid, new_userid=new, fields=told)
 
@@ -190,8 +195,12 @@ def _card(fields: Fields) -> Event:
     selected: dict[str, tuple[str, ...]] = {}
     for item in fields.child("SelectedItems").children("SelectedItem"):
         # WeCom's samples spell it both ways
-        options = item.child("OptionIds").texts("OptionId") + item.child("OpitonIds").texts("OpitonId")
-        options = options or item.child("OptionIds").texts("OpitonId") + item.child("OpitonIds").texts("OptionId")
+        options = item.child("OptionIds").texts("OptionId") + item.child("OpitonIds").texts(
+            "OpitonId"
+        )
+        options = options or item.child("OptionIds").texts("OpitonId") + item.child(
+            "OpitonIds"
+        ).texts("OptionId")
         selected[item.text("QuestionKey")] = options
     return _app(
         CardClicked,

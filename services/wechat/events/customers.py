@@ -1,4 +1,4 @@
-"""Events of customers, groups, tags and acquisition links (wechat-contract C4)."""
+"""Events of customers, groups, tags and acquisition links (contract/wechat C4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class ContactEvent(Event):
 class ExternalContactAdded(ContactEvent):
     """A customer became a friend; `half`: the member has not added back yet.
 
-    `state` is the live code's or link's, `welcome_code` is good for 20 s and one message; each may be missing.
+    `state` is the live code's or link's, `welcome_code` is good for 20 s and one message; each may
+    be missing.
     """
 
     state: str | None
@@ -50,7 +51,8 @@ class FollowUserDeleted(ContactEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoverFailed(ContactEvent):
-    """The customer did not go over to `userid`: `fail_reason` is customer_refused or customer_limit_exceed."""
+    """The customer did not go over to `userid`: `fail_reason` is customer_refused or
+    customer_limit_exceed."""
 
     fail_reason: str
 
@@ -83,8 +85,9 @@ class GroupDismissed(GroupEvent):
 class GroupUpdated(GroupEvent):
     """`update_detail` is add_member, del_member, change_owner, change_name or change_notice.
 
-    `join_scene` and `quit_scene` are None where they do not apply. The list of members has changed from `last_mem_ver` to
-    `cur_mem_ver`; who holds another version than the former has missed something.
+    `join_scene` and `quit_scene` are None where they do not apply. The list of members has changed
+    from `last_mem_ver` to `cur_mem_ver`; who holds another version than the former has missed
+    something.
     """
 
     update_detail: str
@@ -98,8 +101,9 @@ class GroupUpdated(GroupEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagChanged(Event):
-    """A corp tag or group of tags `id` changed. `tag_type` is tag or tag_group, empty for a shuffle; a shuffle without an id is
-    one of all groups. Deleting a group tells nothing of its tags."""
+    """A corp tag or group of tags `id` changed. `tag_type` is tag or tag_group, empty for a
+    shuffle; a shuffle without an id is one of all groups. Deleting a group tells nothing of its
+    tags."""
 
     change: Literal["create", "update", "delete", "shuffle"]
     id: str
@@ -154,7 +158,8 @@ class FriendRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatStarted(ContactEvent):
-    """The first message of a customer who came through a link; link and state may be empty (contract G)."""
+    """The first message of a customer who came through a link; link and state may be empty
+    (contract G)."""
 
     link_id: str
     state: str
@@ -169,7 +174,10 @@ class MessageFromCustomer(ContactEvent):
 
 def _contact(kind: type[ContactEvent], fields: Fields, **more: Any) -> ContactEvent:
     fields.need("ToUserName")
-    ids: dict[str, Any] = {"userid": fields.need("UserID"), "external_userid": fields.need("ExternalUserID")}
+    ids: dict[str, Any] = {
+        "userid": fields.need("UserID"),
+        "external_userid": fields.need("ExternalUserID"),
+    }
     return kind(**head(fields), **ids, **more)
 
 

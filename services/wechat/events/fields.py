@@ -1,4 +1,5 @@
-"""A message as fields, the same for XML and JSON: a repeated element and a list of one are alike."""
+"""A message as fields, the same for XML and JSON: a repeated element and a list of one are
+alike."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from services.clock import utc
-from services.wechat.errors import EventUnreadable
+from services.wechat.core.errors import EventUnreadable
 
 _DEEPEST = 8
 _LATEST = 253_402_300_799  # the last second a datetime can hold
@@ -67,7 +68,9 @@ class Fields:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Every value that is a text with something in it."""
-        return tuple(value for value in self._values.get(name, []) if isinstance(value, str) and value)
+        return tuple(
+            value for value in self._values.get(name, []) if isinstance(value, str) and value
+        )
 
 
 def whole(text: str, default: int) -> int:
@@ -108,7 +111,9 @@ def read_json(message: bytes) -> Fields:
 
 
 def _of_object(members: Mapping[str, Any], depth: int) -> Fields:
-    return Fields((name, value) for name, said in members.items() for value in _of_value(said, depth))
+    return Fields(
+        (name, value) for name, said in members.items() for value in _of_value(said, depth)
+    )
 
 
 def _of_value(said: Any, depth: int) -> Iterable[str | Fields]:

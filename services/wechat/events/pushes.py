@@ -1,4 +1,4 @@
-"""What a mini-program's message push tells (wechat-contract A4, A6, A7), in XML or JSON."""
+"""What a mini-program's message push tells (contract/wechat A4, A6, A7), in XML or JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Push(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscribeAnswered(Push):
-    """He answered the prompt (`popup`), or changed his settings (`change`). `answers` are (template_id, accepted)."""
+    """He answered the prompt (`popup`), or changed his settings (`change`). `answers` are
+    (template_id, accepted)."""
 
     how: Literal["popup", "change"]
     answers: tuple[tuple[str, bool], ...]
@@ -38,7 +39,8 @@ class SubscribeSent(Push):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaChecked(Push):
-    """The verdict on a picture or sound: `suggest` is pass, review or risky (empty when WeChat could not tell)."""
+    """The verdict on a picture or sound: `suggest` is pass, review or risky (empty when WeChat
+    could not tell)."""
 
     appid: str
     trace_id: str
@@ -64,7 +66,11 @@ class CustomerMessage(Push):
 
 
 def _head(appid: str, fields: Fields) -> dict[str, Any]:
-    return {"corp_id": appid, "create_time": fields.time("CreateTime"), "openid": fields.need("FromUserName")}
+    return {
+        "corp_id": appid,
+        "create_time": fields.time("CreateTime"),
+        "openid": fields.need("FromUserName"),
+    }
 
 
 def _items(fields: Fields, wrapper: str) -> list[Fields]:
@@ -75,7 +81,8 @@ def _items(fields: Fields, wrapper: str) -> list[Fields]:
 def _answered(how: Literal["popup", "change"], appid: str, fields: Fields) -> tuple[Event, ...]:
     wrapper = "SubscribeMsgPopupEvent" if how == "popup" else "SubscribeMsgChangeEvent"
     answers = tuple(
-        (item.need("TemplateId"), item.text("SubscribeStatusString") == "accept") for item in _items(fields, wrapper)
+        (item.need("TemplateId"), item.text("SubscribeStatusString") == "accept")
+        for item in _items(fields, wrapper)
     )
     return (SubscribeAnswered(**_head(appid, fields), how=how, answers=answers),)
 
@@ -131,4 +138,6 @@ READERS: dict[str, Callable[[str, Fields], tuple[Event, ...]]] = {
     "wxa_media_check": _media,
     "user_enter_tempsession": _entered,
 }
-MESSAGES = frozenset({"text", "image", "link", "miniprogrampage", "voice", "video", "shortvideo", "location"})
+MESSAGES = frozenset(
+    {"text", "image", "link", "miniprogrampage", "voice", "video", "shortvideo", "location"}
+)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict, TypeVar
 
-from services.wechat.checks import given
-from services.wechat.errors import UnknownOutcome
+from services.wechat.core.checks import given
+from services.wechat.core.errors import UnknownOutcome
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 
 class Answer(TypedDict, total=False):
-    """Any field may be missing, and new ones may come; `errcode` is missing in some answers that succeed."""
+    """Any field may be missing, and new ones may come; `errcode` is missing in some answers that
+    succeed."""
 
     errcode: int
     errmsg: str
@@ -39,7 +40,8 @@ class Calls:
         return answer
 
     async def _content(self, method: str, path: str, **options: Any) -> bytes:
-        """An answer that is a picture or another file; UnknownOutcome when it is neither that nor an error."""
+        """An answer that is a picture or another file; UnknownOutcome when it is neither that nor
+        an error."""
         answer = await self._request(method, f"{self.base}{path}", **options)
         if not isinstance(answer, bytes):
             raise UnknownOutcome(None, "the answer is no file", path)

@@ -1,4 +1,4 @@
-"""All areas of a mini-program in one client, on top of wechatpy's (wechat-contract A)."""
+"""All areas of a mini-program in one client, on top of wechatpy's (contract/wechat A)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import ClassVar
 import httpx
 from wechatpy.client import WeChatClient
 
-from services.metrics import Metrics
-from services.wechat.client import READ_SECONDS, AsyncClientMixin
-from services.wechat.errors import Family
+from services.observe.metrics import Metrics
+from services.wechat.core.client import READ_SECONDS, AsyncClientMixin
+from services.wechat.core.errors import Family
+from services.wechat.core.tokens import App, Grant, TokenStore
 from services.wechat.miniprogram.links import Links
 from services.wechat.miniprogram.login import Login
 from services.wechat.miniprogram.messages import Messages
 from services.wechat.miniprogram.safety import Safety
-from services.wechat.tokens import App, Grant, TokenStore
 
 WECHAT_BASE = "https://api.weixin.qq.com"
 
@@ -46,10 +46,13 @@ class MiniProgramClient(
     ) -> None:
         self.appid = appid
         self.secret = secret
-        self._set_up(base, http, tokens, App(tenant, f"wechat:{appid}", self._fetch_token), timeout, metrics)
+        self._set_up(
+            base, http, tokens, App(tenant, f"wechat:{appid}", self._fetch_token), timeout, metrics
+        )
 
     async def _fetch_token(self, rejected: str | None) -> Grant:
-        """A1: the stable token; a new one is forced (20 a day) only when the usual call repeats the rejected one."""
+        """A1: the stable token; a new one is forced (20 a day) only when the usual call repeats the
+        rejected one."""
         grant = await self._stable_token(force=False)
         if grant.token == rejected:
             grant = await self._stable_token(force=True)

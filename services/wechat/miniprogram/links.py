@@ -1,11 +1,11 @@
-"""Codes and links that open the mini-program (wechat-contract A5)."""
+"""Codes and links that open the mini-program (contract/wechat A5)."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Literal
 
-from services.wechat.checks import between, chars, refuse
+from services.wechat.core.checks import between, chars, refuse
 from services.wechat.miniprogram.calls import Answer, Calls, Json
 
 EnvVersion = Literal["release", "trial", "develop"]
@@ -37,7 +37,8 @@ class UrlLinkState(Answer, total=False):
 
 
 class Links(Calls):
-    """Codes and links; BadRequest 41030 for a page that the published version lacks, BadConfig 85079 when none is published."""
+    """Codes and links; BadRequest 41030 for a page that the published version lacks, BadConfig
+    85079 when none is published."""
 
     async def get_unlimited(
         self,
@@ -51,26 +52,39 @@ class Links(Calls):
     ) -> bytes:
         """A code without an end, any number of them (5000 a minute): the picture.
 
-        `scene` is 1 to 32 of digits, letters and !#$&'()*+,/:;=?@-._~; `page` has no leading "/" and no query (default: home);
-        `width` 280 to 1280; `is_hyaline` for a transparent ground. BadRequest 40129, 40169.
+        `scene` is 1 to 32 of digits, letters and !#$&'()*+,/:;=?@-._~; `page` has no leading "/"
+        and no query (default: home); `width` 280 to 1280; `is_hyaline` for a transparent ground.
+        BadRequest 40129, 40169.
         """
         path = "/wxa/getwxacodeunlimit"
         if not _SCENE.fullmatch(scene):
             raise refuse(path, "scene has 1 to 32 digits, letters or !#$&'()*+,/:;=?@-._~")
         if page.startswith("/") or "?" in page:
             raise refuse(path, "page has no leading / and no query")
-        body: Json = {"scene": scene, "check_path": check_path, **_look(path, env_version, width, is_hyaline)}
+        body: Json = {
+            "scene": scene,
+            "check_path": check_path,
+            **_look(path, env_version, width, is_hyaline),
+        }
         if page:
             body["page"] = page
         return await self._content("post", path, data=body)
 
     async def get_wxacode(
-        self, page: str, *, env_version: EnvVersion = "release", width: int = 430, is_hyaline: bool = False
+        self,
+        page: str,
+        *,
+        env_version: EnvVersion = "release",
+        width: int = 430,
+        is_hyaline: bool = False,
     ) -> bytes:
-        """A code for a page with its query (at most 1024 characters): the picture. 100,000 in all: BadConfig 45029."""
+        """A code for a page with its query (at most 1024 characters): the picture. 100,000 in all:
+        BadConfig 45029."""
         path = "/wxa/getwxacode"
         chars(path, 1024, page=page)
-        return await self._content("post", path, data={"path": page, **_look(path, env_version, width, is_hyaline)})
+        return await self._content(
+            "post", path, data={"path": page, **_look(path, env_version, width, is_hyaline)}
+        )
 
     async def generate_scheme(
         self,
@@ -81,11 +95,14 @@ class Links(Calls):
         expire_time: int | None = None,
         expire_days: int = MOST_DAYS,
     ) -> Scheme:
-        """`openlink`, a weixin:// link for messages and pages, good until `expire_time` (seconds UTC) or for 1 to 30 days."""
+        """`openlink`, a weixin:// link for messages and pages, good until `expire_time` (seconds
+        UTC) or for 1 to 30 days."""
         path = "/wxa/generatescheme"
         chars(path, 1024, query=query)
         target = {"path": page, "query": query, "env_version": env_version}
-        return await self._submit(Scheme, path, {"jump_wxa": target, **_expiry(path, expire_time, expire_days)})
+        return await self._submit(
+            Scheme, path, {"jump_wxa": target, **_expiry(path, expire_time, expire_days)}
+        )
 
     async def generate_urllink(
         self,
@@ -103,15 +120,21 @@ class Links(Calls):
         path = "/wxa/generate_urllink"
         chars(path, 1024, query=query)
         target = {"path": page, "query": query, "env_version": env_version}
-        return await self._submit(UrlLink, path, {**target, **_expiry(path, expire_time, expire_days)})
+        return await self._submit(
+            UrlLink, path, {**target, **_expiry(path, expire_time, expire_days)}
+        )
 
     async def query_scheme(self, scheme: str, *, query_type: int = 0) -> SchemeState:
         """What a scheme opens and how often it may still be opened."""
-        return await self._submit(SchemeState, "/wxa/queryscheme", {"scheme": scheme, "query_type": query_type})
+        return await self._submit(
+            SchemeState, "/wxa/queryscheme", {"scheme": scheme, "query_type": query_type}
+        )
 
     async def query_urllink(self, url_link: str, *, query_type: int = 0) -> UrlLinkState:
         """What a link opens and how often it may still be opened."""
-        return await self._submit(UrlLinkState, "/wxa/query_urllink", {"url_link": url_link, "query_type": query_type})
+        return await self._submit(
+            UrlLinkState, "/wxa/query_urllink", {"url_link": url_link, "query_type": query_type}
+        )
 
 
 def _look(path: str, env_version: EnvVersion, width: int, is_hyaline: bool) -> dict[str, Any]:

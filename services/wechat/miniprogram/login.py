@@ -1,4 +1,4 @@
-"""Who the customer is: login, session key, phone number (wechat-contract A2, A3)."""
+"""Who the customer is: login, session key, phone number (contract/wechat A2, A3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from services.wechat.errors import BadConfig, SubjectState, UnknownOutcome
+from services.wechat.core.errors import BadConfig, SubjectState, UnknownOutcome
 from services.wechat.miniprogram.calls import Answer, Calls
 
 BAD_SIGNATURE = 87009
@@ -15,7 +15,8 @@ BAD_SIGNATURE = 87009
 
 @dataclass(frozen=True, slots=True)
 class LoginSession:
-    """Who logged in. `unionid` only where an Open Platform account binds the mini-program; the key stays on the server."""
+    """Who logged in. `unionid` only where an Open Platform account binds the mini-program; the key
+    stays on the server."""
 
     openid: str
     unionid: str | None
@@ -24,7 +25,8 @@ class LoginSession:
 
 @dataclass(frozen=True, slots=True)
 class PhoneNumber:
-    """`number` as WeChat writes it (with a country code when foreign), `pure_number` without, `country_code` as text."""
+    """`number` as WeChat writes it (with a country code when foreign), `pure_number` without,
+    `country_code` as text."""
 
     number: str = field(repr=False)
     pure_number: str = field(repr=False)
@@ -44,17 +46,20 @@ class EncryptKeys(Answer, total=False):
 
 
 class Login(Calls):
-    """Login. Codes are good for one use: SubjectState 40029 when it is not, 40226 for somebody whom WeChat blocks."""
+    """Login. Codes are good for one use: SubjectState 40029 when it is not, 40226 for somebody whom
+    WeChat blocks."""
 
     wxa: Any
 
     async def code_to_session(self, code: str) -> LoginSession:
-        """The session of a `wx.login` code (A2), good for one use; SubjectState 40029 when it is not."""
+        """The session of a `wx.login` code (A2), good for one use; SubjectState 40029 when it is
+        not."""
         answer: dict[str, Any] = await self.wxa.code_to_session(code)
         return _session(answer, "/sns/jscode2session")
 
     async def get_phone_number(self, code: str) -> PhoneNumber:
-        """The phone behind a phone button's code (A3), good for one use; SubjectState 40029 when it is not."""
+        """The phone behind a phone button's code (A3), good for one use; SubjectState 40029 when it
+        is not."""
         path = "/wxa/business/getuserphonenumber"
         answer: dict[str, Any] = await self.wxa.get_phone_number(code)
         info = answer.get("phone_info")
@@ -77,17 +82,24 @@ class Login(Calls):
         return True
 
     async def reset_session_key(self, openid: str, session_key: str) -> LoginSession:
-        """Ends `session_key` and gives the customer another (A2); SubjectState 87009 when it is not his."""
+        """Ends `session_key` and gives the customer another (A2); SubjectState 87009 when it is not
+        his."""
         path = "/wxa/resetusersessionkey"
-        return _session(await self._fetch(dict[str, Any], path, **_signed(openid, session_key)), path)
+        return _session(
+            await self._fetch(dict[str, Any], path, **_signed(openid, session_key)), path
+        )
 
     async def get_user_encrypt_key(self, openid: str, session_key: str) -> EncryptKeys:
-        """The last three keys of the customer's encrypted channel (A2), each for 3600 s; SubjectState 87009."""
-        return await self._fetch(EncryptKeys, "/wxa/business/getuserencryptkey", **_signed(openid, session_key))
+        """The last three keys of the customer's encrypted channel (A2), each for 3600 s;
+        SubjectState 87009."""
+        return await self._fetch(
+            EncryptKeys, "/wxa/business/getuserencryptkey", **_signed(openid, session_key)
+        )
 
 
 def _signed(openid: str, session_key: str) -> dict[str, str]:
-    """The query that proves that we hold the session key: it signs the empty message as the raw text it is."""
+    """The query that proves that we hold the session key: it signs the empty message as the raw
+    text it is."""
     signature = hmac.new(session_key.encode(), b"", hashlib.sha256).hexdigest()
     return {"openid": openid, "signature": signature, "sig_method": "hmac_sha256"}
 

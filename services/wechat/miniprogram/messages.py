@@ -1,4 +1,4 @@
-"""Messages to a mini-program's customers, and the files they carry (wechat-contract A4, A7)."""
+"""Messages to a mini-program's customers, and the files they carry (contract/wechat A4, A7)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from services.wechat.checks import need, refuse, utf8
+from services.wechat.core.checks import need, refuse, utf8
 from services.wechat.miniprogram.calls import Answer, Calls
 
 TEXT_BYTES = 2048
@@ -52,8 +52,9 @@ class Messages(Calls):
     ) -> SubscribeSent:
         """A subscribe message (A4); uses up one acceptance of a one-time template.
 
-        `data` are the template's values by key (`thing1`); one that is empty or longer than its kind allows is refused. `page`
-        may carry a query. SubjectState 43101: not accepted, or nothing left; BadRequest 40037, 41030, 47003.
+        `data` are the template's values by key (`thing1`); one that is empty or longer than its
+        kind allows is refused. `page` may carry a query. SubjectState 43101: not accepted, or
+        nothing left; BadRequest 40037, 41030, 47003.
         """
         path = "/cgi-bin/message/subscribe/send"
         for key, value in data.items():
@@ -69,7 +70,8 @@ class Messages(Calls):
         return await self._submit(SubscribeSent, path, body)
 
     async def custom_send(self, openid: str, message: Mapping[str, Any]) -> Answer:
-        """An answer to a customer who wrote within 48 hours (A7, at most 5); `message` holds `msgtype` and its part.
+        """An answer to a customer who wrote within 48 hours (A7, at most 5); `message` holds
+        `msgtype` and its part.
 
         Text has at most 2048 bytes. SubjectState 45015: too late, 45047: too many.
         """
@@ -78,12 +80,18 @@ class Messages(Calls):
         utf8(path, TEXT_BYTES, text=text.get("content") if isinstance(text, Mapping) else None)
         return await self._submit(Answer, path, {"touser": openid, **message})
 
-    async def custom_typing(self, openid: str, command: Literal["Typing", "CancelTyping"] = "Typing") -> Answer:
-        """Shows "typing" to a customer who wrote in the last 30 s: SubjectState 45080 later; AlreadyDone 45081."""
-        return await self._submit(Answer, "/cgi-bin/message/custom/typing", {"touser": openid, "command": command})
+    async def custom_typing(
+        self, openid: str, command: Literal["Typing", "CancelTyping"] = "Typing"
+    ) -> Answer:
+        """Shows "typing" to a customer who wrote in the last 30 s: SubjectState 45080 later;
+        AlreadyDone 45081."""
+        return await self._submit(
+            Answer, "/cgi-bin/message/custom/typing", {"touser": openid, "command": command}
+        )
 
     async def media_upload(self, kind: str, name: str, content: bytes) -> TemporaryMedia:
-        """Uploads a file for 3 days; BadRequest 40004 to 40006 for one that WeChat does not take."""
+        """Uploads a file for 3 days; BadRequest 40004 to 40006 for one that WeChat does not
+        take."""
         path = "/cgi-bin/media/upload"
         need(path, "an empty file", content)
         answer: TemporaryMedia = await self._request(

@@ -1,10 +1,11 @@
-"""What a customer writes and shows, and how risky he is (wechat-contract A6); and what is left of an API's quota (A1)."""
+"""What a customer writes and shows, and how risky he is (contract/wechat A6); and what is left of
+an API's quota (A1)."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
-from services.wechat.checks import between, chars, need
+from services.wechat.core.checks import between, chars, need
 from services.wechat.miniprogram.calls import Answer, Calls
 
 CONTENT_CHARS = 2500
@@ -14,7 +15,8 @@ REGISTER, MARKETING, CONTENT = 0, 1, 2
 
 
 class Verdict(TypedDict, total=False):
-    """`suggest` pass, review or risky; `label` 100 normal, 10001 ad, 20001 politics, 20002 porn, 20003 abuse, and so on."""
+    """`suggest` pass, review or risky; `label` 100 normal, 10001 ad, 20001 politics, 20002 porn,
+    20003 abuse, and so on."""
 
     suggest: str
     label: int
@@ -41,7 +43,8 @@ class MediaCheck(Answer, total=False):
 
 
 class RiskRank(Answer, total=False):
-    """`risk_rank` 0 to 4, a higher one is riskier; `unoin_id` (WeChat's spelling) is the id of the question."""
+    """`risk_rank` 0 to 4, a higher one is riskier; `unoin_id` (WeChat's spelling) is the id of the
+    question."""
 
     risk_rank: int
     unoin_id: int
@@ -71,14 +74,24 @@ class Request(Answer, total=False):
 
 
 class Safety(Calls):
-    """Checks; SubjectState 43104 for another mini-program's openid, 61010 for somebody who was not here lately."""
+    """Checks; SubjectState 43104 for another mini-program's openid, 61010 for somebody who was not
+    here lately."""
 
     async def msg_sec_check(
-        self, openid: str, content: str, *, scene: int, title: str = "", nickname: str = "", signature: str = ""
+        self,
+        openid: str,
+        content: str,
+        *,
+        scene: int,
+        title: str = "",
+        nickname: str = "",
+        signature: str = "",
     ) -> SecCheck:
-        """The verdict on a text of at most 2500 characters (version 2), by somebody active in the last 2 hours.
+        """The verdict on a text of at most 2500 characters (version 2), by somebody active in the
+        last 2 hours.
 
-        `scene` 1 profile (only there with `signature`), 2 comment, 3 forum, 4 social log. 4000 a minute, 2 million a day.
+        `scene` 1 profile (only there with `signature`), 2 comment, 3 forum, 4 social log. 4000 a
+        minute, 2 million a day.
         """
         path = "/wxa/msg_sec_check"
         need(path, "an empty text", content)
@@ -98,14 +111,21 @@ class Safety(Calls):
     async def media_check_async(
         self, openid: str, media_url: str, *, media_type: int = IMAGE, scene: int
     ) -> MediaCheck:
-        """Asks about a picture or sound of at most 10 MB (version 2); the verdict comes within 30 minutes as an event.
+        """Asks about a picture or sound of at most 10 MB (version 2); the verdict comes within 30
+        minutes as an event.
 
         The event names the `trace_id` answered here. 2000 a minute, 200,000 a day.
         """
         path = "/wxa/media_check_async"
         between(path, "media_type", media_type, AUDIO, IMAGE)
         between(path, "scene", scene, PROFILE, SOCIAL_LOG)
-        body = {"media_url": media_url, "media_type": media_type, "version": 2, "scene": scene, "openid": openid}
+        body = {
+            "media_url": media_url,
+            "media_type": media_type,
+            "version": 2,
+            "scene": scene,
+            "openid": openid,
+        }
         return await self._submit(MediaCheck, path, body)
 
     async def get_user_risk_rank(
@@ -119,7 +139,8 @@ class Safety(Calls):
         extended_info: str = "",
         is_test: bool = False,
     ) -> RiskRank:
-        """How risky a customer is; `scene` 0 signing up, 1 cheating in a campaign, 2 content. SubjectState 61010."""
+        """How risky a customer is; `scene` 0 signing up, 1 cheating in a campaign, 2 content.
+        SubjectState 61010."""
         path = "/wxa/getuserriskrank"
         need(path, "client_ip is needed", client_ip)
         between(path, "scene", scene, REGISTER, CONTENT)

@@ -1,11 +1,11 @@
-"""Customer acquisition links (wechat-contract B6 97297, 97298, 97375, 100130)."""
+"""Customer acquisition links (contract/wechat B6 97297, 97298, 97375, 100130)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from services.wechat.checks import at_most, between, chars, need, span
+from services.wechat.core.checks import at_most, between, chars, need, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
 
 _PATH = "externalcontact/customer_acquisition"
@@ -67,9 +67,12 @@ class ChatInfo(Answer, total=False):
 
 
 class Acquisition(Calls):
-    """Acquisition links; only those that this app made, and never with the customer-contact secret (BadConfig 48002)."""
+    """Acquisition links; only those that this app made, and never with the customer-contact secret
+    (BadConfig 48002)."""
 
-    async def customer_acquisition_list_link(self, *, cursor: str = "", limit: int = 100) -> LinkIds:
+    async def customer_acquisition_list_link(
+        self, *, cursor: str = "", limit: int = 100
+    ) -> LinkIds:
         """A page of this app's links."""
         path = f"{_PATH}/list_link"
         between(path, "limit", limit, 1, 100)
@@ -90,9 +93,11 @@ class Acquisition(Calls):
         priority_type: int | None = None,
         priority_userids: Sequence[str] = (),
     ) -> Link:
-        """Makes a link to at most 500 people; the name has at most 30 characters. BadConfig 41095: no more links.
+        """Makes a link to at most 500 people; the name has at most 30 characters. BadConfig 41095:
+        no more links.
 
-        `priority_type` 1 prefers whoever is the customer's friend already, 2 those among `priority_userids` (at most 1000).
+        `priority_type` 1 prefers whoever is the customer's friend already, 2 those among
+        `priority_userids` (at most 1000).
         """
         path = f"{_PATH}/create_link"
         need(path, "a member or a department", userids, departments)
@@ -138,16 +143,21 @@ class Acquisition(Calls):
     async def customer_acquisition_customer(
         self, link_id: str, *, cursor: str = "", limit: int = 1000
     ) -> LinkCustomers:
-        """A page of the customers who came through a link, with the channel each came by as `state`."""
+        """A page of the customers who came through a link, with the channel each came by as
+        `state`."""
         path = f"{_PATH}/customer"
         between(path, "limit", limit, 1, 1000)
-        return await self._submit(LinkCustomers, path, {"link_id": link_id, "limit": limit, "cursor": cursor or None})
+        return await self._submit(
+            LinkCustomers, path, {"link_id": link_id, "limit": limit, "cursor": cursor or None}
+        )
 
     async def customer_acquisition_quota(self) -> Quota:
         """How many customers the corp may still win, and what expires when; at 0 all links stop."""
         return await self._fetch(Quota, "externalcontact/customer_acquisition_quota")
 
-    async def customer_acquisition_statistic(self, link_id: str, *, start_time: int, end_time: int) -> LinkStatistic:
+    async def customer_acquisition_statistic(
+        self, link_id: str, *, start_time: int, end_time: int
+    ) -> LinkStatistic:
         """Who clicked and who was won; seconds UTC, at most 30 days apart and within 180 days."""
         path = f"{_PATH}/statistic"
         span(path, start_time, end_time, 30)
@@ -155,7 +165,8 @@ class Acquisition(Calls):
         return await self._submit(LinkStatistic, path, body)
 
     async def customer_acquisition_get_chat_info(self, chat_key: str) -> ChatInfo:
-        """What a customer who wrote first came by (100130); the key of the event lives 30 minutes."""
+        """What a customer who wrote first came by (100130); the key of the event lives 30
+        minutes."""
         return await self._submit(ChatInfo, f"{_PATH}/get_chat_info", {"chat_key": chat_key})
 
 
@@ -172,4 +183,6 @@ def _priority(path: str, kind: int | None, userids: Sequence[str]) -> dict[str, 
     if kind == 2:
         need(path, "priority type 2 names the members it prefers", userids)
     option: dict[str, Any] = {"priority_type": kind}
-    return {"priority_option": option | ({"priority_userid_list": list(userids)} if userids else {})}
+    return {
+        "priority_option": option | ({"priority_userid_list": list(userids)} if userids else {})
+    }

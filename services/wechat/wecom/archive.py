@@ -1,4 +1,5 @@
-"""Who may be archived and who has agreed (wechat-contract B10 91614, 91782, 92951, 91774). Wants the archive secret.
+"""Who may be archived and who has agreed (contract/wechat B10 91614, 91782, 92951, 91774). Wants
+the archive secret.
 
 The messages themselves have no HTTP call at WeCom: they come through its native library.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict
 
-from services.wechat.checks import at_most, need
+from services.wechat.core.checks import at_most, need
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Json
 
 
@@ -17,7 +18,8 @@ class PermitUsers(Answer, total=False):
 
 
 class Agreement(TypedDict, total=False):
-    """`agree_status` is Agree, Disagree or Default_Agree; `exteranalopenid` is WeCom's own spelling."""
+    """`agree_status` is Agree, Disagree or Default_Agree; `exteranalopenid` is WeCom's own
+    spelling."""
 
     status_change_time: int
     userid: str
@@ -47,16 +49,22 @@ class Robot(Answer, total=False):
 
 
 class Archive(Calls):
-    """The archive; BadConfig 301042 (address not trusted), 301052 (expired), 301053 (not bought)."""
+    """The archive; BadConfig 301042 (address not trusted), 301052 (expired), 301053 (not
+    bought)."""
 
     async def msgaudit_get_permit_user_list(self, *, edition: int | None = None) -> PermitUsers:
-        """The members whose talks are archived (91614); `edition` 1 office, 2 service, 3 enterprise, or all."""
+        """The members whose talks are archived (91614); `edition` 1 office, 2 service, 3
+        enterprise, or all."""
         return await self._submit(PermitUsers, "msgaudit/get_permit_user_list", {"type": edition})
 
     async def msgaudit_check_single_agree(self, pairs: Iterable[tuple[str, str]]) -> Agreements:
-        """Whether customers have agreed (91782), for at most 100 pairs of userid and external_userid."""
+        """Whether customers have agreed (91782), for at most 100 pairs of userid and
+        external_userid."""
         path = "msgaudit/check_single_agree"
-        info = [{"userid": userid, "exteranalopenid": external_userid} for userid, external_userid in pairs]
+        info = [
+            {"userid": userid, "exteranalopenid": external_userid}
+            for userid, external_userid in pairs
+        ]
         need(path, "at least one pair", info)
         at_most(path, "info", len(info), CALLS_AT_ONCE)
         return await self._submit(Agreements, path, {"info": info})

@@ -1,11 +1,12 @@
-"""Messages that members confirm and send to many customers or groups (wechat-contract B8 92135, 93338, 97610)."""
+"""Messages that members confirm and send to many customers or groups (contract/wechat B8 92135,
+93338, 97610)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from services.wechat.checks import at_most, between, need, span
+from services.wechat.core.checks import at_most, between, need, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page, check_message
 
 MOST_CUSTOMERS = 10000
@@ -48,7 +49,8 @@ class SendTasks(Page, total=False):
 
 
 class SendResult(TypedDict, total=False):
-    """`status` 0 not sent, 1 sent, 2 not friends any more, 3 the customer has had his share of messages."""
+    """`status` 0 not sent, 1 sent, 2 not friends any more, 3 the customer has had his share of
+    messages."""
 
     external_userid: str
     chat_id: str
@@ -62,13 +64,15 @@ class SendResults(Page, total=False):
 
 
 class Broadcast(Calls):
-    """Broadcasts; TryLater 41063 while WeCom still makes the tasks, BadRequest 41046 and 41047 for a bad msgid."""
+    """Broadcasts; TryLater 41063 while WeCom still makes the tasks, BadRequest 41046 and 41047 for
+    a bad msgid."""
 
     async def add_msg_template(self, body: Mapping[str, Any]) -> NewBroadcast:
         """Makes the tasks of a broadcast (92135); each member confirms his on the phone.
 
-        `body` holds chat_type, external_userid (at most 10,000) or chat_id_list (2000) or tag_filter, sender, text (4000
-        bytes) and attachments (9). SubjectState 41048: nobody can be reached.
+        `body` holds chat_type, external_userid (at most 10,000) or chat_id_list (2000) or
+        tag_filter, sender, text (4000 bytes) and attachments (9). SubjectState 41048: nobody can be
+        reached.
         """
         path = "externalcontact/add_msg_template"
         customers, groups = body.get("external_userid") or (), body.get("chat_id_list") or ()
@@ -77,7 +81,13 @@ class Broadcast(Calls):
         if body.get("chat_type") == TO_GROUPS:
             need(path, "a broadcast to groups names its sender", body.get("sender"))
         else:
-            need(path, "customers, a sender or tags", customers, body.get("sender"), body.get("tag_filter"))
+            need(
+                path,
+                "customers, a sender or tags",
+                customers,
+                body.get("sender"),
+                body.get("tag_filter"),
+            )
         check_message(path, body.get("text"), body.get("attachments") or ())
         return await self._submit(NewBroadcast, path, body)
 
@@ -92,7 +102,8 @@ class Broadcast(Calls):
         limit: int = 50,
         cursor: str = "",
     ) -> Broadcasts:
-        """A page of the broadcasts of at most a month (93338); `filter_type` 0 the corp's, 1 members' own, 2 both."""
+        """A page of the broadcasts of at most a month (93338); `filter_type` 0 the corp's, 1
+        members' own, 2 both."""
         path = "externalcontact/get_groupmsg_list_v2"
         between(path, "limit", limit, 1, 100)
         span(path, start_time, end_time, 31)
@@ -107,11 +118,15 @@ class Broadcast(Calls):
         }
         return await self._submit(Broadcasts, path, body)
 
-    async def get_groupmsg_task(self, msgid: str, *, limit: int = 500, cursor: str = "") -> SendTasks:
+    async def get_groupmsg_task(
+        self, msgid: str, *, limit: int = 500, cursor: str = ""
+    ) -> SendTasks:
         """A page of the members' tasks (93338)."""
         path = "externalcontact/get_groupmsg_task"
         between(path, "limit", limit, 1, 1000)
-        return await self._submit(SendTasks, path, {"msgid": msgid, "limit": limit, "cursor": cursor or None})
+        return await self._submit(
+            SendTasks, path, {"msgid": msgid, "limit": limit, "cursor": cursor or None}
+        )
 
     async def get_groupmsg_send_result(
         self, msgid: str, userid: str, *, limit: int = 500, cursor: str = ""
@@ -123,7 +138,8 @@ class Broadcast(Calls):
         return await self._submit(SendResults, path, body)
 
     async def remind_groupmsg_send(self, msgid: str) -> Answer:
-        """Reminds those who have not sent (97610), at most 3 times in 24 hours: SubjectState 41094. 41093: it was cancelled."""
+        """Reminds those who have not sent (97610), at most 3 times in 24 hours: SubjectState 41094.
+        41093: it was cancelled."""
         return await self._submit(Answer, "externalcontact/remind_groupmsg_send", {"msgid": msgid})
 
     async def cancel_groupmsg_send(self, msgid: str) -> Answer:

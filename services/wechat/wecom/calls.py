@@ -1,11 +1,12 @@
-"""What the areas of the WeCom client share: how they call, and what a message to a customer may hold."""
+"""What the areas of the WeCom client share: how they call, and what a message to a customer may
+hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
-from services.wechat.checks import at_most, given, need, utf8
+from services.wechat.core.checks import at_most, given, need, utf8
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -16,14 +17,16 @@ MOST_ATTACHMENTS = 9
 
 
 class Answer(TypedDict, total=False):
-    """What every call answers; areas add their own fields. Any field may be missing, and new ones may come."""
+    """What every call answers; areas add their own fields. Any field may be missing, and new ones
+    may come."""
 
     errcode: int
     errmsg: str
 
 
 class Page(Answer, total=False):
-    """A page of a list; an empty or missing `next_cursor` is the end, a short or empty page is not."""
+    """A page of a list; an empty or missing `next_cursor` is the end, a short or empty page is
+    not."""
 
     next_cursor: str
 
@@ -37,19 +40,22 @@ class Calls:
         raise NotImplementedError
 
     async def _fetch(self, kind: type[T], path: str, **query: Any) -> T:
-        """A GET below /cgi-bin, its answer read as `kind`; query fields that are None or empty are left out."""
+        """A GET below /cgi-bin, its answer read as `kind`; query fields that are None or empty are
+        left out."""
         params = {name: value for name, value in query.items() if value not in (None, "")}
         answer: T = await self._request("get", path, params=params)
         return answer
 
     async def _submit(self, kind: type[T], path: str, body: Mapping[str, Any], **options: Any) -> T:
-        """A POST below /cgi-bin, its answer read as `kind`; body fields that are None are left out."""
+        """A POST below /cgi-bin, its answer read as `kind`; body fields that are None are left
+        out."""
         answer: T = await self._request("post", path, data=given(**body), **options)
         return answer
 
 
 def check_message(path: str, text: Any, attachments: Sequence[Json]) -> None:
-    """Refuses what a customer cannot be sent (B8): neither text nor attachment, too long a text, too many attachments."""
+    """Refuses what a customer cannot be sent (contract/wechat B8): neither text nor attachment,
+    too long a text, too many attachments."""
     content = text.get("content") if isinstance(text, Mapping) else None
     need(path, "a message has a text or an attachment", content, attachments)
     utf8(path, TEXT_BYTES, text=content)
@@ -59,7 +65,8 @@ def check_message(path: str, text: Any, attachments: Sequence[Json]) -> None:
 
 
 def check_part(path: str, holder: Mapping[str, Any]) -> None:
-    """Refuses a link or a mini-program card whose texts are too long, wherever it stands under its own name."""
+    """Refuses a link or a mini-program card whose texts are too long, wherever it stands under its
+    own name."""
     link, card = holder.get("link"), holder.get("miniprogram")
     if isinstance(link, Mapping):
         utf8(path, 128, link_title=link.get("title"))

@@ -1,4 +1,4 @@
-"""All areas of WeCom in one client, on top of wechatpy's (wechat-contract B)."""
+"""All areas of WeCom in one client, on top of wechatpy's (contract/wechat B)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import httpx
 from wechatpy.work import WeChatClient
 
-from services.metrics import Metrics
-from services.wechat.client import READ_SECONDS, AsyncClientMixin
-from services.wechat.errors import Family
-from services.wechat.tokens import App, Grant, TokenStore
+from services.observe.metrics import Metrics
+from services.wechat.core.client import READ_SECONDS, AsyncClientMixin
+from services.wechat.core.errors import Family
+from services.wechat.core.tokens import App, Grant, TokenStore
 from services.wechat.wecom.acquisition import Acquisition
 from services.wechat.wecom.archive import Archive
 from services.wechat.wecom.broadcast import Broadcast
@@ -83,7 +83,8 @@ class WeComClient(
         return await self._fetch_grant("get", "/cgi-bin/gettoken", params=params)
 
     def authorize_url(self, redirect_uri: str, state: str) -> str:
-        """Where a member's browser gets a code (91022, snsapi_base); `state` is 1-128 of a-zA-Z0-9, else ValueError."""
+        """Where a member's browser gets a code (91022, snsapi_base); `state` is 1-128 of a-zA-Z0-9,
+        else ValueError."""
         if not _STATE.fullmatch(state):
             raise ValueError("an OAuth state is 1 to 128 letters and digits")
         query = urlencode(

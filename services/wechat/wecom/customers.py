@@ -1,12 +1,12 @@
-"""Customers and who follows them, and which ids are one person (wechat-contract B3)."""
+"""Customers and who follows them, and which ids are one person (contract/wechat B3)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from services.wechat.checks import at_most, between, chars, need, some, span
-from services.wechat.errors import SubjectState
+from services.wechat.core.checks import at_most, between, chars, need, some, span
+from services.wechat.core.errors import SubjectState
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Json, Page
 from services.wechat.wecom.members import OpenId
 
@@ -22,7 +22,8 @@ class CustomerIds(Answer, total=False):
 
 
 class CustomerFields(TypedDict, total=False):
-    """`type` is 1 for a WeChat user (who may have `unionid`), 2 for a WeCom member (who may have position and corp)."""
+    """`type` is 1 for a WeChat user (who may have `unionid`), 2 for a WeCom member (who may have
+    position and corp)."""
 
     external_userid: str
     name: str
@@ -37,7 +38,8 @@ class CustomerFields(TypedDict, total=False):
 
 
 class Follow(TypedDict, total=False):
-    """One member's friendship with a customer; `tags` (with names) in `externalcontact_get`, `tag_id` in `batch_get_by_user`."""
+    """One member's friendship with a customer; `tags` (with names) in `externalcontact_get`,
+    `tag_id` in `batch_get_by_user`."""
 
     userid: str
     remark: str
@@ -76,7 +78,8 @@ class ExternalUserId(Answer, total=False):
 
 
 class BehaviorDay(TypedDict, total=False):
-    """One day, the members asked for summed; a share or time is missing where there was nothing to measure."""
+    """One day, the members asked for summed; a share or time is missing where there was nothing to
+    measure."""
 
     stat_time: int
     chat_cnt: int
@@ -93,14 +96,16 @@ class Behavior(Answer, total=False):
 
 
 class Customers(Calls):
-    """Customers; SubjectState 84061 not the member's friend, 40096 bad external_userid, 84074 no customer permission."""
+    """Customers; SubjectState 84061 not the member's friend, 40096 bad external_userid, 84074 no
+    customer permission."""
 
     async def get_follow_user_list(self) -> FollowUsers:
         """The members with the customer-contact permission that this app sees (92571)."""
         return await self._fetch(FollowUsers, "externalcontact/get_follow_user_list")
 
     async def externalcontact_list(self, userid: str) -> CustomerIds:
-        """The member's customers by id (92113); WeCom's 84061 for a member who has none is an empty list here."""
+        """The member's customers by id (92113); WeCom's 84061 for a member who has none is an empty
+        list here."""
         try:
             return await self._fetch(CustomerIds, "externalcontact/list", userid=userid)
         except SubjectState as error:
@@ -109,11 +114,17 @@ class Customers(Calls):
             return {"errcode": 0, "errmsg": "ok", "external_userid": []}
 
     async def externalcontact_get(self, external_userid: str, cursor: str = "") -> Customer:
-        """A customer and a page of the members who follow him (92114); `next_cursor` while there are more than 500."""
-        return await self._fetch(Customer, "externalcontact/get", external_userid=external_userid, cursor=cursor)
+        """A customer and a page of the members who follow him (92114); `next_cursor` while there
+        are more than 500."""
+        return await self._fetch(
+            Customer, "externalcontact/get", external_userid=external_userid, cursor=cursor
+        )
 
-    async def batch_get_by_user(self, userids: Sequence[str], *, cursor: str = "", limit: int = 100) -> Friendships:
-        """A page of the customers of at most 100 members (92994), one entry a friendship; its tags are ids without names."""
+    async def batch_get_by_user(
+        self, userids: Sequence[str], *, cursor: str = "", limit: int = 100
+    ) -> Friendships:
+        """A page of the customers of at most 100 members (92994), one entry a friendship; its tags
+        are ids without names."""
         path = "externalcontact/batch/get_by_user"
         need(path, "at least one member", userids)
         at_most(path, "userid_list", len(userids), CALLS_AT_ONCE)
@@ -131,9 +142,11 @@ class Customers(Calls):
         remark_company: str | None = None,
         remark_mobiles: Sequence[str] | None = None,
     ) -> Answer:
-        """Writes what the member notes of the customer (92115): remark and company at most 20 characters, description 150.
+        """Writes what the member notes of the customer (92115): remark and company at most 20
+        characters, description 150.
 
-        `remark_mobiles` replaces the old ones, and an empty sequence clears them. Company is for WeChat users only.
+        `remark_mobiles` replaces the old ones, and an empty sequence clears them. Company is for
+        WeChat users only.
         """
         path = "externalcontact/remark"
         mobiles = None if remark_mobiles is None else list(remark_mobiles) or [""]
@@ -146,32 +159,47 @@ class Customers(Calls):
             "remark_mobiles": mobiles,
         }
         need(path, "at least one note", *(value is not None for value in notes.values()))
-        return await self._submit(Answer, path, {"userid": userid, "external_userid": external_userid, **notes})
+        return await self._submit(
+            Answer, path, {"userid": userid, "external_userid": external_userid, **notes}
+        )
 
     async def externalcontact_convert_to_openid(self, external_userid: str) -> OpenId:
         """The customer's openid at the payment account (92323)."""
-        return await self._submit(OpenId, "externalcontact/convert_to_openid", {"external_userid": external_userid})
+        return await self._submit(
+            OpenId, "externalcontact/convert_to_openid", {"external_userid": external_userid}
+        )
 
     async def unionid_to_external_userid(self, unionid: str, openid: str) -> ExternalUserId:
-        """The customer behind a unionid, by the older call (93274); `idconvert_unionid_to_external_userid` is the one to use."""
+        """The customer behind a unionid, by the older call (93274);
+        `idconvert_unionid_to_external_userid` is the one to use."""
         body = {"unionid": unionid, "openid": openid}
-        return await self._submit(ExternalUserId, "externalcontact/unionid_to_external_userid", body)
+        return await self._submit(
+            ExternalUserId, "externalcontact/unionid_to_external_userid", body
+        )
 
     async def idconvert_unionid_to_external_userid(
         self, unionid: str, openid: str, *, subject_type: int = 0
     ) -> ExternalUserId:
-        """The customer behind a unionid (95926); `subject_type` 0 when the mini-program is the corp's, 1 a provider's.
+        """The customer behind a unionid (95926); `subject_type` 0 when the mini-program is the
+        corp's, 1 a provider's.
 
-        SubjectState 610014 unknown unionid, 610018 the two ids are not one person's; BadConfig 610015 to 610017 when the
-        corp or the mini-program is not verified, or not the same body. 100,000 an hour, 480,000 a day.
+        SubjectState 610014 unknown unionid, 610018 the two ids are not one person's; BadConfig
+        610015 to 610017 when the corp or the mini-program is not verified, or not the same body.
+        100,000 an hour, 480,000 a day.
         """
         body = {"unionid": unionid, "openid": openid, "subject_type": subject_type}
         return await self._submit(ExternalUserId, "idconvert/unionid_to_external_userid", body)
 
     async def get_user_behavior_data(
-        self, *, start_time: int, end_time: int, userids: Sequence[str] = (), departments: Sequence[int] = ()
+        self,
+        *,
+        start_time: int,
+        end_time: int,
+        userids: Sequence[str] = (),
+        departments: Sequence[int] = (),
     ) -> Behavior:
-        """Chats and new customers a day (92132), summed over at most 100 members and 100 departments.
+        """Chats and new customers a day (92132), summed over at most 100 members and 100
+        departments.
 
         Times are seconds UTC within 180 days, at most 30 days apart.
         """
@@ -180,5 +208,10 @@ class Customers(Calls):
         at_most(path, "userid", len(userids), CALLS_AT_ONCE)
         at_most(path, "partyid", len(departments), CALLS_AT_ONCE)
         span(path, start_time, end_time, 30)
-        body = {"userid": some(userids), "partyid": some(departments), "start_time": start_time, "end_time": end_time}
+        body = {
+            "userid": some(userids),
+            "partyid": some(departments),
+            "start_time": start_time,
+            "end_time": end_time,
+        }
         return await self._submit(Behavior, path, body)

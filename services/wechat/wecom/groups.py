@@ -1,11 +1,11 @@
-"""Customer groups, the codes that lead into them, and their figures (wechat-contract B7)."""
+"""Customer groups, the codes that lead into them, and their figures (contract/wechat B7)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from services.wechat.checks import at_most, between, chars, need, span
+from services.wechat.core.checks import at_most, between, chars, need, span
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Json, Page
 
 _PATH = "externalcontact/groupchat"
@@ -24,7 +24,8 @@ class GroupList(Page, total=False):
 
 
 class GroupMember(TypedDict, total=False):
-    """`type` 1 a member, 2 an outsider; `join_scene` 1 invited, 2 by an invitation link, 3 by a code."""
+    """`type` 1 a member, 2 an outsider; `join_scene` 1 invited, 2 by an invitation link, 3 by a
+    code."""
 
     userid: str
     type: int
@@ -110,19 +111,32 @@ class Groups(Calls):
     """Customer groups; SubjectState 90501 or 90509 not a customer group, 49008 dismissed."""
 
     async def groupchat_list(
-        self, *, owner_userids: Sequence[str] = (), status_filter: int = 0, cursor: str = "", limit: int = 1000
+        self,
+        *,
+        owner_userids: Sequence[str] = (),
+        status_filter: int = 0,
+        cursor: str = "",
+        limit: int = 1000,
     ) -> GroupList:
-        """A page of groups (92120), of at most 100 owners or of all that the app sees (BadRequest 81017: too many for that)."""
+        """A page of groups (92120), of at most 100 owners or of all that the app sees (BadRequest
+        81017: too many for that)."""
         path = f"{_PATH}/list"
         at_most(path, "owner_filter", len(owner_userids), CALLS_AT_ONCE)
         between(path, "limit", limit, 1, 1000)
         owners = {"userid_list": list(owner_userids)} if owner_userids else None
-        body = {"status_filter": status_filter, "owner_filter": owners, "cursor": cursor or None, "limit": limit}
+        body = {
+            "status_filter": status_filter,
+            "owner_filter": owners,
+            "cursor": cursor or None,
+            "limit": limit,
+        }
         return await self._submit(GroupList, path, body)
 
     async def groupchat_get(self, chat_id: str, *, need_name: bool = True) -> Group:
         """A group with its people (92122), their names only when asked for."""
-        return await self._submit(Group, f"{_PATH}/get", {"chat_id": chat_id, "need_name": int(need_name)})
+        return await self._submit(
+            Group, f"{_PATH}/get", {"chat_id": chat_id, "need_name": int(need_name)}
+        )
 
     async def groupchat_add_join_way(
         self,
@@ -138,12 +152,15 @@ class Groups(Calls):
     ) -> JoinWayId:
         """A code (scene 2) or a mini-program button (1) into one of at most 5 groups (92229).
 
-        When all are full, a new one is made if `auto_create_room`, named `room_base_name` (at most 40 characters) and a
-        number from `room_base_id`. `state` and `remark` have at most 30 characters. BadConfig 41045: no more codes.
+        When all are full, a new one is made if `auto_create_room`, named `room_base_name` (at most
+        40 characters) and a number from `room_base_id`. `state` and `remark` have at most 30
+        characters. BadConfig 41045: no more codes.
         """
         path = f"{_PATH}/add_join_way"
         room = (auto_create_room, room_base_name, room_base_id)
-        return await self._submit(JoinWayId, path, _join_way(path, chat_ids, scene, remark, state, mark_source, room))
+        return await self._submit(
+            JoinWayId, path, _join_way(path, chat_ids, scene, remark, state, mark_source, room)
+        )
 
     async def groupchat_get_join_way(self, config_id: str) -> JoinWay:
         """The code's settings and its `qr_code`."""
@@ -183,14 +200,21 @@ class Groups(Calls):
         offset: int = 0,
         limit: int = 500,
     ) -> GroupStatistic:
-        """The figures of at most 100 owners (92133); days as seconds UTC, at most 30 apart and within 180.
+        """The figures of at most 100 owners (92133); days as seconds UTC, at most 30 apart and
+        within 180.
 
-        `order_by` 1 new groups, 2 all groups, 3 new people, 4 all people. Go on at `next_offset` while it is below `total`.
+        `order_by` 1 new groups, 2 all groups, 3 new people, 4 all people. Go on at `next_offset`
+        while it is below `total`.
         """
         path = f"{_PATH}/statistic"
         between(path, "limit", limit, 1, 1000)
         body = _statistic(path, owner_userids, day_begin_time, day_end_time)
-        pages = {"order_by": order_by, "order_asc": int(order_asc), "offset": offset, "limit": limit}
+        pages = {
+            "order_by": order_by,
+            "order_asc": int(order_asc),
+            "offset": offset,
+            "limit": limit,
+        }
         return await self._submit(GroupStatistic, path, {**body, **pages})
 
     async def groupchat_statistic_group_by_day(
@@ -198,10 +222,13 @@ class Groups(Calls):
     ) -> GroupDays:
         """The same figures by day, all owners summed (92133)."""
         path = f"{_PATH}/statistic_group_by_day"
-        return await self._submit(GroupDays, path, _statistic(path, owner_userids, day_begin_time, day_end_time))
+        return await self._submit(
+            GroupDays, path, _statistic(path, owner_userids, day_begin_time, day_end_time)
+        )
 
     async def opengid_to_chatid(self, opengid: str) -> ChatId:
-        """The group behind a mini-program's opengid (94822); SubjectState 90509 not the corp's group, 90511 bad opengid."""
+        """The group behind a mini-program's opengid (94822); SubjectState 90509 not the corp's
+        group, 90511 bad opengid."""
         return await self._submit(ChatId, "externalcontact/opengid_to_chatid", {"opengid": opengid})
 
 
@@ -230,9 +257,15 @@ def _join_way(
     }
 
 
-def _statistic(path: str, owner_userids: Sequence[str], begin: int, end: int | None) -> dict[str, Any]:
+def _statistic(
+    path: str, owner_userids: Sequence[str], begin: int, end: int | None
+) -> dict[str, Any]:
     need(path, "at least one owner", owner_userids)
     at_most(path, "owner_filter", len(owner_userids), CALLS_AT_ONCE)
     if end is not None:
         span(path, begin, end, 30)
-    return {"day_begin_time": begin, "day_end_time": end, "owner_filter": {"userid_list": list(owner_userids)}}
+    return {
+        "day_begin_time": begin,
+        "day_end_time": end,
+        "owner_filter": {"userid_list": list(owner_userids)},
+    }

@@ -1,11 +1,11 @@
-"""Customers and groups that go from one member to another (wechat-contract B9)."""
+"""Customers and groups that go from one member to another (contract/wechat B9)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from services.wechat.checks import at_most, between, chars, need
+from services.wechat.core.checks import at_most, between, chars, need
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Page
 
 _PATH = "externalcontact"
@@ -24,7 +24,8 @@ class Transfers(Answer, total=False):
 
 
 class TransferState(TypedDict, total=False):
-    """`status` 1 done, 2 waiting for the customer, 3 refused, 4 the new member has too many, 5 nothing known."""
+    """`status` 1 done, 2 waiting for the customer, 3 refused, 4 the new member has too many, 5
+    nothing known."""
 
     external_userid: str
     status: int
@@ -57,7 +58,8 @@ class GroupTransfers(Answer, total=False):
 
 
 class Handover(Calls):
-    """Hand-over. The answer says customer by customer what was refused; the call itself then succeeds."""
+    """Hand-over. The answer says customer by customer what was refused; the call itself then
+    succeeds."""
 
     async def transfer_customer(
         self,
@@ -67,59 +69,86 @@ class Handover(Calls):
         *,
         transfer_success_msg: str = "",
     ) -> Transfers:
-        """Asks for customers of a member who stays (92125), at most 100; the message has at most 200 characters.
+        """Asks for customers of a member who stays (92125), at most 100; the message has at most
+        200 characters.
 
         A customer may refuse for 24 hours, and can be handed over twice in 90 days.
         """
         path = f"{_PATH}/transfer_customer"
         chars(path, MESSAGE_CHARS, transfer_success_msg=transfer_success_msg)
         body = _customers(path, handover_userid, takeover_userid, external_userids)
-        return await self._submit(Transfers, path, {**body, "transfer_success_msg": transfer_success_msg or None})
-
-    async def transfer_result(self, handover_userid: str, takeover_userid: str, *, cursor: str = "") -> TransferStates:
-        """A page of what became of the customers of a member who stays (94088)."""
         return await self._submit(
-            TransferStates, f"{_PATH}/transfer_result", _pair(handover_userid, takeover_userid, cursor)
+            Transfers, path, {**body, "transfer_success_msg": transfer_success_msg or None}
         )
 
-    async def get_unassigned_list(self, *, cursor: str = "", page_size: int = 1000) -> UnassignedList:
+    async def transfer_result(
+        self, handover_userid: str, takeover_userid: str, *, cursor: str = ""
+    ) -> TransferStates:
+        """A page of what became of the customers of a member who stays (94088)."""
+        return await self._submit(
+            TransferStates,
+            f"{_PATH}/transfer_result",
+            _pair(handover_userid, takeover_userid, cursor),
+        )
+
+    async def get_unassigned_list(
+        self, *, cursor: str = "", page_size: int = 1000
+    ) -> UnassignedList:
         """A page of the customers of members who have left (92124)."""
         path = f"{_PATH}/get_unassigned_list"
         between(path, "page_size", page_size, 1, 1000)
-        return await self._submit(UnassignedList, path, {"cursor": cursor or None, "page_size": page_size})
+        return await self._submit(
+            UnassignedList, path, {"cursor": cursor or None, "page_size": page_size}
+        )
 
     async def resigned_transfer_customer(
         self, handover_userid: str, takeover_userid: str, external_userids: Sequence[str]
     ) -> Transfers:
-        """Asks for customers of a member who has left (94081), at most 100. SubjectState 40097: he has not left yet."""
+        """Asks for customers of a member who has left (94081), at most 100. SubjectState 40097: he
+        has not left yet."""
         path = f"{_PATH}/resigned/transfer_customer"
-        return await self._submit(Transfers, path, _customers(path, handover_userid, takeover_userid, external_userids))
+        return await self._submit(
+            Transfers, path, _customers(path, handover_userid, takeover_userid, external_userids)
+        )
 
     async def resigned_transfer_result(
         self, handover_userid: str, takeover_userid: str, *, cursor: str = ""
     ) -> TransferStates:
         """A page of what became of the customers of a member who has left (94082)."""
         path = f"{_PATH}/resigned/transfer_result"
-        return await self._submit(TransferStates, path, _pair(handover_userid, takeover_userid, cursor))
+        return await self._submit(
+            TransferStates, path, _pair(handover_userid, takeover_userid, cursor)
+        )
 
     async def groupchat_transfer(self, chat_ids: Sequence[str], new_owner: str) -> GroupTransfers:
-        """Gives groups of an owner who has left to another (92127), at most 100 at once and 300 a day for him.
+        """Gives groups of an owner who has left to another (92127), at most 100 at once and 300 a
+        day for him.
 
-        Of each failed group: 90500 the owner has not left, 90501 no customer group, 90507 under way, 90508 done already.
+        Of each failed group: 90500 the owner has not left, 90501 no customer group, 90507 under
+        way, 90508 done already.
         """
         path = f"{_PATH}/groupchat/transfer"
         return await self._submit(GroupTransfers, path, _groups(path, chat_ids, new_owner))
 
-    async def groupchat_onjob_transfer(self, chat_ids: Sequence[str], new_owner: str) -> GroupTransfers:
-        """Gives groups of an owner who stays to another (95703), at most 100 at once, each twice in 90 days; 90502."""
+    async def groupchat_onjob_transfer(
+        self, chat_ids: Sequence[str], new_owner: str
+    ) -> GroupTransfers:
+        """Gives groups of an owner who stays to another (95703), at most 100 at once, each twice in
+        90 days; 90502."""
         path = f"{_PATH}/groupchat/onjob_transfer"
         return await self._submit(GroupTransfers, path, _groups(path, chat_ids, new_owner))
 
 
-def _customers(path: str, handover: str, takeover: str, external_userids: Sequence[str]) -> dict[str, Any]:
+def _customers(
+    path: str, handover: str, takeover: str, external_userids: Sequence[str]
+) -> dict[str, Any]:
     need(path, "at least one customer", external_userids)
     at_most(path, "external_userid", len(external_userids), CALLS_AT_ONCE)
-    return {"handover_userid": handover, "takeover_userid": takeover, "external_userid": list(external_userids)}
+    return {
+        "handover_userid": handover,
+        "takeover_userid": takeover,
+        "external_userid": list(external_userids),
+    }
 
 
 def _groups(path: str, chat_ids: Sequence[str], new_owner: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Words that members may not write to customers (95097; wechat-contract has no section, peers 5.1 the terms)."""
+"""Words that members may not write to customers (contract/wechat B11 95097)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from services.wechat.checks import at_most, need, refuse
+from services.wechat.core.checks import at_most, need, refuse
 from services.wechat.wecom.calls import Answer, Calls, Json
 
 _PATH = "externalcontact"
@@ -30,7 +30,8 @@ class RuleList(Answer, total=False):
 
 
 class RuleFields(TypedDict, total=False):
-    """`extra_rule` holds `semantics_list`, `applicable_range` holds `user_list` and `department_list`."""
+    """`extra_rule` holds `semantics_list`, `applicable_range` holds `user_list` and
+    `department_list`."""
 
     rule_id: str | int
     rule_name: str
@@ -45,7 +46,8 @@ class Rule(Answer, total=False):
 
 
 class Intercept(Calls):
-    """Intercept rules, at most 100 (BadConfig 41069); BadRequest 41077 name taken; SubjectState 41070 unknown rule."""
+    """Intercept rules, at most 100 (BadConfig 41069); BadRequest 41077 name taken; SubjectState
+    41070 unknown rule."""
 
     async def add_intercept_rule(
         self,
@@ -57,9 +59,11 @@ class Intercept(Calls):
         semantics: Sequence[int] = (),
         intercept_type: int = BLOCK,
     ) -> RuleId:
-        """Makes a rule for members and departments: the name has 1 to 20 characters, at most 300 words of 1 to 32 each.
+        """Makes a rule for members and departments: the name has 1 to 20 characters, at most 300
+        words of 1 to 32 each.
 
-        `intercept_type` 1 blocks, 2 only warns; `semantics` 1 phone numbers, 2 mail addresses, 3 red packets.
+        `intercept_type` 1 blocks, 2 only warns; `semantics` 1 phone numbers, 2 mail addresses, 3
+        red packets.
         """
         path = f"{_PATH}/add_intercept_rule"
         _check(path, rule_name, words)
@@ -95,7 +99,8 @@ class Intercept(Calls):
         remove_userids: Sequence[str] = (),
         remove_departments: Sequence[int] = (),
     ) -> Answer:
-        """Replaces each given setting; members and departments are added and removed. An empty `semantics` clears them."""
+        """Replaces each given setting; members and departments are added and removed. An empty
+        `semantics` clears them."""
         path = f"{_PATH}/update_intercept_rule"
         _check(path, rule_name, words)
         body = {

@@ -1,10 +1,11 @@
-"""Who the bank's people are: sign-in codes, tickets for pages, members and departments (wechat-contract B1, B2)."""
+"""Who the bank's people are: sign-in codes, tickets for pages, members and departments
+(contract/wechat B1, B2)."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
-from services.wechat.checks import between
+from services.wechat.core.checks import between
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
 
 
@@ -42,7 +43,8 @@ class MemberSession(Answer, total=False):
 
 
 class MemberFields(TypedDict, total=False):
-    """A member; `status` is 1 active, 2 disabled, 4 not activated, 5 left. What a newer app may not see is missing."""
+    """A member; `status` is 1 active, 2 disabled, 4 not activated, 5 left. What a newer app may not
+    see is missing."""
 
     userid: str
     name: str
@@ -120,35 +122,44 @@ class IpList(Answer, total=False):
 
 
 class Members(Calls):
-    """Sign-in, page tickets, members and departments; SubjectState 60111 for a userid unknown or out of sight."""
+    """Sign-in, page tickets, members and departments; SubjectState 60111 for a userid unknown or
+    out of sight."""
 
     async def auth_getuserinfo(self, code: str) -> UserInfo:
-        """Who came back with an OAuth code (91023), which is good for one use and 5 minutes; SubjectState 40029, 42003."""
+        """Who came back with an OAuth code (91023), which is good for one use and 5 minutes;
+        SubjectState 40029, 42003."""
         return await self._fetch(UserInfo, "auth/getuserinfo", code=code)
 
     async def auth_getuserdetail(self, user_ticket: str) -> UserDetail:
-        """What a member consented to show (95833); the ticket of snsapi_privateinfo lives 1800 s."""
+        """What a member consented to show (95833); the ticket of snsapi_privateinfo lives 1800
+        s."""
         return await self._submit(UserDetail, "auth/getuserdetail", {"user_ticket": user_ticket})
 
     async def get_jsapi_ticket(self) -> Ticket:
-        """The corp's ticket for wx.config signatures (90506); at most 400 an hour, so keep it for `expires_in` seconds."""
+        """The corp's ticket for wx.config signatures (90506); at most 400 an hour, so keep it for
+        `expires_in` seconds."""
         return await self._fetch(Ticket, "get_jsapi_ticket")
 
     async def ticket_get_agent_config(self) -> Ticket:
-        """This app's ticket for wx.agentConfig signatures (90506); at most 100 an hour: keep it for `expires_in` s."""
+        """This app's ticket for wx.agentConfig signatures (90506); at most 100 an hour: keep it for
+        `expires_in` s."""
         return await self._fetch(Ticket, "ticket/get", type="agent_config")
 
     async def miniprogram_jscode2session(self, js_code: str) -> MemberSession:
         """Which member opened the mini-program inside WeCom (91507); SubjectState 40029."""
         path = "miniprogram/jscode2session"
-        return await self._fetch(MemberSession, path, js_code=js_code, grant_type="authorization_code")
+        return await self._fetch(
+            MemberSession, path, js_code=js_code, grant_type="authorization_code"
+        )
 
     async def user_get(self, userid: str) -> Member:
-        """One member (90196); a newer app is not told mobile, email, avatar, gender, qr_code and address."""
+        """One member (90196); a newer app is not told mobile, email, avatar, gender, qr_code and
+        address."""
         return await self._fetch(Member, "user/get", userid=userid)
 
     async def user_list(self, department_id: int) -> MemberList:
-        """The department's own members with their fields (90201), without those of departments below."""
+        """The department's own members with their fields (90201), without those of departments
+        below."""
         return await self._fetch(MemberList, "user/list", department_id=department_id)
 
     async def user_simplelist(self, department_id: int) -> MemberList:
@@ -156,7 +167,8 @@ class Members(Calls):
         return await self._fetch(MemberList, "user/simplelist", department_id=department_id)
 
     async def user_list_id(self, *, cursor: str = "", limit: int = 10000) -> MemberIds:
-        """A page of all members by userid and department; wants the contact-sync secret, else BadConfig 48002."""
+        """A page of all members by userid and department; wants the contact-sync secret, else
+        BadConfig 48002."""
         path = "user/list_id"
         between(path, "limit", limit, 1, 10000)
         return await self._submit(MemberIds, path, {"cursor": cursor or None, "limit": limit})
@@ -178,7 +190,8 @@ class Members(Calls):
         return await self._submit(OpenId, "user/convert_to_openid", {"userid": userid})
 
     async def user_getuserid(self, mobile: str) -> UserId:
-        """The member with that phone; SubjectState 46004 or 60111. Many wrong guesses stop the call for a day."""
+        """The member with that phone; SubjectState 46004 or 60111. Many wrong guesses stop the call
+        for a day."""
         return await self._submit(UserId, "user/getuserid", {"mobile": mobile})
 
     async def get_api_domain_ip(self) -> IpList:

@@ -1,4 +1,4 @@
-"""App messages to members (wechat-contract B10 90236, 94888, 94867)."""
+"""App messages to members (contract/wechat B10 90236, 94888, 94867)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.wechat.checks import at_most, chars, need, refuse, utf8
+from services.wechat.core.checks import at_most, chars, need, refuse, utf8
 from services.wechat.wecom.calls import Answer, Calls, Json
 
 MOST_MEMBERS = 1000
@@ -30,13 +30,14 @@ class UpdatedCard(Answer, total=False):
 
 
 class Messages(Calls):
-    """App messages; they count accounts x 200 a day, and 30 a minute and 1000 an hour for one member (the rest is dropped)."""
+    """App messages; they count accounts x 200 a day, and 30 a minute and 1000 an hour for one
+    member (the rest is dropped)."""
 
     async def message_send(self, userids: Sequence[str], message: Mapping[str, Any]) -> SentMessage:
         """An app message to at most 1000 members (90236); `message` holds `msgtype` and its part.
 
-        WeCom cuts a text after 2048 bytes; here that is refused. Members who cannot be reached are named in
-        `invaliduser`; when it is all of them, SubjectState 81013.
+        WeCom cuts a text after 2048 bytes; here that is refused. Members who cannot be reached are
+        named in `invaliduser`; when it is all of them, SubjectState 81013.
         """
         path = "message/send"
         need(path, "at least one member", userids)
@@ -55,11 +56,16 @@ class Messages(Calls):
     ) -> UpdatedCard:
         """Changes a card's button text, or the whole card, for these members (94888).
 
-        A `response_code` is good for one use and 72 hours (24 in older documents): SubjectState 60140.
+        A `response_code` is good for one use and 72 hours (24 in older documents): SubjectState
+        60140.
         """
         path = "message/update_template_card"
         need(path, "a new button text or a new card", replace_name, template_card)
-        body: Json = {"userids": list(userids), "agentid": self.agent_id, "response_code": response_code}
+        body: Json = {
+            "userids": list(userids),
+            "agentid": self.agent_id,
+            "response_code": response_code,
+        }
         if template_card:
             body["template_card"] = dict(template_card)
         else:
@@ -67,7 +73,8 @@ class Messages(Calls):
         return await self._submit(UpdatedCard, path, body)
 
     async def message_recall(self, msgid: str) -> Answer:
-        """Takes a message back within 24 hours (94867): SubjectState 42052 later; BadRequest 40058: another app sent it."""
+        """Takes a message back within 24 hours (94867): SubjectState 42052 later; BadRequest 40058:
+        another app sent it."""
         return await self._submit(Answer, "message/recall", {"msgid": msgid})
 
 
@@ -79,9 +86,19 @@ def _check(path: str, message: Mapping[str, Any]) -> None:
     chars(path, 512, description=card.get("description"))
     utf8(path, 2048, url=card.get("url"))
     chars(path, 4, btntxt=card.get("btntxt"))
-    at_most(path, "content_item", len(_part(message, "miniprogram_notice").get("content_item") or ()), 10)
+    at_most(
+        path,
+        "content_item",
+        len(_part(message, "miniprogram_notice").get("content_item") or ()),
+        10,
+    )
     template = _part(message, "template_card")
-    for name, most in (("button_list", 6), ("select_list", 3), ("jump_list", 3), ("horizontal_content_list", 6)):
+    for name, most in (
+        ("button_list", 6),
+        ("select_list", 3),
+        ("jump_list", 3),
+        ("horizontal_content_list", 6),
+    ):
         at_most(path, name, len(template.get(name) or ()), most)
     task_id = template.get("task_id")
     if task_id is not None and not _TASK_ID.fullmatch(task_id):

@@ -1,11 +1,11 @@
-"""Moments that members publish to their customers (wechat-contract B8 95094, 93333, 97612)."""
+"""Moments that members publish to their customers (contract/wechat B8 95094, 93333, 97612)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from services.wechat.checks import at_most, between, chars, need, span
+from services.wechat.core.checks import at_most, between, chars, need, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
 
 _PATH = "externalcontact"
@@ -18,7 +18,8 @@ class MomentJob(Answer, total=False):
 
 
 class MomentTaskResult(Answer, total=False):
-    """`status` 1 queued, 2 running, 3 done; then `result` holds errcode, errmsg, moment_id and who was invalid."""
+    """`status` 1 queued, 2 running, 3 done; then `result` holds errcode, errmsg, moment_id and who
+    was invalid."""
 
     status: int
     type: str
@@ -76,7 +77,8 @@ class MomentComments(Answer, total=False):
 
 
 class Moments(Calls):
-    """Moments; BadRequest 41059, 41060, 41067 for a bad moment_id, TryLater 41079 while WeCom still makes the tasks."""
+    """Moments; BadRequest 41059, 41060, 41067 for a bad moment_id, TryLater 41079 while WeCom still
+    makes the tasks."""
 
     async def add_moment_task(self, body: Mapping[str, Any]) -> MomentJob:
         """Starts making a moment's tasks (95094) and answers `jobid`, good for 24 hours.
@@ -107,7 +109,8 @@ class Moments(Calls):
         cursor: str = "",
         limit: int = 20,
     ) -> MomentList:
-        """A page of the moments of at most 30 days (93333); `filter_type` 0 the corp's, 1 members' own, 2 both."""
+        """A page of the moments of at most 30 days (93333); `filter_type` 0 the corp's, 1 members'
+        own, 2 both."""
         path = f"{_PATH}/get_moment_list"
         between(path, "limit", limit, 1, 20)
         span(path, start_time, end_time, 30)
@@ -121,11 +124,15 @@ class Moments(Calls):
         }
         return await self._submit(MomentList, path, body)
 
-    async def get_moment_task(self, moment_id: str, *, cursor: str = "", limit: int = 500) -> MomentTasks:
+    async def get_moment_task(
+        self, moment_id: str, *, cursor: str = "", limit: int = 500
+    ) -> MomentTasks:
         """A page of who has published the corp's moment and who has not."""
         path = f"{_PATH}/get_moment_task"
         between(path, "limit", limit, 1, 1000)
-        return await self._submit(MomentTasks, path, {"moment_id": moment_id, "cursor": cursor or None, "limit": limit})
+        return await self._submit(
+            MomentTasks, path, {"moment_id": moment_id, "cursor": cursor or None, "limit": limit}
+        )
 
     async def get_moment_customer_list(
         self, moment_id: str, userid: str, *, cursor: str = "", limit: int = 500
@@ -133,7 +140,9 @@ class Moments(Calls):
         """A page of the customers whom the member meant it for; SubjectState 41061, 41062."""
         path = f"{_PATH}/get_moment_customer_list"
         between(path, "limit", limit, 1, 1000)
-        return await self._submit(MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit))
+        return await self._submit(
+            MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit)
+        )
 
     async def get_moment_send_result(
         self, moment_id: str, userid: str, *, cursor: str = "", limit: int = 3000
@@ -141,11 +150,15 @@ class Moments(Calls):
         """A page of the customers who can see it; SubjectState 41061, 41062."""
         path = f"{_PATH}/get_moment_send_result"
         between(path, "limit", limit, 1, 5000)
-        return await self._submit(MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit))
+        return await self._submit(
+            MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit)
+        )
 
     async def get_moment_comments(self, moment_id: str, userid: str) -> MomentComments:
         """Who commented on and who liked what the member published."""
-        return await self._submit(MomentComments, f"{_PATH}/get_moment_comments", _of(moment_id, userid))
+        return await self._submit(
+            MomentComments, f"{_PATH}/get_moment_comments", _of(moment_id, userid)
+        )
 
     async def cancel_moment_task(self, moment_id: str) -> Answer:
         """Takes back what has not been published yet (97612)."""

@@ -1,11 +1,11 @@
-"""Corp tags and the tags of a friendship (wechat-contract B3 92118, B4 92117)."""
+"""Corp tags and the tags of a friendship (contract/wechat B3 92118, B4 92117)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from services.wechat.checks import chars, given, need, some
+from services.wechat.core.checks import chars, given, need, some
 from services.wechat.wecom.calls import Answer, Calls
 
 NAME_CHARS = 30
@@ -37,24 +37,41 @@ class NewTags(Answer, total=False):
 
 
 class Tags(Calls):
-    """Corp tags; BadRequest 40068 unknown id, 40071 name taken, 40072 name's length, BadConfig 81011 another app's tag."""
+    """Corp tags; BadRequest 40068 unknown id, 40071 name taken, 40072 name's length, BadConfig
+    81011 another app's tag."""
 
     async def mark_tag(
-        self, userid: str, external_userid: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()
+        self,
+        userid: str,
+        external_userid: str,
+        *,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
     ) -> Answer:
-        """Adds and removes corp tags by id (92118, idempotent); at most 3000 on a friendship. SubjectState 84061."""
+        """Adds and removes corp tags by id (92118, idempotent); at most 3000 on a friendship.
+        SubjectState 84061."""
         path = "externalcontact/mark_tag"
         need(path, "a tag to add or to remove", add, remove)
-        body = {"userid": userid, "external_userid": external_userid, "add_tag": some(add), "remove_tag": some(remove)}
+        body = {
+            "userid": userid,
+            "external_userid": external_userid,
+            "add_tag": some(add),
+            "remove_tag": some(remove),
+        }
         return await self._submit(Answer, path, body)
 
-    async def get_corp_tag_list(self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> TagGroups:
+    async def get_corp_tag_list(
+        self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()
+    ) -> TagGroups:
         """`tag_group` with their tags: of these groups, else of these tags, else all."""
         body = {"group_id": some(group_ids)} if group_ids else {"tag_id": some(tag_ids)}
         return await self._submit(TagGroups, "externalcontact/get_corp_tag_list", body)
 
-    async def add_corp_tag(self, names: Sequence[str], *, group_id: str = "", group_name: str = "") -> NewTags:
-        """Makes tags in a group and answers `tag_group` with the new ones only; a group of that name is used again.
+    async def add_corp_tag(
+        self, names: Sequence[str], *, group_id: str = "", group_name: str = ""
+    ) -> NewTags:
+        """Makes tags in a group and answers `tag_group` with the new ones only; a group of that
+        name is used again.
 
         Names have at most 30 characters; a corp has at most 10,000 tags (BadConfig 40126).
         """
@@ -67,13 +84,20 @@ class Tags(Calls):
         body = {**group, "tag": [{"name": name} for name in names], "agentid": self.agent_id}
         return await self._submit(NewTags, path, body)
 
-    async def edit_corp_tag(self, tag_id: str, *, name: str | None = None, order: int | None = None) -> Answer:
-        """Renames or moves a tag or a group (`tag_id` may be either's); a larger order stands first."""
+    async def edit_corp_tag(
+        self, tag_id: str, *, name: str | None = None, order: int | None = None
+    ) -> Answer:
+        """Renames or moves a tag or a group (`tag_id` may be either's); a larger order stands
+        first."""
         path = "externalcontact/edit_corp_tag"
         chars(path, NAME_CHARS, name=name)
-        return await self._submit(Answer, path, given(id=tag_id, name=name, order=order, agentid=self.agent_id))
+        return await self._submit(
+            Answer, path, given(id=tag_id, name=name, order=order, agentid=self.agent_id)
+        )
 
-    async def del_corp_tag(self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Answer:
+    async def del_corp_tag(
+        self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()
+    ) -> Answer:
         """Deletes tags and whole groups; a group goes with its last tag."""
         path = "externalcontact/del_corp_tag"
         need(path, "a tag or a group", tag_ids, group_ids)

@@ -1,11 +1,11 @@
-""" "Contact me" ways: the live codes of members (wechat-contract B5 92228)."""
+""" "Contact me" ways: the live codes of members (contract/wechat B5 92228)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from services.wechat.checks import at_most, between, chars, need, some
+from services.wechat.core.checks import at_most, between, chars, need, some
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
 
 MOST_PEOPLE = 100
@@ -46,7 +46,8 @@ class Ways(Page, total=False):
 
 
 class ContactWays(Calls):
-    """Live codes; an app sees its own only. BadRequest 41037 to 41044, SubjectState 41054, 40098, 84074 for a member."""
+    """Live codes; an app sees its own only. BadRequest 41037 to 41044, SubjectState 41054, 40098,
+    84074 for a member."""
 
     async def add_contact_way(
         self,
@@ -58,10 +59,12 @@ class ContactWays(Calls):
         party: Sequence[int] = (),
         several: bool = False,
     ) -> NewWay:
-        """A permanent live code of one or several members or departments: `config_id` and `qr_code`.
+        """A permanent live code of one or several members or departments: `config_id` and
+        `qr_code`.
 
-        A code of one member stays one of one member, unless it was made for `several`.
-        `state` and `remark` have at most 30 characters; at most 100 people. BadConfig 41045: the corp has 500,000 codes.
+        A code of one member stays one of one member, unless it was made for `several`. `state` and
+        `remark` have at most 30 characters; at most 100 people. BadConfig 41045: the corp has
+        500,000 codes.
         """
         path = "externalcontact/add_contact_way"
         need(path, "a member or a department", userids, party)
@@ -78,18 +81,32 @@ class ContactWays(Calls):
         return await self._submit(NewWay, path, body)
 
     async def get_contact_way(self, config_id: str) -> Way:
-        """The live code's settings under `contact_way`; the list of one that older documents show is read as its one."""
-        answer = await self._submit(Way, "externalcontact/get_contact_way", {"config_id": config_id})
+        """The live code's settings under `contact_way`; the list of one that older documents show
+        is read as its one."""
+        answer = await self._submit(
+            Way, "externalcontact/get_contact_way", {"config_id": config_id}
+        )
         way: Any = answer.get("contact_way")
         return {**answer, "contact_way": way[0]} if isinstance(way, list) and way else answer
 
     async def list_contact_way(
-        self, *, start_time: int | None = None, end_time: int | None = None, cursor: str = "", limit: int = 100
+        self,
+        *,
+        start_time: int | None = None,
+        end_time: int | None = None,
+        cursor: str = "",
+        limit: int = 100,
     ) -> Ways:
-        """A page of this app's `contact_way` ids; times in seconds UTC, by default the last 90 days."""
+        """A page of this app's `contact_way` ids; times in seconds UTC, by default the last 90
+        days."""
         path = "externalcontact/list_contact_way"
         between(path, "limit", limit, 1, 1000)
-        body = {"start_time": start_time, "end_time": end_time, "cursor": cursor or None, "limit": limit}
+        body = {
+            "start_time": start_time,
+            "end_time": end_time,
+            "cursor": cursor or None,
+            "limit": limit,
+        }
         return await self._submit(Ways, path, body)
 
     async def update_contact_way(
@@ -117,7 +134,9 @@ class ContactWays(Calls):
 
     async def del_contact_way(self, config_id: str) -> Answer:
         """Ends a live code; whoever scans it afterwards adds nobody."""
-        return await self._submit(Answer, "externalcontact/del_contact_way", {"config_id": config_id})
+        return await self._submit(
+            Answer, "externalcontact/del_contact_way", {"config_id": config_id}
+        )
 
     async def close_temp_chat(self, userid: str, external_userid: str) -> Answer:
         """Ends a temporary conversation (92572)."""

@@ -1,11 +1,11 @@
-"""Greetings: of a new friend, and of who joins a group (wechat-contract B8 92137, 92366)."""
+"""Greetings: of a new friend, and of who joins a group (contract/wechat B8 92137, 92366)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.wechat.checks import need, utf8
+from services.wechat.core.checks import need, utf8
 from services.wechat.wecom.calls import Answer, Calls, Json, check_message, check_part
 
 GROUP_TEXT_BYTES = 3000
@@ -36,19 +36,27 @@ class Welcome(Calls):
         attachments: Sequence[Json] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - handed to the HTTP client
     ) -> Answer:
-        """Greets a new customer within 20 s (92137), once for all apps; text at most 4000 bytes, 9 attachments.
+        """Greets a new customer within 20 s (92137), once for all apps; text at most 4000 bytes, 9
+        attachments.
 
-        SubjectState 41050 (code gone), 41053 (archive not agreed to); AlreadyDone 41051 (greeted, or they are talking:
-        do not repeat); TryLater 41096 (another app is sending).
+        SubjectState 41050 (code gone), 41053 (archive not agreed to); AlreadyDone 41051 (greeted,
+        or they are talking: do not repeat); TryLater 41096 (another app is sending).
         """
         path = "externalcontact/send_welcome_msg"
         content = {"content": text} if text else None
         check_message(path, content, attachments)
-        body = {"welcome_code": welcome_code, "text": content, "attachments": list(attachments) or None}
+        body = {
+            "welcome_code": welcome_code,
+            "text": content,
+            "attachments": list(attachments) or None,
+        }
         return await self._submit(Answer, path, body, timeout=timeout)
 
-    async def group_welcome_template_add(self, content: Mapping[str, Any], *, notify: bool = True) -> TemplateId:
-        """A greeting that group owners may choose (92366): text (3000 bytes, %NICKNAME%) and one other part.
+    async def group_welcome_template_add(
+        self, content: Mapping[str, Any], *, notify: bool = True
+    ) -> TemplateId:
+        """A greeting that group owners may choose (92366): text (3000 bytes, %NICKNAME%) and one
+        other part.
 
         `notify` tells the owners of it. BadConfig 41055: the corp has 100.
         """
@@ -56,7 +64,9 @@ class Welcome(Calls):
         body = {**_content(path, content), "agentid": self.agent_id, "notify": int(notify)}
         return await self._submit(TemplateId, path, body)
 
-    async def group_welcome_template_edit(self, template_id: str, content: Mapping[str, Any]) -> Answer:
+    async def group_welcome_template_edit(
+        self, template_id: str, content: Mapping[str, Any]
+    ) -> Answer:
         """Replaces a greeting; only the app that made it may: BadConfig 41058."""
         path = "externalcontact/group_welcome_template/edit"
         body = {"template_id": template_id, **_content(path, content), "agentid": self.agent_id}
@@ -70,7 +80,9 @@ class Welcome(Calls):
     async def group_welcome_template_del(self, template_id: str) -> Answer:
         """Ends a greeting."""
         path = "externalcontact/group_welcome_template/del"
-        return await self._submit(Answer, path, {"template_id": template_id, "agentid": self.agent_id})
+        return await self._submit(
+            Answer, path, {"template_id": template_id, "agentid": self.agent_id}
+        )
 
 
 def _content(path: str, content: Mapping[str, Any]) -> Json:

@@ -13,7 +13,7 @@ from config.settings import PlatformLimits
 from deploy.stack import Stores
 from services import limiter as limiter_package
 from services.limiter import Limiter, gate
-from services.metrics import Metrics
+from services.observe.metrics import Metrics
 from tests.waiting import until
 
 ROOMY = [(1_000_000, 60.0)]

@@ -1,4 +1,4 @@
-"""The table of wechat-contract D1, and what a bank may say instead."""
+"""The table of contract/wechat D1, and what a bank may say instead."""
 
 from __future__ import annotations
 

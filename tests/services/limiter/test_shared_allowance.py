@@ -18,7 +18,7 @@ from deploy.processes import ROOT
 from deploy.stack import Stores
 from services.limiter import Lane, Limiter, lane
 from services.limiter.meters import ALIVE_SECONDS
-from services.wechat.errors import SlowDown
+from services.wechat.core.errors import SlowDown
 from tests.services.limiter.windows import Bucket, Fixed, Simulated, Sliding, Window
 
 Make = Callable[..., Limiter]
@@ -127,7 +127,7 @@ import orjson
 from redis.asyncio import Redis
 from config.settings import PlatformLimits
 from services.limiter import Limiter, gate, lane
-from services.wechat.errors import SlowDown
+from services.wechat.core.errors import SlowDown
 
 url, limit, window, seconds, lanes = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
 gate.MARGIN_SECONDS, gate.REDIS_SECONDS = float(sys.argv[6]), 30.0

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from services.limiter import Lane, Limiter, lane
 from services.limiter.gate import FLUSH_SECONDS
-from services.wechat.errors import BadRequest, NotSent, SlowDown, UnknownOutcome
+from services.wechat.core.errors import BadRequest, NotSent, SlowDown, UnknownOutcome
 from tests.waiting import until
 
 Make = Callable[..., Limiter]

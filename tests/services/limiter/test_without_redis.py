@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from deploy.stack import Stores
 from services.limiter import Limiter
-from services.wechat.errors import SlowDown
+from services.wechat.core.errors import SlowDown
 from tests.waiting import until
 
 Make = Callable[..., Limiter]

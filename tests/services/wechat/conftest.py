@@ -14,9 +14,9 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from services.wechat.client import open_http
+from services.wechat.core.client import open_http
+from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
-from services.wechat.tokens import TokenStore
 from services.wechat.wecom import WeComClient
 
 

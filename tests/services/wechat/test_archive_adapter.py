@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.errors import Unavailable
-from services.wechat.archive import HttpArchive, Record, Unreadable, private_key, random_key
+from services.wechat.core.archive import HttpArchive, Record, Unreadable, private_key, random_key
 
 Answer = Callable[[str, dict[str, Any]], httpx.Response]
 RECORD = {"seq": 3, "msgid": "m", "publickey_ver": 1, "encrypt_random_key": "a", "encrypt_chat_msg": "b"}

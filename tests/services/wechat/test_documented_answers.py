@@ -1,4 +1,4 @@
-"""Answers in the shapes that WeCom documents (wechat-contract B, own values), where wechatpy recorded none: each comes out
+"""Answers in the shapes that WeCom documents (contract/wechat B, own values), where wechatpy recorded none: each comes out
 whole, and every field of it is one that the method's answer type names, with the type that it says."""
 
 from __future__ import annotations

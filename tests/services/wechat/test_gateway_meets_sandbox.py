@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from deploy.processes import ROOT
-from services.wechat import errors, media
+from services.wechat.core import errors, media
 from tests.services.wechat import test_miniprogram_calls, test_wecom_calls
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + b"\0" * 64

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.wechat import errors, media
+from services.wechat.core import errors, media
 from tests.clock import StillClock
 
 POSTER = b"\x89PNG poster"
@@ -129,8 +129,8 @@ async def test_a_dead_id_is_forgotten_and_the_file_uploaded_again(services):
     client = Uploads()
     dead = await media.media_id(services, "bank", client, "image", "a.png", POSTER)
     other = await media.media_id(services, "bank", client, "image", "b.png", b"another")
-    await media.forget(services, "bank", dead)
-    await media.forget(services, "bank", "never-heard-of")
+    await media.invalidate(services, "bank", dead)
+    await media.invalidate(services, "bank", "never-heard-of")
     assert [row["media_id"] for row in await rows(services)] == [other]
     assert await media.media_id(services, "bank", client, "image", "a.png", POSTER) == "wwcorp-md3"
 

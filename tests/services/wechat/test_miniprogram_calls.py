@@ -1,4 +1,4 @@
-"""Every mini-program endpoint of wechat-contract H has a method, which sends the right request: method, path, query and body."""
+"""Every mini-program endpoint of contract/wechat H has a method, which sends the right request: method, path, query and body."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 
 OK = {"errcode": 0, "errmsg": "ok"}
 PICTURE = b"\xff\xd8\xff\xe0picture"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 from services.wechat.miniprogram import LoginSession
 
 LOGIN = "/sns/jscode2session"

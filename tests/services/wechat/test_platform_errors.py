@@ -1,10 +1,10 @@
-"""Every code that wechat-contract names has a class, and the classes say what to do."""
+"""Every code that contract/wechat names has a class, and the classes say what to do."""
 
 from __future__ import annotations
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 
 # fmt: off
 NAMED = {

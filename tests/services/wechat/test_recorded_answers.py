@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 from services.wechat.miniprogram import LoginSession, PhoneNumber
 
 RECORDED = Path(__file__).parent / "recorded"

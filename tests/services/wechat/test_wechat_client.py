@@ -12,11 +12,11 @@ import httpx
 import pytest
 from tornado.testing import bind_unused_port
 
-from services.metrics import Metrics
-from services.wechat import client as client_module
-from services.wechat import errors
-from services.wechat.client import open_http
-from services.wechat.tokens import TokenStore
+from services.observe.metrics import Metrics
+from services.wechat.core import client as client_module
+from services.wechat.core import errors
+from services.wechat.core.client import open_http
+from services.wechat.core.tokens import TokenStore
 from services.wechat.wecom import WeComClient
 
 GET = "/cgi-bin/externalcontact/get"

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from config.settings import PlatformLimits
-from services import trace
 from services.container import Services, open_services
 from services.limiter import Limiter, lane
-from services.wechat import errors
-from services.wechat.client import ANSWER_LIMIT, UPLOAD_LIMIT
-from services.wechat.unknown import COLLECTION, without_ids
+from services.observe import trace
+from services.wechat.core import errors
+from services.wechat.core.client import ANSWER_LIMIT, UPLOAD_LIMIT
+from services.wechat.core.unknown_codes import COLLECTION, without_ids
 
 GET = "/cgi-bin/externalcontact/get"
 OK = {"errcode": 0, "errmsg": "ok"}

@@ -8,8 +8,8 @@ import pytest
 from wechatpy.work.crypto import WeChatCrypto
 
 from services.errors import YinqiaoError
-from services.wechat import crypto
-from services.wechat.crypto import Credentials, encrypt, encrypt_reply, sign, verify_and_decrypt, verify_url
+from services.wechat.core import crypto
+from services.wechat.core.crypto import Credentials, encrypt, encrypt_reply, sign, verify_and_decrypt, verify_url
 
 V1 = Credentials("QDG6eK", "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C", "wx5823bf96d3bd56c7")
 V1_ENCRYPT = (

@@ -1,4 +1,4 @@
-"""Every event of wechat-contract C4, each from a message of the documented form."""
+"""Every event of contract/wechat C4, each from a message of the documented form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.wechat import events
-from services.wechat.errors import EventUnreadable
+from services.wechat.core.errors import EventUnreadable
 from services.wechat.events import Event, parse_event
 
 AT = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)

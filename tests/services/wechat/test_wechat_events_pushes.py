@@ -1,4 +1,4 @@
-"""What a mini-program's message push tells (wechat-contract A4, A6, A7), in XML and JSON, and hostile input of both kinds."""
+"""What a mini-program's message push tells (contract/wechat A4, A6, A7), in XML and JSON, and hostile input of both kinds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.wechat import events
-from services.wechat.errors import EventUnreadable
+from services.wechat.core.errors import EventUnreadable
 from services.wechat.events import Event, parse_event, parse_push
 
 APPID = "wx5ab0000000000001"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.errors import YinqiaoError
-from services.wechat.client import _read
-from services.wechat.crypto import Credentials, encrypt, sign, verify_and_decrypt, verify_push, verify_url
-from services.wechat.errors import EventUnreadable, PlatformError, UnknownOutcome
+from services.wechat.core.client import _read
+from services.wechat.core.crypto import Credentials, encrypt, sign, verify_and_decrypt, verify_push, verify_url
+from services.wechat.core.errors import EventUnreadable, PlatformError, UnknownOutcome
 from services.wechat.events import Event, parse_event
 
 CREDENTIALS = Credentials("QDG6eK", "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C", "ww1")

@@ -12,10 +12,10 @@ import pytest
 from redis.asyncio import Redis
 from tornado.testing import bind_unused_port
 
-from services.vault import Vault
-from services.wechat import tokens as tokens_module
-from services.wechat.errors import BadConfig, NotSent, PlatformError
-from services.wechat.tokens import App, Grant, TokenStore
+from services.security.vault import Vault
+from services.wechat.core import tokens as tokens_module
+from services.wechat.core.errors import BadConfig, NotSent, PlatformError
+from services.wechat.core.tokens import App, Grant, TokenStore
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""wechatpy 2.0.0a26's faults (wechat-contract E): each shown, and shown to be avoided. A new version fails here first."""
+"""wechatpy 2.0.0a26's faults (contract/wechat E): each shown, and shown to be avoided. A new version fails here first."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from wechatpy.exceptions import InvalidSignatureException
 from wechatpy.work.crypto import WeChatCrypto
 
 from services.errors import YinqiaoError
-from services.wechat import crypto, errors
-from services.wechat.crypto import Credentials, sign, verify_and_decrypt
+from services.wechat.core import crypto, errors
+from services.wechat.core.crypto import Credentials, sign, verify_and_decrypt
 from services.wechat.events import fields
 
 KEY = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"

@@ -1,4 +1,4 @@
-"""Every WeCom endpoint of wechat-contract H has a method, which sends the right request: method, path, query and body."""
+"""Every WeCom endpoint of contract/wechat H has a method, which sends the right request: method, path, query and body."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 OK = {"errcode": 0, "errmsg": "ok"}
 
-# The contract's list, without its column on wechatpy; EC = externalcontact. The last lines are not in H: 95097 and B1.
+# The contract's list, without its column on wechatpy; EC = externalcontact. The last lines are not in H: B11 and B1.
 ENDPOINTS = """
 GET  gettoken                                   GET  get_jsapi_ticket
 GET  ticket/get                                 GET  auth/getuserinfo

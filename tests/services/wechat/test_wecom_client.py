@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 
 EC = "/cgi-bin/externalcontact"
 OK = {"errcode": 0, "errmsg": "ok"}

@@ -1,4 +1,4 @@
-"""What WeCom would refuse is refused before it is sent, with the limit in the error and the value not (wechat-contract D3)."""
+"""What WeCom would refuse is refused before it is sent, with the limit in the error and the value not (contract/wechat D3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 
 MONTH = 30 * 86400
 HAN = "汉"

@@ -8,7 +8,7 @@ import email.policy
 import httpx
 import pytest
 
-from services.wechat import errors
+from services.wechat.core import errors
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 MEGABYTE = 1024 * 1024

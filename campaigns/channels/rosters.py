@@ -1,0 +1,181 @@
+"""Who stands behind a live code now: RMs by time slot, out for the day when their cap is reached,
+and the backup.
+
+WeCom gives a code's new friends to its members by itself, so a cap can only be kept by taking a
+member off the code. Between the add that reaches it and WeCom's update lie the delivery of the
+event and one call, as a rule a second or two, and what is scanned meanwhile is over the cap; when
+WeCom or we are down, that is until both are back. A code changes at most MOST_UPDATES times a
+minute.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+from zoneinfo import ZoneInfo
+
+from campaigns.channels import provisioning
+from campaigns.document.model import DAYS, Campaign, Codes, Slot
+from customers.alerts import alarms
+from customers.banks.bank import Bank
+from customers.banks.staff import staff_of_branches
+from services import ids
+from services.cache import cached, invalidate
+from services.clock import utc
+from services.store.mongo import Doc
+
+LOOK_SECONDS = 60.0
+IDLE_SECONDS = 3600.0
+STAFF_SECONDS = 1.0
+MOST_UPDATES = 3
+KEPT_DAYS = 60
+MOST_BEHIND = 100
+"""people behind a code (contract/wechat B5)"""
+
+
+def behind(
+    code: Codes,
+    staff: Sequence[str],
+    now: datetime,
+    counts: Mapping[str, int],
+    present: Collection[str],
+) -> list[str]:
+    """The userids that belong behind a branch's code at `now` (in the bank's time zone), at most
+    100.
+
+    `staff` are the branch's RMs, `present` everybody who works at the bank, `counts` today's new
+    customers by userid. Those on duty (without slots: all of the branch) who are below the cap;
+    else the backup, whom no cap counts; else nobody.
+    """
+    on_duty = set(chain.from_iterable(slot.staff for slot in code.slots if _covers(slot, now)))
+    ours = [userid for userid in staff if not code.slots or userid in on_duty]
+    free = [
+        userid
+        for userid in ours
+        if code.daily_cap is None or counts.get(userid, 0) < code.daily_cap
+    ]
+    return (free or [userid for userid in dict.fromkeys(code.backup) if userid in present])[
+        :MOST_BEHIND
+    ]
+
+
+def _covers(slot: Slot, now: datetime) -> bool:
+    minute, start, end = now.hour * 60 + now.minute, _minutes(slot.from_), _minutes(slot.to)
+    today, yesterday = DAYS[now.weekday()] in slot.days, DAYS[now.weekday() - 1] in slot.days
+    if start < end:
+        return today and start <= minute < end
+    return (today and minute >= start) or (yesterday and minute < end)
+
+
+def _minutes(time: str) -> int:
+    hours, minutes = time.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def local(tz: str, at: float) -> datetime:
+    """The moment `at` (seconds UTC) in that time zone."""
+    return datetime.fromtimestamp(at, ZoneInfo(tz))
+
+
+def day_of(tz: str, at: float) -> str:
+    """The day on which an add of `at` (seconds UTC) counts."""
+    return local(tz, at).date().isoformat()
+
+
+def first(
+    campaign: Campaign, group: str, branch: str, staff: Mapping[str, Sequence[str]], now: float
+) -> list[str]:
+    """Whom a new code begins with: who belongs behind it now, or the whole branch, since a code of
+    nobody cannot be made."""
+    ours = staff.get(branch, [])
+    present = set(chain.from_iterable(staff.values()))
+    wanted = behind(campaign.codes[group], ours, local(campaign.window.tz, now), {}, present)
+    return wanted or list(ours)[:MOST_BEHIND]
+
+
+async def came(bank: Bank, channel: Doc | None, userid: str, cid: str, at: float) -> None:
+    """Counts a customer who came through one of our channels, once a day for each RM, on the day of
+    `at` (seconds UTC) there. The add that reaches the cap has the code looked at now."""
+    if channel is None:
+        return
+    state, day = channel["state"], day_of(channel["tz"], at)
+    row = {
+        "_id": ids.tenant_id(bank.id, "arrival", state, day, userid, cid),
+        "day": day,
+        "state": state,
+    }
+    await bank.insert("arrivals", {**row, "userid": userid, "at": utc(at)})
+    cap = channel.get("cap")
+    if not cap:
+        return
+    db = bank.db
+    if await db["arrivals"].count({"day": day, "state": state, "userid": userid}) >= cap:
+        await provisioning.wake(bank, {"_id": channel["_id"], "users": userid})
+
+
+async def today(bank: Bank, state: str, day: str) -> dict[str, int]:
+    """userid → customers who came to him through that channel on that day."""
+    rows = bank.db["arrivals"]
+    found = await rows.find({"day": day, "state": state}, fields={"userid": 1}, limit=None)
+    return Counter(row["userid"] for row in found if row["userid"])
+
+
+async def forget_old(bank: Bank) -> None:
+    """Arrivals of more than KEPT_DAYS ago count for nothing any more."""
+    oldest = utc(bank.now() - KEPT_DAYS * 86400).date().isoformat()
+    await bank.db["arrivals"].delete({"day": {"$lt": oldest}})
+
+
+async def staff_now(bank: Bank) -> dict[str, list[str]]:
+    """The userids of each branch, at most STAFF_SECONDS old."""
+
+    async def load() -> dict[str, list[str]]:
+        return await staff_of_branches(bank)
+
+    return await cached(bank.services, f"branch_staff:{bank.id}", STAFF_SECONDS, load)
+
+
+async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
+    """Brings the code's members at WeCom up to who belongs there now; the seconds until the next
+    look. Raises PlatformError.
+
+    When nobody belongs there, those who were behind it stay, since a code of nobody does not work,
+    and the head is told.
+    """
+    code, now = campaign.codes.get(row["code"]), bank.now()
+    if code is None:
+        return IDLE_SECONDS
+    tz = campaign.window.tz
+    staff = await staff_now(bank)
+    counts = await today(bank, row["state"], day_of(tz, now))
+    present = set(chain.from_iterable(staff.values()))
+    wanted = behind(code, staff.get(row["branch"], []), local(tz, now), counts, present)
+    if not wanted:
+        await _nobody(bank, row, day_of(tz, now))
+        wanted = [userid for userid in row["users"] if userid in present] or row["users"]
+    settings = {"users": wanted, "skip_verify": code.skip_verify}
+    if any(row.get(name) != value for name, value in settings.items()):
+        recent = [at for at in row.get("updates", []) if at > now - LOOK_SECONDS]
+        if len(recent) >= MOST_UPDATES:
+            return float(recent[0]) + LOOK_SECONDS - now
+        client = bank.wecom
+        await client.update_contact_way(
+            row["config_id"], userids=wanted, skip_verify=code.skip_verify
+        )
+        settings["updates"] = [*recent, now]
+    told = {"cap": code.daily_cap, "tz": tz}
+    if "updates" in settings or any(row.get(name) != value for name, value in told.items()):
+        await bank.db["channels"].update({"_id": row["_id"]}, {"$set": settings | told})
+        invalidate(bank.services, f"channels:{bank.id}")
+    return LOOK_SECONDS
+
+
+async def _nobody(bank: Bank, row: Doc, day: str) -> None:
+    head = bank.heads.get(row["branch"])
+    text = f"活码{row['state']}已无可接待的客户经理"
+    await alarms.raise_alarm(
+        bank, "code.nobody", f"{row['state']}:{day}", userids=[head] if head else [], text=text,
+        state=row["state"],
+    )  # fmt: skip

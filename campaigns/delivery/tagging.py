@@ -1,0 +1,85 @@
+"""Corp tags by name: found in the mirror of WeCom's, made at WeCom when they are missing,
+remembered with the customer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+from customers import relationships
+from customers.banks.bank import Bank
+from customers.wecom_mirror import tags
+from services.cache import Slot
+from services.wechat.core.errors import BadRequest
+
+TAKEN = 40071
+_ONE_AT_A_TIME: Slot[defaultdict[str, asyncio.Lock]] = Slot(
+    "tags.locks", lambda: defaultdict(asyncio.Lock)
+)
+
+
+async def tag_id(bank: Bank, name: str) -> str:
+    """The id of the corp tag `group:tag` (a name without a group is in 银桥), made if needed; raises
+    PlatformError."""
+    group, _, tag = name.rpartition(":")
+    called = tags.name_of(group or tags.OWN_GROUP, tag)
+    found = await _find(bank, called)
+    if found is not None:
+        return found
+    async with bank.services.cache.of(_ONE_AT_A_TIME)[bank.id]:
+        if await _find(bank, called) is None:
+            await tags.refresh(bank)
+        if await _find(bank, called) is None:
+            await _make(bank, group or tags.OWN_GROUP, tag)
+            await tags.refresh(bank)
+    by_name = {told: each for each, told in (await tags.known(bank)).items()}
+    return by_name[called]
+
+
+async def _find(bank: Bank, called: str) -> str | None:
+    known = await tags.known(bank)
+    return next((each for each, told in known.items() if told == called), None)
+
+
+async def mark(
+    bank: Bank,
+    userid: str,
+    external_userid: str,
+    add: list[str],
+    remove: list[str],
+) -> None:
+    """Puts tags on a friendship and takes them off, by name; an id that WeCom has forgotten is
+    looked up once more."""
+    client = bank.wecom
+    for last in (False, True):
+        add_ids = [await tag_id(bank, name) for name in add]
+        remove_ids = [await tag_id(bank, name) for name in remove]
+        try:
+            await client.mark_tag(userid, external_userid, add=add_ids, remove=remove_ids)
+        except BadRequest as error:
+            if error.errcode != tags.UNKNOWN_TAG or last:
+                raise
+            await tags.refresh(bank)
+        else:
+            return
+
+
+async def _make(bank: Bank, group: str, tag: str) -> None:
+    try:
+        await bank.wecom.add_corp_tag([tag], group_name=group)
+    except BadRequest as error:
+        if error.errcode != TAKEN:  # another process made it in this moment
+            raise
+
+
+async def remember(bank: Bank, cid: str, userid: str, add: list[str], remove: list[str]) -> None:
+    """Keeps what was marked on his friendship with `userid`: with the friendship, and with the
+    customer for the side panel and for rules. What another RM's friendship still has stays with the
+    customer."""
+    added = [await tag_id(bank, name) for name in add]
+    taken = [await tag_id(bank, name) for name in remove]
+    await relationships.retag(bank, userid, cid, added, taken)
+    if add:
+        await bank.change("customers", cid, {"$addToSet": {"tags": {"$each": add}}})
+    if taken:
+        await tags.carry(bank, cid, userid, taken, [])

@@ -1,0 +1,393 @@
+"""From a file or a form to a live campaign: versions, maker and checker, pause (promise P7,
+contract/engine T13).
+
+A version never changes once it is written. Whoever submitted it cannot approve it; the approval
+names the hash of the document that was approved. The command line publishes at once in development,
+so that a laptop needs no second person; in production it submits, like the console.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from campaigns import live
+from campaigns.channels import acquisition, group_codes, live_codes
+from campaigns.community import greetings
+from campaigns.document import reading
+from campaigns.document.model import Campaign
+from campaigns.document.reading import Problem
+from customers.actors import ClerkActor
+from customers.banks.bank import Bank, open_bank
+from rewards import catalogue
+from services import ids
+from services.clock import utc
+from services.container import Services
+from services.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from services.store.mongo import Doc, Duplicate, TenantStore
+from services.wechat.core.errors import PlatformError
+
+SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
+    "submitted",
+    "approved",
+    "live",
+    "rejected",
+    "replaced",
+)
+PENDING = (SUBMITTED, APPROVED)
+_TRIES = 20
+
+
+async def validate_text(
+    services: Services | None, tenant: str | None, text: str, source: str
+) -> list[Problem]:
+    """Every problem of the document; with a bank, its branches are checked too."""
+    branches = None
+    if services is not None and tenant is not None:
+        branches = (await open_bank(services, tenant)).branches
+    try:
+        reading.read(text, source, branches)
+    except reading.DocumentError as error:
+        return error.problems
+    return []
+
+
+async def plan(bank: Bank, text: str, source: str) -> list[str]:
+    """What `apply` would do, as sentences; changes nothing. Raises DocumentError."""
+    document = reading.read(text, source, bank.branches)
+    row = await bank.db["campaigns"].find_one({"campaign": document.id})
+    digest = ids.fingerprint(text.encode())
+    if row is None:
+        steps = [f"create campaign {document.id}"]
+    elif row.get("live_sha256") == digest:
+        return [
+            f"campaign {document.id}: nothing to do, version {row['live_version']} is this document"
+        ]
+    else:
+        steps = [
+            f"campaign {document.id}: version {row['versions'] + 1} replaces {row['live_version'] or 'none'}"
+        ]
+    for what, states in reading.wanted_states(document, bank.branches):
+        for state in states:
+            known = await live_codes.by_state(bank, state)
+            steps.append(f"{what} {state}: {'is there' if known else 'to be made at WeCom'}")
+    steps += [
+        f"reward {catalogue.reward_id(document.id, key)}: stock {r.stock}"
+        for key, r in document.rewards.items()
+    ]
+    return steps
+
+
+async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
+    """The command line's way: publishes in development, submits for approval in production. Safe to
+    run again."""
+    document = reading.read(text, source, bank.branches)
+    row = await bank.db["campaigns"].find_one({"campaign": document.id})
+    if row is not None and row.get("live_sha256") == ids.fingerprint(text.encode()):
+        done = await _put_in_place(bank, document, row["live_version"])
+        return [
+            f"campaign {document.id}: version {row['live_version']} is this document already",
+            *done,
+        ]
+    actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
+    submitted = await submit(bank, actor, text, source)
+    version = int(submitted["version"])
+    if bank.services.settings.env == "production":
+        return [
+            f"campaign {document.id}: version {version} waits for a second person's approval in the console"
+        ]
+    done = await _publish(bank, document.id, version, f"{author} (development)")
+    return [f"campaign {document.id}: version {version} is live", *done]
+
+
+async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campaign") -> Doc:
+    """Stores a new version that waits for approval; {campaign, version, sha256}. Raises
+    DocumentError."""
+    document = reading.read(text, source, bank.branches)
+    db = bank.db
+    digest = ids.fingerprint(text.encode())
+    await _campaign_row(bank, document)
+    for _ in range(_TRIES):
+        row = await db["campaigns"].find_one({"campaign": document.id})
+        version = int(row["versions"]) + 1 if row else 1
+        try:
+            await db["campaign_versions"].insert(
+                _version_row(bank, actor, document, version, text, digest)
+            )
+        except Duplicate:
+            await db["campaigns"].update(
+                {"campaign": document.id, "versions": version - 1}, {"$set": {"versions": version}}
+            )
+            continue
+        break
+    else:
+        raise Unavailable("busy", "somebody else is changing this campaign; try again")
+    await db["campaigns"].update(
+        {"campaign": document.id},
+        {
+            "$max": {"versions": version},
+            "$set": {"name": document.name.model_dump(), "updated_at": utc(bank.now())},
+        },
+    )
+    await db["campaign_versions"].update_many(
+        {"campaign": document.id, "state": {"$in": PENDING}, "version": {"$lt": version}},
+        {"$set": {"state": REPLACED}},
+    )
+    live.forget(bank)
+    await bank.audit(actor.login, "campaign.submitted", document.id, version=version, sha256=digest)
+    return {"campaign": document.id, "version": version, "sha256": digest}
+
+
+async def _campaign_row(bank: Bank, document: Campaign) -> None:
+    row: Doc = {
+        "_id": f"{bank.db.tenant}:{document.id}",
+        "campaign": document.id,
+        "name": document.name.model_dump(),
+        "state": "draft",
+        "live_version": None,
+        "live_sha256": None,
+        "versions": 0,
+        "updated_at": utc(bank.now()),
+    }
+    await bank.db["campaigns"].insert_new([row])
+
+
+def _version_row(
+    bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str, digest: str
+) -> Doc:
+    return {
+        "_id": live.version_id(bank.id, document.id, version),
+        "campaign": document.id,
+        "version": version,
+        "text": text,
+        "document": _dumped(document),
+        "sha256": digest,
+        "state": SUBMITTED,
+        "author": actor.login,
+        "at": utc(bank.now()),
+        "approved_by": None,
+    }
+
+
+def _dumped(document: Campaign) -> Doc:
+    return document.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+async def _undecided(db: TenantStore, campaign: str, version: int, states: tuple[str, ...]) -> Doc:
+    row = await db["campaign_versions"].find_one({"campaign": campaign, "version": version})
+    if row is None:
+        raise NotFound("version_unknown", f"{campaign} has no version {version}")
+    if row["state"] not in states:
+        raise Conflict(
+            "version_decided", f"version {version} is {row['state']}, it waits for no decision"
+        )
+    return row
+
+
+async def approve(bank: Bank, actor: ClerkActor, campaign: str, version: int) -> Doc:
+    """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict, and
+    Unavailable when WeCom fails: the version is approved then and not live, and approving again
+    goes on."""
+    db = bank.db
+    row = await _undecided(db, campaign, version, PENDING)
+    if row["author"] == actor.login:
+        why = {"version": version, "reason": "author"}
+        await bank.audit(actor.login, "campaign.approval_refused", campaign, **why)
+        raise Forbidden("approver_is_author", "whoever submitted a version cannot approve it")
+    if ids.fingerprint(row["text"].encode()) != row["sha256"]:
+        raise Conflict("version_changed", "the stored document is not the one that was submitted")
+    done = await _publish(bank, campaign, version, actor.login)
+    return {"campaign": campaign, "version": version, "done": done}
+
+
+async def _publish(bank: Bank, campaign: str, version: int, approver: str) -> list[str]:
+    """Decides first, in one conditional write; then puts codes and rewards in place; then goes
+    live. Killed in between, the version is approved and publishing it again goes on."""
+    db, begun = bank.db, bank.now()
+    row = await _undecided(db, campaign, version, PENDING)
+    if row["state"] == SUBMITTED:
+        decided = {"state": APPROVED, "approved_by": approver, "approved_at": utc(bank.now())}
+        if not await db["campaign_versions"].update(
+            {"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}
+        ):
+            raise Conflict(
+                "version_decided", f"version {version} was decided by somebody else at this moment"
+            )
+        what = {"version": version, "sha256": row["sha256"], "author": row["author"]}
+        await bank.audit(approver, "campaign.approved", campaign, **what)
+    document = Campaign.model_validate(row["document"])
+    if _dumped(reading.read(row["text"], campaign)) != row["document"]:
+        raise Conflict("version_changed", "the stored document is not the one that was submitted")
+    done = await _put_in_place(bank, document, version)
+    await _go_live(bank, row, document)
+    await live_codes.look_again(bank, document.id, begun)
+    approved_by = row["approved_by"] or approver
+    what = {
+        "version": version,
+        "sha256": row["sha256"],
+        "author": row["author"],
+        "approved_by": approved_by,
+    }
+    await bank.audit(approver, "campaign.published", campaign, **what)
+    return done
+
+
+async def _go_live(bank: Bank, row: Doc, document: Campaign) -> None:
+    """The campaign's row names the new version; a campaign that somebody paused stays paused."""
+    campaign, version, now = document.id, row["version"], utc(bank.now())
+    fields = {
+        "live_version": version,
+        "live_sha256": row["sha256"],
+        "name": document.name.model_dump(),
+        "updated_at": now,
+    }
+    await bank.db["campaigns"].update({"campaign": campaign}, {"$set": fields})
+    await bank.db["campaigns"].update(
+        {"campaign": campaign, "state": "draft"}, {"$set": {"state": "live"}}
+    )
+    paused = await bank.db["campaigns"].find_one({"campaign": campaign, "state": "paused"})
+    await catalogue.set_state(bank, campaign, "paused" if paused else "live")
+    published = {"state": LIVE, "published_at": now}
+    await bank.db["campaign_versions"].update_many(
+        {"campaign": campaign, "state": {"$in": [LIVE, APPROVED]}, "version": {"$ne": version}},
+        {"$set": {"state": REPLACED}},
+    )
+    await bank.db["campaign_versions"].update({"_id": row["_id"]}, {"$set": published})
+    live.forget(bank)
+
+
+async def _put_in_place(bank: Bank, document: Campaign, version: int) -> list[str]:
+    """The codes, links, greetings and rewards that the document wants. Each part is safe to
+    repeat."""
+    try:
+        done = await live_codes.ensure(bank, document)
+        done += await acquisition.ensure(bank, document)
+        done += await group_codes.ensure(bank, document)
+        done += await greetings.ensure(bank, document)
+    except PlatformError as error:
+        reason = f"WeCom did not make the codes ({error.message}); run it again"
+        raise Unavailable("wecom_unavailable", reason, retry_after=5) from error
+    for key, reward in document.rewards.items():
+        definition = catalogue.Definition(
+            key=key,
+            kind=reward.kind,
+            title=reward.title.model_dump(),
+            text=reward.text.model_dump(),
+            cost=reward.cost,
+            stock=reward.stock,
+            per_customer=reward.per_customer,
+            per_day=reward.per_day,
+            open_to=reward.claim,
+            starts=document.window.starts,
+            ends=document.window.ends,
+        )
+        await catalogue.put(bank, document.id, definition)
+        done.append(f"reward {catalogue.reward_id(document.id, key)}: stock {reward.stock}")
+    await catalogue.end_others(bank, document.id, list(document.rewards))
+    return done
+
+
+async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, reason: str) -> None:
+    """Turns a submitted version down, with a reason; raises InvalidInput without one."""
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
+    db = bank.db
+    row = await _undecided(db, campaign, version, PENDING)
+    decided = {"state": REJECTED, "rejected_by": actor.login, "reason": reason.strip()[:500]}
+    if not await db["campaign_versions"].update(
+        {"_id": row["_id"], "state": row["state"]}, {"$set": decided}
+    ):
+        raise Conflict(
+            "version_decided", f"version {version} was decided by somebody else at this moment"
+        )
+    await bank.audit(
+        actor.login, "campaign.rejected", campaign, version=version, reason=reason.strip()[:500]
+    )
+
+
+async def pause(bank: Bank, actor: ClerkActor, campaign: str) -> None:
+    """Stops entries, sends and claims; timers and offers stay."""
+    await _switch(bank, actor, campaign, "live", "paused")
+
+
+async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
+    """Goes on where the pause stopped; what is overdue is sent now (contract/engine T9, `send_now`)."""
+    await _switch(bank, actor, campaign, "paused", "live")
+
+
+async def _switch(bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str) -> None:
+    db = bank.db
+    changed = {"state": after, "updated_at": utc(bank.now())}
+    switched = await db["campaigns"].update(
+        {"campaign": campaign, "state": before}, {"$set": changed}
+    )
+    row = await db["campaigns"].find_one({"campaign": campaign})
+    if row is None:
+        raise NotFound("campaign_unknown", f"no campaign {campaign}")
+    if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
+        await catalogue.set_state(bank, campaign, after)
+    live.forget(bank)
+    if not switched:
+        raise Conflict("wrong_state", f"the campaign is not {before}")
+    action = "campaign.paused" if after == "paused" else "campaign.resumed"
+    await bank.audit(actor.login, action, campaign)
+
+
+async def list_campaigns(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
+    """Every campaign of the actor's bank, the last changed first."""
+    db = bank.db
+    rows = await db["campaigns"].find({}, sort=[("updated_at", -1)])
+    pending = {
+        row["campaign"]: row
+        for row in await db["campaign_versions"].find(
+            {"state": {"$in": PENDING}}, fields={"text": 0}
+        )
+    }
+    return [_listed(row, pending.get(row["campaign"])) for row in rows]
+
+
+def _listed(row: Doc, pending: Doc | None) -> dict[str, Any]:
+    return {
+        "id": row["campaign"],
+        "name": row["name"],
+        "state": row["state"],
+        "live_version": row["live_version"],
+        "pending_version": pending["version"] if pending else None,
+        "pending_author": pending["author"] if pending else None,
+        "updated_at": row["updated_at"],
+    }
+
+
+async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str, Any]:
+    """One campaign with its versions, live codes, and what a pending version would change; raises
+    NotFound."""
+    db = bank.db
+    row = await db["campaigns"].find_one({"campaign": campaign})
+    if row is None:
+        raise NotFound("campaign_unknown", f"no campaign {campaign}")
+    versions = await db["campaign_versions"].find(
+        {"campaign": campaign}, sort=[("version", -1)], limit=100
+    )
+    pending = next((version for version in versions if version["state"] in PENDING), None)
+    current = next(
+        (version for version in versions if version["version"] == row["live_version"]), None
+    )
+    names = ("version", "state", "author", "at", "approved_by", "sha256")
+    return {
+        **_listed(row, pending),
+        "text": versions[0]["text"] if versions else "",
+        "diff": _diff(current, pending),
+        "codes": await live_codes.of_campaign(bank, campaign),
+        "versions": [{name: version.get(name) for name in names} for version in versions],
+    }
+
+
+def _diff(current: Doc | None, pending: Doc | None) -> str:
+    if pending is None:
+        return ""
+    before = current["text"].splitlines() if current else []
+    name = f"version {current['version']}" if current else "nothing"
+    lines = difflib.unified_diff(
+        before, pending["text"].splitlines(), name, f"version {pending['version']}", lineterm=""
+    )
+    return "\n".join(lines)

@@ -1,0 +1,185 @@
+"""Alarms: what a person at the bank must know of soon. Kept until somebody has dealt with it.
+
+Whoever is named is told by a card in WeCom. One member takes at most 30 app messages a minute, and
+WeCom drops the rest in silence (contract/wechat D1): so a member gets one card for all that came
+together, and at most two cards a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from customers import timeline
+from customers.actors import ClerkActor
+from customers.banks.bank import Bank
+from customers.identity import resolution
+from services import ids
+from services.cache import Slot
+from services.clock import utc
+from services.errors import Conflict, NotFound
+from services.queue import outbox
+from services.store.mongo import Doc
+
+OPEN, HANDLED = "open", "handled"
+COLLECT_SECONDS = 2.0
+"""How long the first card of a minute waits for company."""
+MINUTE = 60
+_CARDS: Slot[defaultdict[str, dict[str, int]]] = Slot("cards", lambda: defaultdict(dict))
+"""The minute for whose card each member has been seen to, by tenant."""
+
+
+async def raise_alarm(
+    bank: Bank,
+    kind: str,
+    key: str,
+    *,
+    userids: Sequence[str] = (),
+    cid: str = "",
+    at: float | None = None,
+    **data: Any,
+) -> bool:
+    """Raises the alarm (`kind`, `key`) once; False when it was raised before, and nobody is told
+    again then.
+
+    It stands on the console, and the members `userids` are told by a card. `at` is in seconds UTC
+    (now). `data` and `key` carry no person's data in clear; `text` in `data` is a sentence for the
+    card.
+    """
+    alarm = ids.tenant_id(bank.id, "alarm", kind, key)
+    when = utc(bank.now() if at is None else at)
+    told = list(dict.fromkeys(userids))
+    row = {
+        "_id": alarm,
+        "kind": kind,
+        "key": key,
+        "state": OPEN,
+        "at": when,
+        "cid": cid,
+        "data": data,
+        "userids": told,
+    }
+    notices = [
+        {
+            "_id": ids.tenant_id(bank.id, "notice", alarm, userid),
+            "userid": userid,
+            "alarm": alarm,
+            "card": "",
+        }
+        for userid in told
+    ]
+    new = await bank.insert("alarms", row)  # before any card can look for it
+    await asyncio.gather(*(bank.insert("notices", notice) for notice in notices))
+    await asyncio.gather(*(ask_for_card(bank, userid) for userid in told))
+    return new
+
+
+async def ask_for_card(bank: Bank, userid: str) -> None:
+    """Sees to it that a card goes out for every notice that is there: this minute's, or the next
+    one's if that is gone."""
+    now = bank.now()
+    minute = int(now // MINUTE)
+    waiting = bank.services.cache.of(_CARDS)[bank.id]
+    if waiting.get(userid) == minute:  # this minute's and the next one's are there already
+        return
+    for slot, due in ((minute, now + COLLECT_SECONDS), (minute + 1, float((minute + 1) * MINUTE))):
+        card = outbox.Effect(
+            id=ids.tenant_id(bank.id, "card", userid, slot),
+            tenant=bank.id,
+            kind="card",
+            cid="",
+            args={"userid": userid},
+        )
+        row = outbox.row_of(bank.services, card, due=due, owner=None)
+        if await bank.insert("outbox", row):
+            return
+    waiting[userid] = minute
+
+
+async def take(bank: Bank, userid: str, card: str) -> list[str]:
+    """The alarms that `card` tells the member of: those that no card has told him of, fixed at the
+    first asking."""
+    rows = bank.db["notices"]
+    if not await rows.find({"userid": userid, "card": card}, limit=1):
+        await rows.update_many({"userid": userid, "card": ""}, {"$set": {"card": card}})
+    return await told(bank, userid, card)
+
+
+async def told(bank: Bank, userid: str, card: str) -> list[str]:
+    """The alarms on a card that this member was sent; none on anybody else's."""
+    found = await bank.db["notices"].find({"userid": userid, "card": card}, limit=None)
+    return sorted(row["alarm"] for row in found)
+
+
+async def untold(bank: Bank, userid: str) -> bool:
+    """Whether something waits for a card."""
+    return bool(await bank.db["notices"].find({"userid": userid, "card": ""}, limit=1))
+
+
+async def rows_of(bank: Bank, alarms: Iterable[str]) -> list[Doc]:
+    """These alarms, oldest first."""
+    found = await bank.read("alarms", list(alarms))
+    return sorted(found.values(), key=lambda row: (row["at"], row["_id"]))
+
+
+async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: str) -> int:
+    """Marks those that are still open as handled, and says so in the customers' stories and in the
+    audit trail; how many `by` handled for this `cause` (what made him: an event's id). Who was
+    first stays. Cut short, it is finished by the next call with the same cause."""
+    db = bank.db
+    rows, wanted = db["alarms"], {"_id": {"$in": list(alarms)}}
+    done = {
+        "state": HANDLED,
+        "handled_by": by,
+        "how": how,
+        "cause": cause,
+        "handled_at": utc(bank.now()),
+    }
+    await rows.update_many({**wanted, "state": OPEN}, {"$set": {**done, "unrecorded": True}})
+    mine = await rows.find({**wanted, "cause": cause, "unrecorded": True}, limit=None)
+    if not mine:
+        return 0
+    stories = [
+        timeline.entry(bank, row["cid"], "alarm.handled", row["_id"], {"by": by, "how": how})
+        for row in mine
+        if row["cid"]
+    ]
+    await db["timeline"].insert_new(stories)
+    kinds = sorted({row["kind"] for row in mine})
+    subject = mine[0]["_id"] if len(mine) == 1 else cause
+    await bank.audit(by, "alarm.handled", subject, how=how, kinds=kinds, alarms=len(mine))
+    await rows.update_many(
+        {**wanted, "cause": cause, "unrecorded": True}, {"$unset": {"unrecorded": ""}}
+    )
+    return len(mine)
+
+
+async def handle_by_clerk(bank: Bank, actor: ClerkActor, alarm: str) -> None:
+    """Raises NotFound `alarm_unknown`, or Conflict `alarm_handled` when somebody else was first."""
+    db = bank.db
+    if await db["alarms"].find_one({"_id": alarm}, {"_id": 1}) is None:
+        raise NotFound("alarm_unknown", "no such alarm")
+    cause = ids.tenant_id(bank.id, "handled", alarm, actor.login)
+    if not await handle(bank, [alarm], actor.login, "console", cause):
+        raise Conflict("alarm_handled", "somebody has dealt with it already")
+
+
+async def list_alarms(
+    bank: Bank, actor: ClerkActor, state: str = OPEN, limit: int = 100
+) -> list[Doc]:
+    """The newest alarms of the actor's bank in that state, customers masked."""
+    rows = await bank.db["alarms"].find({"state": state}, sort=[("at", -1)], limit=limit)
+    names = await asyncio.gather(*(masked_name(bank, row["cid"]) for row in rows))
+    return [{**row, "name": name} for row, name in zip(rows, names, strict=True)]
+
+
+async def masked_name(bank: Bank, cid: str) -> str:
+    """The customer's name as it may be shown; empty for nobody."""
+    if not cid:
+        return ""
+    try:
+        return resolution.mask_name((await resolution.customer(bank, cid)).name)
+    except NotFound:
+        return ""

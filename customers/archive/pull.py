@@ -1,0 +1,223 @@
+"""The message archive (contract/wechat B10): every message of those who agreed, pulled in order and
+kept sealed.
+
+A message's row has its `seq` in its `_id`, rows are inserted in the order of `seq`, and the newest
+row is the cursor: there is no other. So cursor and rows cannot differ, whoever is killed wherever
+(docs/decisions/0020). What cannot be read is kept as it came, with the reason, and holds up
+nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from customers.alerts import alarms
+from customers.archive import consents
+from customers.archive.messages import KEPT, READ, Reader
+from customers.banks.bank import Bank, list_banks
+from customers.banks.files import Archive
+from services.clock import utc
+from services.container import Services
+from services.errors import Unavailable
+from services.observe import trace
+from services.store import leases
+from services.store.mongo import Doc, Duplicate
+from services.wechat import events
+
+TASK = "customers.archive"
+EVERY_SECONDS = 60.0
+LEASE_SECONDS = 60.0
+PAGE = 200
+"""Messages that are opened and inserted together: in less time than a task may take
+(services/queue/wakeups.py)."""
+SLACK_SECONDS = 60.0
+"""How much older than its notification a message may be: WeCom tells of messages every 15 s at
+most."""
+CAREFUL, LEAVE_OUT = 3, 6
+"""After so many failures in a row one message is asked for at a time; after so many it is kept
+unread."""
+log = logging.getLogger(__name__)
+
+
+def pull_id(tenant: str) -> str:
+    """The `_id` of the row that says how far the bank's pull is."""
+    return f"{tenant}:pull"
+
+
+async def notified(bank: Bank, row: Doc, event: events.ArchiveNotified) -> None:
+    """WeCom says that there are messages: they are pulled now. Nothing at a bank without an
+    archive."""
+    if bank.archive is None:
+        trace.note("archive.not_set_up")
+        return
+    await _open(bank)
+    rows, pull = bank.db["archive_pulls"], {"_id": pull_id(bank.id)}
+    at = events.happened(event, row)
+    await rows.update(pull, {"$inc": {"news": 1}, "$max": {"notified": at}})
+    behind = {**pull, "behind_since": None, "newest": {"$lt": at - SLACK_SECONDS}}
+    await rows.update(behind, {"$set": {"behind_since": at}})
+    await rows.update({**pull, "owner": None}, {"$set": {"due": bank.now()}})
+    bank.signal(TASK)
+
+
+async def _open(bank: Bank) -> None:
+    """Sees to it that the bank's pull is a waiting row, due every EVERY_SECONDS."""
+    rows, now = bank.db["archive_pulls"], bank.now()
+    new: Doc = {
+        "news": 0,
+        "notified": 0.0,
+        "newest": 0.0,
+        "behind_since": None,
+        "more": False,
+        "pulled": None,
+    }
+    new |= {"reason": "", "failures": 0, "attempts": 0, "walk": [], "walk_due": now}
+    waiting = {"open": True, "due": now, "owner": None}
+    try:
+        closed = {"_id": pull_id(bank.id), "open": {"$ne": True}}
+        await rows.update(closed, {"$set": waiting, "$setOnInsert": new}, upsert=True)
+    except Duplicate:
+        return
+
+
+async def keep_going(bank: Bank) -> None:
+    """Opens the pull of a bank that has an archive, and raises the alarm when it lags; the
+    scheduler calls it again and again."""
+    if bank.archive is None:
+        return
+    await _open(bank)
+    row = await _pull_row(bank)
+    late = lag(bank, row)
+    if row and late > bank.services.settings.archive_lag_alarm:
+        since = float(row["behind_since"] or row["newest"])
+        data = {"since": utc(since).isoformat(), "reason": row["reason"]}
+        await alarms.raise_alarm(bank, "archive_lag", str(since), **data)
+
+
+async def _pull_row(bank: Bank) -> Doc | None:
+    return await bank.db["archive_pulls"].find_one({"_id": pull_id(bank.id)})
+
+
+def lag(bank: Bank, row: Doc | None) -> float:
+    """Seconds since the first message that WeCom told of and we do not have, or since the newest
+    that we have while a whole page waits after it; 0.0 when nothing waits."""
+    if row is None:
+        return 0.0
+    since = [float(row["behind_since"])] if row["behind_since"] is not None else []
+    since += [float(row["newest"])] if row["more"] else []
+    return max(0.0, bank.now() - min(since)) if since else 0.0
+
+
+async def measure(services: Services) -> None:
+    """Brings the metric of the lag up to the present."""
+    for bank in await list_banks(services):
+        if bank.archive is not None:
+            seconds = lag(bank, await _pull_row(bank))
+            services.metrics.archive_lag.labels(bank.id).set(seconds)
+
+
+async def work(bank: Bank, until: float) -> None:
+    """Pulls what there is, page by page, if it is due; asks for some consents; lets go of what the
+    bank does not keep any longer. After `until` (seconds UTC) it takes no further page."""
+    rows = bank.db["archive_pulls"]
+    owner, taken = await leases.claim(rows, bank.now(), limit=1, seconds=LEASE_SECONDS)
+    if not taken:
+        return
+    row = taken[0]
+    if bank.archive is None:
+        await leases.close(rows, owner, [row["_id"]])
+        return
+    pull = _Pull(bank, bank.archive, owner, row)
+    try:
+        await pull.run(until)
+        await _expire(bank, bank.archive)
+        ended: Doc = {"reason": "", **await consents.ask_some(bank, bank.archive, row)}
+    except Unavailable as error:
+        log.warning(
+            "the archive was not pulled",
+            extra={"fields": {"tenant": bank.id, "why": error.message}},
+        )
+        ended = {"reason": error.code, "failures": pull.failures + 1}
+    due = bank.now() + EVERY_SECONDS
+    mine = {"_id": row["_id"], "owner": owner, "more": False, "news": row["news"]}
+    if await rows.update(mine, {"$set": {"owner": None, "due": due, **ended}}):
+        return
+    soon = due if ended["reason"] else bank.now()  # there is more, or it was told of meanwhile
+    await leases.put_back(rows, owner, [row["_id"]], soon, **ended)
+
+
+class _Pull:
+    """One worker's shift at a bank's archive."""
+
+    def __init__(self, bank: Bank, archive: Archive, owner: str, row: Doc) -> None:
+        self._bank = bank
+        self._pull = row["_id"]
+        self._owner = owner
+        self.failures = int(row["failures"])
+        self._reader = Reader(bank, archive)
+        self._rows = bank.db["archive_pulls"]
+
+    async def run(self, until: float) -> None:
+        """Page by page until there is nothing more, or `until`; ends when another worker has taken
+        over."""
+        while self._bank.now() < until:
+            limit = PAGE if self.failures < CAREFUL else 1
+            records = await self._reader.source.pull(await cursor(self._bank), limit)
+            found = await self._reader.rows(records, leave_out=self.failures >= LEAVE_OUT)
+            await self._bank.db["archive"].append(found)
+            self.failures = 0
+            if not await self._went_on(found, more=len(records) == limit) or len(records) < limit:
+                return
+
+    async def _went_on(self, found: Sequence[Doc], *, more: bool) -> bool:
+        """Writes how far it is, and keeps the lease; False when it is somebody else's."""
+        now, mine = self._bank.now(), {"_id": self._pull, "owner": self._owner}
+        newest = min(now, max((row["at"].timestamp() for row in found), default=0.0))
+        far = {"due": now + LEASE_SECONDS, "pulled": utc(now), "more": more, "failures": 0}
+        if not await self._rows.update(mine, {"$set": far, "$max": {"newest": newest}}):
+            return False
+        if not more and (row := await self._rows.find_one(mine)):
+            seen = {"behind_since": {"$lte": row["newest"] + SLACK_SECONDS}}
+            await self._rows.update({"_id": self._pull, **seen}, {"$set": {"behind_since": None}})
+        return True
+
+
+async def cursor(bank: Bank) -> int:
+    """The `seq` of the newest message that we have; 0 for none."""
+    rows = bank.db["archive"]
+    newest = await rows.find({}, fields={"seq": 1}, sort=[("seq", -1)], limit=1)
+    return int(newest[0]["seq"]) if newest else 0
+
+
+async def _expire(bank: Bank, archive: Archive) -> None:
+    """Forgets messages older than the bank keeps them; never the newest, which is the cursor."""
+    if archive.retention_days is None:
+        return
+    db = bank.db
+    before = utc(bank.now()) - timedelta(days=archive.retention_days)
+    old = {"at": {"$lt": before}, "seq": {"$lt": await cursor(bank)}}
+    if gone := await db["archive"].delete(old):
+        data = {"messages": gone, "days": archive.retention_days}
+        await bank.audit("retention", "archive.expired", bank.id, **data)
+
+
+async def retry(bank: Bank, by: str) -> tuple[int, int]:
+    """Tries again to read what was kept unread, for instance with a key that came later: how many
+    now are read, and how many are not. Raises Unavailable."""
+    if bank.archive is None:
+        return 0, 0
+    reader, db = Reader(bank, bank.archive), bank.db
+    after, read, left = 0, 0, 0
+    while kept := await db["archive"].find(
+        {"state": KEPT, "seq": {"$gt": after}}, sort=[("seq", 1)], limit=PAGE
+    ):
+        for row in await reader.rows([reader.record_of(row) for row in kept]):
+            fields = {name: value for name, value in row.items() if name != "_id"}
+            await db["archive"].update({"_id": row["_id"], "state": KEPT}, {"$set": fields})
+            read, left = read + (row["state"] == READ), left + (row["state"] == KEPT)
+        after = kept[-1]["seq"]
+    if read:
+        await bank.audit(by, "archive.retried", bank.id, read=read, left=left)
+    return read, left

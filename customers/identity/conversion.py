@@ -1,0 +1,60 @@
+"""Asking WeCom who a mini-program's customer is: unionid to external_userid (contract/wechat B3
+95926).
+
+A customer who signs in and is no friend of anybody yet is asked about once. WeCom tells his
+external_userid, or a pending_id that stands for it for 90 days: we keep it, and ask again at a
+sign-in after they are over.
+"""
+
+from __future__ import annotations
+
+from customers.banks.bank import Bank
+from customers.identity import resolution
+from customers.identity.resolution import Customer, Facts
+from customers.identity.rows import row_id
+from services import ids
+from services.queue import outbox
+from services.queue.outbox import Effect
+from services.store.mongo import Doc
+
+PENDING_SECONDS = 90 * 86400.0
+
+
+async def ask(bank: Bank, person: Customer, appid: str) -> None:
+    """Puts the question into the outbox, if it is to be asked; safe to repeat."""
+    openid = person.openids.get(appid, "")
+    if person.external_userid or not person.unionid or not openid:
+        return
+    tenant, now = bank.id, bank.now()
+    conversion = row_id(bank, "conversion", person.unionid)
+    row = (await bank.read("conversions", [conversion])).get(conversion)
+    if row is not None and row["until"] >= now:
+        return
+    nth = row["nth"] + 1 if row else 1
+    effect = Effect(
+        id=ids.tenant_id(tenant, "convert", conversion, nth),
+        tenant=tenant,
+        kind="convert",
+        cid=person.cid,
+        args={"unionid": person.unionid, "openid": openid, "appid": appid},
+    )
+    await bank.insert("outbox", outbox.row_of(bank.services, effect, due=now, owner=None))
+    asked: Doc = {"nth": nth, "until": now + PENDING_SECONDS}
+    if not await bank.insert("conversions", {"_id": conversion, **asked}):
+        before = {"_id": conversion, "nth": nth - 1}
+        await bank.db["conversions"].update(before, {"$set": asked})
+    bank.signal("campaigns.send_effects")
+
+
+async def convert(bank: Bank, effect: Effect) -> None:
+    """Asks WeCom and keeps what it tells with the customer; raises PlatformError."""
+    args = effect.args
+    client = bank.wecom
+    answer = await client.idconvert_unionid_to_external_userid(args["unionid"], args["openid"])
+    facts = Facts(
+        external_userid=answer.get("external_userid", ""),
+        unionid=args["unionid"],
+        openids={args["appid"]: args["openid"]},
+        pending_id=answer.get("pending_id", ""),
+    )
+    await resolution.identify(bank, facts, source="convert", proof=effect.id)

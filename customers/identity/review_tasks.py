@@ -1,0 +1,83 @@
+"""Questions about who is who, which no program may answer: a clerk proposes an answer and another
+agrees (promise P7).
+
+kept_apart      facts say that two customers are one, who were told apart before
+numbers_differ  facts say that two customers are one, to whom the bank gave different numbers
+number_taken    the bank's number of one customer was told for another
+number_other    a customer has a number already, and another was told for him
+same_phone      two customers bound the same phone: a suggestion
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from customers.banks.bank import Bank
+from services import ids
+from services.clock import utc
+from services.store.mongo import Doc
+
+OPEN, PROPOSED, ANSWERED = "open", "proposed", "answered"
+MOST_SHOWN = 100
+ANSWERS = {
+    "kept_apart": ("merge", "leave"),
+    "numbers_differ": ("leave",),
+    "number_taken": ("merge", "move", "leave"),
+    "number_other": ("move", "leave"),
+    "same_phone": ("merge", "leave"),
+}
+"""What may be answered: `merge` the two, `move` the number to who it was told for, `leave`
+everything as it is."""
+
+
+def question_id(tenant: str, kind: str, cids: Sequence[str], about: str = "") -> str:
+    return ids.tenant_id(tenant, "question", kind, *cids, about)
+
+
+async def ask(
+    bank: Bank,
+    kind: str,
+    cids: Sequence[str],
+    *,
+    source: str,
+    proof: str,
+    about: str = "",
+    sealed: str = "",
+) -> str:
+    """Puts a question, once; what was answered `leave` stays answered, what was answered otherwise
+    is open again. The row's id.
+
+    `about` tells questions about the same customers apart and is no person's data; `sealed` is what
+    only an answer needs. """  # fmt: skip
+    row_id = question_id(bank.id, kind, cids, about)
+    row: Doc = {
+        "_id": row_id,
+        "kind": kind,
+        "cids": list(cids),
+        "state": OPEN,
+        "source": source,
+        "proof": proof,
+        "at": utc(bank.now()),
+    }
+    if sealed:
+        row["value"] = bank.vault.seal_text("questions", "value", row_id, sealed)
+    if not await bank.insert("questions", row):
+        again = {"_id": row_id, "state": ANSWERED, "answer": {"$ne": "leave"}}
+        await bank.db["questions"].update(again, {"$set": {"state": OPEN, "at": row["at"]}})
+    return row_id
+
+
+async def open_ones(bank: Bank) -> list[Doc]:
+    """What waits for a clerk, newest first."""
+    rows = bank.db["questions"]
+    found = [
+        await rows.find({"state": state}, sort=[("at", -1)], limit=MOST_SHOWN)
+        for state in (PROPOSED, OPEN)
+    ]
+    return [row for part in found for row in part]
+
+
+async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
+    """Every question that a customer was in, newest first."""
+    found = await bank.db["questions"].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
+    return sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)

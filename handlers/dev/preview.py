@@ -1,0 +1,166 @@
+"""The portal as pages the size of a phone: what the mini-program shows, for a laptop without
+WeChat. Not in production."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
+
+from customers import consent
+from customers.access import login
+from customers.actors import CustomerActor
+from customers.banks.bank import bank_of_appid
+from handlers.http.auth import CUSTOMER
+from handlers.http.pages import Page
+from handlers.portal.handlers import KEY_LIMIT, customer_of
+from rewards import portal
+from services import ids
+from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
+
+
+class PhoneForm(BaseModel):
+    model_config = ConfigDict(strict=True)
+    code: str = Field("", max_length=256)
+    consent: str = Field("", max_length=64)
+
+
+class ClaimForm(BaseModel):
+    model_config = ConfigDict(strict=True)
+    key: str = Field(min_length=1, max_length=KEY_LIMIT)
+
+
+def phone_consent() -> tuple[str, dict[str, str]]:
+    """The version and the texts of the consent that is asked for now."""
+    version = max(version for purpose, version in consent.TEXTS if purpose == "phone")
+    return version, consent.TEXTS["phone", version]
+
+
+class Preview(Page):
+    """A cookie of its own for each mini-program, so that two of them can be open side by side."""
+
+    folder: ClassVar[str] = "preview"
+    actor: CustomerActor
+
+    @property
+    def appid(self) -> str:
+        return self.path_kwargs["appid"]
+
+    @property
+    def cookie(self) -> str:
+        return f"portal_{self.appid}"
+
+    @override
+    def home(self) -> str:
+        return f"/preview/{self.appid}/"
+
+    @override
+    async def identify(self, permission: str) -> CustomerActor:
+        token = self.get_cookie(self.session_cookie(self.cookie)) or ""
+        return await customer_of(self.services, token, self.appid)
+
+    @override
+    async def invite(self) -> None:
+        self.see(self.home())
+
+    async def names(self) -> dict[str, Any]:
+        """What every page of the preview shows at its top."""
+        bank = await bank_of_appid(self.services, self.appid)
+        return {
+            "program": bank.miniprograms[self.appid].name,
+            "bank": bank.name,
+            "base": f"/preview/{self.appid}",
+        }
+
+    async def show_home(self, error: YinqiaoError | None = None) -> None:
+        """The home page, with what went wrong at the top of it."""
+        view = orjson.loads(await portal.home(self.bank, self.actor, self.lang))
+        view["customer"] = await login.profile(self.bank, self.actor)
+        values = {
+            **await self.names(),
+            "view": view,
+            "consent": phone_consent(),
+            "new_key": ids.token,
+        }
+        if error is None:
+            self.page("home", **values)
+        else:
+            self.refused(error, "home", **values)
+
+
+class Arrive(Preview):
+    """`?code=` signs in, as opening the mini-program does; without a session the page says how to
+    get one."""
+
+    @override
+    async def get(self, appid: str) -> None:
+        code = self.get_query_argument("code", "")
+        try:
+            if code:
+                await self.sign_in(code)
+                return
+            await self.authenticate(CUSTOMER)
+        except NotSignedIn as error:
+            await self.show_ways_in(error if code else None)
+            return
+        await self.show_home()
+
+    async def sign_in(self, code: str) -> None:
+        done = await login.login(await bank_of_appid(self.services, self.appid), self.appid, code)
+        self.keep_session(self.cookie, done.token, samesite="Lax")
+        self.see(self.home())
+
+    async def show_ways_in(self, error: NotSignedIn | None) -> None:
+        values = {**await self.names(), "sandbox": self.services.settings.sandbox_url}
+        if error is None:
+            self.page("arrive", **values)
+        else:
+            self.refused(error, "arrive", **values)
+
+
+class Phone(Preview):
+    @override
+    async def post(self, appid: str) -> None:
+        form = self.form(PhoneForm)
+        try:
+            await login.bind_phone(
+                self.bank,
+                self.actor,
+                form.code.strip(),
+                form.consent,
+            )
+        except InvalidInput as error:
+            await self.show_home(error)
+            return
+        self.see(self.home(), done="bound")
+
+
+class Claim(Preview):
+    @override
+    async def post(self, appid: str, reward: str) -> None:
+        form = self.form(ClaimForm)
+        try:
+            await portal.claim(self.bank, self.actor, reward, form.key, b"")
+        except (Conflict, KeyReused) as error:
+            await self.show_home(error)
+            return
+        self.see(f"/preview/{appid}/redemptions", done="claimed")
+
+
+class Redemptions(Preview):
+    @override
+    async def get(self, appid: str) -> None:
+        view = await portal.redemptions(self.bank, self.actor, self.lang)
+        self.page("redemptions", **await self.names(), rows=view["redemptions"])
+
+
+class Logout(Preview):
+    @override
+    async def post(self, appid: str) -> None:
+        await self.services.sessions.end(
+            "customer", self.get_cookie(self.session_cookie(self.cookie)) or ""
+        )
+        self.forget_session(self.cookie)
+        self.see(self.home())

@@ -1,0 +1,240 @@
+"""The faces for programs: JSON over Tornado's HTTP server, without RequestHandler.
+
+RequestHandler brings cookies, templates, locales and forms that a program does not need, at half
+the price of a request (docs/decisions/0014). An Api handles one request with the same words as the
+browser faces: parse, one use-case, answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http.client import responses
+from typing import Any
+
+import orjson
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import StreamClosedError
+from tornado.routing import Router
+from typing_extensions import override
+
+from config.logging import bind
+from customers.banks.bank import Bank, open_bank
+from handlers.http.auth import PUBLIC
+from handlers.http.base import (
+    Model,
+    Refusal,
+    Traffic,
+    log_failure,
+    query_of,
+    read_model,
+    refusal_of,
+    request_id_of,
+)
+from handlers.http.route import Route
+from services.container import Services
+
+JSON = "application/json; charset=UTF-8"
+
+
+class Api:
+    """One request to one Route. `actor`, and `bank`, which is
+    his, are set where the route's permission asks for somebody."""
+
+    actor: Any = None
+    bank: Bank
+
+    def __init__(
+        self,
+        services: Services,
+        traffic: Traffic,
+        route: Route,
+        request: HTTPServerRequest,
+        path: dict[str, str],
+    ) -> None:
+        self.services = services
+        self.traffic = traffic
+        self.route = route
+        self.request = request
+        self.path_kwargs = path
+        self.request_id = request_id_of(request)
+        self.closed = False
+        self._status = 200
+        self._headers: dict[str, str] = {}
+        self._body = b""
+
+    async def serve(self) -> None:
+        """Answers the request, whatever happens to it."""
+        self.traffic.enter()
+        try:
+            with bind(request_id=self.request_id):
+                await self._answer()
+        finally:
+            self.traffic.leave()
+            metrics, path = self.services.metrics, self.route.path
+            metrics.requests.labels(path, self.request.method, self._status).inc()
+            metrics.latency.labels(path).observe(self.request.request_time())
+
+    async def _answer(self) -> None:
+        try:
+            wanted = self.route.ops.get(self.request.method or "")
+            if wanted is None:
+                self.answer_refusal(refusal_of(None, 405))
+            else:
+                if wanted.permission != PUBLIC:
+                    await self.authenticate(wanted.permission)
+                method = self.get if self.request.method == "GET" else self.post
+                await method(**self.path_kwargs)
+        except Exception as error:
+            log_failure(self.route.path, error)
+            self.answer_refusal(refusal_of(error, 500))
+        self._send()
+
+    def _send(self) -> None:
+        if self.closed:
+            return
+        headers = HTTPHeaders(
+            {
+                "Server": "yinqiao",
+                "X-Request-ID": self.request_id,
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-store",
+                **self._headers,
+            }
+        )
+        if self._status != 204:
+            headers["Content-Length"] = str(len(self._body))
+        if self.traffic.draining:
+            headers["Connection"] = "close"
+        connection = self.request.connection
+        if connection is None:
+            return
+        start = ResponseStartLine("HTTP/1.1", self._status, responses.get(self._status, "Unknown"))
+        body = None if self.request.method == "HEAD" else self._body or None
+        connection.write_headers(start, headers, body).add_done_callback(_retrieve)
+        connection.finish()
+
+    async def authenticate(self, permission: str) -> None:
+        """Sets who asks, and his bank; raises what `identify` raises."""
+        self.actor = await self.identify(permission)
+        self.bank = await open_bank(self.services, self.actor.tenant)
+
+    async def identify(self, permission: str) -> Any:
+        """Who is asking, by this face's session; raises NotSignedIn or Forbidden. Each face says
+        how."""
+        raise NotImplementedError(permission)
+
+    get: Callable[..., Awaitable[None]]
+    post: Callable[..., Awaitable[None]]
+
+    def body(self, model: type[Model]) -> Model:
+        """The JSON body as `model`; raises InvalidInput."""
+        return read_model(model, self.request.body)
+
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of a repeated one the last."""
+        return query_of(self.request)
+
+    def set_status(self, status: int) -> None:
+        self._status = status
+
+    def set_header(self, name: str, value: str) -> None:
+        self._headers[name] = value
+
+    def write(self, body: bytes) -> None:
+        self._body += body
+
+    def answer(self, body: bytes | Mapping[str, Any], status: int = 200) -> None:
+        """Answers with JSON: bytes that are JSON already, or a mapping."""
+        self._status = status
+        self._headers["Content-Type"] = JSON
+        self._body = body if isinstance(body, bytes) else orjson.dumps(body)
+
+    def answer_text(self, text: str) -> None:
+        self._headers["Content-Type"] = "text/plain; charset=UTF-8"
+        self._body = text.encode()
+
+    def answer_refusal(self, refusal: Refusal) -> None:
+        """Answers with an error as contract/design 5 says."""
+        error: dict[str, Any] = {
+            "code": refusal.code,
+            "message": refusal.message,
+            "request_id": self.request_id,
+        }
+        if refusal.fields:
+            error["fields"] = refusal.fields
+        if refusal.status == 401:
+            self._headers["WWW-Authenticate"] = "Bearer"
+        if refusal.retry_after is not None:
+            self._headers["Retry-After"] = str(refusal.retry_after)
+        self.answer({"error": error}, refusal.status)
+
+
+def _retrieve(written: Awaitable[None]) -> None:
+    """A caller who went away before his answer is no error of ours."""
+    if isinstance(written, asyncio.Future) and not written.cancelled():
+        error = written.exception()
+        if error is not None and not isinstance(error, StreamClosedError):
+            logging.getLogger("yinqiao.http").warning(
+                "an answer was not written: %s", type(error).__name__
+            )
+
+
+class ApiRouter(Router):
+    """Finds the Api of a path; other paths are left to the rules after it."""
+
+    def __init__(self, routes: tuple[Route, ...], services: Services, traffic: Traffic) -> None:
+        self._routes = [(route.pattern(), route) for route in routes]
+        self._services = services
+        self._traffic = traffic
+
+    @override
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
+        for pattern, route in self._routes:
+            match = pattern.fullmatch(request.path)
+            if match is not None:
+                api: Any = route.handler
+                return _Message(
+                    api(self._services, self._traffic, route, request, match.groupdict())
+                )
+        return None
+
+
+class _Message(HTTPMessageDelegate):
+    """Gathers the request's body and starts its Api."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._chunks: list[bytes] = []
+
+    @override
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        return None
+
+    @override
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self._chunks.append(chunk)
+        return None
+
+    @override
+    def finish(self) -> None:
+        self._api.request.body = b"".join(self._chunks)
+        tasks = self._api.traffic.tasks
+        task = asyncio.get_running_loop().create_task(self._api.serve())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    @override
+    def on_connection_close(self) -> None:
+        self._api.closed = True
+        self._chunks.clear()

@@ -1,0 +1,60 @@
+"""Who may do what over HTTP: the catalogue of permissions that `routes.py` puts beside each path.
+
+`customer`, `staff` and `clerk` say which face's session a route needs. A name with a dot needs a
+clerk whose role grants it (`customers/banks/clerks.py` lists the roles). A name that is not here
+fails when the route table is imported.
+"""
+
+from __future__ import annotations
+
+from customers.actors import ClerkActor
+from services.errors import Forbidden
+
+PUBLIC = "public"
+CUSTOMER = "customer"
+STAFF = "staff"
+CLERK = "clerk"
+
+PERMISSIONS: dict[str, str] = {
+    PUBLIC: "anybody; a callback proves itself by its signature",
+    CUSTOMER: "a customer signed in to a mini-program of this bank",
+    STAFF: "a relationship manager signed in through WeCom",
+    CLERK: "any clerk signed in to the console",
+    "campaigns.read": "see campaigns, their codes, versions and funnels",
+    "campaigns.submit": "write a new version of a campaign and hand it in",
+    "campaigns.approve": "approve or reject another clerk's version",
+    "campaigns.pause": "stop a live campaign for the moment and let it go on",
+    "audit.read": "see the audit trail",
+    "sync.read": "see how the sync with WeCom goes, and what it found",
+    "sync.run": "begin or cancel a sync with WeCom, and try an object again",
+    "events.read": "see what WeCom and WeChat told us, and why something was done or not; customers' ids are masked",
+    "handover.read": "see hand-overs and what members who left have left behind",
+    "handover.submit": "ask for customers and groups to go from one RM to another",
+    "handover.approve": "approve or reject another clerk's hand-over",
+    "archive.see": "see how the message archive goes, and no message",
+    "archive.read": "look for archived messages and open them, for a case; each is in the audit trail",
+    "intercepts.read": "see the words that members may not write to customers",
+    "intercepts.submit": "propose a change of these words",
+    "intercepts.approve": "agree to another clerk's change of them, or turn it down",
+    "alarms.read": "see alarms, such as lost customers",
+    "alarms.handle": "mark alarms as dealt with",
+    "customers.read": "find a customer and see, masked, how the bank knows who he is",
+    "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
+}
+
+
+class UnknownPermission(Exception):
+    """A programming error: a route asks for a permission that the catalogue does not have."""
+
+
+def require(permission: str) -> str:
+    """`permission`, if the catalogue has it; raises UnknownPermission otherwise."""
+    if permission not in PERMISSIONS:
+        raise UnknownPermission(permission)
+    return permission
+
+
+def check_granted(actor: ClerkActor, permission: str) -> None:
+    """Raises Forbidden `not_permitted` unless the clerk's roles grant `permission`."""
+    if permission != CLERK and permission not in actor.permissions:
+        raise Forbidden("not_permitted", f"this needs the permission {permission}")

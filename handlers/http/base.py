@@ -1,0 +1,272 @@
+"""What every handler shares: the request id, the typed body, the one mapping of errors to HTTP; and
+the browser faces' base.
+
+A handler method is: parse, one use-case, answer. Errors of `services/errors.py` are left to the
+mapping; a page catches those that it shows beside the form that caused them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import re
+from collections.abc import Awaitable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from tornado.httputil import HTTPServerRequest
+from tornado.web import HTTPError, RequestHandler
+from typing_extensions import override
+
+from config.logging import bind
+from customers.banks.bank import Bank, open_bank
+from handlers.http.auth import PUBLIC
+from handlers.http.route import Op, Route
+from services.container import Services
+from services.errors import InvalidInput, YinqiaoError
+
+logger = logging.getLogger("yinqiao.http")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_HTTP_CODES = {403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
+
+
+_PROCESS = os.urandom(8).hex()
+_numbers = itertools.count(1)
+
+
+def _next_request_id() -> str:
+    """Unique: this process's random name and a number."""
+    return f"{_PROCESS}{next(_numbers):08x}"
+
+
+@dataclass
+class Traffic:
+    """What this process is doing: requests in flight, and whether it is on its way out."""
+
+    in_flight: int = 0
+    draining: bool = False
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.idle.set()
+
+    def enter(self) -> None:
+        self.in_flight += 1
+        self.idle.clear()
+
+    def leave(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight:
+            self.idle.set()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error as the caller sees it; `retry_after` in seconds."""
+
+    status: int
+    code: str
+    message: str
+    fields: dict[str, str] = field(default_factory=dict)
+    retry_after: int | None = None
+
+
+INTERNAL = Refusal(500, "internal", "something went wrong on our side")
+
+
+def refusal_of(error: BaseException | None, status: int) -> Refusal:
+    """The one mapping of errors to HTTP. What is not an error of ours, or is a fault of ours, is a
+    500 that says nothing."""
+    if isinstance(error, YinqiaoError) and error.status in (502, 503):
+        message = (
+            error.message if error.status == 503 else "the platform did not answer as it should"
+        )
+        return Refusal(
+            error.status, error.code, message, retry_after=getattr(error, "retry_after", 1)
+        )
+    if isinstance(error, YinqiaoError) and error.status < 500:
+        return Refusal(
+            error.status,
+            error.code,
+            error.message,
+            error.fields,
+            getattr(error, "retry_after", None),
+        )
+    if isinstance(error, HTTPError) or (error is None and status < 500):
+        code = _HTTP_CODES.get(status, "bad_request")
+        return Refusal(status, code, code.replace("_", " "))
+    return INTERNAL
+
+
+def read_model(
+    model: type[Model], data: bytes | Mapping[str, Any], code: str = "invalid_body"
+) -> Model:
+    """`data` as `model`, strictly: a dict where a scalar is due is refused. Raises InvalidInput
+    with the fields' faults."""
+    try:
+        return (
+            model.model_validate_json(data)
+            if isinstance(data, bytes)
+            else model.model_validate(data)
+        )
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        fields = {".".join(map(str, fault["loc"])) or "body": fault["msg"] for fault in faults}
+        raise InvalidInput(
+            code, "the request cannot be read as what it should be", fields=fields
+        ) from None
+
+
+def request_id_of(request: HTTPServerRequest) -> str:
+    """The caller's own X-Request-ID when it is a sane one, else a new one."""
+    given = request.headers.get("X-Request-ID", "")
+    return given if given and _REQUEST_ID.fullmatch(given) else _next_request_id()
+
+
+def query_of(request: HTTPServerRequest) -> dict[str, str]:
+    """The query's parameters; of a repeated one the last."""
+    return {
+        name: values[-1].decode("utf-8", "replace")
+        for name, values in request.query_arguments.items()
+    }
+
+
+def log_failure(path: str, error: BaseException) -> None:
+    """Logs what is a fault of ours or of the platforms; refusals are the metrics' business."""
+    status = error.status if isinstance(error, YinqiaoError) else getattr(error, "status_code", 500)
+    if status in (502, 503):
+        logger.warning("%s answered %s: %s", path, status, error)
+    elif status >= 500:
+        logger.error("%s failed", path, exc_info=(type(error), error, error.__traceback__))
+
+
+class Base(RequestHandler):
+    """Serves one Route. `actor`, and `bank`, which is
+    his, are set where the route's permission asks for somebody."""
+
+    actor: Any = None
+    bank: Bank
+
+    @override
+    def initialize(self, services: Services, traffic: Traffic, route: Route) -> None:
+        self.services = services
+        self.traffic = traffic
+        self.route = route
+        self._bound = ExitStack()
+        traffic.enter()
+        if traffic.draining:
+            self.set_header("Connection", "close")
+
+    @override
+    def set_default_headers(self) -> None:
+        if not hasattr(self, "request_id"):
+            self.request_id = request_id_of(self.request)
+        headers = self._headers
+        headers["Server"] = "yinqiao"
+        headers["X-Request-ID"] = self.request_id
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["Cache-Control"] = "no-store"
+
+    @override
+    def prepare(self) -> Awaitable[None] | None:
+        self._bound.enter_context(bind(request_id=self.request_id))
+        if self.route.dev and self.services.settings.env == "production":
+            raise HTTPError(404)
+        wanted = self.route.ops.get(self.request.method or "")
+        if wanted is None:
+            raise HTTPError(405)
+        return None if wanted.permission == PUBLIC else self._authorise(wanted)
+
+    async def _authorise(self, wanted: Op) -> None:
+        await self.authenticate(wanted.permission)
+
+    async def authenticate(self, permission: str) -> None:
+        """Sets who asks, and his bank; raises what `identify` raises."""
+        self.actor = await self.identify(permission)
+        self.bank = await open_bank(self.services, self.actor.tenant)
+
+    async def identify(self, permission: str) -> Any:
+        """Who is asking, by this face's session; raises NotSignedIn or Forbidden. Each face says
+        how."""
+        raise NotImplementedError(permission)
+
+    def body(self, model: type[Model]) -> Model:
+        """The JSON body as `model`; raises InvalidInput."""
+        return read_model(model, self.request.body)
+
+    def client_ip(self) -> str:
+        """The caller's address; a proxy's word for it counts only when the proxy is listed (ASVS
+        4.1.3)."""
+        address, trusted = self.request.remote_ip or "", self.services.settings.trusted_proxies
+        forwarded = [
+            part.strip()
+            for part in self.request.headers.get("X-Forwarded-For", "").split(",")
+            if part.strip()
+        ]
+        while address in trusted and forwarded:
+            address = forwarded.pop()
+        return address
+
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of a repeated one the last."""
+        return query_of(self.request)
+
+    def answer(self, body: bytes | Mapping[str, Any], status: int = 200) -> None:
+        """Answers with JSON: bytes that are JSON already, or a mapping."""
+        self.set_status(status)
+        self._headers["Content-Type"] = "application/json; charset=UTF-8"
+        self.write(body if isinstance(body, bytes) else orjson.dumps(body))
+
+    def answer_text(self, text: str) -> None:
+        self._headers["Content-Type"] = "text/plain; charset=UTF-8"
+        self.write(text)
+
+    def answer_refusal(self, refusal: Refusal) -> None:
+        """Answers with an error; browser faces answer with a page."""
+        error: dict[str, Any] = {
+            "code": refusal.code,
+            "message": refusal.message,
+            "request_id": self.request_id,
+        }
+        if refusal.fields:
+            error["fields"] = refusal.fields
+        self.answer({"error": error}, refusal.status)
+
+    @override
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        refusal = refusal_of(error, status_code)
+        self.set_status(refusal.status)
+        if refusal.retry_after is not None:
+            self.set_header("Retry-After", str(refusal.retry_after))
+        self.answer_refusal(refusal)
+
+    @override
+    def log_exception(
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if value is not None:
+            log_failure(self.route.path, value)
+
+    @override
+    def compute_etag(self) -> str | None:
+        return None
+
+    @override
+    def on_finish(self) -> None:
+        self.traffic.leave()
+        self._bound.close()
+        metrics, path = self.services.metrics, self.route.path
+        metrics.requests.labels(path, self.request.method, self._status_code).inc()
+        metrics.latency.labels(path).observe(self.request.request_time())

@@ -1,0 +1,124 @@
+"""What the JSON routes read and answer. Requests are strict: text is text, never an object that
+ends in a query."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class LoginBody(_Request):
+    code: str = Field(
+        min_length=1, max_length=256, description="from wx.login; works once, for five minutes"
+    )
+
+
+class PhoneBody(_Request):
+    code: str = Field(
+        min_length=1, max_length=256, description="from the getPhoneNumber button; works once"
+    )
+    consent: str = Field(
+        "", max_length=64, description="the version of the consent text that was agreed to"
+    )
+
+
+class SubscriptionsBody(_Request):
+    """What `wx.requestSubscribeMessage` answered: template id → `accept` or `reject`."""
+
+    answers: dict[str, Literal["accept", "reject"]] = Field(min_length=1, max_length=3)
+
+
+class ClaimBody(RootModel[dict[str, Any]]):
+    """Empty, or an object; a repeated Idempotency-Key must come with the same bytes."""
+
+
+class CustomerView(BaseModel):
+    name: str
+    phone: str = Field(description="masked, or empty")
+    bound: bool
+
+
+class LoginAnswer(BaseModel):
+    token: str
+    expires_in: int = Field(description="seconds")
+    customer: CustomerView
+
+
+class RmView(BaseModel):
+    name: str
+    branch: str
+
+
+class RewardView(BaseModel):
+    id: str
+    title: str
+    text: str
+    kind: str
+    state: Literal["claimable", "claimed", "sold_out", "not_started", "paused", "ended"]
+    left: int | None
+    until: datetime
+
+
+class HomeAnswer(BaseModel):
+    customer: CustomerView
+    rm: RmView | None
+    rewards: list[RewardView]
+
+
+class RewardsAnswer(BaseModel):
+    rewards: list[RewardView]
+
+
+class RedemptionView(BaseModel):
+    id: str
+    reward: str
+    title: str
+    code: str
+    at: datetime
+    state: str
+
+
+class RedemptionsAnswer(BaseModel):
+    redemptions: list[RedemptionView]
+
+
+class ClaimAnswer(BaseModel):
+    redemption: RedemptionView
+
+
+class SubscriptionsAnswer(BaseModel):
+    counted: dict[str, bool] = Field(
+        description="false where WeChat's own event counts, or this key was counted before"
+    )
+
+
+class SceneAnswer(BaseModel):
+    page: str
+    campaign: str
+    invited: bool = Field(description="somebody invites with this code")
+
+
+class HealthAnswer(BaseModel):
+    status: Literal["ok"]
+
+
+class ReadyAnswer(BaseModel):
+    ready: bool
+    parts: dict[str, str] = Field(description="each part and `ok`, or what is wrong with it")
+
+
+class ErrorBody(BaseModel):
+    code: str = Field(description="for programs; texts may change, codes do not")
+    message: str
+    request_id: str
+    fields: dict[str, str] | None = None
+
+
+class ErrorAnswer(BaseModel):
+    error: ErrorBody

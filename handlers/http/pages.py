@@ -1,0 +1,209 @@
+"""What the browser faces share: templates, language, cookies, the content security policy, and
+errors as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlencode
+
+from tornado import locale
+from tornado.web import HTTPError, StaticFileHandler
+from typing_extensions import override
+
+from handlers.http.base import Base, Model, Refusal, read_model, refusal_of
+from handlers.http.route import Op, Route
+from services.errors import NotSignedIn, YinqiaoError
+
+DOMAIN = "yinqiao"
+LOCALES = {"zh": "zh_CN", "en": "en_US"}
+LANGUAGE_COOKIE = "yq_lang"
+CHINA = timezone(timedelta(hours=8))
+Moment = datetime | str | float
+"""A moment: aware, as ISO text, or in seconds since the epoch."""
+
+CSP = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors {ancestors}"
+)
+
+
+def load_locale(directory: Path) -> None:
+    """Loads the catalogues into tornado.locale; Chinese is what a visitor gets who has not
+    chosen."""
+    locale.set_default_locale(LOCALES["zh"])
+    locale.load_gettext_translations(str(directory), DOMAIN)
+
+
+def language_of(wanted: str) -> Literal["zh", "en"]:
+    """`en` for any English, `zh` for every zh* and for all else."""
+    return "en" if wanted.lower().startswith("en") else "zh"
+
+
+def _in_china(at: Moment) -> datetime:
+    if isinstance(at, int | float):
+        return datetime.fromtimestamp(at, CHINA)
+    return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(CHINA)
+
+
+class Page(Base):
+    """Serves HTML. `folder` holds the face's templates; `ancestors` says who may frame it."""
+
+    folder: ClassVar[str] = ""
+    ancestors: ClassVar[str] = "'none'"
+
+    @override
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self._headers["Content-Security-Policy"] = CSP.format(ancestors=self.ancestors)
+        self._headers["Referrer-Policy"] = "same-origin"
+
+    @property
+    def secure(self) -> bool:
+        """True when browsers reach us over https: cookies are then Secure and bound to the host."""
+        return self.services.settings.url.startswith("https://")
+
+    @override
+    def prepare(self) -> Awaitable[None] | None:
+        if self.query().get("lang"):
+            self.set_cookie(
+                LANGUAGE_COOKIE, self.lang, expires_days=365, samesite="Lax", secure=self.secure
+            )
+        return super().prepare()
+
+    @property
+    def lang(self) -> Literal["zh", "en"]:
+        """What the visitor asks for with `?lang=`, or asked for before."""
+        return language_of(self.query().get("lang") or self.get_cookie(LANGUAGE_COOKIE) or "")
+
+    @override
+    async def _authorise(self, wanted: Op) -> None:
+        try:
+            await super()._authorise(wanted)
+        except NotSignedIn:
+            if self.request.method != "GET" or "HX-Request" in self.request.headers:
+                raise
+            await self.invite()
+
+    async def invite(self) -> None:
+        """Sends a visitor without a session to where he gets one; each face says where."""
+        raise NotSignedIn("not_signed_in")
+
+    @override
+    def get_user_locale(self) -> locale.Locale:
+        return locale.get(LOCALES[self.lang])
+
+    def session_cookie(self, name: str) -> str:
+        """The cookie's name: `__Host-` binds it to this host and https (ASVS 3.3)."""
+        return f"__Host-yq_{name}" if self.secure else f"yq_{name}"
+
+    def keep_session(self, name: str, token: str, *, samesite: str) -> None:
+        """Keeps a session's token in a cookie that no script can read."""
+        self.set_cookie(
+            self.session_cookie(name), token, path="/", httponly=True, samesite=samesite, secure=self.secure,
+            max_age=self.services.sessions.seconds,
+        )  # fmt: skip
+
+    def forget_session(self, name: str) -> None:
+        self.clear_cookie(self.session_cookie(name), path="/", secure=self.secure)
+
+    def form(self, model: type[Model]) -> Model:
+        """The posted form as `model`; raises InvalidInput."""
+        values = {
+            name: self.get_body_argument(name, strip=False) for name in self.request.body_arguments
+        }
+        return read_model(model, values)
+
+    def see(self, path: str, **query: str) -> None:
+        """Answers 303: look at `path` now."""
+        self.redirect(f"{path}?{urlencode(query)}" if query else path, status=303)
+
+    @override
+    def get_template_namespace(self) -> dict[str, Any]:
+        return {
+            **super().get_template_namespace(),
+            "lang": self.lang,
+            "when": self.when,
+            "last_day": self.last_day,
+            "explain": self.explain,
+            "here": self.request.path if self.request.method == "GET" else self.home(),
+            "error": None,
+        }
+
+    def home(self) -> str:
+        """Where this face begins."""
+        return "/console/" if self.services.settings.env == "production" else "/"
+
+    def page(self, template: str, **values: Any) -> None:
+        """Answers with a template of this face's folder."""
+        self.write(
+            self.render_string(
+                f"{self.folder}/{template}.html" if self.folder else f"{template}.html", **values
+            )
+        )
+
+    def refused(self, error: YinqiaoError, template: str, **values: Any) -> None:
+        """The same page again, with what went wrong on it and the error's status."""
+        refusal = refusal_of(error, error.status)
+        self.set_status(refusal.status)
+        self.page(template, **values, error=self.explain(refusal.code, refusal.message))
+
+    def explain(self, code: str, message: str = "") -> str:
+        """What a reason code means, in the visitor's language (promise P9); `message` when no text
+        was written for it."""
+        text = self.locale.translate(f"code:{code}")
+        return text if not text.startswith("code:") else message or code
+
+    def when(self, at: Moment) -> str:
+        """A moment as the bank's staff and customers read it, in China's time, to the minute."""
+        return _in_china(at).strftime("%Y-%m-%d %H:%M")
+
+    def last_day(self, end: Moment) -> str:
+        """The last day before `end`: what ends at midnight ends with the day before."""
+        return (_in_china(end) - timedelta(seconds=1)).strftime("%Y-%m-%d")
+
+    @override
+    def answer_refusal(self, refusal: Refusal) -> None:
+        if refusal.status == 401 and "HX-Request" in self.request.headers:
+            self.set_header("HX-Redirect", self.home())
+        text = self.explain(refusal.code, refusal.message)
+        self.write(self.render_string("error.html", refusal=refusal, text=text, home=self.home()))
+
+
+class NotFound(Page):
+    """Every path that is in no table: a page for browsers, JSON for programs."""
+
+    ROUTE: ClassVar[Route]
+
+    @override
+    def prepare(self) -> Awaitable[None] | None:
+        raise HTTPError(404)
+
+    @override
+    def check_xsrf_cookie(self) -> None:
+        return
+
+    @override
+    def check_trusted_origin(self, origin: str) -> bool:
+        return True
+
+    @override
+    def answer_refusal(self, refusal: Refusal) -> None:
+        if "text/html" in self.request.headers.get("Accept", ""):
+            super().answer_refusal(refusal)
+        else:
+            Base.answer_refusal(self, refusal)
+
+
+NotFound.ROUTE = Route("(unknown)", NotFound, {})
+
+
+class StaticFiles(StaticFileHandler):
+    """Styles, scripts and pictures; kept for years under an address that changes with the file."""
+
+    @override
+    def set_extra_headers(self, path: str) -> None:
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Server", "yinqiao")

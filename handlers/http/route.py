@@ -1,0 +1,84 @@
+"""The words in which the URL table is written: a Route is a path, the class that serves it, and one
+Op a method."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from tornado.routing import URLSpec
+
+from handlers.http.auth import require
+
+if TYPE_CHECKING:
+    from handlers.http.api import Api
+    from handlers.http.base import Base, Traffic
+    from services.container import Services
+
+_SEGMENT = "[A-Za-z0-9_.:@-]{1,128}"
+_PATTERNS = {"version": "[0-9]{1,9}", "lang": "zh|en"}
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One method of a path. `answers` is the model of a JSON answer; None where the answer is a
+    page, text or nothing."""
+
+    permission: str
+    summary: str
+    body: type[BaseModel] | None = None
+    answers: type[BaseModel] | None = None
+    status: int = 200
+    headers: tuple[str, ...] = ()
+
+
+def op(permission: str, summary: str, **more: object) -> Op:
+    """An Op whose permission is known to the catalogue; raises UnknownPermission at import
+    otherwise."""
+    return Op(require(permission), summary, **more)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` with `{parameters}`; `json` routes appear in `/openapi.json`, `dev` routes are 404 in
+    production.
+
+    A path that ends in a slash also answers without it.
+    """
+
+    path: str
+    handler: type[Base] | type[Api]
+    ops: dict[str, Op]
+    json: bool = False
+    dev: bool = False
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names in the path, in order."""
+        return _PARAMETER.findall(self.path)
+
+    def pattern(self) -> re.Pattern[str]:
+        """What a whole path must match; its groups are the path's parameters."""
+        pattern = "".join(
+            f"(?P<{piece}>{_PATTERNS.get(piece, _SEGMENT)})" if odd else re.escape(piece)
+            for odd, piece in _odd_even(_PARAMETER.split(self.path))
+        )
+        if pattern.endswith("/") and self.path != "/":
+            pattern += "?"
+        return re.compile(pattern)
+
+    def spec(self, services: Services, traffic: Traffic) -> URLSpec:
+        """A browser's route as Tornado serves it."""
+        handler: Any = self.handler
+        return URLSpec(
+            self.pattern().pattern,
+            handler,
+            {"services": services, "traffic": traffic, "route": self},
+        )
+
+
+def _odd_even(pieces: list[str]) -> list[tuple[bool, str]]:
+    return [(bool(index % 2), piece) for index, piece in enumerate(pieces)]

@@ -1,0 +1,144 @@
+"""The mini-program's JSON. Who the customer is comes from the bearer token alone (promise P4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from typing_extensions import override
+
+from customers.access import login
+from customers.actors import CustomerActor
+from customers.banks.bank import bank_of_appid
+from customers.messaging import poster_codes, subscriptions
+from handlers.http.api import Api
+from handlers.http.models import LoginBody, PhoneBody, SubscriptionsBody
+from rewards import portal
+from services.container import Services
+from services.errors import Forbidden, InvalidInput, NotSignedIn
+
+KEY_LIMIT = 255
+
+
+async def customer_of(services: Services, token: str, appid: str) -> CustomerActor:
+    """The customer of a session that may be used at `appid`: the bank's mini-programs share their
+    customers.
+
+    Raises NotSignedIn, NotFound for an unknown appid, Forbidden `other_bank`.
+    """
+    actor = await login.read_session(services, token)
+    if actor.appid != appid:
+        bank = await bank_of_appid(services, appid)
+        if bank.id != actor.tenant:
+            raise Forbidden("other_bank", "this session belongs to another bank")
+    return replace(actor, appid=appid)
+
+
+class Portal(Api):
+    """`Authorization: Bearer TOKEN` on every route that asks for a customer."""
+
+    actor: CustomerActor
+
+    def token(self) -> str:
+        """Raises NotSignedIn when the request carries no bearer token."""
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise NotSignedIn("not_signed_in", "sign in first: POST /mp/{appid}/login")
+        return token
+
+    @override
+    async def identify(self, permission: str) -> CustomerActor:
+        return await customer_of(self.services, self.token(), self.path_kwargs["appid"])
+
+    def idempotency_key(self) -> str:
+        """Raises InvalidInput when the key is missing or longer than 255 characters."""
+        key = self.request.headers.get("Idempotency-Key", "")
+        if not key:
+            raise InvalidInput("idempotency_key_missing", "this needs an Idempotency-Key header")
+        if len(key) > KEY_LIMIT:
+            raise InvalidInput("idempotency_key_too_long", f"at most {KEY_LIMIT} characters")
+        return key
+
+    def lang(self) -> Literal["zh", "en"]:
+        return "en" if self.request.headers.get("Accept-Language", "").startswith("en") else "zh"
+
+
+class Login(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        body = self.body(LoginBody)
+        done = await login.login(await bank_of_appid(self.services, appid), appid, body.code)
+        self.answer({"token": done.token, "expires_in": done.expires_in, "customer": done.customer})
+
+
+class Logout(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        await self.services.sessions.end("customer", self.token())
+        self.set_status(204)
+
+
+class Phone(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        body = self.body(PhoneBody)
+        profile = await login.bind_phone(self.bank, self.actor, body.code, body.consent)
+        portal.forget_home(self.bank, self.actor)
+        self.answer(profile)
+
+
+class Home(Portal):
+    @override
+    async def get(self, appid: str) -> None:
+        self.answer(await portal.home(self.bank, self.actor, self.lang()))
+
+
+class Rewards(Portal):
+    @override
+    async def get(self, appid: str) -> None:
+        self.answer(await portal.list_rewards(self.bank, self.actor, self.lang()))
+
+
+class Claim(Portal):
+    @override
+    async def post(self, appid: str, reward: str) -> None:
+        key = self.idempotency_key()
+        claimed = await portal.claim(
+            self.bank,
+            self.actor,
+            reward,
+            key,
+            self.request.body,
+            self.lang(),
+        )
+        if claimed.hit:
+            self.set_header("Idempotency-Hit", "true")
+        self.answer(claimed.view)
+
+
+class Redemptions(Portal):
+    @override
+    async def get(self, appid: str) -> None:
+        self.answer(await portal.redemptions(self.bank, self.actor, self.lang()))
+
+
+class Subscriptions(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        body = self.body(SubscriptionsBody)
+        answers = {template: answer == "accept" for template, answer in body.answers.items()}
+        counted = await subscriptions.report(
+            self.bank,
+            self.actor,
+            answers,
+            self.idempotency_key(),
+        )
+        self.answer({"counted": counted})
+
+
+class Scene(Portal):
+    @override
+    async def get(self, appid: str, scene: str) -> None:
+        self.answer(
+            await poster_codes.read(await bank_of_appid(self.services, appid), appid, scene)
+        )

@@ -1,0 +1,222 @@
+"""The relationship manager's side panel in WeCom: his customers, and one customer's story. Signed
+in through WeCom's OAuth."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
+
+from campaigns import live
+from customers.access import rm
+from customers.actors import StaffActor
+from customers.banks import staff
+from customers.banks.bank import open_bank
+from handlers.http.pages import Page
+from rewards import catalogue
+from services.errors import InvalidInput, NotSignedIn, Unavailable, YinqiaoError
+from services.wechat.core.errors import PlatformError
+
+STATE_SECONDS = 600
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class NotesForm(_Form):
+    remark: str = Field("", max_length=200)
+    description: str = Field("", max_length=1000)
+
+
+class TagForm(_Form):
+    """One corp tag's id, to put on or to take off."""
+
+    add: str = Field("", max_length=64)
+    remove: str = Field("", max_length=64)
+
+
+class Sidebar(Page):
+    """WeCom may frame it (contract/jssdk 5); nobody else may."""
+
+    folder: ClassVar[str] = "sidebar"
+    ancestors: ClassVar[str] = "https://work.weixin.qq.com https://*.work.weixin.qq.com"
+    actor: StaffActor
+
+    @property
+    def tenant(self) -> str:
+        return self.path_kwargs["tenant"]
+
+    @override
+    def home(self) -> str:
+        return f"/sidebar/{self.tenant}/"
+
+    @override
+    async def identify(self, permission: str) -> StaffActor:
+        token = self.get_cookie(self.session_cookie(f"rm_{self.tenant}")) or ""
+        return await rm.actor_of(await open_bank(self.services, self.tenant), token)
+
+    @override
+    async def invite(self) -> None:
+        """To WeCom's OAuth page; a cookie remembers the state and where the visitor wanted to
+        go."""
+        state = secrets.token_hex(16)
+        back = f"{self.services.settings.url}/sidebar/{self.tenant}/oauth"
+        url = await rm.authorize_url(await open_bank(self.services, self.tenant), back, state)
+        self.set_cookie(
+            self.session_cookie(f"state_{self.tenant}"), f"{state}|{self.request.path}", path="/", httponly=True,
+            samesite="Lax", secure=self.secure, max_age=STATE_SECONDS,
+        )  # fmt: skip
+        self.redirect(url, status=302)
+
+    async def names(self) -> dict[str, Any]:
+        member = await staff.staff_member(self.bank, self.actor.userid)
+        return {
+            "bank": self.bank.name,
+            "rm": member.name,
+            "branch": self.bank.branches.get(member.branch, member.branch),
+            "base": f"/sidebar/{self.tenant}",
+            "programs": {appid: program.name for appid, program in self.bank.miniprograms.items()},
+        }
+
+
+class OAuth(Sidebar):
+    """Where WeCom sends the RM back to, with `code` and the `state` that we gave."""
+
+    @override
+    async def get(self, tenant: str) -> None:
+        wanted = self.expected_path()
+        bank = await open_bank(self.services, tenant)
+        actor = await rm.staff_login(bank, self.get_query_argument("code", ""))
+        token = await rm.open_session(bank, actor)
+        self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
+        self.keep_session(f"rm_{tenant}", token, samesite="Lax")
+        self.redirect(wanted, status=302)
+
+    def expected_path(self) -> str:
+        """Where the RM wanted to go; raises NotSignedIn when the state is not the one that this
+        browser was given."""
+        kept = self.get_cookie(self.session_cookie(f"state_{self.tenant}")) or ""
+        state, _, path = kept.partition("|")
+        given = self.get_query_argument("state", "")
+        if not state or not hmac.compare_digest(state.encode(), given.encode()):
+            raise NotSignedIn(
+                "oauth_state",
+                "the sign-in was not started in this browser; open the side panel again",
+            )
+        return path if path.startswith(self.home()) else self.home()
+
+
+class Customers(Sidebar):
+    @override
+    async def get(self, tenant: str) -> None:
+        rows = await rm.list_customers(self.bank, self.actor)
+        self.page("customers", **await self.names(), rows=rows)
+
+
+class Customer(Sidebar):
+    @override
+    async def get(self, tenant: str, cid: str) -> None:
+        await self.show(cid)
+
+    async def show(self, cid: str, error: YinqiaoError | None = None) -> None:
+        """The customer's page, with what went wrong at the top of it."""
+        card = await rm.customer_card(self.bank, self.actor, cid)
+        names = await self.names()
+        called = {**names["programs"], **await self.titles(), **card["people"]}
+        offered = await rm.corp_tags(self.bank, self.actor)
+        values = {
+            **names,
+            "card": card,
+            "called": called,
+            "offered": offered,
+            "told": self.told,
+            "details": self.details,
+        }
+        if error is None:
+            self.page("customer", **values)
+        else:
+            self.refused(error, "customer", **values)
+
+    async def titles(self) -> dict[str, str]:
+        """What campaigns and rewards are called, by id."""
+        campaigns = await live.campaign_rows(self.bank)
+        rewards = await catalogue.all_rewards(self.bank)
+        named = {campaign: row["name"] for campaign, row in campaigns.items()}
+        named |= {reward: row["title"] for reward, row in rewards.items()}
+        return {known: str(name.get(self.lang) or name["zh"]) for known, name in named.items()}
+
+    def told(self, kind: str) -> str:
+        """What happened, in the RM's language; a kind that has no text yet is shown as it is."""
+        text = self.locale.translate(f"kind:{kind}")
+        return kind if text.startswith("kind:") else text
+
+    def details(self, data: dict[str, Any], called: dict[str, str]) -> list[tuple[str, str]]:
+        """What a story row carries besides, as label and value; reasons are explained, and what has
+        a name is named."""
+        plain = [
+            (name, str(value))
+            for name, value in data.items()
+            if isinstance(value, str | int) and value != ""
+        ]
+        labels = [
+            (self.locale.translate(f"data:{name}").removeprefix("data:"), value)
+            for name, value in plain
+        ]
+        return [(label, called.get(value) or self.explain(value, value)) for label, value in labels]
+
+
+class Change(Customer):
+    """A change by the RM: done, and the page shows it; refused, and the page says why."""
+
+    async def change(self, cid: str) -> None:
+        """The one use-case."""
+        raise NotImplementedError
+
+    @override
+    async def post(self, tenant: str, cid: str) -> None:
+        try:
+            await self.change(cid)
+        except (InvalidInput, Unavailable, PlatformError) as error:
+            await self.show(cid, error)
+            return
+        self.see(f"/sidebar/{tenant}/customers/{cid}")
+
+
+class Notes(Change):
+    @override
+    async def change(self, cid: str) -> None:
+        form = self.form(NotesForm)
+        await rm.note_customer(
+            self.bank,
+            self.actor,
+            cid,
+            form.remark.strip(),
+            form.description.strip(),
+        )
+
+
+class Tags(Change):
+    @override
+    async def change(self, cid: str) -> None:
+        form = self.form(TagForm)
+        await rm.tag_customer(
+            self.bank,
+            self.actor,
+            cid,
+            add=form.add,
+            remove=form.remove,
+        )
+
+
+class Logout(Sidebar):
+    @override
+    async def post(self, tenant: str) -> None:
+        await self.services.sessions.end(
+            "staff", self.get_cookie(self.session_cookie(f"rm_{tenant}")) or ""
+        )
+        self.forget_session(f"rm_{tenant}")
+        self.page("goodbye", base=f"/sidebar/{tenant}")

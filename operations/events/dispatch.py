@@ -1,0 +1,64 @@
+"""What we do about an event: one table. An event without a row is recorded, and that is all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from campaigns.channels import acquisition, group_codes
+from customers.alerts import cards
+from customers.archive import consents, pull
+from customers.banks.bank import Bank
+from customers.handover import batches
+from customers.messaging import content_check, subscriptions
+from customers.wecom_mirror import members, tags
+from operations.events import external_contacts
+from services.store.mongo import Doc
+from services.wechat import events
+
+Reaction = Callable[[Bank, Doc, Any], Awaitable[None]]
+"""`(bank, inbox row, event)`. It may run twice and in any order: the row's `_id` is the
+event's id, and what is older than what is known undoes nothing (contract/wechat C3)."""
+
+REACTIONS: dict[type[events.Event], Reaction] = {
+    events.ExternalContactAdded: external_contacts.added,
+    events.ExternalContactEdited: external_contacts.edited,
+    events.ExternalContactDeleted: external_contacts.lost_by_member,
+    events.FollowUserDeleted: external_contacts.lost_by_customer,
+    events.GroupCreated: group_codes.group_changed,
+    events.GroupUpdated: group_codes.group_changed,
+    events.GroupDismissed: group_codes.group_changed,
+    events.CardClicked: cards.card_clicked,
+    events.HandoverFailed: batches.transfer_failed,
+    events.MemberChanged: members.member_changed,
+    events.MemberLeft: members.member_left,
+    events.DepartmentChanged: members.department_changed,
+    events.TagChanged: tags.tag_changed,
+    events.ArchiveNotified: pull.notified,
+    events.ArchiveConsented: consents.consented,
+    events.SubscribeAnswered: subscriptions.answered,
+    events.SubscribeSent: subscriptions.sent,
+    events.MediaChecked: content_check.media_checked,
+    events.AcquisitionBalance: acquisition.acquisition_changed,
+    events.QuotaExpiring: acquisition.acquisition_changed,
+    events.LinkUnavailable: acquisition.acquisition_changed,
+    events.LinkDeleted: acquisition.acquisition_changed,
+    events.LinkOpened: acquisition.acquisition_changed,
+    events.FriendRequested: acquisition.acquisition_changed,
+    events.ChatStarted: acquisition.acquisition_changed,
+    events.MessageFromCustomer: acquisition.acquisition_changed,
+}
+
+HANDLED, NOTED, UNKNOWN = "handled", "noted", "unknown"
+
+
+async def react(bank: Bank, row: Doc, event: events.Event) -> str:
+    """Does what is to be done; HANDLED, NOTED when nothing is, UNKNOWN when nobody knows the
+    event."""
+    if isinstance(event, events.Unknown):
+        return UNKNOWN
+    reaction = REACTIONS.get(type(event))
+    if reaction is None:
+        return NOTED
+    await reaction(bank, row, event)
+    return HANDLED

@@ -1,0 +1,355 @@
+"""The callback sender: signs, encrypts, posts, retries, and misbehaves on demand (contract/wechat
+A7, C1-C3, F8)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from sandbox.core import ids
+from sandbox.core.clock import Clock
+from sandbox.core.crypto import Envelope, signature
+from sandbox.core.events import Event, envelope_json, envelope_xml
+from sandbox.core.faults import Fault, Faults
+from sandbox.core.journal import Journal
+from sandbox.core.world import App, MiniProgram, World
+
+TIMEOUT_SECONDS = 5.0
+RETRIES = 3
+STALE_SECONDS = 3600
+ACCEPTED = frozenset({b"", b"success"})
+CONTENT = {False: "text/xml", True: "application/json"}
+
+
+CUSTOMER_EVENTS = ("change_external_", "customer_acquisition")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where events of one app or mini-program go, and how they are wrapped.
+
+    `agent_id` is 0 for a mini-program; `owner` is the corp id or appid, which is also the receiveid
+    of C2.
+    """
+
+    owner: str
+    agent_id: int
+    to_user: str
+    url: str
+    token: str
+    envelope: Envelope
+    json: bool = False
+
+    def message(self, event: Event) -> bytes:
+        return event.json(self.to_user) if self.json else event.xml(self.to_user)
+
+    def wrap(self, encrypted: str) -> bytes:
+        if self.json:
+            return envelope_json(self.to_user, encrypted)
+        return envelope_xml(self.to_user, str(self.agent_id or ""), encrypted)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One signed request, ready to be sent (again)."""
+
+    query: dict[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event on its way to one receiver."""
+
+    to: Receiver
+    from_user: str
+    message: bytes
+    entry: dict[str, Any]
+    fault: Fault | None
+    first: asyncio.Future[bool] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def settle(self, ok: bool) -> None:
+        """Tell whoever waits how the first attempt ended."""
+        if not self.first.done():
+            self.first.set_result(ok)
+
+
+class Sender:
+    """Delivers events to the apps and mini-programs that get them."""
+
+    def __init__(
+        self,
+        world: World,
+        clock: Clock,
+        faults: Faults,
+        journal: Journal,
+        *,
+        url: str | None,
+        push_url: str | None,
+        retry_delay: float,
+    ) -> None:
+        self._apps = {
+            a.agent_id: (a, _app_receiver(world.corp.corp_id, a, url or a.callback_url))
+            for a in world.corp.apps
+        }
+        self._pushes = {
+            m.appid: receiver
+            for m in world.mini_programs
+            if (receiver := _push_receiver(m, push_url))
+        }
+        self._clock = clock
+        self._faults = faults
+        self._journal = journal
+        self._retry_delay = retry_delay
+        self._client = httpx.AsyncClient(
+            trust_env=False,
+            timeout=TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_keepalive_connections=50),
+        )
+        self._running: set[asyncio.Task[None]] = set()
+        self._held: list[Delivery] = []
+
+    async def send(self, event: Event) -> bool:
+        """Deliver one WeCom event; returns after each app's first attempt whether all took it.
+
+        A dropped or held event returns False at once; retries and copies go on in the background.
+        """
+        return await self._deliver_to([r for a, r in self._apps.values() if _gets(a, event)], event)
+
+    async def push(self, appid: str, event: Event) -> bool:
+        """Deliver one event or message of a mini-program (A7) to its push address; False when it
+        has none."""
+        receiver = self._pushes.get(appid)
+        return await self._deliver_to([receiver] if receiver else [], event)
+
+    def tell(self, event: Event) -> None:
+        """Deliver one WeCom event in the background."""
+        self._spawn(self._unheard(self.send(event)))
+
+    def tell_push(self, appid: str, event: Event) -> None:
+        """Deliver one event of a mini-program in the background."""
+        self._spawn(self._unheard(self.push(appid, event)))
+
+    async def _unheard(self, delivery: Coroutine[Any, Any, bool]) -> None:
+        await delivery
+
+    async def _deliver_to(self, receivers: list[Receiver], event: Event) -> bool:
+        if not receivers:
+            return False
+        fault = self._faults.callback()
+        deliveries = [self._delivery(receiver, event, fault) for receiver in receivers]
+        for delivery in deliveries:
+            self._start(delivery)
+        if fault and fault.kind == "reorder" and fault.times == 1:
+            self.release()
+        done, _ = await asyncio.wait([d.first for d in deliveries], timeout=TIMEOUT_SECONDS)
+        return len(done) == len(deliveries) and all(d.result() for d in done)
+
+    def release(self) -> None:
+        """Send the held events, latest first."""
+        held, self._held = self._held, []
+        if held:
+            self._spawn(self._in_order(held[::-1]))
+
+    async def check_urls(self) -> list[dict[str, Any]]:
+        """The checks made when settings are saved: of each app (C1), and of each mini-program with
+        a push address (A7)."""
+        apps = [
+            {"agent_id": app.agent_id, **await self._check_app(to)}
+            for app, to in self._apps.values()
+        ]
+        return apps + [
+            {"appid": appid, **await self._check_push(to)} for appid, to in self._pushes.items()
+        ]
+
+    async def _check_app(self, to: Receiver) -> dict[str, Any]:
+        echo = ids.nonce()
+        encrypted = to.envelope.encrypt(echo.encode(), to.owner)
+        return await self._check(
+            to.url, self._signed(to, encrypted, None) | {"echostr": encrypted}, echo
+        )
+
+    async def _check_push(self, to: Receiver) -> dict[str, Any]:
+        echo, timestamp, nonce = ids.nonce(), str(int(time.time())), ids.nonce()
+        signed = signature(to.token, timestamp, nonce)
+        query = {"signature": signed, "timestamp": timestamp, "nonce": nonce, "echostr": echo}
+        return await self._check(to.url, query, echo)
+
+    async def _check(self, url: str, query: dict[str, str], echo: str) -> dict[str, Any]:
+        try:
+            answer = await self._client.get(url, params=query, timeout=1.0)
+        except httpx.HTTPError as error:
+            return {"ok": False, "status": None, "answer": type(error).__name__}
+        ok = answer.status_code == 200 and answer.content == echo.encode()
+        return {"ok": ok, "status": answer.status_code, "answer": answer.text[:200]}
+
+    async def idle(self) -> None:
+        """Wait until no delivery is under way; held events do not count."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def abandon(self) -> None:
+        """Forget held events and stop every delivery that is under way."""
+        self._held.clear()
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stop what is under way and close the connections."""
+        await self.abandon()
+        await self._client.aclose()
+
+    def _delivery(self, to: Receiver, event: Event, fault: Fault | None) -> Delivery:
+        entry: dict[str, Any] = {
+            "time": self._clock.now(),
+            "to": str(to.agent_id or to.owner),
+            "url": to.url,
+            "event": event.shown(),
+            "fault": fault.kind if fault else "",
+            "delivered": False,
+            "attempts": [],
+        }
+        self._journal.deliveries.append(entry)
+        return Delivery(to, event.from_user, to.message(event), entry, fault)
+
+    def _start(self, delivery: Delivery) -> None:
+        kind = delivery.fault.kind if delivery.fault else ""
+        if kind == "drop":
+            delivery.settle(False)
+        elif kind == "reorder":
+            delivery.settle(False)
+            self._held.append(delivery)
+        else:
+            self._spawn(self._deliver(delivery))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _in_order(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            await self._deliver(delivery)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            await self._deliver_or_retry(delivery)
+        finally:
+            delivery.settle(False)
+
+    async def _deliver_or_retry(self, delivery: Delivery) -> None:
+        fault = delivery.fault
+        if fault and fault.kind == "delay":
+            await asyncio.sleep(fault.seconds)
+        for attempt in range(1 + RETRIES):
+            if attempt:
+                await asyncio.sleep(self._retry_delay)
+            post = self._post(delivery)
+            accepted = await self._attempt(delivery, post)
+            delivery.settle(accepted)
+            if accepted:
+                delivery.entry["delivered"] = True
+                break
+        if fault and fault.kind in {"duplicate", "replay"}:
+            again = [
+                post if fault.kind == "replay" else self._post(delivery)
+                for _ in range(fault.copies)
+            ]
+            await asyncio.gather(*(self._attempt(delivery, copy) for copy in again))
+
+    def _post(self, delivery: Delivery) -> Post:
+        """Encrypt and sign anew; the message inside stays the same (C3)."""
+        to, kind = delivery.to, delivery.fault.kind if delivery.fault else ""
+        encrypted = to.envelope.encrypt(
+            delivery.message, "ww" + "f" * 16 if kind == "wrong_receiveid" else to.owner
+        )
+        query = self._signed(to, encrypted, delivery.fault)
+        if not to.agent_id:
+            plain = signature(to.token, query["timestamp"], query["nonce"])
+            query = {
+                "signature": plain,
+                "openid": delivery.from_user,
+                "encrypt_type": "aes",
+                **query,
+            }
+        return Post(query, to.wrap(encrypted))
+
+    def _signed(self, to: Receiver, encrypted: str, fault: Fault | None) -> dict[str, str]:
+        """The query of a post. Its timestamp is the wall clock's: the receiver does not share the
+        sandbox's clock."""
+        now = time.time()
+        if fault and fault.kind == "stale_timestamp":
+            now -= fault.seconds or STALE_SECONDS
+        timestamp, nonce = str(int(now)), ids.nonce()
+        signed = to.envelope.sign(timestamp, nonce, encrypted)
+        if fault and fault.kind == "wrong_signature":
+            signed = signed[::-1]
+        return {"msg_signature": signed, "timestamp": timestamp, "nonce": nonce}
+
+    async def _attempt(self, delivery: Delivery, post: Post) -> bool:
+        started = time.perf_counter()
+        status, problem, accepted = None, "", False
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                answer = await self._client.post(
+                    delivery.to.url,
+                    params=post.query,
+                    content=post.body,
+                    headers={"Content-Type": CONTENT[delivery.to.json]},
+                )
+            status = answer.status_code
+            accepted = status == 200 and answer.content in ACCEPTED
+            if not accepted:
+                problem = answer.text[:200]
+        except (httpx.HTTPError, TimeoutError) as error:
+            problem = type(error).__name__
+        took = round((time.perf_counter() - started) * 1000, 1)
+        delivery.entry["attempts"].append(
+            {"status": status, "accepted": accepted, "problem": problem, "ms": took}
+        )
+        return accepted
+
+
+def _app_receiver(corp_id: str, app: App, url: str) -> Receiver:
+    return Receiver(
+        corp_id, app.agent_id, corp_id, url, app.token, Envelope(app.token, app.encoding_aes_key)
+    )
+
+
+def _push_receiver(mini: MiniProgram, push_url: str | None) -> Receiver | None:
+    """The push address of a mini-program, if it has one; its `ToUserName` is an original id, not
+    the appid."""
+    url = push_url.replace("{appid}", mini.appid) if push_url else mini.callback_url
+    if not url or not mini.token:
+        return None
+    envelope = Envelope(mini.token, mini.encoding_aes_key)
+    return Receiver(
+        mini.appid,
+        0,
+        f"gh_{mini.appid[-12:]}",
+        url,
+        mini.token,
+        envelope,
+        mini.push_format == "json",
+    )
+
+
+def _gets(app: App, event: Event) -> bool:
+    """Whether WeCom tells this app (C3): its own events, customer contact, the archive, or the
+    contacts."""
+    if event.agent_id is not None:
+        return app.agent_id == event.agent_id
+    if event.name.startswith(CUSTOMER_EVENTS):
+        return app.customer_contact
+    if event.name == "msgaudit_notify":
+        return app.archive
+    return not app.archive and not app.builtin

@@ -1,0 +1,1 @@
+"""A population that plays a running sandbox and the product beside it."""

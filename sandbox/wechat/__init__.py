@@ -1,0 +1,1 @@
+"""The mini-program server API, an area of its documentation a file."""

@@ -1,0 +1,138 @@
+"""Redis: sessions and small counters. Never the only copy of anything (design 3): emptied, people
+sign in again.
+
+A session token is 256 random bits; Redis holds its hash, so a dump of Redis signs nobody in. What
+is read is kept in the process for `LOCAL_SECONDS`, which bounds how long an ended session still
+works. All sessions of one subject (a member, a clerk) can be ended at once: a sorted set for each
+subject holds their keys, by when they are over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services import ids, lua
+from services.cache import TtlCache
+from services.clock import Clock
+from services.errors import TooMany, Unavailable
+from services.store.groupcommit import GroupCommit
+
+LOCAL_SECONDS = 2.0
+_LOCAL_LIMIT = 20_000
+
+Session = dict[str, Any]
+
+
+class Sessions:
+    """Sessions by token. `kind` (customer, staff, clerk) is part of the key: a token of one face
+    opens no other."""
+
+    def __init__(self, redis: Redis, clock: Clock, *, hours: int) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._ttl = hours * 3600
+        self._local: TtlCache[str, Session] = TtlCache(_LOCAL_LIMIT)
+        self._end_all: Any = redis.register_script(lua.script("services.security", "end_all"))
+        self._reads: GroupCommit[str, bytes | None] = GroupCommit(
+            "sessions", self._read_all, window=0, lanes=2
+        )
+
+    @property
+    def seconds(self) -> int:
+        """How long a session lives without being renewed."""
+        return self._ttl
+
+    async def open(self, kind: str, session: Session, *, subject: str = "") -> str:
+        """A new token for `session`; raises Unavailable when Redis is away. With a `subject`,
+        `end_all` ends it too."""
+        token = ids.token()
+        key = _key(kind, token)
+        try:
+            pipe: Any = self._redis.pipeline(transaction=True)
+            pipe.set(key, orjson.dumps(session), ex=self._ttl)
+            if subject:
+                now, every = self._clock(), _every_key(kind, subject)
+                pipe.zremrangebyscore(every, "-inf", now)
+                pipe.zadd(every, {key: now + self._ttl})
+                pipe.expire(every, self._ttl)
+            await pipe.execute()
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "sign-in is not possible at the moment"
+            ) from error
+        return token
+
+    async def read(self, kind: str, token: str) -> Session | None:
+        """The session of `token`, or None when it is unknown or over."""
+        key = _key(kind, token)
+        now = self._clock()
+        known = self._local.get(key, now)
+        if known is not None:
+            return known
+        raw = await self._reads.submit(key)
+        if raw is None:
+            self._local.discard(key)
+            return None
+        session = cast("Session", orjson.loads(raw))
+        self._local.put(key, session, now + LOCAL_SECONDS)
+        return session
+
+    async def _read_all(self, keys: list[str]) -> list[bytes | None]:
+        try:
+            return cast("list[bytes | None]", await self._redis.mget(keys))
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "sessions cannot be read at the moment"
+            ) from error
+
+    async def end(self, kind: str, token: str) -> None:
+        key = _key(kind, token)
+        self._local.discard(key)
+        try:
+            await self._redis.delete(key)
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "signing out is not possible at the moment"
+            ) from error
+
+    async def end_all(self, kind: str, subject: str) -> int:
+        """Ends every session of the subject, in every process within LOCAL_SECONDS; how many there
+        were. Raises Unavailable."""
+        try:
+            keys = await self._end_all(keys=[_every_key(kind, subject)])
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "sessions cannot be ended at the moment"
+            ) from error
+        for key in keys:
+            self._local.discard(key.decode())
+        return len(keys)
+
+    async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:
+        """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
+        key = f"yq:tries:{ids.fingerprint(what.encode())[:32]}"
+        try:
+            pipe: Any = self._redis.pipeline(transaction=True)
+            pipe.set(key, 0, nx=True, ex=seconds)
+            pipe.incr(key)
+            tries = int((await pipe.execute())[1])
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "sign-in is not possible at the moment"
+            ) from error
+        if tries > limit:
+            raise TooMany(
+                "too_many_attempts", "too many tries; wait and try again", retry_after=seconds
+            )
+
+
+def _every_key(kind: str, subject: str) -> str:
+    return f"yq:sessions_of:{kind}:{subject}"
+
+
+def _key(kind: str, token: str) -> str:
+    return f"yq:session:{kind}:{ids.fingerprint(token.encode())}"

@@ -1,0 +1,307 @@
+"""MongoDB, asked for one tenant at a time. The only file that imports motor (docs/decisions/0002).
+
+`Store.tenant(id)` gives collections that put the tenant into every filter and every document; there
+is no other way to a tenant's collection. `Store.system(name)` reaches the few collections that
+belong to no bank. Writes are `w: majority, j: true` (contract/trust 1.1 b). A write whose answer
+was lost raises UnknownOutcome, never "failed".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import InsertOne, ReturnDocument, UpdateOne, WriteConcern
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    PyMongoError,
+    WriteConcernError,
+)
+from pymongo.read_concern import ReadConcern
+
+from services.errors import Unavailable, UnknownOutcome, YinqiaoError
+
+Doc = dict[str, Any]
+DUPLICATE = 11000
+
+SYSTEM_COLLECTIONS = frozenset({"tenants", "ticks"})
+
+
+class Duplicate(YinqiaoError):
+    """A unique index said no: the document is there already."""
+
+    status = 409
+
+
+class MissingTenant(Exception):
+    """A programming error: somebody asked the store without a tenant."""
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (ConnectionFailure, ExecutionTimeout) as error:
+        raise Unavailable("store_unavailable", "the database does not answer") from error
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except DuplicateKeyError as error:
+        raise Duplicate(
+            "duplicate", str(error.details.get("keyValue") if error.details else "")
+        ) from error
+    except (ConnectionFailure, ExecutionTimeout, WriteConcernError) as error:
+        raise UnknownOutcome("store_unavailable", "the database did not answer a write") from error
+
+
+class Collection:
+    """One tenant's part of one collection."""
+
+    def __init__(self, raw: Any, tenant: str | None) -> None:
+        self._raw = raw
+        self._scope: Doc = {} if tenant is None else {"tenant": tenant}
+
+    def _scoped(self, query: Mapping[str, Any] | None) -> Doc:
+        return {**(query or {}), **self._scope}
+
+    async def find_one(
+        self, query: Mapping[str, Any], fields: Mapping[str, Any] | None = None
+    ) -> Doc | None:
+        with _reading():
+            return cast("Doc | None", await self._raw.find_one(self._scoped(query), fields))
+
+    async def find(
+        self,
+        query: Mapping[str, Any] | None = None,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        sort: Sequence[tuple[str, int]] | None = None,
+        limit: int | None = 1000,
+    ) -> list[Doc]:
+        """At most `limit` documents; None: all of them, for what a bank has few of."""
+        with _reading():
+            cursor = self._raw.find(self._scoped(query), fields)
+            if sort:
+                cursor = cursor.sort(list(sort))
+            return cast(
+                "list[Doc]", await (cursor.limit(limit) if limit else cursor).to_list(limit)
+            )
+
+    async def scan(
+        self, query: Mapping[str, Any] | None = None, fields: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[Doc]:
+        """Every document, one after the other, for audits and exports."""
+        with _reading():
+            async for doc in self._raw.find(self._scoped(query), fields):
+                yield doc
+
+    async def count(self, query: Mapping[str, Any] | None = None) -> int:
+        with _reading():
+            return int(await self._raw.count_documents(self._scoped(query)))
+
+    async def aggregate(self, pipeline: Sequence[Doc]) -> list[Doc]:
+        with _reading():
+            stages = [{"$match": self._scope}, *pipeline]
+            return cast("list[Doc]", await self._raw.aggregate(stages).to_list(None))
+
+    async def insert(self, doc: Doc) -> None:
+        """Raises Duplicate when a unique index holds it already."""
+        with _writing():
+            await self._raw.insert_one({**doc, **self._scope})
+
+    async def insert_new(self, docs: Sequence[Doc]) -> set[int]:
+        """Inserts what is not there yet, in one round trip; the positions of those that were there
+        already."""
+        if not docs:
+            return set()
+        return await bulk_insert(self._raw, [{**doc, **self._scope} for doc in docs])
+
+    async def append(self, docs: Sequence[Doc]) -> int:
+        """Inserts in the order given and stops at the first that is there already; how many went
+        in. Cut short anywhere, what is there is a beginning of `docs`, with nothing left out before
+        its end."""
+        if not docs:
+            return 0
+        with _writing():
+            try:
+                await self._raw.bulk_write(
+                    [InsertOne({**doc, **self._scope}) for doc in docs], ordered=True
+                )
+            except BulkWriteError as error:
+                return min(_duplicates_only(error))
+        return len(docs)
+
+    async def update(self, query: Mapping[str, Any], change: Any, *, upsert: bool = False) -> bool:
+        """True when a document matched (or was put in)."""
+        with _writing():
+            result = await self._raw.update_one(self._scoped(query), change, upsert=upsert)
+        return bool(result.matched_count or result.upserted_id is not None)
+
+    async def update_many(self, query: Mapping[str, Any], change: Any) -> int:
+        with _writing():
+            return int((await self._raw.update_many(self._scoped(query), change)).matched_count)
+
+    async def bulk_update(
+        self, changes: Sequence[tuple[Doc, Any]], *, upsert: bool = False
+    ) -> None:
+        """Unordered updates in one round trip; each must be safe to apply twice. Upserts that lose
+        a race are dropped."""
+        if not changes:
+            return
+        operations = [
+            UpdateOne(self._scoped(query), change, upsert=upsert) for query, change in changes
+        ]
+        with _writing():
+            try:
+                await self._raw.bulk_write(operations, ordered=False)
+            except BulkWriteError as error:
+                _duplicates_only(error)
+
+    async def update_and_get(
+        self,
+        query: Mapping[str, Any],
+        change: Any,
+        *,
+        upsert: bool = False,
+        sort: Sequence[tuple[str, int]] | None = None,
+        before: bool = False,
+    ) -> Doc | None:
+        """The changed document (or, with `before`, as it was); None when nothing matched."""
+        with _writing():
+            return cast(
+                "Doc | None",
+                await self._raw.find_one_and_update(
+                    self._scoped(query),
+                    change,
+                    upsert=upsert,
+                    sort=list(sort) if sort else None,
+                    return_document=ReturnDocument.BEFORE if before else ReturnDocument.AFTER,
+                ),
+            )
+
+    async def delete(self, query: Mapping[str, Any]) -> int:
+        with _writing():
+            return int((await self._raw.delete_many(self._scoped(query))).deleted_count)
+
+
+def _duplicates_only(error: BulkWriteError) -> set[int]:
+    details = error.details or {}
+    failures = details.get("writeErrors", [])
+    others = [failure for failure in failures if failure.get("code") != DUPLICATE]
+    if others or details.get("writeConcernErrors"):
+        raise UnknownOutcome(
+            "store_unavailable", "the database did not take a bulk write"
+        ) from error
+    return {int(failure["index"]) for failure in failures}
+
+
+async def bulk_insert(raw: Any, docs: Sequence[Doc]) -> set[int]:
+    """One unordered bulk insert; the positions that a unique index refused."""
+    if not docs:
+        return set()
+    with _writing():
+        try:
+            await raw.bulk_write([InsertOne(doc) for doc in docs], ordered=False)
+        except BulkWriteError as error:
+            return _duplicates_only(error)
+    return set()
+
+
+class TenantStore:
+    """All collections of one tenant."""
+
+    def __init__(self, database: Any, tenant: str) -> None:
+        if not tenant:
+            raise MissingTenant("the store cannot be asked without a tenant")
+        self._database = database
+        self.tenant = tenant
+
+    def __getitem__(self, name: str) -> Collection:
+        if name in SYSTEM_COLLECTIONS:
+            raise MissingTenant(f"{name} belongs to no tenant: ask system()")
+        return Collection(self._database[name], self.tenant)
+
+
+class Store:
+    """The database; opened once a process, inside its event loop."""
+
+    def __init__(self, uri: str, database: str) -> None:
+        self._client: Any = AsyncIOMotorClient(
+            uri,
+            tz_aware=True,
+            serverSelectionTimeoutMS=5_000,
+            connectTimeoutMS=2_000,
+            socketTimeoutMS=10_000,
+            appname="yinqiao",
+        )
+        self._database: Any = self._client.get_database(
+            database,
+            write_concern=WriteConcern("majority", j=True),
+            read_concern=ReadConcern("majority"),
+        )
+
+    def tenant(self, tenant: str) -> TenantStore:
+        """Raises MissingTenant for an empty tenant."""
+        return TenantStore(self._database, tenant)
+
+    def system(self, name: str) -> Collection:
+        if name not in SYSTEM_COLLECTIONS:
+            raise MissingTenant(f"{name} belongs to tenants: ask tenant(…)[{name!r}]")
+        return Collection(self._database[name], None)
+
+    async def insert_new_across(self, name: str, docs: Sequence[Doc]) -> set[int]:
+        """Group commit's insert: documents of several tenants in one round trip; each carries its
+        own tenant."""
+        if name in SYSTEM_COLLECTIONS or not all(doc.get("tenant") for doc in docs):
+            raise MissingTenant(f"a document for {name} has no tenant")
+        return await bulk_insert(self._database[name], docs)
+
+    async def find_across(
+        self, name: str, ids: Sequence[str], fields: Doc | None = None
+    ) -> list[Doc]:
+        """Group commit's read, by ids that begin with their tenant; the caller keeps each to its
+        own tenant."""
+        with _reading():
+            return cast(
+                "list[Doc]",
+                await self._database[name].find({"_id": {"$in": list(ids)}}, fields).to_list(None),
+            )
+
+    async def ensure_indexes(
+        self,
+        indexes: Mapping[str, Sequence[Sequence[tuple[str, int]]]],
+        unique: Mapping[str, str] | None = None,
+    ) -> None:
+        """Creates what is missing. Every tenant collection's index begins with `tenant` (design 3).
+        `unique` names a field by collection that no two of a tenant's documents may share;
+        documents without it do not count."""
+        for name, field in (unique or {}).items():
+            only = {field: {"$exists": True}}
+            with _writing():
+                await self._database[name].create_index(
+                    [("tenant", 1), (field, 1)], unique=True, partialFilterExpression=only
+                )
+        for name, wanted in indexes.items():
+            for keys in wanted:
+                if name not in SYSTEM_COLLECTIONS and keys[0][0] != "tenant":
+                    raise MissingTenant(f"an index of {name} does not begin with tenant")
+                with _writing():
+                    await self._database[name].create_index(list(keys))
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        try:
+            await self._client.admin.command("ping")
+        except PyMongoError as error:
+            raise Unavailable("store_unavailable", "the database does not answer") from error
+
+    def close(self) -> None:
+        self._client.close()

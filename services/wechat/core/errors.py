@@ -1,0 +1,236 @@
+"""What a call to WeChat or WeCom can end with, and what to do about it (contract/wechat D2).
+
+    PlatformError
+    ├── TokenRejected   refresh   the access token; the client has already refreshed it once
+    ├── BadConfig       page      a person must act: secret, trusted IP, permission, address
+    ├── SlowDown        defer     a frequency limit; not before `retry_after` seconds
+    ├── Transient       retry     the platform is busy; at most 3 times
+    ├── SubjectState    give_up   the customer, member, code, file or task is not in a state for this; record it
+    │   └── AlreadyDone done      what was asked for is so already, and need not be asked again
+    ├── TryLater        defer     the platform is still working on something this call needs
+    ├── BadRequest      give_up   a fault in our request
+    ├── UnknownCode     give_up   a code that nobody has classified yet; record it
+    ├── UnknownOutcome  defer     sent, and no readable answer: it may have happened
+    └── NotSent         retry     no connection: it has not happened
+
+Branch on the class or on `action`, never on the text of `errmsg`: that is read here only, for how
+long a limit holds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Literal
+
+from services.clock import system_clock
+from services.errors import Forbidden, InvalidInput, TooLarge, YinqiaoError
+
+Action = Literal["retry", "defer", "give_up", "done", "refresh", "page"]
+Family = Literal["wechat", "wecom"]
+
+
+class PlatformError(YinqiaoError):
+    """A call that did not succeed: `errcode` (None when the platform gave none), `errmsg` and
+    `path` without secrets."""
+
+    status: ClassVar[int] = 502
+    name: ClassVar[str] = "platform_error"
+    action: ClassVar[Action] = "give_up"
+
+    def __init__(
+        self, errcode: int | None, errmsg: str, path: str, *, retry_after: int = 1
+    ) -> None:
+        super().__init__(self.name, f"{path}: {errcode if errcode is not None else '-'} {errmsg}")
+        self.errcode = errcode
+        self.errmsg = errmsg
+        self.path = path
+        self.retry_after = retry_after
+
+
+class TokenRejected(PlatformError):
+    name = "platform_token_rejected"
+    action: ClassVar[Action] = "refresh"
+
+
+class BadConfig(PlatformError):
+    name = "platform_bad_config"
+    action: ClassVar[Action] = "page"
+
+
+class SlowDown(PlatformError):
+    """`retry_after` is how long the block of contract/wechat D1 holds: a minute unless the platform
+    names a longer limit."""
+
+    status: ClassVar[int] = 503
+    name = "platform_slow_down"
+    action: ClassVar[Action] = "defer"
+
+
+class Transient(PlatformError):
+    status: ClassVar[int] = 503
+    name = "platform_busy"
+    action: ClassVar[Action] = "retry"
+
+
+class SubjectState(PlatformError):
+    name = "platform_subject_state"
+    action: ClassVar[Action] = "give_up"
+
+
+class AlreadyDone(SubjectState):
+    name = "platform_already_done"
+    action: ClassVar[Action] = "done"
+
+
+class TryLater(PlatformError):
+    status: ClassVar[int] = 503
+    name = "platform_try_later"
+    action: ClassVar[Action] = "defer"
+
+
+class BadRequest(PlatformError):
+    name = "platform_bad_request"
+    action: ClassVar[Action] = "give_up"
+
+
+class UnknownCode(PlatformError):
+    name = "platform_unknown_code"
+    action: ClassVar[Action] = "give_up"
+
+
+class UnknownOutcome(PlatformError):
+    """Query before repeating, unless the call is idempotent or its code is good for one use
+    only."""
+
+    status: ClassVar[int] = 503
+    name = "platform_unknown_outcome"
+    action: ClassVar[Action] = "defer"
+
+
+class NotSent(PlatformError):
+    status: ClassVar[int] = 503
+    name = "platform_unreachable"
+    action: ClassVar[Action] = "retry"
+
+
+_REFRESH = {"wechat": {40001, 40014, 42001}, "wecom": {40014, 42001}}
+
+_WECHAT: dict[type[PlatformError], set[int]] = {
+    BadConfig: {
+        40013, 40125, 40164, 41002, 41004, 48001,
+        45029,  # no more codes of the counted kind
+        85079,  # the mini-program is not published
+    },
+    SlowDown: {44990, 44991, 45009, 45011, 48006},
+    Transient: {-1},
+    SubjectState: {40003, 40007, 40029, 40226, 43101, 43104, 45015, 45047, 45080, 61010, 87009, 87014},
+    AlreadyDone: {45081},
+    BadRequest: {
+        40002, 40004, 40005, 40006, 40037, 40066, 40097, 40129, 40159, 40165, 40169, 40212, 41001, 41030, 43002, 43302,
+        44001, 44002, 45001, 45002, 45072, 47001, 47003, *range(76001, 76004), 76021, 76022, 85400, 85401,
+    },
+}  # fmt: skip
+
+_WECOM: dict[type[PlatformError], set[int]] = {
+    BadConfig: {
+        40001, 40013, 40056, 41002, 41004, 42009, 45031, 48002, 48006, 48008, 48009, 50001, 50002, 50003, 60011,
+        60020, 81011, 301002, 301042,
+        40126, 41045, 41055, 41069, 41095,  # no more tags, ways, greetings, rules, links
+        40141, 41057, 43009, 43012, 610015, 610016, 610017,  # corp not in order, not verified, not bound
+        41058,  # another app's greeting
+        301052, 301053,  # the archive is over, or was never bought
+    },
+    SlowDown: {45009, 45033},
+    Transient: {-1, 6000},
+    SubjectState: {
+        40003, 40007, 40029, 40031, 40096, *range(40097, 40101), *range(40128, 40133), 40143, 40201, 41048, 41050,
+        41053, 41054, 41061, 41062, 41070, 41094, 42003, 42013, 42016, 42022, 42052, 43004, 46004, 49008, 60003,
+        60021, 60111, 60123, 60140, 81013, 84061, 84074, 84083, 84084, *range(90500, 90507), *range(90509, 90512),
+        301048, 301059, 301061, 610014, 610018,
+    },
+    AlreadyDone: {
+        41051,  # greeted, or they are talking
+        41071, 41093,  # the rule is deleted, the broadcast is cancelled
+        90508,  # the group is the new owner's
+    },
+    TryLater: {41063, 41078, 41079, 41096, 90507},
+    BadRequest: {
+        40004, 40005, 40006, 40008, 40032, 40033, 40035, 40058, 40063, 40066, 40068, 40070, 40071, 40072, 40094, 40123,
+        40206, 41001, 41005, 41006, 41008, 41009, 41011, 41035, *range(41037, 41045), 41046, 41047, 41049, 41056, 41059,
+        41060, 41064, 41065, 41067, 41068, 41072, 41076, 41077, *range(41080, 41085), *range(41088, 41092), 42014,
+        42015, *range(42017, 42021), *range(42027, 42052), 43001, 43002, 44001, 44004, 45001, 45002, 45007, 45008,
+        45029, 47001, 48005, 50100, 81017, 301058, 301060,
+    },
+}  # fmt: skip
+
+_BY_CODE: dict[Family, dict[int, type[PlatformError]]] = {
+    "wechat": {code: kind for kind, codes in _WECHAT.items() for code in codes},
+    "wecom": {code: kind for kind, codes in _WECOM.items() for code in codes},
+}
+
+MINUTE, HOUR, DAY, MONTH = 60, 3600, 86400, 30 * 86400
+_BEIJING = 8 * HOUR
+_LIMIT = re.compile(r"\b(hour|day|daily|month)(?:s|ly)?\b", re.IGNORECASE)
+_RETRY_AFTER = {45011: MINUTE, 48006: MONTH, 41063: 10, 41078: MINUTE, 41079: 10, 90507: MINUTE}
+
+
+def _retry_after(errcode: int, errmsg: str, now: float) -> int:
+    """Seconds until a repeat can succeed. A day's limit ends with the platforms' day (UTC+8), the
+    others after their length."""
+    if errcode != 45009:
+        return _RETRY_AFTER.get(errcode, 1)
+    found = _LIMIT.search(errmsg)
+    if found is None:
+        return MINUTE
+    length = found[1].lower()
+    return (
+        HOUR
+        if length == "hour"
+        else MONTH
+        if length == "month"
+        else DAY - int(now + _BEIJING) % DAY
+    )
+
+
+def platform_error(
+    family: Family,
+    errcode: int,
+    errmsg: str,
+    path: str,
+    *,
+    token_call: bool = False,
+    now: float | None = None,
+) -> PlatformError:
+    """The error for a non-zero `errcode`. In the token call itself a refused credential is a wrong
+    secret (A1, B1).
+
+    `now` is seconds UTC, by default the system's: it decides how much is left of a day's limit.
+    """
+    if errcode in _REFRESH[family]:
+        kind: type[PlatformError] = BadConfig if token_call else TokenRejected
+    else:
+        kind = _BY_CODE[family].get(errcode, UnknownCode)
+    seconds = _retry_after(errcode, errmsg, system_clock() if now is None else now)
+    return kind(errcode, errmsg, path, retry_after=seconds)
+
+
+def no_turn(error: Exception) -> bool:
+    """Whether a call was never made, for want of a place in the platform's limits
+    (services/limiter)."""
+    return isinstance(error, SlowDown) and error.errcode is None
+
+
+class CallbackRefused(Forbidden):
+    """A callback that is not the platform's: 403. `code` says why; nothing of it may be stored."""
+
+
+class CallbackUnreadable(InvalidInput):
+    """A callback body that is no envelope at all: 400."""
+
+
+class CallbackTooLarge(TooLarge):
+    """A callback body over the limit: 413."""
+
+
+class EventUnreadable(InvalidInput):
+    """A message that carries the platform's signature and still is not an event we can read."""
