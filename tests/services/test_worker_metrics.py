@@ -57,6 +57,7 @@ async def test_two_workers_histograms_are_added_bucket_by_bucket(services: Servi
     ]
 
 
+@pytest.mark.kills_store
 async def test_metrics_wait_while_redis_is_away(services: Services, stores: Stores) -> None:
     reporter = Reporter(services.metrics.registry)
     services.metrics.events_unknown.labels("brand", "new").inc()
