@@ -16,10 +16,10 @@ from customers.identity import resolution
 from rewards import catalogue, ledger
 from services.container import Services
 from services.errors import Unavailable
-from tests.banks import open_bank
 from tests.conftest import Sandbox, Stack
-from tests.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
-from tests.waiting import until
+from tests.integration.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
+from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 VICTIMS = ("server", "worker", "redis", "mongodb")
 CLAIMS, STOCK, SCANS, AT_ONCE = 75, 25, 13, 8
