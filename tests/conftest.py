@@ -46,9 +46,9 @@ from services.container import Services, open_services
 from tests.support import selection
 from tests.support import stores as run_stores
 from tests.support.banks import open_bank
-from tests.support.once import paid_once
+from tests.support.once import catalogues, paid_once
 
-__all__ = ["paid_once"]
+__all__ = ["catalogues", "paid_once"]
 
 DEMO_BANK = ROOT / "config" / "demo" / "tenant.yaml"
 DEMO_CAMPAIGNS = ROOT / "config" / "demo" / "campaigns"
