@@ -15,9 +15,9 @@ from customers.handover import batches, work
 from customers.identity import resolution
 from customers.wecom_mirror import tags
 from services.container import Services
-from tests.banks import open_bank
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
+from tests.support.banks import open_bank
 
 LIN = ClerkActor("demo", "lin", "林晓", frozenset())
 ZHAO = ClerkActor("demo", "zhao", "赵敏", frozenset())

@@ -25,9 +25,9 @@ from sandbox.people import plan, run
 from sandbox.people import truth_file as people_truth
 from sandbox.people.command import arguments
 from services.container import Services
-from tests.banks import open_bank
 from tests.conftest import Sandbox, Stack
-from tests.waiting import until
+from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 _STARTER = ThreadPoolExecutor(1)
 """One thread that stays: processes end with the thread that started them (deploy/processes.py)."""

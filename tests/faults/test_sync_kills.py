@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from operations.sync import run
 from services.container import Services
-from tests.banks import open_bank
-from tests.campaigns.test_syncing import counts, ours, truth
 from tests.conftest import Sandbox, Stack
-from tests.waiting import until
+from tests.integration.campaigns.test_syncing import counts, ours, truth
+from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 CUSTOMERS = 3_000
 _STARTER = ThreadPoolExecutor(1)

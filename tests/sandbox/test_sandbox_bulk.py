@@ -16,7 +16,7 @@ from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Person
 from sandbox.core.storage import _line, pieces
 from sandbox.core.world import load
-from tests.waiting import until
+from tests.support.waiting import until
 
 BATCH = "/cgi-bin/externalcontact/batch/get_by_user"
 ALL = ["rm.chen", "rm.li", "rm.wang", "rm.zhao", "rm.liu", "rm.sun"]
