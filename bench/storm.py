@@ -37,6 +37,7 @@ from services.observe.metrics import Metrics
 from services.security.vault import Vault
 from services.wechat.core.errors import PlatformError, SlowDown
 from services.wechat.core.platform import Platform
+from services.wechat.core.tokens import TokenStore
 
 API = "/cgi-bin/externalcontact/get_follow_user_list"
 TIMES = 10
@@ -161,7 +162,11 @@ class Storm:
     def __init__(self, settings: Settings, redis: Redis) -> None:
         vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
         self.platform = Platform(
-            settings, redis, vault, system_clock, Metrics(), on_unknown=lambda *_: None
+            settings,
+            redis,
+            TokenStore(redis, vault, system_clock),
+            Metrics(),
+            on_unknown=lambda *_: None,
         )
         bank = yaml.safe_load(
             (ROOT / "config" / "demo" / "tenant.yaml").read_text(encoding="utf-8")

@@ -26,6 +26,7 @@ from services.store.groupcommit import GroupCommit
 from services.store.mongo import Store
 from services.store.rows import Rows
 from services.wechat.core.platform import Platform
+from services.wechat.core.tokens import TokenStore
 from services.wechat.core.unknown_codes import UnknownCodes
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,12 @@ async def open_services(
         redis=redis,
         wakeups=Wakeups(make_celery(settings, QUEUES), metrics, known=QUEUES),
         platform=Platform(
-            settings, redis, vault, clock, metrics, on_unknown=unknown.heard, transport=transport
+            settings,
+            redis,
+            TokenStore(redis, vault, clock),
+            metrics,
+            on_unknown=unknown.heard,
+            transport=transport,
         ),
         groups=groups,
         metrics=metrics,

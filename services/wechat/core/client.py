@@ -79,6 +79,18 @@ def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
     )
 
 
+@dataclass(frozen=True)
+class Wire:
+    """How the clients of one platform reach it: below `base`, over a shared HTTP client and token
+    store. `timeout` is in seconds for one read."""
+
+    base: str
+    http: httpx.AsyncClient
+    tokens: TokenStore
+    timeout: float = READ_SECONDS
+    metrics: Metrics | None = None
+
+
 @dataclass(slots=True)
 class _Call:
     """One API call, ready to be sent more than once; `path` is what errors, logs and metrics
@@ -108,24 +120,16 @@ class AsyncClientMixin:
     platform_origin: ClassVar[str]
     appid: str
 
-    def _set_up(
-        self,
-        base: str,
-        http: httpx.AsyncClient,
-        tokens: TokenStore,
-        app: App,
-        timeout: float,
-        metrics: Metrics | None,
-    ) -> None:
+    def _set_up(self, wire: Wire, app: App) -> None:
         """What wechatpy's `__init__` does, without its requests session and its token cache."""
-        self.base = base.rstrip("/")
+        self.base = wire.base.rstrip("/")
         self.API_BASE_URL = f"{self.base}/cgi-bin/"
         self.auto_retry = False
-        self.timeout = timeout
-        self._client = http
-        self._tokens = tokens
+        self.timeout = wire.timeout
+        self._client = wire.http
+        self._tokens = wire.tokens
         self._app = app
-        self._metrics = metrics
+        self._metrics = wire.metrics
         self._limiter: Limiter | None = None
         self._on_unknown: OnUnknown | None = None
 

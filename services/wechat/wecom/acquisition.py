@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from services.wechat.core.checks import at_most, between, chars, need, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
@@ -66,6 +66,24 @@ class ChatInfo(Answer, total=False):
     chat_info: Json
 
 
+class Priority(TypedDict, total=False):
+    """Who is preferred among a link's people: `priority_type` 1 whoever is the customer's friend
+    already, 2 those among `priority_userids` (at most 1000)."""
+
+    priority_type: int | None
+    priority_userids: Sequence[str]
+
+
+class LinkChanges(Priority, total=False):
+    """What a link may be changed in. Members and departments together replace the old ones."""
+
+    link_name: str | None
+    userids: Sequence[str]
+    departments: Sequence[int]
+    skip_verify: bool | None
+    mark_source: bool | None
+
+
 class Acquisition(Calls):
     """Acquisition links; only those that this app made, and never with the customer-contact secret
     (BadConfig 48002)."""
@@ -90,15 +108,10 @@ class Acquisition(Calls):
         departments: Sequence[int] = (),
         skip_verify: bool = True,
         mark_source: bool = True,
-        priority_type: int | None = None,
-        priority_userids: Sequence[str] = (),
+        **priority: Unpack[Priority],
     ) -> Link:
         """Makes a link to at most 500 people; the name has at most 30 characters. BadConfig 41095:
-        no more links.
-
-        `priority_type` 1 prefers whoever is the customer's friend already, 2 those among
-        `priority_userids` (at most 1000).
-        """
+        no more links."""
         path = f"{_PATH}/create_link"
         need(path, "a member or a department", userids, departments)
         body = {
@@ -106,33 +119,25 @@ class Acquisition(Calls):
             "skip_verify": skip_verify,
             "mark_source": mark_source,
             **_whom(path, userids, departments),
-            **_priority(path, priority_type, priority_userids),
+            **_priority(path, priority),
         }
         chars(path, 30, link_name=link_name)
         return await self._submit(Link, path, body)
 
     async def customer_acquisition_update_link(
-        self,
-        link_id: str,
-        *,
-        link_name: str | None = None,
-        userids: Sequence[str] = (),
-        departments: Sequence[int] = (),
-        skip_verify: bool | None = None,
-        mark_source: bool | None = None,
-        priority_type: int | None = None,
-        priority_userids: Sequence[str] = (),
+        self, link_id: str, **changes: Unpack[LinkChanges]
     ) -> Answer:
-        """Changes each given setting; members and departments together replace the old ones."""
+        """Changes each given setting."""
         path = f"{_PATH}/update_link"
-        chars(path, 30, link_name=link_name)
+        chars(path, 30, link_name=changes.get("link_name"))
+        userids, departments = changes.get("userids", ()), changes.get("departments", ())
         body = {
             "link_id": link_id,
-            "link_name": link_name,
-            "skip_verify": skip_verify,
-            "mark_source": mark_source,
+            "link_name": changes.get("link_name"),
+            "skip_verify": changes.get("skip_verify"),
+            "mark_source": changes.get("mark_source"),
             **(_whom(path, userids, departments) if userids or departments else {}),
-            **_priority(path, priority_type, priority_userids),
+            **_priority(path, changes),
         }
         return await self._submit(Answer, path, body)
 
@@ -176,7 +181,8 @@ def _whom(path: str, userids: Sequence[str], departments: Sequence[int]) -> dict
     return {"range": {name: values for name, values in people.items() if values}}
 
 
-def _priority(path: str, kind: int | None, userids: Sequence[str]) -> dict[str, Any]:
+def _priority(path: str, priority: Priority) -> dict[str, Any]:
+    kind, userids = priority.get("priority_type"), priority.get("priority_userids", ())
     if kind is None:
         return {}
     at_most(path, "priority_userid_list", len(userids), 1000)

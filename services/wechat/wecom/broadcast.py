@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from services.wechat.core.checks import at_most, between, need, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page, check_message
@@ -63,6 +63,16 @@ class SendResults(Page, total=False):
     send_list: list[SendResult]
 
 
+class BroadcastFilter(TypedDict, total=False):
+    """Whose broadcasts: `creator`'s alone, and `filter_type` 0 the corp's, 1 members' own, 2 both
+    (default); a page of `limit` (50, at most 100) from `cursor`."""
+
+    creator: str
+    filter_type: int
+    limit: int
+    cursor: str
+
+
 class Broadcast(Calls):
     """Broadcasts; TryLater 41063 while WeCom still makes the tasks, BadRequest 41046 and 41047 for
     a bad msgid."""
@@ -97,24 +107,21 @@ class Broadcast(Calls):
         chat_type: str,
         start_time: int,
         end_time: int,
-        creator: str = "",
-        filter_type: int = 2,
-        limit: int = 50,
-        cursor: str = "",
+        **which: Unpack[BroadcastFilter],
     ) -> Broadcasts:
-        """A page of the broadcasts of at most a month (93338); `filter_type` 0 the corp's, 1
-        members' own, 2 both."""
+        """A page of the broadcasts of at most a month (93338)."""
         path = "externalcontact/get_groupmsg_list_v2"
+        limit = which.get("limit", 50)
         between(path, "limit", limit, 1, 100)
         span(path, start_time, end_time, 31)
         body = {
             "chat_type": chat_type,
             "start_time": start_time,
             "end_time": end_time,
-            "creator": creator or None,
-            "filter_type": filter_type,
+            "creator": which.get("creator") or None,
+            "filter_type": which.get("filter_type", 2),
             "limit": limit,
-            "cursor": cursor or None,
+            "cursor": which.get("cursor") or None,
         }
         return await self._submit(Broadcasts, path, body)
 

@@ -6,13 +6,11 @@ import re
 from typing import ClassVar
 from urllib.parse import urlencode
 
-import httpx
 from wechatpy.work import WeChatClient
 
-from services.observe.metrics import Metrics
-from services.wechat.core.client import READ_SECONDS, AsyncClientMixin
+from services.wechat.core.client import AsyncClientMixin, Wire
 from services.wechat.core.errors import Family
-from services.wechat.core.tokens import App, Grant, TokenStore
+from services.wechat.core.tokens import App, Grant
 from services.wechat.wecom.acquisition import Acquisition
 from services.wechat.wecom.archive import Archive
 from services.wechat.wecom.broadcast import Broadcast
@@ -61,21 +59,16 @@ class WeComClient(
         corp_id: str,
         agent_id: int,
         secret: str,
-        base: str,
-        http: httpx.AsyncClient,
-        tokens: TokenStore,
+        wire: Wire,
         *,
         tenant: str = "",
         open_base: str = OPEN_BASE,
-        timeout: float = READ_SECONDS,
-        metrics: Metrics | None = None,
     ) -> None:
         self.corp_id = self.appid = corp_id
         self.agent_id = agent_id
         self.secret = secret
         self.open_base = open_base.rstrip("/")
-        app = App(tenant, f"wecom:{corp_id}:{agent_id}", self._fetch_token)
-        self._set_up(base, http, tokens, app, timeout, metrics)
+        self._set_up(wire, App(tenant, f"wecom:{corp_id}:{agent_id}", self._fetch_token))
 
     async def _fetch_token(self, _rejected: str | None) -> Grant:
         """B1: the same token is answered again while WeCom holds it valid."""
