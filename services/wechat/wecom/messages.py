@@ -12,6 +12,12 @@ from services.wechat.wecom.calls import Answer, Calls, Json
 MOST_MEMBERS = 1000
 TEXT_BYTES = 2048
 _TASK_ID = re.compile(r"[0-9A-Za-z_@-]{1,128}")
+_MOST_IN_TEMPLATE = {
+    "button_list": 6,
+    "select_list": 3,
+    "jump_list": 3,
+    "horizontal_content_list": 6,
+}
 
 
 class SentMessage(Answer, total=False):
@@ -86,19 +92,13 @@ def _check(path: str, message: Mapping[str, Any]) -> None:
     chars(path, 512, description=card.get("description"))
     utf8(path, 2048, url=card.get("url"))
     chars(path, 4, btntxt=card.get("btntxt"))
-    at_most(
-        path,
-        "content_item",
-        len(_part(message, "miniprogram_notice").get("content_item") or ()),
-        10,
-    )
-    template = _part(message, "template_card")
-    for name, most in (
-        ("button_list", 6),
-        ("select_list", 3),
-        ("jump_list", 3),
-        ("horizontal_content_list", 6),
-    ):
+    notice = _part(message, "miniprogram_notice")
+    at_most(path, "content_item", len(notice.get("content_item") or ()), 10)
+    _check_template(path, _part(message, "template_card"))
+
+
+def _check_template(path: str, template: Mapping[str, Any]) -> None:
+    for name, most in _MOST_IN_TEMPLATE.items():
         at_most(path, name, len(template.get(name) or ()), most)
     task_id = template.get("task_id")
     if task_id is not None and not _TASK_ID.fullmatch(task_id):
