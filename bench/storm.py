@@ -185,7 +185,7 @@ class Storm:
         self.counts["asked"] += 1
         try:
             with lane(name):
-                await self._client.get_follow_user_list()
+                await self._client.customers.list_followers()
         except SlowDown as error:
             self.counts["held_back" if error.errcode is None else "drawn"] += 1
             self.counts["welcomes_held_back"] += name == "welcome" and error.errcode is None

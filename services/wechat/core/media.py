@@ -37,7 +37,7 @@ class Uploads(Protocol):
 
     appid: str
 
-    async def media_upload(self, kind: str, name: str, content: bytes) -> Any: ...
+    async def upload(self, kind: str, name: str, content: bytes) -> Any: ...
 
 
 async def media_id(
@@ -83,7 +83,7 @@ async def _upload(
     services: Services, tenant: str, row_id: str, client: Uploads, file: _File
 ) -> str:
     until = services.clock() + LIFE_SECONDS - MARGIN_SECONDS
-    answer = await client.media_upload(file.kind, file.name, file.content)
+    answer = await client.upload(file.kind, file.name, file.content)
     uploaded = answer.get("media_id")
     if not isinstance(uploaded, str) or not uploaded:
         raise UnknownOutcome(None, "the answer holds no media_id", "/cgi-bin/media/upload")

@@ -88,19 +88,17 @@ class Acquisition(Calls):
     """Acquisition links; only those that this app made, and never with the customer-contact secret
     (BadConfig 48002)."""
 
-    async def customer_acquisition_list_link(
-        self, *, cursor: str = "", limit: int = 100
-    ) -> LinkIds:
+    async def list(self, *, cursor: str = "", limit: int = 100) -> LinkIds:
         """A page of this app's links."""
         path = f"{_PATH}/list_link"
         between(path, "limit", limit, 1, 100)
         return await self._submit(LinkIds, path, {"limit": limit, "cursor": cursor or None})
 
-    async def customer_acquisition_get(self, link_id: str) -> Link:
+    async def get(self, link_id: str) -> Link:
         """A link, whom it leads to, and who is preferred."""
         return await self._submit(Link, f"{_PATH}/get", {"link_id": link_id})
 
-    async def customer_acquisition_create_link(
+    async def create(
         self,
         link_name: str,
         *,
@@ -124,9 +122,7 @@ class Acquisition(Calls):
         chars(path, 30, link_name=link_name)
         return await self._submit(Link, path, body)
 
-    async def customer_acquisition_update_link(
-        self, link_id: str, **changes: Unpack[LinkChanges]
-    ) -> Answer:
+    async def update(self, link_id: str, **changes: Unpack[LinkChanges]) -> Answer:
         """Changes each given setting."""
         path = f"{_PATH}/update_link"
         chars(path, 30, link_name=changes.get("link_name"))
@@ -141,11 +137,11 @@ class Acquisition(Calls):
         }
         return await self._submit(Answer, path, body)
 
-    async def customer_acquisition_delete_link(self, link_id: str) -> Answer:
+    async def delete(self, link_id: str) -> Answer:
         """Ends a link."""
         return await self._submit(Answer, f"{_PATH}/delete_link", {"link_id": link_id})
 
-    async def customer_acquisition_customer(
+    async def list_customers(
         self, link_id: str, *, cursor: str = "", limit: int = 1000
     ) -> LinkCustomers:
         """A page of the customers who came through a link, with the channel each came by as
@@ -156,20 +152,18 @@ class Acquisition(Calls):
             LinkCustomers, path, {"link_id": link_id, "limit": limit, "cursor": cursor or None}
         )
 
-    async def customer_acquisition_quota(self) -> Quota:
+    async def get_quota(self) -> Quota:
         """How many customers the corp may still win, and what expires when; at 0 all links stop."""
         return await self._fetch(Quota, "externalcontact/customer_acquisition_quota")
 
-    async def customer_acquisition_statistic(
-        self, link_id: str, *, start_time: int, end_time: int
-    ) -> LinkStatistic:
+    async def get_statistic(self, link_id: str, *, start_time: int, end_time: int) -> LinkStatistic:
         """Who clicked and who was won; seconds UTC, at most 30 days apart and within 180 days."""
         path = f"{_PATH}/statistic"
         span(path, start_time, end_time, 30)
         body = {"link_id": link_id, "start_time": start_time, "end_time": end_time}
         return await self._submit(LinkStatistic, path, body)
 
-    async def customer_acquisition_get_chat_info(self, chat_key: str) -> ChatInfo:
+    async def get_chat_info(self, chat_key: str) -> ChatInfo:
         """What a customer who wrote first came by (100130); the key of the event lives 30
         minutes."""
         return await self._submit(ChatInfo, f"{_PATH}/get_chat_info", {"chat_key": chat_key})

@@ -77,7 +77,7 @@ class Broadcast(Calls):
     """Broadcasts; TryLater 41063 while WeCom still makes the tasks, BadRequest 41046 and 41047 for
     a bad msgid."""
 
-    async def add_msg_template(self, body: Mapping[str, Any]) -> NewBroadcast:
+    async def create(self, body: Mapping[str, Any]) -> NewBroadcast:
         """Makes the tasks of a broadcast (92135); each member confirms his on the phone.
 
         `body` holds chat_type, external_userid (at most 10,000) or chat_id_list (2000) or
@@ -101,7 +101,7 @@ class Broadcast(Calls):
         check_message(path, body.get("text"), body.get("attachments") or ())
         return await self._submit(NewBroadcast, path, body)
 
-    async def get_groupmsg_list_v2(
+    async def list(
         self,
         *,
         chat_type: str,
@@ -125,9 +125,7 @@ class Broadcast(Calls):
         }
         return await self._submit(Broadcasts, path, body)
 
-    async def get_groupmsg_task(
-        self, msgid: str, *, limit: int = 500, cursor: str = ""
-    ) -> SendTasks:
+    async def list_tasks(self, msgid: str, *, limit: int = 500, cursor: str = "") -> SendTasks:
         """A page of the members' tasks (93338)."""
         path = "externalcontact/get_groupmsg_task"
         between(path, "limit", limit, 1, 1000)
@@ -135,7 +133,7 @@ class Broadcast(Calls):
             SendTasks, path, {"msgid": msgid, "limit": limit, "cursor": cursor or None}
         )
 
-    async def get_groupmsg_send_result(
+    async def list_results(
         self, msgid: str, userid: str, *, limit: int = 500, cursor: str = ""
     ) -> SendResults:
         """A page of what became of one member's task (93338), a row a customer or group."""
@@ -144,11 +142,11 @@ class Broadcast(Calls):
         body = {"msgid": msgid, "userid": userid, "limit": limit, "cursor": cursor or None}
         return await self._submit(SendResults, path, body)
 
-    async def remind_groupmsg_send(self, msgid: str) -> Answer:
+    async def remind(self, msgid: str) -> Answer:
         """Reminds those who have not sent (97610), at most 3 times in 24 hours: SubjectState 41094.
         41093: it was cancelled."""
         return await self._submit(Answer, "externalcontact/remind_groupmsg_send", {"msgid": msgid})
 
-    async def cancel_groupmsg_send(self, msgid: str) -> Answer:
+    async def cancel(self, msgid: str) -> Answer:
         """Takes back what has not been sent yet (97611); AlreadyDone 41093."""
         return await self._submit(Answer, "externalcontact/cancel_groupmsg_send", {"msgid": msgid})

@@ -31,25 +31,8 @@ OPEN_BASE = "https://open.weixin.qq.com"
 _STATE = re.compile(r"[A-Za-z0-9]{1,128}")
 
 
-class WeComClient(
-    AsyncClientMixin,
-    Members,
-    Customers,
-    Tags,
-    ContactWays,
-    Acquisition,
-    Groups,
-    Broadcast,
-    Welcome,
-    Moments,
-    Handover,
-    Messages,
-    Media,
-    Archive,
-    Intercept,
-    WeChatClient,  # type: ignore[misc]
-):
-    """wechatpy's work client, awaited, with every call of the contract as a method of ours."""
+class WeComClient(AsyncClientMixin, WeChatClient):  # type: ignore[misc]
+    """wechatpy's work client, awaited, with every call of the contract in an area of ours."""
 
     family: ClassVar[Family] = "wecom"
     platform_origin: ClassVar[str] = WECOM_BASE
@@ -69,6 +52,20 @@ class WeComClient(
         self.secret = secret
         self.open_base = open_base.rstrip("/")
         self._set_up(wire, App(tenant, f"wecom:{corp_id}:{agent_id}", self._fetch_token))
+        self.members = Members(self)
+        self.customers = Customers(self)
+        self.tags = Tags(self)
+        self.ways = ContactWays(self)
+        self.links = Acquisition(self)
+        self.groups = Groups(self)
+        self.broadcasts = Broadcast(self)
+        self.welcome = Welcome(self)
+        self.moments = Moments(self)
+        self.handover = Handover(self)
+        self.messages = Messages(self)
+        self.files = Media(self)
+        self.archive = Archive(self)
+        self.intercept = Intercept(self)
 
     async def _fetch_token(self, _rejected: str | None) -> Grant:
         """B1: the same token is answered again while WeCom holds it valid."""

@@ -137,7 +137,7 @@ class Ranking(TypedDict, total=False):
 class Groups(Calls):
     """Customer groups; SubjectState 90501 or 90509 not a customer group, 49008 dismissed."""
 
-    async def groupchat_list(
+    async def list(
         self,
         *,
         owner_userids: Sequence[str] = (),
@@ -159,24 +159,24 @@ class Groups(Calls):
         }
         return await self._submit(GroupList, path, body)
 
-    async def groupchat_get(self, chat_id: str, *, need_name: bool = True) -> Group:
+    async def get(self, chat_id: str, *, need_name: bool = True) -> Group:
         """A group with its people (92122), their names only when asked for."""
         return await self._submit(
             Group, f"{_PATH}/get", {"chat_id": chat_id, "need_name": int(need_name)}
         )
 
-    async def groupchat_add_join_way(
+    async def create_join_way(
         self, chat_ids: Sequence[str], **settings: Unpack[JoinWaySettings]
     ) -> JoinWayId:
         """A code into one of at most 5 groups (92229). BadConfig 41045: no more codes."""
         path = f"{_PATH}/add_join_way"
         return await self._submit(JoinWayId, path, _join_way(path, chat_ids, settings))
 
-    async def groupchat_get_join_way(self, config_id: str) -> JoinWay:
+    async def get_join_way(self, config_id: str) -> JoinWay:
         """The code's settings and its `qr_code`."""
         return await self._submit(JoinWay, f"{_PATH}/get_join_way", {"config_id": config_id})
 
-    async def groupchat_update_join_way(
+    async def update_join_way(
         self, config_id: str, chat_ids: Sequence[str], **settings: Unpack[JoinWaySettings]
     ) -> Answer:
         """Replaces all settings of a code; what is not given goes back to its default."""
@@ -184,11 +184,11 @@ class Groups(Calls):
         body = _join_way(path, chat_ids, settings)
         return await self._submit(Answer, path, {"config_id": config_id, **body})
 
-    async def groupchat_del_join_way(self, config_id: str) -> Answer:
+    async def delete_join_way(self, config_id: str) -> Answer:
         """Ends a code."""
         return await self._submit(Answer, f"{_PATH}/del_join_way", {"config_id": config_id})
 
-    async def groupchat_statistic(
+    async def get_statistic(
         self,
         owner_userids: Sequence[str],
         *,
@@ -209,7 +209,7 @@ class Groups(Calls):
         between(path, "limit", pages["limit"], 1, 1000)
         return await self._submit(GroupStatistic, path, {**body, **pages})
 
-    async def groupchat_statistic_group_by_day(
+    async def get_statistic_by_day(
         self, owner_userids: Sequence[str], *, day_begin_time: int, day_end_time: int | None = None
     ) -> GroupDays:
         """The same figures by day, all owners summed (92133)."""

@@ -30,8 +30,8 @@ class RuleList(Answer, total=False):
 
 
 class RuleFields(TypedDict, total=False):
-    """`extra_rule` holds `semantics_list`, `applicable_range` holds `user_list` and
-    `department_list`."""
+    """`extra_rule` holds `semantics_list`, `applicable_range` holds `members.list` and
+    `members.list_departments`."""
 
     rule_id: str | int
     rule_name: str
@@ -63,7 +63,7 @@ class Intercept(Calls):
     """Intercept rules, at most 100 (BadConfig 41069); BadRequest 41077 name taken; SubjectState
     41070 unknown rule."""
 
-    async def add_intercept_rule(
+    async def create(
         self,
         rule_name: str,
         words: Sequence[str],
@@ -92,15 +92,15 @@ class Intercept(Calls):
         }
         return await self._submit(RuleId, path, body)
 
-    async def get_intercept_rule_list(self) -> RuleList:
+    async def list(self) -> RuleList:
         """All rules by id, name and time."""
         return await self._fetch(RuleList, f"{_PATH}/get_intercept_rule_list")
 
-    async def get_intercept_rule(self, rule_id: str) -> Rule:
+    async def get(self, rule_id: str) -> Rule:
         """One rule with its words."""
         return await self._submit(Rule, f"{_PATH}/get_intercept_rule", {"rule_id": rule_id})
 
-    async def update_intercept_rule(self, rule_id: str, **changes: Unpack[RuleChanges]) -> Answer:
+    async def update(self, rule_id: str, **changes: Unpack[RuleChanges]) -> Answer:
         """Changes a rule in what is given."""
         path = f"{_PATH}/update_intercept_rule"
         words, semantics = changes.get("words", ()), changes.get("semantics")
@@ -120,7 +120,7 @@ class Intercept(Calls):
         }
         return await self._submit(Answer, path, body)
 
-    async def del_intercept_rule(self, rule_id: str) -> Answer:
+    async def delete(self, rule_id: str) -> Answer:
         """Ends a rule; AlreadyDone 41071."""
         return await self._submit(Answer, f"{_PATH}/del_intercept_rule", {"rule_id": rule_id})
 

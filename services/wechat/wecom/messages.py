@@ -39,7 +39,7 @@ class Messages(Calls):
     """App messages; they count accounts x 200 a day, and 30 a minute and 1000 an hour for one
     member (the rest is dropped)."""
 
-    async def message_send(self, userids: Sequence[str], message: Mapping[str, Any]) -> SentMessage:
+    async def send(self, userids: Sequence[str], message: Mapping[str, Any]) -> SentMessage:
         """An app message to at most 1000 members (90236); `message` holds `msgtype` and its part.
 
         WeCom cuts a text after 2048 bytes; here that is refused. Members who cannot be reached are
@@ -49,10 +49,10 @@ class Messages(Calls):
         need(path, "at least one member", userids)
         at_most(path, "touser", len(userids), MOST_MEMBERS)
         _check(path, message)
-        body = {"touser": "|".join(userids), "agentid": self.agent_id, **message}
+        body = {"touser": "|".join(userids), "agentid": self._client.agent_id, **message}
         return await self._submit(SentMessage, path, body)
 
-    async def message_update_template_card(
+    async def update_card(
         self,
         userids: Sequence[str],
         response_code: str,
@@ -69,7 +69,7 @@ class Messages(Calls):
         need(path, "a new button text or a new card", replace_name, template_card)
         body: Json = {
             "userids": list(userids),
-            "agentid": self.agent_id,
+            "agentid": self._client.agent_id,
             "response_code": response_code,
         }
         if template_card:
@@ -78,7 +78,7 @@ class Messages(Calls):
             body["button"] = {"replace_name": replace_name}
         return await self._submit(UpdatedCard, path, body)
 
-    async def message_recall(self, msgid: str) -> Answer:
+    async def recall(self, msgid: str) -> Answer:
         """Takes a message back within 24 hours (94867): SubjectState 42052 later; BadRequest 40058:
         another app sent it."""
         return await self._submit(Answer, "message/recall", {"msgid": msgid})
