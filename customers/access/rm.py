@@ -32,7 +32,7 @@ async def staff_login(bank: Bank, code: str) -> StaffActor:
     """The RM behind an OAuth code; raises NotSignedIn for a bad code or somebody who is not staff
     of this bank."""
     try:
-        answer = await bank.wecom.auth_getuserinfo(code)
+        answer = await bank.wecom.members.get_user_info(code)
     except SubjectState as error:
         raise NotSignedIn("login_code_invalid", "the code is used, expired or unknown") from error
     except PlatformError as error:
@@ -159,7 +159,7 @@ async def note_customer(
         raise InvalidInput("note_too_long", "too long", fields=dict.fromkeys(long, "too long"))
     asked = bank.now()
     client = bank.wecom
-    await client.externalcontact_remark(
+    await client.customers.remark(
         actor.userid, person.external_userid, remark=remark, description=description
     )
     relation = replace(_relation(bank, actor, pair), remark=remark, description=description)
@@ -182,7 +182,7 @@ async def tag_customer(
     asked = bank.now()
     client = bank.wecom
     marked, unmarked = ([add], []) if add else ([], [remove])
-    await client.mark_tag(actor.userid, person.external_userid, add=marked, remove=unmarked)
+    await client.tags.mark(actor.userid, person.external_userid, add=marked, remove=unmarked)
     relation = replace(_relation(bank, actor, pair), tags=tuple(sorted(after)))
     await relationships.describe(bank, [(pair["_id"], relation)], asked)
     await tags.carry(bank, person.cid, actor.userid, before, after)

@@ -51,7 +51,7 @@ async def convert(bank: Bank, effect: Effect) -> None:
     """Asks WeCom and keeps what it tells with the customer; raises PlatformError."""
     args = effect.args
     client = bank.wecom
-    answer = await client.idconvert_unionid_to_external_userid(args["unionid"], args["openid"])
+    answer = await client.customers.idconvert_unionid(args["unionid"], args["openid"])
     facts = Facts(
         external_userid=answer.get("external_userid", ""),
         unionid=args["unionid"],

@@ -77,7 +77,7 @@ async def _read(job: Job, cursor: str) -> Batch:
         return Batch([], "", job.bank.now(), total=0)
     asked = job.bank.now()
     try:
-        answer = await job.client.batch_get_by_user(
+        answer = await job.client.customers.batch_get_by_user(
             users, cursor=at["next"], limit=CUSTOMERS_AT_ONCE
         )
     except (SubjectState, BadRequest) as error:
@@ -301,7 +301,7 @@ async def _read_list(job: Job, cursor: str) -> Batch:
         return Batch([], "", asked, total=0)
     userid = left[0]
     try:
-        told = (await job.client.externalcontact_list(userid)).get("external_userid") or []
+        told = (await job.client.customers.list(userid)).get("external_userid") or []
     except PlatformError as error:
         if (
             error.action == "give_up"

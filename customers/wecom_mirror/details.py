@@ -63,7 +63,7 @@ async def _ask(
     followers: dict[str, dict[str, Any]] = {}
     cursor = ""
     while True:
-        answer = await client.externalcontact_get(external_userid, cursor)
+        answer = await client.customers.get(external_userid, cursor)
         contact |= answer.get("external_contact") or {}
         followers |= {
             str(user["userid"]): dict(user)

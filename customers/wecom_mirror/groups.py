@@ -134,7 +134,7 @@ async def read(bank: Bank, chat_id: str, at: float, gone: Mapping[str, str] | No
     PlatformError."""
     asked = bank.now()
     try:
-        answer = await bank.wecom.groupchat_get(chat_id)
+        answer = await bank.wecom.groups.get(chat_id)
     except PlatformError as error:
         if error.errcode not in NOT_A_GROUP:
             raise
@@ -343,7 +343,7 @@ async def _read_page(job: Job, cursor: str) -> Batch:
     at: dict[str, Any] = orjson.loads(cursor) if cursor else {"owners": [], "next": "", "all": True}
     asked = job.bank.now()
     try:
-        page = await job.client.groupchat_list(
+        page = await job.client.groups.list(
             owner_userids=at["owners"], cursor=at["next"], limit=A_PAGE
         )
     except BadRequest as error:
@@ -354,7 +354,7 @@ async def _read_page(job: Job, cursor: str) -> Batch:
     problems = []
     for entry in page.get("group_chat_list") or []:
         try:
-            answer = await job.client.groupchat_get(entry["chat_id"])
+            answer = await job.client.groups.get(entry["chat_id"])
         except PlatformError as error:
             if error.action != "give_up":
                 raise

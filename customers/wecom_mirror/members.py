@@ -115,7 +115,7 @@ async def read_member(bank: Bank, userid: str, at: float) -> None:
     """Asks WeCom who the member is now and brings our rows up to it; raises PlatformError."""
     asked = bank.now()
     try:
-        member = await bank.wecom.user_get(userid)
+        member = await bank.wecom.members.get(userid)
     except PlatformError as error:
         if error.errcode != UNKNOWN_MEMBER:
             raise
@@ -221,7 +221,7 @@ async def department_changed(bank: Bank, row: Doc, event: DepartmentChanged) -> 
         await _close(bank, "departments", gone, at)
         return
     try:
-        answer = await bank.wecom.department_get(event.department_id)
+        answer = await bank.wecom.members.get_department(event.department_id)
     except PlatformError as error:
         if error.errcode not in UNKNOWN_DEPARTMENT:
             raise
@@ -232,7 +232,7 @@ async def department_changed(bank: Bank, row: Doc, event: DepartmentChanged) -> 
 
 async def _read_departments(job: Job, _cursor: str) -> Batch:
     asked = job.bank.now()
-    told = (await job.client.department_list()).get("department") or []
+    told = (await job.client.members.list_departments()).get("department") or []
     return Batch([_department_row(job.bank.id, one) for one in told], "", asked, total=len(told))
 
 
@@ -282,7 +282,7 @@ async def _bring(
 
 async def _department_ids(job: Job) -> list[int]:
     async def load() -> list[int]:
-        told = (await job.client.department_list()).get("department") or []
+        told = (await job.client.members.list_departments()).get("department") or []
         return sorted(int(one["id"]) for one in told)
 
     return await cached(job.bank.services, f"department_ids:{job.bank.id}", MAPPED_SECONDS, load)
@@ -298,7 +298,7 @@ async def _read_members(job: Job, cursor: str) -> Batch:
     if not left:
         return Batch([], _REST, asked)
     try:
-        told = (await job.client.user_list(left[0])).get("userlist") or []
+        told = (await job.client.members.list(left[0])).get("userlist") or []
     except PlatformError as error:
         if error.errcode not in UNKNOWN_DEPARTMENT:
             raise
@@ -326,7 +326,7 @@ async def _read_rest(job: Job, after: str) -> Batch:
     problems = []
     for userid in left[:AT_ONCE]:
         try:
-            items.append(_member_row(job.bank.id, await job.client.user_get(userid)))
+            items.append(_member_row(job.bank.id, await job.client.members.get(userid)))
         except PlatformError as error:
             if error.errcode == UNKNOWN_MEMBER:
                 items.append({"_id": f"{job.bank.id}:{userid}", "userid": userid})

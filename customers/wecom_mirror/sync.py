@@ -121,7 +121,7 @@ async def follow_users(job: Job) -> list[str]:
     PlatformError."""
 
     async def load() -> list[str]:
-        return sorted((await job.client.get_follow_user_list()).get("follow_user") or [])
+        return sorted((await job.client.customers.list_followers()).get("follow_user") or [])
 
     return await cached(
         job.bank.services, f"follow_users:{job.bank.id}", FOLLOW_USERS_SECONDS, load

@@ -86,7 +86,7 @@ async def test_notes_and_tags_in_the_side_panel(chrome: Browser, server: Server,
     services = server.services
     cid = await _friend(services, sandbox)
     bank = await banks_bank.open_bank(services, "demo")
-    await bank.wecom.add_corp_tag(["高净值"], group_name="客户等级")
+    await bank.wecom.tags.create(["高净值"], group_name="客户等级")
     await tags.refresh(bank)
     async with watched(chrome, 400, 700) as panel:
         await panel.go(f"{server.url}/sidebar/demo/?lang={lang}")

@@ -12,7 +12,8 @@ from customers.alerts import alarms
 from customers.identity import resolution
 from services.container import Services
 from services.wechat.core.errors import Transient
-from services.wechat.wecom import WeComClient
+from services.wechat.wecom.groups import Groups
+from services.wechat.wecom.handover import Handover
 from tests.http.conftest import Clerk, post_form
 from tests.support.banks import open_bank
 
@@ -32,8 +33,8 @@ def _wecom(monkeypatch: pytest.MonkeyPatch) -> None:
             "is_last": True,
         }
 
-    monkeypatch.setattr(WeComClient, "groupchat_list", groups)
-    monkeypatch.setattr(WeComClient, "get_unassigned_list", left)
+    monkeypatch.setattr(Groups, "list", groups)
+    monkeypatch.setattr(Handover, "list_unassigned", left)
 
 
 async def _friend(services: Services, name: str) -> str:
@@ -108,7 +109,7 @@ async def test_the_list_shows_what_was_left_behind(
     async def away(*_: object, **__: object) -> None:
         raise Transient(-1, "busy", "get_unassigned_list")
 
-    monkeypatch.setattr(WeComClient, "get_unassigned_list", away)
+    monkeypatch.setattr(Handover, "list_unassigned", away)
     demo.cache.clear()
     answer = await lin.get("/console/handover?lang=zh")
     assert answer.status_code == 200

@@ -137,7 +137,7 @@ async def test_an_rm_puts_a_corp_tag_on_and_takes_it_off(
 ) -> None:
     cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
     bank = await banks_bank.open_bank(demo, "demo")
-    await bank.wecom.add_corp_tag(["高净值"], group_name="客户等级")
+    await bank.wecom.tags.create(["高净值"], group_name="客户等级")
     await tags.refresh(bank)
     at_bank = await open_bank(demo, "demo")
     (tag,) = [known for known, name in (await tags.known(at_bank)).items() if name == "客户等级:高净值"]

@@ -171,7 +171,7 @@ async def test_greetings_follow_the_published_version(demo: Services, sandbox: S
 
 async def told(services: Services, row: Doc) -> str:
     bank = await banks_bank.open_bank(services, "demo")
-    answer = await bank.wecom.group_welcome_template_get(row["template_id"])
+    answer = await bank.wecom.welcome.get_template(row["template_id"])
     return str((answer.get("text") or {}).get("content"))
 
 
@@ -179,7 +179,7 @@ async def test_a_greeting_that_somebody_deleted_is_made_again(demo: Services, sa
     await tools.go_live(demo, text())
     (row,) = await demo.store.tenant("demo")["group_greetings"].find({})
     bank = await banks_bank.open_bank(demo, "demo")
-    await bank.wecom.group_welcome_template_del(row["template_id"])
+    await bank.wecom.welcome.delete_template(row["template_id"])
     said = await versions.apply(await open_bank(demo, "demo"), text(), "t.yaml", "cli")
     assert said[1:] == ["group greeting hello: made"]
     (again,) = await demo.store.tenant("demo")["group_greetings"].find({})

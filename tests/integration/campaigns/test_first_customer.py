@@ -14,7 +14,7 @@ from customers.identity import resolution
 from operations import jobs
 from rewards import ledger
 from services.container import Services
-from services.wechat.wecom import WeComClient
+from services.wechat.wecom.customers import Customers
 from tests.conftest import Sandbox
 from tests.support.banks import open_bank
 from tests.support.waiting import until
@@ -135,15 +135,15 @@ async def test_who_comes_back_is_a_friend_again_though_the_details_are_old(
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": "rm.chen"})
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert await rm.list_customers(await open_bank(demo, "demo"), StaffActor("demo", "rm.chen")) == []
-    fetch = WeComClient.externalcontact_get
+    fetch = Customers.get
 
-    async def aged(client: WeComClient, external_userid: str, cursor: str = "") -> dict[str, Any]:
+    async def aged(client: Any, external_userid: str, cursor: str = "") -> dict[str, Any]:
         answer = await fetch(client, external_userid, cursor)
         for user in answer["follow_user"]:
             user["createtime"] = first["create_time"]
         return answer
 
-    monkeypatch.setattr(WeComClient, "externalcontact_get", aged)
+    monkeypatch.setattr(Customers, "get", aged)
     await sandbox.control("POST", "clock", {"advance": 5})
     await sandbox.scan(person, state="branch-q1.sz-nanshan", userid="rm.chen")
     await jobs.handle_inbox(await open_bank(demo, "demo"))

@@ -228,8 +228,8 @@ async def disagree(services: Services, sandbox: Sandbox, clock: MovedClock) -> t
     bank = await banks_bank.open_bank(services, "demo")
     client = bank.wecom
     tag = await tagging.tag_id(bank, "夜间")
-    await client.mark_tag("rm.chen", tagged, add=[tag])
-    await client.externalcontact_remark("rm.chen", tagged, remark="刘总")
+    await client.tags.mark("rm.chen", tagged, add=[tag])
+    await client.customers.remark("rm.chen", tagged, remark="刘总")
     await people(sandbox, 1, userids=["rm.wang"])
     return tagged, other
 
@@ -368,8 +368,8 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
     names = {external for _, external in await truth(sandbox)}
     clients = (await open_bank(demo, "demo")).wecom
     for external in sorted(names)[:3]:
-        await clients.externalcontact_remark(
-            (await clients.externalcontact_get(external))["follow_user"][0]["userid"], external, remark="司马相如的备注"
+        await clients.customers.remark(
+            (await clients.customers.get(external))["follow_user"][0]["userid"], external, remark="司马相如的备注"
         )
 
     async def slowly(job: Job, batch: Batch) -> Outcome:

@@ -68,7 +68,7 @@ async def test_a_live_code_that_somebody_deleted_in_wecom_is_made_again_by_a_nig
         await live_codes.of_campaign(await open_bank(demo, "demo"), "acq-branch"), key=lambda row: row["state"]
     )
     client = (await open_bank(demo, "demo")).wecom
-    await client.del_contact_way(lost["config_id"])
+    await client.ways.delete(lost["config_id"])
     await night(clock)
     services = nightly(demo, mode)
     await syncing.nightly(await open_bank(services, "demo"))

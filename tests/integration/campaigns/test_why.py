@@ -109,7 +109,7 @@ async def test_no_welcome_because_the_code_is_not_ours(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
 ) -> None:
     client = (await open_bank(demo, "demo")).wecom
-    await client.add_contact_way(["rm.chen"], state=NO_CODE_OF_OURS)
+    await client.ways.create(["rm.chen"], state=NO_CODE_OF_OURS)
     await tools.scanned(sandbox, http, NO_CODE_OF_OURS)
     await tools.all_work(demo)
     answer = await _only(demo)

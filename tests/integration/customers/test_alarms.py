@@ -14,7 +14,7 @@ from services.errors import Conflict, NotFound
 from services.store.mongo import Doc
 from services.wechat.core.errors import Transient
 from services.wechat.events import CardClicked
-from services.wechat.wecom import WeComClient
+from services.wechat.wecom.messages import Messages
 from tests.support.banks import open_bank
 from tests.support.clock import StillClock
 
@@ -30,18 +30,18 @@ class Wire:
         self.fails: list[Exception] = []
         wire = self
 
-        async def message_send(_: WeComClient, userids: list[str], message: dict[str, Any]) -> dict[str, Any]:
+        async def message_send(_: Any, userids: list[str], message: dict[str, Any]) -> dict[str, Any]:
             if wire.fails:
                 raise wire.fails.pop()
             wire.sent.append((userids[0], message["template_card"]))
             return {"errcode": 0}
 
-        async def update(_: WeComClient, userids: list[str], code: str, *, replace_name: str = "") -> dict[str, Any]:
+        async def update(_: Any, userids: list[str], code: str, *, replace_name: str = "") -> dict[str, Any]:
             wire.updated.append((userids, code, replace_name))
             return {"errcode": 0}
 
-        monkeypatch.setattr(WeComClient, "message_send", message_send)
-        monkeypatch.setattr(WeComClient, "message_update_template_card", update)
+        monkeypatch.setattr(Messages, "send", message_send)
+        monkeypatch.setattr(Messages, "update_card", update)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from services.observe import trace
 from services.queue.outbox import Effect
 from services.wechat import events
 from services.wechat.core.errors import SubjectState
-from services.wechat.wecom import WeComClient
+from services.wechat.wecom.archive import Archive
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.customers import archived
 from tests.integration.customers.archived import friend, pull, pull_row
@@ -97,13 +97,13 @@ async def test_a_pair_is_not_asked_for_again_before_its_time_and_a_withdrawal_is
 ) -> None:
     person = await known(bank, sandbox)
     asked: list[list[tuple[str, str]]] = []
-    real = WeComClient.msgaudit_check_single_agree
+    real = Archive.check_single_agree
 
-    async def counting(self: WeComClient, pairs: Any) -> Any:
+    async def counting(self: Any, pairs: Any) -> Any:
         asked.append(list(pairs))
         return await real(self, asked[-1])
 
-    monkeypatch.setattr(WeComClient, "msgaudit_check_single_agree", counting)
+    monkeypatch.setattr(Archive, "check_single_agree", counting)
     rows = bank.store.tenant("demo")["archive_pulls"]
     for _ in range(3):
         await pull(bank)

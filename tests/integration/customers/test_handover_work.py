@@ -11,7 +11,8 @@ from customers.handover import work as handover_work
 from customers.identity import resolution
 from services.container import Services
 from services.errors import NotFound
-from services.wechat.wecom import WeComClient
+from services.wechat.wecom.groups import Groups as WeComGroups
+from services.wechat.wecom.handover import Handover
 from tests.conftest import Sandbox
 from tests.integration.customers.dump import everything
 from tests.integration.customers.handing import (
@@ -48,7 +49,7 @@ class Groups:
         self.lose_answer = False
         groups = self
 
-        async def transfer(_: WeComClient, chats: list[str], owner: str) -> dict[str, Any]:
+        async def transfer(_: Any, chats: list[str], owner: str) -> dict[str, Any]:
             groups.asked.append(chats)
             failed = [
                 {"chat_id": chat, "errcode": groups.failing[chat], "errmsg": ""}
@@ -61,16 +62,16 @@ class Groups:
                 raise ConnectionResetError
             return {"failed_chat_list": failed}
 
-        async def get(_: WeComClient, chat_id: str, **__: Any) -> dict[str, Any]:
+        async def get(_: Any, chat_id: str, **__: Any) -> dict[str, Any]:
             return {"group_chat": {"chat_id": chat_id, "owner": groups.owners[chat_id]}}
 
-        async def listed(_: WeComClient, *, owner_userids: list[str], **__: Any) -> dict[str, Any]:
+        async def listed(_: Any, *, owner_userids: list[str], **__: Any) -> dict[str, Any]:
             mine = [chat for chat, owner in groups.owners.items() if owner in owner_userids]
             return {"group_chat_list": [{"chat_id": chat, "status": 0} for chat in mine], "next_cursor": ""}
 
-        monkeypatch.setattr(WeComClient, "groupchat_onjob_transfer", transfer)
-        monkeypatch.setattr(WeComClient, "groupchat_get", get)
-        monkeypatch.setattr(WeComClient, "groupchat_list", listed)
+        monkeypatch.setattr(Handover, "transfer_groups", transfer)
+        monkeypatch.setattr(WeComGroups, "get", get)
+        monkeypatch.setattr(WeComGroups, "list", listed)
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ async def test_in_transfer_already_was_accepted_earlier(bank: Services, sandbox:
     """Without the look at the results the repeated call is refused with 40129; that is no failure."""
     _, external = await friend(bank, sandbox)
     client = (await open_bank(bank, "demo")).wecom
-    await client.transfer_customer("rm.chen", "rm.li", [external])
+    await client.handover.transfer_customers("rm.chen", "rm.li", [external])
     await approved(bank)
     await work(bank, clock)
     assert await items(bank) == [("waiting", "")]
@@ -184,7 +185,7 @@ async def test_a_transfer_to_somebody_else_that_is_under_way_leaves_no_record_of
 ) -> None:
     _, external = await friend(bank, sandbox)
     client = (await open_bank(bank, "demo")).wecom
-    await client.transfer_customer("rm.chen", "rm.wang", [external])
+    await client.handover.transfer_customers("rm.chen", "rm.wang", [external])
     await approved(bank)
     await work(bank, clock)
     for _ in range(3):
@@ -197,7 +198,7 @@ async def test_many_are_asked_for_in_calls_of_a_hundred(
 ) -> None:
     sizes: list[int] = []
 
-    async def transfer(_: WeComClient, _from: str, _to: str, customers: list[str], **__: Any) -> dict[str, Any]:
+    async def transfer(_: Any, _from: str, _to: str, customers: list[str], **__: Any) -> dict[str, Any]:
         sizes.append(len(customers))
         refused = {"errcode": 40128}
         return {
@@ -206,7 +207,7 @@ async def test_many_are_asked_for_in_calls_of_a_hundred(
             ]
         }
 
-    monkeypatch.setattr(WeComClient, "transfer_customer", transfer)
+    monkeypatch.setattr(Handover, "transfer_customers", transfer)
     for number in range(230):
         cid = await resolution.identify(
             await open_bank(bank, "demo"), resolution.Facts(external_userid=f"wmBulk{number}")
@@ -242,7 +243,7 @@ async def test_who_never_gets_an_answer_is_given_up_with_a_reason(
     async def waits(*_: object, **__: object) -> dict[str, Any]:
         return {"customer": [{"external_userid": external, "status": 2}], "next_cursor": ""}
 
-    monkeypatch.setattr(WeComClient, "transfer_result", waits)
+    monkeypatch.setattr(Handover, "get_result", waits)
     await work(bank, clock, DAY + 3600.0)
     assert await items(bank) == [("waiting", "")]
     await work(bank, clock, 3 * 3600.0)
@@ -294,14 +295,14 @@ async def test_a_group_whose_answer_was_lost_is_not_asked_for_twice(
 async def test_a_batch_that_cannot_go_on_holds_up_no_other(
     bank: Services, clock: MovedClock, groups: Groups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transfer = WeComClient.groupchat_onjob_transfer
+    transfer = Handover.transfer_groups
 
-    async def poisoned(client: WeComClient, chats: list[str], owner: str) -> Any:
+    async def poisoned(client: Any, chats: list[str], owner: str) -> Any:
         if chats == ["wrA"]:
             raise KeyError("failed_chat_list")
         return await transfer(client, chats, owner)
 
-    monkeypatch.setattr(WeComClient, "groupchat_onjob_transfer", poisoned)
+    monkeypatch.setattr(Handover, "transfer_groups", poisoned)
     for number, chat in enumerate(("wrA", "wrB", "wrC")):
         await approved(bank, wanted(f"key-{number}", cids=(), chat_ids=(chat,)))
     await work(bank, clock)

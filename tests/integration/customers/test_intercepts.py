@@ -14,6 +14,7 @@ from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.wechat.core.errors import PlatformError
 from services.wechat.wecom import WeComClient
+from services.wechat.wecom.intercept import Intercept
 from tests.conftest import Sandbox
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
@@ -35,8 +36,8 @@ async def client(services: Services) -> WeComClient:
 async def there(services: Services) -> dict[str, dict[str, Any]]:
     """WeCom's rules by name."""
     api = await client(services)
-    listed = (await api.get_intercept_rule_list()).get("rule_list") or []
-    rules = [(await api.get_intercept_rule(one["rule_id"]))["rule"] for one in listed]
+    listed = (await api.intercept.list()).get("rule_list") or []
+    rules = [(await api.intercept.get(one["rule_id"]))["rule"] for one in listed]
     return {rule["rule_name"]: dict(rule) for rule in rules}
 
 
@@ -156,13 +157,13 @@ async def test_a_hundred_rules_are_all_that_there_may_be(bank: Services) -> None
 async def test_an_answer_of_wecom_that_was_lost_makes_no_second_rule(
     bank: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = WeComClient.add_intercept_rule
+    real = Intercept.create
 
-    async def lost(self: WeComClient, *given: Any, **more: Any) -> Any:
+    async def lost(self: Any, *given: Any, **more: Any) -> Any:
         await real(self, *given, **more)
         raise PlatformError(None, "lost", "add_intercept_rule")
 
-    monkeypatch.setattr(WeComClient, "add_intercept_rule", lost)
+    monkeypatch.setattr(Intercept, "create", lost)
     change = await intercepts.submit(await open_bank(bank, "demo"), LIN, PROMISES)
     with pytest.raises(PlatformError):
         await intercepts.approve(await open_bank(bank, "demo"), ZHAO, change)
@@ -184,9 +185,9 @@ async def test_what_somebody_did_at_wecom_is_reported_and_what_was_agreed_comes_
     await agree(bank, PROMISES)
     await agree(bank, Rule("返现", "warn", ("返现",), userids=("rm.li",)))
     api, rules = await client(bank), await there(bank)
-    await api.del_intercept_rule(rules["保本承诺"]["rule_id"])
-    await api.update_intercept_rule(rules["返现"]["rule_id"], words=["别的"], add_userids=["rm.wang"])
-    await api.add_intercept_rule("别人的", ["词"], userids=["rm.chen"])
+    await api.intercept.delete(rules["保本承诺"]["rule_id"])
+    await api.intercept.update(rules["返现"]["rule_id"], words=["别的"], add_userids=["rm.wang"])
+    await api.intercept.create("别人的", ["词"], userids=["rm.chen"])
     assert await intercepts.differences(await open_bank(bank, "demo"), LIN) == [
         {"name": "保本承诺", "kind": "missing", "fields": []},
         {"name": "返现", "kind": "different", "fields": ["userids", "words"]},

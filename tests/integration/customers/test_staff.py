@@ -11,7 +11,7 @@ from customers.identity import resolution
 from customers.identity.resolution import Facts
 from services.container import Services
 from services.errors import NotFound, NotSignedIn, Unavailable
-from services.wechat.wecom import WeComClient
+from services.wechat.wecom.members import Members
 from tests.conftest import Sandbox
 from tests.support.banks import open_bank
 
@@ -108,10 +108,10 @@ async def test_who_is_not_on_the_banks_list_is_no_staff(bank: Services, sandbox:
 async def test_a_stranger_whom_wecom_knows_as_a_customer_is_no_staff(
     bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def stranger(self: WeComClient, code: str) -> dict[str, Any]:
+    async def stranger(self: Any, code: str) -> dict[str, Any]:
         return {"openid": "oO1", "external_userid": "wmE"}
 
-    monkeypatch.setattr(WeComClient, "auth_getuserinfo", stranger)
+    monkeypatch.setattr(Members, "get_user_info", stranger)
     with pytest.raises(NotSignedIn) as refused:
         await rm.staff_login(await open_bank(bank, "demo"), "OA1")
     assert refused.value.code == "not_staff"

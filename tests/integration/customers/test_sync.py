@@ -55,10 +55,10 @@ async def some(services: Services, sandbox: Sandbox) -> list[dict[str, Any]]:
         await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.chen"})
     await sandbox.control("POST", f"people/{people[0]['id']}/add", {"userid": "rm.wang"})
     client = (await open_bank(services, "demo")).wecom
-    made = await client.add_corp_tag(["网点"], group_name="渠道")
+    made = await client.tags.create(["网点"], group_name="渠道")
     tag = made["tag_group"]["tag"][0]["id"]
-    await client.mark_tag("rm.wang", people[0]["external_userid"], add=[tag])
-    await client.externalcontact_remark("rm.chen", people[1]["external_userid"], remark="周总")
+    await client.tags.mark("rm.wang", people[0]["external_userid"], add=[tag])
+    await client.customers.remark("rm.chen", people[1]["external_userid"], remark="周总")
     return people
 
 

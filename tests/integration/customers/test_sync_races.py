@@ -195,8 +195,8 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
     """He signs in before his ids are written, or another worker makes his customer between ids and customer."""
     (person,) = await friends(sandbox, "rm.chen")
     client = (await open_bank(bank, "demo")).wecom
-    tag = (await client.add_corp_tag(["网点"], group_name="渠道"))["tag_group"]["tag"][0]["id"]
-    await client.mark_tag("rm.chen", person["external_userid"], add=[tag])
+    tag = (await client.tags.create(["网点"], group_name="渠道"))["tag_group"]["tag"][0]["id"]
+    await client.tags.mark("rm.chen", person["external_userid"], add=[tag])
     the_job = await job(bank, customers.CUSTOMERS_PART)
     batch = await customers.CUSTOMERS_PART.read(the_job, "")
     unionid = batch.items[0]["external_contact"]["unionid"]
@@ -219,14 +219,14 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
 
 async def make(bank: Services, name: str) -> str:
     client = (await open_bank(bank, "demo")).wecom
-    return str((await client.add_corp_tag([name], group_name="渠道"))["tag_group"]["tag"][0]["id"])
+    return str((await client.tags.create([name], group_name="渠道"))["tag_group"]["tag"][0]["id"])
 
 
 async def tagged(bank: Services, sandbox: Sandbox, tag: str) -> str:
     """A customer whose friendship has the tag; his cid."""
     (person,) = await friends(sandbox, "rm.chen")
     client = (await open_bank(bank, "demo")).wecom
-    await client.mark_tag("rm.chen", person["external_userid"], add=[tag])
+    await client.tags.mark("rm.chen", person["external_userid"], add=[tag])
     return (await details.fetch(await open_bank(bank, "demo"), person["external_userid"])).cid
 
 
@@ -240,7 +240,7 @@ async def test_killed_while_a_tag_gets_its_new_name_the_next_try_gives_it_to_all
 ) -> None:
     tag = await make(bank, "网点")
     cid = await tagged(bank, sandbox, tag)
-    await (await open_bank(bank, "demo")).wecom.edit_corp_tag(tag, name="支行")
+    await (await open_bank(bank, "demo")).wecom.tags.update(tag, name="支行")
     writes, real_many, real_bulk = 0, Collection.update_many, Collection.bulk_update
 
     def one_more() -> None:

@@ -33,7 +33,7 @@ async def tell(
 async def make(bank: Services, *names: str, group: str = "渠道") -> dict[str, str]:
     """Corp tags at WeCom: name → id."""
     client = (await open_bank(bank, "demo")).wecom
-    answer = await client.add_corp_tag(list(names), group_name=group)
+    answer = await client.tags.create(list(names), group_name=group)
     return {tag["name"]: tag["id"] for tag in answer["tag_group"]["tag"]}
 
 
@@ -47,7 +47,7 @@ async def friend(bank: Services, sandbox: Sandbox, *userids: str) -> dict[str, A
 async def mark(bank: Services, person: dict[str, Any], userid: str, **which: list[str]) -> None:
     """Somebody tags the customer in WeCom."""
     client = (await open_bank(bank, "demo")).wecom
-    await client.mark_tag(userid, person["external_userid"], **which)
+    await client.tags.mark(userid, person["external_userid"], **which)
 
 
 async def held(bank: Services, cid: str) -> list[str]:

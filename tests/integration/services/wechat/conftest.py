@@ -14,7 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from services.wechat.core.client import open_http
+from services.wechat.core.client import Wire, open_http
 from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
@@ -109,11 +109,12 @@ class Rig:
 async def _rig(**options: Any) -> AsyncIterator[Rig]:
     async with _serve() as platform, open_http() as http:
         tokens = TokenStore(None)
+        wire = Wire(platform.base, http, tokens, **options)
         yield Rig(
             platform,
             tokens,
-            MiniProgramClient("wxapp", "mini-secret", platform.base, http, tokens, tenant="bank", **options),
-            WeComClient("wwcorp", 1000002, "corp-secret", platform.base, http, tokens, tenant="bank", **options),
+            MiniProgramClient("wxapp", "mini-secret", wire, tenant="bank"),
+            WeComClient("wwcorp", 1000002, "corp-secret", wire, tenant="bank"),
         )
         await tokens.aclose()
 

@@ -3,12 +3,13 @@ whole, and every field of it is one that the method's answer type names, with th
 
 from __future__ import annotations
 
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
-from services.wechat.wecom import WeComClient
+from services.wechat.wecom.groups import Groups
 
 AT = 1_700_000_000
 SPAN = {"start_time": AT, "end_time": AT + 86400}
@@ -24,76 +25,76 @@ FIGURES = {
 
 # fmt: off
 DOCUMENTED: list[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
-    ("auth_getuserinfo", ("c",), {}, {"openid": "o1", "external_userid": "wm1"}),
-    ("user_get", ("rm001",), {},
+    ("members.get_user_info", ("c",), {}, {"openid": "o1", "external_userid": "wm1"}),
+    ("members.get", ("rm001",), {},
      {"userid": "rm001", "name": "陈", "department": [1, 2], "order": [1, 2], "position": "客户经理", "status": 1,
       "is_leader_in_dept": [1, 0], "direct_leader": ["rm000"], "main_department": 1, "alias": "c",
       "extattr": {"attrs": []}, "external_profile": {"external_corp_name": "银桥", "external_attr": []}}),
-    ("user_list_id", (), {}, {"dept_user": [{"userid": "rm001", "department": 1}], "next_cursor": "c2"}),
-    ("department_simplelist", (), {}, {"department_id": [{"id": 2, "parentid": 1, "order": 10}]}),
-    ("department_get", (2,), {},
+    ("members.list_ids", (), {}, {"dept_user": [{"userid": "rm001", "department": 1}], "next_cursor": "c2"}),
+    ("members.list_simple_departments", (), {}, {"department_id": [{"id": 2, "parentid": 1, "order": 10}]}),
+    ("members.get_department", (2,), {},
      {"department": {"id": 2, "name": "南山", "department_leader": ["rm000"], "parentid": 1, "order": 10}}),
-    ("idconvert_unionid_to_external_userid", ("u1", "o1"), {}, {"pending_id": "p1"}),
-    ("get_corp_tag_list", (), {},
+    ("customers.idconvert_unionid", ("u1", "o1"), {}, {"pending_id": "p1"}),
+    ("tags.list", (), {},
      {"tag_group": [{"group_id": "eg1", "group_name": "等级", "create_time": AT, "order": 1,
                      "tag": [{"id": "et1", "name": "金卡", "create_time": AT, "order": 1}]}]}),
-    ("list_contact_way", (), {}, {"contact_way": [{"config_id": "cw1"}], "next_cursor": "c2"}),
-    ("customer_acquisition_get", ("caw1",), {},
+    ("ways.list", (), {}, {"contact_way": [{"config_id": "cw1"}], "next_cursor": "c2"}),
+    ("links.get", ("caw1",), {},
      {"link": {"link_name": "开户", "url": "https://work.example/ca/x", "create_time": AT, "skip_verify": True},
       "range": {"user_list": ["rm001"], "department_list": [2]},
       "priority_option": {"priority_type": 2, "priority_userid_list": ["rm001"]}}),
-    ("customer_acquisition_customer", ("caw1",), {},
+    ("links.list_customers", ("caw1",), {},
      {"customer_list": [{"external_userid": "wm1", "userid": "rm001", "chat_status": 0, "state": "ch1"}],
       "next_cursor": "c2"}),
-    ("customer_acquisition_quota", (), {},
+    ("links.get_quota", (), {},
      {"total": 1000, "balance": 500, "quota_list": [{"expire_date": AT, "balance": 500}]}),
-    ("customer_acquisition_get_chat_info", ("ck1",), {},
+    ("links.get_chat_info", ("ck1",), {},
      {"userid": "rm001", "external_userid": "wm1",
       "chat_info": {"recv_msg_cnt": 1, "link_id": "caw1", "state": "ch1"}}),
-    ("groupchat_get", ("wr1",), {},
+    ("groups.get", ("wr1",), {},
      {"group_chat": {"chat_id": "wr1", "name": "理财", "owner": "rm001", "create_time": AT, "notice": "",
                      "member_list": [{"userid": "wm1", "type": 2, "join_time": AT, "join_scene": 3, "state": "g1",
                                       "invitor": {"userid": "rm001"}, "group_nickname": "", "name": "王"}],
                      "admin_list": [{"userid": "rm001"}], "member_version": "0123456789abcdef"}}),
-    ("groupchat_get_join_way", ("jw1",), {},
+    ("groups.get_join_way", ("jw1",), {},
      {"join_way": {"config_id": "jw1", "scene": 2, "remark": "", "auto_create_room": 1, "room_base_name": "理财",
                    "room_base_id": 1, "chat_id_list": ["wr1"], "qr_code": "https://qr", "state": "g1"}}),
-    ("groupchat_statistic", (["rm001"],), {"day_begin_time": AT},
+    ("groups.get_statistic", (["rm001"],), {"day_begin_time": AT},
      {"total": 1, "next_offset": 1, "items": [{"owner": "rm001", "data": FIGURES}]}),
-    ("groupchat_statistic_group_by_day", (["rm001"],), {"day_begin_time": AT},
+    ("groups.get_statistic_by_day", (["rm001"],), {"day_begin_time": AT},
      {"items": [{"stat_time": AT, "data": FIGURES}]}),
-    ("get_groupmsg_list_v2", (), {"chat_type": "single", **SPAN},
+    ("broadcasts.list", (), {"chat_type": "single", **SPAN},
      {"group_msg_list": [{"msgid": "m1", "creator": "rm001", "create_time": str(AT), "create_type": 1,
                           "text": {"content": "t"},
                           "attachments": [{"msgtype": "image", "image": {"media_id": "md1"}}]}],
       "next_cursor": ""}),
-    ("get_groupmsg_task", ("m1",), {}, {"task_list": [{"userid": "rm001", "status": 2, "send_time": AT}]}),
-    ("get_groupmsg_send_result", ("m1", "rm001"), {},
+    ("broadcasts.list_tasks", ("m1",), {}, {"task_list": [{"userid": "rm001", "status": 2, "send_time": AT}]}),
+    ("broadcasts.list_results", ("m1", "rm001"), {},
      {"send_list": [{"external_userid": "wm1", "chat_id": "wr1", "userid": "rm001", "status": 3}]}),
-    ("get_moment_task_result", ("j1",), {},
+    ("moments.get_job", ("j1",), {},
      {"status": 3, "type": "add_moment_task",
       "result": {"errcode": 0, "errmsg": "ok", "moment_id": "mm1", "invalid_sender_list": {"user_list": []}}}),
-    ("get_moment_list", (), SPAN,
+    ("moments.list", (), SPAN,
      {"moment_list": [{"moment_id": "mm1", "creator": "rm001", "create_time": str(AT), "create_type": 0,
                        "visible_type": 0, "text": {"content": "t"}, "image": [{"media_id": "md1"}]}]}),
-    ("get_moment_task", ("mm1",), {}, {"task_list": [{"userid": "rm001", "publish_status": 1}]}),
-    ("get_moment_comments", ("mm1", "rm001"), {},
+    ("moments.list_tasks", ("mm1",), {}, {"task_list": [{"userid": "rm001", "publish_status": 1}]}),
+    ("moments.get_comments", ("mm1", "rm001"), {},
      {"comment_list": [{"external_userid": "wm1", "create_time": AT}],
       "like_list": [{"userid": "rm002", "create_time": AT}]}),
-    ("transfer_customer", (*PAIR, ["wm1"]), {}, {"customer": [{"external_userid": "wm1", "errcode": 40096}]}),
-    ("transfer_result", PAIR, {},
+    ("handover.transfer_customers", (*PAIR, ["wm1"]), {}, {"customer": [{"external_userid": "wm1", "errcode": 40096}]}),
+    ("handover.get_result", PAIR, {},
      {"customer": [{"external_userid": "wm1", "status": 1, "takeover_time": AT}], "next_cursor": "c2"}),
-    ("groupchat_transfer", (["wr1"], "rm002"), {},
+    ("handover.transfer_resigned_groups", (["wr1"], "rm002"), {},
      {"failed_chat_list": [{"chat_id": "wr1", "errcode": 90500, "errmsg": "the owner of this chat is not resigned"}]}),
-    ("message_send", (["rm001"], {"msgtype": "text", "text": {"content": "t"}}), {},
+    ("messages.send", (["rm001"], {"msgtype": "text", "text": {"content": "t"}}), {},
      {"invaliduser": "rm009|rm010", "invalidparty": "", "unlicenseduser": "", "msgid": "m1", "response_code": "rc"}),
-    ("message_update_template_card", (["rm001"], "rc"), {"replace_name": "已认领"}, {"invaliduser": ["rm009"]}),
-    ("msgaudit_check_single_agree", ([("rm001", "wm1")],), {},
+    ("messages.update_card", (["rm001"], "rc"), {"replace_name": "已认领"}, {"invaliduser": ["rm009"]}),
+    ("archive.check_single_agree", ([("rm001", "wm1")],), {},
      {"agreeinfo": [{"status_change_time": AT, "userid": "rm001", "exteranalopenid": "wm1", "agree_status": "Agree"}]}),
-    ("msgaudit_groupchat_get", ("wr1",), {},
+    ("archive.get_group", ("wr1",), {},
      {"roomname": "内部", "creator": "rm001", "room_create_time": AT, "notice": "",
       "members": [{"memberid": "rm001", "jointime": AT}]}),
-    ("get_intercept_rule", ("r1",), {},
+    ("intercept.get", ("r1",), {},
      {"rule": {"rule_id": 1, "rule_name": "承诺", "word_list": ["保本"], "extra_rule": {"semantics_list": [1]},
                "intercept_type": 1, "applicable_range": {"user_list": ["rm001"], "department_list": [2]}}}),
 ]
@@ -115,7 +116,7 @@ def misfits(kind: Any, value: Any, at: str = "") -> list[str]:
 
 
 def test_misfits_are_found():
-    kind = get_type_hints(WeComClient.groupchat_get)["return"]
+    kind = get_type_hints(Groups.get)["return"]
     assert misfits(kind, {"errcode": "0", "group_chat": {"member_list": [{"userid": 1}], "size": 1}}) == [
         ".errcode: str",
         ".group_chat.size",
@@ -126,10 +127,11 @@ def test_misfits_are_found():
 @pytest.mark.parametrize(("name", "args", "kwargs", "answer"), DOCUMENTED, ids=[row[0] for row in DOCUMENTED])
 async def test_a_documented_answer_comes_out_whole_and_fits_its_type(rig, name, args, kwargs, answer):
     body = {"errcode": 0, "errmsg": "ok", **answer}
-    assert misfits(get_type_hints(getattr(WeComClient, name))["return"], body) == []
     async with rig() as r:
         r.platform.answers = _Everywhere(r.platform.answers, body)
-        assert await getattr(r.wecom, name)(*args, **kwargs) == body
+        call = attrgetter(name)(r.wecom)
+        assert misfits(get_type_hints(call)["return"], body) == []
+        assert await call(*args, **kwargs) == body
 
 
 class _Everywhere(dict[str, Any]):

@@ -30,7 +30,7 @@ class Uploads:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def media_upload(self, kind, name, content):
+    async def upload(self, kind, name, content):
         self.files.append((kind, name, content))
         number = len(self.files)
         if number == self.expected:

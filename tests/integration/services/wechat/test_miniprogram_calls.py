@@ -157,10 +157,10 @@ async def test_a_file_goes_up_and_comes_down(rig):
     async with rig() as r:
         r.platform.answers["/cgi-bin/media/upload"] = {"type": "image", "media_id": "md1", "created_at": 1}
         r.platform.answers["/cgi-bin/media/get"] = [IMAGE, {"errcode": 40007, "errmsg": "invalid media_id"}]
-        assert (await r.mini.media_upload("image", "a.jpg", PICTURE))["media_id"] == "md1"
-        assert await r.mini.media_get("md1") == PICTURE
+        assert (await r.mini.upload("image", "a.jpg", PICTURE))["media_id"] == "md1"
+        assert await r.mini.download("md1") == PICTURE
         with pytest.raises(errors.SubjectState):
-            await r.mini.media_get("md2")
+            await r.mini.download("md2")
         upload = r.platform.of("/cgi-bin/media/upload")[0]
     assert upload.query == {"type": "image", "access_token": "T1"}
     assert b'name="media"; filename="a.jpg"' in upload.content
@@ -189,7 +189,7 @@ async def test_a_file_goes_up_and_comes_down(rig):
         ("msg_sec_check", ("o1", ""), {"scene": 1}, "an empty text"),
         ("msg_sec_check", ("o1", "t"), {"scene": 5}, "scene is 1 to 4"),
         ("get_user_risk_rank", ("o1",), {"scene": 1, "client_ip": ""}, "client_ip"),
-        ("media_upload", ("image", "a.jpg", b""), {}, "an empty file"),
+        ("upload", ("image", "a.jpg", b""), {}, "an empty file"),
     ],
 )
 async def test_what_is_over_a_limit_is_not_sent(rig, name, args, kwargs, limit):

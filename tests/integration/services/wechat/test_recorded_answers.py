@@ -4,6 +4,7 @@ clients: each comes out whole, or as the PlatformError of its code."""
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -42,86 +43,98 @@ async def test_a_recorded_answer_comes_out_whole(rig, name):
 METHODS = [
     (
         "externalcontact_add_contact_way",
-        "add_contact_way",
+        "ways.create",
         (["rm1"],),
         {"state": "s"},
         "externalcontact/add_contact_way",
     ),
-    ("externalcontact_add_corp_tag", "add_corp_tag", (["大鸟"],), {"group_id": "et"}, "externalcontact/add_corp_tag"),
+    ("externalcontact_add_corp_tag", "tags.create", (["大鸟"],), {"group_id": "et"}, "externalcontact/add_corp_tag"),
     (
         "externalcontact_add_msg_template",
-        "add_msg_template",
+        "broadcasts.create",
         ({"external_userid": ["wm1"], "text": {"content": "t"}},),
         {},
         "externalcontact/add_msg_template",
     ),
-    ("externalcontact_batch_get_by_user", "batch_get_by_user", (["rm1"],), {}, "externalcontact/batch/get_by_user"),
-    ("externalcontact_del_contact_way", "del_contact_way", ("c1",), {}, "externalcontact/del_contact_way"),
-    ("externalcontact_del_corp_tag", "del_corp_tag", (), {"tag_ids": ["et"]}, "externalcontact/del_corp_tag"),
-    ("externalcontact_edit_corp_tag", "edit_corp_tag", ("et",), {"name": "n"}, "externalcontact/edit_corp_tag"),
-    ("externalcontact_get", "externalcontact_get", ("wo1",), {}, "externalcontact/get"),
-    ("externalcontact_get_follow_user_list", "get_follow_user_list", (), {}, "externalcontact/get_follow_user_list"),
-    ("externalcontact_get_unassigned_list", "get_unassigned_list", (), {}, "externalcontact/get_unassigned_list"),
+    (
+        "externalcontact_batch_get_by_user",
+        "customers.batch_get_by_user",
+        (["rm1"],),
+        {},
+        "externalcontact/batch/get_by_user",
+    ),
+    ("externalcontact_del_contact_way", "ways.delete", ("c1",), {}, "externalcontact/del_contact_way"),
+    ("externalcontact_del_corp_tag", "tags.delete", (), {"tag_ids": ["et"]}, "externalcontact/del_corp_tag"),
+    ("externalcontact_edit_corp_tag", "tags.update", ("et",), {"name": "n"}, "externalcontact/edit_corp_tag"),
+    ("externalcontact_get", "customers.get", ("wo1",), {}, "externalcontact/get"),
+    (
+        "externalcontact_get_follow_user_list",
+        "customers.list_followers",
+        (),
+        {},
+        "externalcontact/get_follow_user_list",
+    ),
+    ("externalcontact_get_unassigned_list", "handover.list_unassigned", (), {}, "externalcontact/get_unassigned_list"),
     (
         "externalcontact_get_user_behavior_data",
-        "get_user_behavior_data",
+        "customers.get_behavior_data",
         (),
         {"userids": ["rm1"], "start_time": 1536508800, "end_time": 1536940800},
         "externalcontact/get_user_behavior_data",
     ),
     (
         "externalcontact_group_welcome_template_add",
-        "group_welcome_template_add",
+        "welcome.create_template",
         ({"text": {"content": "t"}},),
         {},
         "externalcontact/group_welcome_template/add",
     ),
     (
         "externalcontact_group_welcome_template_edit",
-        "group_welcome_template_edit",
+        "welcome.update_template",
         ("tp", {"text": {"content": "t"}}),
         {},
         "externalcontact/group_welcome_template/edit",
     ),
     (
         "externalcontact_group_welcome_template_get",
-        "group_welcome_template_get",
+        "welcome.get_template",
         ("tp",),
         {},
         "externalcontact/group_welcome_template/get",
     ),
     (
         "externalcontact_group_welcome_template_del",
-        "group_welcome_template_del",
+        "welcome.delete_template",
         ("tp",),
         {},
         "externalcontact/group_welcome_template/del",
     ),
-    ("externalcontact_groupchat_get", "groupchat_get", ("wr1",), {}, "externalcontact/groupchat/get"),
-    ("externalcontact_groupchat_list", "groupchat_list", (), {}, "externalcontact/groupchat/list"),
-    ("externalcontact_list", "externalcontact_list", ("rm1",), {}, "externalcontact/list"),
-    ("externalcontact_mark_tag", "mark_tag", ("rm1", "wo1"), {"add": ["et"]}, "externalcontact/mark_tag"),
+    ("externalcontact_groupchat_get", "groups.get", ("wr1",), {}, "externalcontact/groupchat/get"),
+    ("externalcontact_groupchat_list", "groups.list", (), {}, "externalcontact/groupchat/list"),
+    ("externalcontact_list", "customers.list", ("rm1",), {}, "externalcontact/list"),
+    ("externalcontact_mark_tag", "tags.mark", ("rm1", "wo1"), {"add": ["et"]}, "externalcontact/mark_tag"),
     (
         "externalcontact_send_welcome_msg",
-        "send_welcome_msg",
+        "welcome.send",
         ("WC",),
         {"text": "t"},
         "externalcontact/send_welcome_msg",
     ),
     (
         "externalcontact_update_contact_way",
-        "update_contact_way",
+        "ways.update",
         ("c1",),
         {"remark": "r"},
         "externalcontact/update_contact_way",
     ),
-    ("get_jsapi_ticket", "get_jsapi_ticket", (), {}, "get_jsapi_ticket"),
-    ("getcallbackip", "getcallbackip", (), {}, "getcallbackip"),
-    ("department_list", "department_list", (), {}, "department/list"),
-    ("media_upload", "media_upload", ("image", "a.png", b"picture"), {}, "media/upload"),
-    ("user_convert_to_openid", "user_convert_to_openid", ("rm1",), {}, "user/convert_to_openid"),
-    ("user_list", "user_list", (1,), {}, "user/list"),
-    ("user_simplelist", "user_simplelist", (1,), {}, "user/simplelist"),
+    ("get_jsapi_ticket", "members.get_jsapi_ticket", (), {}, "get_jsapi_ticket"),
+    ("getcallbackip", "members.get_callback_ip", (), {}, "getcallbackip"),
+    ("department_list", "members.list_departments", (), {}, "department/list"),
+    ("media_upload", "files.upload", ("image", "a.png", b"picture"), {}, "media/upload"),
+    ("user_convert_to_openid", "members.convert_to_openid", ("rm1",), {}, "user/convert_to_openid"),
+    ("user_list", "members.list", (1,), {}, "user/list"),
+    ("user_simplelist", "members.list_simple", (1,), {}, "user/simplelist"),
 ]
 
 
@@ -129,7 +142,7 @@ METHODS = [
 async def test_a_recorded_answer_through_its_method(rig, file, name, args, kwargs, path):
     async with rig() as r:
         r.platform.answers[f"/cgi-bin/{path}"] = served(f"work/{file}.json")
-        assert await getattr(r.wecom, name)(*args, **kwargs) == json.loads(recorded(f"work/{file}.json"))
+        assert await attrgetter(name)(r.wecom)(*args, **kwargs) == json.loads(recorded(f"work/{file}.json"))
 
 
 async def test_a_live_code_that_comes_as_a_list_of_one(rig):
@@ -137,7 +150,7 @@ async def test_a_live_code_that_comes_as_a_list_of_one(rig):
         r.platform.answers["/cgi-bin/externalcontact/get_contact_way"] = served(
             "work/externalcontact_get_contact_way.json"
         )
-        way = (await r.wecom.get_contact_way("42b34949e138eb6e027c123cba77fad7"))["contact_way"]
+        way = (await r.wecom.ways.get("42b34949e138eb6e027c123cba77fad7"))["contact_way"]
     assert (way["config_id"], way["state"]) == ("42b34949e138eb6e027c123cba77fad7", "teststate")
 
 
@@ -161,7 +174,7 @@ async def test_recorded_answers_of_the_mini_program(rig):
             "o16wA0b4AZKzgVJR3MBwoUdTfU_E", "or4zX05h_Ykt4ju0TUfx3CQsvfTo", "D1ZWEygStjuLCnZ9IN2l4Q=="
         )
         assert (await r.mini.custom_send("o1", {"msgtype": "text"}))["errcode"] == 0
-        assert (await r.mini.media_upload("image", "a.png", b"p"))["media_id"] == "12345678"
+        assert (await r.mini.upload("image", "a.png", b"p"))["media_id"] == "12345678"
         with pytest.raises(errors.BadConfig, match="another appid"):
             await r.mini.get_phone_number("p")  # its watermark names no mini-program at all
 

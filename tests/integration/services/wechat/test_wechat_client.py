@@ -15,7 +15,7 @@ from tornado.testing import bind_unused_port
 from services.observe.metrics import Metrics
 from services.wechat.core import client as client_module
 from services.wechat.core import errors
-from services.wechat.core.client import open_http
+from services.wechat.core.client import Wire, open_http
 from services.wechat.core.tokens import TokenStore
 from services.wechat.wecom import WeComClient
 
@@ -74,7 +74,7 @@ async def test_a_rejected_token_is_refreshed_once_and_the_call_sent_once_more(ri
             {**OK, "access_token": "T2", "expires_in": 7200},
         ]
         r.platform.answers[GET] = lambda call: OK if call.query["access_token"] == "T2" else {"errcode": errcode}
-        assert await r.wecom.externalcontact_get("wm1") == OK
+        assert await r.wecom.customers.get("wm1") == OK
         assert [call.query["access_token"] for call in r.platform.of(GET)] == ["T1", "T2"]
         assert len(r.platform.of("/cgi-bin/gettoken")) == 2
 
@@ -83,13 +83,13 @@ async def test_a_token_rejected_for_ever_ends_after_two_sends_with_the_code(rig)
     async with rig() as r:
         r.platform.answers[GET] = {"errcode": 40014, "errmsg": "invalid access_token"}
         with pytest.raises(errors.TokenRejected) as caught:
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
         assert (caught.value.errcode, caught.value.action, caught.value.path) == (40014, "refresh", GET)
         assert len(r.platform.of(GET)) == 2
         assert len(r.platform.of("/cgi-bin/gettoken")) == 2
         for _ in range(3):
             with pytest.raises(errors.TokenRejected):
-                await r.wecom.externalcontact_get("wm1")
+                await r.wecom.customers.get("wm1")
         assert len(r.platform.of(GET)) == 8
         assert len(r.platform.of("/cgi-bin/gettoken")) == 2
 
@@ -113,7 +113,7 @@ async def test_fifty_calls_with_an_expired_token_fetch_one(rig):
         tokens = iter(["T1", "T2", "T3"])
         r.platform.answers["/cgi-bin/gettoken"] = lambda _: {**OK, "access_token": next(tokens), "expires_in": 7200}
         r.platform.answers[GET] = lambda call: OK if call.query["access_token"] == "T2" else {"errcode": 42001}
-        assert await asyncio.gather(*(r.wecom.externalcontact_get("wm1") for _ in range(50))) == [OK] * 50
+        assert await asyncio.gather(*(r.wecom.customers.get("wm1") for _ in range(50))) == [OK] * 50
         assert len(r.platform.of("/cgi-bin/gettoken")) == 2
 
 
@@ -121,7 +121,7 @@ async def test_wecoms_40001_is_a_wrong_secret_and_no_reason_to_refresh(rig):
     async with rig() as r:
         r.platform.answers[GET] = {"errcode": 40001, "errmsg": "invalid secret"}
         with pytest.raises(errors.BadConfig) as caught:
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
         assert caught.value.action == "page"
         assert len(r.platform.of(GET)) == 1
         assert len(r.platform.of("/cgi-bin/gettoken")) == 1
@@ -181,7 +181,7 @@ async def test_a_code_is_not_retried_by_the_client(rig):
     async with rig() as r:
         r.platform.answers[GET] = {"errcode": "-1", "errmsg": "system busy"}
         with pytest.raises(errors.Transient) as caught:
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
         assert caught.value.errcode == -1
         assert len(r.platform.of(GET)) == 1
 
@@ -206,7 +206,7 @@ async def test_an_answer_that_is_not_the_platforms_is_an_error(rig, answer, kind
     async with rig() as r:
         r.platform.answers[GET] = answer
         with pytest.raises(kind) as caught:
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
         assert (caught.value.errcode, caught.value.path) == (None, GET)
         assert len(r.platform.of(GET)) == 1
 
@@ -215,7 +215,7 @@ async def test_an_answer_over_two_megabytes_is_cut_off(rig):
     async with rig() as r:
         r.platform.answers[GET] = (200, {}, b'{"a":"' + b"x" * client_module.ANSWER_LIMIT + b'"}')
         with pytest.raises(errors.UnknownOutcome, match="more than 2097152 bytes"):
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
 
 
 async def test_broken_nicknames_are_read(rig):
@@ -225,7 +225,7 @@ async def test_broken_nicknames_are_read(rig):
             {},
             b'{"errcode":0,"name":"a\x0bb\xff","half":"\\ud83d","whole":"\\ud83d\\ude00"}',
         )
-        answer = await r.wecom.externalcontact_get("wm1")
+        answer = await r.wecom.customers.get("wm1")
     assert answer == {"errcode": 0, "name": "a\x0bb\ufffd", "half": "?", "whole": "😀"}
 
 
@@ -248,9 +248,9 @@ async def test_no_connection_means_not_sent():
     listening, port = bind_unused_port()
     listening.close()
     async with open_http() as http:
-        client = WeComClient("ww1", 1, "s", f"http://127.0.0.1:{port}", http, TokenStore(None))
+        client = WeComClient("ww1", 1, "s", Wire(f"http://127.0.0.1:{port}", http, TokenStore(None)))
         with pytest.raises(errors.NotSent) as caught:
-            await client.externalcontact_get("wm1")
+            await client.customers.get("wm1")
     assert (caught.value.action, caught.value.errcode) == ("retry", None)
 
 
@@ -264,7 +264,7 @@ async def test_a_late_answer_is_an_unknown_outcome_and_the_limit_can_be_set_per_
     async with rig(timeout=30) as r:
         r.platform.answers["/cgi-bin/externalcontact/send_welcome_msg"] = late
         with pytest.raises(errors.UnknownOutcome) as caught:
-            await r.wecom.send_welcome_msg("WC-1", text="hello", timeout=0.1)
+            await r.wecom.welcome.send("WC-1", text="hello", timeout=0.1)
         release.set()
     assert (caught.value.action, caught.value.errmsg) == ("defer", "ReadTimeout")
 
@@ -341,10 +341,10 @@ async def test_calls_are_counted_by_path_and_code(rig):
     metrics = Metrics()
     async with rig(metrics=metrics) as r:
         r.platform.answers[GET] = [OK, {"errcode": 84061}, (500, {}, b"")]
-        await r.wecom.externalcontact_get("wm1")
+        await r.wecom.customers.get("wm1")
         for kind in (errors.SubjectState, errors.UnknownOutcome):
             with pytest.raises(kind):
-                await r.wecom.externalcontact_get("wm1")
+                await r.wecom.customers.get("wm1")
     counted = {
         (sample.labels["path"], sample.labels["errcode"]): sample.value
         for metric in metrics.platform_calls.collect()
@@ -367,7 +367,7 @@ async def test_no_log_line_and_no_error_holds_a_token_or_a_secret(rig, caplog):
         r.platform.answers["/cgi-bin/gettoken"] = {**OK, "access_token": "TOKEN-VALUE", "expires_in": 7200}
         r.platform.answers[GET] = {"errcode": 60020, "errmsg": "not allow, hint: [1_2_3], from ip: 127.0.0.1"}
         with pytest.raises(errors.BadConfig) as caught:
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
         logged = "\n".join(record.getMessage() for record in caplog.records if record.name != "tornado.access")
         assert "hint: [1_2_3]" in logged
         for text in (logged, str(caught.value), repr(caught.value)):
@@ -382,5 +382,5 @@ async def test_the_transport_can_be_a_function():
         )
 
     async with open_http(httpx.MockTransport(answer)) as http:
-        client = WeComClient("ww1", 1, "s", "https://wecom.example", http, TokenStore(None))
-        assert (await client.externalcontact_get("wm1"))["host"] == "wecom.example"
+        client = WeComClient("ww1", 1, "s", Wire("https://wecom.example", http, TokenStore(None)))
+        assert (await client.customers.get("wm1"))["host"] == "wecom.example"

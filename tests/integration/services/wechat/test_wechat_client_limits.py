@@ -34,9 +34,9 @@ async def test_a_call_without_a_turn_is_slow_down_and_is_not_sent(rig) -> None:
         r.platform.answers[GET] = OK
         r.wecom.guard(limiter(get=1), ignore)
         with trace.collect() as story:
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
             with pytest.raises(errors.SlowDown) as refused:
-                await r.wecom.externalcontact_get("wm1")
+                await r.wecom.customers.get("wm1")
         assert len(r.platform.of(GET)) == 1
     assert (refused.value.errcode, refused.value.path) == (None, GET)
     assert 3590 <= refused.value.retry_after <= 3625
@@ -73,7 +73,7 @@ async def test_a_repeated_call_after_a_rejected_token_takes_a_turn_of_its_own(ri
         r.platform.answers[GET] = {"errcode": 42001}
         r.wecom.guard(limiter(get=1), ignore)
         with pytest.raises(errors.SlowDown):
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
         assert len(r.platform.of(GET)) == 1
 
 
@@ -89,11 +89,11 @@ async def test_a_trace_has_every_call_with_what_it_came_to(rig) -> None:
     async with rig() as r:
         r.platform.answers[GET] = [OK, {"errcode": 84061, "errmsg": "not a customer"}, (502, {}, b"")]
         with trace.collect() as story:
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
             with pytest.raises(errors.SubjectState):
-                await r.wecom.externalcontact_get("wm1")
+                await r.wecom.customers.get("wm1")
             with pytest.raises(errors.UnknownOutcome):
-                await r.wecom.externalcontact_get("wm1")
+                await r.wecom.customers.get("wm1")
     assert [(call["path"], call["errcode"]) for call in story.calls] == [
         ("/cgi-bin/gettoken", 0),
         (GET, 0),
@@ -109,9 +109,9 @@ async def test_an_unknown_code_is_told_with_its_bank_and_platform(rig) -> None:
         r.platform.answers[GET] = [{"errcode": 99999}, {"errcode": 84061}]
         r.wecom.guard(limiter(), lambda tenant, family, error: heard.append((tenant, family, error.errcode)))
         with pytest.raises(errors.UnknownCode):
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
         with pytest.raises(errors.SubjectState):
-            await r.wecom.externalcontact_get("wm1")
+            await r.wecom.customers.get("wm1")
     assert heard == [("bank", "wecom", 99999)]
 
 
@@ -123,7 +123,7 @@ async def test_unknown_codes_are_counted_in_one_row_without_ids(settings, serve_
         client = services.platform.wecom("bank", "ww1", 1, "s")
         for _ in range(2):
             with pytest.raises(errors.UnknownCode):
-                await client.externalcontact_get("wm1")
+                await client.customers.get("wm1")
             await settle(services)
         (row,) = await services.store.tenant("bank")[COLLECTION].find()
         await services.close()

@@ -153,11 +153,11 @@ async def test_wrong_bodies_and_paths_against_the_contract(rig):
         assert r.platform.calls[-1].json == {"userid_list": ["rm001"]}
         await r.wecom.external_contact.mark_tag("rm001", "wm1", add_tag=["et1"])
         assert r.platform.calls[-1].json["remove_tag"] == []
-        await r.wecom.mark_tag("rm001", "wm1", add=["et1"])
+        await r.wecom.tags.mark("rm001", "wm1", add=["et1"])
         assert "remove_tag" not in r.platform.calls[-1].json
         await r.wecom.oauth.get_user_info("c")
         assert r.platform.calls[-1].path == "/cgi-bin/user/getuserinfo"
-        await r.wecom.auth_getuserinfo("c")
+        await r.wecom.members.get_user_info("c")
         assert r.platform.calls[-1].path == "/cgi-bin/auth/getuserinfo"
         assert "agentid" not in r.wecom.oauth.authorize_url("https://x", "s")
         assert "agentid=1000002" in r.wecom.authorize_url("https://x", "s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from operator import attrgetter
 
 import httpx
 import pytest
@@ -29,10 +30,10 @@ def form(call):
 @pytest.mark.parametrize(
     ("name", "args", "path", "query"),
     [
-        ("media_upload", ("image", "海报.png", PICTURE), "media/upload", {"type": "image"}),
-        ("media_uploadimg", ("海报.png", PICTURE), "media/uploadimg", {}),
+        ("files.upload", ("image", "海报.png", PICTURE), "media/upload", {"type": "image"}),
+        ("files.upload_image", ("海报.png", PICTURE), "media/uploadimg", {}),
         (
-            "media_upload_attachment",
+            "files.upload_attachment",
             ("image", "海报.png", PICTURE),
             "media/upload_attachment",
             {"media_type": "image", "attachment_type": "1"},
@@ -42,7 +43,7 @@ def form(call):
 async def test_a_file_goes_up_as_the_part_media_of_a_form_with_its_name(rig, name, args, path, query):
     async with rig() as r:
         r.platform.answers[f"/cgi-bin/{path}"] = UPLOADED
-        assert await getattr(r.wecom, name)(*args) == UPLOADED
+        assert await attrgetter(name)(r.wecom)(*args) == UPLOADED
         (call,) = r.platform.of(f"/cgi-bin/{path}")
     assert call.method == "POST"
     assert call.query == {**query, "access_token": "T1"}
@@ -53,18 +54,18 @@ async def test_a_file_goes_up_as_the_part_media_of_a_form_with_its_name(rig, nam
 @pytest.mark.parametrize(
     ("name", "args", "limit"),
     [
-        ("media_upload", ("image", "a.png", b"12345"), "6 to 10485760 bytes"),
-        ("media_upload", ("image", "a.png", b"1" * (10 * MEGABYTE + 1)), "6 to 10485760 bytes"),
-        ("media_upload", ("voice", "a.amr", b"1" * (2 * MEGABYTE + 1)), "6 to 2097152 bytes"),
-        ("media_upload", ("file", "a.pdf", b"1" * (20 * MEGABYTE + 1)), "6 to 20971520 bytes"),
-        ("media_upload", ("gif", "a.gif", PICTURE), "image, voice, video, file"),
-        ("media_uploadimg", ("a.png", b"1" * (2 * MEGABYTE + 1)), "6 to 2097152 bytes"),
+        ("files.upload", ("image", "a.png", b"12345"), "6 to 10485760 bytes"),
+        ("files.upload", ("image", "a.png", b"1" * (10 * MEGABYTE + 1)), "6 to 10485760 bytes"),
+        ("files.upload", ("voice", "a.amr", b"1" * (2 * MEGABYTE + 1)), "6 to 2097152 bytes"),
+        ("files.upload", ("file", "a.pdf", b"1" * (20 * MEGABYTE + 1)), "6 to 20971520 bytes"),
+        ("files.upload", ("gif", "a.gif", PICTURE), "image, voice, video, file"),
+        ("files.upload_image", ("a.png", b"1" * (2 * MEGABYTE + 1)), "6 to 2097152 bytes"),
     ],
 )
 async def test_a_file_over_a_limit_is_not_sent(rig, name, args, limit):
     async with rig() as r:
         with pytest.raises(errors.BadRequest, match=limit):
-            await getattr(r.wecom, name)(*args)
+            await attrgetter(name)(r.wecom)(*args)
         assert r.platform.calls == []
 
 
@@ -75,7 +76,7 @@ async def test_a_large_file_and_one_that_looks_like_an_error_come_down_whole(rig
     headers = {"Content-Type": "application/json", "Content-Disposition": 'attachment; filename="a"'}
     async with rig() as r:
         r.platform.answers["/cgi-bin/media/get"] = (200, headers, content)
-        assert await r.wecom.media_get("md1") == content
+        assert await r.wecom.files.download("md1") == content
 
 
 async def test_a_file_comes_down_as_bytes_and_a_dead_id_is_a_state(rig):
@@ -86,11 +87,11 @@ async def test_a_file_comes_down_as_bytes_and_a_dead_id_is_a_state(rig):
             {"errcode": 40007, "errmsg": "invalid media_id"},
             {"errcode": 0, "errmsg": "ok"},
         ]
-        assert await r.wecom.media_get("md1") == PICTURE
+        assert await r.wecom.files.download("md1") == PICTURE
         with pytest.raises(errors.SubjectState) as caught:
-            await r.wecom.media_get("md2")
+            await r.wecom.files.download("md2")
         with pytest.raises(errors.UnknownOutcome, match="no file"):
-            await r.wecom.media_get("md3")
+            await r.wecom.files.download("md3")
         assert r.platform.of("/cgi-bin/media/get")[0].query == {"media_id": "md1", "access_token": "T1"}
     assert caught.value.errcode == 40007
 
@@ -111,7 +112,7 @@ async def test_a_file_goes_up_in_pieces_and_whole_again_when_the_token_was_refus
     content = bytes(range(256)) * 4096 * 2
     async with rig() as r:
         r.platform.answers["/cgi-bin/media/upload"] = [{"errcode": 42001, "errmsg": "access_token expired"}, UPLOADED]
-        assert await r.wecom.media_upload("file", "a.pdf", content) == UPLOADED
+        assert await r.wecom.files.upload("file", "a.pdf", content) == UPLOADED
         forms = [form(call) for call in r.platform.of("/cgi-bin/media/upload")]
     assert forms == [{"media": ("a.pdf", content)}] * 2
     sent = [each for each in pieces if int(each[0]) > len(content)]
