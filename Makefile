@@ -20,7 +20,7 @@ named = $(if $(filter command,$(firstword $(origin $(1)))),$(2)='$($(1))')
 OWN_STORES = $(call named,MONGODB_URI,--mongodb-uri) $(call named,REDIS_URL,--redis-url)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour test coverage check format bench lock clean
+.PHONY: help setup demo tour unit test soak coverage check format bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -36,10 +36,17 @@ demo: setup ## start everything with the demonstration bank; Ctrl-C stops it
 tour: setup ## play one customer from the scan to the redeemed reward
 	@exec $(BIN)/python manage.py tour
 
+unit: setup ## run the tests that need no store, no network and no process; half a minute
+	@$(PYTEST) $(PARALLEL) tests/unit $(ARGS)
+
 test: setup ## run every test on real parts; MONGODB_URI=... REDIS_URL=... on stores of your own
 	@start=$$(date +%s); status=0; \
 	$(PYTEST) $(PARALLEL) $(OWN_STORES) $(ARGS) || status=$$?; \
 	echo "make test: $$(( $$(date +%s) - start )) seconds"; exit $$status
+
+soak: setup ## run the long forms: storm, sync and flood of 100,000, kill after kill; more than an hour
+	@set -e; for row in storm sync flood; do $(BIN)/python -m bench --only $$row; done
+	@$(PYTEST) --soak $(ARGS)
 
 coverage: setup ## run every test and tell which lines ran; costs a third more
 	@$(PYTEST) $(PARALLEL) --cov --cov-report=term $(ARGS)

@@ -37,6 +37,7 @@ from services.observe.metrics import Metrics
 from services.security.vault import Vault
 from services.wechat.core.errors import PlatformError, SlowDown
 from services.wechat.core.platform import Platform
+from services.wechat.core.tokens import TokenStore
 
 API = "/cgi-bin/externalcontact/get_follow_user_list"
 TIMES = 10
@@ -161,7 +162,11 @@ class Storm:
     def __init__(self, settings: Settings, redis: Redis) -> None:
         vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
         self.platform = Platform(
-            settings, redis, vault, system_clock, Metrics(), on_unknown=lambda *_: None
+            settings,
+            redis,
+            TokenStore(redis, vault, system_clock),
+            Metrics(),
+            on_unknown=lambda *_: None,
         )
         bank = yaml.safe_load(
             (ROOT / "config" / "demo" / "tenant.yaml").read_text(encoding="utf-8")
@@ -180,7 +185,7 @@ class Storm:
         self.counts["asked"] += 1
         try:
             with lane(name):
-                await self._client.get_follow_user_list()
+                await self._client.customers.list_followers()
         except SlowDown as error:
             self.counts["held_back" if error.errcode is None else "drawn"] += 1
             self.counts["welcomes_held_back"] += name == "welcome" and error.errcode is None

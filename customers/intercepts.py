@@ -224,7 +224,7 @@ async def _carry_out(bank: Bank, row: Doc) -> None:
 
 async def _end(client: WeComClient, rule_id: str) -> None:
     try:
-        await client.del_intercept_rule(rule_id)
+        await client.intercept.delete(rule_id)
     except PlatformError as error:
         if not isinstance(error, AlreadyDone) and error.errcode != RULE_UNKNOWN:
             raise
@@ -241,7 +241,7 @@ async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
             if error.errcode != RULE_UNKNOWN:
                 raise
     try:
-        made = await client.add_intercept_rule(
+        made = await client.intercept.create(
             rule.name,
             rule.words,
             userids=rule.userids,
@@ -253,7 +253,7 @@ async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
     except PlatformError as error:
         if error.errcode != NAME_TAKEN:
             raise
-        there = await client.get_intercept_rule_list()
+        there = await client.intercept.list()
         found = [
             one["rule_id"]
             for one in there.get("rule_list") or []
@@ -267,7 +267,7 @@ async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
 
 async def _change_there(client: WeComClient, rule: Rule, rule_id: str) -> None:
     there = await _there(client, rule_id)
-    await client.update_intercept_rule(
+    await client.intercept.update(
         rule_id,
         rule_name=None if rule.name == there.name else rule.name,
         words=rule.words,
@@ -282,7 +282,7 @@ async def _change_there(client: WeComClient, rule: Rule, rule_id: str) -> None:
 
 async def _there(client: WeComClient, rule_id: str) -> Rule:
     """The rule as WeCom has it."""
-    told = (await client.get_intercept_rule(rule_id)).get("rule") or {}
+    told = (await client.intercept.get(rule_id)).get("rule") or {}
     people, extra = told.get("applicable_range") or {}, told.get("extra_rule") or {}
     return Rule(
         str(told.get("rule_name") or ""),
@@ -308,7 +308,7 @@ async def differences(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
     PlatformError."""
     rules, _ = await overview(bank, actor)
     client = bank.wecom
-    listed = (await client.get_intercept_rule_list()).get("rule_list") or []
+    listed = (await client.intercept.list()).get("rule_list") or []
     there = {str(one["rule_id"]): await _there(client, str(one["rule_id"])) for one in listed}
     found: list[dict[str, Any]] = []
     for row in rules:

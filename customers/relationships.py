@@ -379,9 +379,7 @@ async def count_of_staff(bank: Bank, userid: str) -> int:
     return await bank.db[RELATIONSHIPS].count({"userid": userid, "active": True})
 
 
-async def page_of_staff(
-    bank: Bank, userid: str, after: str, limit: int
-) -> list[Relationship]:
+async def page_of_staff(bank: Bank, userid: str, after: str, limit: int) -> list[Relationship]:
     """At most `limit` of the RM's present friends, by cid, beginning `after` that cid; without tags
     and notes."""
     present = {"userid": userid, "active": True, "cid": {"$gt": after}}
@@ -392,9 +390,7 @@ async def page_of_staff(
     return cast("list[Relationship]", found)
 
 
-async def pages_of_staff(
-    bank: Bank, userid: str, limit: int
-) -> AsyncIterator[list[Relationship]]:
+async def pages_of_staff(bank: Bank, userid: str, limit: int) -> AsyncIterator[list[Relationship]]:
     """All of the RM's present friends, by cid, `limit` at a time."""
     after = ""
     while page := await page_of_staff(bank, userid, after, limit):

@@ -13,6 +13,7 @@ from services.clock import utc
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
+
 class Entry(TypedDict):
     """One happening of a customer's story. `data` carries no person's data in clear."""
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import httpx
 import typer
@@ -33,7 +33,6 @@ from rewards import catalogue, claims, ledger
 from rewards.rows import REWARDS, TRANSFERS
 from services.container import Services
 from services.queue.outbox import OUTBOX
-from services.store.mongo import Doc
 
 PAGE = 200
 """So many customers are compared at a time."""
@@ -57,7 +56,7 @@ class _Known:
     """A customer of the file with his row in the store."""
 
     told: Customer
-    row: Doc
+    row: CustomerRow
 
     @property
     def cids(self) -> list[str]:
@@ -142,7 +141,7 @@ class Comparison:
         for row in rows:
             self._differ(*row)
 
-    async def _rows_of(self, page: list[Customer]) -> tuple[dict[str, str], dict[str, Doc]]:
+    async def _rows_of(self, page: list[Customer]) -> tuple[dict[str, str], dict[str, CustomerRow]]:
         """identity row → cid, and cid → the row of whom he is now."""
         wanted = [
             self._row_id(kind, value) for one in page for kind, value in one.ids().items() if value
@@ -152,10 +151,8 @@ class Comparison:
         )
         owners = {row["_id"]: row["cid"] for row in found}
         cids = list(set(owners.values()))
-        rows = {
-            row["_id"]: row
-            for row in await self._db[CUSTOMERS].find({"_id": {"$in": cids}}, limit=None)
-        }
+        there = await self._db[CUSTOMERS].find({"_id": {"$in": cids}}, limit=None)
+        rows = {row["_id"]: cast("CustomerRow", row) for row in there}
         merged = [cid for cid, row in rows.items() if row.get("merged_into")]
         rows |= {cid: await root(self._bank, cid) for cid in merged}
         return owners, rows

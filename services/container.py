@@ -26,6 +26,7 @@ from services.store.groupcommit import GroupCommit
 from services.store.mongo import Store
 from services.store.rows import Rows
 from services.wechat.core.platform import Platform
+from services.wechat.core.tokens import TokenStore
 from services.wechat.core.unknown_codes import UnknownCodes
 
 log = logging.getLogger(__name__)
@@ -112,15 +113,18 @@ async def open_services(
     metrics = Metrics()
     store = Store(settings.mongodb, settings.mongodb_database)
     await store.ensure_indexes(collections)
-    pool = BlockingConnectionPool.from_url(
-        settings.redis, socket_timeout=2, socket_connect_timeout=2, max_connections=16, timeout=2
-    )
-    redis = Redis.from_pool(pool)
+    redis = _redis(settings.redis)
     vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
-    groups = Groups(
-        settings.group_window_ms / 1000 if group_window is None else group_window, metrics
+    window = settings.group_window_ms / 1000 if group_window is None else group_window
+    groups = Groups(window, metrics)
+    platform = Platform(
+        settings,
+        redis,
+        TokenStore(redis, vault, clock),
+        metrics,
+        on_unknown=UnknownCodes(store, clock, groups.spawn).heard,
+        transport=transport,
     )
-    unknown = UnknownCodes(store, clock, groups.spawn)
     return Services(
         settings=settings,
         clock=clock,
@@ -131,10 +135,15 @@ async def open_services(
         nonces=Nonces(redis, clock, metrics, window=settings.callback_window),
         redis=redis,
         wakeups=Wakeups(make_celery(settings, QUEUES), metrics, known=QUEUES),
-        platform=Platform(
-            settings, redis, vault, clock, metrics, on_unknown=unknown.heard, transport=transport
-        ),
+        platform=platform,
         groups=groups,
         metrics=metrics,
         cache=ProcessCache(clock),
     )
+
+
+def _redis(url: str) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        url, socket_timeout=2, socket_connect_timeout=2, max_connections=16, timeout=2
+    )
+    return Redis.from_pool(pool)

@@ -9,7 +9,7 @@ Once a run
 
 Once a test
     settings     config.settings.Settings on the stores: emptied database and Redis, own data folder, a free port
-    clock        what `services` take for the time; a folder or file overrides it with one of tests/clock.py
+    clock        what `services` take for the time; a folder or file overrides it with one of tests/support/clock.py
     services     services.container.Services, opened and closed in the test's loop
     second       another process's services on the same stores
     sandbox      the simulated WeChat and WeCom as a process (tests.conftest.Sandbox), reset; async helpers for its people
@@ -44,12 +44,12 @@ from deploy.stack import Stores
 from operations.schema import COLLECTIONS
 from services.clock import Clock, system_clock
 from services.container import Services, open_services
-from tests.banks import open_bank
 from tests.support import selection
 from tests.support import stores as run_stores
-from tests.support.once import paid_once
+from tests.support.banks import open_bank
+from tests.support.once import catalogues, paid_once
 
-__all__ = ["paid_once"]
+__all__ = ["catalogues", "paid_once"]
 
 DEMO_BANK = ROOT / "config" / "demo" / "tenant.yaml"
 DEMO_CAMPAIGNS = ROOT / "config" / "demo" / "campaigns"

@@ -85,9 +85,7 @@ async def _ensure_one(
     async def make(again: bool) -> Doc:
         link = await _find(client, state) if again else None
         if link is None:
-            answer = await client.customer_acquisition_create_link(
-                state, userids=users, skip_verify=skip
-            )
+            answer = await client.links.create(state, userids=users, skip_verify=skip)
             link = {**answer["link"]}
         url = f"{link['url']}?customer_channel={quote(state)}"
         told = {"link_id": link["link_id"], "url": url, "users": users, "skip_verify": skip}
@@ -101,9 +99,9 @@ async def _find(client: WeComClient, name: str) -> dict[str, Any] | None:
     """The link of that name at WeCom, if an earlier try made it."""
     cursor = ""
     while True:
-        page = await client.customer_acquisition_list_link(cursor=cursor)
+        page = await client.links.list(cursor=cursor)
         for link_id in page.get("link_id_list") or []:
-            link = (await client.customer_acquisition_get(link_id)).get("link") or {}
+            link = (await client.links.get(link_id)).get("link") or {}
             if link.get("link_name") == name:
                 return {**link, "link_id": link_id}
         cursor = str(page.get("next_cursor") or "")
@@ -129,9 +127,7 @@ async def _bring(bank: Bank, row: Doc, campaign: Campaign) -> None:
     settings = {"users": users, "skip_verify": skip}
     if any(row.get(name) != value for name, value in settings.items()):
         client = bank.wecom
-        await client.customer_acquisition_update_link(
-            row["link_id"], userids=users, skip_verify=skip
-        )
+        await client.links.update(row["link_id"], userids=users, skip_verify=skip)
         await bank.db[CHANNELS].update({"_id": row["_id"]}, {"$set": settings})
         invalidate(bank.services, f"channels:{bank.id}")
 
@@ -139,13 +135,13 @@ async def _bring(bank: Bank, row: Doc, campaign: Campaign) -> None:
 async def _read_figures(bank: Bank, link_id: str) -> None:
     """Clicks and customers of the last 30 days, and how many of all who came have written."""
     client, now = bank.wecom, bank.now()
-    told = links.row_of(bank.id, link_id, await client.customer_acquisition_get(link_id))
+    told = links.row_of(bank.id, link_id, await client.links.get(link_id))
     start = int(now) - FIGURE_DAYS * 86400
-    days = await client.customer_acquisition_statistic(link_id, start_time=start, end_time=int(now))
+    days = await client.links.get_statistic(link_id, start_time=start, end_time=int(now))
     chats: Counter[int] = Counter()
     cursor = ""
     while True:
-        page = await client.customer_acquisition_customer(link_id, cursor=cursor)
+        page = await client.links.list_customers(link_id, cursor=cursor)
         chats.update(int(one.get("chat_status", 2)) for one in page.get("customer_list") or [])
         cursor = str(page.get("next_cursor") or "")
         if not cursor:
@@ -172,7 +168,7 @@ async def read_balance(bank: Bank) -> None:
     if not await db[ACQUISITION_BALANCE].update(due, {"$set": {"asked": now}}):
         return
     try:
-        told = await bank.wecom.customer_acquisition_quota()
+        told = await bank.wecom.links.get_quota()
     except PlatformError:
         await db[ACQUISITION_BALANCE].update(
             {"_id": row_id, "asked": now}, {"$set": {"asked": 0.0}}
@@ -353,7 +349,7 @@ async def _chat(bank: Bank, event: events.MessageFromCustomer, at: float) -> dic
         trace.note("chat_key.over")
         return {}
     try:
-        answer = await bank.wecom.customer_acquisition_get_chat_info(event.chat_key)
+        answer = await bank.wecom.links.get_chat_info(event.chat_key)
     except PlatformError as error:
         if error.action != "give_up":
             raise

@@ -36,11 +36,11 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
         async def make(_again: bool, name: str = name, code: GroupCode = code) -> Doc:
             client = bank.wecom
             config_id = (
-                await client.groupchat_add_join_way(
+                await client.groups.create_join_way(
                     code.groups, remark=name, **_settings(code, name)
                 )
             )["config_id"]
-            way = (await client.groupchat_get_join_way(config_id)).get("join_way") or {}
+            way = (await client.groups.get_join_way(config_id)).get("join_way") or {}
             told: Doc = {"config_id": config_id, "qr_code": way.get("qr_code", "")}
             told |= {"groups": list(code.groups), "listed": list(code.groups)}
             return told | provisioning.looked_after(bank.now())
@@ -69,7 +69,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     if code is None:
         return rosters.IDLE_SECONDS
     client = bank.wecom
-    way = (await client.groupchat_get_join_way(row["config_id"])).get("join_way") or {}
+    way = (await client.groups.get_join_way(row["config_id"])).get("join_way") or {}
     present = [str(one) for one in way.get("chat_id_list") or []]
     listed: list[str] = row["listed"]
     made = [one for one in present if one not in listed]
@@ -90,7 +90,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     if set(present) != set(wanted) or any(
         _told(way, name) != value for name, value in settings.items()
     ):
-        await client.groupchat_update_join_way(
+        await client.groups.update_join_way(
             row["config_id"], wanted, remark=row["state"], **settings
         )
     fresh = {

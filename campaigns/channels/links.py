@@ -41,14 +41,12 @@ def row_of(tenant: str, link_id: str, answer: Mapping[str, Any]) -> Doc:
 
 async def _read(job: Job, cursor: str) -> Batch:
     asked = job.bank.now()
-    page = await job.client.customer_acquisition_list_link(cursor=cursor, limit=A_PAGE)
+    page = await job.client.links.list(cursor=cursor, limit=A_PAGE)
     items: list[Doc] = []
     problems = []
     for link_id in page.get("link_id_list") or []:
         try:
-            items.append(
-                row_of(job.bank.id, link_id, await job.client.customer_acquisition_get(link_id))
-            )
+            items.append(row_of(job.bank.id, link_id, await job.client.links.get(link_id)))
         except PlatformError as error:
             if error.action != "give_up":
                 raise
@@ -101,7 +99,7 @@ async def close(bank: Bank, link_ids: Sequence[str]) -> None:
 
 
 async def _again(job: Job, link_id: str) -> None:
-    row = row_of(job.bank.id, link_id, await job.client.customer_acquisition_get(link_id))
+    row = row_of(job.bank.id, link_id, await job.client.links.get(link_id))
     await job.db[ACQUISITION_LINKS].update({"_id": row["_id"]}, {"$set": row}, upsert=True)
 
 

@@ -105,7 +105,7 @@ async def _ensure_one(
         if way is None:
             skip = code.skip_verify
             way = dict(
-                await client.add_contact_way(
+                await client.ways.create(
                     users, state=state, remark=state, skip_verify=skip, several=True
                 )
             )
@@ -121,11 +121,11 @@ async def _find(client: WeComClient, state: str) -> dict[str, Any] | None:
     """The live code of that state at WeCom, if an earlier try made it."""
     cursor = ""
     while True:
-        page = await client.list_contact_way(cursor=cursor)
+        page = await client.ways.list(cursor=cursor)
         for entry in page.get("contact_way") or []:
             way = cast(
                 "dict[str, Any]",
-                (await client.get_contact_way(entry["config_id"])).get("contact_way") or {},
+                (await client.ways.get(entry["config_id"])).get("contact_way") or {},
             )
             if way.get("state") == state:
                 return {**way, "config_id": entry["config_id"]}
@@ -135,13 +135,13 @@ async def _find(client: WeComClient, state: str) -> dict[str, Any] | None:
 
 
 async def _told(job: Job, config_id: str) -> Doc:
-    return dict((await job.client.get_contact_way(config_id)).get("contact_way") or {})
+    return dict((await job.client.ways.get(config_id)).get("contact_way") or {})
 
 
 async def _read_page(job: Job, cursor: str) -> Batch:
     """A page of this app's live codes with their settings (92228)."""
     asked = job.bank.now()
-    page = await job.client.list_contact_way(start_time=_FIRST_WAYS, cursor=cursor, limit=_A_PAGE)
+    page = await job.client.ways.list(start_time=_FIRST_WAYS, cursor=cursor, limit=_A_PAGE)
     items: list[Doc] = []
     problems = []
     for entry in page.get("contact_way") or []:

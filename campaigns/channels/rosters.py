@@ -162,9 +162,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
         if len(recent) >= MOST_UPDATES:
             return float(recent[0]) + LOOK_SECONDS - now
         client = bank.wecom
-        await client.update_contact_way(
-            row["config_id"], userids=wanted, skip_verify=code.skip_verify
-        )
+        await client.ways.update(row["config_id"], userids=wanted, skip_verify=code.skip_verify)
         settings["updates"] = [*recent, now]
     told = {"cap": code.daily_cap, "tz": tz}
     if "updates" in settings or any(row.get(name) != value for name, value in told.items()):

@@ -36,7 +36,7 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
             continue
 
         async def make(_again: bool, content: str = content, notify: bool = greeting.notify) -> Doc:
-            answer = await client.group_welcome_template_add(
+            answer = await client.welcome.create_template(
                 {"text": {"content": content}}, notify=notify
             )
             return {"template_id": answer["template_id"], "content": content}
@@ -61,10 +61,10 @@ async def _stands(bank: Bank, row: Doc, content: str) -> bool:
         return False
     rows, client = bank.db[GROUP_GREETINGS], bank.wecom
     try:
-        told = (await client.group_welcome_template_get(row["template_id"])).get("text") or {}
+        told = (await client.welcome.get_template(row["template_id"])).get("text") or {}
         if told.get("content") == content:
             return True
-        await client.group_welcome_template_edit(row["template_id"], {"text": {"content": content}})
+        await client.welcome.update_template(row["template_id"], {"text": {"content": content}})
     except BadRequest as error:
         if error.errcode != UNKNOWN_GREETING:
             raise
@@ -79,7 +79,7 @@ async def _stands(bank: Bank, row: Doc, content: str) -> bool:
 async def _drop(bank: Bank, row: Doc) -> None:
     if row["made"] == provisioning.MADE:
         try:
-            await bank.wecom.group_welcome_template_del(row["template_id"])
+            await bank.wecom.welcome.delete_template(row["template_id"])
         except BadRequest as error:
             if error.errcode != UNKNOWN_GREETING:  # somebody else ended it
                 raise

@@ -276,7 +276,7 @@ async def _welcome(bank: Bank, effect: Effect) -> Outcome:
         return Outcome("failed", "no_welcome_code")
     text = await _text(bank, effect)
     with lane("welcome"):
-        await bank.wecom.send_welcome_msg(effect.args["welcome_code"], text=text)
+        await bank.wecom.welcome.send(effect.args["welcome_code"], text=text)
     return Outcome("done")
 
 
@@ -287,7 +287,7 @@ async def _staff(bank: Bank, effect: Effect) -> Outcome:
         "enable_duplicate_check": 1,
         "duplicate_check_interval": 1800,
     }
-    await bank.wecom.message_send([effect.args["userid"]], message)
+    await bank.wecom.messages.send([effect.args["userid"]], message)
     return Outcome("done")
 
 

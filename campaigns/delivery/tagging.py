@@ -56,7 +56,7 @@ async def mark(
         add_ids = [await tag_id(bank, name) for name in add]
         remove_ids = [await tag_id(bank, name) for name in remove]
         try:
-            await client.mark_tag(userid, external_userid, add=add_ids, remove=remove_ids)
+            await client.tags.mark(userid, external_userid, add=add_ids, remove=remove_ids)
         except BadRequest as error:
             if error.errcode != tags.UNKNOWN_TAG or last:
                 raise
@@ -67,7 +67,7 @@ async def mark(
 
 async def _make(bank: Bank, group: str, tag: str) -> None:
     try:
-        await bank.wecom.add_corp_tag([tag], group_name=group)
+        await bank.wecom.tags.create([tag], group_name=group)
     except BadRequest as error:
         if error.errcode != TAKEN:  # another process made it in this moment
             raise

@@ -17,6 +17,7 @@ from services import ids
 from services.container import Services
 from services.errors import InvalidInput, NotSignedIn, Unavailable
 from services.wechat.core.errors import PlatformError, SubjectState
+from services.wechat.miniprogram.login import LoginSession
 
 CODE_USED = 40029
 MOST_SUGGESTED = 5
@@ -49,7 +50,7 @@ async def login(bank: Bank, appid: str, code: str) -> Login:
     return await _open_session(bank, actor)
 
 
-async def _exchange(bank: Bank, appid: str, code: str) -> CodeSession:
+async def _exchange(bank: Bank, appid: str, code: str) -> LoginSession:
     try:
         return await bank.miniprogram(appid).code_to_session(code)
     except SubjectState as error:

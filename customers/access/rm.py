@@ -34,7 +34,7 @@ async def staff_login(bank: Bank, code: str) -> StaffActor:
     """The RM behind an OAuth code; raises NotSignedIn for a bad code or somebody who is not staff
     of this bank."""
     try:
-        answer = await bank.wecom.auth_getuserinfo(code)
+        answer = await bank.wecom.members.get_user_info(code)
     except SubjectState as error:
         raise NotSignedIn("login_code_invalid", "the code is used, expired or unknown") from error
     except PlatformError as error:
@@ -152,7 +152,7 @@ async def note_customer(
     customer, relationship = await access_customer(bank, actor, cid)
     _check_lengths(remark, description)
     asked = bank.now()
-    await bank.wecom.externalcontact_remark(
+    await bank.wecom.customers.remark(
         actor.userid, customer.external_userid, remark=remark, description=description
     )
     known = relationships.follow_info_of(bank, relationship)
@@ -184,7 +184,7 @@ async def tag_customer(
     known = relationships.follow_info_of(bank, relationship)
     tagged = _with_tag(known, add) if add else _without_tag(known, remove)
     asked = bank.now()
-    await bank.wecom.mark_tag(
+    await bank.wecom.tags.mark(
         actor.userid,
         customer.external_userid,
         add=[add] if add else [],

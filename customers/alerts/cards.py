@@ -76,7 +76,7 @@ async def _once(client: WeComClient, userid: str, message: Doc) -> None:
     """Sends a card whose earlier sending may have succeeded unheard: WeCom takes a `task_id`
     once."""
     try:
-        await client.message_send([userid], message)
+        await client.messages.send([userid], message)
     except PlatformError as error:
         if error.errcode != TASK_ID_TAKEN:
             raise
@@ -122,7 +122,7 @@ async def update(bank: Bank, effect: Effect) -> None:
     userid, code, name = (
         effect.args[field] for field in ("userid", "response_code", "replace_name")
     )
-    await bank.wecom.message_update_template_card([userid], code, replace_name=name)
+    await bank.wecom.messages.update_card([userid], code, replace_name=name)
 
 
 async def card_clicked(bank: Bank, row: Doc, event: events.CardClicked) -> None:

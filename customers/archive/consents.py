@@ -134,7 +134,7 @@ async def _walk(bank: Bank, client: WeComClient, place: Sequence[str]) -> list[s
     next place, or nothing."""
 
     async def load() -> list[str]:
-        return sorted((await client.msgaudit_get_permit_user_list()).get("ids") or [])
+        return sorted((await client.archive.list_permitted_users()).get("ids") or [])
 
     permitted = await cached(bank.services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
     rows = bank.db[RELATIONSHIPS]
@@ -176,7 +176,7 @@ async def _ask(bank: Bank, client: WeComClient, userid: str, externals: list[str
     if not externals:
         return
     try:
-        answer = await client.msgaudit_check_single_agree((userid, one) for one in externals)
+        answer = await client.archive.check_single_agree((userid, one) for one in externals)
     except (SubjectState, BadRequest):
         if len(externals) == 1:
             await keep(bank, userid, externals[0], UNKNOWN, 0.0, "asked")

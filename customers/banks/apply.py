@@ -16,7 +16,6 @@ from services.cache import invalidate
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput
-from services.store.mongo import Doc
 
 
 async def apply_tenant(services: Services, text: str, source: str) -> list[str]:

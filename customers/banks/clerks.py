@@ -94,7 +94,9 @@ async def apply(bank: Bank, entries: Sequence[ClerkEntry]) -> None:
     for entry in entries:
         said = {"login": entry.login, "name": entry.name, "roles": list(entry.roles)}
         await clerks.update({"_id": _row_id(bank, entry.login)}, {"$set": said}, upsert=True)
-        if entry.password is not None and not await _has_password(bank, entry.login, entry.password):
+        if entry.password is not None and not await _has_password(
+            bank, entry.login, entry.password
+        ):
             await set_password(bank, entry.login, entry.password)
     unnamed = {"login": {"$nin": [entry.login for entry in entries]}}
     await clerks.update_many(unnamed, {"$set": {"roles": [], "password": ""}})

@@ -118,9 +118,7 @@ async def end_all_but(bank: Bank, userids: Sequence[str]) -> None:
     invalidate(bank.services, f"staff:{bank.id}")
 
 
-async def hire(
-    bank: Bank, one: Staff, known: StaffRow | None, *, at: float, asked: float
-) -> None:
+async def hire(bank: Bank, one: Staff, known: StaffRow | None, *, at: float, asked: float) -> None:
     """Makes a member of a mapped department staff since `at`, or tells his row what is new; `known`
     is his row. Who left after WeCom was `asked` stays out (all in seconds UTC)."""
     said: Doc = {"userid": one.userid, "name": one.name, "branch": one.branch, "active": True}

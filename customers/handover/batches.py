@@ -134,7 +134,7 @@ async def groups_of(bank: Bank, userid: str) -> list[str]:
     """The chat_ids of the customer groups that the member owns; raises PlatformError."""
     client, cursor, found = bank.wecom, "", list[str]()
     while True:
-        answer = await client.groupchat_list(owner_userids=[userid], cursor=cursor)
+        answer = await client.groups.list(owner_userids=[userid], cursor=cursor)
         found += [str(chat["chat_id"]) for chat in answer.get("group_chat_list") or []]
         cursor = str(answer.get("next_cursor") or "")
         if not cursor:
@@ -152,7 +152,7 @@ async def unassigned(bank: Bank, actor: ClerkActor) -> dict[str, int]:
 async def _unassigned(bank: Bank) -> dict[str, list[str]]:
     client, cursor, found = bank.wecom, "", dict[str, list[str]]()
     while True:
-        answer = await client.get_unassigned_list(cursor=cursor)
+        answer = await client.handover.list_unassigned(cursor=cursor)
         for entry in answer.get("info") or []:
             found.setdefault(str(entry["handover_userid"]), []).append(
                 str(entry["external_userid"])

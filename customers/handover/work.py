@@ -178,12 +178,12 @@ class _Step:
     async def _ask_customers(self, targets: dict[str, Doc]) -> float:
         pair, wanted = (self.batch["handover_userid"], self.batch["takeover_userid"]), list(targets)
         if self.batch["mode"] == "resigned":
-            answer: Any = await self.client.resigned_transfer_customer(*pair, wanted)
+            answer: Any = await self.client.handover.transfer_resigned_customers(*pair, wanted)
         else:
             message = self.bank.vault.open_text(
                 HANDOVER_BATCHES, "message", self.batch["_id"], self.batch["message"]
             )
-            answer = await self.client.transfer_customer(
+            answer = await self.client.handover.transfer_customers(
                 *pair, wanted, transfer_success_msg=message
             )
         codes = {
@@ -200,9 +200,9 @@ class _Step:
 
     async def _ask_groups(self, targets: dict[str, Doc]) -> float:
         call = (
-            self.client.groupchat_transfer
+            self.client.handover.transfer_resigned_groups
             if self.batch["mode"] == "resigned"
-            else self.client.groupchat_onjob_transfer
+            else self.client.handover.transfer_groups
         )
         answer: Any = await call(list(targets), self.batch["takeover_userid"])
         codes = {
@@ -236,7 +236,7 @@ class _Step:
         accepted = []
         for item in asking:
             if item["kind"] == "group":
-                chat: Any = (await self.client.groupchat_get(self._target(item))).get(
+                chat: Any = (await self.client.groups.get(self._target(item))).get(
                     "group_chat"
                 ) or {}
                 if chat.get("owner") == self.batch["takeover_userid"]:
@@ -254,7 +254,11 @@ class _Step:
     async def _pages(self) -> AsyncIterator[list[Doc]]:
         """What WeCom says of all that ever went from the one to the other."""
         resigned = self.batch["mode"] == "resigned"
-        call = self.client.resigned_transfer_result if resigned else self.client.transfer_result
+        call = (
+            self.client.handover.get_resigned_result
+            if resigned
+            else self.client.handover.get_result
+        )
         cursor = ""
         while True:
             answer: Any = await call(

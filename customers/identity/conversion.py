@@ -54,7 +54,7 @@ async def _remember(bank: Bank, conversion: str, nth: int) -> None:
 async def convert(bank: Bank, effect: Effect) -> None:
     """Asks WeCom and keeps what it tells with the customer; raises PlatformError."""
     args = effect.args
-    answer = await bank.wecom.idconvert_unionid_to_external_userid(args["unionid"], args["openid"])
+    answer = await bank.wecom.customers.idconvert_unionid(args["unionid"], args["openid"])
     facts = Facts(
         external_userid=answer.get("external_userid", ""),
         unionid=args["unionid"],

@@ -84,9 +84,7 @@ async def customer(bank: Bank, cid: str, *, follow: bool = True) -> Customer:
     raise NotFound("customer_unknown", "the customer was merged in a circle")
 
 
-async def known_by_external_userid(
-    bank: Bank, external_userids: Iterable[str]
-) -> dict[str, str]:
+async def known_by_external_userid(bank: Bank, external_userids: Iterable[str]) -> dict[str, str]:
     """external_userid → cid, of those that are known; any number of them."""
     wanted = {identity_id(bank, "external_userid", one): one for one in external_userids}
     owners = await owners_of(bank, list(wanted))
@@ -151,18 +149,14 @@ async def _identify(bank: Bank, telling: _Telling) -> str | None:
     return found
 
 
-async def _identify_one_of(
-    bank: Bank, telling: _Telling, roots: Mapping[str, str]
-) -> str | None:
+async def _identify_one_of(bank: Bank, telling: _Telling, roots: Mapping[str, str]) -> str | None:
     """Of all whom the ids led to (owner → who he is now), the one of whom the telling speaks; he is
     told what belongs to him."""
     known = telling.known
     lead = next(one for one in telling.by_subject() if one in known and known[one]["cid"] in roots)
     cid = roots[known[lead]["cid"]]
     his_ids = [
-        one
-        for one, row in known.items()
-        if roots.get(row["cid"]) == cid or one in telling.claimed
+        one for one, row in known.items() if roots.get(row["cid"]) == cid or one in telling.claimed
     ]
     found = await _keep_facts(bank, telling, cid, facts_with_ids(bank, telling.facts, his_ids))
     if found is not None:

@@ -102,7 +102,10 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
     person = open_customer(bank, row)
     ids = (await bank.read(IDENTITIES, identity_ids_of(bank, row))).values()
     provenance = cast("Doc", row.get("provenance", {}))
-    shown = [_id_view(each["kind"], mask_id(open_identity(bank, cast("IdentityRow", each))), each) for each in ids]
+    shown = [
+        _id_view(each["kind"], mask_id(open_identity(bank, cast("IdentityRow", each))), each)
+        for each in ids
+    ]
     for name, text in (("phone", mask_phone(person.phone)), ("name", mask_name(person.name))):
         if text:
             shown.append(_id_view(name, text, provenance.get(name, {})))
@@ -111,7 +114,7 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
         "asked": cid,
         "created_at": row["created_at"],
         "aliases": list(person.aliases),
-        "apart": list(row.get("never_merge_with", [])),
+        "never_merge_with": list(row.get("never_merge_with", [])),
         "ids": sorted(shown, key=lambda each: (each["kind"], str(each["at"]))),
         "merges": [_merge_view(merge) for merge in await _merges_of(bank, cids_of(row))],
         "questions": [
@@ -149,11 +152,11 @@ def _merge_view(merge: MergeRow) -> dict[str, Any]:
         "state": merge["state"],
         "source": origin.get("source", ""),
         "proof": origin.get("proof", ""),
-        "because": list(origin.get("ids", [])),
+        "id_kinds": list(origin.get("ids", [])),
         "ids": sorted(doc_id.split(":")[1] for doc_id, _ in merge["ids"]),
         "fields": list(merge["fields"]),
         "tags": list(merge["tags"]),
-        "follows": sorted(
+        "relationships": sorted(
             one["userid"] for one in merge["relationships"] if one["cid"] == merge["loser"]
         ),
         **{name: row.get(name, "") for name in ("asked_by", "reason", "undone_by", "undone_at")},

@@ -308,4 +308,3 @@ async def rename_tag(bank: Bank, old: str, new: str) -> None:
 async def drop_tag(bank: Bank, name: str) -> None:
     """Nobody has the tag any more."""
     await bank.db[CUSTOMERS].update_many({"tags": name}, {"$pull": {"tags": name}})
-

@@ -107,9 +107,7 @@ def empty_customer(bank: Bank, cid: str) -> CustomerRow:
     }
 
 
-def new_customer(
-    bank: Bank, cid: str, facts: Facts, origin: Origin, by: str = ""
-) -> CustomerRow:
+def new_customer(bank: Bank, cid: str, facts: Facts, origin: Origin, by: str = "") -> CustomerRow:
     """The whole row of a new customer of whom `facts` are known."""
     row = cast("Doc", empty_customer(bank, cid))
     for name, value in sealed_facts(bank, cid, facts, origin, by).items():

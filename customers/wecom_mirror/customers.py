@@ -82,7 +82,7 @@ async def _read(job: Job, cursor: str) -> Batch:
     if not at["users"]:
         return Batch([], "", asked, total=0)
     try:
-        answer = await job.client.batch_get_by_user(
+        answer = await job.client.customers.batch_get_by_user(
             at["users"], cursor=at["next"], limit=CUSTOMERS_AT_ONCE
         )
     except (SubjectState, BadRequest) as error:
@@ -281,7 +281,9 @@ async def _bring_relationships(
     changed = {row_id: pair for row_id, pair in pairs.items() if pair.differs}
     outcome.new += len(added)
     outcome.changed = len(changed)
-    found = [_difference(kind, one.told, one.info) for one in changed.values() for kind in one.differs]
+    found = [
+        _difference(kind, one.told, one.info) for one in changed.values() for kind in one.differs
+    ]
     await note(job, found)
     await note(job, [_difference("missing", one.told, one.info) for one in added.values()])
     if not job.mend:
@@ -341,7 +343,7 @@ async def _read_list(job: Job, cursor: str) -> Batch:
     userid = left[0]
     following = userid if len(left) > 1 else ""
     try:
-        told = (await job.client.externalcontact_list(userid)).get("external_userid") or []
+        told = (await job.client.customers.list(userid)).get("external_userid") or []
     except PlatformError as error:
         if error.action != "give_up":
             raise

@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.wecom_mirror import tags
+from services.wechat.core.paging import pages
 from services.wechat.wecom import WeComClient
 
 
@@ -63,15 +65,9 @@ async def _ask(
     """The customer, and those who follow him by their userid, from every page."""
     contact: dict[str, Any] = {}
     followers: dict[str, dict[str, Any]] = {}
-    cursor = ""
-    while True:
-        answer = await client.externalcontact_get(external_userid, cursor)
-        contact |= answer.get("external_contact") or {}
-        followers |= {
-            str(user["userid"]): dict(user)
-            for user in answer.get("follow_user") or []
-            if user.get("userid")
-        }
-        cursor = str(answer.get("next_cursor") or "")
-        if not cursor:
-            return contact, followers
+    async for page in pages(partial(client.customers.get, external_userid)):
+        contact |= page.get("external_contact") or {}
+        for user in page.get("follow_user") or []:
+            if user.get("userid"):
+                followers[str(user["userid"])] = dict(user)
+    return contact, followers

@@ -150,7 +150,7 @@ async def read(bank: Bank, chat_id: str, at: float, ways: Ways | None = None) ->
     """Asks WeCom what the group is now; `ways` say how some went. Raises PlatformError."""
     asked = bank.now()
     try:
-        answer = await bank.wecom.groupchat_get(chat_id)
+        answer = await bank.wecom.groups.get(chat_id)
     except PlatformError as error:
         if error.errcode not in NOT_A_GROUP:
             raise
@@ -248,9 +248,7 @@ async def _with_cids(bank: Bank, people: Sequence[_Person]) -> list[_Person]:
     return [replace(one, cid=cids.get(one.userid, "")) for one in people]
 
 
-async def _bring_members(
-    bank: Bank, told: Mapping[str, Any], asked: float, ways: Ways
-) -> None:
+async def _bring_members(bank: Bank, told: Mapping[str, Any], asked: float, ways: Ways) -> None:
     chat_id = str(told["chat_id"])
     people = await _with_cids(bank, [_person(one) for one in told.get("member_list") or []])
     said = {member_id(bank, chat_id, one.userid): one for one in people}
@@ -307,9 +305,7 @@ def _differs(bank: Bank, row: GroupMember, one: _Person) -> bool:
     return name != one.name
 
 
-def _story(
-    bank: Bank, row: GroupMember, kind: str, at: float, **more: Any
-) -> timeline.Entry:
+def _story(bank: Bank, row: GroupMember, kind: str, at: float, **more: Any) -> timeline.Entry:
     """A joining is one entry, and its end is one, however often they are told."""
     key = f"{row['chat_id']}:{row['joined']}"
     data = {"chat_id": row["chat_id"], "state": row["state"], **more}
@@ -383,7 +379,7 @@ async def _read_page(job: Job, cursor: str) -> Batch:
     at: dict[str, Any] = orjson.loads(cursor) if cursor else {"owners": [], "next": "", "all": True}
     asked = job.bank.now()
     try:
-        page = await job.client.groupchat_list(
+        page = await job.client.groups.list(
             owner_userids=at["owners"], cursor=at["next"], limit=A_PAGE
         )
     except BadRequest as error:
@@ -407,7 +403,7 @@ async def _read_groups(
     problems: list[Problem] = []
     for entry in entries:
         try:
-            answer = await job.client.groupchat_get(entry["chat_id"])
+            answer = await job.client.groups.get(entry["chat_id"])
         except PlatformError as error:
             if error.action != "give_up":
                 raise

@@ -114,7 +114,7 @@ async def read_member(bank: Bank, userid: str, at: float) -> None:
     """Asks WeCom who the member is now and brings our rows up to it; raises PlatformError."""
     asked = bank.now()
     try:
-        member = await bank.wecom.user_get(userid)
+        member = await bank.wecom.members.get(userid)
     except PlatformError as error:
         if error.errcode != UNKNOWN_MEMBER:
             raise
@@ -185,7 +185,7 @@ async def department_changed(bank: Bank, row: Doc, event: DepartmentChanged) -> 
         await _close(bank, DEPARTMENTS, gone, at)
         return
     try:
-        answer = await bank.wecom.department_get(event.department_id)
+        answer = await bank.wecom.members.get_department(event.department_id)
     except PlatformError as error:
         if error.errcode not in UNKNOWN_DEPARTMENT:
             raise
@@ -197,7 +197,7 @@ async def department_changed(bank: Bank, row: Doc, event: DepartmentChanged) -> 
 
 async def _read_departments(job: Job, _cursor: str) -> Batch:
     asked = job.bank.now()
-    told = (await job.client.department_list()).get("department") or []
+    told = (await job.client.members.list_departments()).get("department") or []
     return Batch([_department(job.bank.id, one) for one in told], "", asked, total=len(told))
 
 
@@ -206,9 +206,7 @@ async def _write_departments(job: Job, batch: Batch) -> Outcome:
     known = await job.db[DEPARTMENTS].find({}, limit=None)
     compared = _compare(batch.items, known)
     gone = [
-        row
-        for row in known
-        if row["active"] and row["_id"] not in told and row["at"] < job.started
+        row for row in known if row["active"] and row["_id"] not in told and row["at"] < job.started
     ]
     await _bring(job, DEPARTMENTS, "department_id", compared, batch.asked)
     await note(job, [Difference("gone", str(row["department_id"])) for row in gone])
@@ -229,9 +227,7 @@ def _compare(told: Sequence[Doc], known: Iterable[Doc]) -> _Compared:
     there = {row["_id"]: row for row in known}
     return _Compared(
         missing=[row for row in told if row["_id"] not in there],
-        changed=[
-            row for row in told if row["_id"] in there and _differs(row, there[row["_id"]])
-        ],
+        changed=[row for row in told if row["_id"] in there and _differs(row, there[row["_id"]])],
     )
 
 
@@ -254,7 +250,7 @@ async def _bring(job: Job, collection: str, name: str, found: _Compared, asked: 
 
 async def _department_ids(job: Job) -> list[int]:
     async def load() -> list[int]:
-        told = (await job.client.department_list()).get("department") or []
+        told = (await job.client.members.list_departments()).get("department") or []
         return sorted(int(one["id"]) for one in told)
 
     return await cached(job.bank.services, f"department_ids:{job.bank.id}", MAPPED_SECONDS, load)
@@ -270,7 +266,7 @@ async def _read_members(job: Job, cursor: str) -> Batch:
     if not left:
         return Batch([], _REST, asked)
     try:
-        told = (await job.client.user_list(left[0])).get("userlist") or []
+        told = (await job.client.members.list(left[0])).get("userlist") or []
     except PlatformError as error:
         if error.errcode not in UNKNOWN_DEPARTMENT:
             raise
@@ -288,7 +284,7 @@ async def _read_rest(job: Job, after: str) -> Batch:
     problems: list[Problem] = []
     for userid in left[:AT_ONCE]:
         try:
-            items.append(_member(job.bank.id, await job.client.user_get(userid)))
+            items.append(_member(job.bank.id, await job.client.members.get(userid)))
         except PlatformError as error:
             if error.errcode == UNKNOWN_MEMBER:
                 items.append({"_id": f"{job.bank.id}:{userid}", "userid": userid})
@@ -339,10 +335,11 @@ async def _again(job: Job, userid: str) -> None:
 
 async def present_at(bank: Bank, userid: str) -> float | None:
     """When the member was last known to be at work (seconds UTC); None when he is not."""
-    row = await bank.db[MEMBERS].find_one({"_id": f"{bank.id}:{userid}"})
+    found = await bank.db[MEMBERS].find_one({"_id": f"{bank.id}:{userid}"})
+    row = cast("Member | None", found)
     if row is None or not row["active"] or row["status"] in GONE_STATUS:
         return None
-    return max(float(row["at"]), row["fetched_at"].timestamp())
+    return max(row["at"], row["fetched_at"].timestamp())
 
 
 DEPARTMENTS_PART = Part("departments", _read_departments, _write_departments)

@@ -119,7 +119,7 @@ async def follow_users(job: Job) -> list[str]:
     PlatformError."""
 
     async def load() -> list[str]:
-        return sorted((await job.client.get_follow_user_list()).get("follow_user") or [])
+        return sorted((await job.client.customers.list_followers()).get("follow_user") or [])
 
     return await cached(
         job.bank.services, f"follow_users:{job.bank.id}", FOLLOW_USERS_SECONDS, load
@@ -172,13 +172,13 @@ async def keep_problems(bank: Bank, part: Part, problems: Sequence[Problem]) -> 
         await bank.db[SYNC_ERRORS].update({"_id": doc_id}, change, upsert=True)
 
 
-async def forgive(bank: Bank, part: str, objects: Sequence[str]) -> None:
+async def drop_errors(bank: Bank, part: str, objects: Sequence[str]) -> None:
     """These objects came in after all."""
     wanted = [row_id(bank, part, one) for one in objects]
     await bank.db[SYNC_ERRORS].delete({"_id": {"$in": wanted}})
 
 
-async def forgive_before(job: Job) -> None:
+async def drop_older_errors(job: Job) -> None:
     """The part's walk is at its end: errors of earlier syncs that it did not meet again are
     mended."""
     await job.db[SYNC_ERRORS].delete({"part": job.part, "last": {"$lt": utc(job.started)}})

@@ -103,13 +103,13 @@ async def _ask(bank: Bank, tag_ids: Sequence[str], group_ids: Sequence[str]) -> 
     tags are asked for."""
     client = bank.wecom
     try:
-        return await client.get_corp_tag_list(tag_ids=tag_ids, group_ids=group_ids)
+        return await client.tags.list(tag_ids=tag_ids, group_ids=group_ids)
     except BadRequest as error:
         if error.errcode != UNKNOWN_TAG:
             raise
     if len(tag_ids) + len(group_ids) < 2:
         return {}
-    everything = await client.get_corp_tag_list()
+    everything = await client.tags.list()
     groups = []
     for group in everything.get("tag_group") or []:
         held = [
@@ -233,7 +233,7 @@ async def follow(bank: Bank, cid: str, info: FollowInfo, row: Relationship | Non
 
 async def _read(job: Job, _cursor: str) -> Batch:
     asked = job.bank.now()
-    rows = _read_tags(job.bank.id, await job.client.get_corp_tag_list())
+    rows = _read_tags(job.bank.id, await job.client.tags.list())
     return Batch([rows], "", asked, total=len(rows))
 
 

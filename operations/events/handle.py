@@ -11,7 +11,6 @@ from campaigns.engine import runs
 from customers import timeline
 from customers.banks.bank import Bank
 from customers.identity import resolution
-from customers.timeline import TIMELINE
 from operations.events import dispatch
 from operations.events.rows import DEAD_LETTERS
 from services.cache import Slot
@@ -148,7 +147,7 @@ async def _reward_event(bank: Bank, message: bytes) -> None:
         timeline.entry(bank, cid, "reward.claimed", grant, data, at)
         for grant, cid, at in event["grants"]
     ]
-    await bank.db[TIMELINE].insert_new(entries)
+    await timeline.record_many(bank, entries)
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await resolution.customer(bank, cid)

@@ -7,6 +7,7 @@ import asyncio
 import math
 import secrets
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -215,14 +216,8 @@ class Gate:
         granted, waits = answer[1:4], answer[4:7]
         first = question["first"]
         for lane, count in enumerate(granted):
-            for _ in range(count):
-                self._hand(
-                    lane,
-                    Permit(
-                        f"{self._limiter.process}:{first}", now + MARGIN_SECONDS / 2, shared=True
-                    ),
-                )
-                first += 1
+            self._hand_out(lane, range(first, first + count), now, shared=True)
+            first += count
         if any(granted):
             self._limiter.keep_alive()
         return [wait / 1000 if wait >= 0 else -1.0 for wait in waits]
@@ -272,31 +267,36 @@ class Gate:
 
     def _grant_alone(self, wants: list[int], now: float) -> list[float]:
         """Without Redis: out of this process's share of the allowance."""
-        share = self._limiter.share
-        at_once = max(1, int(self._api.at_once * share)) if self._api.at_once else 0
         waits: list[float] = []
         for lane, want in enumerate(wants):
-            got, wait = want, 0.0
-            if max(waits, default=-1.0) >= 0:
-                got = 0
-            if now < self._blocked_until:
-                got, wait = 0, self._blocked_until - now
-            for meter in self._meters:
-                room, frees = meter.room(now, lane, share)
-                if room < got:
-                    got, wait = room, max(wait, frees)
-            if at_once:
-                got = min(got, at_once - len(self._flying))
-            got = max(got, 0)
-            for number in range(first := self._limiter.number(got), first + got):
-                self._hand(
-                    lane,
-                    Permit(
-                        f"{self._limiter.process}:{number}", now + MARGIN_SECONDS / 2, shared=False
-                    ),
-                )
+            unmet_before = any(earlier >= 0 for earlier in waits)
+            got, wait = self._room_alone(lane, 0 if unmet_before else want, now)
+            first = self._limiter.number(got)
+            self._hand_out(lane, range(first, first + got), now, shared=False)
             waits.append(max(wait, POLL_SECONDS) if got < want else -1.0)
         return waits
+
+    def _room_alone(self, lane: int, want: int, now: float) -> tuple[int, float]:
+        """How many of `want` calls this process may begin with its share, and after how many
+        seconds there may be more."""
+        share = self._limiter.share
+        got, wait = want, 0.0
+        if now < self._blocked_until:
+            got, wait = 0, self._blocked_until - now
+        for meter in self._meters:
+            room, frees = meter.room(now, lane, share)
+            if room < got:
+                got, wait = room, max(wait, frees)
+        if self._api.at_once:
+            at_once = max(1, int(self._api.at_once * share))
+            got = min(got, at_once - len(self._flying))
+        return max(got, 0), wait
+
+    def _hand_out(self, lane: int, numbers: Iterable[int], now: float, *, shared: bool) -> None:
+        """Hands a permit of each number to those who wait in the lane."""
+        use_by = now + MARGIN_SECONDS / 2
+        for number in numbers:
+            self._hand(lane, Permit(f"{self._limiter.process}:{number}", use_by, shared))
 
     def _hand(self, lane: int, permit: Permit) -> None:
         """Gives the permit to the first who still waits, or back."""

@@ -52,7 +52,10 @@ _Windows = tuple[tuple[int, float], ...]
 _NAMED: tuple[tuple[str, str, _Windows], ...] = (
     ("wecom/cgi-bin/get_jsapi_ticket", "", ((100, HOUR),)),
     ("wecom/cgi-bin/ticket/get", "", ((100, HOUR),)),
-    ("wecom/cgi-bin/*/unionid_to_external_userid", "", ((10_000, MINUTE), (100_000, HOUR), (480_000, DAY), (7_500_000, MONTH))),
+    (
+        "wecom/cgi-bin/*/unionid_to_external_userid", "",
+        ((10_000, MINUTE), (100_000, HOUR), (480_000, DAY), (7_500_000, MONTH)),
+    ),
     ("wecom/cgi-bin/media/uploadimg", "", ((1000, DAY), (3000, MONTH))),
     ("wecom/cgi-bin/externalcontact/add_moment_task", "", ((10, MINUTE), (100_000, MONTH))),
     ("wecom*", "", ((10_000, MINUTE), (150_000, HOUR))),

@@ -80,9 +80,7 @@ def effect_of(services: Services, row: Mapping[str, Any]) -> Effect:
     )
 
 
-async def put(
-    services: Services, effect: Effect, *, due: float, owner: str | None = None
-) -> bool:
+async def put(services: Services, effect: Effect, *, due: float, owner: str | None = None) -> bool:
     """Writes the effect's row as `row_of` says it, durable when this returns; False when it was
     there."""
     row = row_of(services, effect, due=due, owner=owner)

@@ -8,6 +8,7 @@ cut off at its end is noticed too.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -130,32 +131,14 @@ class Audit:
         """What is wrong with the tenant's chain, each with its row number; an empty list when it
         holds."""
         found = {str(row["_id"]): row async for row in db[AUDIT].scan()}
-        problems: list[str] = []
-        hashes: dict[int, str] = {}
-        known = self._checkpointed(db.tenant)
-        numbers = [_number(row_id) for row_id in found]
-        previous, last = (
-            GENESIS,
-            max((n for n in numbers if n <= len(found) + MOST_MISSING), default=0),
-        )
-        for seq in range(1, last + 1):
-            row = found.get(f"{db.tenant}:{seq}")
-            if row is None:
-                problems.append(f"row {seq} is missing")
-                continue
-            if not _is_whole(row, seq):
-                problems.append(f"row {seq} was changed")
-            if row.get("prev") != previous and seq - 1 in hashes | {0: ""}:
-                problems.append(f"row {seq} does not follow row {seq - 1}")
-            hashes[seq] = previous = str(row.get("hash"))
+        hashes, problems = _follow(found, db.tenant)
         ours = {f"{db.tenant}:{seq}" for seq in hashes}
-        problems += [
-            f"row {row_id} does not belong to the chain" for row_id in sorted(found.keys() - ours)
-        ]
-        seen_otherwise = [seq for seq, digest in known.items() if hashes.get(seq) != digest]
-        return problems + [
-            f"row {seq} is not the one that the checkpoint file saw" for seq in seen_otherwise
-        ]
+        strangers = sorted(found.keys() - ours)
+        problems += [f"row {row_id} does not belong to the chain" for row_id in strangers]
+        for seq, digest in self._checkpointed(db.tenant).items():
+            if hashes.get(seq) != digest:
+                problems.append(f"row {seq} is not the one that the checkpoint file saw")
+        return problems
 
     def _checkpointed(self, tenant: str) -> dict[int, str]:
         """Number → hash of every row that the checkpoint file saw; the later word of a number
@@ -163,3 +146,27 @@ class Audit:
         path = self._checkpoints / f"{tenant}.audit"
         lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
         return {int(seq): digest for seq, digest in (line.split() for line in lines)}
+
+
+def _follow(rows: Mapping[str, Doc], tenant: str) -> tuple[dict[int, str], list[str]]:
+    """The hash of every row of the chain by number, from the first on, and what is wrong."""
+    hashes: dict[int, str] = {0: GENESIS}
+    problems = []
+    for seq in range(1, _last(rows) + 1):
+        row = rows.get(f"{tenant}:{seq}")
+        if row is None:
+            problems.append(f"row {seq} is missing")
+            continue
+        if not _is_whole(row, seq):
+            problems.append(f"row {seq} was changed")
+        if row.get("prev") != hashes.get(seq - 1, row.get("prev")):
+            problems.append(f"row {seq} does not follow row {seq - 1}")
+        hashes[seq] = str(row.get("hash"))
+    del hashes[0]
+    return hashes, problems
+
+
+def _last(rows: Mapping[str, Doc]) -> int:
+    """The number of the last row that a chain with at most MOST_MISSING gaps can have."""
+    numbers = (_number(row_id) for row_id in rows)
+    return max((n for n in numbers if n <= len(rows) + MOST_MISSING), default=0)

@@ -6,27 +6,44 @@ insert, read or finish at the same moment share one round trip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import bson
 
 from services.container import Services
 from services.store.mongo import Doc
 
+Item = TypeVar("Item", bound="_Ending | _Change")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    tenant: str
+    row_id: str
+    owner: str
+    fields: Doc
+    own: Doc
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    tenant: str
+    row_id: str
+    update: Doc | list[Doc]
+    owner: str | None
+
 
 async def insert(services: Services, tenant: str, collection: str, doc: Doc) -> bool:
     """True when `doc` is new; False when its `_id` was there already. Durable either way."""
 
-    async def flush(docs: list[Doc]) -> Sequence[bool | Exception]:
+    async def flush(docs: list[Doc]) -> Sequence[bool]:
         refused = await services.store.insert_new_across(collection, docs)
         return [position not in refused for position in range(len(docs))]
 
-    answer = await services.groups.get(f"insert:{collection}", flush, lanes=2).submit(
-        {**doc, "tenant": tenant}
-    )
-    return cast("bool", answer)
+    group = services.groups.get(f"insert:{collection}", flush, lanes=2)
+    return cast("bool", await group.submit({**doc, "tenant": tenant}))
 
 
 async def read(
@@ -34,28 +51,18 @@ async def read(
 ) -> dict[str, Doc]:
     """The documents of that tenant with these ids, by id."""
 
-    async def flush(
-        groups: list[tuple[str, Sequence[str]]],
-    ) -> Sequence[dict[str, Doc] | Exception]:
-        every = list(dict.fromkeys(doc_id for _, group in groups for doc_id in group))
-        found = (
-            {doc["_id"]: doc for doc in await services.store.find_across(collection, every)}
-            if every
-            else {}
-        )
-        return [
-            {
-                doc_id: found[doc_id]
-                for doc_id in group
-                if doc_id in found and found[doc_id]["tenant"] == owner
-            }
-            for owner, group in groups
-        ]
+    async def flush(asked: list[tuple[str, Sequence[str]]]) -> Sequence[dict[str, Doc]]:
+        every = list(dict.fromkeys(doc_id for _, wanted in asked for doc_id in wanted))
+        rows = await services.store.find_across(collection, every) if every else []
+        found = {(row["tenant"], row["_id"]): row for row in rows}
+        return [_found(found, owner, wanted) for owner, wanted in asked]
 
-    answer = await services.groups.get(f"read:{collection}", flush, limit=32, lanes=2).submit(
-        (tenant, wanted)
-    )
-    return cast("dict[str, Doc]", answer)
+    group = services.groups.get(f"read:{collection}", flush, limit=32, lanes=2)
+    return cast("dict[str, Doc]", await group.submit((tenant, wanted)))
+
+
+def _found(rows: dict[tuple[str, str], Doc], tenant: str, wanted: Sequence[str]) -> dict[str, Doc]:
+    return {doc_id: rows[tenant, doc_id] for doc_id in wanted if (tenant, doc_id) in rows}
 
 
 async def close(
@@ -78,21 +85,10 @@ async def close_each(
     """The same for rows that end alike in `fields` but for their `own`; those that were claimed
     together share one write."""
 
-    async def flush(items: list[_Ending]) -> Sequence[bool | Exception]:
-        alike: dict[tuple[str, str, bytes], list[_Ending]] = {}
-        for item in items:
-            key = (
-                item.tenant,
-                item.owner,
-                bson.encode({"fields": item.fields, "own": sorted(item.own)}),
-            )
-            alike.setdefault(key, []).append(item)
-        for (tenant_, owner_, _), same in alike.items():
-            wanted = {"_id": {"$in": [item.row_id for item in same]}, "owner": owner_}
-            await services.store.tenant(tenant_)[collection].update_many(
-                wanted, [{"$set": _each(same)}]
-            )
-        return [True] * len(items)
+    async def flush(endings: list[_Ending]) -> Sequence[bool]:
+        for same in _alike(endings, lambda one: {"fields": one.fields, "own": sorted(one.own)}):
+            await _write(services, collection, same, [{"$set": _each(same)}])
+        return [True] * len(endings)
 
     ending = _Ending(tenant, row_id, owner, {"open": False, "owner": None, **fields}, own)
     await services.groups.get(f"close:{collection}", flush).submit(ending)
@@ -122,36 +118,30 @@ async def change(
     """Changes one row, together with others that change the same way; a leased row only while it is
     `owner`'s (rows that were claimed together have one owner)."""
 
-    async def flush(items: list[_Change]) -> Sequence[bool | Exception]:
-        alike: dict[tuple[str, str, bytes], list[_Change]] = {}
-        for item in items:
-            key = (item.tenant, item.owner, bson.encode({"update": item.update}))
-            alike.setdefault(key, []).append(item)
-        for (tenant_, owner_, _), same in alike.items():
-            query: Doc = {"_id": {"$in": [item.row_id for item in same]}}
-            fence = {"owner": owner_} if owner_ else {}
-            await services.store.tenant(tenant_)[collection].update_many(
-                {**query, **fence}, same[0].update
-            )
-        return [True] * len(items)
+    async def flush(changes: list[_Change]) -> Sequence[bool]:
+        for same in _alike(changes, lambda one: {"update": one.update}):
+            await _write(services, collection, same, same[0].update)
+        return [True] * len(changes)
 
-    await services.groups.get(f"change:{collection}", flush).submit(
-        _Change(tenant, row_id, update, owner)
-    )
+    one = _Change(tenant, row_id, update, owner or None)
+    await services.groups.get(f"change:{collection}", flush).submit(one)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    tenant: str
-    row_id: str
-    owner: str
-    fields: Doc
-    own: Doc
+def _alike(items: Iterable[Item], what: Callable[[Item], Doc]) -> list[list[Item]]:
+    """The items of one tenant and owner that are alike in `what`, together."""
+    groups: dict[tuple[str, str | None, bytes], list[Item]] = {}
+    for item in items:
+        key = (item.tenant, item.owner, bson.encode(what(item)))
+        groups.setdefault(key, []).append(item)
+    return list(groups.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    tenant: str
-    row_id: str
-    update: Doc | list[Doc]
-    owner: str
+async def _write(
+    services: Services, collection: str, same: Sequence[Item], update: Doc | list[Doc]
+) -> None:
+    """One update of all these rows of one tenant; of leased rows only those still the owner's."""
+    first = same[0]
+    query: Doc = {"_id": {"$in": [item.row_id for item in same]}}
+    if first.owner is not None:
+        query["owner"] = first.owner
+    await services.store.tenant(first.tenant)[collection].update_many(query, update)

@@ -142,30 +142,36 @@ async def pump(
     more are claimed, so that a task ends and the next wake-up goes on.
     """
 
-    async def guarded(owner: str, row: Doc) -> None:
-        try:
-            await handle(owner, row)
-        except Unavailable:
-            log.warning("a row was left to its lease", extra={"fields": {"row": row["_id"]}})
-
     horizon = horizon or Horizon()
     busy: set[asyncio.Task[None]] = set()
     total = 0
     while True:
         now = clock()
-        taken: list[Doc] = []
         room = limit - len(busy)
         if room >= limit // 2 and (until is None or now < until):
             owner, taken = await claim(
                 rows, now, limit=room, seconds=seconds, query=query, horizon=horizon
             )
-            busy |= {asyncio.create_task(guarded(owner, row)) for row in taken}
-        total += len(taken)
+            busy |= {asyncio.create_task(_guarded(handle, owner, row)) for row in taken}
+            total += len(taken)
         if not busy:
             return total
-        if len(busy) > limit // 2:  # to look for single rows costs more than it brings
-            done, busy = await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
-        else:
-            done, busy = await asyncio.wait(busy, timeout=LOOK_SECONDS)
-        for task in done:
-            task.result()
+        busy = await _still_busy(busy, crowded=len(busy) > limit // 2)
+
+
+async def _guarded(handle: Handle, owner: str, row: Doc) -> None:
+    try:
+        await handle(owner, row)
+    except Unavailable:
+        log.warning("a row was left to its lease", extra={"fields": {"row": row["_id"]}})
+
+
+async def _still_busy(busy: set[asyncio.Task[None]], *, crowded: bool) -> set[asyncio.Task[None]]:
+    """Waits until a task ends, or LOOK_SECONDS at most; those that go on. `crowded`: until one
+    ends, since looking for single rows costs more than it brings."""
+    seconds = None if crowded else LOOK_SECONDS
+    when = asyncio.FIRST_COMPLETED if crowded else asyncio.ALL_COMPLETED
+    done, going_on = await asyncio.wait(busy, timeout=seconds, return_when=when)
+    for task in done:
+        task.result()
+    return going_on

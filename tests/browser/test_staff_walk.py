@@ -15,9 +15,9 @@ from customers.handover import batches, work
 from customers.identity import resolution
 from customers.wecom_mirror import tags
 from services.container import Services
-from tests.banks import open_bank
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
+from tests.support.banks import open_bank
 
 LIN = ClerkActor("demo", "lin", "林晓", frozenset())
 ZHAO = ClerkActor("demo", "zhao", "赵敏", frozenset())
@@ -86,7 +86,7 @@ async def test_notes_and_tags_in_the_side_panel(chrome: Browser, server: Server,
     services = server.services
     cid = await _friend(services, sandbox)
     bank = await banks_bank.open_bank(services, "demo")
-    await bank.wecom.add_corp_tag(["高净值"], group_name="客户等级")
+    await bank.wecom.tags.create(["高净值"], group_name="客户等级")
     await tags.refresh(bank)
     async with watched(chrome, 400, 700) as panel:
         await panel.go(f"{server.url}/sidebar/demo/?lang={lang}")

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, expect
 from deploy.parts import Parts
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
-from tests.waiting import until
+from tests.support.waiting import until
 
 APPID = "wx5ab0000000000001"
 SAID = {

@@ -12,7 +12,7 @@ from deploy.parts import environment
 from deploy.processes import ROOT
 from services.container import Services
 from tests.conftest import Sandbox
-from tests.customers import archived
+from tests.integration.customers import archived
 
 Manage = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,9 +14,9 @@ from deploy.processes import ROOT
 from operations import jobs
 from services.container import Services
 from services.queue.inbox import Arrival, receive
-from tests.banks import open_bank
-from tests.campaigns import tools
 from tests.conftest import Sandbox
+from tests.integration.campaigns import tools
+from tests.support.banks import open_bank
 
 Manage = Callable[..., subprocess.CompletedProcess[str]]
 

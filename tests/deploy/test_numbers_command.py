@@ -14,8 +14,8 @@ from customers.identity.resolution import Facts
 from deploy.parts import environment
 from deploy.processes import ROOT
 from services.container import Services
-from tests.banks import open_bank
 from tests.conftest import DEMO_BANK
+from tests.support.banks import open_bank
 
 
 async def test_a_file_of_numbers_is_linked_and_what_was_not_is_named(

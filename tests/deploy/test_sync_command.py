@@ -16,9 +16,9 @@ from deploy.parts import Parts, environment
 from deploy.processes import ROOT
 from operations.sync import run as syncing
 from services.container import Services
-from tests.banks import open_bank
 from tests.conftest import Sandbox
-from tests.waiting import until
+from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 Manage = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from services.container import Services
 from tests.conftest import Sandbox, Stack
-from tests.customers import archived
-from tests.waiting import until
+from tests.integration.customers import archived
+from tests.support.waiting import until
 
 MESSAGES = 1_200
 _STARTER = ThreadPoolExecutor(1)

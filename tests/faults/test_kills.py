@@ -16,10 +16,10 @@ from customers.identity import resolution
 from rewards import catalogue, ledger
 from services.container import Services
 from services.errors import Unavailable
-from tests.banks import open_bank
 from tests.conftest import Sandbox, Stack
-from tests.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
-from tests.waiting import until
+from tests.integration.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
+from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 VICTIMS = ("server", "worker", "redis", "mongodb")
 CLAIMS, STOCK, SCANS, AT_ONCE = 75, 25, 13, 8
@@ -121,8 +121,9 @@ async def _answered(wave: Wave, count: int) -> bool:
 
 
 @pytest.fixture
-async def customers(demo: Services) -> list[str]:
-    facts = [resolution.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(CLAIMS * len(VICTIMS))]
+async def customers(demo: Services, request: pytest.FixtureRequest) -> list[str]:
+    count = getattr(request, "param", CLAIMS * len(VICTIMS))
+    facts = [resolution.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(count)]
     at_bank = await open_bank(demo, "demo")
     return list(await asyncio.gather(*(resolution.identify(at_bank, one) for one in facts)))
 
@@ -131,9 +132,24 @@ async def customers(demo: Services) -> list[str]:
 async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
 ) -> None:
-    waves = [await _put(demo, n) for n in range(len(VICTIMS))]
+    await _one_after_the_other(demo, customers, stack, sandbox, VICTIMS)
+
+
+@pytest.mark.soak
+@pytest.mark.kills_store
+@pytest.mark.parametrize("customers", [CLAIMS * len(VICTIMS) * 10], indirect=True)
+async def test_however_often_they_are_killed_nothing_is_lost_and_nothing_is_done_twice(
+    demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
+) -> None:
+    await _one_after_the_other(demo, customers, stack, sandbox, VICTIMS * 10)
+
+
+async def _one_after_the_other(
+    demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox, victims: tuple[str, ...]
+) -> None:
+    waves = [await _put(demo, n) for n in range(len(victims))]
     async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=20.0) as http:
-        for n, victim in enumerate(VICTIMS):
+        for n, victim in enumerate(victims):
             await _wave(demo, sandbox, http, waves[n], customers[n * CLAIMS : (n + 1) * CLAIMS], stack, (victim,))
         await _check(demo, sandbox, http, waves)
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from operations.sync import run
 from services.container import Services
-from tests.banks import open_bank
-from tests.campaigns.test_syncing import counts, ours, truth
 from tests.conftest import Sandbox, Stack
-from tests.waiting import until
+from tests.integration.campaigns.test_syncing import counts, ours, truth
+from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 CUSTOMERS = 3_000
 _STARTER = ThreadPoolExecutor(1)
@@ -50,5 +50,5 @@ async def test_a_sync_that_is_killed_twice_brings_everything_in_once(
     assert row is not None
     assert (row["state"], row["counts"]["customers"]["done"]) == ("done", CUSTOMERS)
     assert await ours(demo) == await truth(sandbox)
-    assert await counts(demo) == {"customers": CUSTOMERS, "identities": 2 * CUSTOMERS, "follows": CUSTOMERS}
+    assert await counts(demo) == {"customers": CUSTOMERS, "identities": 2 * CUSTOMERS, "relationships": CUSTOMERS}
     assert await demo.store.tenant("demo")["sync_errors"].count() == 0

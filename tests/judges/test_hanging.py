@@ -14,8 +14,8 @@ from bench.lag import MOST_MS, watched
 from config.settings import Settings
 from operations.events import handle as inbox
 from services.container import Services
-from tests.banks import open_bank
 from tests.conftest import Sandbox
+from tests.support.banks import open_bank
 
 PEOPLE = 60
 TROUBLES: dict[str, dict[str, Any]] = {

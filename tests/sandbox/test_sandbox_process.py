@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from sandbox.people import command
+
 COMMAND = [sys.executable, "-m", "sandbox"]
 
 
@@ -58,3 +60,8 @@ def test_bad_world_is_said_and_nothing_starts(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("sandbox: ")
     assert "corp_id" in done.stderr
+
+
+def test_without_a_sandbox_the_population_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--sandbox", "http://127.0.0.1:9"]) == 1
+    assert capsys.readouterr().err.startswith("people: ConnectError")

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from argon2 import PasswordHasher
 
+from deploy.processes import ROOT
+from handlers.http.pages import load_locale
 from services.store.mongo import Store
 
 
@@ -64,6 +66,13 @@ def _yaml(slow: Callable[..., Any], copied: Callable[[Any], Any]) -> Callable[..
         return copied(read(text, Loader)) if isinstance(text, str) else slow(text, Loader)
 
     return read_once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def catalogues() -> None:
+    """Loaded before any page: Tornado keeps a language that was asked for before as one without texts, and the sandbox's
+    pages, which some tests serve in this process, ask for English."""
+    load_locale(ROOT / "web" / "locale")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePath
@@ -79,6 +79,18 @@ def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
     )
 
 
+@dataclass(frozen=True)
+class Wire:
+    """How the clients of one platform reach it: below `base`, over a shared HTTP client and token
+    store. `timeout` is in seconds for one read."""
+
+    base: str
+    http: httpx.AsyncClient
+    tokens: TokenStore
+    timeout: float = READ_SECONDS
+    metrics: Metrics | None = None
+
+
 @dataclass(slots=True)
 class _Call:
     """One API call, ready to be sent more than once; `path` is what errors, logs and metrics
@@ -108,24 +120,16 @@ class AsyncClientMixin:
     platform_origin: ClassVar[str]
     appid: str
 
-    def _set_up(
-        self,
-        base: str,
-        http: httpx.AsyncClient,
-        tokens: TokenStore,
-        app: App,
-        timeout: float,
-        metrics: Metrics | None,
-    ) -> None:
+    def _set_up(self, wire: Wire, app: App) -> None:
         """What wechatpy's `__init__` does, without its requests session and its token cache."""
-        self.base = base.rstrip("/")
+        self.base = wire.base.rstrip("/")
         self.API_BASE_URL = f"{self.base}/cgi-bin/"
         self.auto_retry = False
-        self.timeout = timeout
-        self._client = http
-        self._tokens = tokens
+        self.timeout = wire.timeout
+        self._client = wire.http
+        self._tokens = wire.tokens
         self._app = app
-        self._metrics = metrics
+        self._metrics = wire.metrics
         self._limiter: Limiter | None = None
         self._on_unknown: OnUnknown | None = None
 
@@ -187,7 +191,7 @@ class AsyncClientMixin:
         data: Any = None,
         json: Any = None,
         files: Any = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - a number for httpx and asyncio.timeout in _send
+        timeout: float | None = None,  # noqa: ASYNC109 - a number for httpx, not a scope
     ) -> _Call:
         url = self._resolve(endpoint, api_base_url)
         ours = url.startswith((f"{self.base}/", f"{self.platform_origin}/"))
@@ -259,28 +263,25 @@ class AsyncClientMixin:
     async def _exchange(self, call: _Call, token: str | None) -> tuple[int, httpx.Headers, bytes]:
         """Sends once and reads at most ANSWER_LIMIT bytes, of a file UPLOAD_LIMIT; raises NotSent
         or UnknownOutcome."""
-        params = {**call.params, "access_token": token} if token else call.params
-        limits = httpx.Timeout(call.seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
         try:
             async with asyncio.timeout(call.seconds + 2 * CONNECT_SECONDS):
-                url = httpx.URL(call.url).copy_merge_params(params)
-                request = self._client.build_request(
-                    call.method, url, timeout=limits, **_streamed(call.body)
-                )
-                request.headers["Accept-Encoding"] = "identity"
-                response = await self._client.send(request, stream=True)
-                try:
-                    return (
-                        response.status_code,
-                        response.headers,
-                        await _bounded(response, call.path),
-                    )
-                finally:
-                    await response.aclose()
+                request = self._http_request(call, token)
+                async with aclosing(await self._client.send(request, stream=True)) as response:
+                    content = await _bounded(response, call.path)
+                    return response.status_code, response.headers, content
         except _NOT_SENT as error:
             raise NotSent(None, type(error).__name__, call.path) from error
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise UnknownOutcome(None, type(error).__name__, call.path) from error
+
+    def _http_request(self, call: _Call, token: str | None) -> httpx.Request:
+        params = {**call.params, "access_token": token} if token else call.params
+        url = httpx.URL(call.url).copy_merge_params(params)
+        limits = httpx.Timeout(call.seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+        body = _streamed(call.body)
+        request = self._client.build_request(call.method, url, timeout=limits, **body)
+        request.headers["Accept-Encoding"] = "identity"
+        return request
 
     def _count(self, path: str, errcode: str) -> None:
         if self._metrics:

@@ -146,7 +146,8 @@ def encrypt_reply(credentials: Credentials, message: bytes, *, timestamp: int, n
     encrypted = encrypt(credentials, message)
     signature = sign(credentials.token, str(timestamp), nonce, encrypted)
     return (
-        f"<xml><Encrypt><![CDATA[{encrypted}]]></Encrypt><MsgSignature><![CDATA[{signature}]]></MsgSignature>"
+        f"<xml><Encrypt><![CDATA[{encrypted}]]></Encrypt>"
+        f"<MsgSignature><![CDATA[{signature}]]></MsgSignature>"
         f"<TimeStamp>{timestamp}</TimeStamp><Nonce><![CDATA[{nonce}]]></Nonce></xml>"
     ).encode()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services import cache, ids
@@ -23,13 +24,20 @@ KEPT_SECONDS = 5.0
 SHOWS_ITS_NAME = "file"
 
 
+@dataclass(frozen=True)
+class _File:
+    kind: str
+    name: str
+    content: bytes
+
+
 class Uploads(Protocol):
     """What the clients of both platforms offer; `appid` is the corp or mini-program whose apps
     share a file."""
 
     appid: str
 
-    async def media_upload(self, kind: str, name: str, content: bytes) -> Any: ...
+    async def upload(self, kind: str, name: str, content: bytes) -> Any: ...
 
 
 async def media_id(
@@ -48,7 +56,7 @@ async def media_id(
 
     async def load() -> str:
         return await _known(services, tenant, row_id) or await _upload(
-            services, tenant, row_id, client, kind, name, content
+            services, tenant, row_id, client, _File(kind, name, content)
         )
 
     return await cache.cached(services, _key(row_id), KEPT_SECONDS, load)
@@ -72,20 +80,15 @@ async def _known(services: Services, tenant: str, row_id: str) -> str | None:
 
 
 async def _upload(
-    services: Services,
-    tenant: str,
-    row_id: str,
-    client: Uploads,
-    kind: str,
-    name: str,
-    content: bytes,
+    services: Services, tenant: str, row_id: str, client: Uploads, file: _File
 ) -> str:
     until = services.clock() + LIFE_SECONDS - MARGIN_SECONDS
-    uploaded = (await client.media_upload(kind, name, content)).get("media_id")
+    answer = await client.upload(file.kind, file.name, file.content)
+    uploaded = answer.get("media_id")
     if not isinstance(uploaded, str) or not uploaded:
         raise UnknownOutcome(None, "the answer holds no media_id", "/cgi-bin/media/upload")
     rows = services.store.tenant(tenant)[MEDIA]
-    fields = {"kind": kind, "media_id": uploaded, "until": until}
+    fields = {"kind": file.kind, "media_id": uploaded, "until": until}
     if await rows.insert_new([{"_id": row_id, **fields}]):
         await rows.update({"_id": row_id}, {"$set": fields})
     return uploaded

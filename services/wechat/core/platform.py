@@ -6,12 +6,10 @@ import httpx
 from redis.asyncio import Redis
 
 from config.settings import Settings
-from services.clock import Clock
 from services.limiter import Limiter
 from services.observe.metrics import Metrics
-from services.security.vault import Vault
 from services.wechat.core.archive import ArchiveSource, HttpArchive
-from services.wechat.core.client import OnUnknown, open_http
+from services.wechat.core.client import OnUnknown, Wire, open_http
 from services.wechat.core.crypto import Credentials
 from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
@@ -26,17 +24,18 @@ class Platform:
         self,
         settings: Settings,
         redis: Redis,
-        vault: Vault,
-        clock: Clock,
+        tokens: TokenStore,
         metrics: Metrics,
         *,
         on_unknown: OnUnknown,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
-        self._metrics = metrics
         self._http = open_http(transport)
-        self._tokens = TokenStore(redis, vault, clock)
+        self._tokens = tokens
+        timeout = settings.platform_timeout
+        self._to_wecom = Wire(settings.wecom_api_base, self._http, tokens, timeout, metrics)
+        self._to_wechat = Wire(settings.wechat_api_base, self._http, tokens, timeout, metrics)
         self._on_unknown = on_unknown
         self.limiter = Limiter(
             redis,
@@ -58,13 +57,9 @@ class Platform:
                 corp_id,
                 agent_id,
                 secret,
-                self._settings.wecom_api_base,
-                self._http,
-                self._tokens,
+                self._to_wecom,
                 tenant=tenant,
                 open_base=self._settings.wechat_open_base,
-                timeout=self._settings.platform_timeout,
-                metrics=self._metrics,
             )
             self._wecom[key].guard(self.limiter, self._on_unknown)
         return self._wecom[key]
@@ -72,16 +67,7 @@ class Platform:
     def miniprogram(self, tenant: str, appid: str, secret: str) -> MiniProgramClient:
         key = (tenant, appid, secret)
         if key not in self._programs:
-            self._programs[key] = MiniProgramClient(
-                appid,
-                secret,
-                self._settings.wechat_api_base,
-                self._http,
-                self._tokens,
-                tenant=tenant,
-                timeout=self._settings.platform_timeout,
-                metrics=self._metrics,
-            )
+            self._programs[key] = MiniProgramClient(appid, secret, self._to_wechat, tenant=tenant)
             self._programs[key].guard(self.limiter, self._on_unknown)
         return self._programs[key]
 

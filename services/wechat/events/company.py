@@ -125,19 +125,28 @@ _LISTS = {"Department": "department", "IsLeaderInDept": "is_leader_in_dept"}
 
 
 def _member(change: Literal["create", "update"], fields: Fields) -> Event:
-    told: dict[str, Any] = {
+    return MemberChanged(
+        **head(fields),
+        change=change,
+        userid=fields.need("UserID"),
+        new_userid=fields.text("NewUserID"),
+        fields=_of_member(fields),
+    )
+
+
+def _of_member(fields: Fields) -> dict[str, Any]:
+    """What the event says of the member, under the names of user/get."""
+    said: dict[str, Any] = {
         ours: fields.text(name) for name, ours in _TEXTS.items() if name in fields
     }
-    told |= {ours: fields.number(name) for name, ours in _NUMBERS.items() if fields.text(name)}
-    told |= {ours: fields.numbers(name) for name, ours in _LISTS.items() if name in fields}
+    said |= {ours: fields.number(name) for name, ours in _NUMBERS.items() if fields.text(name)}
+    said |= {ours: fields.numbers(name) for name, ours in _LISTS.items() if name in fields}
     if "DirectLeader" in fields:
-        told["direct_leader"] = list(fields.names("DirectLeader"))
+        said["direct_leader"] = list(fields.names("DirectLeader"))
     if "ExtAttr" in fields:
-        told["extattr"] = {
-            "attrs": [_attribute(item) for item in fields.child("ExtAttr").children("Item")]
-        }
-    userid, new = fields.need("UserID"), fields.text("NewUserID")
-    return MemberChanged(**head(fields), change=change, userid=userid, new_userid=new, fields=told)
+        items = fields.child("ExtAttr").children("Item")
+        said["extattr"] = {"attrs": [_attribute(item) for item in items]}
+    return said
 
 
 def _attribute(item: Fields) -> dict[str, Any]:

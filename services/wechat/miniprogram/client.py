@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import httpx
 from wechatpy.client import WeChatClient
 
-from services.observe.metrics import Metrics
-from services.wechat.core.client import READ_SECONDS, AsyncClientMixin
+from services.wechat.core.client import AsyncClientMixin, Wire
 from services.wechat.core.errors import Family
-from services.wechat.core.tokens import App, Grant, TokenStore
+from services.wechat.core.tokens import App, Grant
 from services.wechat.miniprogram.links import Links
 from services.wechat.miniprogram.login import Login
 from services.wechat.miniprogram.messages import Messages
@@ -32,23 +30,10 @@ class MiniProgramClient(
     family: ClassVar[Family] = "wechat"
     platform_origin: ClassVar[str] = WECHAT_BASE
 
-    def __init__(
-        self,
-        appid: str,
-        secret: str,
-        base: str,
-        http: httpx.AsyncClient,
-        tokens: TokenStore,
-        *,
-        tenant: str = "",
-        timeout: float = READ_SECONDS,
-        metrics: Metrics | None = None,
-    ) -> None:
+    def __init__(self, appid: str, secret: str, wire: Wire, *, tenant: str = "") -> None:
         self.appid = appid
         self.secret = secret
-        self._set_up(
-            base, http, tokens, App(tenant, f"wechat:{appid}", self._fetch_token), timeout, metrics
-        )
+        self._set_up(wire, App(tenant, f"wechat:{appid}", self._fetch_token))
 
     async def _fetch_token(self, rejected: str | None) -> Grant:
         """A1: the stable token; a new one is forced (20 a day) only when the usual call repeats the

@@ -89,7 +89,7 @@ class Messages(Calls):
             Answer, "/cgi-bin/message/custom/typing", {"touser": openid, "command": command}
         )
 
-    async def media_upload(self, kind: str, name: str, content: bytes) -> TemporaryMedia:
+    async def upload(self, kind: str, name: str, content: bytes) -> TemporaryMedia:
         """Uploads a file for 3 days; BadRequest 40004 to 40006 for one that WeChat does not
         take."""
         path = "/cgi-bin/media/upload"
@@ -103,7 +103,7 @@ class Messages(Calls):
         )
         return answer
 
-    async def media_get(self, media_id: str) -> bytes:
+    async def download(self, media_id: str) -> bytes:
         """The file; SubjectState 40007 after 3 days."""
         query = {"media_id": media_id}
         return await self._content("get", "/cgi-bin/media/get", params=query, timeout=FILE_SECONDS)

@@ -3,7 +3,7 @@ an API's quota (A1)."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 from services.wechat.core.checks import between, chars, need
 from services.wechat.miniprogram.calls import Answer, Calls
@@ -73,6 +73,15 @@ class Request(Answer, total=False):
     request: RequestInfo
 
 
+class RiskFacts(TypedDict, total=False):
+    """What else is known of whoever is asked about; `is_test` asks without counting."""
+
+    mobile_no: str
+    email_address: str
+    extended_info: str
+    is_test: bool
+
+
 class Safety(Calls):
     """Checks; SubjectState 43104 for another mini-program's openid, 61010 for somebody who was not
     here lately."""
@@ -134,10 +143,7 @@ class Safety(Calls):
         *,
         scene: int,
         client_ip: str,
-        mobile_no: str = "",
-        email_address: str = "",
-        extended_info: str = "",
-        is_test: bool = False,
+        **facts: Unpack[RiskFacts],
     ) -> RiskRank:
         """How risky a customer is; `scene` 0 signing up, 1 cheating in a campaign, 2 content.
         SubjectState 61010."""
@@ -149,10 +155,10 @@ class Safety(Calls):
             "openid": openid,
             "scene": scene,
             "client_ip": client_ip,
-            "mobile_no": mobile_no or None,
-            "email_address": email_address or None,
-            "extended_info": extended_info or None,
-            "is_test": is_test or None,
+            "mobile_no": facts.get("mobile_no") or None,
+            "email_address": facts.get("email_address") or None,
+            "extended_info": facts.get("extended_info") or None,
+            "is_test": facts.get("is_test") or None,
         }
         return await self._submit(RiskRank, path, body)
 

@@ -1,8 +1,8 @@
-"""The WeCom client of one self-built app: `WeComClient`, whose methods are in one file for each
-area of the platform.
+"""The WeCom client of one self-built app: `WeComClient`, made of areas of the platform, each in a
+file of its own: `client.links.create(…)`, `client.groups.list(…)`.
 
-A method is named as the path below /cgi-bin, without `externalcontact/` and with "_" for "/"; where
-that leaves a bare verb, it keeps the prefix. Each sends one request, answers WeCom's JSON object as
+A method is named after what it does with the area's things: `create`, `get`, `list`, `update`,
+`delete`; a docstring names the page of WeCom's documentation. Each sends one request, answers WeCom's JSON object as
 it came, and raises PlatformError only; a request over one of WeCom's limits is refused with
 BadRequest before it is sent.
 """

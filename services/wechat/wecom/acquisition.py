@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from services.wechat.core.checks import at_most, between, chars, need, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
@@ -66,23 +66,39 @@ class ChatInfo(Answer, total=False):
     chat_info: Json
 
 
+class Priority(TypedDict, total=False):
+    """Who is preferred among a link's people: `priority_type` 1 whoever is the customer's friend
+    already, 2 those among `priority_userids` (at most 1000)."""
+
+    priority_type: int | None
+    priority_userids: Sequence[str]
+
+
+class LinkChanges(Priority, total=False):
+    """What a link may be changed in. Members and departments together replace the old ones."""
+
+    link_name: str | None
+    userids: Sequence[str]
+    departments: Sequence[int]
+    skip_verify: bool | None
+    mark_source: bool | None
+
+
 class Acquisition(Calls):
     """Acquisition links; only those that this app made, and never with the customer-contact secret
     (BadConfig 48002)."""
 
-    async def customer_acquisition_list_link(
-        self, *, cursor: str = "", limit: int = 100
-    ) -> LinkIds:
+    async def list(self, *, cursor: str = "", limit: int = 100) -> LinkIds:
         """A page of this app's links."""
         path = f"{_PATH}/list_link"
         between(path, "limit", limit, 1, 100)
         return await self._submit(LinkIds, path, {"limit": limit, "cursor": cursor or None})
 
-    async def customer_acquisition_get(self, link_id: str) -> Link:
+    async def get(self, link_id: str) -> Link:
         """A link, whom it leads to, and who is preferred."""
         return await self._submit(Link, f"{_PATH}/get", {"link_id": link_id})
 
-    async def customer_acquisition_create_link(
+    async def create(
         self,
         link_name: str,
         *,
@@ -90,15 +106,10 @@ class Acquisition(Calls):
         departments: Sequence[int] = (),
         skip_verify: bool = True,
         mark_source: bool = True,
-        priority_type: int | None = None,
-        priority_userids: Sequence[str] = (),
+        **priority: Unpack[Priority],
     ) -> Link:
         """Makes a link to at most 500 people; the name has at most 30 characters. BadConfig 41095:
-        no more links.
-
-        `priority_type` 1 prefers whoever is the customer's friend already, 2 those among
-        `priority_userids` (at most 1000).
-        """
+        no more links."""
         path = f"{_PATH}/create_link"
         need(path, "a member or a department", userids, departments)
         body = {
@@ -106,41 +117,31 @@ class Acquisition(Calls):
             "skip_verify": skip_verify,
             "mark_source": mark_source,
             **_whom(path, userids, departments),
-            **_priority(path, priority_type, priority_userids),
+            **_priority(path, priority),
         }
         chars(path, 30, link_name=link_name)
         return await self._submit(Link, path, body)
 
-    async def customer_acquisition_update_link(
-        self,
-        link_id: str,
-        *,
-        link_name: str | None = None,
-        userids: Sequence[str] = (),
-        departments: Sequence[int] = (),
-        skip_verify: bool | None = None,
-        mark_source: bool | None = None,
-        priority_type: int | None = None,
-        priority_userids: Sequence[str] = (),
-    ) -> Answer:
-        """Changes each given setting; members and departments together replace the old ones."""
+    async def update(self, link_id: str, **changes: Unpack[LinkChanges]) -> Answer:
+        """Changes each given setting."""
         path = f"{_PATH}/update_link"
-        chars(path, 30, link_name=link_name)
+        chars(path, 30, link_name=changes.get("link_name"))
+        userids, departments = changes.get("userids", ()), changes.get("departments", ())
         body = {
             "link_id": link_id,
-            "link_name": link_name,
-            "skip_verify": skip_verify,
-            "mark_source": mark_source,
+            "link_name": changes.get("link_name"),
+            "skip_verify": changes.get("skip_verify"),
+            "mark_source": changes.get("mark_source"),
             **(_whom(path, userids, departments) if userids or departments else {}),
-            **_priority(path, priority_type, priority_userids),
+            **_priority(path, changes),
         }
         return await self._submit(Answer, path, body)
 
-    async def customer_acquisition_delete_link(self, link_id: str) -> Answer:
+    async def delete(self, link_id: str) -> Answer:
         """Ends a link."""
         return await self._submit(Answer, f"{_PATH}/delete_link", {"link_id": link_id})
 
-    async def customer_acquisition_customer(
+    async def list_customers(
         self, link_id: str, *, cursor: str = "", limit: int = 1000
     ) -> LinkCustomers:
         """A page of the customers who came through a link, with the channel each came by as
@@ -151,20 +152,18 @@ class Acquisition(Calls):
             LinkCustomers, path, {"link_id": link_id, "limit": limit, "cursor": cursor or None}
         )
 
-    async def customer_acquisition_quota(self) -> Quota:
+    async def get_quota(self) -> Quota:
         """How many customers the corp may still win, and what expires when; at 0 all links stop."""
         return await self._fetch(Quota, "externalcontact/customer_acquisition_quota")
 
-    async def customer_acquisition_statistic(
-        self, link_id: str, *, start_time: int, end_time: int
-    ) -> LinkStatistic:
+    async def get_statistic(self, link_id: str, *, start_time: int, end_time: int) -> LinkStatistic:
         """Who clicked and who was won; seconds UTC, at most 30 days apart and within 180 days."""
         path = f"{_PATH}/statistic"
         span(path, start_time, end_time, 30)
         body = {"link_id": link_id, "start_time": start_time, "end_time": end_time}
         return await self._submit(LinkStatistic, path, body)
 
-    async def customer_acquisition_get_chat_info(self, chat_key: str) -> ChatInfo:
+    async def get_chat_info(self, chat_key: str) -> ChatInfo:
         """What a customer who wrote first came by (100130); the key of the event lives 30
         minutes."""
         return await self._submit(ChatInfo, f"{_PATH}/get_chat_info", {"chat_key": chat_key})
@@ -176,7 +175,8 @@ def _whom(path: str, userids: Sequence[str], departments: Sequence[int]) -> dict
     return {"range": {name: values for name, values in people.items() if values}}
 
 
-def _priority(path: str, kind: int | None, userids: Sequence[str]) -> dict[str, Any]:
+def _priority(path: str, priority: Priority) -> dict[str, Any]:
+    kind, userids = priority.get("priority_type"), priority.get("priority_userids", ())
     if kind is None:
         return {}
     at_most(path, "priority_userid_list", len(userids), 1000)

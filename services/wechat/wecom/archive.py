@@ -52,12 +52,12 @@ class Archive(Calls):
     """The archive; BadConfig 301042 (address not trusted), 301052 (expired), 301053 (not
     bought)."""
 
-    async def msgaudit_get_permit_user_list(self, *, edition: int | None = None) -> PermitUsers:
+    async def list_permitted_users(self, *, edition: int | None = None) -> PermitUsers:
         """The members whose talks are archived (91614); `edition` 1 office, 2 service, 3
         enterprise, or all."""
         return await self._submit(PermitUsers, "msgaudit/get_permit_user_list", {"type": edition})
 
-    async def msgaudit_check_single_agree(self, pairs: Iterable[tuple[str, str]]) -> Agreements:
+    async def check_single_agree(self, pairs: Iterable[tuple[str, str]]) -> Agreements:
         """Whether customers have agreed (91782), for at most 100 pairs of userid and
         external_userid."""
         path = "msgaudit/check_single_agree"
@@ -69,14 +69,14 @@ class Archive(Calls):
         at_most(path, "info", len(info), CALLS_AT_ONCE)
         return await self._submit(Agreements, path, {"info": info})
 
-    async def msgaudit_check_room_agree(self, roomid: str) -> Agreements:
+    async def check_room_agree(self, roomid: str) -> Agreements:
         """Whether the outsiders of a group have agreed (91782)."""
         return await self._submit(Agreements, "msgaudit/check_room_agree", {"roomid": roomid})
 
-    async def msgaudit_groupchat_get(self, roomid: str) -> ArchivedGroup:
+    async def get_group(self, roomid: str) -> ArchivedGroup:
         """An internal group of the archive (92951)."""
         return await self._submit(ArchivedGroup, "msgaudit/groupchat/get", {"roomid": roomid})
 
-    async def msgaudit_get_robot_info(self, robot_id: str) -> Robot:
+    async def get_robot(self, robot_id: str) -> Robot:
         """A robot that took part in a talk (91774)."""
         return await self._fetch(Robot, "msgaudit/get_robot_info", robot_id=robot_id)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from services.wechat.core.checks import at_most, between, need, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page, check_message
@@ -63,11 +63,21 @@ class SendResults(Page, total=False):
     send_list: list[SendResult]
 
 
+class BroadcastFilter(TypedDict, total=False):
+    """Whose broadcasts: `creator`'s alone, and `filter_type` 0 the corp's, 1 members' own, 2 both
+    (default); a page of `limit` (50, at most 100) from `cursor`."""
+
+    creator: str
+    filter_type: int
+    limit: int
+    cursor: str
+
+
 class Broadcast(Calls):
     """Broadcasts; TryLater 41063 while WeCom still makes the tasks, BadRequest 41046 and 41047 for
     a bad msgid."""
 
-    async def add_msg_template(self, body: Mapping[str, Any]) -> NewBroadcast:
+    async def create(self, body: Mapping[str, Any]) -> NewBroadcast:
         """Makes the tasks of a broadcast (92135); each member confirms his on the phone.
 
         `body` holds chat_type, external_userid (at most 10,000) or chat_id_list (2000) or
@@ -91,36 +101,31 @@ class Broadcast(Calls):
         check_message(path, body.get("text"), body.get("attachments") or ())
         return await self._submit(NewBroadcast, path, body)
 
-    async def get_groupmsg_list_v2(
+    async def list(
         self,
         *,
         chat_type: str,
         start_time: int,
         end_time: int,
-        creator: str = "",
-        filter_type: int = 2,
-        limit: int = 50,
-        cursor: str = "",
+        **which: Unpack[BroadcastFilter],
     ) -> Broadcasts:
-        """A page of the broadcasts of at most a month (93338); `filter_type` 0 the corp's, 1
-        members' own, 2 both."""
+        """A page of the broadcasts of at most a month (93338)."""
         path = "externalcontact/get_groupmsg_list_v2"
+        limit = which.get("limit", 50)
         between(path, "limit", limit, 1, 100)
         span(path, start_time, end_time, 31)
         body = {
             "chat_type": chat_type,
             "start_time": start_time,
             "end_time": end_time,
-            "creator": creator or None,
-            "filter_type": filter_type,
+            "creator": which.get("creator") or None,
+            "filter_type": which.get("filter_type", 2),
             "limit": limit,
-            "cursor": cursor or None,
+            "cursor": which.get("cursor") or None,
         }
         return await self._submit(Broadcasts, path, body)
 
-    async def get_groupmsg_task(
-        self, msgid: str, *, limit: int = 500, cursor: str = ""
-    ) -> SendTasks:
+    async def list_tasks(self, msgid: str, *, limit: int = 500, cursor: str = "") -> SendTasks:
         """A page of the members' tasks (93338)."""
         path = "externalcontact/get_groupmsg_task"
         between(path, "limit", limit, 1, 1000)
@@ -128,7 +133,7 @@ class Broadcast(Calls):
             SendTasks, path, {"msgid": msgid, "limit": limit, "cursor": cursor or None}
         )
 
-    async def get_groupmsg_send_result(
+    async def list_results(
         self, msgid: str, userid: str, *, limit: int = 500, cursor: str = ""
     ) -> SendResults:
         """A page of what became of one member's task (93338), a row a customer or group."""
@@ -137,11 +142,11 @@ class Broadcast(Calls):
         body = {"msgid": msgid, "userid": userid, "limit": limit, "cursor": cursor or None}
         return await self._submit(SendResults, path, body)
 
-    async def remind_groupmsg_send(self, msgid: str) -> Answer:
+    async def remind(self, msgid: str) -> Answer:
         """Reminds those who have not sent (97610), at most 3 times in 24 hours: SubjectState 41094.
         41093: it was cancelled."""
         return await self._submit(Answer, "externalcontact/remind_groupmsg_send", {"msgid": msgid})
 
-    async def cancel_groupmsg_send(self, msgid: str) -> Answer:
+    async def cancel(self, msgid: str) -> Answer:
         """Takes back what has not been sent yet (97611); AlreadyDone 41093."""
         return await self._submit(Answer, "externalcontact/cancel_groupmsg_send", {"msgid": msgid})

@@ -4,7 +4,7 @@ hold."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from services.wechat.core.checks import at_most, given, need, utf8
 
@@ -31,25 +31,34 @@ class Page(Answer, total=False):
     next_cursor: str
 
 
-class Calls:
-    """What the areas need of the client that they are mixed into."""
+class Sender(Protocol):
+    """What an area needs of its client."""
 
+    appid: str
     agent_id: int
 
-    async def _request(self, method: str, url_or_endpoint: str, **options: Any) -> Any:
-        raise NotImplementedError
+    async def get(self, url: str, **options: Any) -> Any: ...
+
+    async def post(self, url: str, **options: Any) -> Any: ...
+
+
+class Calls:
+    """One area of WeCom: its methods send their calls through the client."""
+
+    def __init__(self, client: Sender) -> None:
+        self._client = client
 
     async def _fetch(self, kind: type[T], path: str, **query: Any) -> T:
         """A GET below /cgi-bin, its answer read as `kind`; query fields that are None or empty are
         left out."""
         params = {name: value for name, value in query.items() if value not in (None, "")}
-        answer: T = await self._request("get", path, params=params)
+        answer: T = await self._client.get(path, params=params)
         return answer
 
     async def _submit(self, kind: type[T], path: str, body: Mapping[str, Any], **options: Any) -> T:
         """A POST below /cgi-bin, its answer read as `kind`; body fields that are None are left
         out."""
-        answer: T = await self._request("post", path, data=given(**body), **options)
+        answer: T = await self._client.post(path, data=given(**body), **options)
         return answer
 
 

@@ -6,13 +6,11 @@ import re
 from typing import ClassVar
 from urllib.parse import urlencode
 
-import httpx
 from wechatpy.work import WeChatClient
 
-from services.observe.metrics import Metrics
-from services.wechat.core.client import READ_SECONDS, AsyncClientMixin
+from services.wechat.core.client import AsyncClientMixin, Wire
 from services.wechat.core.errors import Family
-from services.wechat.core.tokens import App, Grant, TokenStore
+from services.wechat.core.tokens import App, Grant
 from services.wechat.wecom.acquisition import Acquisition
 from services.wechat.wecom.archive import Archive
 from services.wechat.wecom.broadcast import Broadcast
@@ -33,25 +31,8 @@ OPEN_BASE = "https://open.weixin.qq.com"
 _STATE = re.compile(r"[A-Za-z0-9]{1,128}")
 
 
-class WeComClient(
-    AsyncClientMixin,
-    Members,
-    Customers,
-    Tags,
-    ContactWays,
-    Acquisition,
-    Groups,
-    Broadcast,
-    Welcome,
-    Moments,
-    Handover,
-    Messages,
-    Media,
-    Archive,
-    Intercept,
-    WeChatClient,  # type: ignore[misc]
-):
-    """wechatpy's work client, awaited, with every call of the contract as a method of ours."""
+class WeComClient(AsyncClientMixin, WeChatClient):  # type: ignore[misc]
+    """wechatpy's work client, awaited, with every call of the contract in an area of ours."""
 
     family: ClassVar[Family] = "wecom"
     platform_origin: ClassVar[str] = WECOM_BASE
@@ -61,21 +42,30 @@ class WeComClient(
         corp_id: str,
         agent_id: int,
         secret: str,
-        base: str,
-        http: httpx.AsyncClient,
-        tokens: TokenStore,
+        wire: Wire,
         *,
         tenant: str = "",
         open_base: str = OPEN_BASE,
-        timeout: float = READ_SECONDS,
-        metrics: Metrics | None = None,
     ) -> None:
         self.corp_id = self.appid = corp_id
         self.agent_id = agent_id
         self.secret = secret
         self.open_base = open_base.rstrip("/")
-        app = App(tenant, f"wecom:{corp_id}:{agent_id}", self._fetch_token)
-        self._set_up(base, http, tokens, app, timeout, metrics)
+        self._set_up(wire, App(tenant, f"wecom:{corp_id}:{agent_id}", self._fetch_token))
+        self.members = Members(self)
+        self.customers = Customers(self)
+        self.tags = Tags(self)
+        self.ways = ContactWays(self)
+        self.links = Acquisition(self)
+        self.groups = Groups(self)
+        self.broadcasts = Broadcast(self)
+        self.welcome = Welcome(self)
+        self.moments = Moments(self)
+        self.handover = Handover(self)
+        self.messages = Messages(self)
+        self.files = Media(self)
+        self.archive = Archive(self)
+        self.intercept = Intercept(self)
 
     async def _fetch_token(self, _rejected: str | None) -> Grant:
         """B1: the same token is answered again while WeCom holds it valid."""

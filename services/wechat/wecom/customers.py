@@ -38,8 +38,8 @@ class CustomerFields(TypedDict, total=False):
 
 
 class Follow(TypedDict, total=False):
-    """One member's friendship with a customer; `tags` (with names) in `externalcontact_get`,
-    `tag_id` in `batch_get_by_user`."""
+    """One member's friendship with a customer; `tags` (with names) in `customers.get`,
+    `tag_id` in `customers.batch_get_by_user`."""
 
     userid: str
     remark: str
@@ -99,11 +99,11 @@ class Customers(Calls):
     """Customers; SubjectState 84061 not the member's friend, 40096 bad external_userid, 84074 no
     customer permission."""
 
-    async def get_follow_user_list(self) -> FollowUsers:
+    async def list_followers(self) -> FollowUsers:
         """The members with the customer-contact permission that this app sees (92571)."""
         return await self._fetch(FollowUsers, "externalcontact/get_follow_user_list")
 
-    async def externalcontact_list(self, userid: str) -> CustomerIds:
+    async def list(self, userid: str) -> CustomerIds:
         """The member's customers by id (92113); WeCom's 84061 for a member who has none is an empty
         list here."""
         try:
@@ -113,7 +113,7 @@ class Customers(Calls):
                 raise
             return {"errcode": 0, "errmsg": "ok", "external_userid": []}
 
-    async def externalcontact_get(self, external_userid: str, cursor: str = "") -> Customer:
+    async def get(self, external_userid: str, cursor: str = "") -> Customer:
         """A customer and a page of the members who follow him (92114); `next_cursor` while there
         are more than 500."""
         return await self._fetch(
@@ -132,7 +132,7 @@ class Customers(Calls):
         body = {"userid_list": list(userids), "cursor": cursor or None, "limit": limit}
         return await self._submit(Friendships, path, body)
 
-    async def externalcontact_remark(
+    async def remark(
         self,
         userid: str,
         external_userid: str,
@@ -163,7 +163,7 @@ class Customers(Calls):
             Answer, path, {"userid": userid, "external_userid": external_userid, **notes}
         )
 
-    async def externalcontact_convert_to_openid(self, external_userid: str) -> OpenId:
+    async def convert_to_openid(self, external_userid: str) -> OpenId:
         """The customer's openid at the payment account (92323)."""
         return await self._submit(
             OpenId, "externalcontact/convert_to_openid", {"external_userid": external_userid}
@@ -171,13 +171,13 @@ class Customers(Calls):
 
     async def unionid_to_external_userid(self, unionid: str, openid: str) -> ExternalUserId:
         """The customer behind a unionid, by the older call (93274);
-        `idconvert_unionid_to_external_userid` is the one to use."""
+        `customers.idconvert_unionid` is the one to use."""
         body = {"unionid": unionid, "openid": openid}
         return await self._submit(
             ExternalUserId, "externalcontact/unionid_to_external_userid", body
         )
 
-    async def idconvert_unionid_to_external_userid(
+    async def idconvert_unionid(
         self, unionid: str, openid: str, *, subject_type: int = 0
     ) -> ExternalUserId:
         """The customer behind a unionid (95926); `subject_type` 0 when the mini-program is the
@@ -190,7 +190,7 @@ class Customers(Calls):
         body = {"unionid": unionid, "openid": openid, "subject_type": subject_type}
         return await self._submit(ExternalUserId, "idconvert/unionid_to_external_userid", body)
 
-    async def get_user_behavior_data(
+    async def get_behavior_data(
         self,
         *,
         start_time: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from services.wechat.core.checks import at_most, between, chars, need, span
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Json, Page
@@ -107,10 +107,37 @@ class ChatId(Answer, total=False):
     chat_id: str
 
 
+class JoinWaySettings(TypedDict, total=False):
+    """What a code may be told besides its groups; what is not given has its default.
+
+    `scene` is 2 for a code (default), 1 for a mini-program button. When all groups are full, a new
+    one is made if `auto_create_room` (default), named `room_base_name` (at most 40 characters) and
+    a number from `room_base_id`. `state` and `remark` have at most 30 characters.
+    """
+
+    scene: int
+    remark: str
+    auto_create_room: bool
+    room_base_name: str
+    room_base_id: int | None
+    state: str
+    mark_source: bool
+
+
+class Ranking(TypedDict, total=False):
+    """`order_by` 1 new groups (default), 2 all groups, 3 new people, 4 all people; a page of
+    `limit` (500, at most 1000) from `offset`."""
+
+    order_by: int
+    order_asc: bool
+    offset: int
+    limit: int
+
+
 class Groups(Calls):
     """Customer groups; SubjectState 90501 or 90509 not a customer group, 49008 dismissed."""
 
-    async def groupchat_list(
+    async def list(
         self,
         *,
         owner_userids: Sequence[str] = (),
@@ -132,92 +159,57 @@ class Groups(Calls):
         }
         return await self._submit(GroupList, path, body)
 
-    async def groupchat_get(self, chat_id: str, *, need_name: bool = True) -> Group:
+    async def get(self, chat_id: str, *, need_name: bool = True) -> Group:
         """A group with its people (92122), their names only when asked for."""
         return await self._submit(
             Group, f"{_PATH}/get", {"chat_id": chat_id, "need_name": int(need_name)}
         )
 
-    async def groupchat_add_join_way(
-        self,
-        chat_ids: Sequence[str],
-        *,
-        scene: int = 2,
-        remark: str = "",
-        auto_create_room: bool = True,
-        room_base_name: str = "",
-        room_base_id: int | None = None,
-        state: str = "",
-        mark_source: bool = True,
+    async def create_join_way(
+        self, chat_ids: Sequence[str], **settings: Unpack[JoinWaySettings]
     ) -> JoinWayId:
-        """A code (scene 2) or a mini-program button (1) into one of at most 5 groups (92229).
-
-        When all are full, a new one is made if `auto_create_room`, named `room_base_name` (at most
-        40 characters) and a number from `room_base_id`. `state` and `remark` have at most 30
-        characters. BadConfig 41045: no more codes.
-        """
+        """A code into one of at most 5 groups (92229). BadConfig 41045: no more codes."""
         path = f"{_PATH}/add_join_way"
-        room = (auto_create_room, room_base_name, room_base_id)
-        return await self._submit(
-            JoinWayId, path, _join_way(path, chat_ids, scene, remark, state, mark_source, room)
-        )
+        return await self._submit(JoinWayId, path, _join_way(path, chat_ids, settings))
 
-    async def groupchat_get_join_way(self, config_id: str) -> JoinWay:
+    async def get_join_way(self, config_id: str) -> JoinWay:
         """The code's settings and its `qr_code`."""
         return await self._submit(JoinWay, f"{_PATH}/get_join_way", {"config_id": config_id})
 
-    async def groupchat_update_join_way(
-        self,
-        config_id: str,
-        chat_ids: Sequence[str],
-        *,
-        scene: int = 2,
-        remark: str = "",
-        auto_create_room: bool = True,
-        room_base_name: str = "",
-        room_base_id: int | None = None,
-        state: str = "",
-        mark_source: bool = True,
+    async def update_join_way(
+        self, config_id: str, chat_ids: Sequence[str], **settings: Unpack[JoinWaySettings]
     ) -> Answer:
         """Replaces all settings of a code; what is not given goes back to its default."""
         path = f"{_PATH}/update_join_way"
-        room = (auto_create_room, room_base_name, room_base_id)
-        body = _join_way(path, chat_ids, scene, remark, state, mark_source, room)
+        body = _join_way(path, chat_ids, settings)
         return await self._submit(Answer, path, {"config_id": config_id, **body})
 
-    async def groupchat_del_join_way(self, config_id: str) -> Answer:
+    async def delete_join_way(self, config_id: str) -> Answer:
         """Ends a code."""
         return await self._submit(Answer, f"{_PATH}/del_join_way", {"config_id": config_id})
 
-    async def groupchat_statistic(
+    async def get_statistic(
         self,
         owner_userids: Sequence[str],
         *,
         day_begin_time: int,
         day_end_time: int | None = None,
-        order_by: int = 1,
-        order_asc: bool = False,
-        offset: int = 0,
-        limit: int = 500,
+        **ranking: Unpack[Ranking],
     ) -> GroupStatistic:
         """The figures of at most 100 owners (92133); days as seconds UTC, at most 30 apart and
-        within 180.
-
-        `order_by` 1 new groups, 2 all groups, 3 new people, 4 all people. Go on at `next_offset`
-        while it is below `total`.
-        """
+        within 180. Go on at `next_offset` while it is below `total`."""
         path = f"{_PATH}/statistic"
-        between(path, "limit", limit, 1, 1000)
         body = _statistic(path, owner_userids, day_begin_time, day_end_time)
         pages = {
-            "order_by": order_by,
-            "order_asc": int(order_asc),
-            "offset": offset,
-            "limit": limit,
+            "order_by": ranking.get("order_by", 1),
+            "order_asc": int(ranking.get("order_asc", False)),
+            "offset": ranking.get("offset", 0),
+            "limit": ranking.get("limit", 500),
         }
+        between(path, "limit", pages["limit"], 1, 1000)
         return await self._submit(GroupStatistic, path, {**body, **pages})
 
-    async def groupchat_statistic_group_by_day(
+    async def get_statistic_by_day(
         self, owner_userids: Sequence[str], *, day_begin_time: int, day_end_time: int | None = None
     ) -> GroupDays:
         """The same figures by day, all owners summed (92133)."""
@@ -232,28 +224,20 @@ class Groups(Calls):
         return await self._submit(ChatId, "externalcontact/opengid_to_chatid", {"opengid": opengid})
 
 
-def _join_way(
-    path: str,
-    chat_ids: Sequence[str],
-    scene: int,
-    remark: str,
-    state: str,
-    mark_source: bool,
-    room: tuple[bool, str, int | None],
-) -> dict[str, Any]:
+def _join_way(path: str, chat_ids: Sequence[str], settings: JoinWaySettings) -> dict[str, Any]:
     need(path, "at least one group", chat_ids)
     at_most(path, "chat_id_list", len(chat_ids), MOST_GROUPS)
-    chars(path, 30, remark=remark, state=state)
-    chars(path, 40, room_base_name=room[1])
+    chars(path, 30, remark=settings.get("remark"), state=settings.get("state"))
+    chars(path, 40, room_base_name=settings.get("room_base_name"))
     return {
-        "scene": scene,
-        "remark": remark or None,
-        "auto_create_room": int(room[0]),
-        "room_base_name": room[1] or None,
-        "room_base_id": room[2],
+        "scene": settings.get("scene", 2),
+        "remark": settings.get("remark") or None,
+        "auto_create_room": int(settings.get("auto_create_room", True)),
+        "room_base_name": settings.get("room_base_name") or None,
+        "room_base_id": settings.get("room_base_id"),
         "chat_id_list": list(chat_ids),
-        "state": state or None,
-        "mark_source": mark_source,
+        "state": settings.get("state") or None,
+        "mark_source": settings.get("mark_source", True),
     }
 
 

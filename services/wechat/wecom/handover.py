@@ -61,7 +61,7 @@ class Handover(Calls):
     """Hand-over. The answer says customer by customer what was refused; the call itself then
     succeeds."""
 
-    async def transfer_customer(
+    async def transfer_customers(
         self,
         handover_userid: str,
         takeover_userid: str,
@@ -81,7 +81,7 @@ class Handover(Calls):
             Transfers, path, {**body, "transfer_success_msg": transfer_success_msg or None}
         )
 
-    async def transfer_result(
+    async def get_result(
         self, handover_userid: str, takeover_userid: str, *, cursor: str = ""
     ) -> TransferStates:
         """A page of what became of the customers of a member who stays (94088)."""
@@ -91,9 +91,7 @@ class Handover(Calls):
             _pair(handover_userid, takeover_userid, cursor),
         )
 
-    async def get_unassigned_list(
-        self, *, cursor: str = "", page_size: int = 1000
-    ) -> UnassignedList:
+    async def list_unassigned(self, *, cursor: str = "", page_size: int = 1000) -> UnassignedList:
         """A page of the customers of members who have left (92124)."""
         path = f"{_PATH}/get_unassigned_list"
         between(path, "page_size", page_size, 1, 1000)
@@ -101,7 +99,7 @@ class Handover(Calls):
             UnassignedList, path, {"cursor": cursor or None, "page_size": page_size}
         )
 
-    async def resigned_transfer_customer(
+    async def transfer_resigned_customers(
         self, handover_userid: str, takeover_userid: str, external_userids: Sequence[str]
     ) -> Transfers:
         """Asks for customers of a member who has left (94081), at most 100. SubjectState 40097: he
@@ -111,7 +109,7 @@ class Handover(Calls):
             Transfers, path, _customers(path, handover_userid, takeover_userid, external_userids)
         )
 
-    async def resigned_transfer_result(
+    async def get_resigned_result(
         self, handover_userid: str, takeover_userid: str, *, cursor: str = ""
     ) -> TransferStates:
         """A page of what became of the customers of a member who has left (94082)."""
@@ -120,7 +118,9 @@ class Handover(Calls):
             TransferStates, path, _pair(handover_userid, takeover_userid, cursor)
         )
 
-    async def groupchat_transfer(self, chat_ids: Sequence[str], new_owner: str) -> GroupTransfers:
+    async def transfer_resigned_groups(
+        self, chat_ids: Sequence[str], new_owner: str
+    ) -> GroupTransfers:
         """Gives groups of an owner who has left to another (92127), at most 100 at once and 300 a
         day for him.
 
@@ -130,9 +130,7 @@ class Handover(Calls):
         path = f"{_PATH}/groupchat/transfer"
         return await self._submit(GroupTransfers, path, _groups(path, chat_ids, new_owner))
 
-    async def groupchat_onjob_transfer(
-        self, chat_ids: Sequence[str], new_owner: str
-    ) -> GroupTransfers:
+    async def transfer_groups(self, chat_ids: Sequence[str], new_owner: str) -> GroupTransfers:
         """Gives groups of an owner who stays to another (95703), at most 100 at once, each twice in
         90 days; 90502."""
         path = f"{_PATH}/groupchat/onjob_transfer"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 from services.wechat.core.checks import at_most, need, refuse
 from services.wechat.wecom.calls import Answer, Calls, Json
@@ -30,8 +30,8 @@ class RuleList(Answer, total=False):
 
 
 class RuleFields(TypedDict, total=False):
-    """`extra_rule` holds `semantics_list`, `applicable_range` holds `user_list` and
-    `department_list`."""
+    """`extra_rule` holds `semantics_list`, `applicable_range` holds `members.list` and
+    `members.list_departments`."""
 
     rule_id: str | int
     rule_name: str
@@ -45,11 +45,25 @@ class Rule(Answer, total=False):
     rule: RuleFields
 
 
+class RuleChanges(TypedDict, total=False):
+    """What a rule may be changed in: a given setting replaces the old one, an empty `semantics`
+    clears it; members and departments are added and removed."""
+
+    rule_name: str | None
+    words: Sequence[str]
+    semantics: Sequence[int] | None
+    intercept_type: int | None
+    add_userids: Sequence[str]
+    add_departments: Sequence[int]
+    remove_userids: Sequence[str]
+    remove_departments: Sequence[int]
+
+
 class Intercept(Calls):
     """Intercept rules, at most 100 (BadConfig 41069); BadRequest 41077 name taken; SubjectState
     41070 unknown rule."""
 
-    async def add_intercept_rule(
+    async def create(
         self,
         rule_name: str,
         words: Sequence[str],
@@ -78,43 +92,35 @@ class Intercept(Calls):
         }
         return await self._submit(RuleId, path, body)
 
-    async def get_intercept_rule_list(self) -> RuleList:
+    async def list(self) -> RuleList:
         """All rules by id, name and time."""
         return await self._fetch(RuleList, f"{_PATH}/get_intercept_rule_list")
 
-    async def get_intercept_rule(self, rule_id: str) -> Rule:
+    async def get(self, rule_id: str) -> Rule:
         """One rule with its words."""
         return await self._submit(Rule, f"{_PATH}/get_intercept_rule", {"rule_id": rule_id})
 
-    async def update_intercept_rule(
-        self,
-        rule_id: str,
-        *,
-        rule_name: str | None = None,
-        words: Sequence[str] = (),
-        semantics: Sequence[int] | None = None,
-        intercept_type: int | None = None,
-        add_userids: Sequence[str] = (),
-        add_departments: Sequence[int] = (),
-        remove_userids: Sequence[str] = (),
-        remove_departments: Sequence[int] = (),
-    ) -> Answer:
-        """Replaces each given setting; members and departments are added and removed. An empty
-        `semantics` clears them."""
+    async def update(self, rule_id: str, **changes: Unpack[RuleChanges]) -> Answer:
+        """Changes a rule in what is given."""
         path = f"{_PATH}/update_intercept_rule"
-        _check(path, rule_name, words)
+        words, semantics = changes.get("words", ()), changes.get("semantics")
+        _check(path, changes.get("rule_name"), words)
+        added = _range(path, changes.get("add_userids", ()), changes.get("add_departments", ()))
+        removed = _range(
+            path, changes.get("remove_userids", ()), changes.get("remove_departments", ())
+        )
         body = {
             "rule_id": rule_id,
-            "rule_name": rule_name,
+            "rule_name": changes.get("rule_name"),
             "word_list": list(words) or None,
             "extra_rule": None if semantics is None else {"semantics_list": list(semantics)},
-            "intercept_type": intercept_type,
-            "add_applicable_range": _range(path, add_userids, add_departments),
-            "remove_applicable_range": _range(path, remove_userids, remove_departments),
+            "intercept_type": changes.get("intercept_type"),
+            "add_applicable_range": added,
+            "remove_applicable_range": removed,
         }
         return await self._submit(Answer, path, body)
 
-    async def del_intercept_rule(self, rule_id: str) -> Answer:
+    async def delete(self, rule_id: str) -> Answer:
         """Ends a rule; AlreadyDone 41071."""
         return await self._submit(Answer, f"{_PATH}/del_intercept_rule", {"rule_id": rule_id})
 

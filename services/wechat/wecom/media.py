@@ -41,7 +41,12 @@ class Media(Calls):
     """Files; BadRequest 40004 to 40006, 40123, 45001 for one that WeCom does not take, SubjectState
     40007 for a dead id."""
 
-    async def media_upload(self, kind: str, name: str, content: bytes) -> Uploaded:
+    @property
+    def appid(self) -> str:
+        """The corp, whose apps share a file."""
+        return self._client.appid
+
+    async def upload(self, kind: str, name: str, content: bytes) -> Uploaded:
         """Uploads a file for 3 days (90253), for all apps of the corp.
 
         image at most 10 MB, voice 2 MB, video 10 MB, file 20 MB, each more than 5 bytes.
@@ -50,21 +55,21 @@ class Media(Calls):
             "media/upload", name, content, {"type": kind}, Uploaded, _most("media/upload", kind)
         )
 
-    async def media_uploadimg(self, name: str, content: bytes) -> ImageUrl:
+    async def upload_image(self, name: str, content: bytes) -> ImageUrl:
         """Uploads a picture for good and answers its address (90256): at most 2 MB, 3000 a month,
         1000 a day."""
         return await self._upload("media/uploadimg", name, content, {}, ImageUrl, IMAGE_URL_BYTES)
 
-    async def media_get(self, media_id: str) -> bytes:
+    async def download(self, media_id: str) -> bytes:
         """The file; SubjectState 40007 after 3 days, or for an id of another corp."""
-        content = await self._request(
-            "get", "media/get", params={"media_id": media_id}, timeout=FILE_SECONDS
+        content = await self._client.get(
+            "media/get", params={"media_id": media_id}, timeout=FILE_SECONDS
         )
         if not isinstance(content, bytes):
             raise UnknownOutcome(None, "the answer is no file", "/cgi-bin/media/get")
         return content
 
-    async def media_upload_attachment(
+    async def upload_attachment(
         self, kind: str, name: str, content: bytes, *, attachment_type: int = 1
     ) -> Uploaded:
         """Uploads an image, video or file for a moment (`attachment_type` 1) or an album (2), for 3
@@ -73,7 +78,7 @@ class Media(Calls):
         query = {"media_type": kind, "attachment_type": attachment_type}
         return await self._upload(path, name, content, query, Uploaded, _most(path, kind))
 
-    async def media_upload_by_url(
+    async def upload_by_url(
         self, kind: str, filename: str, url: str, *, md5: str, scene: int = 1
     ) -> UploadJob:
         """Has WeCom fetch a file of at most 200 MB (96219) and answers `jobid`; the end of the job
@@ -87,9 +92,7 @@ class Media(Calls):
         if not FEWEST_BYTES <= len(content) <= most:
             raise refuse(path, f"a file has {FEWEST_BYTES} to {most} bytes")
         files = {"media": (name, content)}
-        answer: T = await self._request(
-            "post", path, params=query, files=files, timeout=FILE_SECONDS
-        )
+        answer: T = await self._client.post(path, params=query, files=files, timeout=FILE_SECONDS)
         return answer
 
 

@@ -125,12 +125,12 @@ class Members(Calls):
     """Sign-in, page tickets, members and departments; SubjectState 60111 for a userid unknown or
     out of sight."""
 
-    async def auth_getuserinfo(self, code: str) -> UserInfo:
+    async def get_user_info(self, code: str) -> UserInfo:
         """Who came back with an OAuth code (91023), which is good for one use and 5 minutes;
         SubjectState 40029, 42003."""
         return await self._fetch(UserInfo, "auth/getuserinfo", code=code)
 
-    async def auth_getuserdetail(self, user_ticket: str) -> UserDetail:
+    async def get_user_detail(self, user_ticket: str) -> UserDetail:
         """What a member consented to show (95833); the ticket of snsapi_privateinfo lives 1800
         s."""
         return await self._submit(UserDetail, "auth/getuserdetail", {"user_ticket": user_ticket})
@@ -140,56 +140,56 @@ class Members(Calls):
         `expires_in` seconds."""
         return await self._fetch(Ticket, "get_jsapi_ticket")
 
-    async def ticket_get_agent_config(self) -> Ticket:
+    async def get_agent_ticket(self) -> Ticket:
         """This app's ticket for wx.agentConfig signatures (90506); at most 100 an hour: keep it for
         `expires_in` s."""
         return await self._fetch(Ticket, "ticket/get", type="agent_config")
 
-    async def miniprogram_jscode2session(self, js_code: str) -> MemberSession:
+    async def code_to_session(self, js_code: str) -> MemberSession:
         """Which member opened the mini-program inside WeCom (91507); SubjectState 40029."""
         path = "miniprogram/jscode2session"
         return await self._fetch(
             MemberSession, path, js_code=js_code, grant_type="authorization_code"
         )
 
-    async def user_get(self, userid: str) -> Member:
+    async def get(self, userid: str) -> Member:
         """One member (90196); a newer app is not told mobile, email, avatar, gender, qr_code and
         address."""
         return await self._fetch(Member, "user/get", userid=userid)
 
-    async def user_list(self, department_id: int) -> MemberList:
+    async def list(self, department_id: int) -> MemberList:
         """The department's own members with their fields (90201), without those of departments
         below."""
         return await self._fetch(MemberList, "user/list", department_id=department_id)
 
-    async def user_simplelist(self, department_id: int) -> MemberList:
+    async def list_simple(self, department_id: int) -> MemberList:
         """The department's own members by userid, name and department (90200)."""
         return await self._fetch(MemberList, "user/simplelist", department_id=department_id)
 
-    async def user_list_id(self, *, cursor: str = "", limit: int = 10000) -> MemberIds:
+    async def list_ids(self, *, cursor: str = "", limit: int = 10000) -> MemberIds:
         """A page of all members by userid and department; wants the contact-sync secret, else
         BadConfig 48002."""
         path = "user/list_id"
         between(path, "limit", limit, 1, 10000)
         return await self._submit(MemberIds, path, {"cursor": cursor or None, "limit": limit})
 
-    async def department_list(self, department_id: int | None = None) -> DepartmentList:
+    async def list_departments(self, department_id: int | None = None) -> DepartmentList:
         """A department and all below it, or all that the app sees (90208); the root is 1."""
         return await self._fetch(DepartmentList, "department/list", id=department_id)
 
-    async def department_simplelist(self, department_id: int | None = None) -> DepartmentIds:
-        """As `department_list`, by id, parentid and order only (95350)."""
+    async def list_simple_departments(self, department_id: int | None = None) -> DepartmentIds:
+        """As `members.list_departments`, by id, parentid and order only (95350)."""
         return await self._fetch(DepartmentIds, "department/simplelist", id=department_id)
 
-    async def department_get(self, department_id: int) -> Department:
+    async def get_department(self, department_id: int) -> Department:
         """One department (95351); SubjectState 60003 or 60123 when there is none."""
         return await self._fetch(Department, "department/get", id=department_id)
 
-    async def user_convert_to_openid(self, userid: str) -> OpenId:
+    async def convert_to_openid(self, userid: str) -> OpenId:
         """The member's openid for payments; SubjectState 43004 when he has no WeChat bound."""
         return await self._submit(OpenId, "user/convert_to_openid", {"userid": userid})
 
-    async def user_getuserid(self, mobile: str) -> UserId:
+    async def get_userid(self, mobile: str) -> UserId:
         """The member with that phone; SubjectState 46004 or 60111. Many wrong guesses stop the call
         for a day."""
         return await self._submit(UserId, "user/getuserid", {"mobile": mobile})
@@ -198,6 +198,6 @@ class Members(Calls):
         """The addresses of WeCom's API, for a firewall."""
         return await self._fetch(IpList, "get_api_domain_ip")
 
-    async def getcallbackip(self) -> IpList:
+    async def get_callback_ip(self) -> IpList:
         """The addresses that callbacks come from, for a firewall."""
         return await self._fetch(IpList, "getcallbackip")

@@ -12,6 +12,12 @@ from services.wechat.wecom.calls import Answer, Calls, Json
 MOST_MEMBERS = 1000
 TEXT_BYTES = 2048
 _TASK_ID = re.compile(r"[0-9A-Za-z_@-]{1,128}")
+_MOST_IN_TEMPLATE = {
+    "button_list": 6,
+    "select_list": 3,
+    "jump_list": 3,
+    "horizontal_content_list": 6,
+}
 
 
 class SentMessage(Answer, total=False):
@@ -33,7 +39,7 @@ class Messages(Calls):
     """App messages; they count accounts x 200 a day, and 30 a minute and 1000 an hour for one
     member (the rest is dropped)."""
 
-    async def message_send(self, userids: Sequence[str], message: Mapping[str, Any]) -> SentMessage:
+    async def send(self, userids: Sequence[str], message: Mapping[str, Any]) -> SentMessage:
         """An app message to at most 1000 members (90236); `message` holds `msgtype` and its part.
 
         WeCom cuts a text after 2048 bytes; here that is refused. Members who cannot be reached are
@@ -43,10 +49,10 @@ class Messages(Calls):
         need(path, "at least one member", userids)
         at_most(path, "touser", len(userids), MOST_MEMBERS)
         _check(path, message)
-        body = {"touser": "|".join(userids), "agentid": self.agent_id, **message}
+        body = {"touser": "|".join(userids), "agentid": self._client.agent_id, **message}
         return await self._submit(SentMessage, path, body)
 
-    async def message_update_template_card(
+    async def update_card(
         self,
         userids: Sequence[str],
         response_code: str,
@@ -63,7 +69,7 @@ class Messages(Calls):
         need(path, "a new button text or a new card", replace_name, template_card)
         body: Json = {
             "userids": list(userids),
-            "agentid": self.agent_id,
+            "agentid": self._client.agent_id,
             "response_code": response_code,
         }
         if template_card:
@@ -72,7 +78,7 @@ class Messages(Calls):
             body["button"] = {"replace_name": replace_name}
         return await self._submit(UpdatedCard, path, body)
 
-    async def message_recall(self, msgid: str) -> Answer:
+    async def recall(self, msgid: str) -> Answer:
         """Takes a message back within 24 hours (94867): SubjectState 42052 later; BadRequest 40058:
         another app sent it."""
         return await self._submit(Answer, "message/recall", {"msgid": msgid})
@@ -86,19 +92,13 @@ def _check(path: str, message: Mapping[str, Any]) -> None:
     chars(path, 512, description=card.get("description"))
     utf8(path, 2048, url=card.get("url"))
     chars(path, 4, btntxt=card.get("btntxt"))
-    at_most(
-        path,
-        "content_item",
-        len(_part(message, "miniprogram_notice").get("content_item") or ()),
-        10,
-    )
-    template = _part(message, "template_card")
-    for name, most in (
-        ("button_list", 6),
-        ("select_list", 3),
-        ("jump_list", 3),
-        ("horizontal_content_list", 6),
-    ):
+    notice = _part(message, "miniprogram_notice")
+    at_most(path, "content_item", len(notice.get("content_item") or ()), 10)
+    _check_template(path, _part(message, "template_card"))
+
+
+def _check_template(path: str, template: Mapping[str, Any]) -> None:
+    for name, most in _MOST_IN_TEMPLATE.items():
         at_most(path, name, len(template.get(name) or ()), most)
     task_id = template.get("task_id")
     if task_id is not None and not _TASK_ID.fullmatch(task_id):

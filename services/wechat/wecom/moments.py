@@ -80,11 +80,11 @@ class Moments(Calls):
     """Moments; BadRequest 41059, 41060, 41067 for a bad moment_id, TryLater 41079 while WeCom still
     makes the tasks."""
 
-    async def add_moment_task(self, body: Mapping[str, Any]) -> MomentJob:
+    async def create(self, body: Mapping[str, Any]) -> MomentJob:
         """Starts making a moment's tasks (95094) and answers `jobid`, good for 24 hours.
 
         `body` holds text (2000 characters), attachments (9 images, 1 video or 1 link, uploaded by
-        `media_upload_attachment`) and visible_range. 100,000 a month, 10 a minute; TryLater 41078.
+        `files.upload_attachment`) and visible_range. 100,000 a month, 10 a minute; TryLater 41078.
         """
         path = f"{_PATH}/add_moment_task"
         attachments = body.get("attachments") or ()
@@ -95,11 +95,11 @@ class Moments(Calls):
         at_most(path, "attachments", len(attachments), MOST_IMAGES if kinds == {"image"} else 1)
         return await self._submit(MomentJob, path, body)
 
-    async def get_moment_task_result(self, jobid: str) -> MomentTaskResult:
+    async def get_job(self, jobid: str) -> MomentTaskResult:
         """How far the making of a moment's tasks is (95094)."""
         return await self._fetch(MomentTaskResult, f"{_PATH}/get_moment_task_result", jobid=jobid)
 
-    async def get_moment_list(
+    async def list(
         self,
         *,
         start_time: int,
@@ -124,7 +124,7 @@ class Moments(Calls):
         }
         return await self._submit(MomentList, path, body)
 
-    async def get_moment_task(
+    async def list_tasks(
         self, moment_id: str, *, cursor: str = "", limit: int = 500
     ) -> MomentTasks:
         """A page of who has published the corp's moment and who has not."""
@@ -134,7 +134,7 @@ class Moments(Calls):
             MomentTasks, path, {"moment_id": moment_id, "cursor": cursor or None, "limit": limit}
         )
 
-    async def get_moment_customer_list(
+    async def list_customers(
         self, moment_id: str, userid: str, *, cursor: str = "", limit: int = 500
     ) -> MomentCustomers:
         """A page of the customers whom the member meant it for; SubjectState 41061, 41062."""
@@ -144,7 +144,7 @@ class Moments(Calls):
             MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit)
         )
 
-    async def get_moment_send_result(
+    async def list_results(
         self, moment_id: str, userid: str, *, cursor: str = "", limit: int = 3000
     ) -> MomentCustomers:
         """A page of the customers who can see it; SubjectState 41061, 41062."""
@@ -154,13 +154,13 @@ class Moments(Calls):
             MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit)
         )
 
-    async def get_moment_comments(self, moment_id: str, userid: str) -> MomentComments:
+    async def get_comments(self, moment_id: str, userid: str) -> MomentComments:
         """Who commented on and who liked what the member published."""
         return await self._submit(
             MomentComments, f"{_PATH}/get_moment_comments", _of(moment_id, userid)
         )
 
-    async def cancel_moment_task(self, moment_id: str) -> Answer:
+    async def cancel(self, moment_id: str) -> Answer:
         """Takes back what has not been published yet (97612)."""
         return await self._submit(Answer, f"{_PATH}/cancel_moment_task", {"moment_id": moment_id})
 

@@ -40,7 +40,7 @@ class Tags(Calls):
     """Corp tags; BadRequest 40068 unknown id, 40071 name taken, 40072 name's length, BadConfig
     81011 another app's tag."""
 
-    async def mark_tag(
+    async def mark(
         self,
         userid: str,
         external_userid: str,
@@ -60,14 +60,14 @@ class Tags(Calls):
         }
         return await self._submit(Answer, path, body)
 
-    async def get_corp_tag_list(
+    async def list(
         self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()
     ) -> TagGroups:
         """`tag_group` with their tags: of these groups, else of these tags, else all."""
         body = {"group_id": some(group_ids)} if group_ids else {"tag_id": some(tag_ids)}
         return await self._submit(TagGroups, "externalcontact/get_corp_tag_list", body)
 
-    async def add_corp_tag(
+    async def create(
         self, names: Sequence[str], *, group_id: str = "", group_name: str = ""
     ) -> NewTags:
         """Makes tags in a group and answers `tag_group` with the new ones only; a group of that
@@ -81,10 +81,14 @@ class Tags(Calls):
         for name in (*names, group_name):
             chars(path, NAME_CHARS, name=name)
         group = {"group_id": group_id} if group_id else {"group_name": group_name}
-        body = {**group, "tag": [{"name": name} for name in names], "agentid": self.agent_id}
+        body = {
+            **group,
+            "tag": [{"name": name} for name in names],
+            "agentid": self._client.agent_id,
+        }
         return await self._submit(NewTags, path, body)
 
-    async def edit_corp_tag(
+    async def update(
         self, tag_id: str, *, name: str | None = None, order: int | None = None
     ) -> Answer:
         """Renames or moves a tag or a group (`tag_id` may be either's); a larger order stands
@@ -92,14 +96,16 @@ class Tags(Calls):
         path = "externalcontact/edit_corp_tag"
         chars(path, NAME_CHARS, name=name)
         return await self._submit(
-            Answer, path, given(id=tag_id, name=name, order=order, agentid=self.agent_id)
+            Answer, path, given(id=tag_id, name=name, order=order, agentid=self._client.agent_id)
         )
 
-    async def del_corp_tag(
-        self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()
-    ) -> Answer:
+    async def delete(self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Answer:
         """Deletes tags and whole groups; a group goes with its last tag."""
         path = "externalcontact/del_corp_tag"
         need(path, "a tag or a group", tag_ids, group_ids)
-        body = {"tag_id": some(tag_ids), "group_id": some(group_ids), "agentid": self.agent_id}
+        body = {
+            "tag_id": some(tag_ids),
+            "group_id": some(group_ids),
+            "agentid": self._client.agent_id,
+        }
         return await self._submit(Answer, path, body)

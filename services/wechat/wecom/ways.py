@@ -49,7 +49,7 @@ class ContactWays(Calls):
     """Live codes; an app sees its own only. BadRequest 41037 to 41044, SubjectState 41054, 40098,
     84074 for a member."""
 
-    async def add_contact_way(
+    async def create(
         self,
         userids: Sequence[str],
         *,
@@ -80,7 +80,7 @@ class ContactWays(Calls):
         }
         return await self._submit(NewWay, path, body)
 
-    async def get_contact_way(self, config_id: str) -> Way:
+    async def get(self, config_id: str) -> Way:
         """The live code's settings under `contact_way`; the list of one that older documents show
         is read as its one."""
         answer = await self._submit(
@@ -89,7 +89,7 @@ class ContactWays(Calls):
         way: Any = answer.get("contact_way")
         return {**answer, "contact_way": way[0]} if isinstance(way, list) and way else answer
 
-    async def list_contact_way(
+    async def list(
         self,
         *,
         start_time: int | None = None,
@@ -109,7 +109,7 @@ class ContactWays(Calls):
         }
         return await self._submit(Ways, path, body)
 
-    async def update_contact_way(
+    async def update(
         self,
         config_id: str,
         *,
@@ -132,7 +132,7 @@ class ContactWays(Calls):
         }
         return await self._submit(Answer, path, body)
 
-    async def del_contact_way(self, config_id: str) -> Answer:
+    async def delete(self, config_id: str) -> Answer:
         """Ends a live code; whoever scans it afterwards adds nobody."""
         return await self._submit(
             Answer, "externalcontact/del_contact_way", {"config_id": config_id}

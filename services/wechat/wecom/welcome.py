@@ -28,7 +28,7 @@ class GroupWelcome(Answer, total=False):
 class Welcome(Calls):
     """Greetings."""
 
-    async def send_welcome_msg(
+    async def send(
         self,
         welcome_code: str,
         *,
@@ -52,7 +52,7 @@ class Welcome(Calls):
         }
         return await self._submit(Answer, path, body, timeout=timeout)
 
-    async def group_welcome_template_add(
+    async def create_template(
         self, content: Mapping[str, Any], *, notify: bool = True
     ) -> TemplateId:
         """A greeting that group owners may choose (92366): text (3000 bytes, %NICKNAME%) and one
@@ -61,27 +61,29 @@ class Welcome(Calls):
         `notify` tells the owners of it. BadConfig 41055: the corp has 100.
         """
         path = "externalcontact/group_welcome_template/add"
-        body = {**_content(path, content), "agentid": self.agent_id, "notify": int(notify)}
+        body = {**_content(path, content), "agentid": self._client.agent_id, "notify": int(notify)}
         return await self._submit(TemplateId, path, body)
 
-    async def group_welcome_template_edit(
-        self, template_id: str, content: Mapping[str, Any]
-    ) -> Answer:
+    async def update_template(self, template_id: str, content: Mapping[str, Any]) -> Answer:
         """Replaces a greeting; only the app that made it may: BadConfig 41058."""
         path = "externalcontact/group_welcome_template/edit"
-        body = {"template_id": template_id, **_content(path, content), "agentid": self.agent_id}
+        body = {
+            "template_id": template_id,
+            **_content(path, content),
+            "agentid": self._client.agent_id,
+        }
         return await self._submit(Answer, path, body)
 
-    async def group_welcome_template_get(self, template_id: str) -> GroupWelcome:
+    async def get_template(self, template_id: str) -> GroupWelcome:
         """The greeting's parts."""
         path = "externalcontact/group_welcome_template/get"
         return await self._submit(GroupWelcome, path, {"template_id": template_id})
 
-    async def group_welcome_template_del(self, template_id: str) -> Answer:
+    async def delete_template(self, template_id: str) -> Answer:
         """Ends a greeting."""
         path = "externalcontact/group_welcome_template/del"
         return await self._submit(
-            Answer, path, {"template_id": template_id, "agentid": self.agent_id}
+            Answer, path, {"template_id": template_id, "agentid": self._client.agent_id}
         )
 
 

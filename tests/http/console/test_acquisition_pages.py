@@ -1,0 +1,62 @@
+"""The console's page of channels: who may look, and what it shows."""
+
+from __future__ import annotations
+
+import httpx
+
+from operations import jobs
+from tests.conftest import Sandbox, Server
+from tests.http.conftest import Clerk
+from tests.integration.campaigns import tools
+from tests.integration.campaigns.test_acquisition import TEXT as LINKS
+from tests.integration.campaigns.test_community import text as group_text
+from tests.support.banks import open_bank
+
+PAGE = "/console/channels"
+
+
+async def test_the_page_shows_codes_links_balance_group_codes_and_groups(
+    server: Server, clerk: Clerk, sandbox: Sandbox
+) -> None:
+    demo = server.services
+    person = await sandbox.person("周强")
+    body = {"owner": "rm.chen", "name": "南山理财交流群", "people": [person["id"]]}
+    chat = (await sandbox.control("POST", "groups", body))["chat_id"]
+    await tools.go_live(demo, LINKS)
+    await tools.go_live(demo, group_text(chat).replace("id: hello", "id: talks"))
+    await sandbox.scan(person, state=tools.NANSHAN, userid="rm.li")
+    await tools.all_work(demo)
+    await jobs.keep_channels(await open_bank(demo, "demo"))
+    lin = await clerk("lin")
+    answer = await lin.get(PAGE)
+    page = answer.text
+    assert answer.status_code == 200
+    assert '<div>rm.li <span class="small text-body-secondary">1</span></div>' in page
+    assert f"<code>{tools.NANSHAN}</code>" in page
+    assert "ads.sz-nanshan?" not in page
+    assert "customer_channel=ads.sz-nanshan" in page
+    assert f'<strong id="balance">{(await sandbox.control("GET", "links"))["quota"]["balance"]}</strong>' in page
+    assert '<div>南山理财交流群 <span class="small text-body-secondary">2</span></div>' in page
+    assert "%NICKNAME%您好" in page
+    assert "周强" not in page
+    assert person["external_userid"] not in page
+    english = (await lin.get(f"{PAGE}?lang=en")).text
+    assert "Acquisition links" in english
+
+
+async def test_pictures_are_let_in_from_the_host_of_a_group_code_only(
+    server: Server, clerk: Clerk, sandbox: Sandbox
+) -> None:
+    lin = await clerk("lin")
+    assert "img-src 'self' data:;" in (await lin.get(PAGE)).headers["Content-Security-Policy"]
+    chat = (await sandbox.control("POST", "groups", {"owner": "rm.chen", "name": "群", "people": []}))["chat_id"]
+    await tools.go_live(server.services, group_text(chat))
+    policy = (await lin.get(PAGE)).headers["Content-Security-Policy"]
+    assert f"img-src 'self' data: {sandbox.url};" in policy
+    assert "script-src 'self';" in policy
+
+
+async def test_an_auditor_may_look_and_a_stranger_may_not(clerk: Clerk, http: httpx.AsyncClient) -> None:
+    assert (await (await clerk("audit")).get(PAGE)).status_code == 200
+    stranger = await http.get(PAGE)
+    assert (stranger.status_code, stranger.headers["Location"]) == (303, "/console/login")

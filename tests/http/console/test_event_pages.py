@@ -1,0 +1,117 @@
+"""The console's events: who may see them, what is on them, and what never is."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from operations import jobs
+from services.container import Services
+from services.queue.inbox import Arrival, receive
+from services.store.mongo import Doc
+from tests.conftest import Sandbox
+from tests.http.conftest import Clerk, sign_in
+from tests.integration.campaigns import tools
+from tests.support.banks import open_bank
+
+UNKNOWN = b"<xml><ToUserName>ww1</ToUserName><Event>brand_new</Event><ChangeType>thing</ChangeType></xml>"
+
+
+@pytest.fixture
+async def scanned(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> Doc:
+    """The row of a customer who was added and greeted; with his and the code's ids under `secrets`."""
+    person, scan = await tools.scanned(sandbox, http)
+    await tools.all_work(demo)
+    (row,) = await demo.store.tenant("demo")["inbox"].find({})
+    secrets = [person["external_userid"], person["unionid"], scan["welcome_code"], person["name"]]
+    return {**row, "short": row["_id"].partition(":")[2], "secrets": secrets}
+
+
+async def test_the_list_shows_the_newest_and_what_was_set_aside(clerk: Clerk, demo: Services, scanned: Doc) -> None:
+    lin = await clerk("lin")
+    await receive(demo, Arrival("demo", "wecom", UNKNOWN))
+    await receive(demo, Arrival("demo", "wecom", b"<xml><Event>enter_agent</Event></xml>"))
+    waiting = (await lin.get("/console/events?state=waiting")).text
+    assert waiting.count('href="/console/events/') == 2
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    shown = (await lin.get("/console/events")).text
+    assert "添加客户" in shown
+    assert "brand_new/thing" in shown
+    assert shown.count('href="/console/events/') == 3
+    assert scanned["short"] in shown
+    unknown = (await lin.get("/console/events?state=unknown")).text
+    assert (unknown.count('href="/console/events/'), "brand_new/thing" in unknown) == (1, True)
+    dead = (await lin.get("/console/events?state=dead&lang=en")).text
+    assert (dead.count('href="/console/events/'), "the event lacks an id" in dead) == (1, True)
+    wrong = await lin.get("/console/events?state=everything")
+    assert wrong.status_code == 400
+
+
+async def test_an_events_page_says_what_was_decided_called_and_answered(clerk: Clerk, scanned: Doc) -> None:
+    lin = await clerk("lin")
+    page = await lin.get(f"/console/events/{scanned['short']}?lang=en")
+    assert page.status_code == 200
+    for text in (
+        "customer added", "entered a campaign", "came through a live code of ours", "/cgi-bin/externalcontact/get",
+        "/cgi-bin/externalcontact/send_welcome_msg", "acq-branch", "handled",
+    ):  # fmt: skip
+        assert text in page.text
+    chinese = (await lin.get(f"/console/events/{scanned['_id']}?lang=zh")).text
+    assert "进入活动" in chinese
+    for secret in scanned["secrets"]:
+        assert secret not in page.text
+        assert secret not in chinese
+
+
+async def test_the_page_of_a_customer_without_a_welcome_says_why(
+    clerk: Clerk, demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=41050, times=1)
+    await tools.scanned(sandbox, http)
+    await tools.all_work(demo)
+    (row,) = await demo.store.tenant("demo")["inbox"].find({})
+    page = (await (await clerk("lin")).get(f"/console/events/{row['_id']}")).text
+    assert "没有发送欢迎语：" in page
+    assert "客户、成员或欢迎码的状态不允许 (41050)" in page
+
+
+async def test_programs_get_the_same_as_json(clerk: Clerk, scanned: Doc) -> None:
+    lin = await clerk("lin")
+    answer = await lin.get(f"/console/api/events/{scanned['short'][:12]}")
+    assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
+    told = answer.json()
+    assert (told["event"], told["state"], told["welcome"]["sent"]) == (scanned["_id"], "handled", True)
+    assert [call["path"] for call in told["called"]] == ["/cgi-bin/externalcontact/get"]
+    for secret in scanned["secrets"]:
+        assert secret not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "code"),
+    [("0" * 64, 404, "event_unknown"), ("zzz", 400, "event_id"), ("1234567", 400, "event_id")],
+)
+async def test_a_wrong_event_is_refused(clerk: Clerk, demo: Services, event: str, status: int, code: str) -> None:
+    lin = await clerk("lin")
+    answer = await lin.get(f"/console/api/events/{event}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    page = await lin.get(f"/console/events/{event}")
+    assert (page.status_code, "text/html" in page.headers["Content-Type"]) == (status, True)
+
+
+async def test_only_who_may_sees_events(http: httpx.AsyncClient, clerk: Clerk, demo: Services, scanned: Doc) -> None:
+    for path in ("/console/events", f"/console/events/{scanned['short']}"):
+        assert (await http.get(path)).status_code == 303
+    refused = await http.get(f"/console/api/events/{scanned['short']}")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "not_signed_in")
+    await demo.store.tenant("demo")["clerks"].update({"login": "lin"}, {"$set": {"roles": ["viewer"]}})
+    viewer = await clerk("lin")
+    for path in ("/console/events", f"/console/events/{scanned['short']}", f"/console/api/events/{scanned['short']}"):
+        assert (await viewer.get(path)).status_code == 403
+    assert 'href="/console/events"' not in (await viewer.get("/console/")).text
+
+
+async def test_another_banks_clerk_finds_nothing(http: httpx.AsyncClient, other_bank: str, scanned: Doc) -> None:
+    await sign_in(http, other_bank, "eve", "yinqiao-demo")
+    assert (await http.get(f"/console/api/events/{scanned['short']}")).status_code == 404
+    assert (await http.get(f"/console/api/events/{scanned['_id']}")).status_code == 400
+    assert scanned["short"] not in (await http.get("/console/events")).text

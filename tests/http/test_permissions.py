@@ -1,0 +1,118 @@
+"""The route table is the security review; here every row of it is tried without a session and with a wrong one."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from customers.banks.clerks import PERMISSIONS as ROLES
+from handlers.http.auth import CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
+from handlers.http.route import Route, op
+from handlers.routes import ROUTES
+from tests.http.conftest import APPID, PASSWORD, Clerk, form_token, sign_in
+
+FILLED = {
+    "{appid}": APPID,
+    "{tenant}": "demo",
+    "{reward}": "flash.voucher",
+    "{campaign}": "acq-branch",
+    "{version}": "1",
+    "{cid}": "demo:" + "0" * 32,
+}
+GUARDED = [
+    (route, method, route.ops[method].permission)
+    for route in ROUTES
+    for method in route.ops
+    if route.ops[method].permission != PUBLIC
+]
+
+
+def _path(route: Route) -> str:
+    path = route.path
+    for name, value in FILLED.items():
+        path = path.replace(name, value)
+    return re.sub(r"\{\w+\}", "demo:" + "0" * 32, path)
+
+
+async def _try(client: httpx.AsyncClient, route: Route, method: str, token: str) -> httpx.Response:
+    headers = {"Idempotency-Key": "k", "X-XSRFToken": token}
+    return await client.request(method, _path(route), headers=headers, json=None)
+
+
+async def _token(client: httpx.AsyncClient) -> str:
+    return form_token((await client.get("/console/login")).text)
+
+
+def _refused(answer: httpx.Response, method: str, permission: str) -> bool:
+    """401; a page that was only asked for sends the visitor to where he gets a session."""
+    if answer.status_code in (302, 303) and method == "GET":
+        where = {CUSTOMER: "/preview/", STAFF: "/open/connect/oauth2/authorize"}.get(permission, "/console/login")
+        return where in answer.headers["Location"]
+    return answer.status_code == 401
+
+
+async def test_no_guarded_route_answers_without_a_session(http: httpx.AsyncClient) -> None:
+    token = await _token(http)
+    assert len(GUARDED) >= 25
+    open_routes = [
+        (method, route.path)
+        for route, method, permission in GUARDED
+        if not _refused(await _try(http, route, method, token), method, permission)
+    ]
+    assert open_routes == []
+
+
+async def test_a_token_of_one_face_opens_no_other(customer: httpx.AsyncClient, rm: httpx.AsyncClient) -> None:
+    token = await _token(customer)
+    tokens = {CUSTOMER: rm.cookies["yq_rm_demo"]}
+    mine = customer.headers.pop("Authorization").removeprefix("Bearer ")
+    wrong = []
+    for route, method, permission in GUARDED:
+        stolen = tokens.get(permission, mine)
+        for cookie in ("yq_console", "yq_rm_demo", f"yq_portal_{APPID}"):
+            customer.cookies.set(cookie, stolen)
+        customer.headers["Authorization"] = f"Bearer {stolen}"
+        if not _refused(await _try(customer, route, method, token), method, permission):
+            wrong.append((method, route.path))
+    assert wrong == []
+
+
+async def test_a_clerk_without_the_permission_is_refused(clerk: Clerk) -> None:
+    auditor = await clerk("audit")
+    token = await _token(auditor)
+    answers = {
+        (method, route.path): (await _try(auditor, route, method, token)).status_code
+        for route, method, permission in GUARDED
+        if permission in {"campaigns.submit", "campaigns.approve", "campaigns.pause"}
+    }
+    assert len(answers) == 7
+    assert set(answers.values()) == {403}
+    assert (await auditor.get("/console/audit")).status_code == 200
+
+
+async def test_another_banks_clerk_finds_nothing(http: httpx.AsyncClient, other_bank: str) -> None:
+    assert (await sign_in(http, other_bank, "eve", PASSWORD)).status_code == 303
+    token = await _token(http)
+    assert "acq-branch" not in (await http.get("/console/")).text
+    answers = {
+        (method, route.path): (await _try(http, route, method, token)).status_code
+        for route, method, _ in GUARDED
+        if "{campaign}" in route.path and not route.path.endswith("/reject")
+    }
+    assert len(answers) == 6
+    assert set(answers.values()) == {404}
+    assert (await http.get("/console/audit")).text.count("campaign.") == 0
+
+
+def test_a_permission_that_the_catalogue_lacks_fails_at_import() -> None:
+    with pytest.raises(UnknownPermission):
+        op("campaigns.raed", "a misspelling")
+
+
+def test_every_right_that_a_role_grants_is_in_the_catalogue_and_used() -> None:
+    granted = frozenset().union(*ROLES.values())
+    used = {permission for _, _, permission in GUARDED}
+    assert granted <= set(PERMISSIONS)
+    assert granted == {permission for permission in used if "." in permission}

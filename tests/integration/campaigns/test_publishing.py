@@ -1,0 +1,241 @@
+"""Maker and checker, versions, pause: nothing goes live on one person's word."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from campaigns.channels import live_codes
+from campaigns.publishing import versions as publishing
+from config.settings import Settings
+from rewards import catalogue, claims, ledger
+from services.container import Services
+from services.errors import Conflict, Forbidden, NotFound, Unavailable, YinqiaoError
+from tests.conftest import Sandbox
+from tests.integration.campaigns import tools
+from tests.integration.rewards import world
+from tests.support.banks import open_bank
+from tests.support.documents import LIN, REWARDS, WELCOME, ZHAO
+
+HI = "- {id: hi, send: {via: wecom.welcome, template: hi}}\n"
+DB_NAMES = ("campaigns", "campaign_versions", "channels", "rewards", "transfers")
+
+
+async def state(services: Services) -> dict[str, Any]:
+    db = services.store.tenant("demo")
+    return {name: await db[name].find({}, sort=[("_id", 1)]) for name in DB_NAMES}
+
+
+async def ways(sandbox: Sandbox, group: str) -> list[str]:
+    """The states of that group's live codes at WeCom, sorted."""
+    found = (await sandbox.control("GET", "ways"))["ways"]
+    return sorted(way["state"] for way in found if way["state"].startswith(f"{group}."))
+
+
+async def test_the_author_cannot_approve_and_a_second_clerk_can(demo: Services) -> None:
+    handed_in = await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    before = await state(demo)
+    with pytest.raises(Forbidden, match="approver_is_author"):
+        await publishing.approve(await open_bank(demo, "demo"), LIN, "shop", 1)
+    assert await state(demo) == before
+    await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    seen = await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "shop")
+    assert (seen["state"], seen["live_version"], seen["pending_version"]) == ("live", 1, None)
+    (version,) = seen["versions"]
+    assert (version["author"], version["approved_by"], version["sha256"]) == ("lin", "zhao", handed_in["sha256"])
+    trail = await demo.store.tenant("demo")["audit"].find({"object": "shop"}, sort=[("seq", 1)])
+    actions = [row["action"] for row in trail]
+    assert actions[:2] == ["campaign.submitted", "campaign.approval_refused"]
+    assert actions[-1] == "campaign.published"
+    assert await demo.audit.verify(demo.store.tenant("demo")) == []
+
+
+async def test_what_is_only_submitted_gives_nothing(demo: Services, http: httpx.AsyncClient) -> None:
+    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    (customer,) = await world.signed_in(demo, 1)
+    answer = await http.post(f"/mp/{world.BANK}/rewards/shop.cup/claim", headers={**customer, "Idempotency-Key": "k"})
+    assert answer.status_code == 404
+
+
+async def test_approving_twice_approves_once(demo: Services) -> None:
+    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    before = await state(demo)
+    with pytest.raises(Conflict, match="version_decided"):
+        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    assert await state(demo) == before
+
+
+async def test_two_approvals_at_once_make_one_live_code_a_branch(
+    demo: Services, second: Services, sandbox: Sandbox
+) -> None:
+    await publishing.submit(await open_bank(demo, "demo"), LIN, WELCOME + HI)
+    other = replace(ZHAO, login="qian")
+    done = await asyncio.gather(
+        publishing.approve(await open_bank(demo, "demo"), ZHAO, "hello", 1),
+        publishing.approve(await open_bank(second, "demo"), other, "hello", 1),
+        return_exceptions=True,
+    )
+    assert all(isinstance(one, YinqiaoError) for one in done if isinstance(one, BaseException))
+    assert sum(not isinstance(one, BaseException) for one in done) >= 1
+    assert await ways(sandbox, "c") == ["c.gz-tianhe", "c.sz-futian", "c.sz-nanshan"]
+    audit = await demo.store.tenant("demo")["audit"].find({"object": "hello", "action": "campaign.published"})
+    assert len(audit) == 1
+
+
+async def test_a_stored_document_that_was_changed_is_not_published(demo: Services) -> None:
+    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    versions = demo.store.tenant("demo")["campaign_versions"]
+    await versions.update({"campaign": "shop"}, {"$set": {"text": REWARDS.replace("stock: 10", "stock: 999")}})
+    before = await state(demo)
+    with pytest.raises(Conflict, match="version_changed"):
+        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    assert await state(demo) == before
+
+
+async def test_what_goes_live_is_the_text_that_was_approved(demo: Services) -> None:
+    """The parsed copy beside the text is no way around the approval."""
+    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    versions = demo.store.tenant("demo")["campaign_versions"]
+    await versions.update({"campaign": "shop"}, {"$set": {"document.rewards.cup.stock": 999}})
+    await asyncio.gather(publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1), return_exceptions=True)
+    row = await demo.store.tenant("demo")["rewards"].find_one({"reward": "shop.cup"})
+    assert row is None or row["total"] == 10
+
+
+async def test_a_newer_submission_takes_the_place_of_one_that_waits(demo: Services) -> None:
+    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    await publishing.submit(await open_bank(demo, "demo"), ZHAO, REWARDS.replace("stock: 10", "stock: 20"))
+    with pytest.raises(Conflict, match="version_decided"):
+        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    with pytest.raises(Forbidden, match="approver_is_author"):
+        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 2)
+    await publishing.approve(await open_bank(demo, "demo"), LIN, "shop", 2)
+    assert (await world.stock(demo, reward="shop.cup"))["available"] == 20
+
+
+async def test_submissions_at_once_get_numbers_of_their_own(demo: Services, second: Services) -> None:
+    texts = [REWARDS.replace("stock: 10", f"stock: {n}") for n in range(1, 7)]
+    both = (demo, second)
+    done = await asyncio.gather(
+        *[publishing.submit(await open_bank(both[n % 2], "demo"), LIN, text) for n, text in enumerate(texts)]
+    )
+    assert sorted(row["version"] for row in done) == [1, 2, 3, 4, 5, 6]
+    waiting = await demo.store.tenant("demo")["campaign_versions"].find({"state": "submitted"})
+    assert [row["version"] for row in waiting] == [6]
+
+
+async def test_a_rejected_version_stays_rejected(demo: Services) -> None:
+    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    with pytest.raises(YinqiaoError, match="reason_missing"):
+        await publishing.reject(await open_bank(demo, "demo"), ZHAO, "shop", 1, "  ")
+    await publishing.reject(await open_bank(demo, "demo"), ZHAO, "shop", 1, "too dear")
+    with pytest.raises(Conflict, match="version_decided"):
+        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    assert await demo.store.tenant("demo")["rewards"].count({"campaign": "shop"}) == 0
+
+
+async def test_applying_the_same_file_again_changes_nothing(demo: Services, sandbox: Sandbox) -> None:
+    await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+    before, codes = await state(demo), await ways(sandbox, "c")
+    assert await publishing.plan(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml") == [
+        "campaign hello: nothing to do, version 1 is this document"
+    ]
+    said = await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+    assert said == ["campaign hello: version 1 is this document already"]
+    assert (await state(demo), await ways(sandbox, "c")) == (before, codes)
+
+
+async def test_in_production_the_command_line_only_submits(demo: Services, settings: Settings) -> None:
+    production = replace(demo, settings=settings.model_copy(update={"env": "production"}))
+    said = await publishing.apply(await open_bank(production, "demo"), REWARDS, "t.yaml", "cli")
+    assert said == ["campaign shop: version 1 waits for a second person's approval in the console"]
+    seen = await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "shop")
+    assert (seen["state"], seen["live_version"], seen["pending_version"]) == ("draft", None, 1)
+    assert await demo.store.tenant("demo")["rewards"].count({"campaign": "shop"}) == 0
+
+
+async def test_a_pause_stops_claims_and_going_on_opens_them(demo: Services, http: httpx.AsyncClient) -> None:
+    (customer,) = await world.signed_in(demo, 1)
+    path = f"/mp/{world.BANK}/rewards/flash.voucher/claim"
+    await publishing.pause(await open_bank(demo, "demo"), LIN, "flash")
+    before = await world.all_rows(demo)
+    refused = await http.post(path, headers={**customer, "Idempotency-Key": "k"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "paused")
+    after = await world.all_rows(demo)
+    assert after["transfers"] == before["transfers"]
+    with pytest.raises(Conflict, match="wrong_state"):
+        await publishing.pause(await open_bank(demo, "demo"), LIN, "flash")
+    await publishing.resume(await open_bank(demo, "demo"), ZHAO, "flash")
+    demo.cache.of(claims.HINTS).clear()
+    assert (await http.post(path, headers={**customer, "Idempotency-Key": "k"})).status_code == 200
+
+
+async def test_publishing_while_paused_leaves_campaign_and_rewards_in_one_state(demo: Services) -> None:
+    await publishing.pause(await open_bank(demo, "demo"), LIN, "flash")
+    text = (await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "flash"))["text"]
+    await publishing.submit(await open_bank(demo, "demo"), LIN, text.replace("二十元生活券", "生活券"))
+    await publishing.approve(await open_bank(demo, "demo"), ZHAO, "flash", 2)
+    campaign = (await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "flash"))["state"]
+    assert (await world.reward_row(demo, reward="flash.voucher"))["state"] == campaign == "paused"
+    await publishing.resume(await open_bank(demo, "demo"), LIN, "flash")
+    assert (await world.reward_row(demo, reward="flash.voucher"))["state"] == "live"
+
+
+async def test_a_reward_that_a_new_version_drops_gives_nothing_more(demo: Services) -> None:
+    """No live document declares it any more: neither its quantity nor its rules are published."""
+    two = REWARDS + "  pen: {kind: code, title: {zh: 笔}, cost: 1, stock: 5, claim: anyone}\n"
+    await tools.go_live(demo, two)
+    await tools.go_live(demo, REWARDS)
+    wish = replace(world.wish("a"), reward="shop.pen")
+    assert await world.answer(demo, wish) in ("ended", "paused", "reward_unknown")
+    assert await ledger.check(await open_bank(demo, "demo")) == []
+
+
+@pytest.mark.parametrize("broken", ["ensure", "put", "set_state", "forget"])
+async def test_an_approval_that_was_cut_short_can_be_given_again(
+    demo: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS + "codes: {s: {per: branch, branches: all}}\n")
+    modules = {"ensure": live_codes, "put": catalogue, "set_state": catalogue, "forget": publishing.live}
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise Unavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(modules[broken], broken, dies)
+        with pytest.raises(Unavailable):
+            await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    await asyncio.gather(publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1), return_exceptions=True)
+    seen = await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "shop")
+    assert (seen["state"], seen["live_version"], seen["versions"][0]["state"]) == ("live", 1, "live")
+    assert await world.stock(demo, reward="shop.cup") == {
+        "total": 10, "available": 10, "held": 0, "granted": 0, "retired": 0,
+    }  # fmt: skip
+    assert await ways(sandbox, "s") == ["s.gz-tianhe", "s.sz-futian", "s.sz-nanshan"]
+    assert await ledger.check(await open_bank(demo, "demo")) == []
+
+
+async def test_an_answer_of_wecom_that_was_lost_makes_no_second_live_code(demo: Services, sandbox: Sandbox) -> None:
+    await tools.fault(sandbox, "timeout_after_success", tools.ADD, times=1)
+    with pytest.raises(Unavailable, match="wecom_unavailable"):
+        await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+    assert len(await ways(sandbox, "c")) == 1
+    await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+    assert await ways(sandbox, "c") == ["c.gz-tianhe", "c.sz-futian", "c.sz-nanshan"]
+    listed = await live_codes.of_campaign(await open_bank(demo, "demo"), "hello")
+    known = {way["config_id"] for way in (await sandbox.control("GET", "ways"))["ways"]}
+    assert {row["config_id"] for row in listed} <= known
+    assert len(listed) == 3
+
+
+async def test_what_is_not_there_is_not_found(demo: Services) -> None:
+    for act in (publishing.pause, publishing.resume, publishing.get_campaign):
+        with pytest.raises(NotFound, match="campaign_unknown"):
+            await act(await open_bank(demo, "demo"), LIN, "none")
+    with pytest.raises(NotFound, match="version_unknown"):
+        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "flash", 99)

@@ -1,0 +1,66 @@
+"""The funnel counts customers, from the rows, and nothing that did not happen."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from campaigns import stats
+from services.container import Services
+from tests.conftest import Sandbox
+from tests.integration.campaigns import tools
+from tests.integration.rewards import world
+from tests.support.banks import open_bank
+from tests.support.documents import LIN
+from tests.support.waiting import until
+
+
+async def funnel(services: Services, campaign: str = "acq-branch") -> dict[str, int]:
+    services.cache.clear()
+    at_bank = await open_bank(services, "demo")
+    return {row["step"]: row["customers"] for row in await stats.funnel(at_bank, LIN, campaign)}
+
+
+async def scan(sandbox: Sandbox, count: int) -> None:
+    people = [await sandbox.person(f"客户{n}") for n in range(count)]
+    await asyncio.gather(*(sandbox.scan(person, state=tools.NANSHAN) for person in people))
+
+
+async def test_an_empty_funnel_has_every_stage(demo: Services) -> None:
+    rows = await stats.funnel(await open_bank(demo, "demo"), LIN, "acq-branch")
+    assert [row["step"] for row in rows] == ["entered", "hi", "tag", "gift", "claimed"]
+    assert {(row["customers"], row["of_first"], row["of_previous"]) for row in rows} == {(0, 0.0, 0.0)}
+
+
+async def test_every_stage_counts_customers(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+    await scan(sandbox, 4)
+    await tools.all_work(demo)
+    (run, *_) = await tools.runs(demo)
+    claim = world.Claim("demo", "acq-branch.coffee", (run["cid"],), "k", "b")
+    assert await world.answer(demo, claim) == "granted"
+    await until(lambda: world.settled(demo))
+    demo.cache.clear()
+    at_bank = await open_bank(demo, "demo")
+    rows = {row["step"]: row for row in await stats.funnel(at_bank, LIN, "acq-branch")}
+    counted = {step: row["customers"] for step, row in rows.items()}
+    assert counted == {"entered": 4, "hi": 4, "tag": 4, "gift": 4, "claimed": 1}
+    assert (rows["claimed"]["of_first"], rows["hi"]["of_previous"]) == (0.25, 1.0)
+
+
+async def test_a_welcome_that_the_rm_was_asked_for_is_not_counted_as_sent(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=41050, times=1)
+    await scan(sandbox, 3)
+    for _ in range(2):
+        await tools.all_work(demo)
+    assert await tools.welcomes(sandbox) == 2
+    counted = await funnel(demo)
+    assert (counted["entered"], counted["hi"]) == (3, 2)
+
+
+async def test_a_campaign_without_steps_counts_its_claims(demo: Services) -> None:
+    claims = [world.Claim("demo", "flash.voucher", (f"c{n}",), "k", "b") for n in range(3)]
+    await asyncio.gather(*(world.answer(demo, claim) for claim in claims))
+    assert await funnel(demo, "flash") == {"entered": 0, "claimed": 3}
