@@ -152,15 +152,12 @@ async def _identify(bank: Bank, telling: _Telling) -> str | None:
 async def _identify_one_of(bank: Bank, telling: _Telling, roots: Mapping[str, str]) -> str | None:
     """Of all whom the ids led to (owner → who he is now), the one of whom the telling speaks; he is
     told what belongs to him."""
-    known = telling.known
-    lead = next(one for one in telling.by_subject() if one in known and known[one]["cid"] in roots)
-    cid = roots[known[lead]["cid"]]
-    his_ids = [
-        one for one, row in known.items() if roots.get(row["cid"]) == cid or one in telling.claimed
-    ]
+    now = {one: roots[row["cid"]] for one, row in telling.known.items() if row["cid"] in roots}
+    cid = next(now[one] for one in telling.by_subject() if one in now)
+    his_ids = {one for one, owner in now.items() if owner == cid} | telling.claimed
     found = await _keep_facts(bank, telling, cid, facts_with_ids(bank, telling.facts, his_ids))
     if found is not None:
-        owners = {owner for owner, now in roots.items() if now == cid}
+        owners = {owner for owner, root_cid in roots.items() if root_cid == cid}
         await _point(bank, telling, owners, found)
     return found
 
@@ -171,20 +168,24 @@ async def _claim(bank: Bank, telling: _Telling) -> None:
     wanted = list(telling.identities)
     telling.known = await read_identities(bank, wanted)
     missing = [one for one in wanted if one not in telling.known]
-    if not missing:
-        return
-    lead = next((one for one in telling.by_subject() if one in telling.known), "")
-    by = lead or wanted[0]
-    cid = telling.known[lead]["cid"] if lead else ids.tenant_id(bank.id, "customer", by)
+    if missing:
+        await _make_identities(bank, telling, missing)
+    if any(one not in telling.known for one in missing):
+        # somebody else was told of the same person in this moment
+        telling.known = await read_identities(bank, wanted)
+
+
+async def _make_identities(bank: Bank, telling: _Telling, missing: Sequence[str]) -> None:
+    known = telling.known
+    lead = next((one for one in telling.by_subject() if one in known), "")
+    by = lead or next(iter(telling.identities))
+    cid = known[lead]["cid"] if lead else ids.tenant_id(bank.id, "customer", by)
     for one in missing:
         kind, value = telling.identities[one]
         row = identity_row(bank, kind, value, cid, telling.origin, "" if one == by else by)
         if await bank.insert(IDENTITIES, cast("Doc", row)):
             telling.claimed.add(one)
-            telling.known[one] = row
-    if any(one not in telling.known for one in missing):
-        # somebody else was told of the same person in this moment
-        telling.known = await read_identities(bank, wanted)
+            known[one] = row
 
 
 async def _keep_facts(bank: Bank, telling: _Telling, cid: str, facts: Facts) -> str | None:
@@ -192,27 +193,38 @@ async def _keep_facts(bank: Bank, telling: _Telling, cid: str, facts: Facts) -> 
     it was. None when an id was taken from that customer by an undone merge: who has it now must be
     asked again."""
     his_ids = list(identities_of_facts(bank, facts))
-    by = his_ids[0] if his_ids else ""
     for _ in range(HOPS):
         row = (await read_customers(bank, [cid])).get(cid)
-        if row is None:
-            made = new_customer(bank, cid, facts, telling.origin, by)
-            if await bank.insert(CUSTOMERS, cast("Doc", made)):
-                return cid
-        elif row.get("merged_into"):
-            if row.get("carrying"):
-                await merging.carry(bank, row)
-            cid = (await root(bank, cid))["_id"]
-        elif {*his_ids} & {*row.get("revoked_ids", [])}:
+        if row is not None and row.get("merged_into"):
+            cid = await _winner_of(bank, row)
+        elif row is not None and {*his_ids} & {*row.get("revoked_ids", [])}:
             if row.get("undoing"):
                 await unmerging.finish(bank, row["undoing"])
             return None
-        else:
-            change = _change(bank, telling.origin, row, facts)
-            fence = {**unmerged(cid), "revoked_ids": {"$nin": his_ids}}
-            if not change or await bank.db[CUSTOMERS].update(fence, change):
-                return cid
+        elif await _write_facts(bank, telling.origin, row, cid, facts):
+            return cid
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
+
+
+async def _winner_of(bank: Bank, row: CustomerRow) -> str:
+    """Who a closed customer is now, after a merge that was cut short is completed."""
+    if row.get("carrying"):
+        await merging.carry(bank, row)
+    return (await root(bank, row["_id"]))["_id"]
+
+
+async def _write_facts(
+    bank: Bank, origin: Origin, row: CustomerRow | None, cid: str, facts: Facts
+) -> bool:
+    """Tells the customer's row what it lacks, or makes it; False when somebody changed it
+    meanwhile."""
+    his_ids = list(identities_of_facts(bank, facts))
+    if row is None:
+        made = new_customer(bank, cid, facts, origin, next(iter(his_ids), ""))
+        return await bank.insert(CUSTOMERS, cast("Doc", made))
+    change = _change(bank, origin, row, facts)
+    fence = {**unmerged(cid), "revoked_ids": {"$nin": his_ids}}
+    return not change or await bank.db[CUSTOMERS].update(fence, change)
 
 
 def _change(bank: Bank, origin: Origin, row: CustomerRow, facts: Facts) -> Doc:
@@ -231,17 +243,22 @@ async def _unite(bank: Bank, telling: _Telling, owners: set[str]) -> dict[str, s
     """Merges the owners where nothing keeps them apart; owner → who he is now. None when a race
     left two who should be one."""
     await _complete(bank, owners)
-    kinds = sorted({row["kind"] for row in telling.known.values()})
-    distinct = {row["_id"]: row for row in (await _roots(bank, owners)).values()}
-    rows = merging.by_age(distinct.values())
-    for number, row in enumerate(rows[1:], 1):
-        elder = _eldest_without_conflict(rows[:number], row)
-        await merging.merge(bank, elder, row, telling.origin, kinds)
+    await _merge_all(bank, telling, (await _roots(bank, owners)).values())
     roots = await _roots(bank, owners)
     left = {row["_id"]: row for row in roots.values()}
     if any(not merging.conflict_between(*two) for two in combinations(left.values(), 2)):
         return None
     return {owner: row["_id"] for owner, row in roots.items()}
+
+
+async def _merge_all(bank: Bank, telling: _Telling, rows: Iterable[CustomerRow]) -> None:
+    """Merges each into the eldest whom nothing keeps him apart from."""
+    kinds = sorted({row["kind"] for row in telling.known.values()})
+    distinct = {row["_id"]: row for row in rows}
+    eldest_first = merging.by_age(distinct.values())
+    for number, row in enumerate(eldest_first[1:], 1):
+        elder = _eldest_without_conflict(eldest_first[:number], row)
+        await merging.merge(bank, elder, row, telling.origin, kinds)
 
 
 async def _complete(bank: Bank, owners: set[str]) -> None:

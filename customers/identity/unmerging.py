@@ -78,13 +78,18 @@ async def finish(bank: Bank, merge_id: str) -> bool:
     await _point_back(bank, merge, returned)
     await _give_relationships_back(bank, merge)
     await _ask_wecom(bank, merge)
-    for cid in (merge["winner"], merge["loser"]):
-        await bank.services.sessions.end_all("customer", session_subject(bank.id, cid))
+    await _end_sessions(bank, merge)
     parted = {"_id": merge["winner"], "undoing": merge_id}
     await bank.db[CUSTOMERS].update(parted, {"$unset": {"undoing": ""}})
     await merges.update(undoing, {"$set": {"state": UNDONE, "undone_at": bank.utc()}})
     log.info("a merge was undone", extra={"fields": {"tenant": bank.id, "merge": merge_id}})
     return True
+
+
+async def _end_sessions(bank: Bank, merge: MergeRow) -> None:
+    """Nobody can say whose a session of both is."""
+    for cid in (merge["winner"], merge["loser"]):
+        await bank.services.sessions.end_all("customer", session_subject(bank.id, cid))
 
 
 def session_subject(tenant: str, cid: str) -> str:
