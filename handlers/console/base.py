@@ -40,6 +40,9 @@ SECTIONS = (
 """The sections in the order of the navigation: name, address, the right that shows it, and what
 else lies in it."""
 
+HALF_DONE = frozenset({"sync_failed_again"})
+"""What a page says was done, and did not help."""
+
 
 class Form(BaseModel):
     """A posted form; every field is a text."""
@@ -89,6 +92,7 @@ class Console(Page):
             "bank": getattr(self, "bank", None),
             "may": may,
             "sections": self.sections(may),
+            "half_done": HALF_DONE,
             "done": self.get_query_argument("done", "") if self.request.method == "GET" else "",
         }
 

@@ -136,6 +136,12 @@ class Api:
         how."""
         raise NotImplementedError(permission)
 
+    get: Callable[..., Awaitable[None]]
+    post: Callable[..., Awaitable[None]]
+    put: Callable[..., Awaitable[None]]
+    patch: Callable[..., Awaitable[None]]
+    delete: Callable[..., Awaitable[None]]
+
     def body(self, model: type[Model]) -> Model:
         """The JSON body as `model`; raises InvalidInput."""
         return read_model(model, self.request.body)

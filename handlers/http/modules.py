@@ -7,11 +7,13 @@ from typing_extensions import override
 
 
 class Notice(UIModule):
-    """What went wrong, else what was done, at the top of a page; nothing when both are empty."""
+    """What went wrong, else what was done, at the top of a page; nothing when both are empty.
+    `warning`: it was done and did not help."""
 
     @override
-    def render(self, error: str | None, done: str) -> str:
-        return self.render_string("modules/notice.html", error=error, done=done).decode()
+    def render(self, error: str | None, done: str, *, warning: bool = False) -> str:
+        values = {"error": error, "done": done, "warning": warning}
+        return self.render_string("modules/notice.html", **values).decode()
 
 
 class Nothing(UIModule):
