@@ -18,6 +18,7 @@ from config.logging import setup_logging
 from config.settings import ProductionRefused, load
 from handlers.http.api import ApiRouter
 from handlers.http.base import Traffic
+from handlers.http.modules import MODULES
 from handlers.http.openapi import DOCUMENT, document
 from handlers.http.pages import NotFound, StaticFiles, load_locale
 from handlers.routes import BROWSERS, PROGRAMS, ROUTES
@@ -51,6 +52,7 @@ def make_app(services: Services) -> Application:
         default_handler_args={"services": services, "traffic": traffic, "route": NotFound.ROUTE},
         log_function=lambda handler: None,
         template_path=str(WEB / "templates"),
+        ui_modules=MODULES,
         static_path=str(WEB / "static"),
         static_handler_class=StaticFiles,
         xsrf_cookies=True,
