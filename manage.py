@@ -35,6 +35,7 @@ from deploy.terminal import (
     run,
     settings,
 )
+from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 from services.errors import YinqiaoError
 
@@ -211,7 +212,7 @@ def scheduler() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        services = await open_services(chosen)
+        services = await open_services(chosen, COLLECTIONS)
         logging.getLogger("yinqiao.scheduler").info("scheduler started")
         try:
             await ticking.run(services, stop)
@@ -231,7 +232,7 @@ def wait(seconds: Annotated[float, typer.Option(help="give up after this long")]
     chosen = settings()
 
     async def ping() -> None:
-        services = await open_services(chosen)
+        services = await open_services(chosen, COLLECTIONS)
         try:
             await services.store.ping()
             await services.redis.ping()

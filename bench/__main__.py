@@ -19,7 +19,7 @@ from deploy.errors import DeployError
 
 ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
     "storm": lambda tiny: storm.measure(storm.TINY if tiny else storm.FULL),
-    "sync": lambda tiny: sync.measure(sync.FEW if tiny else sync.CUSTOMERS),
+    "sync": lambda tiny: sync.measure(sync.FEW if tiny else sync.MANY),
     "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
 }
 """Rows with a stage of their own and nothing beside them."""

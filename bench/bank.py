@@ -15,6 +15,8 @@ from redis.asyncio import Redis
 from customers.actors import CustomerActor
 from customers.banks import apply
 from customers.banks.bank import open_bank
+from customers.identity.collections import CUSTOMERS
+from customers.relationships import RELATIONSHIPS
 from deploy.processes import ROOT
 from rewards import catalogue, portal
 from services import ids
@@ -82,9 +84,9 @@ async def sign_in(services: Services, count: int) -> list[Person]:
 
 async def _some(services: Services, count: int) -> list[Person]:
     cids = [ids.new_id(TENANT) for _ in range(count)]
-    await services.store.insert_new_across("customers", [_customer(services, cid) for cid in cids])
+    await services.store.insert_new_across(CUSTOMERS, [_customer(services, cid) for cid in cids])
     await services.store.insert_new_across(
-        "follows", [_follow(cid, STAFF[index % len(STAFF)]) for index, cid in enumerate(cids)]
+        RELATIONSHIPS, [_follow(cid, STAFF[index % len(STAFF)]) for index, cid in enumerate(cids)]
     )
     sessions = [{"tenant": TENANT, "cid": cid, "appid": APPID} for cid in cids]
     tokens: list[str] = []
@@ -113,7 +115,7 @@ def _customer(services: Services, cid: str) -> Doc:
         "external_userid": f"wm{cid}",
     }
     sealed = {
-        name: services.vault.seal_text(TENANT, "customers", name, cid, text)
+        name: services.vault.seal_text(TENANT, CUSTOMERS, name, cid, text)
         for name, text in plain.items()
     }
     return {

@@ -11,7 +11,13 @@ from bench.bank import TENANT
 from bench.stories import Happening, Truth
 from customers.banks.bank import open_bank
 from customers.identity import rows as person
+from customers.identity.collections import CUSTOMERS
+from customers.relationships import RELATIONSHIPS
+from customers.timeline import TIMELINE
+from customers.wecom_mirror.rows import GROUP_MEMBERS, GROUPS
+from operations.events.rows import DEAD_LETTERS
 from services.container import Services
+from services.queue.inbox import INBOX
 from services.store.mongo import Doc
 
 MOST_SHOWN = 5
@@ -31,7 +37,7 @@ async def found(services: Services, truth: Truth) -> list[str]:
         *_between("groups", truth.groups, await _groups(services)),
     ]
     unknown = sum(state == "unknown" for state in truth.messages.values())
-    aside = await services.store.tenant(TENANT)["set_aside"].count()
+    aside = await services.store.tenant(TENANT)[DEAD_LETTERS].count()
     return told + ([f"set aside: {aside}, unknown events: {unknown}"] if aside != unknown else [])
 
 
@@ -54,8 +60,8 @@ def _between(what: str, wanted: Mapping[Any, Any], got: Mapping[Any, Any]) -> li
 
 async def _messages(services: Services) -> dict[bytes, str]:
     rows: dict[bytes, str] = {}
-    async for row in services.store.tenant(TENANT)["inbox"].scan():
-        message = services.vault.open(TENANT, "inbox", "body", row["_id"], bytes(row["body"]))
+    async for row in services.store.tenant(TENANT)[INBOX].scan():
+        message = services.vault.open(TENANT, INBOX, "body", row["_id"], bytes(row["body"]))
         rows[message] = (
             "twice"
             if message in rows
@@ -71,7 +77,7 @@ async def _customers(services: Services) -> tuple[dict[str, str], dict[str, str]
     had."""
     names: dict[str, str] = {}
     whose: dict[str, str] = {}
-    async for row in services.store.tenant(TENANT)["customers"].scan():
+    async for row in services.store.tenant(TENANT)[CUSTOMERS].scan():
         if not row.get("merged_into"):
             one = person.opened(await open_bank(services, TENANT), row)
             names[one.external_userid] = "twice" if one.external_userid in names else one.name
@@ -83,7 +89,7 @@ async def _friendships(
     services: Services, whose: Mapping[str, str]
 ) -> dict[tuple[str, str], tuple[bool, int, str]]:
     rows: dict[tuple[str, str], tuple[bool, int, str]] = {}
-    async for row in services.store.tenant(TENANT)["follows"].scan():
+    async for row in services.store.tenant(TENANT)[RELATIONSHIPS].scan():
         pair = (row["userid"], whose[row["cid"]])
         rows[pair] = (row["active"], int(row["at"]), "twice" if pair in rows else row["state"])
     return rows
@@ -91,7 +97,7 @@ async def _friendships(
 
 async def _happened(services: Services, whose: Mapping[str, str]) -> Counter[Happening]:
     rows: Counter[Happening] = Counter()
-    async for row in services.store.tenant(TENANT)["timeline"].scan():
+    async for row in services.store.tenant(TENANT)[TIMELINE].scan():
         if row["kind"] in KINDS:
             rows[whose[row["cid"]], row["kind"], int(row["at"].timestamp()), _with(row)] += 1
     return rows
@@ -106,11 +112,11 @@ def _with(row: Doc) -> str:
 async def _groups(services: Services) -> dict[str, frozenset[str]]:
     db = services.store.tenant(TENANT)
     people: dict[str, set[str]] = {}
-    async for row in db["group_members"].scan({"active": True}):
+    async for row in db[GROUP_MEMBERS].scan({"active": True}):
         if row["who"]:
-            who = services.vault.open_text(TENANT, "group_members", "who", row["_id"], row["who"])
+            who = services.vault.open_text(TENANT, GROUP_MEMBERS, "who", row["_id"], row["who"])
             people.setdefault(row["chat_id"], set()).add(who)
     return {
         row["chat_id"]: frozenset(people.get(row["chat_id"], ())) if row["active"] else frozenset()
-        async for row in db["groups"].scan()
+        async for row in db[GROUPS].scan()
     }

@@ -23,6 +23,8 @@ from bench.forgeries import FORGERIES
 from bench.load import LoadError
 from bench.stories import Crowd, Friend, Teller, Truth
 from bench.sync import SyncStage, open_stage
+from services.queue.inbox import INBOX
+from services.queue.outbox import OUTBOX
 
 CALLBACKS, FEW = 100_000, 700
 FORGED = 0.02
@@ -277,16 +279,16 @@ async def _until(
 
 
 async def _at_most(stage: SyncStage, waiting: int) -> bool:
-    return await stage.services.store.tenant(TENANT)["inbox"].count({"open": True}) <= waiting
+    return await stage.services.store.tenant(TENANT)[INBOX].count({"open": True}) <= waiting
 
 
 async def _nothing_waits(stage: SyncStage) -> bool:
     """No event, and no details that are asked for again; alarms to members may still be on their
     way."""
     db = stage.services.store.tenant(TENANT)
-    if await db["inbox"].find({"open": True}, limit=1, fields={"_id": 1}):
+    if await db[INBOX].find({"open": True}, limit=1, fields={"_id": 1}):
         return False
-    return not await db["outbox"].find({"open": True, "kind": "enrich"}, limit=1, fields={"_id": 1})
+    return not await db[OUTBOX].find({"open": True, "kind": "enrich"}, limit=1, fields={"_id": 1})
 
 
 async def measure(count: int) -> tuple[dict[str, Any], str]:

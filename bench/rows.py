@@ -18,6 +18,8 @@ from bench.bank import APPID, GONE, HOT, TENANT, Person
 from bench.stage import Stage
 from customers.banks.bank import open_bank
 from rewards import ledger
+from rewards.rows import TRANSFERS
+from services.queue.inbox import INBOX
 
 SERVERS = ("product", "naive", "ceiling")
 ENOUGH_WARMTH = 300
@@ -104,7 +106,7 @@ async def _callbacks(stage: Stage) -> list[bytes]:
 
 
 async def _all_stored(stage: Stage, answers: int) -> dict[str, Any]:
-    stored = await stage.services.store.tenant(TENANT)["inbox"].count({})
+    stored = await stage.services.store.tenant(TENANT)[INBOX].count({})
     if stored != answers:
         raise load.LoadError(f"{answers} callbacks were acknowledged, {stored} are stored")
     return {"stored": stored}
@@ -162,7 +164,7 @@ async def _refusals(stage: Stage) -> list[bytes]:
 
 async def _ledger_holds(stage: Stage, answers: int) -> dict[str, Any]:
     """Every answer is one grant, and the ledger is clean; the same of the naive server's stock."""
-    grants = await stage.services.store.tenant(TENANT)["transfers"].count(
+    grants = await stage.services.store.tenant(TENANT)[TRANSFERS].count(
         {"kind": "grant", "reward": HOT}
     )
     problems = await ledger.check(await open_bank(stage.services, TENANT))
@@ -178,7 +180,7 @@ async def _ledger_holds(stage: Stage, answers: int) -> dict[str, Any]:
 
 
 async def _nothing_granted(stage: Stage, answers: int) -> dict[str, Any]:
-    grants = await stage.services.store.tenant(TENANT)["transfers"].count(
+    grants = await stage.services.store.tenant(TENANT)[TRANSFERS].count(
         {"kind": "grant", "reward": GONE}
     )
     if grants:

@@ -20,14 +20,18 @@ from bench.load import LoadError
 from config.settings import Settings
 from customers.banks import apply
 from customers.banks.bank import open_bank
+from customers.identity.collections import CUSTOMERS
+from customers.relationships import RELATIONSHIPS
+from customers.wecom_mirror.rows import SYNC_ERRORS
 from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import end, spawn
 from deploy.stack import Stores
+from operations.schema import COLLECTIONS
 from operations.sync import run, view
 from services.container import Services, open_services
 
-CUSTOMERS, FEW = 100_000, 500
+MANY, FEW = 100_000, 500
 KILL_AT = (1 / 3, 2 / 3)
 AT_MOST_SECONDS = 600.0
 LOOK_SECONDS = 0.2
@@ -66,7 +70,7 @@ async def open_stage() -> AsyncIterator[SyncStage]:
         )
         try:
             wait_for_port(sandbox_port, 30.0, alive=lambda: process.poll() is None)
-            services = await open_services(settings)
+            services = await open_services(settings, COLLECTIONS)
             try:
                 await apply.apply_tenant(
                     services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name
@@ -152,9 +156,10 @@ async def _check(stage: SyncStage, count: int) -> None:
     friends = {userid: member["customers"] for userid, member in truth["members"].items()}
     db = stage.services.store.tenant(TENANT)
     ours = {
-        userid: await db["follows"].count({"userid": userid, "active": True}) for userid in friends
+        userid: await db[RELATIONSHIPS].count({"userid": userid, "active": True})
+        for userid in friends
     }
-    customers, errors = await db["customers"].count(), await db["sync_errors"].count()
+    customers, errors = await db[CUSTOMERS].count(), await db[SYNC_ERRORS].count()
     if ours != friends or customers != count or errors:
         raise LoadError(
             f"{customers} customers of {count}, friendships {ours} of {friends}, {errors} errors"

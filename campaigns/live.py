@@ -5,6 +5,7 @@ from __future__ import annotations
 from campaigns.document.model import Campaign
 from campaigns.document.program import Program, compile_program
 from campaigns.document.reading import states_of_rules
+from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from customers.banks.bank import Bank
 from services import cache
 from services.cache import Slot
@@ -27,7 +28,7 @@ async def program(bank: Bank, campaign: str, version: int) -> Program:
     programs = bank.services.cache.of(_PROGRAMS)
     known = programs.get(key)
     if known is None:
-        row = await bank.db["campaign_versions"].find_one(
+        row = await bank.db[CAMPAIGN_VERSIONS].find_one(
             {"_id": version_id(bank.id, campaign, version)}
         )
         if row is None:
@@ -43,7 +44,7 @@ async def campaign_rows(bank: Bank) -> dict[str, Doc]:
     """The bank's campaigns by id, at most CACHE_SECONDS old."""
 
     async def load() -> dict[str, Doc]:
-        rows = await bank.db["campaigns"].find({}, limit=None)
+        rows = await bank.db[CAMPAIGNS].find({}, limit=None)
         return {row["campaign"]: row for row in rows}
 
     return await cache.cached(bank.services, f"campaigns:{bank.id}", CACHE_SECONDS, load)

@@ -6,11 +6,14 @@ from typing import Any
 
 from campaigns import live
 from campaigns.document.model import Campaign
+from campaigns.engine.rows import RUNS
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from rewards import catalogue
+from rewards.rows import TRANSFERS
 from services.cache import cached
 from services.errors import NotFound
+from services.queue.outbox import OUTBOX
 
 CACHE_SECONDS = 1.0
 _LABELS = {
@@ -42,10 +45,8 @@ async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str,
 
 async def _count(bank: Bank, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
     db = bank.db
-    entered = await db["runs"].aggregate(
-        [{"$match": {"campaign": campaign}}, *_distinct("entered")]
-    )
-    done = await db["outbox"].aggregate(
+    entered = await db[RUNS].aggregate([{"$match": {"campaign": campaign}}, *_distinct("entered")])
+    done = await db[OUTBOX].aggregate(
         [{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")]
     )
     counts = {row["_id"]: row["customers"] for row in [*entered, *done]}
@@ -55,7 +56,7 @@ async def _count(bank: Bank, campaign: str, document: Campaign | None) -> list[d
             stages.append((step.id, _LABELS[step.verb], counts.get(step.id, 0)))
     if document is not None and document.rewards:
         names = [catalogue.reward_id(campaign, key) for key in document.rewards]
-        claimed = await db["transfers"].aggregate(
+        claimed = await db[TRANSFERS].aggregate(
             [{"$match": {"kind": "grant", "reward": {"$in": names}}}, *_distinct("claimed")]
         )
         stages.append(("claimed", _LABELS["claimed"], claimed[0]["customers"] if claimed else 0))

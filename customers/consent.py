@@ -8,6 +8,12 @@ from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
 from services.errors import InvalidInput
+from services.store.rows import Rows
+
+CONSENTS = Rows(
+    "consents",
+)
+"""Who agreed to what text, when and where."""
 
 TEXTS: dict[tuple[str, str], dict[str, str]] = {
     ("phone", "phone/2026-11"): {
@@ -50,4 +56,4 @@ async def give(
         "text_sha256": ids.fingerprint("|".join(text[lang] for lang in sorted(text)).encode()),
         "at": utc(bank.now()),
     }
-    await bank.db["consents"].insert_new([row])
+    await bank.db[CONSENTS].insert_new([row])

@@ -17,8 +17,18 @@ from services import ids
 from services.clock import utc
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
+from services.store.rows import Rows
 from services.wechat.core.errors import AlreadyDone, PlatformError
 from services.wechat.wecom import WeComClient
+
+INTERCEPT_RULES = Rows(
+    "intercept_rules",
+)
+"""Words that members may not write."""
+INTERCEPT_CHANGES = Rows(
+    "intercept_changes",
+)
+"""Proposed changes of those words."""
 
 PUT, END = "put", "end"
 SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = (
@@ -98,7 +108,7 @@ async def submit(bank: Bank, actor: ClerkActor, rule: Rule) -> str:
     rule = rule.normal()
     if problems := rule.problems():
         raise InvalidInput("intercept_rule", "WeCom would not take this rule", fields=problems)
-    rules = bank.db["intercept_rules"]
+    rules = bank.db[INTERCEPT_RULES]
     known = await rules.find_one({"_id": _rule_id(bank.id, rule.name)}, {"_id": 1})
     if known is None and await rules.count() >= MOST_RULES:
         raise Conflict("intercept_rules_full", f"WeCom takes at most {MOST_RULES} rules")
@@ -107,7 +117,7 @@ async def submit(bank: Bank, actor: ClerkActor, rule: Rule) -> str:
 
 async def submit_end(bank: Bank, actor: ClerkActor, name: str) -> str:
     """Proposes to end a rule; the change's id. Raises NotFound `intercept_unknown`."""
-    row = await bank.db["intercept_rules"].find_one({"_id": _rule_id(bank.id, name)})
+    row = await bank.db[INTERCEPT_RULES].find_one({"_id": _rule_id(bank.id, name)})
     if row is None:
         raise NotFound("intercept_unknown", "no such rule")
     return await _propose(bank, actor, END, _rule_of(row))
@@ -116,7 +126,7 @@ async def submit_end(bank: Bank, actor: ClerkActor, name: str) -> str:
 async def _propose(bank: Bank, actor: ClerkActor, action: str, rule: Rule) -> str:
     db, change = bank.db, ids.new_id(bank.id)
     earlier = {"name": rule.name, "state": SUBMITTED}
-    await db["intercept_changes"].update_many(earlier, {"$set": {"state": REPLACED}})
+    await db[INTERCEPT_CHANGES].update_many(earlier, {"$set": {"state": REPLACED}})
     row = {
         "_id": change,
         "action": action,
@@ -125,7 +135,7 @@ async def _propose(bank: Bank, actor: ClerkActor, action: str, rule: Rule) -> st
         "at": utc(bank.now()),
     }
     row |= {"decided_by": "", "decided_at": None, "reason": ""}
-    await db["intercept_changes"].insert({**row, **_fields(rule)})
+    await db[INTERCEPT_CHANGES].insert({**row, **_fields(rule)})
     data = {"rule": rule.name, "change": action, "words": len(rule.words)}
     await bank.audit(actor.login, "intercept.submitted", change, **data)
     return change
@@ -148,14 +158,14 @@ async def approve(bank: Bank, actor: ClerkActor, change: str) -> None:
             "decided_by": actor.login,
             "decided_at": utc(bank.now()),
         }
-        if not await db["intercept_changes"].update(
+        if not await db[INTERCEPT_CHANGES].update(
             {"_id": change, "state": SUBMITTED}, {"$set": decided}
         ):
             raise Conflict("intercept_decided", "this change waits for no decision")
         data = {"rule": row["name"], "author": row["author"]}
         await bank.audit(actor.login, "intercept.approved", change, **data)
     await _carry_out(bank, row)
-    await db["intercept_changes"].update(
+    await db[INTERCEPT_CHANGES].update(
         {"_id": change, "state": APPROVED}, {"$set": {"state": DONE}}
     )
     passed = {
@@ -163,7 +173,7 @@ async def approve(bank: Bank, actor: ClerkActor, change: str) -> None:
         "state": {"$in": [SUBMITTED, APPROVED]},
         "at": {"$lt": row["at"]},
     }
-    await db["intercept_changes"].update_many(passed, {"$set": {"state": REPLACED}})
+    await db[INTERCEPT_CHANGES].update_many(passed, {"$set": {"state": REPLACED}})
 
 
 async def reject(bank: Bank, actor: ClerkActor, change: str, reason: str) -> None:
@@ -179,14 +189,14 @@ async def reject(bank: Bank, actor: ClerkActor, change: str, reason: str) -> Non
         "reason": reason.strip(),
     }
     open_ = {"_id": change, "state": {"$in": [SUBMITTED, APPROVED]}}
-    if not await db["intercept_changes"].update(open_, {"$set": decided}):
+    if not await db[INTERCEPT_CHANGES].update(open_, {"$set": decided}):
         raise Conflict("intercept_decided", "this change waits for no decision")
     data = {"rule": row["name"], "reason": reason.strip()}
     await bank.audit(actor.login, "intercept.rejected", change, **data)
 
 
 async def _change(bank: Bank, change: str) -> Doc:
-    row = await bank.db["intercept_changes"].find_one({"_id": change})
+    row = await bank.db[INTERCEPT_CHANGES].find_one({"_id": change})
     if row is None:
         raise NotFound("intercept_unknown", "no such change")
     return row
@@ -194,7 +204,7 @@ async def _change(bank: Bank, change: str) -> Doc:
 
 async def _carry_out(bank: Bank, row: Doc) -> None:
     """Does at WeCom what was agreed, and keeps it; safe to repeat."""
-    rules, rule = bank.db["intercept_rules"], _rule_of(row)
+    rules, rule = bank.db[INTERCEPT_RULES], _rule_of(row)
     client = bank.wecom
     known = await rules.find_one({"_id": _rule_id(bank.id, rule.name)})
     if row["action"] == END:
@@ -287,8 +297,8 @@ async def _there(client: WeComClient, rule_id: str) -> Rule:
 async def overview(bank: Bank, actor: ClerkActor) -> tuple[list[Doc], list[Doc]]:
     """The rules that hold, by name, and the newest 50 changes, newest first."""
     db = bank.db
-    rules = await db["intercept_rules"].find({}, sort=[("name", 1)], limit=None)
-    changes = await db["intercept_changes"].find({}, sort=[("at", -1)], limit=50)
+    rules = await db[INTERCEPT_RULES].find({}, sort=[("name", 1)], limit=None)
+    changes = await db[INTERCEPT_CHANGES].find({}, sort=[("at", -1)], limit=50)
     return rules, changes
 
 
@@ -323,10 +333,10 @@ async def bring(bank: Bank, actor: ClerkActor) -> int:
     db = bank.db
     client = bank.wecom
     for name in sorted(wanted):
-        row = await db["intercept_rules"].find_one({"_id": _rule_id(bank.id, name)})
+        row = await db[INTERCEPT_RULES].find_one({"_id": _rule_id(bank.id, name)})
         if row is not None:
             rule_id = await _put(client, _rule_of(row), row["rule_id"])
-            await db["intercept_rules"].update({"_id": row["_id"]}, {"$set": {"rule_id": rule_id}})
+            await db[INTERCEPT_RULES].update({"_id": row["_id"]}, {"$set": {"rule_id": rule_id}})
     if wanted:
         await bank.audit(actor.login, "intercept.renewed", bank.id, rules=sorted(wanted))
     return len(wanted)

@@ -16,6 +16,16 @@ from typing import Any, cast
 from customers.banks.bank import Bank
 from services import ids
 from services.store.mongo import Doc
+from services.store.rows import Rows
+
+RELATIONSHIPS = Rows(
+    "relationships",
+    indexes=(
+        (("tenant", 1), ("userid", 1), ("active", 1), ("cid", 1)),
+        (("tenant", 1), ("active", 1), ("cid", 1)),
+    ),
+)
+"""A pair of RM and customer."""
 
 ENDED_BY_SYNC = "sync"
 SEALED = ("remark", "description")
@@ -79,9 +89,9 @@ async def changed(
         **fields,
     }
     row |= {"since": at} if active else {}
-    if await bank.insert("follows", {"_id": row_id, **row}):
+    if await bank.insert(RELATIONSHIPS, {"_id": row_id, **row}):
         return True
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     newer: Doc = {"_id": row_id, "at": {"$lt": at}}
     same_second: Doc = {
         "_id": row_id,
@@ -121,7 +131,7 @@ def new_row(bank: Bank, cid: str, relation: Relation, asked: float) -> Doc:
 def _described(bank: Bank, row_id: str, relation: Relation, asked: float) -> Doc:
     def seal(name: str) -> bytes | None:
         text = getattr(relation, name)
-        return bank.vault.seal_text("follows", name, row_id, text) if text else None
+        return bank.vault.seal_text(RELATIONSHIPS, name, row_id, text) if text else None
 
     return {"tags": list(relation.tags), "told": asked, **{name: seal(name) for name in SEALED}}
 
@@ -131,7 +141,7 @@ def opened(bank: Bank, row: Doc) -> dict[str, str]:
 
     def text(name: str) -> str:
         sealed = row.get(name)
-        return bank.vault.open_text("follows", name, row["_id"], sealed) if sealed else ""
+        return bank.vault.open_text(RELATIONSHIPS, name, row["_id"], sealed) if sealed else ""
 
     return {name: text(name) for name in SEALED}
 
@@ -160,15 +170,15 @@ async def bring(bank: Bank, cid: str, relation: Relation, asked: float) -> Doc |
     was before, or None."""
     row = new_row(bank, cid, relation, asked)
     row_id = row["_id"]
-    if await bank.insert("follows", row):
+    if await bank.insert(RELATIONSHIPS, row):
         return None
-    before = (await bank.read("follows", [row_id])).get(row_id)
+    before = (await bank.read(RELATIONSHIPS, [row_id])).get(row_id)
     if before is None:  # merged or renamed in this moment: whoever did it has the row
         return None
     if not before["active"] and before.get("ended_by") == ENDED_BY_SYNC:
         revived = {"active": True, "at": max(before["at"], relation.since), "ended_by": None}
         lost = {"_id": row_id, "active": False, "ended_by": ENDED_BY_SYNC}
-        await bank.db["follows"].update(lost, {"$set": revived})
+        await bank.db[RELATIONSHIPS].update(lost, {"$set": revived})
     told = {"state": relation.state, "add_way": relation.add_way}
     if before["at"] <= relation.since:
         await changed(bank, relation.userid, cid, at=relation.since, active=True, **told)
@@ -181,7 +191,7 @@ async def describe(bank: Bank, told: Iterable[tuple[str, Relation]], asked: floa
     """Writes tags, remark and description into rows that are there, unless a newer answer is in
     them."""
     older: Doc = {"told": {"$not": {"$gte": asked}}}
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     await rows.bulk_update(
         [
             (
@@ -202,7 +212,7 @@ async def retag(
 ) -> None:
     """Keeps the ids of tags that we marked ourselves, which WeCom does not call back for."""
     row_id = follow_id(bank.id, userid, cid)
-    rows, told = bank.db["follows"], {"$max": {"told": bank.now()}}
+    rows, told = bank.db[RELATIONSHIPS], {"$max": {"told": bank.now()}}
     if added:
         await rows.update({"_id": row_id}, {"$addToSet": {"tags": {"$each": list(added)}}, **told})
     if taken:
@@ -216,12 +226,12 @@ async def end_unseen(bank: Bank, rows: Sequence[Doc], at: float) -> None:
     ended = {"active": False, "at": at, "ended_by": ENDED_BY_SYNC}
     for start in range(0, len(wanted), 100):
         query = {"_id": {"$in": wanted[start : start + 100]}, "active": True, "at": {"$lt": at}}
-        await bank.db["follows"].update_many(query, {"$set": ended})
+        await bank.db[RELATIONSHIPS].update_many(query, {"$set": ended})
 
 
 async def rename(bank: Bank, userid: str, to: str) -> None:
     """Gives a member's friendships to his new userid; safe to repeat."""
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     for active in (True, False):
         while found := await rows.find({"userid": userid, "active": active}, limit=100):
             await rows.insert_new([_renamed(bank, row, to) for row in found])
@@ -232,7 +242,7 @@ def _renamed(bank: Bank, row: Doc, to: str) -> Doc:
     row_id = follow_id(bank.id, to, row["cid"])
     texts = opened(bank, row)
     sealed = {
-        name: bank.vault.seal_text("follows", name, row_id, text) if text else None
+        name: bank.vault.seal_text(RELATIONSHIPS, name, row_id, text) if text else None
         for name, text in texts.items()
     }
     return {**row, "_id": row_id, "userid": to, **sealed}
@@ -241,7 +251,7 @@ def _renamed(bank: Bank, row: Doc, to: str) -> Doc:
 async def move(bank: Bank, cid: str, to: str) -> None:
     """Gives a merged customer's friendships to whom he was merged into; of two with one RM the
     newer word counts."""
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     present = [
         await rows.find({"active": active, "cid": cid}, limit=None) for active in (True, False)
     ]
@@ -262,7 +272,7 @@ async def move(bank: Bank, cid: str, to: str) -> None:
 
 async def of_staff(bank: Bank, userid: str, limit: int = 200) -> list[Doc]:
     """The RM's present friends, newest first."""
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     return await rows.find({"userid": userid, "active": True}, sort=[("at", -1)], limit=limit)
 
 
@@ -273,7 +283,7 @@ async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
     async def flush(asked: list[Sequence[str]]) -> list[list[Doc]]:
         every = list(dict.fromkeys(cid for cids in asked for cid in cids))
         by_cid: dict[str, list[Doc]] = {}
-        for row in await bank.db["follows"].find(
+        for row in await bank.db[RELATIONSHIPS].find(
             {"active": True, "cid": {"$in": every}}, limit=None
         ):
             by_cid.setdefault(row["cid"], []).append(row)
@@ -287,5 +297,5 @@ async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
 async def pair(bank: Bank, userid: str, cids: list[str]) -> Doc | None:
     """The present friendship of the two, or None."""
     wanted = [follow_id(bank.id, userid, cid) for cid in cids]
-    found = await bank.read("follows", wanted)
+    found = await bank.read(RELATIONSHIPS, wanted)
     return next((row for row in found.values() if row["active"]), None)

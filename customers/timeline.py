@@ -10,6 +10,13 @@ from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
 from services.store.mongo import Doc
+from services.store.rows import Rows
+
+TIMELINE = Rows(
+    "timeline",
+    indexes=((("tenant", 1), ("cid", 1), ("at", 1)),),
+)
+"""A customer's story, append-only."""
 
 
 def entry_id(tenant: str, cid: str, kind: str, key: str) -> str:
@@ -51,13 +58,13 @@ async def record(
 
     `data` carries no person's data in clear.
     """
-    return await bank.insert("timeline", entry(bank, cid, kind, key, data, at))
+    return await bank.insert(TIMELINE, entry(bank, cid, kind, key, data, at))
 
 
 async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Doc]:
     """The newest `limit` rows, newest first, of a customer; `cids` are his and those of whom he was
     before a merge."""
-    rows = bank.db["timeline"]
+    rows = bank.db[TIMELINE]
     return await rows.find(
         {"cid": {"$in": list(cids)}}, sort=[("at", -1), ("_id", -1)], limit=limit
     )

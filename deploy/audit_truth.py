@@ -21,12 +21,18 @@ import typer
 
 from customers.banks.bank import Bank, open_bank
 from customers.identity import rows as person
+from customers.identity.collections import CUSTOMERS, IDENTITIES
+from customers.relationships import RELATIONSHIPS
+from customers.timeline import TIMELINE
 from customers.wecom_mirror import groups
+from customers.wecom_mirror.rows import GROUP_MEMBERS
 from deploy.errors import DeployError
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run, settings
 from deploy.truth_file import Answer, Customer, Truth, read
 from rewards import catalogue, claims, ledger
+from rewards.rows import REWARDS, TRANSFERS
 from services.container import Services
+from services.queue.outbox import OUTBOX
 from services.store.mongo import Doc
 
 PAGE = 200
@@ -63,7 +69,7 @@ async def drained(services: Services, tenant: str, seconds: float) -> list[Diffe
     db, deadline = services.store.tenant(tenant), time.monotonic() + seconds
     while True:
         left = {name: await db[name].count({"open": True}) for name in ("inbox", "outbox")}
-        left["rewards"] = await db["rewards"].count({"held": {"$gt": 0}})
+        left["rewards"] = await db[REWARDS].count({"held": {"$gt": 0}})
         if not any(left.values()):
             return []
         if time.monotonic() > deadline:
@@ -113,7 +119,7 @@ class Comparison:
             self._answers,
             self._welcomes,
         )
-        async for row in self._db["outbox"].scan(
+        async for row in self._db[OUTBOX].scan(
             {"kind": "welcome", "state": "done", "reason": ""}, {"cid": 1}
         ):
             self._sent[row["cid"]] += 1
@@ -141,14 +147,14 @@ class Comparison:
         wanted = [
             self._row_id(kind, value) for one in page for kind, value in one.ids().items() if value
         ]
-        found = await self._db["identities"].find(
+        found = await self._db[IDENTITIES].find(
             {"_id": {"$in": wanted}}, fields={"cid": 1}, limit=None
         )
         owners = {row["_id"]: row["cid"] for row in found}
         cids = list(set(owners.values()))
         rows = {
             row["_id"]: row
-            for row in await self._db["customers"].find({"_id": {"$in": cids}}, limit=None)
+            for row in await self._db[CUSTOMERS].find({"_id": {"$in": cids}}, limit=None)
         }
         merged = [cid for cid, row in rows.items() if row.get("merged_into")]
         rows |= {cid: await person.root(self._bank, cid) for cid in merged}
@@ -199,7 +205,7 @@ class Comparison:
         cids = [cid for one in known for cid in one.cids]
         query = {"active": True, "cid": {"$in": cids}}
         found: dict[str, set[tuple[str, str, int]]] = {}
-        for row in await self._db["follows"].find(query, limit=None):
+        for row in await self._db[RELATIONSHIPS].find(query, limit=None):
             since = int(row.get("since") or row["at"])
             found.setdefault(row["cid"], set()).add((row["userid"], row.get("state") or "", since))
         for one in known:
@@ -226,7 +232,7 @@ class Comparison:
                 }
         query = {"_id": {"$in": list(slots)}}
         found: dict[str, set[tuple[str, str]]] = {}
-        for row in await self._db["transfers"].find(
+        for row in await self._db[TRANSFERS].find(
             query, fields={"kind": 1, "reward": 1}, limit=None
         ):
             if row["kind"] == "grant":
@@ -273,7 +279,7 @@ class Comparison:
             for chat in self._chats
         }
         query = {"_id": {"$in": list(ids)}, "active": True}
-        rows = await self._db["group_members"].find(query, fields={"_id": 1}, limit=None)
+        rows = await self._db[GROUP_MEMBERS].find(query, fields={"_id": 1}, limit=None)
         there = {ids[row["_id"]] for row in rows}
         for one in known:
             expected, found = (
@@ -292,7 +298,7 @@ class Comparison:
         kinds = ("subscribe.accepted", "subscribe.refused")
         query = {"cid": {"$in": [cid for one in known if one.told.subscribed for cid in one.cids]}}
         found: dict[str, Counter[str]] = {}
-        for row in await self._db["timeline"].find(
+        for row in await self._db[TIMELINE].find(
             query, fields={"cid": 1, "kind": 1, "data": 1}, limit=None
         ):
             if row["kind"] in kinds:
@@ -356,7 +362,7 @@ class Comparison:
         if forged.accepted:
             self._differ("forged callbacks were accepted", "", 0, forged.accepted)
         wanted = {self._row_id("external_userid", each): each for each in forged.external_userids}
-        found = await self._db["identities"].find(
+        found = await self._db[IDENTITIES].find(
             {"_id": {"$in": list(wanted)}}, fields={"_id": 1}, limit=None
         )
         self._differ_all(

@@ -22,6 +22,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from campaigns.document.rows import CAMPAIGNS
 from config.settings import Settings, load
 from customers.banks.bank import open_bank
 from deploy.errors import DeployError
@@ -29,9 +30,10 @@ from deploy.parts import environment
 from deploy.ports import require_free
 from deploy.processes import ROOT, die_with_parent, end, spawn, tail
 from deploy.stack import embedded, port_of
+from operations.schema import COLLECTIONS
 
 BANK = ROOT / "config" / "demo" / "tenant.yaml"
-CAMPAIGNS = ROOT / "config" / "demo" / "campaigns"
+CAMPAIGN_FILES = ROOT / "config" / "demo" / "campaigns"
 READY_SECONDS = 90.0
 
 
@@ -162,13 +164,13 @@ async def apply_bank(settings: Settings) -> list[str]:
     from customers.banks import apply, files
     from services.container import open_services
 
-    services = await open_services(settings)
+    services = await open_services(settings, COLLECTIONS)
     try:
         text, source = BANK.read_text(encoding="utf-8"), str(BANK.relative_to(ROOT))
         done = await apply.apply_tenant(services, text, source)
         bank = files.read_tenant_file(text, source).id
-        known = services.store.tenant(bank)["campaigns"]
-        for file in sorted(CAMPAIGNS.glob("*.yaml")):
+        known = services.store.tenant(bank)[CAMPAIGNS]
+        for file in sorted(CAMPAIGN_FILES.glob("*.yaml")):
             text, source = file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))
             campaign = yaml.safe_load(text)["id"]
             if await known.find_one({"campaign": campaign}):

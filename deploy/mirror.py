@@ -134,11 +134,15 @@ def shown(now: Mapping[str, Figures], before: Mapping[str, Mapping[str, int]]) -
             for name, figure in asdict(measured).items()
         ]
         rows.append([room, *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return _aligned(rows)
+
+
+def _aligned(rows: list[list[str]]) -> Iterator[str]:
+    """A table's lines: the first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
-        first = row[0].ljust(widths[0])
-        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield "  ".join([first, *rest])
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        yield "  ".join([row[0].ljust(widths[0]), *cells[1:]])
 
 
 def _cell(figure: int, before: int | None) -> str:

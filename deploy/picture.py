@@ -14,6 +14,8 @@ from pathlib import Path
 ENTRY = "server.py, manage.py"
 ROOMS = ("handlers", "operations", "campaigns", "rewards", "customers", "services", "config")
 APART = "sandbox"
+ORDER = (ENTRY, *ROOMS)
+Counts = Mapping[tuple[str, str], int]
 COLOURS = {
     ENTRY: "#7d8790",
     "handlers": "#2f78b7",
@@ -26,25 +28,35 @@ COLOURS = {
 }
 WIDTH, LEFT, RIGHT = 980, 20, 640
 CHIPS_LEFT, CHIPS_RIGHT = 168, 628
-CHIP, CHIP_GAP, LETTER = 22, 6, 6.9
-LEAST_HEIGHT, BRANCH, OUT, GAP = 62, 19, 24, 14
+CHIP, CHIP_GAP = 22, 6
+NARROW, WIDE = dict.fromkeys("fijlrt", 4.7), dict.fromkeys("mw", 10.8)
+LETTER, DIGIT = 7.3, 7.6
+LEAST_ENTRY, LEAST_HEIGHT, BRANCH, OUT, GAP = 40, 62, 19, 24, 14
 FIRST_LANE, LANE = 714, 39
 
-STYLE = """
-    .bg { fill: #ffffff } .room { fill: #f3f6f9; stroke: #c3ccd5 }
-    .apart { fill: none; stroke: #8a929a; stroke-dasharray: 5 4 }
-    .t { font-size: 15px; font-weight: 600; fill: #14202c }
-    .s { font-size: 11px; fill: #55636f }
-    .chip { fill: #ffffff; stroke: #b9c4ce } .file { fill: none; stroke: #ccd4db }
-    .c { font-size: 12px; fill: #22303c } .n { fill: #6a7884 }
-    .p { font-size: 11px; font-weight: 600; fill: #ffffff }
-    @media (prefers-color-scheme: dark) {
-      .bg { fill: #0f151b } .room { fill: #182129; stroke: #3a4753 } .apart { stroke: #7a848d }
-      .t { fill: #eef3f8 } .s { fill: #a9b6c2 }
-      .chip { fill: #22303c; stroke: #46566a } .file { stroke: #3a4753 }
-      .c { fill: #dfe7ee } .n { fill: #93a1ae }
-    }
-"""
+HEAD = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"\
+ aria-labelledby="t d"\
+ font-family="system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif">
+  <title id="t">The rooms of Yinqiao</title>
+  <desc id="d">{told}</desc>
+  <style>
+    .bg {{ fill: #ffffff }} .room {{ fill: #f3f6f9; stroke: #c3ccd5 }}
+    .apart {{ fill: none; stroke: #8a929a; stroke-dasharray: 5 4 }}
+    .t {{ font-size: 15px; font-weight: 600; fill: #14202c }}
+    .s {{ font-size: 11px; fill: #55636f }}
+    .chip {{ fill: #ffffff; stroke: #b9c4ce }} .file {{ fill: none; stroke: #ccd4db }}
+    .c {{ font-size: 12px; fill: #22303c }} .n {{ fill: #6a7884 }}
+    .p {{ font-size: 11px; font-weight: 600; fill: #ffffff }}
+    @media (prefers-color-scheme: dark) {{
+      .bg {{ fill: #0f151b }} .room {{ fill: #182129; stroke: #3a4753 }}
+      .apart {{ stroke: #7a848d }}
+      .t {{ fill: #eef3f8 }} .s {{ fill: #a9b6c2 }}
+      .chip {{ fill: #22303c; stroke: #46566a }} .file {{ stroke: #3a4753 }}
+      .c {{ fill: #dfe7ee }} .n {{ fill: #93a1ae }}
+    }}
+  </style>
+  <rect class="bg" width="{width}" height="{height}" rx="8"/>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +68,9 @@ class Chip:
 
     @property
     def width(self) -> float:
-        letters = len(self.label) + (len(str(self.files)) + 1 if self.files else 0)
-        return round(letters * LETTER + 16, 1)
+        letters = sum((NARROW | WIDE).get(letter, LETTER) for letter in self.label)
+        number = len(str(self.files)) * DIGIT + 5 if self.files else 0.0
+        return round(letters + number + 16, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,15 @@ class Box:
     chips: tuple[tuple[float, float, Chip], ...]
     sources: tuple[str, ...]
     leaves: bool
+
+    @property
+    def middle(self) -> float:
+        return self.top + self.height / 2
+
+    @property
+    def exit(self) -> float:
+        """The height at which the arrow leaves."""
+        return self.top + self.height - OUT / 2 - 1
 
     @property
     def below(self) -> int:
@@ -136,29 +158,22 @@ def draw(root: Path) -> str:
     """The picture as SVG."""
     counts = imports(root)
     boxes = list(_boxes(root, counts))
-    last = boxes[-1]
-    apart = _apart(root, last.top + last.height + 26)
-    height = round(apart[0] + 20) if apart else round(last.top + last.height + 20)
-    by_name = {box.name: box for box in boxes}
+    bottom = boxes[-1].top + boxes[-1].height
+    apart = _apart_box(root, bottom + 26)
+    if apart:
+        bottom = apart.top + apart.height
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
-        ' aria-labelledby="t d" font-family="system-ui, -apple-system, \'Segoe UI\','
-        " 'Noto Sans', sans-serif\">",
-        '  <title id="t">The rooms of Yinqiao</title>',
-        f'  <desc id="d">{escape(_told(counts))}</desc>',
-        f"  <style>{STYLE}  </style>",
-        f'  <rect class="bg" width="{WIDTH}" height="{height}" rx="8"/>',
-        *_arrows(by_name, counts),
+        HEAD.format(width=WIDTH, height=round(bottom + 20), told=escape(_told(counts))),
+        *_arrows({box.name: box for box in boxes}, counts),
         *(line for box in boxes for line in _room(box, root)),
-        *(apart[1] if apart else []),
+        *(_apart(apart, root) if apart else []),
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _told(counts: Mapping[tuple[str, str], int]) -> str:
-    order = [ENTRY, *ROOMS]
-    pairs = sorted(counts, key=lambda pair: (order.index(pair[0]), order.index(pair[1])))
+def _told(counts: Counts) -> str:
+    pairs = sorted(counts, key=lambda pair: (ORDER.index(pair[0]), ORDER.index(pair[1])))
     return "; ".join(_sentence(*pair, counts[pair]) for pair in pairs) + "."
 
 
@@ -166,26 +181,34 @@ def _sentence(source: str, target: str, count: int) -> str:
     return f"{source} imports {target} {'once' if count == 1 else f'{count} times'}"
 
 
-def _boxes(root: Path, counts: Mapping[tuple[str, str], int]) -> Iterator[Box]:
-    """Every room from top to bottom, each as high as its chips and its arrows need."""
-    order = [ENTRY, *ROOMS]
+def _boxes(root: Path, counts: Counts) -> Iterator[Box]:
+    """Every room from top to bottom."""
     top = 20.0
-    for place, name in enumerate(order):
-        above = [other for other in reversed(order[:place]) if counts.get((other, name))]
-        below = [other for other in order[place + 1 :] if counts.get((other, name))]
-        sources = (*above, *below)
-        leaves = any(source == name for source, _ in counts)
-        inside = [] if name == ENTRY else chips(root / name)
-        rows = list(_rows(inside))
-        least = 40 if name == ENTRY else LEAST_HEIGHT
-        height = max(
-            least,
-            len(rows) * (CHIP + CHIP_GAP) + 14,
-            len(sources) * BRANCH + 6 + (OUT if leaves else 4),
-        )
-        placed = tuple(_placed(rows, top, height))
-        yield Box(name, top, height, placed, sources, leaves)
-        top += height + GAP
+    for name in ORDER:
+        box = _box(root, name, top, counts)
+        yield box
+        top += box.height + GAP
+
+
+def _box(root: Path, name: str, top: float, counts: Counts) -> Box:
+    """A room, as high as its chips and its arrows need."""
+    rows = [] if name == ENTRY else list(_rows(chips(root / name)))
+    sources = _sources(name, counts)
+    leaves = any(source == name for source, _ in counts)
+    for_arrows = len(sources) * BRANCH + 6 + (OUT if leaves else 4)
+    height = max(LEAST_ENTRY if name == ENTRY else LEAST_HEIGHT, _height_of_chips(rows), for_arrows)
+    return Box(name, top, height, tuple(_placed(rows, top, height)), sources, leaves)
+
+
+def _sources(name: str, counts: Counts) -> tuple[str, ...]:
+    """The rooms that import `name`: those above it, nearest first, then those below."""
+    place = ORDER.index(name)
+    nearest = (*reversed(ORDER[:place]), *ORDER[place + 1 :])
+    return tuple(other for other in nearest if counts.get((other, name)))
+
+
+def _height_of_chips(rows: list[list[Chip]]) -> int:
+    return len(rows) * (CHIP + CHIP_GAP) + 14
 
 
 def _rows(inside: list[Chip]) -> Iterator[list[Chip]]:
@@ -216,20 +239,45 @@ def _placed(
 
 
 def _room(box: Box, root: Path) -> Iterator[str]:
-    middle = box.top + box.height / 2
-    yield (
-        f'  <rect class="room" x="{LEFT}" y="{box.top:g}" width="{RIGHT - LEFT}"'
-        f' height="{box.height:g}" rx="7"/>'
-    )
+    yield _frame(box, "room")
     yield (
         f'  <rect x="{LEFT}" y="{box.top + 8:g}" width="4" height="{box.height - 16:g}" rx="2"'
         f' fill="{COLOURS[box.name]}"/>'
     )
     if box.name == ENTRY:
-        yield f'  <text class="t" x="40" y="{middle + 5:g}">server.py · manage.py</text>'
-        return
-    yield f'  <text class="t" x="40" y="{middle - 2:g}">{box.name}</text>'
-    yield f'  <text class="s" x="40" y="{middle + 15:g}">{_files_of(root / box.name)}</text>'
+        yield f'  <text class="t" x="40" y="{box.middle + 5:g}">server.py · manage.py</text>'
+    else:
+        yield from _inside(box, root)
+
+
+def _apart(box: Box, root: Path) -> Iterator[str]:
+    """The sandbox, which no room imports and which imports none."""
+    yield _frame(box, "apart")
+    yield from _inside(box, root)
+    said = ("plays WeChat and WeCom over HTTP;", "no room imports it, it imports none")
+    for line, words in enumerate(said):
+        y = box.middle - 2 + line * 15
+        yield f'  <text class="s" x="{RIGHT + 18}" y="{y:g}">{words}</text>'
+
+
+def _apart_box(root: Path, top: float) -> Box | None:
+    if not (root / APART).is_dir():
+        return None
+    rows = list(_rows([chip for chip in chips(root / APART) if chip.files]))
+    height = max(LEAST_HEIGHT, _height_of_chips(rows))
+    return Box(APART, top, height, tuple(_placed(rows, top, height)), (), False)
+
+
+def _frame(box: Box, kind: str) -> str:
+    return (
+        f'  <rect class="{kind}" x="{LEFT}" y="{box.top:g}" width="{RIGHT - LEFT}"'
+        f' height="{box.height:g}" rx="7"/>'
+    )
+
+
+def _inside(box: Box, root: Path) -> Iterator[str]:
+    yield f'  <text class="t" x="40" y="{box.middle - 2:g}">{box.name}</text>'
+    yield f'  <text class="s" x="40" y="{box.middle + 15:g}">{_files_of(root / box.name)}</text>'
     yield from (_chip(*placed) for placed in box.chips)
 
 
@@ -242,36 +290,36 @@ def _chip(x: float, y: float, chip: Chip) -> str:
     kind = "chip" if chip.files else "file"
     number = f'<tspan class="n" dx="5">{chip.files}</tspan>' if chip.files else ""
     return (
-        f'  <rect class="{kind}" x="{x:g}" y="{y:g}" width="{chip.width:g}" height="{CHIP}" rx="5"/>'
+        f'  <rect class="{kind}" x="{x:g}" y="{y:g}" width="{chip.width:g}"'
+        f' height="{CHIP}" rx="5"/>'
         f'<text class="c" x="{x + 8:g}" y="{y + 15:g}">{escape(chip.label)}{number}</text>'
     )
 
 
-def _arrows(boxes: Mapping[str, Box], counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """From each room one line down the right side, with a branch into every room it imports; an
-    import against the arrow is dashed."""
-    order = [ENTRY, *ROOMS]
-    for place, source in enumerate(order):
+def _arrows(boxes: Mapping[str, Box], counts: Counts) -> Iterator[str]:
+    """From each room one line down the right side, with a branch into every room it imports."""
+    for source in ORDER:
         targets = [target for target in ROOMS if counts.get((source, target))]
-        if not targets:
-            continue
-        x = FIRST_LANE + (len(order) - 2 - place) * LANE
-        colour = COLOURS[source]
-        out = boxes[source].top + boxes[source].height - OUT / 2 - 1
-        yield f'  <g fill="none" stroke="{colour}" stroke-linejoin="round">'
-        for target in targets:
-            count = counts[source, target]
-            into = boxes[target].branch(source)
-            width = round(1 + math.log2(count) / 4, 2)
-            dashed = ' stroke-dasharray="4 3"' if order.index(target) < place else ""
-            yield (
-                f'    <path d="M{RIGHT} {out:g} H{x} V{into:g} H{RIGHT + 9}" stroke-width="{width}"'
-                f"{dashed}><title>{_sentence(source, target, count)}</title></path>"
-            )
-        yield "  </g>"
-        yield f'  <circle cx="{RIGHT}" cy="{out:g}" r="3.5" fill="{colour}"/>'
-        for target in targets:
-            yield _label(boxes[target].branch(source), colour, counts[source, target])
+        if targets:
+            colour = COLOURS[source]
+            yield f'  <g fill="none" stroke="{colour}" stroke-linejoin="round">'
+            for target in targets:
+                yield _line(boxes[source], boxes[target], counts[source, target])
+            yield "  </g>"
+            yield f'  <circle cx="{RIGHT}" cy="{boxes[source].exit:g}" r="3.5" fill="{colour}"/>'
+            for target in targets:
+                yield _label(boxes[target].branch(source), colour, counts[source, target])
+
+
+def _line(source: Box, target: Box, count: int) -> str:
+    """One arrow's line, dashed where it goes against the order of the rooms."""
+    place = ORDER.index(source.name)
+    lane = FIRST_LANE + (len(ORDER) - 2 - place) * LANE
+    way = f"M{RIGHT} {source.exit:g} H{lane} V{target.branch(source.name):g} H{RIGHT + 9}"
+    width = round(1 + math.log2(count) / 4, 2)
+    dashed = ' stroke-dasharray="4 3"' if ORDER.index(target.name) < place else ""
+    title = _sentence(source.name, target.name, count)
+    return f'    <path d="{way}" stroke-width="{width}"{dashed}><title>{title}</title></path>'
 
 
 def _label(y: float, colour: str, count: int) -> str:
@@ -284,22 +332,3 @@ def _label(y: float, colour: str, count: int) -> str:
         f'<rect x="{x}" y="{y - 7.5:g}" width="{width}" height="15" rx="7.5" fill="{colour}"/>'
         f'<text class="p" x="{x + width / 2:g}" y="{y + 4:g}" text-anchor="middle">{count}</text>'
     )
-
-
-def _apart(root: Path, top: float) -> tuple[float, list[str]] | None:
-    """(bottom, lines) of the sandbox, which no room imports and which imports none."""
-    if not (root / APART).is_dir():
-        return None
-    packages = [chip for chip in chips(root / APART) if chip.files]
-    rows = list(_rows(packages))
-    height = max(LEAST_HEIGHT, len(rows) * (CHIP + CHIP_GAP) + 14)
-    middle = top + height / 2
-    lines = [
-        f'  <rect class="apart" x="{LEFT}" y="{top:g}" width="{RIGHT - LEFT}" height="{height:g}" rx="7"/>',
-        f'  <text class="t" x="40" y="{middle - 2:g}">{APART}</text>',
-        f'  <text class="s" x="40" y="{middle + 15:g}">{_files_of(root / APART)}</text>',
-        f'  <text class="s" x="{RIGHT + 18}" y="{middle - 2:g}">plays WeChat and WeCom over HTTP;</text>',
-        f'  <text class="s" x="{RIGHT + 18}" y="{middle + 13:g}">no room imports it, it imports none</text>',
-    ]
-    lines += [_chip(*placed) for placed in _placed(rows, top, height)]
-    return top + height, lines

@@ -8,13 +8,14 @@ from functools import partial
 from config.logging import setup_logging
 from config.settings import load
 from operations import jobs
+from operations.schema import COLLECTIONS
 from services.queue.broker import QUEUES, make_celery
 from services.queue.worker import WorkerLoop
 
 settings = load()
 setup_logging(settings.log_level)
 app = make_celery(settings, QUEUES)
-loop = WorkerLoop(settings)
+loop = WorkerLoop(settings, COLLECTIONS)
 
 
 @app.task(name="campaigns.handle_inbox")  # type: ignore[untyped-decorator]

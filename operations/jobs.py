@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from campaigns.channels import reconcile
 from campaigns.delivery import effects
 from campaigns.engine import runs
+from campaigns.engine.rows import RUNS
 from customers.archive import pull
 from customers.banks.bank import Bank, open_bank
 from customers.handover import work
@@ -15,6 +16,7 @@ from operations.sync import run
 from rewards import claims
 from services.container import Services
 from services.queue import outbox
+from services.queue.outbox import OUTBOX
 from services.store import leases
 from services.store.mongo import Doc
 
@@ -46,7 +48,7 @@ async def _send(bank: Bank, lane: str) -> None:
         await effects.perform(await bank.current(), owner, row)
 
     until = bank.now() + SHIFT_SECONDS
-    rows = bank.db["outbox"]
+    rows = bank.db[OUTBOX]
     horizon = bank.services.cache.of(leases.HORIZONS)["outbox", lane, bank.id]
     seconds, query = effects.LEASE_SECONDS[lane], {"lane": lane}
     await leases.pump(
@@ -67,7 +69,7 @@ async def advance_runs(bank: Bank) -> None:
         await runs.resume_safely(await bank.current(), owner, row)
 
     until = bank.now() + SHIFT_SECONDS
-    rows = bank.db["runs"]
+    rows = bank.db[RUNS]
     await leases.pump(bank.services.clock, rows, handle, seconds=runs.LEASE_SECONDS, until=until)
 
 

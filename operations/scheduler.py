@@ -13,9 +13,14 @@ from campaigns.channels import provisioning
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks, open_bank
 from operations.sync import run as syncing
+from rewards.rows import REWARDS
 from services.container import Services
 from services.errors import Unavailable
 from services.store.mongo import Duplicate
+from services.store.rows import Rows
+
+TICKS = Rows("ticks", of_bank=False)
+"""The slots of the schedulers, one row a job."""
 
 TICK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
@@ -70,7 +75,7 @@ async def tick(bank: Bank) -> list[str]:
             {"open": True, "due": {"$lte": now}, **query}, limit=1, fields={"_id": 1}
         )
     ]
-    if await _ours(bank.services, f"{bank.id}:settle", SETTLE_SECONDS) and await db["rewards"].find(
+    if await _ours(bank.services, f"{bank.id}:settle", SETTLE_SECONDS) and await db[REWARDS].find(
         {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}, limit=1, fields={"_id": 1}
     ):
         rung.append("rewards.settle")
@@ -85,7 +90,7 @@ async def tick(bank: Bank) -> list[str]:
 async def _ours(services: Services, job: str, every: float) -> bool:
     """Whether we are the one who runs this job's present slot."""
     now = services.clock()
-    ticks = services.store.system("ticks")
+    ticks = services.store.system(TICKS)
     try:
         return await ticks.update(
             {"_id": job, "due": {"$lte": now}}, {"$set": {"due": now + every * 0.9}}, upsert=True

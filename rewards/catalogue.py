@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from customers.banks.bank import Bank
+from rewards.rows import REWARDS, TRANSFERS
 from services import ids
 from services.cache import cached, invalidate
 from services.clock import utc
@@ -74,10 +75,10 @@ async def put(bank: Bank, campaign: str, definition: Definition) -> None:
         "created_at": now,
     }
     try:
-        await bank.db["rewards"].insert(fresh)
+        await bank.db[REWARDS].insert(fresh)
     except Duplicate:
         change = {"$set": fields, "$max": {"slots": definition.per_customer}}
-        await bank.db["rewards"].update({"_id": fresh["_id"]}, change)
+        await bank.db[REWARDS].update({"_id": fresh["_id"]}, change)
     await _restock(bank.db, fresh["_id"], reward, definition.stock, now)
     invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
@@ -101,7 +102,7 @@ def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
 async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: datetime) -> None:
     """Moves the stock from what was declared to `wanted`: one conditional write, then the ledger's
     line for that move."""
-    row = await db["rewards"].find_one({"_id": row_id})
+    row = await db[REWARDS].find_one({"_id": row_id})
     if row is None:
         raise NotFound("reward_unknown", f"no reward {reward}")
     if row.get("move"):  # an earlier change was cut short before its line was written
@@ -116,7 +117,7 @@ async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: 
             guard["available"] = {"$gte": -difference}
             change["retired"] = -difference
         pending = {"n": row["moves"] + 1, "difference": difference}
-        if not await db["rewards"].update(guard, {"$inc": change, "$set": {"move": pending}}):
+        if not await db[REWARDS].update(guard, {"$inc": change, "$set": {"move": pending}}):
             raise Conflict(
                 "stock_in_use",
                 f"{reward}: fewer than {-difference} are left, or the stock was just changed",
@@ -127,8 +128,8 @@ async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: 
 async def write_move(db: TenantStore, row: Doc, now: datetime) -> None:
     """Writes the ledger's line of a stock change that the reward's document still carries as
     `move`."""
-    await db["transfers"].insert_new([stock_line(db.tenant, row["reward"], row["move"], now)])
-    await db["rewards"].update(
+    await db[TRANSFERS].insert_new([stock_line(db.tenant, row["reward"], row["move"], now)])
+    await db[REWARDS].update(
         {"_id": row["_id"], "move.n": row["move"]["n"]}, {"$unset": {"move": ""}}
     )
 
@@ -157,7 +158,7 @@ def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
 async def set_state(bank: Bank, campaign: str, state: str) -> None:
     """Opens (`live`) or closes (`paused`) all rewards of a campaign to claims, but those that a
     later version dropped."""
-    await bank.db["rewards"].update_many(
+    await bank.db[REWARDS].update_many(
         {"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}}
     )
     invalidate(bank.services, f"rewards:{bank.db.tenant}")
@@ -167,11 +168,11 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     """Ends the campaign's rewards that its document does not name any more; a reward that is named
     again is open again."""
     named = [reward_id(campaign, key) for key in keys]
-    await bank.db["rewards"].update_many(
+    await bank.db[REWARDS].update_many(
         {"campaign": campaign, "reward": {"$nin": named}}, {"$set": {"state": "ended"}}
     )
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
-    await bank.db["rewards"].update_many(again, {"$set": {"state": "live"}})
+    await bank.db[REWARDS].update_many(again, {"$set": {"state": "live"}})
     invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
@@ -180,7 +181,7 @@ async def all_rewards(bank: Bank) -> dict[str, Doc]:
     document itself."""
 
     async def load() -> dict[str, Doc]:
-        rows = await bank.db["rewards"].find({}, fields={"leases": 0}, limit=None)
+        rows = await bank.db[REWARDS].find({}, fields={"leases": 0}, limit=None)
         return {row["reward"]: row for row in rows}
 
     return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)

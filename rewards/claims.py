@@ -26,12 +26,14 @@ import orjson
 from customers.banks.bank import Bank
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
+from rewards.rows import REWARDS, TRANSFERS
 from services import ids
 from services.cache import Slot, TtlCache
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, KeyReused, NotFound, Unavailable
 from services.queue import inbox
+from services.queue.inbox import INBOX
 from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
@@ -163,7 +165,7 @@ async def _read(bank: Bank, wishes: list[Claim]) -> _Group:
         else [(reward, cid) for wish in wishes for cid in wish.cids]
     )
     held, offered = await asyncio.gather(
-        bank.read("transfers", grant_ids),
+        bank.read(TRANSFERS, grant_ids),
         offers.of_customers(bank, asked),
     )
     return _Group(definition, wishes, [None] * len(wishes), held, {cid for _, cid in offered})
@@ -263,7 +265,7 @@ def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:
 async def _grant(bank: Bank, group: _Group, taken: stock.Taken, grant_ids: list[str]) -> None:
     """Inserts the grants and answers; then, behind the answers, tells and settles."""
     rows = [_row(bank, group, taken, grant_id) for grant_id in grant_ids]
-    refused = await bank.services.store.insert_new_across("transfers", rows)
+    refused = await bank.services.store.insert_new_across(TRANSFERS, rows)
     mine = [row for position, row in enumerate(rows) if position not in refused]
     for row in mine:
         group.held[row["_id"]] = row
@@ -305,7 +307,7 @@ async def _dispute(bank: Bank, group: _Group, taken: stock.Taken, rows: list[Doc
     dead; no row at all, that another process granted this key in another slot. Returns the grants
     that are ours after all."""
     rows[0]["tenant"]
-    transfers = bank.db["transfers"]
+    transfers = bank.db[TRANSFERS]
     old_void = {"kind": "void", "dead": {"$ne": taken.batch}}
     changes = [
         {
@@ -367,7 +369,7 @@ async def tell(bank: Bank, reward: Doc, grants: list[Doc]) -> None:
         "grants": told,
     }
     row = inbox.row_of(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
-    await bank.services.store.insert_new_across("inbox", [row])
+    await bank.services.store.insert_new_across(INBOX, [row])
     bank.signal("campaigns.handle_inbox")
 
 
@@ -376,7 +378,7 @@ async def settle_stale(bank: Bank) -> int:
     leases. Completes stock changes that were cut short as well."""
     db = bank.db
     now = utc(bank.now())
-    for reward in await db["rewards"].find({"move": {"$exists": True}}):
+    for reward in await db[REWARDS].find({"move": {"$exists": True}}):
         await catalogue.write_move(db, reward, now)
     leases = await stock.stale_leases(db, now)
     for reward, batch, lease in leases:
@@ -385,7 +387,7 @@ async def settle_stale(bank: Bank) -> int:
 
 
 async def _settle_one(bank: Bank, reward: Doc, batch: str, lease: Doc) -> None:
-    transfers = bank.db["transfers"]
+    transfers = bank.db[TRANSFERS]
     wanted = lease["ids"][: lease["n"]]
     now = utc(bank.now())
     await transfers.insert_new(

@@ -14,6 +14,7 @@ from typing import Any
 
 from customers.banks.bank import Bank
 from rewards import catalogue
+from rewards.rows import REWARDS, TRANSFERS
 from services.store.mongo import Doc
 
 
@@ -34,9 +35,9 @@ async def check(bank: Bank) -> list[str]:
     """Every violation of P1 as a sentence; an empty list when the ledger holds."""
     db = bank.db
     for _ in range(3):
-        before = {row["reward"]: row for row in await db["rewards"].find({}, limit=10_000)}
+        before = {row["reward"]: row for row in await db[REWARDS].find({}, limit=10_000)}
         tallies, balances = await _tally(bank)
-        after = {row["reward"]: row for row in await db["rewards"].find({}, limit=10_000)}
+        after = {row["reward"]: row for row in await db[REWARDS].find({}, limit=10_000)}
         problems = _prove(before, tallies, balances)
         if not problems or before == after:
             return problems
@@ -46,7 +47,7 @@ async def check(bank: Bank) -> list[str]:
 async def _tally(bank: Bank) -> tuple[dict[str, _Tally], Counter[str]]:
     tallies: dict[str, _Tally] = defaultdict(_Tally)
     balances: Counter[str] = Counter()
-    async for row in bank.db["transfers"].scan():
+    async for row in bank.db[TRANSFERS].scan():
         balances[row["debit"]] -= row["amount"]
         balances[row["credit"]] += row["amount"]
         tally = tallies[row["reward"]]
@@ -148,6 +149,6 @@ def _told(row: Doc, tally: _Tally) -> tuple[int, int]:
 
 async def summary(bank: Bank) -> list[dict[str, Any]]:
     """The balances of every reward, for people."""
-    rows = await bank.db["rewards"].find({}, sort=[("reward", 1)], limit=10_000)
+    rows = await bank.db[REWARDS].find({}, sort=[("reward", 1)], limit=10_000)
     names = ("reward", "total", "available", "held", "granted", "retired")
     return [{**{name: row[name] for name in names}, "leases": len(row["leases"])} for row in rows]

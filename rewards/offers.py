@@ -7,6 +7,7 @@ from typing import Any
 
 from customers import timeline
 from customers.banks.bank import Bank
+from rewards.rows import OFFERS
 from services import ids
 from services.clock import utc
 from services.store.mongo import Doc
@@ -26,7 +27,7 @@ async def make(bank: Bank, cid: str, reward: str, run: str) -> bool:
         "run": run,
         "at": utc(bank.now()),
     }
-    new = await bank.insert("offers", row)
+    new = await bank.insert(OFFERS, row)
     await timeline.record(bank, cid, "reward.offered", reward, reward=reward)
     return new
 
@@ -36,5 +37,5 @@ async def of_customers(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """The offers that exist among (reward, cid) pairs."""
     by_id = {offer_id(bank.id, reward, cid): (reward, cid) for reward, cid in wanted}
-    found = await bank.read("offers", list(by_id))
+    found = await bank.read(OFFERS, list(by_id))
     return {by_id[row_id]: row for row_id, row in found.items()}

@@ -16,6 +16,7 @@ from customers.banks.bank import Bank, list_banks
 from customers.banks.staff import staff_member
 from customers.identity import resolution
 from rewards import catalogue, claims, offers
+from rewards.rows import TRANSFERS
 from rewards.stock import day_of
 from services import ids
 from services.cache import Slot, TtlCache
@@ -141,7 +142,7 @@ async def _grants(bank: Bank, person: resolution.Customer, rewards: Iterable[Doc
         for cid in person.cids
         for slot in range(row["slots"])
     ]
-    found = await bank.read("transfers", wanted)
+    found = await bank.read(TRANSFERS, wanted)
     return [grant for grant in found.values() if grant["kind"] == "grant"]
 
 

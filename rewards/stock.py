@@ -15,6 +15,7 @@ from typing import Any
 
 from customers.banks.bank import Bank
 from rewards import catalogue
+from rewards.rows import REWARDS
 from services.clock import utc
 from services.errors import NotFound
 from services.store.mongo import Doc, TenantStore
@@ -58,7 +59,7 @@ async def take(
     has under way."""
     now = utc(bank.now())
     day = day_of(now)
-    rows = bank.db["rewards"]
+    rows = bank.db[REWARDS]
     row_id = catalogue.doc_id(bank.id, reward)
     row = await rows.update_and_get(
         {"_id": row_id, f"leases.{batch}": {"$exists": False}},
@@ -108,7 +109,7 @@ def _taking(batch: str, grant_ids: list[str], now: datetime, day: str) -> list[D
 async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) -> bool:
     """Ends a lease: `granted` of its units were given out, the rest go back. False when it was
     settled already."""
-    rows = bank.db["rewards"]
+    rows = bank.db[REWARDS]
     back = {"$subtract": ["$ending.n", granted]}
     return await rows.update(
         {"_id": catalogue.doc_id(bank.id, reward), f"leases.{batch}": {"$exists": True}},
@@ -129,7 +130,7 @@ async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) ->
 
 async def stale_leases(db: TenantStore, now: datetime) -> list[tuple[Doc, str, Doc]]:
     """(reward, batch, lease) of every lease older than LEASE_SECONDS."""
-    rows = [row async for row in db["rewards"].scan({"held": {"$gt": 0}})]
+    rows = [row async for row in db[REWARDS].scan({"held": {"$gt": 0}})]
     oldest = now - timedelta(seconds=LEASE_SECONDS)
     return [
         (row, batch, lease)

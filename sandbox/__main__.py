@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from sandbox.app import serve
-from sandbox.core.sandbox import Options
+from sandbox.core.options import Options
 from sandbox.core.world import DEFAULT, World, load
 
 

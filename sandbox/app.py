@@ -14,15 +14,24 @@ from sandbox.control import scheduler
 from sandbox.control.frame import ControlHandler
 from sandbox.control.routes import ROUTES
 from sandbox.core.api import ApiHandler
-from sandbox.core.sandbox import Options, Sandbox
+from sandbox.core.options import Options
+from sandbox.core.sandbox import Sandbox
 from sandbox.core.world import World
 from sandbox.web.oauth import OAuthPage
 from sandbox.web.page import WEB, Page, Picture, QrCode
 from sandbox.wechat import endpoints as wechat
 from sandbox.wecom import endpoints as wecom
-from sandbox.wecom.message_archive import StandIn
+from sandbox.wecom.message_archive import ArchiveLibrary
 
 MOST_BODY = 24 << 20
+Rule = tuple[str, type[RequestHandler], dict[str, Any]]
+PAGES: list[tuple[str, type[RequestHandler]]] = [
+    ("/open/connect/oauth2/authorize", OAuthPage),
+    (r"/qr/([0-9a-f]{32})\.svg", QrCode),
+    (r"/pictures/([0-9a-f]{32})", Picture),
+    (r"/archive/(getchatdata|decryptdata)", ArchiveLibrary),
+    ("/", Page),
+]
 FAMILIES = {"wechat": wechat.ENDPOINTS, "wecom": wecom.ENDPOINTS}
 
 
@@ -32,20 +41,14 @@ def _no_log(_handler: RequestHandler) -> None:
 
 def make_app(box: Sandbox) -> Application:
     """All faces of one sandbox: /wechat, /wecom, /open, /control and the visitor's page."""
-    rules: list[tuple[str, type[RequestHandler], dict[str, Any]]] = []
+    rules: list[Rule] = []
     for base, endpoints in FAMILIES.items():
-        by_path = {e.path: e for e in endpoints}
+        by_path = {endpoint.path: endpoint for endpoint in endpoints}
         rules.append((f"/{base}/.*", ApiHandler, {"box": box, "base": base, "endpoints": by_path}))
-    rules += [
-        (f"/control{path}", ControlHandler, {"box": box, **answers}) for path, answers in ROUTES
-    ]
-    rules += [
-        ("/open/connect/oauth2/authorize", OAuthPage, {"box": box}),
-        (r"/qr/([0-9a-f]{32})\.svg", QrCode, {"box": box}),
-        (r"/pictures/([0-9a-f]{32})", Picture, {"box": box}),
-        (r"/archive/(getchatdata|decryptdata)", StandIn, {"box": box}),
-        ("/", Page, {"box": box}),
-    ]
+    for path, answers in ROUTES:
+        rules.append((f"/control{path}", ControlHandler, {"box": box, **answers}))
+    for path, handler in PAGES:
+        rules.append((path, handler, {"box": box}))
     return Application(
         rules,
         template_path=str(WEB),
@@ -72,9 +75,9 @@ async def serve(
     server = HTTPServer(make_app(box), max_body_size=MOST_BODY)
     server.add_sockets(sockets)
     ready(sockets[0].getsockname()[1])
-    settling = asyncio.create_task(scheduler.keep_settling(box))
+    due_work = asyncio.create_task(scheduler.run_forever(box))
     await stop.wait()
-    settling.cancel()
+    due_work.cancel()
     server.stop()
     await server.close_all_connections()
     await box.close()

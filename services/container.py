@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,55 +24,11 @@ from services.security.sessions import Sessions
 from services.security.vault import Vault
 from services.store.groupcommit import GroupCommit
 from services.store.mongo import Store
+from services.store.rows import Rows
 from services.wechat.core.platform import Platform
 from services.wechat.core.unknown_codes import UnknownCodes
 
 log = logging.getLogger(__name__)
-
-INDEXES: dict[str, list[list[tuple[str, int]]]] = {
-    "inbox": [[("tenant", 1), ("open", 1), ("due", 1)]],
-    "set_aside": [[("tenant", 1), ("state", 1), ("at", -1)]],
-    "outbox": [[("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)]],
-    "runs": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("status", 1), ("cid", 1)]],
-    "timeline": [[("tenant", 1), ("cid", 1), ("at", 1)]],
-    "follows": [
-        [("tenant", 1), ("userid", 1), ("active", 1), ("cid", 1)],
-        [("tenant", 1), ("active", 1), ("cid", 1)],
-    ],
-    "syncs": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("number", -1)]],
-    "sync_differences": [[("tenant", 1), ("number", 1)]],
-    "sync_errors": [[("tenant", 1), ("last", -1)]],
-    "campaign_versions": [[("tenant", 1), ("campaign", 1), ("version", -1)]],
-    "media": [[("tenant", 1), ("media_id", 1)]],
-    "alarms": [[("tenant", 1), ("state", 1), ("at", -1)]],
-    "customers": [[("tenant", 1), ("phone_index", 1)]],
-    "merges": [[("tenant", 1), ("winner", 1)], [("tenant", 1), ("loser", 1)]],
-    "questions": [[("tenant", 1), ("state", 1), ("at", -1)], [("tenant", 1), ("cids", 1)]],
-    "channels": [[("tenant", 1), ("open", 1), ("due", 1)]],
-    "arrivals": [[("tenant", 1), ("day", 1), ("state", 1), ("userid", 1)]],
-    "group_members": [[("tenant", 1), ("chat_id", 1), ("active", 1)]],
-    "archive": [
-        [("tenant", 1), ("seq", -1)],
-        [("tenant", 1), ("state", 1), ("seq", 1)],
-        [("tenant", 1), ("userids", 1), ("at", 1)],
-        [("tenant", 1), ("at", 1)],
-    ],
-    "archive_pulls": [[("tenant", 1), ("open", 1), ("due", 1)]],
-    "notices": [[("tenant", 1), ("userid", 1), ("card", 1)]],
-    "handover_batches": [[("tenant", 1), ("open", 1), ("due", 1)], [("tenant", 1), ("at", -1)]],
-    "handovers": [
-        [("tenant", 1), ("batch", 1), ("state", 1)],
-        [("tenant", 1), ("takeover_userid", 1), ("target_index", 1)],
-    ],
-}
-"""Secondary indexes, few on purpose: each costs a group commit a third of its speed. Uniqueness is
-carried by `_id`, and what can be found by a known `_id` needs none. Each fits its query whole
-(equalities first, then one range), as every planner wants it."""
-
-
-UNIQUE = {"transfers": "idem"}
-"""The last line of defence of the idempotency key where a customer may have several grants of one
-reward."""
 
 
 class Groups:
@@ -144,16 +100,18 @@ class Services:
 
 async def open_services(
     settings: Settings,
+    collections: Iterable[Rows],
     *,
     clock: Clock = system_clock,
     transport: httpx.AsyncBaseTransport | None = None,
     group_window: float | None = None,
 ) -> Services:
-    """Everything opened for this process's loop; connections are made when first used. `transport`
+    """Everything opened for this process's loop; connections are made when first used.
+    The indexes of `collections` (operations/schema.py) are created if they are missing. `transport`
     is for tests, `group_window` in seconds (the setting)."""
     metrics = Metrics()
     store = Store(settings.mongodb, settings.mongodb_database)
-    await store.ensure_indexes(INDEXES, UNIQUE)
+    await store.ensure_indexes(collections)
     pool = BlockingConnectionPool.from_url(
         settings.redis, socket_timeout=2, socket_connect_timeout=2, max_connections=16, timeout=2
     )

@@ -15,10 +15,12 @@ from typing import Any
 from urllib.parse import quote
 
 from campaigns.channels import links, live_codes, provisioning, rosters
+from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRIVALS, CHANNELS
 from campaigns.document.model import Campaign
 from campaigns.document.reading import states_of
 from customers import timeline
 from customers.alerts import alarms
+from customers.alerts.rows import ALARMS
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
@@ -92,7 +94,7 @@ async def _ensure_one(
         return told | provisioning.looked_after(bank.now())
 
     row = live_codes.row_of(bank.id, campaign, live_codes.LINK, name, state, branch)
-    return await provisioning.once(bank, bank.db["channels"], row, make)
+    return await provisioning.once(bank, bank.db[CHANNELS], row, make)
 
 
 async def _find(client: WeComClient, name: str) -> dict[str, Any] | None:
@@ -130,7 +132,7 @@ async def _bring(bank: Bank, row: Doc, campaign: Campaign) -> None:
         await client.customer_acquisition_update_link(
             row["link_id"], userids=users, skip_verify=skip
         )
-        await bank.db["channels"].update({"_id": row["_id"]}, {"$set": settings})
+        await bank.db[CHANNELS].update({"_id": row["_id"]}, {"$set": settings})
         invalidate(bank.services, f"channels:{bank.id}")
 
 
@@ -156,7 +158,7 @@ async def _read_figures(bank: Bank, link_id: str) -> None:
         "wrote": chats[1],
         "read_at": utc(now),
     }
-    rows = bank.db["acquisition_links"]
+    rows = bank.db[ACQUISITION_LINKS]
     row = {name: value for name, value in told.items() if name != "_id"}
     await rows.update({"_id": told["_id"]}, {"$set": {**row, "figures": figures}}, upsert=True)
 
@@ -165,14 +167,14 @@ async def read_balance(bank: Bank) -> None:
     """Reads what is left of the balance, once in an hour for all links, and raises what an event
     may have failed to tell."""
     db, now, row_id = bank.db, bank.now(), _balance_id(bank.id)
-    await db["acquisition_balance"].insert_new([_no_balance(bank.id)])
+    await db[ACQUISITION_BALANCE].insert_new([_no_balance(bank.id)])
     due = {"_id": row_id, "asked": {"$lte": now - LOOK_SECONDS / 2}}
-    if not await db["acquisition_balance"].update(due, {"$set": {"asked": now}}):
+    if not await db[ACQUISITION_BALANCE].update(due, {"$set": {"asked": now}}):
         return
     try:
         told = await bank.wecom.customer_acquisition_quota()
     except PlatformError:
-        await db["acquisition_balance"].update(
+        await db[ACQUISITION_BALANCE].update(
             {"_id": row_id, "asked": now}, {"$set": {"asked": 0.0}}
         )
         raise
@@ -183,8 +185,8 @@ async def read_balance(bank: Bank) -> None:
     ]
     expiring = [{"at": at, "number": number} for at, number in sorted(parts)]
     counted = {"balance": balance, "total": int(told.get("total") or 0), "expiring": expiring}
-    await db["acquisition_balance"].update({"_id": row_id, "asked": now}, {"$set": counted})
-    row = await db["acquisition_balance"].find_one({"_id": row_id})
+    await db[ACQUISITION_BALANCE].update({"_id": row_id, "asked": now}, {"$set": counted})
+    row = await db[ACQUISITION_BALANCE].find_one({"_id": row_id})
     level = EXHAUSTED if balance == 0 else LOW if balance < LOW_BALANCE else OK
     if row is not None and (level != OK or row["level"] != OK):
         await _level(bank, level, now, row_id)
@@ -195,7 +197,7 @@ async def read_balance(bank: Bank) -> None:
 async def balance(bank: Bank) -> Doc:
     """What is known of the bank's balance: `balance`, `total`, and what is `expiring` when; None
     where nothing is known."""
-    row = await bank.db["acquisition_balance"].find_one({"_id": _balance_id(bank.id)})
+    row = await bank.db[ACQUISITION_BALANCE].find_one({"_id": _balance_id(bank.id)})
     return row or _no_balance(bank.id)
 
 
@@ -219,21 +221,21 @@ async def _level(bank: Bank, level: str, at: float, cause: str) -> None:
     """The balance is at that level since `at` (seconds UTC), unless something newer is known. Each
     level is told once until the balance is back, which ends the alarms."""
     db, row_id = bank.db, _balance_id(bank.id)
-    await db["acquisition_balance"].insert_new([_no_balance(bank.id)])
+    await db[ACQUISITION_BALANCE].insert_new([_no_balance(bank.id)])
     told: Doc = {"level": level, "at": at} | ({"cleared": at} if level == OK else {})
-    if not await db["acquisition_balance"].update(
+    if not await db[ACQUISITION_BALANCE].update(
         {"_id": row_id, "at": {"$lte": at}}, {"$set": told}
     ):
         trace.note("balance.newer_known")
         return
     if level == OK:
         kinds = {"$in": list(BALANCE_ALARMS.values())}
-        over = await db["alarms"].find(
+        over = await db[ALARMS].find(
             {"state": alarms.OPEN, "at": {"$lte": utc(at)}, "kind": kinds}, limit=None
         )
         await alarms.handle(bank, [row["_id"] for row in over], "wecom", "refilled", cause)
         return
-    row = await db["acquisition_balance"].find_one({"_id": row_id})
+    row = await db[ACQUISITION_BALANCE].find_one({"_id": row_id})
     since = int(row["cleared"]) if row else 0
     await alarms.raise_alarm(
         bank, BALANCE_ALARMS[level], str(since), userids=await _heads(bank), at=at,
@@ -257,7 +259,7 @@ async def _expiring(bank: Bank, expires: float, number: int, now: float) -> None
 
 async def _heads(bank: Bank) -> list[str]:
     """The heads of the branches that have links, or of all when a link is of no branch."""
-    rows = await bank.db["channels"].find({"kind": live_codes.LINK}, limit=None)
+    rows = await bank.db[CHANNELS].find({"kind": live_codes.LINK}, limit=None)
     wanted = {row["branch"] for row in rows}
     return sorted({head for branch, head in bank.heads.items() if branch in wanted or "" in wanted})
 
@@ -286,7 +288,7 @@ async def _broken(
     bank: Bank, event: events.LinkUnavailable | events.LinkDeleted, at: float
 ) -> None:
     link_id, deleted = event.link_id, isinstance(event, events.LinkDeleted)
-    rows = bank.db["channels"]
+    rows = bank.db[CHANNELS]
     channel = await rows.find_one({"kind": live_codes.LINK, "link_id": link_id})
     branch, state = (channel["branch"], channel["state"]) if channel else ("", link_id)
     if deleted:
@@ -308,7 +310,7 @@ async def _looked_at(
 ) -> None:
     """Counts who opened a link or asked to be a friend through it; nobody knows yet who he is."""
     query = {"kind": live_codes.LINK, "link_id": event.link_id}
-    channel = await bank.db["channels"].find_one(query)
+    channel = await bank.db[CHANNELS].find_one(query)
     if channel is None:
         trace.note("channel.not_ours", state=event.state)
         return
@@ -320,7 +322,7 @@ async def _looked_at(
         "what": what,
         "at": utc(at),
     }
-    await bank.insert("arrivals", arrival)
+    await bank.insert(ARRIVALS, arrival)
 
 
 async def _wrote(

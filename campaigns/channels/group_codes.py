@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from campaigns.channels import live_codes, provisioning, rosters
+from campaigns.channels.rows import CHANNELS
 from campaigns.document.model import Campaign, GroupCode
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
+from customers.wecom_mirror.rows import GROUPS
 from services import ids
 from services.cache import invalidate
 from services.store.mongo import Doc
@@ -27,7 +29,7 @@ MOST_GROUPS = 5
 async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     """Makes the group codes that the campaign wants; what was done, as sentences. Raises
     PlatformError."""
-    rows = bank.db["channels"]
+    rows = bank.db[CHANNELS]
     done: list[str] = []
     for name, code in campaign.group_codes.items():
 
@@ -97,7 +99,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
         "qr_code": way.get("qr_code") or row["qr_code"],
     }
     if any(row.get(name) != value for name, value in fresh.items()):
-        await bank.db["channels"].update({"_id": row["_id"]}, {"$set": fresh})
+        await bank.db[CHANNELS].update({"_id": row["_id"]}, {"$set": fresh})
         invalidate(bank.services, f"channels:{bank.id}")
     may_grow = code.auto_create_room and len(wanted) < MOST_GROUPS
     if not may_grow and all(_is_full(there, one, code) for one in wanted):
@@ -115,7 +117,7 @@ def _told(way: Mapping[str, Any], name: str) -> Any:
 
 async def _known(bank: Bank, chat_ids: Sequence[str]) -> dict[str, Doc]:
     wanted = [groups.group_id(bank.id, one) for one in chat_ids]
-    rows = await bank.db["groups"].find({"_id": {"$in": wanted}}, limit=None)
+    rows = await bank.db[GROUPS].find({"_id": {"$in": wanted}}, limit=None)
     return {row["chat_id"]: row for row in rows}
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from campaigns.channels.rows import ACQUISITION_LINKS, CHANNELS
 from customers.banks.bank import Bank
 from customers.wecom_mirror.sync import (
     Batch,
@@ -56,7 +57,7 @@ async def _read(job: Job, cursor: str) -> Batch:
 
 
 async def _write(job: Job, batch: Batch) -> Outcome:
-    rows = job.db["acquisition_links"]
+    rows = job.db[ACQUISITION_LINKS]
     wanted = [row["_id"] for row in batch.items]
     there = {row["_id"]: row for row in await rows.find({"_id": {"$in": wanted}}, limit=None)}
     missing = [row for row in batch.items if row["_id"] not in there]
@@ -80,7 +81,7 @@ def _differs(row: Doc, there: Doc) -> bool:
 
 async def _close_unseen(job: Job) -> int:
     """Links that this sync did not see are gone at WeCom."""
-    gone = await job.db["acquisition_links"].find(
+    gone = await job.db[ACQUISITION_LINKS].find(
         {"active": True, "seen": {"$ne": job.number}}, limit=None
     )
     await note(job, [Difference("gone", row["link_id"], row["name"]) for row in gone])
@@ -93,15 +94,15 @@ async def close(bank: Bank, link_ids: Sequence[str]) -> None:
     """These links are no more at WeCom; a channel that was one is wanted again, so that the next
     publication makes it."""
     db, gone = bank.db, {"link_id": {"$in": list(link_ids)}}
-    await db["acquisition_links"].update_many(gone, {"$set": {"active": False}})
-    await db["channels"].update_many(
+    await db[ACQUISITION_LINKS].update_many(gone, {"$set": {"active": False}})
+    await db[CHANNELS].update_many(
         {**gone, "made": "made"}, {"$set": {"made": "wanted", "since": 0.0}}
     )
 
 
 async def _again(job: Job, link_id: str) -> None:
     row = row_of(job.bank.id, link_id, await job.client.customer_acquisition_get(link_id))
-    await job.db["acquisition_links"].update({"_id": row["_id"]}, {"$set": row}, upsert=True)
+    await job.db[ACQUISITION_LINKS].update({"_id": row["_id"]}, {"$set": row}, upsert=True)
 
 
-LINKS = Part("links", _read, _write, _again)
+LINKS_PART = Part("links", _read, _write, _again)

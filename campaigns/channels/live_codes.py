@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from campaigns.channels import provisioning, rosters
 from campaigns.channels.provisioning import MADE, WANTED, looked_after
+from campaigns.channels.rows import CHANNELS
 from campaigns.document.model import Campaign
 from campaigns.document.reading import states_of
 from customers.banks.bank import Bank
@@ -43,7 +44,7 @@ async def by_state(bank: Bank, state: str) -> Doc | None:
     """The channel whose live code, link or group code carries `state`, or None."""
 
     async def load() -> dict[str, Doc]:
-        rows = await bank.db["channels"].find({}, limit=None)
+        rows = await bank.db[CHANNELS].find({}, limit=None)
         return {row["state"]: row for row in rows}
 
     return (await cached(bank.services, f"channels:{bank.id}", CACHE_SECONDS, load)).get(state)
@@ -52,7 +53,7 @@ async def by_state(bank: Bank, state: str) -> Doc | None:
 async def of_campaign(bank: Bank, campaign: str) -> list[dict[str, Any]]:
     """The campaign's live codes, for the console and the sandbox's visitor."""
     query = {"campaign": campaign, "kind": CODE}
-    rows = await bank.db["channels"].find(query, sort=[("state", 1)])
+    rows = await bank.db[CHANNELS].find(query, sort=[("state", 1)])
     names = ("state", "branch", "config_id", "qr_code", "users")
     return [{name: row.get(name) for name in names} for row in rows]
 
@@ -113,7 +114,7 @@ async def _ensure_one(
         return told | kept_settings | looked_after(bank.now() + FIRST_LOOK_SECONDS)
 
     row = row_of(bank.id, campaign, CODE, group, state, branch)
-    return await provisioning.once(bank, bank.db["channels"], row, make)
+    return await provisioning.once(bank, bank.db[CHANNELS], row, make)
 
 
 async def _find(client: WeComClient, state: str) -> dict[str, Any] | None:
@@ -161,7 +162,7 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
     somebody's own: it is noted and let alone. At the end, a channel whose code WeCom no longer has
     is wanted again (operations/sync/run.py makes it)."""
     outcome = Outcome(done=len(batch.items), problems=list(batch.problems))
-    ours = await job.db["channels"].find({"made": MADE, "kind": CODE}, limit=None)
+    ours = await job.db[CHANNELS].find({"made": MADE, "kind": CODE}, limit=None)
     rows = {row["config_id"]: row for row in ours}
     found = []
     for way in batch.items:
@@ -179,10 +180,8 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
     for way in batch.items if job.mend else []:
         if way["config_id"] in rows:
             told = {"users": sorted(way.get("user") or []), "qr_code": way.get("qr_code") or ""}
-            await job.db["channels"].update({"_id": rows[way["config_id"]]["_id"]}, {"$set": told})
-    await job.db["channels"].update_many(
-        {"config_id": {"$in": seen}}, {"$set": {"seen": job.number}}
-    )
+            await job.db[CHANNELS].update({"_id": rows[way["config_id"]]["_id"]}, {"$set": told})
+    await job.db[CHANNELS].update_many({"config_id": {"$in": seen}}, {"$set": {"seen": job.number}})
     if not batch.next:
         outcome.gone = await _lost(job)
     invalidate(job.bank.services, f"channels:{job.bank.id}")
@@ -197,11 +196,11 @@ async def _lost(job: Job) -> int:
         "seen": {"$ne": job.number},
         "since": {"$lt": job.started},
     }
-    gone = await job.db["channels"].find(query, limit=None)
+    gone = await job.db[CHANNELS].find(query, limit=None)
     await note(job, [Difference("gone", row["config_id"], row["state"]) for row in gone])
     if job.mend and gone:
         ids = [row["_id"] for row in gone]
-        await job.db["channels"].update_many(
+        await job.db[CHANNELS].update_many(
             {"_id": {"$in": ids}}, {"$set": {"made": WANTED, "since": 0.0}}
         )
     return len(gone)
@@ -210,7 +209,7 @@ async def _lost(job: Job) -> int:
 async def _again(job: Job, config_id: str) -> None:
     way = await _told(job, config_id)
     told = {"users": sorted(way.get("user") or []), "qr_code": way.get("qr_code") or ""}
-    await job.db["channels"].update({"config_id": config_id}, {"$set": told})
+    await job.db[CHANNELS].update({"config_id": config_id}, {"$set": told})
 
 
-LIVE_CODES = Part("live_codes", _read_page, _write_page, _again)
+LIVE_CODES_PART = Part("live_codes", _read_page, _write_page, _again)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from campaigns.channels.rows import CHANNELS
 from customers.banks.bank import Bank
 from services.errors import Unavailable
 from services.store.mongo import Collection, Doc
@@ -69,7 +70,7 @@ async def wake(bank: Bank, query: Mapping[str, Any]) -> bool:
     """Has these channels looked at now, also those that somebody is looking at: what he read may be
     old. False for none."""
     now = {"$set": {"due": bank.now(), "owner": None}}
-    woken = await bank.db["channels"].update_many({**query, "made": MADE, "open": True}, now)
+    woken = await bank.db[CHANNELS].update_many({**query, "made": MADE, "open": True}, now)
     if woken:
         bank.signal(UPKEEP)
     return bool(woken)

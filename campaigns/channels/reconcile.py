@@ -10,6 +10,7 @@ from campaigns import live
 from campaigns.channels import acquisition, group_codes, rosters
 from campaigns.channels.live_codes import CODE, GROUP, LINK
 from campaigns.channels.provisioning import MADE
+from campaigns.channels.rows import CHANNELS
 from campaigns.document.model import Campaign
 from customers.alerts import alarms
 from customers.banks.bank import Bank
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 async def work(bank: Bank, until: float) -> None:
     """Looks at every channel of the bank that is due; takes nothing new after `until` (seconds
     UTC)."""
-    rows = bank.db["channels"]
+    rows = bank.db[CHANNELS]
 
     async def handle(owner: str, row: Doc) -> None:
         seconds, attempts = await _look(bank, row)

@@ -17,6 +17,7 @@ from itertools import chain
 from zoneinfo import ZoneInfo
 
 from campaigns.channels import provisioning
+from campaigns.channels.rows import ARRIVALS, CHANNELS
 from campaigns.document.model import DAYS, Campaign, Codes, Slot
 from customers.alerts import alarms
 from customers.banks.bank import Bank
@@ -106,18 +107,18 @@ async def came(bank: Bank, channel: Doc | None, userid: str, cid: str, at: float
         "day": day,
         "state": state,
     }
-    await bank.insert("arrivals", {**row, "userid": userid, "at": utc(at)})
+    await bank.insert(ARRIVALS, {**row, "userid": userid, "at": utc(at)})
     cap = channel.get("cap")
     if not cap:
         return
     db = bank.db
-    if await db["arrivals"].count({"day": day, "state": state, "userid": userid}) >= cap:
+    if await db[ARRIVALS].count({"day": day, "state": state, "userid": userid}) >= cap:
         await provisioning.wake(bank, {"_id": channel["_id"], "users": userid})
 
 
 async def today(bank: Bank, state: str, day: str) -> dict[str, int]:
     """userid → customers who came to him through that channel on that day."""
-    rows = bank.db["arrivals"]
+    rows = bank.db[ARRIVALS]
     found = await rows.find({"day": day, "state": state}, fields={"userid": 1}, limit=None)
     return Counter(row["userid"] for row in found if row["userid"])
 
@@ -125,7 +126,7 @@ async def today(bank: Bank, state: str, day: str) -> dict[str, int]:
 async def forget_old(bank: Bank) -> None:
     """Arrivals of more than KEPT_DAYS ago count for nothing any more."""
     oldest = utc(bank.now() - KEPT_DAYS * 86400).date().isoformat()
-    await bank.db["arrivals"].delete({"day": {"$lt": oldest}})
+    await bank.db[ARRIVALS].delete({"day": {"$lt": oldest}})
 
 
 async def staff_now(bank: Bank) -> dict[str, list[str]]:
@@ -167,7 +168,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
         settings["updates"] = [*recent, now]
     told = {"cap": code.daily_cap, "tz": tz}
     if "updates" in settings or any(row.get(name) != value for name, value in told.items()):
-        await bank.db["channels"].update({"_id": row["_id"]}, {"$set": settings | told})
+        await bank.db[CHANNELS].update({"_id": row["_id"]}, {"$set": settings | told})
         invalidate(bank.services, f"channels:{bank.id}")
     return LOOK_SECONDS
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaigns.channels import acquisition, live_codes, rosters
+from campaigns.channels.rows import ACQUISITION_LINKS, ARRIVALS, CHANNELS
+from campaigns.community.rows import GROUP_GREETINGS
 from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
 from services.store.mongo import Doc
@@ -18,15 +20,13 @@ MOST_GROUPS = 200
 async def overview(bank: Bank) -> dict[str, Any]:
     """Everything on the page, each list in the order of its states; groups the largest first."""
     db = bank.db
-    rows = await db["channels"].find({}, sort=[("state", 1)], limit=None)
+    rows = await db[CHANNELS].find({}, sort=[("state", 1)], limit=None)
     arrivals = await _today(bank, rows)
-    mirror = {row["link_id"]: row for row in await db["acquisition_links"].find({}, limit=None)}
+    mirror = {row["link_id"]: row for row in await db[ACQUISITION_LINKS].find({}, limit=None)}
     present = await groups.listed(bank)
     by_chat = {row["chat_id"]: row for row in present}
     names = bank.branches
-    greetings = await db["group_greetings"].find(
-        {}, sort=[("campaign", 1), ("name", 1)], limit=None
-    )
+    greetings = await db[GROUP_GREETINGS].find({}, sort=[("campaign", 1), ("name", 1)], limit=None)
     return {
         "codes": [_code(row, arrivals, names) for row in rows if row["kind"] == live_codes.CODE],
         "links": [
@@ -51,7 +51,7 @@ async def _today(bank: Bank, rows: list[Doc]) -> dict[str, Counter[str]]:
     now = bank.now()
     days = {row["state"]: rosters.day_of(row["tz"], now) for row in rows}
     for day in sorted(set(days.values())):
-        wanted = await bank.db["arrivals"].find(
+        wanted = await bank.db[ARRIVALS].find(
             {"day": day}, fields={"state": 1, "userid": 1}, limit=None
         )
         for row in wanted:

@@ -7,6 +7,7 @@ other.
 from __future__ import annotations
 
 from campaigns.channels import provisioning
+from campaigns.community.rows import GROUP_GREETINGS
 from campaigns.delivery.effects import fill
 from campaigns.document.model import Campaign
 from customers.banks.bank import Bank
@@ -21,7 +22,7 @@ UNKNOWN_GREETING = 40058
 async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     """Makes, changes and ends greetings until those at WeCom are those of the document; what was done, as sentences. Raises
     PlatformError, and Conflict `greetings_full`."""
-    rows = bank.db["group_greetings"]
+    rows = bank.db[GROUP_GREETINGS]
     there = {row["name"]: row for row in await rows.find({"campaign": campaign.id}, limit=None)}
     client = bank.wecom
     done: list[str] = []
@@ -58,7 +59,7 @@ async def _stands(bank: Bank, row: Doc, content: str) -> bool:
     changed, which is told as a change."""
     if row["made"] != provisioning.MADE:
         return False
-    rows, client = bank.db["group_greetings"], bank.wecom
+    rows, client = bank.db[GROUP_GREETINGS], bank.wecom
     try:
         told = (await client.group_welcome_template_get(row["template_id"])).get("text") or {}
         if told.get("content") == content:
@@ -82,4 +83,4 @@ async def _drop(bank: Bank, row: Doc) -> None:
         except BadRequest as error:
             if error.errcode != UNKNOWN_GREETING:  # somebody else ended it
                 raise
-    await bank.db["group_greetings"].delete({"_id": row["_id"]})
+    await bank.db[GROUP_GREETINGS].delete({"_id": row["_id"]})

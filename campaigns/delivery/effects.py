@@ -37,7 +37,7 @@ from services.limiter import lane
 from services.observe import trace
 from services.observe.trace import Story
 from services.queue import outbox
-from services.queue.outbox import Effect
+from services.queue.outbox import OUTBOX, Effect
 from services.queue.trace_rows import told, tried
 from services.store import leases
 from services.store.mongo import Doc
@@ -195,13 +195,13 @@ async def _finish(
     await _tell(bank, effect, outcome)
     ended = {"state": outcome.state, "reason": outcome.reason}
     own = {"story": told(story)}
-    await bank.close_each("outbox", owner, effect.id, own, **ended)
+    await bank.close_each(OUTBOX, owner, effect.id, own, **ended)
 
 
 async def _put_back(
     bank: Bank, owner: str, row: Doc, outcome: Outcome, due: float, **fields: Any
 ) -> None:
-    rows = bank.db["outbox"]
+    rows = bank.db[OUTBOX]
     await leases.put_back(rows, owner, [row["_id"]], due, reason=outcome.reason, **fields)
 
 
@@ -250,7 +250,7 @@ async def _fall_back(bank: Bank, effect: Effect) -> None:
         step=f"{effect.step}.fallback",
     )
     row = outbox.row_of(bank.services, told, due=bank.now(), owner=None)
-    await bank.insert("outbox", row)
+    await bank.insert(OUTBOX, row)
     bank.signal("campaigns.send_effects")
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 
 from customers import relationships
 from customers.banks.bank import Bank
+from customers.identity.collections import CUSTOMERS
 from customers.wecom_mirror import tags
 from services.cache import Slot
 from services.wechat.core.errors import BadRequest
@@ -80,6 +81,6 @@ async def remember(bank: Bank, cid: str, userid: str, add: list[str], remove: li
     taken = [await tag_id(bank, name) for name in remove]
     await relationships.retag(bank, userid, cid, added, taken)
     if add:
-        await bank.change("customers", cid, {"$addToSet": {"tags": {"$each": add}}})
+        await bank.change(CUSTOMERS, cid, {"$addToSet": {"tags": {"$each": add}}})
     if taken:
         await tags.carry(bank, cid, userid, taken, [])

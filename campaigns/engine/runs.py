@@ -20,6 +20,8 @@ from campaigns import live
 from campaigns.delivery import effects
 from campaigns.document.model import Step
 from campaigns.document.program import START, TIMER, Program, State, advance
+from campaigns.document.rows import CAMPAIGNS
+from campaigns.engine.rows import RUNS
 from customers import timeline
 from customers.banks.bank import Bank
 from rewards.stock import day_of
@@ -29,6 +31,7 @@ from services.clock import utc
 from services.errors import Unavailable
 from services.observe import trace
 from services.queue import outbox
+from services.queue.outbox import OUTBOX
 from services.store import leases
 from services.store.mongo import Doc
 
@@ -82,8 +85,8 @@ async def enter(
         "event": context.get("event", ""),
         "event_at": context.get("happened_at", 0.0),
         "entered_at": utc(now),
-        "facts": bank.vault.seal_json("runs", "facts", run_id, dict(facts)),
-        "context": bank.vault.seal_json("runs", "context", run_id, dict(context)),
+        "facts": bank.vault.seal_json(RUNS, "facts", run_id, dict(facts)),
+        "context": bank.vault.seal_json(RUNS, "context", run_id, dict(context)),
         "moves": 1,
         **_position(state),
         "outbox": [_pending(step) for step in state.effects],
@@ -92,7 +95,7 @@ async def enter(
         "owner": owner,
         "attempts": 1,
     }
-    if not await bank.insert("runs", run):
+    if not await bank.insert(RUNS, run):
         trace.note("campaign.not_entered", campaign=campaign.id, why="already_entered", run=run_id)
         return False
     trace.note("campaign.entered", campaign=campaign.id, version=program.version, run=run_id)
@@ -137,7 +140,7 @@ async def _under_cap(bank: Bank, program: Program, run_id: str, cid: str) -> boo
     if cap is None or (cap.total is None and cap.per_day is None):
         return True
     db = bank.db
-    if await db["runs"].find_one({"_id": run_id}, {"_id": 1}) is not None:
+    if await db[RUNS].find_one({"_id": run_id}, {"_id": 1}) is not None:
         trace.note(
             "campaign.not_entered", campaign=program.campaign.id, why="already_entered", run=run_id
         )
@@ -148,7 +151,7 @@ async def _under_cap(bank: Bank, program: Program, run_id: str, cid: str) -> boo
         room["entered"] = {"$not": {"$gte": cap.total}}
     if cap.per_day is not None:
         room[f"entered_on.{day}"] = {"$not": {"$gte": cap.per_day}}
-    if await db["campaigns"].update(room, {"$inc": {"entered": 1, f"entered_on.{day}": 1}}):
+    if await db[CAMPAIGNS].update(room, {"$inc": {"entered": 1, f"entered_on.{day}": 1}}):
         return True
     trace.note("campaign.not_entered", campaign=program.campaign.id, why="cap")
     await timeline.record(
@@ -179,7 +182,7 @@ async def _launch(
             _effect_row(bank, program, run, pending["step"], facts, context, surge)
             for pending in run["outbox"]
         ]
-        new = await asyncio.gather(*(bank.insert("outbox", row) for row in rows))
+        new = await asyncio.gather(*(bank.insert(OUTBOX, row) for row in rows))
         ours = [row for row, is_new in zip(rows, new, strict=True) if is_new and row["owner"]]
         for urgent in (True, False):
             lane = [row for row in ours if (row["lane"] == outbox.WELCOME) is urgent]
@@ -213,7 +216,7 @@ async def _clear(bank: Bank, run: Doc) -> None:
     open_ = run["status"] == "active" and run["wake"] is not None
     due = "$wake" if open_ else 0.0
     cleared: Doc = {"outbox": [], "owner": None, "open": open_, "due": due, "attempts": 0}
-    await bank.change("runs", run["_id"], [{"$set": cleared}], owner=run["owner"])
+    await bank.change(RUNS, run["_id"], [{"$set": cleared}], owner=run["owner"])
 
 
 async def resume(bank: Bank, owner: str, run: Doc, cause: str = TIMER) -> None:
@@ -232,7 +235,7 @@ async def resume(bank: Bank, owner: str, run: Doc, cause: str = TIMER) -> None:
         run = await _hold(bank, run, owner)
     now = bank.now()
     if cause == TIMER and await live.is_paused(bank, run["campaign"]):
-        rows = bank.db["runs"]
+        rows = bank.db[RUNS]
         await leases.put_back(rows, owner, [run["_id"]], now + PAUSED_SECONDS, attempts=0)
         return
     before = _state(run)
@@ -247,7 +250,7 @@ async def resume(bank: Bank, owner: str, run: Doc, cause: str = TIMER) -> None:
         "due": now + LEASE_SECONDS,
     }
     db = bank.db
-    if not await db["runs"].update(
+    if not await db[RUNS].update(
         {"_id": run["_id"], "owner": owner, "moves": run["moves"]}, {"$set": moved}
     ):
         raise Unavailable("run_busy", "somebody else moved this run in this moment")
@@ -262,7 +265,7 @@ async def _hold(bank: Bank, run: Doc, owner: str) -> Doc:
     meanwhile."""
     lease = {"owner": owner, "due": bank.now() + LEASE_SECONDS, "open": True}
     still = {"_id": run["_id"], "moves": run["moves"], "status": "active"}
-    held = await bank.db["runs"].update_and_get(still, {"$set": lease})
+    held = await bank.db[RUNS].update_and_get(still, {"$set": lease})
     if held is None:
         raise Unavailable("run_busy", "somebody else moved this run in this moment")
     return held
@@ -286,7 +289,7 @@ async def resume_safely(bank: Bank, owner: str, run: Doc) -> None:
 async def _set_aside(bank: Bank, owner: str, run: Doc) -> None:
     """A later try, or after MOST_TRIES the state `error` with a reason: a run never ends silently
     (contract/engine T8)."""
-    rows = bank.db["runs"]
+    rows = bank.db[RUNS]
     if run["attempts"] >= MOST_TRIES:
         await leases.close(rows, owner, [run["_id"]], status="error", reason="internal")
         return
@@ -295,7 +298,7 @@ async def _set_aside(bank: Bank, owner: str, run: Doc) -> None:
 
 
 def _opened(bank: Bank, run: Doc, name: str) -> dict[str, Any]:
-    value = bank.vault.open_json("runs", name, run["_id"], run[name])
+    value = bank.vault.open_json(RUNS, name, run["_id"], run[name])
     return cast("dict[str, Any]", value)
 
 
@@ -308,14 +311,14 @@ async def on_event(bank: Bank, cids: list[str], event: str, happened_at: float =
     """
     db = bank.db
     told = 0
-    for run in await db["runs"].find({"cid": {"$in": cids}, "status": "active"}, limit=200):
+    for run in await db[RUNS].find({"cid": {"$in": cids}, "status": "active"}, limit=200):
         program = await live.program(bank, run["campaign"], run["version"])
         exits = any(rule.event == event for rule in program.campaign.exit)
         if (run["waiting"] != event and not exits) or run.get("event_at", 0.0) > happened_at:
             continue
         owner = secrets.token_hex(8)
         lease = {"owner": owner, "due": bank.now() + LEASE_SECONDS, "open": True}
-        held = await db["runs"].update_and_get(
+        held = await db[RUNS].update_and_get(
             {"_id": run["_id"], "status": "active"}, {"$set": lease}
         )
         if held is not None:

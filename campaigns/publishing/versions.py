@@ -17,6 +17,7 @@ from campaigns.community import greetings
 from campaigns.document import reading
 from campaigns.document.model import Campaign
 from campaigns.document.reading import Problem
+from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
@@ -55,7 +56,7 @@ async def validate_text(
 async def plan(bank: Bank, text: str, source: str) -> list[str]:
     """What `apply` would do, as sentences; changes nothing. Raises DocumentError."""
     document = reading.read(text, source, bank.branches)
-    row = await bank.db["campaigns"].find_one({"campaign": document.id})
+    row = await bank.db[CAMPAIGNS].find_one({"campaign": document.id})
     digest = ids.fingerprint(text.encode())
     if row is None:
         steps = [f"create campaign {document.id}"]
@@ -82,7 +83,7 @@ async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     """The command line's way: publishes in development, submits for approval in production. Safe to
     run again."""
     document = reading.read(text, source, bank.branches)
-    row = await bank.db["campaigns"].find_one({"campaign": document.id})
+    row = await bank.db[CAMPAIGNS].find_one({"campaign": document.id})
     if row is not None and row.get("live_sha256") == ids.fingerprint(text.encode()):
         done = await _put_in_place(bank, document, row["live_version"])
         return [
@@ -108,28 +109,28 @@ async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campai
     digest = ids.fingerprint(text.encode())
     await _campaign_row(bank, document)
     for _ in range(_TRIES):
-        row = await db["campaigns"].find_one({"campaign": document.id})
+        row = await db[CAMPAIGNS].find_one({"campaign": document.id})
         version = int(row["versions"]) + 1 if row else 1
         try:
-            await db["campaign_versions"].insert(
+            await db[CAMPAIGN_VERSIONS].insert(
                 _version_row(bank, actor, document, version, text, digest)
             )
         except Duplicate:
-            await db["campaigns"].update(
+            await db[CAMPAIGNS].update(
                 {"campaign": document.id, "versions": version - 1}, {"$set": {"versions": version}}
             )
             continue
         break
     else:
         raise Unavailable("busy", "somebody else is changing this campaign; try again")
-    await db["campaigns"].update(
+    await db[CAMPAIGNS].update(
         {"campaign": document.id},
         {
             "$max": {"versions": version},
             "$set": {"name": document.name.model_dump(), "updated_at": utc(bank.now())},
         },
     )
-    await db["campaign_versions"].update_many(
+    await db[CAMPAIGN_VERSIONS].update_many(
         {"campaign": document.id, "state": {"$in": PENDING}, "version": {"$lt": version}},
         {"$set": {"state": REPLACED}},
     )
@@ -149,7 +150,7 @@ async def _campaign_row(bank: Bank, document: Campaign) -> None:
         "versions": 0,
         "updated_at": utc(bank.now()),
     }
-    await bank.db["campaigns"].insert_new([row])
+    await bank.db[CAMPAIGNS].insert_new([row])
 
 
 def _version_row(
@@ -174,7 +175,7 @@ def _dumped(document: Campaign) -> Doc:
 
 
 async def _undecided(db: TenantStore, campaign: str, version: int, states: tuple[str, ...]) -> Doc:
-    row = await db["campaign_versions"].find_one({"campaign": campaign, "version": version})
+    row = await db[CAMPAIGN_VERSIONS].find_one({"campaign": campaign, "version": version})
     if row is None:
         raise NotFound("version_unknown", f"{campaign} has no version {version}")
     if row["state"] not in states:
@@ -207,7 +208,7 @@ async def _publish(bank: Bank, campaign: str, version: int, approver: str) -> li
     row = await _undecided(db, campaign, version, PENDING)
     if row["state"] == SUBMITTED:
         decided = {"state": APPROVED, "approved_by": approver, "approved_at": utc(bank.now())}
-        if not await db["campaign_versions"].update(
+        if not await db[CAMPAIGN_VERSIONS].update(
             {"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}
         ):
             raise Conflict(
@@ -241,18 +242,18 @@ async def _go_live(bank: Bank, row: Doc, document: Campaign) -> None:
         "name": document.name.model_dump(),
         "updated_at": now,
     }
-    await bank.db["campaigns"].update({"campaign": campaign}, {"$set": fields})
-    await bank.db["campaigns"].update(
+    await bank.db[CAMPAIGNS].update({"campaign": campaign}, {"$set": fields})
+    await bank.db[CAMPAIGNS].update(
         {"campaign": campaign, "state": "draft"}, {"$set": {"state": "live"}}
     )
-    paused = await bank.db["campaigns"].find_one({"campaign": campaign, "state": "paused"})
+    paused = await bank.db[CAMPAIGNS].find_one({"campaign": campaign, "state": "paused"})
     await catalogue.set_state(bank, campaign, "paused" if paused else "live")
     published = {"state": LIVE, "published_at": now}
-    await bank.db["campaign_versions"].update_many(
+    await bank.db[CAMPAIGN_VERSIONS].update_many(
         {"campaign": campaign, "state": {"$in": [LIVE, APPROVED]}, "version": {"$ne": version}},
         {"$set": {"state": REPLACED}},
     )
-    await bank.db["campaign_versions"].update({"_id": row["_id"]}, {"$set": published})
+    await bank.db[CAMPAIGN_VERSIONS].update({"_id": row["_id"]}, {"$set": published})
     live.forget(bank)
 
 
@@ -294,7 +295,7 @@ async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, rea
     db = bank.db
     row = await _undecided(db, campaign, version, PENDING)
     decided = {"state": REJECTED, "rejected_by": actor.login, "reason": reason.strip()[:500]}
-    if not await db["campaign_versions"].update(
+    if not await db[CAMPAIGN_VERSIONS].update(
         {"_id": row["_id"], "state": row["state"]}, {"$set": decided}
     ):
         raise Conflict(
@@ -318,10 +319,10 @@ async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
 async def _switch(bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str) -> None:
     db = bank.db
     changed = {"state": after, "updated_at": utc(bank.now())}
-    switched = await db["campaigns"].update(
+    switched = await db[CAMPAIGNS].update(
         {"campaign": campaign, "state": before}, {"$set": changed}
     )
-    row = await db["campaigns"].find_one({"campaign": campaign})
+    row = await db[CAMPAIGNS].find_one({"campaign": campaign})
     if row is None:
         raise NotFound("campaign_unknown", f"no campaign {campaign}")
     if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
@@ -336,12 +337,10 @@ async def _switch(bank: Bank, actor: ClerkActor, campaign: str, before: str, aft
 async def list_campaigns(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
     """Every campaign of the actor's bank, the last changed first."""
     db = bank.db
-    rows = await db["campaigns"].find({}, sort=[("updated_at", -1)])
+    rows = await db[CAMPAIGNS].find({}, sort=[("updated_at", -1)])
     pending = {
         row["campaign"]: row
-        for row in await db["campaign_versions"].find(
-            {"state": {"$in": PENDING}}, fields={"text": 0}
-        )
+        for row in await db[CAMPAIGN_VERSIONS].find({"state": {"$in": PENDING}}, fields={"text": 0})
     }
     return [_listed(row, pending.get(row["campaign"])) for row in rows]
 
@@ -362,10 +361,10 @@ async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str
     """One campaign with its versions, live codes, and what a pending version would change; raises
     NotFound."""
     db = bank.db
-    row = await db["campaigns"].find_one({"campaign": campaign})
+    row = await db[CAMPAIGNS].find_one({"campaign": campaign})
     if row is None:
         raise NotFound("campaign_unknown", f"no campaign {campaign}")
-    versions = await db["campaign_versions"].find(
+    versions = await db[CAMPAIGN_VERSIONS].find(
         {"campaign": campaign}, sort=[("version", -1)], limit=100
     )
     pending = next((version for version in versions if version["state"] in PENDING), None)

@@ -9,6 +9,7 @@ from customers import consent, timeline
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.identity import conversion, resolution, review_tasks
+from customers.identity.collections import CUSTOMERS
 from customers.identity.rows import phone_index
 from customers.identity.unmerging import session_subject
 from services import ids
@@ -116,7 +117,7 @@ async def _suggest(bank: Bank, cid: str, phone: str, proof: str) -> None:
     """Others with the same phone may be the same person, or share it: a clerk is asked, nothing is
     merged."""
     same = {"phone_index": phone_index(bank, phone), "merged_into": None}
-    found = await bank.db["customers"].find(same, fields={"_id": 1}, limit=MOST_SUGGESTED)
+    found = await bank.db[CUSTOMERS].find(same, fields={"_id": 1}, limit=MOST_SUGGESTED)
     for row in found:
         if row["_id"] != cid:
             pair = sorted((cid, row["_id"]))

@@ -12,9 +12,11 @@ from customers import relationships, timeline
 from customers.actors import StaffActor
 from customers.archive import consents
 from customers.banks.bank import Bank
+from customers.banks.rows import STAFF
 from customers.banks.staff import staff_member
 from customers.handover import departures
 from customers.identity import resolution
+from customers.identity.collections import CUSTOMERS
 from customers.wecom_mirror import tags
 from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable
 from services.store.mongo import Doc
@@ -51,14 +53,14 @@ async def open_session(bank: Bank, actor: StaffActor) -> str:
     """A session's token for an RM who has signed in; it ends with all his others when he leaves."""
     session = {"tenant": bank.id, "userid": actor.userid}
     return await bank.services.sessions.open(
-        "staff", session, subject=departures.subject(bank.id, actor.userid)
+        STAFF, session, subject=departures.subject(bank.id, actor.userid)
     )
 
 
 async def actor_of(bank: Bank, token: str) -> StaffActor:
     """The RM behind a session's token; raises NotSignedIn, also for one who is no longer staff of
     this bank."""
-    session = await bank.services.sessions.read("staff", token) if token else None
+    session = await bank.services.sessions.read(STAFF, token) if token else None
     if session is None or session["tenant"] != bank.id:
         raise NotSignedIn("not_signed_in", "open the side panel from WeCom")
     try:
@@ -71,7 +73,7 @@ async def actor_of(bank: Bank, token: str) -> StaffActor:
 async def list_customers(bank: Bank, actor: StaffActor) -> list[dict[str, Any]]:
     """The RM's present friends, newest first, masked."""
     rows = await relationships.of_staff(bank, actor.userid)
-    found = await bank.read("customers", [row["cid"] for row in rows])
+    found = await bank.read(CUSTOMERS, [row["cid"] for row in rows])
     known = (row["cid"] for row in rows if row["cid"] in found)
     people = await asyncio.gather(*(resolution.customer(bank, cid) for cid in known))
     since = {row["cid"]: row for row in rows}
@@ -130,7 +132,7 @@ async def _names(bank: Bank, story: Sequence[Mapping[str, Any]]) -> dict[str, st
         for name in ("userid", "from", "to", "by")
         if row["data"].get(name)
     }
-    rows = await bank.read("staff", [f"{bank.id}:{userid}" for userid in sorted(told)])
+    rows = await bank.read(STAFF, [f"{bank.id}:{userid}" for userid in sorted(told)])
     return {row["userid"]: row["name"] for row in rows.values()}
 
 

@@ -14,13 +14,16 @@ from typing import Any
 
 from customers import timeline
 from customers.actors import ClerkActor
+from customers.alerts.rows import ALARMS, NOTICES
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.timeline import TIMELINE
 from services import ids
 from services.cache import Slot
 from services.clock import utc
 from services.errors import Conflict, NotFound
 from services.queue import outbox
+from services.queue.outbox import OUTBOX
 from services.store.mongo import Doc
 
 OPEN, HANDLED = "open", "handled"
@@ -70,8 +73,8 @@ async def raise_alarm(
         }
         for userid in told
     ]
-    new = await bank.insert("alarms", row)  # before any card can look for it
-    await asyncio.gather(*(bank.insert("notices", notice) for notice in notices))
+    new = await bank.insert(ALARMS, row)  # before any card can look for it
+    await asyncio.gather(*(bank.insert(NOTICES, notice) for notice in notices))
     await asyncio.gather(*(ask_for_card(bank, userid) for userid in told))
     return new
 
@@ -93,7 +96,7 @@ async def ask_for_card(bank: Bank, userid: str) -> None:
             args={"userid": userid},
         )
         row = outbox.row_of(bank.services, card, due=due, owner=None)
-        if await bank.insert("outbox", row):
+        if await bank.insert(OUTBOX, row):
             return
     waiting[userid] = minute
 
@@ -101,7 +104,7 @@ async def ask_for_card(bank: Bank, userid: str) -> None:
 async def take(bank: Bank, userid: str, card: str) -> list[str]:
     """The alarms that `card` tells the member of: those that no card has told him of, fixed at the
     first asking."""
-    rows = bank.db["notices"]
+    rows = bank.db[NOTICES]
     if not await rows.find({"userid": userid, "card": card}, limit=1):
         await rows.update_many({"userid": userid, "card": ""}, {"$set": {"card": card}})
     return await told(bank, userid, card)
@@ -109,18 +112,18 @@ async def take(bank: Bank, userid: str, card: str) -> list[str]:
 
 async def told(bank: Bank, userid: str, card: str) -> list[str]:
     """The alarms on a card that this member was sent; none on anybody else's."""
-    found = await bank.db["notices"].find({"userid": userid, "card": card}, limit=None)
+    found = await bank.db[NOTICES].find({"userid": userid, "card": card}, limit=None)
     return sorted(row["alarm"] for row in found)
 
 
 async def untold(bank: Bank, userid: str) -> bool:
     """Whether something waits for a card."""
-    return bool(await bank.db["notices"].find({"userid": userid, "card": ""}, limit=1))
+    return bool(await bank.db[NOTICES].find({"userid": userid, "card": ""}, limit=1))
 
 
 async def rows_of(bank: Bank, alarms: Iterable[str]) -> list[Doc]:
     """These alarms, oldest first."""
-    found = await bank.read("alarms", list(alarms))
+    found = await bank.read(ALARMS, list(alarms))
     return sorted(found.values(), key=lambda row: (row["at"], row["_id"]))
 
 
@@ -129,7 +132,7 @@ async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: st
     audit trail; how many `by` handled for this `cause` (what made him: an event's id). Who was
     first stays. Cut short, it is finished by the next call with the same cause."""
     db = bank.db
-    rows, wanted = db["alarms"], {"_id": {"$in": list(alarms)}}
+    rows, wanted = db[ALARMS], {"_id": {"$in": list(alarms)}}
     done = {
         "state": HANDLED,
         "handled_by": by,
@@ -146,7 +149,7 @@ async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: st
         for row in mine
         if row["cid"]
     ]
-    await db["timeline"].insert_new(stories)
+    await db[TIMELINE].insert_new(stories)
     kinds = sorted({row["kind"] for row in mine})
     subject = mine[0]["_id"] if len(mine) == 1 else cause
     await bank.audit(by, "alarm.handled", subject, how=how, kinds=kinds, alarms=len(mine))
@@ -159,7 +162,7 @@ async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: st
 async def handle_by_clerk(bank: Bank, actor: ClerkActor, alarm: str) -> None:
     """Raises NotFound `alarm_unknown`, or Conflict `alarm_handled` when somebody else was first."""
     db = bank.db
-    if await db["alarms"].find_one({"_id": alarm}, {"_id": 1}) is None:
+    if await db[ALARMS].find_one({"_id": alarm}, {"_id": 1}) is None:
         raise NotFound("alarm_unknown", "no such alarm")
     cause = ids.tenant_id(bank.id, "handled", alarm, actor.login)
     if not await handle(bank, [alarm], actor.login, "console", cause):
@@ -170,7 +173,7 @@ async def list_alarms(
     bank: Bank, actor: ClerkActor, state: str = OPEN, limit: int = 100
 ) -> list[Doc]:
     """The newest alarms of the actor's bank in that state, customers masked."""
-    rows = await bank.db["alarms"].find({"state": state}, sort=[("at", -1)], limit=limit)
+    rows = await bank.db[ALARMS].find({"state": state}, sort=[("at", -1)], limit=limit)
     names = await asyncio.gather(*(masked_name(bank, row["cid"]) for row in rows))
     return [{**row, "name": name} for row, name in zip(rows, names, strict=True)]
 

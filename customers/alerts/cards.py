@@ -17,7 +17,7 @@ from services import ids
 from services.errors import NotFound
 from services.observe import trace
 from services.queue import outbox
-from services.queue.outbox import Effect
+from services.queue.outbox import OUTBOX, Effect
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -153,5 +153,5 @@ async def _show_answer(bank: Bank, row: Doc, userid: str, code: str, answer: str
         args=args,
     )
     waiting = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-    if await bank.insert("outbox", waiting):
+    if await bank.insert(OUTBOX, waiting):
         bank.signal("campaigns.send_effects")

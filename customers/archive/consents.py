@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from customers.archive.messages import party_index
+from customers.archive.rows import ARCHIVE_CONSENTS
 from customers.banks.bank import Bank, list_banks
 from customers.banks.files import Archive
 from customers.identity import resolution
+from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.cache import cached
 from services.limiter import lane
@@ -64,7 +66,7 @@ async def keep(
     row_id = _row_id(bank.id, userid, index)
     told: Doc = {"state": state, "at": at, "source": source}
     asked = {"asked": bank.now()} if source == "asked" else {}
-    rows = bank.db["archive_consents"]
+    rows = bank.db[ARCHIVE_CONSENTS]
     new = {"_id": row_id, "userid": userid, "index": index, "asked": 0.0, **told, **asked}
     if not await rows.insert_new([new]):
         return
@@ -84,7 +86,7 @@ async def of_pair(bank: Bank, userid: str, external_userid: str) -> dict[str, An
     if not any(bank.id == bank.id and bank.archive for bank in await list_banks(bank.services)):
         return None
     row_id = _row_id(bank.id, userid, party_index(bank, external_userid))
-    row = await bank.db["archive_consents"].find_one({"_id": row_id})
+    row = await bank.db[ARCHIVE_CONSENTS].find_one({"_id": row_id})
     if row is None or row["state"] == UNKNOWN:
         return {"state": UNKNOWN, "at": None, "source": ""}
     return {"state": row["state"], "at": row["at"], "source": row["source"]}
@@ -92,7 +94,7 @@ async def of_pair(bank: Bank, userid: str, external_userid: str) -> dict[str, An
 
 async def counts(bank: Bank) -> dict[str, int]:
     """How many pairs are in which state."""
-    found = await bank.db["archive_consents"].aggregate(
+    found = await bank.db[ARCHIVE_CONSENTS].aggregate(
         [{"$group": {"_id": "$state", "pairs": {"$sum": 1}}}]
     )
     return {row["_id"]: row["pairs"] for row in sorted(found, key=lambda row: str(row["_id"]))}
@@ -135,7 +137,7 @@ async def _walk(bank: Bank, client: WeComClient, place: Sequence[str]) -> list[s
         return sorted((await client.msgaudit_get_permit_user_list()).get("ids") or [])
 
     permitted = await cached(bank.services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     userid, cid = place or ("", "")
     left = CALLS
     for member in (one for one in permitted if one >= userid):
@@ -163,7 +165,7 @@ async def _ask_page(bank: Bank, client: WeComClient, userid: str, page: Sequence
         "_id": {"$in": sorted(by_row)},
         "asked": {"$gt": bank.now() - AGAIN_SECONDS},
     }
-    known = await bank.db["archive_consents"].find(lately, fields={"_id": 1}, limit=None)
+    known = await bank.db[ARCHIVE_CONSENTS].find(lately, fields={"_id": 1}, limit=None)
     wanted = sorted(set(by_row.values()) - {by_row[row["_id"]] for row in known})
     await _ask(bank, client, userid, wanted)
 

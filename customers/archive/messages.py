@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from customers.archive.rows import ARCHIVE
 from customers.banks.bank import Bank
 from customers.banks.files import Archive
 from customers.identity import rows as person
+from customers.identity.collections import IDENTITIES
 from services.clock import utc
 from services.errors import Unavailable
 from services.store.mongo import Doc
@@ -130,7 +132,7 @@ class Reader:
     async def _cids(self, customers: set[str]) -> dict[str, str]:
         """external_userid → cid of those whom we know."""
         rows = {person.row_id(self._bank, "external_userid", one): one for one in customers}
-        found = await self._bank.read("identities", sorted(rows)) if rows else {}
+        found = await self._bank.read(IDENTITIES, sorted(rows)) if rows else {}
         return {rows[doc_id]: row["cid"] for doc_id, row in found.items()}
 
     def _row(self, record: Record) -> Doc:
@@ -144,7 +146,7 @@ class Reader:
 
     def _kept(self, record: Record, reason: object) -> Doc:
         row = self._row(record)
-        raw = self._bank.vault.seal_json("archive", "record", row["_id"], record.as_json())
+        raw = self._bank.vault.seal_json(ARCHIVE, "record", row["_id"], record.as_json())
         unknown: Doc = {
             "sender": "",
             "action": "",
@@ -170,7 +172,7 @@ class Reader:
         self, record: Record, message: Mapping[str, Any], head: Message, cids: Mapping[str, str]
     ) -> Doc:
         vault, row = self._bank.vault, self._row(record)
-        body = vault.seal_text("archive", "body", row["_id"], json.dumps(message))
+        body = vault.seal_text(ARCHIVE, "body", row["_id"], json.dumps(message))
         return {
             **row,
             "state": READ,
@@ -190,7 +192,7 @@ class Reader:
 
     def record_of(self, row: Doc) -> Record:
         """The record that was kept."""
-        raw = self._bank.vault.open_json("archive", "record", row["_id"], row["record"])
+        raw = self._bank.vault.open_json(ARCHIVE, "record", row["_id"], row["record"])
         if not isinstance(raw, dict):
             raise TypeError("a kept record is an object")
         return Record(**raw)
@@ -199,6 +201,6 @@ class Reader:
 def open_body(bank: Bank, row: Doc) -> dict[str, Any]:
     """The message itself."""
     body: dict[str, Any] = json.loads(
-        bank.vault.open_text("archive", "body", row["_id"], row["body"])
+        bank.vault.open_text(ARCHIVE, "body", row["_id"], row["body"])
     )
     return body

@@ -16,6 +16,7 @@ from datetime import timedelta
 from customers.alerts import alarms
 from customers.archive import consents
 from customers.archive.messages import KEPT, READ, Reader
+from customers.archive.rows import ARCHIVE, ARCHIVE_PULLS
 from customers.banks.bank import Bank, list_banks
 from customers.banks.files import Archive
 from services.clock import utc
@@ -53,7 +54,7 @@ async def notified(bank: Bank, row: Doc, event: events.ArchiveNotified) -> None:
         trace.note("archive.not_set_up")
         return
     await _open(bank)
-    rows, pull = bank.db["archive_pulls"], {"_id": pull_id(bank.id)}
+    rows, pull = bank.db[ARCHIVE_PULLS], {"_id": pull_id(bank.id)}
     at = events.happened(event, row)
     await rows.update(pull, {"$inc": {"news": 1}, "$max": {"notified": at}})
     behind = {**pull, "behind_since": None, "newest": {"$lt": at - SLACK_SECONDS}}
@@ -64,7 +65,7 @@ async def notified(bank: Bank, row: Doc, event: events.ArchiveNotified) -> None:
 
 async def _open(bank: Bank) -> None:
     """Sees to it that the bank's pull is a waiting row, due every EVERY_SECONDS."""
-    rows, now = bank.db["archive_pulls"], bank.now()
+    rows, now = bank.db[ARCHIVE_PULLS], bank.now()
     new: Doc = {
         "news": 0,
         "notified": 0.0,
@@ -97,7 +98,7 @@ async def keep_going(bank: Bank) -> None:
 
 
 async def _pull_row(bank: Bank) -> Doc | None:
-    return await bank.db["archive_pulls"].find_one({"_id": pull_id(bank.id)})
+    return await bank.db[ARCHIVE_PULLS].find_one({"_id": pull_id(bank.id)})
 
 
 def lag(bank: Bank, row: Doc | None) -> float:
@@ -121,7 +122,7 @@ async def measure(services: Services) -> None:
 async def work(bank: Bank, until: float) -> None:
     """Pulls what there is, page by page, if it is due; asks for some consents; lets go of what the
     bank does not keep any longer. After `until` (seconds UTC) it takes no further page."""
-    rows = bank.db["archive_pulls"]
+    rows = bank.db[ARCHIVE_PULLS]
     owner, taken = await leases.claim(rows, bank.now(), limit=1, seconds=LEASE_SECONDS)
     if not taken:
         return
@@ -157,7 +158,7 @@ class _Pull:
         self._owner = owner
         self.failures = int(row["failures"])
         self._reader = Reader(bank, archive)
-        self._rows = bank.db["archive_pulls"]
+        self._rows = bank.db[ARCHIVE_PULLS]
 
     async def run(self, until: float) -> None:
         """Page by page until there is nothing more, or `until`; ends when another worker has taken
@@ -166,7 +167,7 @@ class _Pull:
             limit = PAGE if self.failures < CAREFUL else 1
             records = await self._reader.source.pull(await cursor(self._bank), limit)
             found = await self._reader.rows(records, leave_out=self.failures >= LEAVE_OUT)
-            await self._bank.db["archive"].append(found)
+            await self._bank.db[ARCHIVE].append(found)
             self.failures = 0
             if not await self._went_on(found, more=len(records) == limit) or len(records) < limit:
                 return
@@ -186,7 +187,7 @@ class _Pull:
 
 async def cursor(bank: Bank) -> int:
     """The `seq` of the newest message that we have; 0 for none."""
-    rows = bank.db["archive"]
+    rows = bank.db[ARCHIVE]
     newest = await rows.find({}, fields={"seq": 1}, sort=[("seq", -1)], limit=1)
     return int(newest[0]["seq"]) if newest else 0
 
@@ -198,7 +199,7 @@ async def _expire(bank: Bank, archive: Archive) -> None:
     db = bank.db
     before = utc(bank.now()) - timedelta(days=archive.retention_days)
     old = {"at": {"$lt": before}, "seq": {"$lt": await cursor(bank)}}
-    if gone := await db["archive"].delete(old):
+    if gone := await db[ARCHIVE].delete(old):
         data = {"messages": gone, "days": archive.retention_days}
         await bank.audit("retention", "archive.expired", bank.id, **data)
 
@@ -210,12 +211,12 @@ async def retry(bank: Bank, by: str) -> tuple[int, int]:
         return 0, 0
     reader, db = Reader(bank, bank.archive), bank.db
     after, read, left = 0, 0, 0
-    while kept := await db["archive"].find(
+    while kept := await db[ARCHIVE].find(
         {"state": KEPT, "seq": {"$gt": after}}, sort=[("seq", 1)], limit=PAGE
     ):
         for row in await reader.rows([reader.record_of(row) for row in kept]):
             fields = {name: value for name, value in row.items() if name != "_id"}
-            await db["archive"].update({"_id": row["_id"], "state": KEPT}, {"$set": fields})
+            await db[ARCHIVE].update({"_id": row["_id"], "state": KEPT}, {"$set": fields})
             read, left = read + (row["state"] == READ), left + (row["state"] == KEPT)
         after = kept[-1]["seq"]
     if read:

@@ -18,7 +18,9 @@ from customers.actors import ClerkActor
 from customers.archive import consents as archive_consents
 from customers.archive import pull
 from customers.archive.messages import CUSTOMERS, KEPT, open_body, party_index
+from customers.archive.rows import ARCHIVE, ARCHIVE_PULLS
 from customers.banks.bank import Bank
+from customers.banks.rows import STAFF
 from customers.identity import resolution
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
@@ -35,8 +37,8 @@ async def status(bank: Bank, actor: ClerkActor) -> dict[str, Any] | None:
     without an archive."""
     if bank.archive is None:
         return None
-    rows = bank.db["archive"]
-    row = await bank.db["archive_pulls"].find_one({"_id": pull.pull_id(bank.id)})
+    rows = bank.db[ARCHIVE]
+    row = await bank.db[ARCHIVE_PULLS].find_one({"_id": pull.pull_id(bank.id)})
     reasons: list[Doc] = [
         {"$match": {"state": KEPT}},
         {"$group": {"_id": "$reason", "messages": {"$sum": 1}}},
@@ -71,7 +73,7 @@ async def search(
     """
     await _permitted(bank, actor, case, userid)
     begin = _begin(bank, day)
-    rows = bank.db["archive"]
+    rows = bank.db[ARCHIVE]
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": begin + timedelta(days=1)}}
     found = await rows.find(wanted, sort=[("at", 1)], limit=SHOWN)
     recalled = await _recalled(bank, actor, userid, begin)
@@ -103,7 +105,7 @@ async def read(bank: Bank, actor: ClerkActor, case: str, message: str) -> dict[s
     """
     await _permitted(bank, actor, case, message)
     db = bank.db
-    row = await db["archive"].find_one({"_id": message})
+    row = await db[ARCHIVE].find_one({"_id": message})
     if row is None:
         raise NotFound("message_unknown", "no such message")
     if row["body"] is None:
@@ -145,7 +147,7 @@ def _begin(bank: Bank, day: str) -> datetime:
 async def _recalled(bank: Bank, actor: ClerkActor, userid: str, begin: datetime) -> set[str]:
     until = begin + timedelta(days=1, hours=RECALL_HOURS)
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": until}, "msgtype": "revoke"}
-    rows = await bank.db["archive"].find(wanted, fields={"recalls": 1}, limit=None)
+    rows = await bank.db[ARCHIVE].find(wanted, fields={"recalls": 1}, limit=None)
     return {row["recalls"] for row in rows}
 
 
@@ -153,7 +155,7 @@ async def _recalls_of(bank: Bank, actor: ClerkActor, row: Doc) -> list[Doc]:
     until = row["at"] + timedelta(hours=RECALL_HOURS)
     userid = row["userids"][0] if row["userids"] else ""
     wanted = {"userids": userid, "at": {"$gte": row["at"], "$lt": until}, "recalls": row["msgid"]}
-    return await bank.db["archive"].find(wanted, fields={"_id": 1}, limit=1)
+    return await bank.db[ARCHIVE].find(wanted, fields={"_id": 1}, limit=1)
 
 
 async def _names(bank: Bank, cids: set[str]) -> dict[str, str]:
@@ -164,7 +166,7 @@ async def _names(bank: Bank, cids: set[str]) -> dict[str, str]:
 
 async def _called(bank: Bank, row: Doc, body: dict[str, Any]) -> dict[str, str]:
     """What everybody of the message is called on a page: members by name, customers masked."""
-    staff = await bank.read("staff", [f"{bank.id}:{userid}" for userid in row["userids"]])
+    staff = await bank.read(STAFF, [f"{bank.id}:{userid}" for userid in row["userids"]])
     called = {userid: userid for userid in row["userids"]} | {
         one["userid"]: one["name"] for one in staff.values()
     }

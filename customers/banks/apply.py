@@ -5,7 +5,9 @@ from __future__ import annotations
 from customers.banks.bank import Bank, open_bank
 from customers.banks.clerks import _verify, set_password
 from customers.banks.files import ClerkEntry, StaffMember, read_tenant_file
+from customers.banks.rows import CLERKS, STAFF, TENANTS
 from customers.banks.staff import FROM_WECOM, GONE_STATUS
+from customers.wecom_mirror.rows import MEMBERS
 from services import ids
 from services.cache import invalidate
 from services.clock import utc
@@ -19,7 +21,7 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     more may not sign in any more, and neither may who is in it but has left WeCom. Safe to run
     again."""
     file = read_tenant_file(text, source)
-    taken = await services.store.system("tenants").find_one(
+    taken = await services.store.system(TENANTS).find_one(
         {
             "_id": {"$ne": file.id},
             "appids": {"$in": [program.appid for program in file.miniprograms]},
@@ -43,10 +45,10 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
         "departments": {
             str(one): branch.id for branch in file.branches for one in branch.departments
         },
-        "secrets": services.vault.seal_json(file.id, "tenants", "secrets", file.id, secrets),
+        "secrets": services.vault.seal_json(file.id, TENANTS, "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
     }
-    await services.store.system("tenants").update({"_id": file.id}, {"$set": fields}, upsert=True)
+    await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
     db = services.store.tenant(file.id)
     out = [member.userid for member in file.staff if not await _apply_member(db, member)]
     for clerk in file.clerks:
@@ -55,9 +57,9 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
         "userid": {"$nin": [member.userid for member in file.staff]},
         "source": {"$ne": FROM_WECOM},
     }
-    await db["staff"].update_many(gone, {"$set": {"active": False}})
+    await db[STAFF].update_many(gone, {"$set": {"active": False}})
     closed = {"$set": {"roles": [], "password": ""}}
-    await db["clerks"].update_many(
+    await db[CLERKS].update_many(
         {"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed
     )
     invalidate(services, "tenants")
@@ -76,27 +78,27 @@ async def _apply_member(db: TenantStore, member: StaffMember) -> bool:
     (customers/handover/departures.py) and is not back by it."""
     row_id = f"{db.tenant}:{member.userid}"
     told = {"userid": member.userid, "name": member.name, "branch": member.branch, "source": "file"}
-    await db["staff"].update(
+    await db[STAFF].update(
         {"_id": row_id}, {"$set": told, "$setOnInsert": {"active": True}}, upsert=True
     )
-    if await db["staff"].update(
+    if await db[STAFF].update(
         {"_id": row_id, "$or": [{"active": True}, {"left_at": None}]}, {"$set": {"active": True}}
     ):
         return True
-    left = await db["staff"].find_one({"_id": row_id}, {"left_at": 1})
-    there = await db["members"].find_one({"_id": row_id})
+    left = await db[STAFF].find_one({"_id": row_id}, {"left_at": 1})
+    there = await db[MEMBERS].find_one({"_id": row_id})
     if left is None or there is None or not there["active"] or there["status"] in GONE_STATUS:
         return False
     back = max(there["at"], there["told"])
     if back < left["left_at"].timestamp():
         return False
     again = {"$set": {"active": True, "changed_at": back}, "$unset": {"left_at": "", "leaving": ""}}
-    return await db["staff"].update({"_id": row_id, "left_at": left["left_at"]}, again)
+    return await db[STAFF].update({"_id": row_id, "left_at": left["left_at"]}, again)
 
 
 async def _apply_clerk(bank: Bank, clerk: ClerkEntry) -> None:
     row: Doc = {"login": clerk.login, "name": clerk.name, "roles": list(clerk.roles)}
-    clerks = bank.db["clerks"]
+    clerks = bank.db[CLERKS]
     await clerks.update({"_id": f"{bank.id}:{clerk.login}"}, {"$set": row}, upsert=True)
     if clerk.password is not None:
         known = await clerks.find_one({"_id": f"{bank.id}:{clerk.login}"})

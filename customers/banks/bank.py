@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from customers.banks.files import Archive, MiniProgram, WeCom
+from customers.banks.rows import TENANTS
 from services.cache import cached
 from services.clock import utc
 from services.container import Services
@@ -137,14 +138,14 @@ async def list_banks(services: Services) -> list[Bank]:
     """Every bank, by id."""
 
     async def load() -> list[Bank]:
-        rows = await services.store.system("tenants").find({}, sort=[("_id", 1)], limit=None)
+        rows = await services.store.system(TENANTS).find({}, sort=[("_id", 1)], limit=None)
         return [_opened(services, row) for row in rows]
 
     return await cached(services, "tenants", CACHE_SECONDS, load)
 
 
 def _opened(services: Services, row: Doc) -> Bank:
-    sealed = services.vault.open_json(row["_id"], "tenants", "secrets", row["_id"], row["secrets"])
+    sealed = services.vault.open_json(row["_id"], TENANTS, "secrets", row["_id"], row["secrets"])
     secrets = cast("dict[str, Any]", sealed)
     programs = [MiniProgram(**program) for program in secrets["miniprograms"]]
     archive = secrets.get("archive")

@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
 from customers.banks.bank import Bank
+from customers.banks.rows import CLERKS
 from services.container import Services
 from services.errors import NotFound, NotSignedIn
 
@@ -67,7 +68,7 @@ async def set_password(bank: Bank, login: str, password: str) -> None:
     """Stores the argon2id hash of a clerk's new password; raises NotFound for an unknown clerk."""
     hashed = await asyncio.to_thread(PasswordHasher().hash, password)
     db = bank.db
-    if not await db["clerks"].update({"_id": f"{bank.id}:{login}"}, {"$set": {"password": hashed}}):
+    if not await db[CLERKS].update({"_id": f"{bank.id}:{login}"}, {"$set": {"password": hashed}}):
         raise NotFound("clerk_unknown", f"{bank.id} has no clerk {login}")
     await bank.audit("cli", "clerk.password_set", login)
 
@@ -83,7 +84,7 @@ async def check_clerk(services: Services, tenant_id: str, login: str, password: 
     """The clerk, or NotSignedIn without saying which part was wrong; TooMany after 10 tries in 15
     minutes."""
     await services.sessions.count_attempt(f"clerk|{tenant_id}|{login}", limit=10, seconds=900)
-    row = await services.store.tenant(tenant_id or "-")["clerks"].find_one(
+    row = await services.store.tenant(tenant_id or "-")[CLERKS].find_one(
         {"_id": f"{tenant_id}:{login}"}
     )
     hashed = row["password"] if row and row.get("password") else _NOBODY

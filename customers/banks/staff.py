@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from customers.banks.bank import CACHE_SECONDS, Bank
+from customers.banks.rows import STAFF
 from services.cache import cached
 from services.errors import NotFound
 
@@ -25,7 +26,7 @@ async def staff_member(bank: Bank, userid: str) -> Staff:
     """The active staff member, as of CACHE_SECONDS ago at most; raises NotFound."""
 
     async def load() -> dict[str, Staff]:
-        rows = await bank.db["staff"].find({"active": True}, limit=None)
+        rows = await bank.db[STAFF].find({"active": True}, limit=None)
         return {row["userid"]: Staff(row["userid"], row["name"], row["branch"]) for row in rows}
 
     staff = (await cached(bank.services, f"staff:{bank.id}", CACHE_SECONDS, load)).get(userid)
@@ -36,7 +37,7 @@ async def staff_member(bank: Bank, userid: str) -> Staff:
 
 async def staff_of_branches(bank: Bank) -> dict[str, list[str]]:
     """The userids of each branch, in order."""
-    rows = await bank.db["staff"].find({"active": True}, sort=[("userid", 1)], limit=None)
+    rows = await bank.db[STAFF].find({"active": True}, sort=[("userid", 1)], limit=None)
     branches: dict[str, list[str]] = {}
     for row in rows:
         branches.setdefault(row["branch"], []).append(row["userid"])

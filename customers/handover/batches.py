@@ -16,8 +16,11 @@ from typing import Any, Literal
 from customers import relationships, timeline
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
+from customers.banks.rows import STAFF
 from customers.banks.staff import staff_member
+from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.identity import resolution
+from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.cache import cached
 from services.clock import utc
@@ -62,7 +65,7 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
     """
     batch = ids.tenant_id(bank.id, "handover_batch", actor.login, wanted.key)
     db = bank.db
-    if await db["handover_batches"].find_one({"_id": batch}, {"_id": 1}):
+    if await db[HANDOVER_BATCHES].find_one({"_id": batch}, {"_id": 1}):
         return batch
     await _check(bank, wanted)
     customers = await _customers(bank, wanted)
@@ -75,10 +78,10 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
         0, len(targets), SEALED_AT_ONCE
     ):  # a leaver may have 20,000 customers, and others wait for the loop
         part = targets[first : first + SEALED_AT_ONCE]
-        await db["handovers"].insert_new([_item(bank, batch, wanted, *one) for one in part])
+        await db[HANDOVERS].insert_new([_item(bank, batch, wanted, *one) for one in part])
     row = _batch_row(bank, actor, batch, wanted, len(customers), len(groups))
     try:
-        await db["handover_batches"].insert(row)
+        await db[HANDOVER_BATCHES].insert(row)
     except Duplicate:
         return batch
     data = {"mode": wanted.mode, "from": wanted.handover_userid, "to": wanted.takeover_userid}
@@ -93,7 +96,7 @@ async def _check(bank: Bank, wanted: Wanted) -> None:
     if len(wanted.message) > MESSAGE_MOST:
         raise InvalidInput("handover_message", f"at most {MESSAGE_MOST} characters")
     await staff_member(bank, wanted.takeover_userid)
-    row = await bank.db["staff"].find_one({"_id": f"{bank.id}:{wanted.handover_userid}"})
+    row = await bank.db[STAFF].find_one({"_id": f"{bank.id}:{wanted.handover_userid}"})
     if wanted.mode == "resigned" and row is not None and row["active"]:
         raise Conflict("handover_in_service", "this member has not left")
     if wanted.mode == "onjob" and (row is None or not row["active"]):
@@ -162,7 +165,7 @@ async def _unassigned(bank: Bank) -> dict[str, list[str]]:
 async def people(bank: Bank, actor: ClerkActor) -> list[Doc]:
     """Everybody who is or was staff of the actor's bank, by userid: `userid`, `name`, `branch`,
     `active`."""
-    rows = await bank.db["staff"].find({}, sort=[("userid", 1)], limit=None)
+    rows = await bank.db[STAFF].find({}, sort=[("userid", 1)], limit=None)
     return [{name: row[name] for name in ("userid", "name", "branch", "active")} for row in rows]
 
 
@@ -171,7 +174,7 @@ async def choices(bank: Bank, actor: ClerkActor, userid: str) -> dict[str, Any]:
     his groups; raises PlatformError."""
     rows = await relationships.of_staff(bank, userid, limit=SHOWN)
     found = await _people(bank, [row["cid"] for row in rows])
-    total = await bank.db["follows"].count({"userid": userid, "active": True})
+    total = await bank.db[RELATIONSHIPS].count({"userid": userid, "active": True})
     return {
         "customers": [
             {"cid": person.cid, "name": resolution.mask_name(person.name)} for person in found
@@ -200,7 +203,7 @@ def _item(bank: Bank, batch: str, wanted: Wanted, kind: str, target: str, cid: s
         "mode": wanted.mode,
         "handover_userid": wanted.handover_userid,
         "takeover_userid": wanted.takeover_userid,
-        "target": bank.vault.seal_text("handovers", "target", row_id, target),
+        "target": bank.vault.seal_text(HANDOVERS, "target", row_id, target),
         "target_index": index,
         "cid": cid,
         "state": REQUESTED,
@@ -212,7 +215,7 @@ def _item(bank: Bank, batch: str, wanted: Wanted, kind: str, target: str, cid: s
 def _batch_row(
     bank: Bank, actor: ClerkActor, batch: str, wanted: Wanted, customers: int, groups: int
 ) -> Doc:
-    message = bank.vault.seal_text("handover_batches", "message", batch, wanted.message)
+    message = bank.vault.seal_text(HANDOVER_BATCHES, "message", batch, wanted.message)
     return {
         "_id": batch,
         "mode": wanted.mode,
@@ -260,13 +263,13 @@ async def reject(bank: Bank, actor: ClerkActor, batch: str, reason: str) -> None
 
 async def _decide(bank: Bank, actor: ClerkActor, batch: str, fields: Doc) -> None:
     decided = {"decided_by": actor.login, "decided_at": utc(bank.now()), **fields}
-    batches = bank.db["handover_batches"]
+    batches = bank.db[HANDOVER_BATCHES]
     if not await batches.update({"_id": batch, "state": SUBMITTED}, {"$set": decided}):
         raise Conflict("handover_decided", "this hand-over waits for no decision")
 
 
 async def _batch(bank: Bank, batch: str) -> Doc:
-    row = await bank.db["handover_batches"].find_one({"_id": batch})
+    row = await bank.db[HANDOVER_BATCHES].find_one({"_id": batch})
     if row is None:
         raise NotFound("handover_unknown", "no such hand-over")
     return row
@@ -274,7 +277,7 @@ async def _batch(bank: Bank, batch: str) -> Doc:
 
 async def list_batches(bank: Bank, actor: ClerkActor, limit: int = 50) -> list[dict[str, Any]]:
     """The newest batches of the actor's bank, each with how many items are in which state."""
-    rows = await bank.db["handover_batches"].find({}, sort=[("at", -1)], limit=limit)
+    rows = await bank.db[HANDOVER_BATCHES].find({}, sort=[("at", -1)], limit=limit)
     counts = await asyncio.gather(*(_counts(bank, row["_id"]) for row in rows))
     return [{**row, "states": states} for row, states in zip(rows, counts, strict=True)]
 
@@ -284,7 +287,7 @@ async def _counts(bank: Bank, batch: str) -> dict[str, int]:
         {"$match": {"batch": batch}},
         {"$group": {"_id": "$state", "items": {"$sum": 1}}},
     ]
-    found = await bank.db["handovers"].aggregate(pipeline)
+    found = await bank.db[HANDOVERS].aggregate(pipeline)
     return {row["_id"]: row["items"] for row in sorted(found, key=lambda row: str(row["_id"]))}
 
 
@@ -292,10 +295,10 @@ async def batch_view(bank: Bank, actor: ClerkActor, batch: str) -> dict[str, Any
     """One batch with its message and its first SHOWN items, customers masked; raises NotFound
     `handover_unknown`."""
     row = await _batch(bank, batch)
-    rows = bank.db["handovers"]
+    rows = bank.db[HANDOVERS]
     items = await rows.find({"batch": batch}, sort=[("state", 1)], limit=SHOWN)
     shown = await asyncio.gather(*(_shown(bank, item) for item in items))
-    message = bank.vault.open_text("handover_batches", "message", batch, row["message"])
+    message = bank.vault.open_text(HANDOVER_BATCHES, "message", batch, row["message"])
     return {
         **row,
         "message": message,
@@ -306,7 +309,7 @@ async def batch_view(bank: Bank, actor: ClerkActor, batch: str) -> dict[str, Any
 
 async def _shown(bank: Bank, item: Doc) -> dict[str, Any]:
     if item["kind"] == "group":
-        name = bank.vault.open_text("handovers", "target", item["_id"], item["target"])
+        name = bank.vault.open_text(HANDOVERS, "target", item["_id"], item["target"])
     elif item["cid"]:
         name = resolution.mask_name((await resolution.customer(bank, item["cid"])).name)
     else:
@@ -318,7 +321,7 @@ async def transfer_failed(bank: Bank, row: Doc, event: events.HandoverFailed) ->
     """The customer refused, or the member who takes over has too many: the item ends with that
     reason. An event from before we asked says nothing of this time."""
     index = target_index(bank, event.external_userid)
-    items = bank.db["handovers"]
+    items = bank.db[HANDOVERS]
     asked = {
         "asked_at": {"$lt": events.happened(event, row) + 1.0},
         "state": {"$in": [ASKING, WAITING]},
@@ -339,4 +342,4 @@ async def end(bank: Bank, item: Doc, state: str, reason: str) -> None:
             bank, item["cid"], "handover.failed", item["_id"], reason=reason, **people
         )
     query = {"_id": item["_id"], "state": {"$in": [REQUESTED, ASKING, WAITING]}}
-    await bank.db["handovers"].update(query, {"$set": {"state": state, "reason": reason}})
+    await bank.db[HANDOVERS].update(query, {"$set": {"state": state, "reason": reason}})

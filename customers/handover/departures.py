@@ -5,7 +5,9 @@ from __future__ import annotations
 from customers import relationships
 from customers.alerts import alarms
 from customers.banks.bank import Bank
+from customers.banks.rows import STAFF
 from customers.identity import resolution
+from customers.relationships import RELATIONSHIPS
 from services.cache import invalidate
 from services.clock import utc
 from services.observe import trace
@@ -31,8 +33,8 @@ async def left(bank: Bank, userid: str, at: float) -> None:
     row_id = f"{bank.id}:{userid}"
     older = {"$or": [{"changed_at": {"$exists": False}}, {"changed_at": {"$lte": at}}]}
     leaving = {"active": False, "leaving": True, "changed_at": at, "left_at": utc(at)}
-    await db["staff"].update({"_id": row_id, "active": True, **older}, {"$set": leaving})
-    row = await db["staff"].find_one({"_id": row_id})
+    await db[STAFF].update({"_id": row_id, "active": True, **older}, {"$set": leaving})
+    row = await db[STAFF].find_one({"_id": row_id})
     if row is None or row["active"]:
         trace.note("staff.not_left", userid=userid, why="unknown" if row is None else "older")
         return
@@ -40,7 +42,7 @@ async def left(bank: Bank, userid: str, at: float) -> None:
     invalidate(bank.services, f"staff:{bank.id}")
     if not row.get("leaving"):  # told before
         return
-    customers = await db["follows"].count({"userid": userid, "active": True})
+    customers = await db[RELATIONSHIPS].count({"userid": userid, "active": True})
     if customers:
         heads = await _listeners(bank, userid, row["branch"])
         since = float(row["changed_at"])
@@ -55,9 +57,7 @@ async def left(bank: Bank, userid: str, at: float) -> None:
             customers=customers,
         )
     await bank.audit("wecom", "staff.left", userid, sessions=ended, customers=customers)
-    await db["staff"].update(
-        {"_id": row_id, "left_at": row["left_at"]}, {"$unset": {"leaving": ""}}
-    )
+    await db[STAFF].update({"_id": row_id, "left_at": row["left_at"]}, {"$unset": {"leaving": ""}})
 
 
 async def lost(bank: Bank, row: Doc, event: events.ContactEvent, cid: str) -> None:
@@ -70,7 +70,7 @@ async def lost(bank: Bank, row: Doc, event: events.ContactEvent, cid: str) -> No
     if await relationships.pair(bank, event.userid, cids) is not None:
         return
     kind = "customer.lost" if isinstance(event, events.FollowUserDeleted) else "customer.removed"
-    member = await bank.db["staff"].find_one({"_id": f"{bank.id}:{event.userid}"})
+    member = await bank.db[STAFF].find_one({"_id": f"{bank.id}:{event.userid}"})
     branch = member["branch"] if member else ""
     told = await _listeners(bank, event.userid, branch)
     if member and member["active"]:

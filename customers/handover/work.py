@@ -17,6 +17,7 @@ from typing import Any
 from customers import relationships, timeline
 from customers.banks.bank import Bank
 from customers.handover.batches import ASKING, DONE, REQUESTED, WAITING, end, item_id, target_index
+from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.identity import resolution
 from services.errors import Unavailable
 from services.limiter import lane
@@ -75,7 +76,7 @@ async def work(bank: Bank, until: float | None = None) -> int:
         with lane("bulk"):
             await _move(bank, owner, batch)
 
-    rows = bank.db["handover_batches"]
+    rows = bank.db[HANDOVER_BATCHES]
     return await leases.pump(
         bank.services.clock, rows, handle, limit=4, seconds=LEASE_SECONDS, until=until
     )
@@ -83,7 +84,7 @@ async def work(bank: Bank, until: float | None = None) -> int:
 
 async def _move(bank: Bank, owner: str, batch: Doc) -> None:
     """One call to WeCom and what follows from it."""
-    batches = bank.db["handover_batches"]
+    batches = bank.db[HANDOVER_BATCHES]
     try:
         due = await _Step(bank, batch).take()
     except PlatformError as error:
@@ -119,7 +120,7 @@ class _Step:
         self.bank = bank
         self.batch = batch
         self.client = bank.wecom
-        self.items = bank.db["handovers"]
+        self.items = bank.db[HANDOVERS]
 
     async def take(self) -> tuple[float, int] | None:
         """When to go on, and the number of looks by then; None when every item has its end."""
@@ -148,7 +149,7 @@ class _Step:
         return await self.items.find({"batch": self.batch["_id"], "state": state}, limit=limit)
 
     def _target(self, item: Doc) -> str:
-        return self.bank.vault.open_text("handovers", "target", item["_id"], item["target"])
+        return self.bank.vault.open_text(HANDOVERS, "target", item["_id"], item["target"])
 
     async def _set(self, items: Iterable[Doc], before: str, state: str, **fields: Any) -> None:
         query = {"_id": {"$in": [item["_id"] for item in items]}, "state": before}
@@ -180,7 +181,7 @@ class _Step:
             answer: Any = await self.client.resigned_transfer_customer(*pair, wanted)
         else:
             message = self.bank.vault.open_text(
-                "handover_batches", "message", self.batch["_id"], self.batch["message"]
+                HANDOVER_BATCHES, "message", self.batch["_id"], self.batch["message"]
             )
             answer = await self.client.transfer_customer(
                 *pair, wanted, transfer_success_msg=message
@@ -270,7 +271,7 @@ class _Step:
         listed: set[str] = set()
         async for page in self._pages():
             told = {self._item_id(row): row for row in page}
-            known = await self.bank.read("handovers", list(told))
+            known = await self.bank.read(HANDOVERS, list(told))
             waiting = [
                 (item, told[row_id]) for row_id, item in known.items() if item["state"] == WAITING
             ]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.identity.collections import CONVERSIONS
 from customers.identity.resolution import Customer, Facts
 from customers.identity.rows import row_id
 from services import ids
 from services.queue import outbox
-from services.queue.outbox import Effect
+from services.queue.outbox import OUTBOX, Effect
 from services.store.mongo import Doc
 
 PENDING_SECONDS = 90 * 86400.0
@@ -27,7 +28,7 @@ async def ask(bank: Bank, person: Customer, appid: str) -> None:
         return
     tenant, now = bank.id, bank.now()
     conversion = row_id(bank, "conversion", person.unionid)
-    row = (await bank.read("conversions", [conversion])).get(conversion)
+    row = (await bank.read(CONVERSIONS, [conversion])).get(conversion)
     if row is not None and row["until"] >= now:
         return
     nth = row["nth"] + 1 if row else 1
@@ -38,11 +39,11 @@ async def ask(bank: Bank, person: Customer, appid: str) -> None:
         cid=person.cid,
         args={"unionid": person.unionid, "openid": openid, "appid": appid},
     )
-    await bank.insert("outbox", outbox.row_of(bank.services, effect, due=now, owner=None))
+    await bank.insert(OUTBOX, outbox.row_of(bank.services, effect, due=now, owner=None))
     asked: Doc = {"nth": nth, "until": now + PENDING_SECONDS}
-    if not await bank.insert("conversions", {"_id": conversion, **asked}):
+    if not await bank.insert(CONVERSIONS, {"_id": conversion, **asked}):
         before = {"_id": conversion, "nth": nth - 1}
-        await bank.db["conversions"].update(before, {"$set": asked})
+        await bank.db[CONVERSIONS].update(before, {"$set": asked})
     bank.signal("campaigns.send_effects")
 
 

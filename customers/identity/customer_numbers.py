@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from customers.banks.bank import Bank
 from customers.identity import review_tasks
+from customers.identity.collections import CUSTOMERS, IDENTITIES
 from customers.identity.rows import (
     NUMBER,
     Origin,
@@ -65,9 +66,9 @@ async def link(bank: Bank, number: str, cid: str, *, source: str, proof: str) ->
         return await _ask(bank, "number_other", [person["_id"]], number, origin)
     doc_id = row_id(bank, NUMBER, number)
     made = id_row(bank, NUMBER, number, person["_id"], origin, _anchor(person))
-    new = await bank.insert("identities", made)
+    new = await bank.insert(IDENTITIES, made)
     if not new:
-        held = (await bank.read("identities", [doc_id]))[doc_id]
+        held = (await bank.read(IDENTITIES, [doc_id]))[doc_id]
         holder = await root(bank, held["cid"])
         if holder["_id"] != person["_id"]:
             return await _ask(bank, "number_taken", [person["_id"], holder["_id"]], number, origin)
@@ -75,7 +76,7 @@ async def link(bank: Bank, number: str, cid: str, *, source: str, proof: str) ->
             return ALREADY
     if await _write(bank, person["_id"], number, doc_id):
         return LINKED
-    await bank.db["identities"].delete({"_id": doc_id, "cid": person["_id"], "moves": 0})
+    await bank.db[IDENTITIES].delete({"_id": doc_id, "cid": person["_id"], "moves": 0})
     return await _ask(bank, "number_other", [person["_id"]], number, origin)
 
 
@@ -89,7 +90,7 @@ async def _write(bank: Bank, cid: str, number: str, doc_id: str, *, instead: boo
     free = {} if instead else {"number_index": {"$in": [None, index]}}
     fields = {NUMBER: seal(bank, cid, NUMBER, number), "number_index": index}
     change = {"$set": fields, "$addToSet": {"ids": doc_id}}
-    return await bank.db["customers"].update({**unmerged(cid), **free}, change)
+    return await bank.db[CUSTOMERS].update({**unmerged(cid), **free}, change)
 
 
 async def _ask(bank: Bank, kind: str, cids: Sequence[str], number: str, origin: Origin) -> str:
@@ -113,16 +114,16 @@ async def move(bank: Bank, number: str, cid: str, origin: Origin) -> None:
     person = await root(bank, cid)
     doc_id, index = row_id(bank, NUMBER, number), number_index(bank, number)
     gone = {"$unset": {NUMBER: "", "number_index": ""}, "$pull": {"ids": {"$in": [doc_id]}}}
-    held = await db["identities"].find_one({"_id": doc_id})
+    held = await db[IDENTITIES].find_one({"_id": doc_id})
     if held is not None:
         holder = await root(bank, held["cid"])
         if holder["_id"] != person["_id"]:
-            await db["customers"].update({"_id": holder["_id"], "number_index": index}, gone)
+            await db[CUSTOMERS].update({"_id": holder["_id"], "number_index": index}, gone)
     if person.get("number_index") not in (None, index):
-        await db["identities"].delete({"cid": person["_id"], "_id": await _own_row(bank, person)})
+        await db[IDENTITIES].delete({"cid": person["_id"], "_id": await _own_row(bank, person)})
     made = id_row(bank, NUMBER, number, person["_id"], origin, _anchor(person))
     fields = {name: value for name, value in made.items() if name not in ("_id", "tenant", "moves")}
-    await db["identities"].update(
+    await db[IDENTITIES].update(
         {"_id": doc_id}, {"$set": fields, "$inc": {"moves": 1}}, upsert=True
     )
     if not await _write(bank, person["_id"], number, doc_id, instead=True):
@@ -130,7 +131,7 @@ async def move(bank: Bank, number: str, cid: str, origin: Origin) -> None:
 
 
 async def _own_row(bank: Bank, person: Doc) -> str:
-    number = bank.vault.open_text("customers", NUMBER, person["_id"], person[NUMBER])
+    number = bank.vault.open_text(CUSTOMERS, NUMBER, person["_id"], person[NUMBER])
     return row_id(bank, NUMBER, number)
 
 
@@ -184,11 +185,11 @@ async def _find(bank: Bank, values: dict[str, str]) -> set[str]:
     found: list[set[str]] = []
     for kind in ("external_userid", "unionid"):
         if values[kind]:
-            rows = await bank.read("identities", [row_id(bank, kind, values[kind])])
+            rows = await bank.read(IDENTITIES, [row_id(bank, kind, values[kind])])
             found.append({row["cid"] for row in rows.values()})
     if values["phone"]:
         wanted = {"phone_index": phone_index(bank, values["phone"])}
-        rows_ = await bank.db["customers"].find(wanted, fields={"_id": 1}, limit=10)
+        rows_ = await bank.db[CUSTOMERS].find(wanted, fields={"_id": 1}, limit=10)
         found.append({row["_id"] for row in rows_})
     if values["cid"]:
         found.append({values["cid"]})

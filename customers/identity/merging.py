@@ -19,6 +19,7 @@ from typing import Any
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.identity import review_tasks
+from customers.identity.collections import CUSTOMERS, IDENTITIES, MERGES
 from customers.identity.rows import (
     HOPS,
     SEALED,
@@ -32,6 +33,7 @@ from customers.identity.rows import (
     seal,
     unmerged,
 )
+from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.clock import utc
 from services.errors import Unavailable
@@ -72,7 +74,7 @@ async def merge(bank: Bank, one: Doc, other: Doc, origin: Origin, because: list[
         "because": {**origin.doc(bank), "ids": because},
     }
     fence = {**unmerged(loser["_id"]), "apart": {"$nin": cids_of(winner)}}
-    customers = bank.db["customers"]
+    customers = bank.db[CUSTOMERS]
     closed = await customers.update_and_get(fence, {"$set": closing, "$inc": {"merges": 1}})
     if closed is not None:
         await carry(bank, closed)
@@ -93,12 +95,12 @@ async def carry(bank: Bank, row: Doc) -> None:
     winner, plan = taken
     await relationships.move(bank, row["_id"], winner)
     moved = {"$set": {"cid": winner}, "$inc": {"moves": 1}}
-    await db["identities"].bulk_update(
+    await db[IDENTITIES].bulk_update(
         [({"_id": doc_id, "moves": moves}, moved) for doc_id, moves in plan["ids"]]
     )
-    await db["merges"].update({"_id": plan["_id"], "state": PLANNED}, {"$set": {"state": DONE}})
+    await db[MERGES].update({"_id": plan["_id"], "state": PLANNED}, {"$set": {"state": DONE}})
     ended = {"_id": row["_id"], "merges": row.get("merges", 0)}
-    await db["customers"].update(ended, {"$unset": {"carrying": "", "because": ""}})
+    await db[CUSTOMERS].update(ended, {"$unset": {"carrying": "", "because": ""}})
     log.info(
         "customers merged",
         extra={"fields": {"tenant": bank.id, "winner": winner, "loser": row["_id"]}},
@@ -112,20 +114,20 @@ async def _take_in(bank: Bank, row: Doc) -> tuple[str, Doc] | None:
     for _ in range(HOPS):
         winner = await root(bank, row["merged_into"])
         if row["_id"] in winner["aliases"]:  # somebody did so before
-            plan = await db["merges"].find_one({"_id": merge_id(bank.id, row)})
+            plan = await db[MERGES].find_one({"_id": merge_id(bank.id, row)})
             return None if plan is None else (winner["_id"], plan)
         kind = why_apart(winner, row)
         if kind or winner["_id"] == row["_id"]:
             again = {"_id": row["_id"], "merges": row.get("merges", 0), "carrying": True}
             gone = {"merged_into": "", "carrying": "", "because": ""}
-            await db["customers"].update(again, {"$unset": gone})
-            await db["merges"].delete({"_id": merge_id(bank.id, row), "state": PLANNED})
+            await db[CUSTOMERS].update(again, {"$unset": gone})
+            await db[MERGES].delete({"_id": merge_id(bank.id, row), "state": PLANNED})
             if kind:
                 await _ask(bank, kind, winner, row, Origin(**_origin(row)))
             return None
         plan, change, fence = await _planned(bank, row, winner)
         await _keep_plan(bank, plan)
-        if await db["customers"].update({**unmerged(winner["_id"]), **fence}, change):
+        if await db[CUSTOMERS].update({**unmerged(winner["_id"]), **fence}, change):
             return winner["_id"], plan
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
@@ -136,7 +138,7 @@ def _origin(row: Doc) -> dict[str, str]:
 
 
 async def _keep_plan(bank: Bank, plan: Doc) -> None:
-    merges = bank.db["merges"]
+    merges = bank.db[MERGES]
     if await merges.insert_new([plan]):
         fields = {name: value for name, value in plan.items() if name != "_id"}
         await merges.update({"_id": plan["_id"], "state": PLANNED}, {"$set": fields})
@@ -149,7 +151,7 @@ async def _planned(bank: Bank, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
     loser, known = opened(bank, row), opened(bank, winner)
     wanted = ids_of(bank, row)
     rows = {
-        doc["_id"]: doc for doc in await db["identities"].find({"_id": {"$in": wanted}}, limit=None)
+        doc["_id"]: doc for doc in await db[IDENTITIES].find({"_id": {"$in": wanted}}, limit=None)
     }
     lacking = [name for name in SEALED if getattr(loser, name) and not getattr(known, name)]
     programs = [appid for appid in loser.openids if appid not in known.openids]
@@ -191,7 +193,7 @@ async def _planned(bank: Bank, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
 def _before(bank: Bank, plan_id: str, known: Any) -> bytes:
     """What the winner was called before, sealed."""
     return bank.vault.seal_json(
-        "merges", "before", plan_id, {"name": known.name, "phone": known.phone}
+        MERGES, "before", plan_id, {"name": known.name, "phone": known.phone}
     )
 
 
@@ -224,7 +226,7 @@ _FOLLOW = ("userid", "cid", "active", "at", "since", "state", "add_way")
 
 async def _snapshots(bank: Bank, cids: list[str]) -> list[Doc]:
     """Who follows the two, and who did, before the merge."""
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     found = [
         row
         for active in (True, False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from customers.banks.bank import Bank
 from customers.identity import merging, unmerging
+from customers.identity.collections import CUSTOMERS, IDENTITIES
 from customers.identity.rows import (
     HOPS,
     Customer,
@@ -125,7 +126,7 @@ async def _claim(bank: Bank, telling: _Telling) -> dict[str, Doc]:
     """The rows of all the telling's ids; those that nobody had are made for the customer whom the
     others lead to."""
     tenant = bank.id
-    known = await bank.read("identities", list(telling.rows))
+    known = await bank.read(IDENTITIES, list(telling.rows))
     missing = [doc_id for doc_id in telling.rows if doc_id not in known]
     if not missing:
         return known
@@ -137,13 +138,13 @@ async def _claim(bank: Bank, telling: _Telling) -> dict[str, Doc]:
     for doc_id in missing:
         kind, value = telling.rows[doc_id]
         row = id_row(bank, kind, value, cid, telling.origin, "" if doc_id == by else by)
-        if await bank.insert("identities", row):
+        if await bank.insert(IDENTITIES, row):
             telling.claimed.add(doc_id)
             known[doc_id] = row
     if any(
         doc_id not in known for doc_id in missing
     ):  # somebody else was told of the same person in this moment
-        known = await bank.read("identities", list(telling.rows))
+        known = await bank.read(IDENTITIES, list(telling.rows))
     return known
 
 
@@ -161,10 +162,10 @@ async def _keep_facts(bank: Bank, telling: _Telling, cid: str, facts: Facts) -> 
     rows = [row_id(bank, kind, value) for kind, value in facts.ids().items()]
     by = rows[0] if rows else ""
     for _ in range(HOPS):
-        known = (await bank.read("customers", [cid])).get(cid)
+        known = (await bank.read(CUSTOMERS, [cid])).get(cid)
         if known is None:
             made = fresh(bank, cid, facts, telling.origin, by)
-            if await bank.insert("customers", made):
+            if await bank.insert(CUSTOMERS, made):
                 return cid
         elif known.get("merged_into"):
             if known.get("carrying"):
@@ -177,7 +178,7 @@ async def _keep_facts(bank: Bank, telling: _Telling, cid: str, facts: Facts) -> 
         else:
             change = _change(bank, telling, known, facts, rows)
             fence = {**unmerged(cid), "lost": {"$nin": rows}}
-            if not change or await bank.db["customers"].update(fence, change):
+            if not change or await bank.db[CUSTOMERS].update(fence, change):
                 return cid
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
@@ -198,11 +199,11 @@ async def _unite(
 ) -> dict[str, str] | None:
     """Merges the owners where nothing keeps them apart; owner → who he is now. None when a race
     left two who should be one."""
-    customers = bank.db["customers"]
+    customers = bank.db[CUSTOMERS]
     for (
         cid
     ) in owners:  # ids may have been claimed by somebody who did not live to write the customer
-        await bank.insert("customers", empty(bank, cid))
+        await bank.insert(CUSTOMERS, empty(bank, cid))
     for row in await customers.find({"_id": {"$in": sorted(owners)}}):
         if row.get("carrying"):  # a merge that was cut short
             await merging.carry(bank, row)
@@ -234,4 +235,4 @@ async def _point(
     changes = [
         ({"_id": row["_id"], "cid": row["cid"], "moves": row.get("moves")}, moved) for row in strays
     ]
-    await bank.db["identities"].bulk_update(changes)
+    await bank.db[IDENTITIES].bulk_update(changes)

@@ -14,6 +14,7 @@ from customers import timeline
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import customer_numbers, merging, review_tasks, unmerging
+from customers.identity.collections import CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
 from customers.identity.rows import (
     NUMBER,
     Customer,
@@ -57,15 +58,15 @@ async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, A
         return []
     tenant, db = bank.id, bank.db
     by_id = [row_id(bank, kind, wanted) for kind in (NUMBER, "external_userid", "unionid")]
-    found = {row["cid"] for row in (await bank.read("identities", by_id)).values()}
+    found = {row["cid"] for row in (await bank.read(IDENTITIES, by_id)).values()}
     by_phone = {"phone_index": phone_index(bank, wanted)}
     found |= {
         row["_id"]
-        for row in await db["customers"].find(by_phone, fields={"_id": 1}, limit=MOST_FOUND)
+        for row in await db[CUSTOMERS].find(by_phone, fields={"_id": 1}, limit=MOST_FOUND)
     }
     if wanted.startswith(f"{tenant}:"):
         found |= {
-            row["_id"] for row in await db["customers"].find({"_id": wanted}, fields={"_id": 1})
+            row["_id"] for row in await db[CUSTOMERS].find({"_id": wanted}, fields={"_id": 1})
         }
     rows: dict[str, Doc] = {}
     for cid in sorted(found):
@@ -94,7 +95,7 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
     _check(actor, READ)
     row = await root(bank, cid)
     person = opened(bank, row)
-    ids = (await bank.read("identities", ids_of(bank, row))).values()
+    ids = (await bank.read(IDENTITIES, ids_of(bank, row))).values()
     told = row.get("told", {})
     shown = [_id_view(each["kind"], mask_id(open_id(bank, each)), each) for each in ids]
     for name, text in (("phone", mask_phone(person.phone)), ("name", mask_name(person.name))):
@@ -124,7 +125,7 @@ def _id_view(kind: str, shown: str, told: Doc) -> dict[str, Any]:
 
 
 async def _merges_of(bank: Bank, cids: Sequence[str]) -> list[Doc]:
-    rows = bank.db["merges"]
+    rows = bank.db[MERGES]
     found = [
         await rows.find({field: {"$in": list(cids)}}, limit=None) for field in ("winner", "loser")
     ]
@@ -155,7 +156,7 @@ def _merge_view(merge: Doc) -> dict[str, Any]:
 
 def _question_view(bank: Bank, row: Doc) -> dict[str, Any]:
     sealed = row.get("value")
-    value = bank.vault.open_text("questions", "value", row["_id"], sealed) if sealed else ""
+    value = bank.vault.open_text(REVIEW_TASKS, "value", row["_id"], sealed) if sealed else ""
     fields = ("kind", "cids", "state", "source", "proof", "at")
     rest = ("answer", "reason", "proposed_by", "agreed_by")
     return {
@@ -175,7 +176,7 @@ async def list_questions(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
 
 async def _merge_row(bank: Bank, actor: ClerkActor, merge_id: str) -> Doc:
     _check(actor, DECIDE)
-    merge = await bank.db["merges"].find_one({"_id": merge_id})
+    merge = await bank.db[MERGES].find_one({"_id": merge_id})
     if merge is None:
         raise NotFound("merge_unknown", "no such merge")
     return merge
@@ -190,7 +191,7 @@ async def undo(bank: Bank, actor: ClerkActor, merge_id: str, reason: str) -> str
     merge, why = await _merge_row(bank, actor, merge_id), _reason(reason)
     db = bank.db
     asked = {"state": merging.ASKED, "asked_by": actor.login, "reason": why}
-    if not await db["merges"].update({"_id": merge_id, "state": merging.DONE}, {"$set": asked}):
+    if not await db[MERGES].update({"_id": merge_id, "state": merging.DONE}, {"$set": asked}):
         raise Conflict("merge_decided", "this merge is undone, or its undoing was asked for")
     await bank.audit(actor.login, "merge.undo_asked", merge_id, loser=merge["loser"], reason=why)
     return str(merge["loser"])
@@ -201,7 +202,7 @@ async def keep(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
     Conflict `merge_decided`."""
     merge = await _merge_row(bank, actor, merge_id)
     db = bank.db
-    if not await db["merges"].update(
+    if not await db[MERGES].update(
         {"_id": merge_id, "state": merging.ASKED}, {"$set": {"state": merging.DONE}}
     ):
         raise Conflict("merge_decided", "nobody waits for this merge to be undone")
@@ -235,7 +236,7 @@ async def approve_undo(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
 
 async def _question_row(bank: Bank, actor: ClerkActor, question: str) -> Doc:
     _check(actor, DECIDE)
-    row = await bank.db["questions"].find_one({"_id": question})
+    row = await bank.db[REVIEW_TASKS].find_one({"_id": question})
     if row is None:
         raise NotFound("question_unknown", "no such question")
     return row
@@ -260,7 +261,7 @@ async def propose(bank: Bank, actor: ClerkActor, question: str, answer: str, rea
         "proposed_by": actor.login,
     }
     waits = {"_id": question, "state": {"$in": [review_tasks.OPEN, review_tasks.PROPOSED]}}
-    if not await db["questions"].update(waits, {"$set": fields}):
+    if not await db[REVIEW_TASKS].update(waits, {"$set": fields}):
         raise Conflict("question_decided", "this question was answered")
     await bank.audit(actor.login, "question.proposed", question, answer=answer, reason=why)
     return str(row["cids"][0])
@@ -290,7 +291,7 @@ async def agree(bank: Bank, actor: ClerkActor, question: str) -> str:
         "agreed_by": actor.login,
         "answered_at": utc(bank.now()),
     }
-    if not await db["questions"].update(same, {"$set": ended}):
+    if not await db[REVIEW_TASKS].update(same, {"$set": ended}):
         raise Conflict("question_decided", "somebody else decided on this question")
     await bank.audit(
         actor.login,
@@ -315,12 +316,12 @@ async def _act(bank: Bank, actor: ClerkActor, row: Doc) -> None:
         one, other = [await root(bank, cid) for cid in row["cids"]]
         await merging.merge(bank, one, other, origin, ["clerk"])
     elif row["answer"] == "move":
-        number = bank.vault.open_text("questions", "value", row["_id"], row["value"])
+        number = bank.vault.open_text(REVIEW_TASKS, "value", row["_id"], row["value"])
         await customer_numbers.move(bank, number, row["cids"][0], origin)
 
 
 async def _bring_together(bank: Bank, one: Doc, other: Doc) -> None:
     """They are apart no more."""
-    customers = bank.db["customers"]
+    customers = bank.db[CUSTOMERS]
     for row, from_ in ((one, other), (other, one)):
         await customers.update({"_id": row["_id"]}, {"$pull": {"apart": {"$in": cids_of(from_)}}})

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from customers.banks.bank import Bank
+from customers.identity.collections import REVIEW_TASKS
 from services import ids
 from services.clock import utc
 from services.store.mongo import Doc
@@ -60,16 +61,16 @@ async def ask(
         "at": utc(bank.now()),
     }
     if sealed:
-        row["value"] = bank.vault.seal_text("questions", "value", row_id, sealed)
-    if not await bank.insert("questions", row):
+        row["value"] = bank.vault.seal_text(REVIEW_TASKS, "value", row_id, sealed)
+    if not await bank.insert(REVIEW_TASKS, row):
         again = {"_id": row_id, "state": ANSWERED, "answer": {"$ne": "leave"}}
-        await bank.db["questions"].update(again, {"$set": {"state": OPEN, "at": row["at"]}})
+        await bank.db[REVIEW_TASKS].update(again, {"$set": {"state": OPEN, "at": row["at"]}})
     return row_id
 
 
 async def open_ones(bank: Bank) -> list[Doc]:
     """What waits for a clerk, newest first."""
-    rows = bank.db["questions"]
+    rows = bank.db[REVIEW_TASKS]
     found = [
         await rows.find({"state": state}, sort=[("at", -1)], limit=MOST_SHOWN)
         for state in (PROPOSED, OPEN)
@@ -79,5 +80,5 @@ async def open_ones(bank: Bank) -> list[Doc]:
 
 async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
     """Every question that a customer was in, newest first."""
-    found = await bank.db["questions"].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
+    found = await bank.db[REVIEW_TASKS].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
     return sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)

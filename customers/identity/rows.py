@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from customers.banks.bank import Bank
+from customers.identity.collections import CUSTOMERS, IDENTITIES
 from services.clock import utc
 from services.errors import NotFound
 from services.store.mongo import Doc
@@ -102,7 +103,7 @@ def id_row(bank: Bank, kind: str, value: str, cid: str, origin: Origin, by: str 
     """The document of one id that leads to `cid`; `by` is the row of the id that it was told
     with."""
     doc_id = row_id(bank, kind, value)
-    sealed_value = bank.vault.seal_text("identities", "value", doc_id, value)
+    sealed_value = bank.vault.seal_text(IDENTITIES, "value", doc_id, value)
     told = origin.doc(bank)
     return {
         "_id": doc_id,
@@ -118,7 +119,7 @@ def id_row(bank: Bank, kind: str, value: str, cid: str, origin: Origin, by: str 
 def open_id(bank: Bank, row: Doc) -> str:
     """The id that a row stands for."""
     return (
-        bank.vault.open_text("identities", "value", row["_id"], row["value"])
+        bank.vault.open_text(IDENTITIES, "value", row["_id"], row["value"])
         if "value" in row
         else ""
     )
@@ -126,7 +127,7 @@ def open_id(bank: Bank, row: Doc) -> str:
 
 def seal(bank: Bank, cid: str, name: str, value: str) -> bytes:
     """`value` for the field `name` of that customer's row."""
-    return bank.vault.seal_text("customers", name, cid, value)
+    return bank.vault.seal_text(CUSTOMERS, name, cid, value)
 
 
 def phone_index(bank: Bank, phone: str) -> str:
@@ -178,7 +179,7 @@ def opened(bank: Bank, row: Doc) -> Customer:
     cid = row["_id"]
 
     def text(name: str, value: bytes | None) -> str:
-        return bank.vault.open_text("customers", name, cid, value) if value else ""
+        return bank.vault.open_text(CUSTOMERS, name, cid, value) if value else ""
 
     return Customer(
         cid=cid,
@@ -213,7 +214,7 @@ def unmerged(cid: str) -> Doc:
 async def root(bank: Bank, cid: str) -> Doc:
     """The row of whom the customer is now, read afresh; raises NotFound."""
     for _ in range(HOPS):
-        row = await bank.db["customers"].find_one({"_id": cid})
+        row = await bank.db[CUSTOMERS].find_one({"_id": cid})
         if row is None:
             break
         if not row.get("merged_into"):
@@ -227,7 +228,7 @@ async def customer(bank: Bank, cid: str, *, follow: bool = True) -> Customer:
     use: a person who asks goes through `access_customer` of customers/access/rm.py or his own
     session."""
     for _ in range(HOPS):
-        row = (await bank.read("customers", [cid])).get(cid)
+        row = (await bank.read(CUSTOMERS, [cid])).get(cid)
         if row is None:
             raise NotFound("customer_unknown", "no such customer")
         if not follow or not row.get("merged_into"):
@@ -245,7 +246,7 @@ async def cids(bank: Bank, cid: str) -> list[str]:
 async def claimant(bank: Bank, cid: str) -> tuple[list[str], list[Shared]]:
     """His ids as `cids` tells them, and the times that he shared with somebody who turned out to be
     another; raises NotFound."""
-    row = (await bank.read("customers", [cid])).get(cid)
+    row = (await bank.read(CUSTOMERS, [cid])).get(cid)
     if row is None or row.get("merged_into"):
         row = await root(bank, cid)
     shared = [Shared(had["cid"], had["since"], had["until"]) for had in row.get("had", [])]

@@ -16,6 +16,7 @@ from typing import Any
 
 from customers import relationships
 from customers.banks.bank import Bank
+from customers.identity.collections import CUSTOMERS, IDENTITIES, MERGES
 from customers.identity.merging import DONE, UNDOING, UNDONE, indexes
 from customers.identity.rows import (
     HOPS,
@@ -28,10 +29,12 @@ from customers.identity.rows import (
     seal,
     unmerged,
 )
+from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, Unavailable
 from services.queue import outbox
+from services.queue.outbox import OUTBOX
 from services.store.mongo import Collection, Doc
 
 log = logging.getLogger(__name__)
@@ -42,27 +45,25 @@ async def finish(bank: Bank, merge_id: str) -> bool:
     """Does, or goes on with, what a merge in the state `undoing` asks for; False when the winner is
     another's by now (the merge is `done` again, and the later one must be undone first)."""
     db = bank.db
-    merge = await db["merges"].find_one({"_id": merge_id})
+    merge = await db[MERGES].find_one({"_id": merge_id})
     if merge is None or merge["state"] != UNDOING:
         return True
     back = await _part(bank, merge)
     if back is None:
-        await db["merges"].update({"_id": merge_id, "state": UNDOING}, {"$set": {"state": DONE}})
+        await db[MERGES].update({"_id": merge_id, "state": UNDOING}, {"$set": {"state": DONE}})
         return False
     await _reopen(bank, merge, back)
     moved = {"$set": {"cid": merge["loser"]}, "$inc": {"moves": 1}}
-    await db["identities"].update_many(
-        {"_id": {"$in": back}, "cid": {"$ne": merge["loser"]}}, moved
-    )
+    await db[IDENTITIES].update_many({"_id": {"$in": back}, "cid": {"$ne": merge["loser"]}}, moved)
     await _give_friends_back(bank, merge)
     await _ask_wecom(bank, merge)
     for cid in (merge["winner"], merge["loser"]):
         await bank.services.sessions.end_all("customer", session_subject(bank.id, cid))
-    await db["customers"].update(
+    await db[CUSTOMERS].update(
         {"_id": merge["winner"], "undoing": merge_id}, {"$unset": {"undoing": ""}}
     )
     ended = {"state": UNDONE, "undone_at": utc(bank.now())}
-    await db["merges"].update({"_id": merge_id, "state": UNDOING}, {"$set": ended})
+    await db[MERGES].update({"_id": merge_id, "state": UNDOING}, {"$set": ended})
     log.info("a merge was undone", extra={"fields": {"tenant": bank.id, "merge": merge_id}})
     return True
 
@@ -77,7 +78,7 @@ async def _part(bank: Bank, merge: Doc) -> list[str] | None:
     that go back."""
     db = bank.db
     for _ in range(HOPS):
-        winner = await db["customers"].find_one(unmerged(merge["winner"]))
+        winner = await db[CUSTOMERS].find_one(unmerged(merge["winner"]))
         if winner is None:
             return None
         back, rows = await _his(bank, merge, winner)
@@ -85,10 +86,10 @@ async def _part(bank: Bank, merge: Doc) -> list[str] | None:
         if apart and {*back} <= {*winner.get("lost", [])}:
             return back
         merge["back"] = back
-        await db["merges"].update({"_id": merge["_id"], "state": UNDOING}, {"$set": {"back": back}})
+        await db[MERGES].update({"_id": merge["_id"], "state": UNDOING}, {"$set": {"back": back}})
         await _give_facts_back(bank, merge, winner, rows, back)
         change, fence = await _taken(bank, merge, winner, rows, back)
-        await db["customers"].update({**unmerged(winner["_id"]), **fence}, change)
+        await db[CUSTOMERS].update({**unmerged(winner["_id"]), **fence}, change)
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
 
@@ -97,7 +98,7 @@ async def _his(bank: Bank, merge: Doc, winner: Doc) -> tuple[list[str], dict[str
     the winner's ids."""
     carried = [doc_id for doc_id, _ in merge["ids"]]
     wanted = list(dict.fromkeys([*carried, *merge.get("back", []), *ids_of(bank, winner)]))
-    rows = await bank.read("identities", wanted)
+    rows = await bank.read(IDENTITIES, wanted)
     back = dict.fromkeys([*carried, *merge.get("back", [])])
     while found := [
         doc_id for doc_id, row in rows.items() if doc_id not in back and row.get("by") in back
@@ -119,7 +120,7 @@ async def _give_facts_back(
     bank: Bank, merge: Doc, winner: Doc, rows: dict[str, Doc], back: list[str]
 ) -> None:
     """Writes into the closed loser's row what was told of him since the merge."""
-    row = await bank.db["customers"].find_one({"_id": merge["loser"]})
+    row = await bank.db[CUSTOMERS].find_one({"_id": merge["loser"]})
     if row is None:
         return
     loser, known = opened(bank, row), opened(bank, winner)
@@ -132,7 +133,7 @@ async def _give_facts_back(
             values[field] = open_id(bank, rows[doc_id])
     fields |= {name: seal(bank, loser.cid, name, value) for name, value in values.items() if value}
     fields |= indexes(bank, values)
-    await bank.db["customers"].update(
+    await bank.db[CUSTOMERS].update(
         {"_id": loser.cid},
         {"$addToSet": {"ids": {"$each": back}}, **({"$set": fields} if fields else {})},
     )
@@ -155,7 +156,7 @@ async def _taken(
     """The change that takes the loser out of the winner's row, and what that row must still hold
     for it."""
     known, cid = opened(bank, winner), winner["_id"]
-    before: Any = bank.vault.open_json("merges", "before", merge["_id"], merge["before"])
+    before: Any = bank.vault.open_json(MERGES, "before", merge["_id"], merge["before"])
     values: dict[str, str] = {name: before[name] for name in _his_words(winner, back)}
     for kind, value in known.ids().items():
         if row_id(bank, kind, value) in back:
@@ -165,7 +166,7 @@ async def _taken(
     gone = {name for name, value in values.items() if not value}
     gone |= {f"{name}_index" for name in ("phone", "number") if name in gone}
     gone |= {f"told.{name}" for name in ("name", "phone") if name in values}
-    others = await bank.read("customers", [a for a in winner["aliases"] if a not in merge["cids"]])
+    others = await bank.read(CUSTOMERS, [a for a in winner["aliases"] if a not in merge["cids"]])
     kept = {tag for row in others.values() for tag in row["tags"]}
     change: Doc = {
         "$set": {**fields, "undoing": merge["_id"]},
@@ -195,7 +196,7 @@ def _at(row: Doc, name: str) -> Any:
 
 async def _reopen(bank: Bank, merge: Doc, back: list[str]) -> None:
     """The loser is a customer of his own again, and apart from who the winner is and was."""
-    customers = bank.db["customers"]
+    customers = bank.db[CUSTOMERS]
     winner = await customers.find_one({"_id": merge["winner"]}, {"aliases": 1}) or {
         "_id": merge["winner"]
     }
@@ -212,7 +213,7 @@ async def _reopen(bank: Bank, merge: Doc, back: list[str]) -> None:
 async def _give_friends_back(bank: Bank, merge: Doc) -> None:
     """The loser's friendships as they are now; of an RM who followed both, each gets his own back
     as it was."""
-    rows = bank.db["follows"]
+    rows = bank.db[RELATIONSHIPS]
     theirs = {row["userid"]: row for row in merge["follows"] if row["cid"] == merge["winner"]}
     for row in merge["follows"]:
         userid = row["userid"]
@@ -262,7 +263,7 @@ async def _give(bank: Bank, rows: Collection, row: Doc, to: str) -> None:
 async def _ask_wecom(bank: Bank, merge: Doc) -> None:
     """WeCom is asked anew about both: what came while they were one may be either's."""
     for cid in (merge["winner"], merge["loser"]):
-        row = await bank.db["customers"].find_one({"_id": cid})
+        row = await bank.db[CUSTOMERS].find_one({"_id": cid})
         external_userid = opened(bank, row).external_userid if row else ""
         if external_userid:
             effect = outbox.Effect(
@@ -273,7 +274,7 @@ async def _ask_wecom(bank: Bank, merge: Doc) -> None:
                 args={"external_userid": external_userid},
             )
             row_ = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-            await bank.insert("outbox", row_)
+            await bank.insert(OUTBOX, row_)
 
 
 async def begin(bank: Bank, merge: Doc, by: str) -> None:
@@ -281,7 +282,7 @@ async def begin(bank: Bank, merge: Doc, by: str) -> None:
     merged on."""
     db = bank.db
     asked = {"_id": merge["_id"], "state": merge["state"]}
-    if not await db["merges"].update(asked, {"$set": {"state": UNDOING, "undone_by": by}}):
+    if not await db[MERGES].update(asked, {"$set": {"state": UNDOING, "undone_by": by}}):
         raise Conflict("merge_decided", "somebody else decided on this merge")
     if not await finish(bank, merge["_id"]):
         raise Conflict(COVERED, "the customer was merged again since; undo the later merge first")

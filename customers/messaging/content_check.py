@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from customers.banks.bank import Bank
 from customers.messaging import subscriptions
+from customers.messaging.rows import CONTENT_CHECKS
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, NotFound, Unavailable
@@ -91,7 +92,7 @@ async def check_image(
         ) from error
     check = _check_id(bank.id, appid, answer.get("trace_id", ""))
     asked: Doc = {"appid": appid, "cid": cid, "until": utc(bank.now() + SECONDS)}
-    await bank.db["checks"].update({"_id": check}, {"$set": asked}, upsert=True)
+    await bank.db[CONTENT_CHECKS].update({"_id": check}, {"$set": asked}, upsert=True)
     return check
 
 
@@ -109,13 +110,13 @@ async def media_checked(bank: Bank, row: Doc, event: events.MediaChecked) -> Non
         "event": row["_id"],
     }
     check = _check_id(bank.id, event.appid, event.trace_id)
-    await bank.db["checks"].update({"_id": check}, {"$set": told}, upsert=True)
+    await bank.db[CONTENT_CHECKS].update({"_id": check}, {"$set": told}, upsert=True)
 
 
 async def verdict(bank: Bank, check: str) -> Verdict:
     """What is known of a picture now; raises NotFound `check_unknown`. After 30 minutes without a
     word a person must look."""
-    row = await bank.db["checks"].find_one({"_id": check})
+    row = await bank.db[CONTENT_CHECKS].find_one({"_id": check})
     if row is None or "until" not in row:
         raise NotFound("check_unknown", "no such check")
     if "state" in row:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from customers.banks.bank import Bank
+from customers.messaging.rows import POSTER_CODES
 from services import ids
 from services.clock import utc
 from services.errors import NotFound, Unavailable
@@ -50,7 +51,7 @@ async def code(bank: Bank, appid: str, scene: Scene) -> bytes:
     bank = await _bank(bank, appid)
     key = key_of(bank.id, appid, scene)
     row_id = _row_id(bank.id, appid, key)
-    row = (await bank.read("scenes", [row_id])).get(row_id)
+    row = (await bank.read(POSTER_CODES, [row_id])).get(row_id)
     if row is not None and "picture" in row:
         return bytes(row["picture"])
     if row is None:
@@ -61,14 +62,14 @@ async def code(bank: Bank, appid: str, scene: Scene) -> bytes:
             "inviter": scene.inviter,
         }
         made = {"_id": row_id, "at": utc(bank.now()), **fields}
-        await bank.insert("scenes", made)
+        await bank.insert(POSTER_CODES, made)
     try:
         picture = await bank.miniprogram(appid).get_unlimited(key, page=scene.page, width=WIDTH)
     except PlatformError as error:
         raise Unavailable(
             "wechat_unavailable", "WeChat makes no code at the moment", retry_after=2
         ) from error
-    await bank.db["scenes"].update({"_id": row_id}, {"$set": {"picture": picture}})
+    await bank.db[POSTER_CODES].update({"_id": row_id}, {"$set": {"picture": picture}})
     return picture
 
 
@@ -93,7 +94,7 @@ async def inviter(bank: Bank, appid: str, key: str) -> str:
 
 async def _scene(bank: Bank, appid: str, key: str) -> Doc:
     row_id = _row_id(bank.id, appid, key)
-    row = (await bank.read("scenes", [row_id])).get(row_id)
+    row = (await bank.read(POSTER_CODES, [row_id])).get(row_id)
     if row is None:
         raise NotFound("scene_unknown", "no such code")
     return row

@@ -21,11 +21,13 @@ from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.identity.resolution import Facts
+from customers.messaging.rows import SUBSCRIPTIONS
+from customers.timeline import TIMELINE
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, InvalidInput
 from services.queue import outbox
-from services.queue.outbox import Effect
+from services.queue.outbox import OUTBOX, Effect
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError, SubjectState, UnknownOutcome
@@ -87,7 +89,7 @@ async def _row(bank: Bank, appid: str, openid: str, template_id: str) -> str:
         "taken": [],
         "at": utc(bank.now()),
     }
-    await bank.insert("subscriptions", row)
+    await bank.insert(SUBSCRIPTIONS, row)
     return row_id
 
 
@@ -106,7 +108,7 @@ async def _count(bank: Bank, row_id: str, key: str, answer: _Answer) -> bool:
     template. Told late, an answer changes no newer state, an accept from before messages were
     turned off allows none, and turning them off takes no later accept away. (Of accepts before and
     after it, one too many may then be thought allowed: WeChat refuses it with 43101.)"""
-    rows, at = bank.db["subscriptions"], answer.at
+    rows, at = bank.db[SUBSCRIPTIONS], answer.at
     unheard = {"_id": row_id, "heard": {"$ne": key}}
     heard: Doc = {"$push": {"heard": {"$each": [key], "$slice": -REMEMBERED}}}
     state: Doc = {"state": "accepted" if answer.accepted else "refused", "state_at": at}
@@ -146,7 +148,7 @@ async def sent(bank: Bank, row: Doc, event: events.SubscribeSent) -> None:
     key = event.msg_id or row["_id"]
     why = event.error_status if event.error_code else ""
     told = {"appid": event.corp_id, "template": event.template_id, "reason": why}
-    await bank.insert("timeline", timeline.entry(bank, cid, kind, key, told))
+    await bank.insert(TIMELINE, timeline.entry(bank, cid, kind, key, told))
 
 
 async def report(
@@ -211,7 +213,7 @@ async def send(
         args={"appid": appid, "template_id": template_id, "data": dict(data), "page": page},
     )
     row = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-    if await bank.insert("outbox", row):
+    if await bank.insert(OUTBOX, row):
         bank.signal("campaigns.send_effects")
     return effect.id
 
@@ -239,7 +241,7 @@ async def deliver(bank: Bank, effect: Effect) -> None:
             await _give_back(bank, row_id, effect.id)
             raise
         empty = {"$set": {"allowance": 0, "state": "refused"}}
-        await bank.db["subscriptions"].update({"_id": row_id}, empty)
+        await bank.db[SUBSCRIPTIONS].update({"_id": row_id}, empty)
         raise Conflict(
             "subscription_refused", "the customer does not accept this message"
         ) from error
@@ -249,7 +251,7 @@ async def deliver(bank: Bank, effect: Effect) -> None:
 
 
 async def _take(bank: Bank, row_id: str, effect_id: str) -> None:
-    rows = bank.db["subscriptions"]
+    rows = bank.db[SUBSCRIPTIONS]
     taken = {"$push": {"taken": {"$each": [effect_id], "$slice": -REMEMBERED}}}
     free = {"_id": row_id, "taken": {"$ne": effect_id}}
     if await rows.update(
@@ -267,7 +269,7 @@ async def _take(bank: Bank, row_id: str, effect_id: str) -> None:
 
 
 async def _give_back(bank: Bank, row_id: str, effect_id: str) -> None:
-    rows = bank.db["subscriptions"]
+    rows = bank.db[SUBSCRIPTIONS]
     untake = {"$pull": {"taken": {"$in": [effect_id]}}}
     mine = {"_id": row_id, "taken": effect_id}
     if not await rows.update({**mine, "long_term": False}, {**untake, "$inc": {"allowance": 1}}):

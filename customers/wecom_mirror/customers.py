@@ -14,8 +14,10 @@ from customers import relationships, timeline
 from customers.banks.bank import Bank, open_bank
 from customers.identity import resolution
 from customers.identity import rows as person
+from customers.identity.collections import CUSTOMERS, IDENTITIES
 from customers.identity.rows import Facts, Origin
-from customers.relationships import Relation
+from customers.relationships import RELATIONSHIPS, Relation
+from customers.timeline import TIMELINE
 from customers.wecom_mirror import details, tags
 from customers.wecom_mirror.sync import (
     Batch,
@@ -159,7 +161,7 @@ async def _identities(job: Job, people: Sequence[Told]) -> dict[str, Doc]:
     """The identity rows that there are for the page, by `_id`; says of each person whether he is
     known."""
     wanted = {row_id: one for one in people for row_id in _row_ids(job.bank, one.facts)}
-    rows = await by_id(job.bank.services, "identities", list(wanted))
+    rows = await by_id(job.bank.services, IDENTITIES, list(wanted))
     for row_id, row in rows.items():
         wanted[row_id].known = True
         wanted[row_id].cid = row["cid"]
@@ -172,7 +174,7 @@ async def identify_many(
     """Gives each person his `cid`; `rows` are the identity rows known before. Whom it failed for
     has none, and is returned with the reason. Safe to repeat and to race."""
     fresh, others = [], []
-    customers = await by_id(bank.services, "customers", list({row["cid"] for row in rows.values()}))
+    customers = await by_id(bank.services, CUSTOMERS, list({row["cid"] for row in rows.values()}))
     for one in people:
         wanted = _row_ids(bank, one.facts)
         owners = {rows[row_id]["cid"] for row_id in wanted if row_id in rows}
@@ -212,7 +214,7 @@ async def _insert(bank: Bank, people: Sequence[Told]) -> list[Told]:
         for row_id, (kind, value) in zip(row_ids, one.facts.ids().items(), strict=True):
             by = "" if row_id == lead else lead
             docs.append((one, person.id_row(bank, kind, value, one.cid, origin, by)))
-    for position in await db["identities"].insert_new([row for _, row in docs]):
+    for position in await db[IDENTITIES].insert_new([row for _, row in docs]):
         docs[position][0].known = True
     fresh, customers = [one for one in people if not one.known], []
     for one in fresh:
@@ -220,7 +222,7 @@ async def _insert(bank: Bank, people: Sequence[Told]) -> list[Told]:
         lead = next(iter(_row_ids(bank, one.facts)))
         row = person.fresh(bank, one.cid, one.facts, origin, lead)
         customers.append({**row, "tags": held})
-    for position in await db["customers"].insert_new(customers):
+    for position in await db[CUSTOMERS].insert_new(customers):
         fresh[position].known = True
     return [one for one in people if one.known]
 
@@ -233,7 +235,7 @@ async def _bring_follows(job: Job, people: Sequence[Told], asked: float, outcome
         for one in people
         for relation in one.relations
     }
-    there = await by_id(services, "follows", list(told))
+    there = await by_id(services, RELATIONSHIPS, list(told))
     news = {
         row_id: relationships.news(await open_bank(services, tenant), row, told[row_id][1])
         for row_id, row in there.items()
@@ -254,7 +256,7 @@ async def _bring_follows(job: Job, people: Sequence[Told], asked: float, outcome
         )
         for row_id in added
     ]
-    refused = {fresh[at]["_id"] for at in await job.db["follows"].insert_new(fresh)}
+    refused = {fresh[at]["_id"] for at in await job.db[RELATIONSHIPS].insert_new(fresh)}
     alone = refused | {row_id for row_id in changed if "state" in news[row_id]}
     for row_id in alone:
         await relationships.bring(
@@ -337,7 +339,7 @@ async def _present(job: Job, userid: str) -> list[Doc]:
     found: list[Doc] = []
     while True:
         after = {"cid": {"$gt": found[-1]["cid"]}} if found else {}
-        rows = await job.db["follows"].find(
+        rows = await job.db[RELATIONSHIPS].find(
             {**query, **after}, fields=fields, sort=[("cid", 1)], limit=AT_ONCE
         )
         found += rows
@@ -360,7 +362,7 @@ async def _compared(
             person.row_id(await open_bank(services, tenant), "external_userid", one): one
             for one in some
         }
-        known = await by_id(services, "identities", list(by_row), {"cid": 1})
+        known = await by_id(services, IDENTITIES, list(by_row), {"cid": 1})
         pairs = {
             by_row[each]: relationships.follow_id(tenant, userid, row["cid"])
             for each, row in known.items()
@@ -368,7 +370,7 @@ async def _compared(
         told |= set(pairs.values())
         there = await by_id(
             services,
-            "follows",
+            RELATIONSHIPS,
             [one for one in pairs.values() if one not in present],
             {"ended_by": 1},
         )
@@ -398,7 +400,7 @@ async def _end(job: Job, userid: str, gone: Sequence[Doc]) -> None:
             )
             for row in rows
         ]
-        await job.db["timeline"].insert_new(stories)
+        await job.db[TIMELINE].insert_new(stories)
 
 
 async def _bring_one_by_one(job: Job, external_userids: Sequence[str]) -> list[Problem]:
@@ -417,5 +419,5 @@ async def _bring_one_by_one(job: Job, external_userids: Sequence[str]) -> list[P
     return problems
 
 
-CUSTOMERS = Part("customers", _read, _write, _again, private=True)
-FRIENDSHIPS = Part("friendships", _read_list, _write_list, _again, private=True)
+CUSTOMERS_PART = Part("customers", _read, _write, _again, private=True)
+FRIENDSHIPS_PART = Part("friendships", _read_list, _write_list, _again, private=True)

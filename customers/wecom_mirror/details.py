@@ -10,6 +10,7 @@ from typing import Any
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.relationships import RELATIONSHIPS
 from customers.wecom_mirror import tags
 from services.wechat.wecom import WeComClient
 
@@ -42,7 +43,7 @@ async def fetch(bank: Bank, external_userid: str, seconds: float | None = None) 
         relationships.follow_id(bank.id, userid, cid): relationships.read_relation(user)
         for userid, user in followers.items()
     }
-    there = await bank.read("follows", list(told))
+    there = await bank.read(RELATIONSHIPS, list(told))
     for row_id, relation in told.items():
         before = there.get(row_id)
         had = sorted((before or {}).get("tags") or [])

@@ -17,6 +17,9 @@ from customers import timeline
 from customers.banks.bank import Bank, open_bank
 from customers.identity import resolution
 from customers.identity import rows as person
+from customers.identity.collections import IDENTITIES
+from customers.timeline import TIMELINE
+from customers.wecom_mirror.rows import GROUP_MEMBERS, GROUPS
 from customers.wecom_mirror.sync import (
     Batch,
     Difference,
@@ -71,7 +74,7 @@ async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:
     if isinstance(event, events.GroupDismissed):
         await _dismissed(bank, event.chat_id, at)
         return
-    known = await bank.db["groups"].find_one({"_id": group_id(bank.id, event.chat_id)})
+    known = await bank.db[GROUPS].find_one({"_id": group_id(bank.id, event.chat_id)})
     if isinstance(event, events.GroupUpdated):
         if event.cur_mem_ver and known is not None and known.get("version") == event.cur_mem_ver:
             trace.note("group.known")
@@ -112,15 +115,15 @@ async def _take_out(bank: Bank, event: events.GroupUpdated, known: Doc, at: floa
     group."""
     db = bank.db
     ways = {member_id(bank, event.chat_id, userid): _how(event) for userid in event.member_changes}
-    gone = await db["group_members"].find({"_id": {"$in": list(ways)}, "active": True}, limit=None)
+    gone = await db[GROUP_MEMBERS].find({"_id": {"$in": list(ways)}, "active": True}, limit=None)
     await _end(bank, gone, {"$lte": known["told"]}, at, ways)
     versions = {"_id": group_id(bank.id, event.chat_id), "version": event.last_mem_ver}
     counts = await _counts(bank, event.chat_id)
-    await db["groups"].update(versions, {"$set": {"version": event.cur_mem_ver, **counts}})
+    await db[GROUPS].update(versions, {"$set": {"version": event.cur_mem_ver, **counts}})
 
 
 async def _counts(bank: Bank, chat_id: str) -> Doc:
-    present = await bank.db["group_members"].find(
+    present = await bank.db[GROUP_MEMBERS].find(
         {"chat_id": chat_id, "active": True}, fields={"type": 1}, limit=None
     )
     return {"people": len(present), "customers": sum(row["type"] == EXTERNAL for row in present)}
@@ -148,7 +151,7 @@ def _group_row(bank: Bank, group: Mapping[str, Any]) -> Doc:
     return {
         "_id": row_id,
         "chat_id": str(group["chat_id"]),
-        "name": bank.vault.seal_text("groups", "name", row_id, name) if name else None,
+        "name": bank.vault.seal_text(GROUPS, "name", row_id, name) if name else None,
         "owner": str(group.get("owner") or ""),
         "admins": sorted(str(one.get("userid") or "") for one in group.get("admin_list") or []),
         "created": int(group.get("create_time") or 0),
@@ -170,7 +173,7 @@ async def bring(
 ) -> bool:
     """Makes our rows say what WeCom told when `asked`; False when something newer is known, or the
     group is dismissed."""
-    rows, row = bank.db["groups"], _group_row(bank, group)
+    rows, row = bank.db[GROUPS], _group_row(bank, group)
     if status is not None:
         row["status"] = status
     if await rows.insert_new([{"status": 0, **row, "told": asked}]):
@@ -187,7 +190,7 @@ async def _bring_members(
 ) -> None:
     db, chat_id = bank.db, str(group["chat_id"])
     told = {member_id(bank, chat_id, one["userid"]): one for one in group.get("member_list") or []}
-    rows = await db["group_members"].find({"chat_id": chat_id, "active": True}, limit=None)
+    rows = await db[GROUP_MEMBERS].find({"chat_id": chat_id, "active": True}, limit=None)
     there = {row["_id"]: row for row in rows}
     cids = await _customers(bank, told.values())
     fresh = {
@@ -196,8 +199,8 @@ async def _bring_members(
         if row_id not in there or _differs(bank, there[row_id], one, cids.get(one["userid"], ""))
     }
     new = list(fresh.values())
-    refused = [new[position] for position in await db["group_members"].insert_new(new)]
-    await db["group_members"].bulk_update(
+    refused = [new[position] for position in await db[GROUP_MEMBERS].insert_new(new)]
+    await db[GROUP_MEMBERS].bulk_update(
         [({"_id": row["_id"], "told": {"$lt": asked}}, {"$set": row}) for row in refused]
     )
     joined = [row for row_id, row in fresh.items() if row["cid"] and row_id not in there]
@@ -206,7 +209,7 @@ async def _bring_members(
         for row_id, row in fresh.items()
         if row["cid"] and row_id in there and not there[row_id]["cid"]
     ]
-    await db["timeline"].insert_new(
+    await db[TIMELINE].insert_new(
         [_story(bank, row, "group.joined", float(row["joined"])) for row in joined]
     )
     gone = [row for row_id, row in there.items() if row_id not in told]
@@ -221,7 +224,7 @@ async def _customers(bank: Bank, people: Iterable[Mapping[str, Any]]) -> dict[st
         person.row_id(bank, "external_userid", one["userid"]): one["userid"] for one in outsiders
     }
     rows = (
-        await bank.services.store.find_across("identities", list(by_row), {"cid": 1})
+        await bank.services.store.find_across(IDENTITIES, list(by_row), {"cid": 1})
         if by_row
         else []
     )
@@ -246,7 +249,7 @@ def _member_row(
     outside = one.get("type") == EXTERNAL
 
     def seal(field: str, value: str) -> bytes | None:
-        return bank.vault.seal_text("group_members", field, row_id, value) if value else None
+        return bank.vault.seal_text(GROUP_MEMBERS, field, row_id, value) if value else None
 
     return {
         "_id": row_id,
@@ -295,9 +298,9 @@ async def _end(
         for row in gone
         if row["cid"]
     ]
-    await db["timeline"].insert_new(stories)
+    await db[TIMELINE].insert_new(stories)
     ended = {"active": False, "left_at": utc(at), "told": bank.now()}
-    await db["group_members"].update_many({"_id": {"$in": wanted}, "told": told}, {"$set": ended})
+    await db[GROUP_MEMBERS].update_many({"_id": {"$in": wanted}, "told": told}, {"$set": ended})
 
 
 async def _dismissed(bank: Bank, chat_id: str, at: float, by: str = BY_EVENT) -> None:
@@ -320,16 +323,16 @@ async def _dismissed(bank: Bank, chat_id: str, at: float, by: str = BY_EVENT) ->
         "created": 0,
         "status": 0,
     }
-    if await db["groups"].insert_new([{**nothing, "version": "", **ended}]):
-        await db["groups"].update({"_id": row_id}, {"$set": ended})
-    inside = await db["group_members"].find({"chat_id": chat_id, "active": True}, limit=None)
+    if await db[GROUPS].insert_new([{**nothing, "version": "", **ended}]):
+        await db[GROUPS].update({"_id": row_id}, {"$set": ended})
+    inside = await db[GROUP_MEMBERS].find({"chat_id": chat_id, "active": True}, limit=None)
     ways = dict.fromkeys((row["_id"] for row in inside), "dismissed")
     await _end(bank, inside, {"$lt": now}, at, ways)
 
 
 async def listed(bank: Bank) -> list[Doc]:
     """The groups that there are, the largest first, with their names."""
-    rows = await bank.db["groups"].find({"active": True}, limit=None)
+    rows = await bank.db[GROUPS].find({"active": True}, limit=None)
     shown = [{**row, "name": name_of(bank, row)} for row in rows]
     return sorted(shown, key=lambda row: (-row["people"], row["chat_id"]))
 
@@ -373,7 +376,7 @@ async def _next_owners(job: Job, after: str) -> str:
 
 async def _write_page(job: Job, batch: Batch) -> Outcome:
     outcome = Outcome(done=len(batch.items), problems=list(batch.problems))
-    rows, tenant = job.db["groups"], job.bank.id
+    rows, tenant = job.db[GROUPS], job.bank.id
     wanted = [group_id(tenant, group["chat_id"]) for _, group in batch.items]
     there = {row["_id"]: row for row in await rows.find({"_id": {"$in": wanted}}, limit=None)}
     found = []
@@ -409,7 +412,7 @@ def _agrees(bank: Bank, known: Doc, group: Mapping[str, Any], status: int) -> bo
 async def _close_unseen(job: Job) -> int:
     """Groups that this sync did not see, known before it began, are gone at WeCom."""
     query: Doc = {"active": True, "seen": {"$ne": job.number}, "told": {"$lt": job.started}}
-    gone = await job.db["groups"].find(query, limit=None)
+    gone = await job.db[GROUPS].find(query, limit=None)
     await note(job, [Difference("gone", row["chat_id"], row["owner"]) for row in gone])
     for row in gone if job.mend else []:
         await _dismissed(job.bank, row["chat_id"], job.started, BY_SYNC)
@@ -420,4 +423,4 @@ async def _again(job: Job, chat_id: str) -> None:
     await read(job.bank, chat_id, job.bank.now())
 
 
-GROUPS = Part("groups", _read_page, _write_page, _again)
+GROUPS_PART = Part("groups", _read_page, _write_page, _again)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from customers import relationships
 from customers.banks.bank import Bank
+from customers.banks.rows import STAFF
 from customers.banks.staff import FROM_WECOM
 from customers.handover import departures
+from customers.wecom_mirror.rows import DEPARTMENTS, MEMBERS
 from customers.wecom_mirror.sync import (
     Batch,
     Difference,
@@ -128,7 +130,7 @@ async def _end_member(bank: Bank, userid: str, at: float) -> None:
     """Ends him, unless he is known to be there since; who is known to have left later has left."""
     row_id = f"{bank.id}:{userid}"
     if not await _close(bank, "members", {"_id": row_id, "userid": userid}, at):
-        gone = await bank.db["members"].find_one({"_id": row_id, "active": False})
+        gone = await bank.db[MEMBERS].find_one({"_id": row_id, "active": False})
         if gone is None:
             return
         at = gone["at"]
@@ -137,7 +139,7 @@ async def _end_member(bank: Bank, userid: str, at: float) -> None:
 
 async def _rename(bank: Bank, old: str, new: str, at: float) -> None:
     """Safe to repeat: what was moved already is not there under the old userid."""
-    staff = bank.db["staff"]
+    staff = bank.db[STAFF]
     there = await staff.find_one({"_id": f"{bank.id}:{old}", "active": True})
     if there is not None:
         moved: Doc = {
@@ -156,9 +158,7 @@ async def employ(bank: Bank, members: Sequence[Doc], at: float, asked: float) ->
     """Makes members of mapped departments staff of their branch, and ends the staff that is
     disabled, gone or moved away. Who left after WeCom was `asked` (seconds UTC) stays out."""
     db = bank.db
-    rows = await db["staff"].find(
-        {"_id": {"$in": [member["_id"] for member in members]}}, limit=None
-    )
+    rows = await db[STAFF].find({"_id": {"$in": [member["_id"] for member in members]}}, limit=None)
     staff = {row["_id"]: row for row in rows}
     parents = await _parents(bank) if bank.departments else {}
     for member in members:
@@ -186,7 +186,7 @@ async def employ(bank: Bank, members: Sequence[Doc], at: float, asked: float) ->
 
 
 async def _hire(bank: Bank, row: Doc, asked: float) -> None:
-    staff = bank.db["staff"]
+    staff = bank.db[STAFF]
     if await staff.insert_new([row]):
         known: Doc = {
             "$or": [{"active": True}, {"changed_at": {"$lt": asked}}, {"changed_at": None}]
@@ -196,7 +196,7 @@ async def _hire(bank: Bank, row: Doc, asked: float) -> None:
 
 
 async def _parents(bank: Bank) -> dict[int, int]:
-    rows = await bank.db["departments"].find({"active": True}, limit=None)
+    rows = await bank.db[DEPARTMENTS].find({"active": True}, limit=None)
     return {row["department_id"]: row["parent_id"] for row in rows if "parent_id" in row}
 
 
@@ -238,7 +238,7 @@ async def _read_departments(job: Job, _cursor: str) -> Batch:
 
 async def _write_departments(job: Job, batch: Batch) -> Outcome:
     fresh = {row["_id"]: row for row in batch.items}
-    there = {row["_id"]: row for row in await job.db["departments"].find({}, limit=None)}
+    there = {row["_id"]: row for row in await job.db[DEPARTMENTS].find({}, limit=None)}
     gone = [
         row
         for row_id, row in there.items()
@@ -313,7 +313,7 @@ async def _read_members(job: Job, cursor: str) -> Batch:
 async def _read_rest(job: Job, after: str) -> Batch:
     """Members that this walk has not seen: each is asked for by name. An item without a name is
     gone."""
-    known = await job.db["members"].find(
+    known = await job.db[MEMBERS].find(
         {}, fields={"userid": 1, "active": 1, "seen": 1, "at": 1}, limit=None
     )
     seen = {row["userid"] for row in known if row.get("seen") == job.number}
@@ -343,8 +343,7 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
     gone = [row for row in batch.items if "name" not in row]
     wanted = [row["_id"] for row in batch.items]
     there = {
-        row["_id"]: row
-        for row in await job.db["members"].find({"_id": {"$in": wanted}}, limit=None)
+        row["_id"]: row for row in await job.db[MEMBERS].find({"_id": {"$in": wanted}}, limit=None)
     }
     outcome = await _bring(job, "members", "userid", fresh, there, batch.asked)
     outcome.gone, outcome.problems = len(gone), list(batch.problems)
@@ -354,9 +353,7 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
         for row in gone:
             await _end_member(job.bank, row["userid"], job.started)
     if wanted:
-        await job.db["members"].update_many(
-            {"_id": {"$in": wanted}}, {"$set": {"seen": job.number}}
-        )
+        await job.db[MEMBERS].update_many({"_id": {"$in": wanted}}, {"$set": {"seen": job.number}})
     return outcome
 
 
@@ -364,5 +361,5 @@ async def _again(job: Job, userid: str) -> None:
     await read_member(job.bank, userid, job.bank.now())
 
 
-DEPARTMENTS = Part("departments", _read_departments, _write_departments)
-MEMBERS = Part("members", _read_members, _write_members, _again)
+DEPARTMENTS_PART = Part("departments", _read_departments, _write_departments)
+MEMBERS_PART = Part("members", _read_members, _write_members, _again)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customers.banks.bank import Bank
+from customers.wecom_mirror.rows import SYNC_DIFFERENCES, SYNC_ERRORS
 from services.cache import cached
 from services.clock import utc
 from services.container import Services
@@ -153,7 +154,7 @@ async def note(job: Job, found: Sequence[Difference]) -> None:
         return
     for start in range(0, len(found), NOTES_AT_ONCE):
         rows = [_difference_row(job, one) for one in found[start : start + NOTES_AT_ONCE]]
-        await job.db["sync_differences"].insert_new(rows)
+        await job.db[SYNC_DIFFERENCES].insert_new(rows)
 
 
 def _difference_row(job: Job, one: Difference) -> Doc:
@@ -165,7 +166,7 @@ def _difference_row(job: Job, one: Difference) -> Doc:
         one.object,
         one.about,
     )
-    sealed = job.bank.vault.seal_text("sync_differences", "object", doc_id, one.object)
+    sealed = job.bank.vault.seal_text(SYNC_DIFFERENCES, "object", doc_id, one.object)
     where = {
         "number": job.number,
         "part": job.part,
@@ -180,7 +181,7 @@ async def keep_problems(bank: Bank, part: Part, problems: Sequence[Problem]) -> 
     """One row for each object that could not be brought in, however often it is tried."""
     for problem in problems:
         doc_id = row_id(bank, part.name, problem.object)
-        sealed = bank.vault.seal_text("sync_errors", "object", doc_id, problem.object)
+        sealed = bank.vault.seal_text(SYNC_ERRORS, "object", doc_id, problem.object)
         fields = {
             "part": part.name,
             "object": sealed,
@@ -189,16 +190,16 @@ async def keep_problems(bank: Bank, part: Part, problems: Sequence[Problem]) -> 
         }
         fields["private"] = part.private and problem.object != WHOLE_PART
         change = {"$set": fields, "$inc": {"attempts": 1}}
-        await bank.db["sync_errors"].update({"_id": doc_id}, change, upsert=True)
+        await bank.db[SYNC_ERRORS].update({"_id": doc_id}, change, upsert=True)
 
 
 async def forgive(bank: Bank, part: str, objects: Sequence[str]) -> None:
     """These objects came in after all."""
     wanted = [row_id(bank, part, one) for one in objects]
-    await bank.db["sync_errors"].delete({"_id": {"$in": wanted}})
+    await bank.db[SYNC_ERRORS].delete({"_id": {"$in": wanted}})
 
 
 async def forgive_before(job: Job) -> None:
     """The part's walk is at its end: errors of earlier syncs that it did not meet again are
     mended."""
-    await job.db["sync_errors"].delete({"part": job.part, "last": {"$lt": utc(job.started)}})
+    await job.db[SYNC_ERRORS].delete({"part": job.part, "last": {"$lt": utc(job.started)}})

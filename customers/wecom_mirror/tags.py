@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from customers import relationships
 from customers.banks.bank import Bank
+from customers.identity.collections import CUSTOMERS
+from customers.relationships import RELATIONSHIPS
+from customers.wecom_mirror.rows import CORP_TAGS
 from customers.wecom_mirror.sync import Batch, Difference, Job, Outcome, Part, note
 from services.cache import Slot, TtlCache, cached, invalidate
 from services.store.mongo import Doc
@@ -37,7 +40,7 @@ async def known(bank: Bank) -> dict[str, str]:
     """id → name of every corp tag in the mirror, at most CACHE_SECONDS old."""
 
     async def load() -> dict[str, str]:
-        rows = await bank.db["corp_tags"].find({}, fields={"tag_id": 1, "name": 1}, limit=None)
+        rows = await bank.db[CORP_TAGS].find({}, fields={"tag_id": 1, "name": 1}, limit=None)
         return {row["tag_id"]: row["name"] for row in rows}
 
     return await cached(bank.services, f"corp_tags:{bank.id}", CACHE_SECONDS, load)
@@ -65,7 +68,7 @@ async def names(bank: Bank, tag_ids: Iterable[str]) -> list[str]:
 
 async def listed(bank: Bank) -> list[Doc]:
     """The mirror as people read it: by group and order, larger orders first."""
-    rows = await bank.db["corp_tags"].find({}, limit=None)
+    rows = await bank.db[CORP_TAGS].find({}, limit=None)
     return sorted(
         rows, key=lambda row: (-row["group_order"], row["group"], -row["order"], row["tag"])
     )
@@ -86,7 +89,7 @@ async def refresh(
         query = {"_id": {"$in": [_row_id(bank.id, tag_id) for tag_id in tag_ids]}}
     elif group_ids:
         query = {"group_id": {"$in": list(group_ids)}}
-    there = {row["_id"]: row for row in await bank.db["corp_tags"].find(query, limit=None)}
+    there = {row["_id"]: row for row in await bank.db[CORP_TAGS].find(query, limit=None)}
     await _bring(bank, fresh, there, asked)
 
 
@@ -149,22 +152,22 @@ async def _bring(
     leaves what the next telling finds and completes. What the mirror learnt from a newer answer
     stays."""
     db, changes = bank.db, _compare(fresh, there, asked)
-    await db["corp_tags"].insert_new([{**fresh[row_id], "told": asked} for row_id in changes.new])
+    await db[CORP_TAGS].insert_new([{**fresh[row_id], "told": asked} for row_id in changes.new])
     for row_id in changes.changed:
         old, name = there[row_id]["name"], fresh[row_id]["name"]
         if old != name:
-            await db["customers"].update_many({"tags": old}, {"$addToSet": {"tags": name}})
-            await db["customers"].update_many({"tags": old}, {"$pull": {"tags": old}})
+            await db[CUSTOMERS].update_many({"tags": old}, {"$addToSet": {"tags": name}})
+            await db[CUSTOMERS].update_many({"tags": old}, {"$pull": {"tags": old}})
     told = [{**fresh[row_id], "told": asked} for row_id in changes.changed]
-    await db["corp_tags"].bulk_update([({"_id": row["_id"]}, {"$set": row}) for row in told])
+    await db[CORP_TAGS].bulk_update([({"_id": row["_id"]}, {"$set": row}) for row in told])
     for row_id in changes.gone:
-        await db["customers"].update_many(
+        await db[CUSTOMERS].update_many(
             {"tags": there[row_id]["name"]}, {"$pull": {"tags": there[row_id]["name"]}}
         )
-        await db["follows"].update_many(
+        await db[RELATIONSHIPS].update_many(
             {"tags": there[row_id]["tag_id"]}, {"$pull": {"tags": there[row_id]["tag_id"]}}
         )
-        await db["corp_tags"].delete({"_id": row_id})
+        await db[CORP_TAGS].delete({"_id": row_id})
     invalidate(bank.services, f"corp_tags:{bank.id}")
     invalidate(bank.services, f"tags:{bank.id}")
 
@@ -215,12 +218,12 @@ async def carry(
     old, new = set(before), set(after)
     if fresh := await names(bank, new):
         update = {"$addToSet": {"tags": {"$each": fresh}}}
-        await bank.change("customers", cid, update)
+        await bank.change(CUSTOMERS, cid, update)
     if gone := old - new:
         others = await relationships.of_customer(bank, [cid])
         gone -= {tag for row in others if row["userid"] != userid for tag in row.get("tags") or []}
         if lost := await names(bank, gone):
-            await bank.change("customers", cid, {"$pull": {"tags": {"$in": lost}}})
+            await bank.change(CUSTOMERS, cid, {"$pull": {"tags": {"$in": lost}}})
 
 
 async def _read(job: Job, _cursor: str) -> Batch:
@@ -232,7 +235,7 @@ async def _read(job: Job, _cursor: str) -> Batch:
 
 async def _write(job: Job, batch: Batch) -> Outcome:
     fresh: dict[str, Doc] = batch.items[0]
-    there = {row["_id"]: row for row in await job.db["corp_tags"].find({}, limit=None)}
+    there = {row["_id"]: row for row in await job.db[CORP_TAGS].find({}, limit=None)}
     changes = _compare(fresh, there, batch.asked)
     found = [
         Difference("missing", fresh[row_id]["tag_id"], fresh[row_id]["name"])
@@ -252,4 +255,4 @@ async def _write(job: Job, batch: Batch) -> Outcome:
     return Outcome(len(fresh), len(changes.new), len(changes.changed), len(changes.gone))
 
 
-TAGS = Part("tags", _read, _write)
+TAGS_PART = Part("tags", _read, _write)

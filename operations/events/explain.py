@@ -14,12 +14,15 @@ from datetime import datetime
 from typing import Any
 
 from campaigns import live
+from campaigns.engine.rows import RUNS
 from customers.banks.bank import Bank
 from operations.events.dispatch import UNKNOWN
 from operations.events.handle import DEAD, plain, read
+from operations.events.rows import DEAD_LETTERS
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound
-from services.queue.inbox import WECHAT, WECOM
+from services.queue.inbox import INBOX, WECHAT, WECOM
+from services.queue.outbox import OUTBOX
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable
@@ -49,7 +52,7 @@ async def find(bank: Bank, event: str) -> Doc:
             "event_id", f"an event's id is at least {SHORTEST} characters of 0-9 and a-f"
         )
     begins = {"_id": {"$gte": f"{bank.id}:{short}", "$lt": f"{bank.id}:{short}g"}}
-    found = await bank.db["inbox"].find(begins, limit=2)
+    found = await bank.db[INBOX].find(begins, limit=2)
     if not found:
         raise NotFound("event_unknown", "no such event")
     if len(found) > 1:
@@ -97,7 +100,7 @@ def _about(bank: Bank, row: Doc) -> dict[str, Any]:
     """What the message says of itself, without what is a person's own."""
     if row["source"] != WECOM and not row["source"].startswith(f"{WECHAT}:"):
         return {"type": row.get("type", row["source"]), "happened_at": None, "about": {}}
-    message = bank.vault.open("inbox", "body", row["_id"], bytes(row["body"]))
+    message = bank.vault.open(INBOX, "body", row["_id"], bytes(row["body"]))
     try:
         told = read(row["source"], message)
     except EventUnreadable as error:
@@ -186,7 +189,7 @@ async def _runs(
 ) -> list[dict[str, Any]]:
     """The runs that began with the event, or were told of it, with what they did outside."""
     named = list(dict.fromkeys(note["run"] for note in story.get("decided", []) if note.get("run")))
-    found = await bank.read("runs", named) if named else {}
+    found = await bank.read(RUNS, named) if named else {}
     return [await _run(bank, found[name], explain) for name in named if name in found]
 
 
@@ -208,7 +211,7 @@ async def _run(bank: Bank, run: Doc, explain: Explain) -> dict[str, Any]:
 
 async def _effects(bank: Bank, wanted: Iterable[str], explain: Explain) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(wanted))
-    found = await bank.read("outbox", names) if names else {}
+    found = await bank.read(OUTBOX, names) if names else {}
     return [_effect(found[name], explain) for name in names if name in found]
 
 
@@ -270,13 +273,13 @@ async def newest(bank: Bank, state: str = "", limit: int = 50) -> list[dict[str,
     one of STATES. Raises InvalidInput `event_state`."""
     db = bank.db
     if state in (DEAD, UNKNOWN):
-        aside = await db["set_aside"].find({"state": state}, sort=[("at", -1)], limit=limit)
-        found = await bank.read("inbox", [row["_id"] for row in aside]) if aside else {}
+        aside = await db[DEAD_LETTERS].find({"state": state}, sort=[("at", -1)], limit=limit)
+        found = await bank.read(INBOX, [row["_id"] for row in aside]) if aside else {}
         rows = [row for row in found.values() if row.get("state") == state]
     elif state in ("", WAITING):
-        rows = await db["inbox"].find({"open": True}, sort=[("due", -1)], limit=limit)
+        rows = await db[INBOX].find({"open": True}, sort=[("due", -1)], limit=limit)
         if not state:
-            rows += await db["inbox"].find({"open": False}, sort=[("due", -1)], limit=limit)
+            rows += await db[INBOX].find({"open": False}, sort=[("due", -1)], limit=limit)
     else:
         raise InvalidInput("event_state", "there is no such list of events")
     rows.sort(key=lambda row: (row["at"], row["_id"]), reverse=True)
@@ -298,7 +301,9 @@ def _line(row: Doc) -> dict[str, Any]:
 async def unknown_counts(bank: Bank) -> list[dict[str, Any]]:
     """How often which event came that nobody knows, the most frequent first."""
     group = {"_id": "$name", "events": {"$sum": 1}, "last": {"$max": "$at"}}
-    rows = await bank.db["set_aside"].aggregate([{"$match": {"state": UNKNOWN}}, {"$group": group}])
+    rows = await bank.db[DEAD_LETTERS].aggregate(
+        [{"$match": {"state": UNKNOWN}}, {"$group": group}]
+    )
     rows.sort(key=lambda row: (-row["events"], row["_id"]))
     return [
         {

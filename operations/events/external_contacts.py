@@ -21,6 +21,7 @@ from services import ids
 from services.limiter import lane
 from services.observe import trace
 from services.queue import outbox
+from services.queue.outbox import OUTBOX
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -102,7 +103,7 @@ async def _enrich_later(bank: Bank, row: Doc, event: events.ExternalContactAdded
         args={"external_userid": event.external_userid},
     )
     due = bank.now() + 2.0
-    await bank.insert("outbox", outbox.row_of(bank.services, effect, due=due, owner=None))
+    await bank.insert(OUTBOX, outbox.row_of(bank.services, effect, due=due, owner=None))
 
 
 async def _enter_campaigns(

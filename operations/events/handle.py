@@ -11,12 +11,15 @@ from campaigns.engine import runs
 from customers import timeline
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.timeline import TIMELINE
 from operations.events import dispatch
+from operations.events.rows import DEAD_LETTERS
 from services.cache import Slot
 from services.errors import Conflict, NotFound, Unavailable, YinqiaoError
 from services.observe import trace
 from services.observe.trace import Story
 from services.queue import inbox, trace_rows
+from services.queue.inbox import INBOX
 from services.store import leases
 from services.store.mongo import Doc
 from services.wechat import events
@@ -38,7 +41,7 @@ async def handle_inbox(bank: Bank, until: float | None = None) -> int:
     async def handle(owner: str, row: Doc) -> None:
         await _handle(await bank.current(), owner, row)
 
-    rows = bank.db["inbox"]
+    rows = bank.db[INBOX]
     horizon = bank.services.cache.of(leases.HORIZONS)["inbox", "", bank.id]
     return await leases.pump(
         bank.services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon
@@ -48,10 +51,10 @@ async def handle_inbox(bank: Bank, until: float | None = None) -> int:
 async def _handle(bank: Bank, owner: str, row: Doc) -> None:
     with trace.collect() as story:
         try:
-            message = bank.vault.open("inbox", "body", row["_id"], bytes(row["body"]))
+            message = bank.vault.open(INBOX, "body", row["_id"], bytes(row["body"]))
             ended = await _act(bank, row, message)
             own = {"story": trace_rows.told(story)}
-            await bank.close_each("inbox", owner, row["_id"], own, **ended)
+            await bank.close_each(INBOX, owner, row["_id"], own, **ended)
         except Unavailable:
             raise
         except Exception as error:
@@ -105,13 +108,13 @@ def plain(name: str) -> str:
 
 async def _set_aside(bank: Bank, row: Doc, state: str, **fields: str) -> None:
     aside = {"_id": row["_id"], "state": state, "at": row["at"], "name": "", "reason": "", **fields}
-    await bank.insert("set_aside", aside)
+    await bank.insert(DEAD_LETTERS, aside)
 
 
 async def _not_handled(bank: Bank, owner: str, row: Doc, error: Exception, story: Story) -> None:
     """A later try, or after MOST_TRIES the quarantine: the row stays, with its reasons, for a
     person."""
-    rows = bank.db["inbox"]
+    rows = bank.db[INBOX]
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
     tries = trace_rows.tried(row, bank.now(), reason, story)
@@ -145,7 +148,7 @@ async def _reward_event(bank: Bank, message: bytes) -> None:
         timeline.entry(bank, cid, "reward.claimed", grant, data, at)
         for grant, cid, at in event["grants"]
     ]
-    await bank.db["timeline"].insert_new(entries)
+    await bank.db[TIMELINE].insert_new(entries)
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await resolution.customer(bank, cid)
@@ -165,10 +168,10 @@ async def retry(bank: Bank, actor: str, event: str) -> None:
         "open": False,
         "state": {"$in": [DEAD, dispatch.UNKNOWN, dispatch.NOTED]},
     }
-    if not await db["inbox"].update(ended, {"$set": again}):
-        if await db["inbox"].find_one({"_id": event}, {"_id": 1}) is None:
+    if not await db[INBOX].update(ended, {"$set": again}):
+        if await db[INBOX].find_one({"_id": event}, {"_id": 1}) is None:
             raise NotFound("event_unknown", "no such event")
         raise Conflict("event_not_set_aside", "this event waits already, or was handled")
-    await db["set_aside"].delete({"_id": event})
+    await db[DEAD_LETTERS].delete({"_id": event})
     await bank.audit(actor, "event.retried", event)
     bank.signal("campaigns.handle_inbox")

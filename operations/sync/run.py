@@ -19,9 +19,12 @@ from typing import Any
 from campaigns import live
 from campaigns.channels import links, live_codes
 from campaigns.channels.provisioning import WANTED
+from campaigns.channels.rows import CHANNELS
 from customers.banks.bank import Bank
 from customers.wecom_mirror import customers, groups, members, sync, tags
+from customers.wecom_mirror.rows import SYNC_DIFFERENCES, SYNC_ERRORS
 from customers.wecom_mirror.sync import WHOLE_PART, Batch, Job, Outcome, Part, Problem
+from operations.sync.rows import SYNCS
 from services.errors import Conflict, InvalidInput, NotFound, Unavailable
 from services.limiter import lane
 from services.store import leases
@@ -31,14 +34,14 @@ from services.wechat.core.errors import PlatformError
 PARTS: dict[str, Part] = {
     part.name: part
     for part in (
-        members.DEPARTMENTS,
-        members.MEMBERS,
-        tags.TAGS,
-        customers.CUSTOMERS,
-        customers.FRIENDSHIPS,
-        live_codes.LIVE_CODES,
-        links.LINKS,
-        groups.GROUPS,
+        members.DEPARTMENTS_PART,
+        members.MEMBERS_PART,
+        tags.TAGS_PART,
+        customers.CUSTOMERS_PART,
+        customers.FRIENDSHIPS_PART,
+        live_codes.LIVE_CODES_PART,
+        links.LINKS_PART,
+        groups.GROUPS_PART,
     )
 }
 """What a sync walks through, in this order: what comes later may need what came before."""
@@ -100,7 +103,7 @@ async def start(
         "owner": None,
         "attempts": 0,
     }
-    if await db["syncs"].insert_new([row]):  # somebody else began it in this moment
+    if await db[SYNCS].insert_new([row]):  # somebody else began it in this moment
         return number, False
     await bank.audit(by, "sync.started", str(number), kind=kind, parts=plan)
     await _forget_old(bank, number)
@@ -115,13 +118,13 @@ def _row_id(tenant: str, number: int) -> str:
 async def _forget_old(bank: Bank, number: int) -> None:
     """Syncs of long ago, and what they found, are of no use any more."""
     db = bank.db
-    await db["syncs"].delete({"_id": {"$lt": _row_id(bank.id, max(0, number - KEPT_SYNCS))}})
-    await db["sync_differences"].delete({"number": {"$lt": number - KEPT_SYNCS}})
+    await db[SYNCS].delete({"_id": {"$lt": _row_id(bank.id, max(0, number - KEPT_SYNCS))}})
+    await db[SYNC_DIFFERENCES].delete({"number": {"$lt": number - KEPT_SYNCS}})
 
 
 async def latest(bank: Bank) -> Doc | None:
     """The newest sync's row."""
-    rows = await bank.db["syncs"].find({}, sort=[("number", -1)], limit=1)
+    rows = await bank.db[SYNCS].find({}, sort=[("number", -1)], limit=1)
     return rows[0] if rows else None
 
 
@@ -130,7 +133,7 @@ async def cancel(bank: Bank, by: str) -> int:
     newest = await latest(bank)
     db = bank.db
     ended = {"open": False, "owner": None, "state": CANCELLED, "finished": bank.now()}
-    if newest is None or not await db["syncs"].update(
+    if newest is None or not await db[SYNCS].update(
         {"_id": newest["_id"], "open": True}, {"$set": ended}
     ):
         raise Conflict("sync_not_running", "no sync is running")
@@ -143,7 +146,7 @@ async def retry(bank: Bank, by: str, error: str) -> bool:
     worked. An error of a whole part begins a sync of that part, which ends the error when it comes
     to its end. Raises NotFound, and Conflict `sync_running` when another sync has to end first."""
     db = bank.db
-    row = await db["sync_errors"].find_one({"_id": f"{bank.id}:{error}"})
+    row = await db[SYNC_ERRORS].find_one({"_id": f"{bank.id}:{error}"})
     if row is None:
         raise NotFound("sync_error_unknown", "no such error; it may be mended already")
     part, what = PARTS[row["part"]], _object_of(bank, "sync_errors", row)
@@ -174,7 +177,7 @@ async def work(bank: Bank) -> None:
         with lane("bulk"):
             await _Walk(await bank.current(), owner, row, until).go()
 
-    rows = bank.db["syncs"]
+    rows = bank.db[SYNCS]
     await leases.pump(
         bank.services.clock, rows, handle, limit=2, seconds=LEASE_SECONDS, until=until
     )
@@ -195,7 +198,7 @@ class _Walk:
 
     @property
     def _rows(self) -> Collection:
-        return self._bank.db["syncs"]
+        return self._bank.db[SYNCS]
 
     async def go(self) -> None:
         async with self._held():
@@ -250,7 +253,7 @@ class _Walk:
                 await self._save(due=self._bank.now(), owner=None)
                 bank.signal(TASK)
                 return
-            if part.name == live_codes.LIVE_CODES.name and mend:
+            if part.name == live_codes.LIVE_CODES_PART.name and mend:
                 await _make_again(bank)
             await sync.forgive_before(job)
             await self._next_part()
@@ -288,7 +291,7 @@ class _Walk:
     def _cursor(self) -> str:
         row, sealed = self._row, self._row["cursor"]
         vault = self._bank.vault
-        return vault.open_text("syncs", "cursor", row["_id"], sealed) if sealed else ""
+        return vault.open_text(SYNCS, "cursor", row["_id"], sealed) if sealed else ""
 
     async def _count(self, part: Part, batch: Batch, outcome: Outcome) -> None:
         """The page is done: its counts and the cursor after it, in one write."""
@@ -310,7 +313,7 @@ class _Walk:
         counts["total"] = batch.total if batch.total is not None else counts["total"]
         if not batch.next:
             counts |= {"finished": now, "total": counts["done"]}
-        sealed = self._bank.vault.seal_text("syncs", "cursor", row["_id"], batch.next)
+        sealed = self._bank.vault.seal_text(SYNCS, "cursor", row["_id"], batch.next)
         all_counts = {**row["counts"], part.name: counts}
         await self._save(
             cursor=sealed,
@@ -386,7 +389,7 @@ class _Walk:
 async def _make_again(bank: Bank) -> None:
     """Live codes that WeCom no longer has are made anew, with the same state, if a published
     campaign wants them."""
-    rows = bank.db["channels"]
+    rows = bank.db[CHANNELS]
     wanted = await rows.find(
         {"made": WANTED, "kind": live_codes.CODE, "since": 0.0}, fields={"campaign": 1}, limit=None
     )
@@ -409,7 +412,7 @@ async def nightly(bank: Bank) -> None:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
         hours=settings.utc_offset_hours
     )
-    newest = await bank.db["syncs"].find({}, sort=[("number", -1)], limit=KEPT_SYNCS)
+    newest = await bank.db[SYNCS].find({}, sort=[("number", -1)], limit=KEPT_SYNCS)
     if any(row["kind"] == NIGHTLY and row["started"] >= midnight.timestamp() for row in newest):
         return
     await start(bank, NIGHTLY, kind=NIGHTLY, mend=settings.nightly_sync == "mend")

@@ -7,7 +7,9 @@ from typing import Any
 
 from customers.banks.bank import Bank
 from customers.identity.resolution import mask_id
+from customers.wecom_mirror.rows import SYNC_DIFFERENCES, SYNC_ERRORS
 from operations.sync import run
+from operations.sync.rows import SYNCS
 from services.store.mongo import Doc
 
 MOST_ERRORS = 200
@@ -37,7 +39,7 @@ async def _before(bank: Bank, number: int) -> dict[str, int]:
     """How many objects each part had when it was last walked to its end: what may be expected of
     this one."""
     found: dict[str, int] = {}
-    rows = bank.db["syncs"]
+    rows = bank.db[SYNCS]
     for row in await rows.find({"number": {"$lt": number}}, sort=[("number", -1)], limit=5):
         for name, counts in row["counts"].items():
             if counts["finished"] and not counts.get("left_out"):
@@ -73,7 +75,7 @@ def _line(row: Doc, name: str, before: int | None, now: float) -> dict[str, Any]
 
 async def errors(bank: Bank) -> list[dict[str, Any]]:
     """What could not be brought in, newest first; customers' ids masked."""
-    rows = await bank.db["sync_errors"].find({}, sort=[("last", -1)], limit=MOST_ERRORS)
+    rows = await bank.db[SYNC_ERRORS].find({}, sort=[("last", -1)], limit=MOST_ERRORS)
     return [
         {
             "id": row["_id"].split(":", 1)[1],
@@ -88,11 +90,11 @@ async def errors(bank: Bank) -> list[dict[str, Any]]:
 async def differences(bank: Bank) -> tuple[int | None, list[dict[str, Any]]]:
     """The number of the newest comparison, and what it found."""
     db = bank.db
-    rows = await db["syncs"].find({}, sort=[("number", -1)], limit=run.KEPT_SYNCS)
+    rows = await db[SYNCS].find({}, sort=[("number", -1)], limit=run.KEPT_SYNCS)
     number = next((row["number"] for row in rows if row["kind"] == run.NIGHTLY), None)
     if number is None:
         return None, []
-    found = await db["sync_differences"].find({"number": number}, limit=MOST_DIFFERENCES)
+    found = await db[SYNC_DIFFERENCES].find({"number": number}, limit=MOST_DIFFERENCES)
     return number, [
         {
             "object": _shown(bank, "sync_differences", row, private=bool(row["private"])),

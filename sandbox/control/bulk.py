@@ -9,13 +9,14 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from sandbox.control.frame import Ask, Refused, Routes
+from sandbox.control.frame import ControlCall, Refused, Routes
 from sandbox.core import ids
 from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Friend, Person, Tag, TagGroup
+from sandbox.core.world import ACTIVE
 
 PEOPLE_MOST = 500_000
-BREATH = 500
+YIELD_EVERY = 500
 """How many people are made before others get a turn."""
 YEAR_SECONDS = 365 * 86_400
 ADD_WAYS = (1, 2, 3, 4, 5, 6, 10, 16)
@@ -25,31 +26,33 @@ GIVEN = "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平刚桂英�
 NOTES = ("", "", "", "每月代发", "理财到期回访", "房贷客户", "周末联系")
 
 
-async def add_many(ask: Ask) -> Any:
+async def add_many(call: ControlCall) -> Any:
     """Make `count` people with friendships at once: reproducible from `seed`, no callbacks, no
     welcome codes."""
-    count, seed = ask.whole("count", least=1, most=PEOPLE_MOST), ask.whole("seed", 0)
-    userids = [_userid(ask, u) for u in ask.texts("userids")]
-    userids = userids or [
-        m.userid for m in ask.box.world.corp.members if m.contact and m.status == 1
-    ]
-    each = ask.whole("friends_each", 1, most=len(userids))
-    tagged = ask.body.get("tagged", False)
-    if not isinstance(tagged, bool):
-        raise Refused(400, "bad_field", "tagged: true or false is expected")
-    box = ask.box
-    chance = Random(f"{seed}:{box.state.sequence}")  # noqa: S311 -- the same people again, not secrets
+    box = call.box
+    count = call.whole("count", least=1, most=PEOPLE_MOST)
+    seed = call.whole("seed", 0)
+    userids = [_userid(call, userid) for userid in call.texts("userids")] or _active(box)
+    each = call.whole("friends_each", 1, most=len(userids))
+    tagged = call.flag("tagged")
+    # the same people again, not secrets
+    chance = Random(f"{seed}:{box.state.sequence}")  # noqa: S311
     tags = _tags(box, chance) if tagged else []
     for made in range(count):
         _befriend(box, _person(box, chance), chance, chance.sample(userids, each), tags)
-        if made % BREATH == BREATH - 1:
+        if made % YIELD_EVERY == YIELD_EVERY - 1:
             await asyncio.sleep(0)
     box.changed()
     return {"made": count, "people": len(box.state.people)}
 
 
-def _userid(ask: Ask, userid: str) -> str:
-    member = ask.box.world.member(userid)
+def _active(box: Sandbox) -> list[str]:
+    """The members who may have customers and have not left or been disabled."""
+    return [m.userid for m in box.world.corp.members if m.contact and m.status == ACTIVE]
+
+
+def _userid(call: ControlCall, userid: str) -> str:
+    member = call.box.world.member(userid)
     if member is None:
         raise Refused(404, "no_such_member", f"no member {userid}")
     return member.userid
@@ -88,7 +91,8 @@ def _befriend(
 
 def _tags(box: Sandbox, chance: Random) -> list[str]:
     """The corp's tags; a group of them is made when there are none."""
-    state, now = box.state, box.seconds()
+    state = box.state
+    now = box.seconds()
     if not state.tag_count():
         group = TagGroup(group_id=ids.tag_id(chance), group_name=TAG_GROUP, create_time=now)
         state.add_tags(
@@ -97,27 +101,22 @@ def _tags(box: Sandbox, chance: Random) -> list[str]:
     return [t.id for g in state.tag_groups.values() for t in g.tag]
 
 
-async def truth(ask: Ask) -> Any:
+async def truth(call: ControlCall) -> Any:
     """How much there is of everything, and of each member's customers the number and a digest of
     their sorted ids.
 
     With `userid` a page of that member's customers instead: `limit` of them after `after`, in the
     order of their friendships.
     """
-    if "userid" in ask.query:
-        return _customers(ask, _userid(ask, ask.query["userid"]))
-    state, world = ask.box.state, ask.box.world
-    members = {}
-    for member in world.corp.members:
-        found = sorted(p.external_userid for p in state.followers(member.userid))
-        digest = hashlib.sha256("\n".join(found).encode()).hexdigest()
-        members[member.userid] = {"customers": len(found), "sha256": digest}
-        await asyncio.sleep(0)
+    if "userid" in call.query:
+        return _customers(call, _userid(call, call.query["userid"]))
+    members = await _members(call.box)
+    state = call.box.state
     return {
         "people": len(state.people),
-        "friendships": sum(m["customers"] for m in members.values()),
-        "customers": sum(1 for p in state.people.values() if p.friends),
-        "departments": len(world.corp.departments),
+        "friendships": sum(row["customers"] for row in members.values()),
+        "customers": sum(1 for person in state.people.values() if person.friends),
+        "departments": len(call.box.world.corp.departments),
         "tag_groups": len(state.tag_groups),
         "tags": state.tag_count(),
         "ways": len(state.ways),
@@ -128,22 +127,35 @@ async def truth(ask: Ask) -> Any:
     }
 
 
-def _customers(ask: Ask, userid: str) -> Any:
-    after = ask.query.get("after", "0")
+async def _members(box: Sandbox) -> dict[str, dict[str, Any]]:
+    """By userid the number of his customers, and the SHA-256 of their sorted ids, one a line."""
+    members = {}
+    for member in box.world.corp.members:
+        found = sorted(person.external_userid for person in box.state.followers(member.userid))
+        digest = hashlib.sha256("\n".join(found).encode()).hexdigest()
+        members[member.userid] = {"customers": len(found), "sha256": digest}
+        await asyncio.sleep(0)
+    return members
+
+
+def _customers(call: ControlCall, userid: str) -> Any:
+    after = call.query.get("after", "0")
     if not after.isdecimal():
         raise Refused(400, "bad_field", "after: a whole number is expected")
-    size = ask.limit(1000)
-    page = list(islice(ask.box.state.followers(userid).after(int(after)), size))
-    rows = []
-    for _, person in page:
-        friend = person.friends[userid]
-        tags = sorted(t for t in friend.tags if ask.box.state.tag(t))
-        row = {"external_userid": person.external_userid, "name": person.name, "tags": tags}
-        rows.append({**row, "state": friend.state, "createtime": friend.createtime})
+    size = call.limit(1000)
+    page = list(islice(call.box.state.followers(userid).after(int(after)), size))
+    rows = [_customer(call.box, person, person.friends[userid]) for _, person in page]
+    full = size and len(page) == size
+    return {"userid": userid, "customers": rows, "after": page[-1][0] if full else None}
+
+
+def _customer(box: Sandbox, person: Person, friend: Friend) -> dict[str, Any]:
     return {
-        "userid": userid,
-        "customers": rows,
-        "after": page[-1][0] if len(page) == size and size else None,
+        "external_userid": person.external_userid,
+        "name": person.name,
+        "tags": sorted(tag_id for tag_id in friend.tags if box.state.tag(tag_id)),
+        "state": friend.state,
+        "createtime": friend.createtime,
     }
 
 

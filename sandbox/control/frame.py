@@ -21,11 +21,13 @@ class Refused(Exception):
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status = status
+        self.code = code
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ControlCall:
     """One control call: query, JSON body and the parts of its path."""
 
     box: Sandbox
@@ -59,6 +61,13 @@ class Ask:
             )
         return value
 
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A truth value of the body. Raises Refused when it is something else."""
+        value = self.body.get(name, default)
+        if not isinstance(value, bool):
+            raise Refused(400, "bad_field", f"{name}: true or false is expected")
+        return value
+
     def texts(self, name: str) -> list[str]:
         """A list of strings of the body, empty when it is missing. Raises Refused."""
         value = self.body.get(name) or []
@@ -88,7 +97,7 @@ def checked(model: type[_Body], values: dict[str, Any], code: str = "bad_field")
         raise Refused(400, code, problems) from error
 
 
-Answer = Callable[[Ask], Awaitable[Any]]
+Answer = Callable[[ControlCall], Awaitable[Any]]
 Routes = list[tuple[str, dict[str, Answer]]]
 
 
@@ -97,7 +106,8 @@ class ControlHandler(RequestHandler):
 
     @override
     def initialize(self, box: Sandbox, **answers: Answer) -> None:
-        self.box, self.answers = box, answers
+        self.box = box
+        self.answers = answers
 
     @override
     async def get(self, *parts: str) -> None:
@@ -113,11 +123,7 @@ class ControlHandler(RequestHandler):
 
     async def _play(self, method: str, parts: tuple[str, ...]) -> None:
         try:
-            if method not in self.answers:
-                raise Refused(405, "method_not_allowed", f"use {', '.join(self.answers).upper()}")
-            self._same_origin()
-            query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-            result = await self.answers[method](Ask(self.box, query, self._body(), parts))
+            result = await self._result(method, parts)
         except Refused as refused:
             self.set_status(refused.status)
             result = {"error": {"code": refused.code, "message": refused.message}}
@@ -127,6 +133,13 @@ class ControlHandler(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Cache-Control", "no-store")
         await self.finish(json.dumps(result, ensure_ascii=False))
+
+    async def _result(self, method: str, parts: tuple[str, ...]) -> Any:
+        if method not in self.answers:
+            raise Refused(405, "method_not_allowed", f"use {', '.join(self.answers).upper()}")
+        self._same_origin()
+        query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        return await self.answers[method](ControlCall(self.box, query, self._body(), parts))
 
     def _same_origin(self) -> None:
         """A page of another site may not drive the sandbox through a visitor's browser."""

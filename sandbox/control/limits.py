@@ -4,42 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.control.frame import Ask, Routes, checked
+from sandbox.control.frame import ControlCall, Routes, checked
 from sandbox.core.limits import Limits, Plan
 from sandbox.core.switches import Switches
 
 
-async def show_limits(ask: Ask) -> Any:
+async def show_limits(call: ControlCall) -> Any:
     """The limits in force, and by path and address how many calls were allowed and refused."""
-    return ask.box.limits.shown()
+    return call.box.limits.shown()
 
 
-async def set_limits(ask: Ask) -> Any:
+async def set_limits(call: ControlCall) -> Any:
     """Other limits from now on; every count begins anew. See sandbox.core.limits.Plan."""
-    ask.box.limits = Limits(ask.box.clock, checked(Plan, ask.body, "bad_limits"))
-    return ask.box.limits.shown()
+    call.box.limits = Limits(call.box.clock, checked(Plan, call.body, "bad_limits"))
+    return call.box.limits.shown()
 
 
-async def real_limits(ask: Ask) -> Any:
+async def real_limits(call: ControlCall) -> Any:
     """The real figures again; every count begins anew."""
-    ask.box.limits = Limits(ask.box.clock)
-    return ask.box.limits.shown()
+    call.box.limits = Limits(call.box.clock)
+    return call.box.limits.shown()
 
 
-async def show_switches(ask: Ask) -> Any:
-    return ask.box.switches.model_dump()
+async def show_switches(call: ControlCall) -> Any:
+    return call.box.switches.model_dump()
 
 
-async def set_switches(ask: Ask) -> Any:
+async def set_switches(call: ControlCall) -> Any:
     """Turn some switches; the others stay. See sandbox.core.switches.Switches."""
-    ask.box.switches = checked(Switches, ask.box.switches.model_dump() | ask.body, "bad_switches")
-    return ask.box.switches.model_dump()
+    call.box.switches = checked(
+        Switches, call.box.switches.model_dump() | call.body, "bad_switches"
+    )
+    return call.box.switches.model_dump()
 
 
-async def default_switches(ask: Ask) -> Any:
+async def default_switches(call: ControlCall) -> Any:
     """Every switch as it is at the start."""
-    ask.box.switches = Switches()
-    return ask.box.switches.model_dump()
+    call.box.switches = Switches()
+    return call.box.switches.model_dump()
 
 
 ROUTES: Routes = [

@@ -7,71 +7,68 @@ import calendar
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sandbox.control.frame import Ask, Refused, Routes
+from sandbox.control.frame import ControlCall, Refused, Routes
 from sandbox.core.errors import Impossible
 from sandbox.core.events import Event, Value
 from sandbox.core.records import Broadcast, Card, Moment, Receipt, Task, Transfer
 from sandbox.core.sandbox import Sandbox
-from sandbox.core.state import Message
+from sandbox.core.state import Message, Person
 from sandbox.wecom import friendships, handovers, moments, template_cards
 
 BEIJING = timezone(timedelta(hours=8))
 UNSENT, SENT, NOT_FRIENDS, CAPPED = 0, 1, 2, 3
+MOMENT_FIELDS = {"moment_id", "create_time", "text", "attachments", "cancelled"}
 
 
-def member(ask: Ask) -> str:
+def member(call: ControlCall) -> str:
     """The member that the path names first, in the world's spelling."""
-    found = ask.box.world.member(ask.parts[0])
+    found = call.box.world.member(call.parts[0])
     if found is None:
-        raise Refused(404, "no_such_member", f"no member {ask.parts[0]}")
+        raise Refused(404, "no_such_member", f"no member {call.parts[0]}")
     return found.userid
 
 
-def _task(ask: Ask) -> tuple[Broadcast, Task]:
-    broadcast = ask.box.state.records.broadcasts.get(ask.parts[1])
-    task = broadcast.tasks.get(member(ask)) if broadcast else None
+def _task(call: ControlCall) -> tuple[Broadcast, Task]:
+    broadcast = call.box.state.records.broadcasts.get(call.parts[1])
+    task = broadcast.tasks.get(member(call)) if broadcast else None
     if broadcast is None or task is None:
-        raise Refused(404, "no_such_task", f"{ask.parts[0]} has no task {ask.parts[1]}")
+        raise Refused(404, "no_such_task", f"{call.parts[0]} has no task {call.parts[1]}")
     if broadcast.cancelled or task.sent_at or task.skipped:
         raise Impossible("the task is cancelled, sent or skipped")
     return broadcast, task
 
 
-async def tasks(ask: Ask) -> Any:
+async def tasks(call: ControlCall) -> Any:
     """A member's broadcast tasks, oldest first."""
-    userid = member(ask)
-    mine = [b for b in ask.box.state.records.broadcasts.values() if userid in b.tasks]
-    return {
-        "tasks": [
-            {
-                **b.model_dump(exclude={"tasks", "reminders"}),
-                **b.tasks[userid].model_dump(exclude={"userid"}),
-            }
-            for b in mine
-        ]
-    }
+    userid = member(call)
+    rows = []
+    for broadcast in call.box.state.records.broadcasts.values():
+        if userid in broadcast.tasks:
+            task = broadcast.tasks[userid].model_dump(exclude={"userid"})
+            rows.append({**broadcast.model_dump(exclude={"tasks", "reminders"}), **task})
+    return {"tasks": rows}
 
 
-async def confirm(ask: Ask) -> Any:
+async def confirm(call: ControlCall) -> Any:
     """The member sends it; with `allow_select` only to the `external_userids` or `chat_ids` that he
     picks."""
-    broadcast, task = _task(ask)
-    picked = ask.body.get("picked")
+    broadcast, task = _task(call)
+    picked = call.body.get("picked")
     if picked is not None and not broadcast.allow_select:
         raise Refused(400, "bad_field", "picked: this broadcast does not let the member choose")
     for receipt in task.receipts:
         if picked is None or receipt.external_userid in picked or receipt.chat_id in picked:
-            _send(ask.box, broadcast, task.userid, receipt)
-    task.sent_at = ask.box.seconds()
-    ask.box.changed()
+            _send(call.box, broadcast, task.userid, receipt)
+    task.sent_at = call.box.seconds()
+    call.box.changed()
     return task.model_dump()
 
 
-async def skip(ask: Ask) -> Any:
+async def skip(call: ControlCall) -> Any:
     """The member ignores it; for the API the task stays unsent."""
-    _, task = _task(ask)
+    _, task = _task(call)
     task.skipped = True
-    ask.box.changed()
+    call.box.changed()
     return task.model_dump()
 
 
@@ -79,89 +76,98 @@ def _send(box: Sandbox, broadcast: Broadcast, userid: str, receipt: Receipt) -> 
     """One customer or group gets the message, unless they are no friends any more or had enough
     this month (B8)."""
     receipt.send_time = box.seconds()
-    if receipt.chat_id:
-        group = box.state.groups.get(receipt.chat_id)
-        readers = [p for m in group.members if (p := box.state.by_external(m))] if group else []
-        gone = group is None
-    else:
-        person = box.state.by_external(receipt.external_userid)
-        gone = person is None or userid not in person.friends
-        readers = [person] if person else []
-    if gone:
+    readers = _readers(box, userid, receipt)
+    if readers is None:
         receipt.status = NOT_FRIENDS
         return
     month = f"{datetime.fromtimestamp(box.clock.now(), BEIJING):%Y-%m}"
-    had = box.state.records.received.setdefault(receipt.chat_id or receipt.external_userid, {})
-    if had.get(month, 0) >= _cap(box, month):
+    by_month = box.state.records.received.setdefault(_reader_id(receipt), {})
+    if by_month.get(month, 0) >= _cap(box, month):
         receipt.status = CAPPED
         return
-    had[month] = had.get(month, 0) + 1
+    by_month[month] = by_month.get(month, 0) + 1
     receipt.status = SENT
+    content = {
+        "attachments": broadcast.attachments,
+        "msgid": broadcast.msgid,
+        "chat_id": receipt.chat_id,
+    }
     for person in readers:
-        about = {
-            "attachments": broadcast.attachments,
-            "msgid": broadcast.msgid,
-            "chat_id": receipt.chat_id,
-        }
         message = Message(
-            time=box.seconds(), sender=userid, kind="broadcast", text=broadcast.text, content=about
+            time=box.seconds(),
+            sender=userid,
+            kind="broadcast",
+            text=broadcast.text,
+            content=content,
         )
         person.inbox.append(message)
 
 
+def _reader_id(receipt: Receipt) -> str:
+    return receipt.chat_id or receipt.external_userid
+
+
+def _readers(box: Sandbox, userid: str, receipt: Receipt) -> list[Person] | None:
+    """Who reads it: the customer, or the customers in the group; None when the group is gone or
+    the customer is no friend."""
+    if receipt.chat_id:
+        group = box.state.groups.get(receipt.chat_id)
+        if group is None:
+            return None
+        return [person for who in group.members if (person := box.state.by_external(who))]
+    person = box.state.by_external(receipt.external_userid)
+    if person is None or userid not in person.friends:
+        return None
+    return [person]
+
+
 def _cap(box: Sandbox, month: str) -> int:
+    """How many broadcasts a customer gets in a month such as `2026-11`."""
     cap = box.switches.broadcast_cap
-    return calendar.monthrange(*map(int, month.split("-")))[1] if cap == "days_in_month" else cap
+    if cap != "days_in_month":
+        return cap
+    year, number = month.split("-")
+    return calendar.monthrange(int(year), int(number))[1]
 
 
-async def write(ask: Ask) -> Any:
+async def write(call: ControlCall) -> Any:
     """The member writes to a customer (`person`): `{sent, rule, warning}`."""
-    person = ask.box.state.people.get(ask.text("person"))
+    person = call.box.state.people.get(call.text("person"))
     if person is None:
         raise Refused(404, "no_such_person", "no such person")
-    written = friendships.write_to(ask.box, member(ask), person, ask.text("text"))
+    written = friendships.write_to(call.box, member(call), person, call.text("text"))
     return {"sent": written.sent, "rule": written.rule, "warning": written.warning}
 
 
-def _moment(ask: Ask) -> Moment:
-    moments.settle(ask.box)
-    found = (
-        m
-        for m in ask.box.state.records.moments.values()
-        if m.moment_id and m.moment_id == ask.parts[1]
-    )
-    moment = next(found, None)
-    if moment is None:
-        raise Refused(404, "no_such_moment", f"no moment {ask.parts[1]}")
-    return moment
+def _moment(call: ControlCall) -> Moment:
+    moments.run_due(call.box)
+    for moment in call.box.state.records.moments.values():
+        if moment.moment_id and moment.moment_id == call.parts[1]:
+            return moment
+    raise Refused(404, "no_such_moment", f"no moment {call.parts[1]}")
 
 
-async def list_moments(ask: Ask) -> Any:
+async def list_moments(call: ControlCall) -> Any:
     """A member's moments, oldest first."""
-    userid = member(ask)
-    moments.settle(ask.box)
-    mine = [m for m in ask.box.state.records.moments.values() if userid in m.tasks]
-    return {
-        "moments": [
-            {
-                **m.model_dump(
-                    include={"moment_id", "create_time", "text", "attachments", "cancelled"}
-                ),
-                **m.tasks[userid].model_dump(exclude={"userid"}),
-            }
-            for m in mine
-        ]
-    }
+    userid = member(call)
+    moments.run_due(call.box)
+    rows = []
+    for moment in call.box.state.records.moments.values():
+        if userid in moment.tasks:
+            task = moment.tasks[userid].model_dump(exclude={"userid"})
+            rows.append({**moment.model_dump(include=MOMENT_FIELDS), **task})
+    return {"moments": rows}
 
 
-async def publish(ask: Ask) -> Any:
+async def publish(call: ControlCall) -> Any:
     """The member publishes a moment; his customers see it."""
-    return moments.publish(ask.box, member(ask), _moment(ask)).model_dump()
+    return moments.publish(call.box, member(call), _moment(call)).model_dump()
 
 
-async def react(ask: Ask) -> Any:
+async def react(call: ControlCall) -> Any:
     """A customer (`person`) likes the member's moment, or comments on it with `text`."""
-    person, task = ask.box.state.people.get(ask.text("person")), _moment(ask).tasks.get(member(ask))
+    person = call.box.state.people.get(call.text("person"))
+    task = _moment(call).tasks.get(member(call))
     if (
         person is None
         or task is None
@@ -169,53 +175,53 @@ async def react(ask: Ask) -> Any:
         or not task.published_at
     ):
         raise Impossible("this customer does not see the moment")
-    said = {"external_userid": person.external_userid, "create_time": ask.box.seconds()}
-    (task.comments if ask.text("text", "") else task.likes).append(said)
-    ask.box.changed()
+    said = {"external_userid": person.external_userid, "create_time": call.box.seconds()}
+    (task.comments if call.text("text", "") else task.likes).append(said)
+    call.box.changed()
     return task.model_dump()
 
 
-async def list_cards(ask: Ask) -> Any:
+async def list_cards(call: ControlCall) -> Any:
     """A member's interactive cards, oldest first."""
-    userid = member(ask)
-    mine = [c for c in ask.box.state.records.cards.values() if userid in c.userids]
+    userid = member(call)
+    mine = [c for c in call.box.state.records.cards.values() if userid in c.userids]
     return {"cards": [{**c.model_dump(), "keys": template_cards.keys(c)} for c in mine]}
 
 
-def _card(ask: Ask) -> Card:
-    found = (c for c in ask.box.state.records.cards.values() if c.task_id == ask.parts[1])
+def _card(call: ControlCall) -> Card:
+    found = (c for c in call.box.state.records.cards.values() if c.task_id == call.parts[1])
     card = next(found, None)
     if card is None:
-        raise Refused(404, "no_such_card", f"no card {ask.parts[1]}")
+        raise Refused(404, "no_such_card", f"no card {call.parts[1]}")
     return card
 
 
-async def click(ask: Ask) -> Any:
+async def click(call: ControlCall) -> Any:
     """The member presses a button of a card (`template_card_event`); `selected` has option ids by
     question."""
-    selected = ask.body.get("selected") or {}
+    selected = call.body.get("selected") or {}
     if not isinstance(selected, dict) or not all(isinstance(v, list) for v in selected.values()):
         raise Refused(400, "bad_field", "selected: lists of option ids by question are expected")
     return {
         "delivered": await template_cards.click(
-            ask.box, _card(ask), member(ask), ask.text("key"), selected
+            call.box, _card(call), member(call), call.text("key"), selected
         )
     }
 
 
-async def transfers(ask: Ask) -> Any:
+async def transfers(call: ControlCall) -> Any:
     """Every hand-over of a customer, oldest first."""
-    handovers.settle(ask.box)
-    return {"transfers": [t.model_dump() for t in ask.box.state.records.transfers]}
+    handovers.run_due(call.box)
+    return {"transfers": [t.model_dump() for t in call.box.state.records.transfers]}
 
 
-def _waiting(ask: Ask) -> Transfer:
-    person = ask.box.state.people.get(ask.parts[0])
+def _waiting(call: ControlCall) -> Transfer:
+    person = call.box.state.people.get(call.parts[0])
     if person is None:
-        raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
-    handovers.settle(ask.box)
+        raise Refused(404, "no_such_person", f"no person {call.parts[0]}")
+    handovers.run_due(call.box)
     mine = [
-        t for t in ask.box.state.records.transfers if t.external_userid == person.external_userid
+        t for t in call.box.state.records.transfers if t.external_userid == person.external_userid
     ]
     waiting = [t for t in mine if t.status == handovers.WAITING]
     if not waiting:
@@ -223,26 +229,27 @@ def _waiting(ask: Ask) -> Transfer:
     return waiting[-1]
 
 
-async def refuse_transfer(ask: Ask) -> Any:
+async def refuse_transfer(call: ControlCall) -> Any:
     """The person does not want another member (`transfer_fail`)."""
-    transfer = _waiting(ask)
-    handovers.refuse(ask.box, transfer, "customer_refused")
+    transfer = _waiting(call)
+    handovers.refuse(call.box, transfer, "customer_refused")
     return transfer.model_dump()
 
 
-async def enter_app(ask: Ask) -> Any:
+async def enter_app(call: ControlCall) -> Any:
     """The member opens the app (`enter_agent`), or presses an entry of its menu (`click` with
     `key`)."""
-    key, app = ask.text("key", ""), ask.box.world.corp.apps[0]
+    key = call.text("key", "")
+    app = call.box.world.corp.apps[0]
     fields: dict[str, Value | None] = {"EventKey": key, "AgentID": app.agent_id}
     event = Event(
         "click" if key else "enter_agent",
-        ask.box.seconds(),
+        call.box.seconds(),
         fields=fields,
-        from_user=member(ask),
+        from_user=member(call),
         agent_id=app.agent_id,
     )
-    return {"delivered": await ask.box.sender.send(event)}
+    return {"delivered": await call.box.sender.send(event)}
 
 
 ROUTES: Routes = [

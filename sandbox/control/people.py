@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
-from sandbox.control.frame import Ask, Refused, Routes
+from sandbox.control.frame import ControlCall, Refused, Routes
 from sandbox.core.state import Person, Way
 from sandbox.wecom import acquisition_links, friendships
 
@@ -15,30 +15,30 @@ PEOPLE_SHOWN = 1000
 """So many unless `limit` says otherwise: to tell 100,000 would hold up everybody else."""
 
 
-def person_of(ask: Ask) -> Person:
+def person_of(call: ControlCall) -> Person:
     """The person that the path names first."""
-    person = ask.box.state.people.get(ask.parts[0])
+    person = call.box.state.people.get(call.parts[0])
     if person is None:
-        raise Refused(404, "no_such_person", f"no person {ask.parts[0]}")
+        raise Refused(404, "no_such_person", f"no person {call.parts[0]}")
     return person
 
 
-def userid_of(ask: Ask, name: str = "userid") -> str:
+def userid_of(call: ControlCall, name: str = "userid") -> str:
     """The member that the body names, in the world's spelling."""
-    return _member(ask, ask.text(name))
+    return _member(call, call.text(name))
 
 
-def _member(ask: Ask, userid: str) -> str:
-    member = ask.box.world.member(userid)
+def _member(call: ControlCall, userid: str) -> str:
+    member = call.box.world.member(userid)
     if member is None:
         raise Refused(404, "no_such_member", f"no member {userid}")
     return member.userid
 
 
-def appid_of(ask: Ask) -> str:
+def appid_of(call: ControlCall) -> str:
     """The mini-program that the body names."""
-    appid = ask.text("appid")
-    if ask.box.world.mini_program(appid) is None:
+    appid = call.text("appid")
+    if call.box.world.mini_program(appid) is None:
         raise Refused(404, "no_such_mini_program", f"no mini-program {appid}")
     return appid
 
@@ -50,185 +50,190 @@ def _brief(person: Person) -> dict[str, Any]:
     return {**shown, "friends": list(person.friends), "messages": len(person.inbox)}
 
 
-async def list_people(ask: Ask) -> Any:
+async def list_people(call: ControlCall) -> Any:
     """The latest PEOPLE_SHOWN or `limit` people, oldest first, and how many there are."""
-    people = ask.box.state.people.values()
-    limit = ask.limit(PEOPLE_SHOWN)
+    people = call.box.state.people.values()
+    limit = call.limit(PEOPLE_SHOWN)
     latest = list(islice(reversed(people), limit))
     return {"people": [_brief(p) for p in reversed(latest)], "count": len(people)}
 
 
-async def add_person(ask: Ask) -> Any:
+async def add_person(call: ControlCall) -> Any:
     """A new person; without `phone` a made-up number."""
-    phone = ask.text("phone", "")
+    phone = call.text("phone", "")
     if phone and not (phone.isdecimal() and phone.isascii() and 5 <= len(phone) <= 15):
         raise Refused(400, "bad_field", "phone: 5 to 15 digits are expected")
-    name = ask.text("name").strip()
+    name = call.text("name").strip()
     if not 1 <= len(name) <= 64:
         raise Refused(400, "bad_field", "name: 1 to 64 characters are expected")
-    person = ask.box.state.add_person(ask.box.world, name, phone)
-    ask.box.changed()
+    person = call.box.state.add_person(call.box.world, name, phone)
+    call.box.changed()
     return _brief(person)
 
 
-async def get_person(ask: Ask) -> Any:
+async def get_person(call: ControlCall) -> Any:
     """A person with friends, remarks, tags by name, and the messages on his phone."""
-    person = person_of(ask)
+    person = person_of(call)
     friends = []
     for friend in person.friends.values():
-        tags = [found[1].name for t in friend.tags if (found := ask.box.state.tag(t))]
+        tags = [found[1].name for t in friend.tags if (found := call.box.state.tag(t))]
         friends.append({**friend.model_dump(), "tag_names": tags})
-    return {**_brief(person), "friends": friends, "inbox": [m.model_dump() for m in person.inbox]}
+    inbox = [message.model_dump() for message in person.inbox]
+    return {**_brief(person), "friends": friends, "inbox": inbox}
 
 
-def _way(ask: Ask) -> Way:
+def _way(call: ControlCall) -> Way:
     """The live code that the body names by config_id or by state; the newest if several share a
     state."""
-    ways = ask.box.state.ways
-    config_id, state = ask.text("config_id", ""), ask.text("state", "")
-    found = [
-        w
-        for w in ways.values()
-        if w.config_id == config_id or (not config_id and state and w.state == state)
-    ]
+    ways = call.box.state.ways
+    config_id = call.text("config_id", "")
+    state = call.text("state", "")
+    if config_id:
+        found = [ways[config_id]] if config_id in ways else []
+    else:
+        found = [way for way in ways.values() if state and way.state == state]
     if not found:
         raise Refused(404, "no_such_way", "no live code with that config_id or state")
     return found[-1]
 
 
-async def scan(ask: Ask) -> Any:
+async def scan(call: ControlCall) -> Any:
     """The person scans a live code and becomes a member's friend."""
-    userid = ask.text("userid", "")
-    chosen = _member(ask, userid) if userid else ""
-    return asdict(await friendships.scan(ask.box, person_of(ask), _way(ask), chosen))
+    userid = call.text("userid", "")
+    chosen = _member(call, userid) if userid else ""
+    return asdict(await friendships.scan(call.box, person_of(call), _way(call), chosen))
 
 
-async def add(ask: Ask) -> Any:
+async def add(call: ControlCall) -> Any:
     """The person adds a member without a code."""
-    return asdict(await friendships.add(ask.box, person_of(ask), userid_of(ask)))
+    return asdict(await friendships.add(call.box, person_of(call), userid_of(call)))
 
 
-async def half_add(ask: Ask) -> Any:
+async def half_add(call: ControlCall) -> Any:
     """The person adds a member who has not added him back (`add_half_external_contact`); `add`
     completes it."""
     return asdict(
-        await friendships.half_add(ask.box, person_of(ask), userid_of(ask), ask.text("state", ""))
+        await friendships.half_add(
+            call.box, person_of(call), userid_of(call), call.text("state", "")
+        )
     )
 
 
-async def delete(ask: Ask) -> Any:
+async def delete(call: ControlCall) -> Any:
     """The person deletes the member (`del_follow_user`)."""
     return {
         "delivered": await friendships.part(
-            ask.box, person_of(ask), userid_of(ask), by_member=False
+            call.box, person_of(call), userid_of(call), by_member=False
         )
     }
 
 
-async def deleted_by(ask: Ask) -> Any:
+async def deleted_by(call: ControlCall) -> Any:
     """The member deletes the person (`del_external_contact`)."""
     return {
-        "delivered": await friendships.part(ask.box, person_of(ask), userid_of(ask), by_member=True)
+        "delivered": await friendships.part(
+            call.box, person_of(call), userid_of(call), by_member=True
+        )
     }
 
 
-async def edited_by(ask: Ask) -> Any:
+async def edited_by(call: ControlCall) -> Any:
     """The member edits `remark` or `description` on his phone (`edit_external_contact`)."""
-    changes = {name: ask.text(name, "") for name in ask.body.keys() & {"remark", "description"}}
+    changes = {name: call.text(name, "") for name in call.body.keys() & {"remark", "description"}}
     if not changes:
         raise Refused(400, "bad_field", "remark or description is expected")
-    return {"delivered": await friendships.edit(ask.box, person_of(ask), userid_of(ask), changes)}
+    return {
+        "delivered": await friendships.edit(call.box, person_of(call), userid_of(call), changes)
+    }
 
 
-async def message(ask: Ask) -> Any:
+async def message(call: ControlCall) -> Any:
     """The person writes to a member; WeCom does not tell the product what was written."""
-    person, userid = person_of(ask), userid_of(ask)
-    written = friendships.write(ask.box, person, userid, ask.text("text"))
-    for event in acquisition_links.wrote(ask.box, person, userid):
-        await ask.box.sender.send(event)
+    person = person_of(call)
+    userid = userid_of(call)
+    written = friendships.write(call.box, person, userid, call.text("text"))
+    for event in acquisition_links.wrote(call.box, person, userid):
+        await call.box.sender.send(event)
     return written.model_dump()
 
 
-async def open_mini_program(ask: Ask) -> Any:
+async def open_mini_program(call: ControlCall) -> Any:
     """The person opens a mini-program: a login code, and the portal's address with it and with
     `scene` and `page`."""
-    person, appid = person_of(ask), appid_of(ask)
-    code = ask.box.codes.issue("login", person.id, appid)
-    ask.box.state.records.visits[person.openids[appid]] = ask.box.seconds()
-    portal = ask.box.options.portal_url
+    person = person_of(call)
+    appid = appid_of(call)
+    code = call.box.codes.issue("login", person.id, appid)
+    call.box.state.records.visits[person.openids[appid]] = call.box.seconds()
+    portal = call.box.options.portal_url
     if not portal:
         return {"code": code}
+    query = {"code": code}
+    for name in ("scene", "page"):
+        if call.text(name, ""):
+            query[name] = call.text(name)
     address = portal.replace("{appid}", appid)
-    query = {"code": code} | {
-        name: ask.text(name) for name in ("scene", "page") if ask.text(name, "")
-    }
-    return {"code": code, "url": address + ("&" if "?" in address else "?") + urlencode(query)}
+    joint = "&" if "?" in address else "?"
+    return {"code": code, "url": address + joint + urlencode(query)}
 
 
-async def phone(ask: Ask) -> Any:
+async def phone(call: ControlCall) -> Any:
     """The person presses the phone button of a mini-program."""
-    return {"code": ask.box.codes.issue("phone", person_of(ask).id, appid_of(ask))}
+    return {"code": call.box.codes.issue("phone", person_of(call).id, appid_of(call))}
 
 
-async def member_oauth(ask: Ask) -> Any:
+async def member_oauth(call: ControlCall) -> Any:
     """A member signs in to a web page inside WeCom, without the page; `private`: he consents to
     more being told (B1)."""
-    kind = "privateinfo" if ask.body.get("private") is True else "oauth"
+    kind = "privateinfo" if call.body.get("private") is True else "oauth"
     return {
-        "code": ask.box.codes.issue(kind, _member(ask, ask.parts[0]), ask.box.world.corp.corp_id)
+        "code": call.box.codes.issue(
+            kind, _member(call, call.parts[0]), call.box.world.corp.corp_id
+        )
     }
 
 
-async def list_members(ask: Ask) -> Any:
+async def list_members(call: ControlCall) -> Any:
     """Members with their customers and the messages they received."""
-    world, state = ask.box.world, ask.box.state
-    return {
-        "members": [
-            {
-                **m.model_dump(),
-                "customers": [p.external_userid for p in state.followers(m.userid)],
-                "messages": [message.model_dump() for message in state.chats.get(m.userid, [])],
-            }
-            for m in world.corp.members
-        ]
-    }
+    state = call.box.state
+    rows = []
+    for member in call.box.world.corp.members:
+        customers = [person.external_userid for person in state.followers(member.userid)]
+        messages = [message.model_dump() for message in state.chats.get(member.userid, [])]
+        rows.append({**member.model_dump(), "customers": customers, "messages": messages})
+    return {"members": rows}
 
 
-async def get_member(ask: Ask) -> Any:
+async def get_member(call: ControlCall) -> Any:
     """One member's window: his latest customers, and what he and the app told him."""
-    userid, state = _member(ask, ask.parts[0]), ask.box.state
-    limit = ask.limit(50)
-    followers = state.followers(userid)
-    customers = [
-        {
-            "id": p.id,
-            "name": p.name,
-            "external_userid": p.external_userid,
-            "remark": p.friends[userid].remark,
-        }
-        for p in list(followers)[-limit:]
-    ]
-    messages = [m.model_dump() for m in state.chats.get(userid, [])]
+    userid = _member(call, call.parts[0])
+    limit = call.limit(50)
+    followers = call.box.state.followers(userid)
+    chat = call.box.state.chats.get(userid, [])
     return {
         "userid": userid,
-        "customers": customers,
+        "customers": [_customer(person, userid) for person in list(followers)[-limit:]],
         "count": len(followers),
-        "messages": messages[-limit:],
+        "messages": [message.model_dump() for message in chat[-limit:]],
     }
 
 
-async def list_ways(ask: Ask) -> Any:
-    """The live codes with the members behind them."""
-    ways = ask.box.state.ways.values()
+def _customer(person: Person, userid: str) -> dict[str, str]:
+    """A customer as one of his members sees him in a list."""
     return {
-        "ways": [
-            {
-                **w.model_dump(exclude={"turn", "assigned"}),
-                "members": friendships.way_members(ask.box, w),
-            }
-            for w in ways
-        ]
+        "id": person.id,
+        "name": person.name,
+        "external_userid": person.external_userid,
+        "remark": person.friends[userid].remark,
     }
+
+
+async def list_ways(call: ControlCall) -> Any:
+    """The live codes with the members behind them."""
+    rows = []
+    for way in call.box.state.ways.values():
+        members = friendships.way_members(call.box, way)
+        rows.append({**way.model_dump(exclude={"turn", "assigned"}), "members": members})
+    return {"ways": rows}
 
 
 ROUTES: Routes = [

@@ -11,16 +11,16 @@ from sandbox.wecom import handovers, message_archive, moments
 TICK_SECONDS = 1.0
 
 
-def settle(box: Sandbox) -> None:
+def run_due(box: Sandbox) -> None:
     """Do everything that is due by the sandbox's clock."""
-    handovers.settle(box)
-    moments.settle(box)
-    content_check.settle(box)
-    message_archive.settle(box)
+    handovers.run_due(box)
+    moments.run_due(box)
+    content_check.run_due(box)
+    message_archive.run_due(box)
 
 
-async def keep_settling(box: Sandbox) -> None:
-    """`settle` every second until cancelled."""
+async def run_forever(box: Sandbox) -> None:
+    """`run_due` every second until cancelled."""
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        settle(box)
+        run_due(box)

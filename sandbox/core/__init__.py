@@ -1,1 +1,2 @@
-"""What both families share: the running sandbox with its state, the frame around API calls, events and callbacks."""
+"""What both families share: the running sandbox and its state, the frame around API calls, events
+and callbacks."""

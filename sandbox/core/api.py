@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from tornado.web import RequestHandler
 from typing_extensions import override
 
 from sandbox.core.errors import ApiError, wechat_body, wecom_body
-from sandbox.core.faults import Fault
+from sandbox.core.faults import Fault, Trouble
 from sandbox.core.journal import without_secrets
 from sandbox.core.sandbox import Sandbox
 
@@ -43,13 +43,24 @@ class Raw:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+Answer: TypeAlias = "dict[str, Any] | Raw"
+
+
+def _errcode(answer: Answer | None) -> int | None:
+    """What the log tells of an answer; None when there was none."""
+    if answer is None:
+        return None
+    return 0 if isinstance(answer, Raw) else int(answer.get("errcode", 0))
+
+
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
     """First and last byte of a `bytes=first-last` header that fits into `size` bytes; None for any
     other."""
     found = re.fullmatch(r"bytes=(\d+)-(\d*)", header)
     if found is None:
         return None
-    first, last = int(found[1]), min(int(found[2]) if found[2] else size - 1, size - 1)
+    first = int(found[1])
+    last = min(int(found[2]) if found[2] else size - 1, size - 1)
     return (first, last) if first <= last else None
 
 
@@ -127,7 +138,7 @@ class Endpoint:
 
     method: str
     path: str
-    answer: Callable[[Call], dict[str, Any] | Raw]
+    answer: Callable[[Call], Answer]
     token: bool = True
     contact: bool = False
     bare: bool = False
@@ -143,7 +154,9 @@ class ApiHandler(RequestHandler):
 
     @override
     def initialize(self, box: Sandbox, base: str, endpoints: dict[str, Endpoint]) -> None:
-        self.box, self.base, self.endpoints = box, base, endpoints
+        self.box = box
+        self.base = base
+        self.endpoints = endpoints
         self._gone = asyncio.Event()
 
     @override
@@ -182,38 +195,36 @@ class ApiHandler(RequestHandler):
     async def _play(self) -> None:
         started = time.perf_counter()
         query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-        full = f"/{self.base}{self.endpoint.path}"
-        trouble = self.box.faults.api(full, token_call=not self.endpoint.token)
-        fault = trouble.fault
-        kind = fault.kind if fault else ""
-        body: dict[str, Any] = {}
-        answer: dict[str, Any] | Raw | None = None
+        path = f"/{self.base}{self.endpoint.path}"
+        trouble = self.box.faults.api(path, token_call=not self.endpoint.token)
+        body, answer = await self._served(query, trouble)
+        entry = {
+            "time": self.box.clock.now(),
+            "method": self.request.method,
+            "query": without_secrets(query),
+            "body": without_secrets(body),
+            "errcode": _errcode(answer),
+            "fault": trouble.fault.kind if trouble.fault else "",
+            "ms": round((time.perf_counter() - started) * 1000, 2),
+        }
+        self.box.journal.call(self.base, self.endpoint.path, entry)
+        await self._reply(answer, trouble.fault)
+
+    async def _served(
+        self, query: dict[str, str], trouble: Trouble
+    ) -> tuple[dict[str, Any], Answer | None]:
+        """The body of the call and the answer; None when trouble meets it before it gets
+        anywhere."""
+        kind = trouble.fault.kind if trouble.fault else ""
         try:
             with self._place(query, kind):
                 if trouble.seconds:
                     await asyncio.sleep(trouble.seconds)
-                if kind not in OUTSIDE:
-                    body, answer = self._answer(query, fault)
+                if kind in OUTSIDE:
+                    return {}, None
+                return self._answer(query, trouble.fault)
         except ApiError as error:
-            answer = self._error(error)
-        self.box.journal.call(
-            self.base,
-            self.endpoint.path,
-            {
-                "time": self.box.clock.now(),
-                "method": self.request.method,
-                "query": without_secrets(query),
-                "body": without_secrets(body),
-                "errcode": None
-                if answer is None
-                else 0
-                if isinstance(answer, Raw)
-                else answer.get("errcode", 0),
-                "fault": kind,
-                "ms": round((time.perf_counter() - started) * 1000, 2),
-            },
-        )
-        await self._reply(answer, fault)
+            return {}, self._error(error)
 
     @contextmanager
     def _place(self, query: dict[str, str], kind: str) -> Iterator[None]:
@@ -242,23 +253,22 @@ class ApiHandler(RequestHandler):
         except ApiError:
             return ""
 
-    async def _reply(self, answer: dict[str, Any] | Raw | None, fault: Fault | None) -> None:
-        if fault and fault.kind == "timeout_after_success":
+    async def _reply(self, answer: Answer | None, fault: Fault | None) -> None:
+        kind = fault.kind if fault else ""
+        if kind == "timeout_after_success":
             try:
                 await asyncio.wait_for(self._gone.wait(), NEVER_SECONDS)
             except TimeoutError:
                 self._gone.set()
-        if self._gone.is_set() or (fault and fault.kind in {"close", "timeout_after_success"}):
+        if self._gone.is_set() or kind in {"close", "timeout_after_success"}:
             self.detach().close()
-            return
-        if answer is None:
+        elif answer is None:
             self.send_error(fault.status if fault else 500)
-            return
-        if isinstance(answer, Raw):
+        elif isinstance(answer, Raw):
             await self._reply_raw(answer)
-            return
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        await self.finish(json.dumps(answer, ensure_ascii=False, separators=(",", ":")))
+        else:
+            self.set_header("Content-Type", "application/json; charset=UTF-8")
+            await self.finish(json.dumps(answer, ensure_ascii=False, separators=(",", ":")))
 
     async def _reply_raw(self, answer: Raw) -> None:
         """Bytes, or the part of them that a Range header asks for."""
@@ -274,28 +284,35 @@ class ApiHandler(RequestHandler):
         self.set_header("Content-Range", f"bytes {first}-{last}/{len(answer.content)}")
         await self.finish(answer.content[first : last + 1])
 
-    def _answer(
-        self, query: dict[str, str], fault: Fault | None
-    ) -> tuple[dict[str, Any], dict[str, Any] | Raw]:
+    def _answer(self, query: dict[str, str], fault: Fault | None) -> tuple[dict[str, Any], Answer]:
+        """The body of the call, {} when it was not read, and the answer."""
         body: dict[str, Any] = {}
         try:
             if fault and fault.kind == "errcode":
                 raise ApiError(fault.errcode)
             self._trusted()
             body = self._body()
-            short = fault is not None and fault.kind == "short_pages"
-            call = Call(
-                self.box, query, body, self.request.host, files=self._files(), short_pages=short
-            )
-            call.method = self.request.method or ""
-            if self.endpoint.token:
-                call.app = self._authorised(query)
-            result = self.endpoint.answer(call)
+            result = self.endpoint.answer(self._call(query, body, fault))
         except ApiError as error:
             return body, self._error(error)
-        if isinstance(result, Raw):
+        if isinstance(result, Raw) or self.endpoint.bare:
             return body, result
-        return body, result if self.endpoint.bare else {"errcode": 0, "errmsg": "ok", **result}
+        return body, {"errcode": 0, "errmsg": "ok", **result}
+
+    def _call(self, query: dict[str, str], body: dict[str, Any], fault: Fault | None) -> Call:
+        """The call as a verb sees it. Raises ApiError when its token does not open the endpoint."""
+        call = Call(
+            self.box,
+            query,
+            body,
+            self.request.host,
+            files=self._files(),
+            method=self.request.method or "",
+            short_pages=fault is not None and fault.kind == "short_pages",
+        )
+        if self.endpoint.token:
+            call.app = self._authorised(query)
+        return call
 
     def _body(self) -> dict[str, Any]:
         if self.request.method not in self.endpoint.method.split("|"):
@@ -329,7 +346,8 @@ class ApiHandler(RequestHandler):
 
     def _trusted(self) -> None:
         """Raises ApiError 60020 or 40164 for an address that may not call."""
-        ip, switches = self.request.remote_ip or "", self.box.switches
+        ip = self.request.remote_ip or ""
+        switches = self.box.switches
         if self.base == "wecom" and switches.trusted_ips and ip not in switches.trusted_ips:
             raise ApiError(60020, f"not allow to access from your ip: {ip}")
         if self.base == "wechat" and switches.ip_whitelist and ip not in switches.ip_whitelist:

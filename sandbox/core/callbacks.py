@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ from sandbox.core.crypto import Envelope, signature
 from sandbox.core.events import Event, envelope_json, envelope_xml
 from sandbox.core.faults import Fault, Faults
 from sandbox.core.journal import Journal
+from sandbox.core.options import Options
 from sandbox.core.world import App, MiniProgram, World
 
 TIMEOUT_SECONDS = 5.0
@@ -62,6 +63,15 @@ class Post:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one post came to: the HTTP status, None without an answer, and what was wrong."""
+
+    status: int | None
+    accepted: bool
+    problem: str = ""
+
+
 @dataclass(slots=True)
 class Delivery:
     """One event on its way to one receiver."""
@@ -75,7 +85,7 @@ class Delivery:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def settle(self, ok: bool) -> None:
+    def end_first_attempt(self, ok: bool) -> None:
         """Tell whoever waits how the first attempt ended."""
         if not self.first.done():
             self.first.set_result(ok)
@@ -87,27 +97,17 @@ class Sender:
     def __init__(
         self,
         world: World,
+        options: Options,
         clock: Clock,
         faults: Faults,
         journal: Journal,
-        *,
-        url: str | None,
-        push_url: str | None,
-        retry_delay: float,
     ) -> None:
-        self._apps = {
-            a.agent_id: (a, _app_receiver(world.corp.corp_id, a, url or a.callback_url))
-            for a in world.corp.apps
-        }
-        self._pushes = {
-            m.appid: receiver
-            for m in world.mini_programs
-            if (receiver := _push_receiver(m, push_url))
-        }
+        self._apps = _app_receivers(world, options.callback_url)
+        self._pushes = _push_receivers(world, options.push_url)
         self._clock = clock
         self._faults = faults
         self._journal = journal
-        self._retry_delay = retry_delay
+        self._retry_delay = options.retry_delay
         self._client = httpx.AsyncClient(
             trust_env=False,
             timeout=TIMEOUT_SECONDS,
@@ -123,21 +123,25 @@ class Sender:
         """
         return await self._deliver_to([r for a, r in self._apps.values() if _gets(a, event)], event)
 
+    async def send_all(self, events: Iterable[Event]) -> bool:
+        """`send` one after the other; whether every app took every one."""
+        return all([await self.send(event) for event in events])
+
     async def push(self, appid: str, event: Event) -> bool:
         """Deliver one event or message of a mini-program (A7) to its push address; False when it
         has none."""
         receiver = self._pushes.get(appid)
         return await self._deliver_to([receiver] if receiver else [], event)
 
-    def tell(self, event: Event) -> None:
+    def send_in_background(self, event: Event) -> None:
         """Deliver one WeCom event in the background."""
-        self._spawn(self._unheard(self.send(event)))
+        self._spawn(self._without_result(self.send(event)))
 
-    def tell_push(self, appid: str, event: Event) -> None:
+    def push_in_background(self, appid: str, event: Event) -> None:
         """Deliver one event of a mini-program in the background."""
-        self._spawn(self._unheard(self.push(appid, event)))
+        self._spawn(self._without_result(self.push(appid, event)))
 
-    async def _unheard(self, delivery: Coroutine[Any, Any, bool]) -> None:
+    async def _without_result(self, delivery: Coroutine[Any, Any, bool]) -> None:
         await delivery
 
     async def _deliver_to(self, receivers: list[Receiver], event: Event) -> bool:
@@ -154,7 +158,8 @@ class Sender:
 
     def release(self) -> None:
         """Send the held events, latest first."""
-        held, self._held = self._held, []
+        held = self._held
+        self._held = []
         if held:
             self._spawn(self._in_order(held[::-1]))
 
@@ -177,7 +182,9 @@ class Sender:
         )
 
     async def _check_push(self, to: Receiver) -> dict[str, Any]:
-        echo, timestamp, nonce = ids.nonce(), str(int(time.time())), ids.nonce()
+        echo = ids.nonce()
+        timestamp = str(int(time.time()))
+        nonce = ids.nonce()
         signed = signature(to.token, timestamp, nonce)
         query = {"signature": signed, "timestamp": timestamp, "nonce": nonce, "echostr": echo}
         return await self._check(to.url, query, echo)
@@ -224,9 +231,9 @@ class Sender:
     def _start(self, delivery: Delivery) -> None:
         kind = delivery.fault.kind if delivery.fault else ""
         if kind == "drop":
-            delivery.settle(False)
+            delivery.end_first_attempt(False)
         elif kind == "reorder":
-            delivery.settle(False)
+            delivery.end_first_attempt(False)
             self._held.append(delivery)
         else:
             self._spawn(self._deliver(delivery))
@@ -244,31 +251,40 @@ class Sender:
         try:
             await self._deliver_or_retry(delivery)
         finally:
-            delivery.settle(False)
+            delivery.end_first_attempt(False)
 
     async def _deliver_or_retry(self, delivery: Delivery) -> None:
         fault = delivery.fault
         if fault and fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
-        for attempt in range(1 + RETRIES):
-            if attempt:
-                await asyncio.sleep(self._retry_delay)
-            post = self._post(delivery)
+        last = await self._until_accepted(delivery)
+        if fault and fault.kind == "replay":
+            copies = [last] * fault.copies
+        elif fault and fault.kind == "duplicate":
+            copies = [self._post(delivery) for _ in range(fault.copies)]
+        else:
+            return
+        await asyncio.gather(*(self._attempt(delivery, copy) for copy in copies))
+
+    async def _until_accepted(self, delivery: Delivery) -> Post:
+        """Post it until it is accepted, four times at most, signed anew each time. Returns the last
+        post."""
+        post = self._post(delivery)
+        for left in reversed(range(1 + RETRIES)):
             accepted = await self._attempt(delivery, post)
-            delivery.settle(accepted)
+            delivery.end_first_attempt(accepted)
             if accepted:
                 delivery.entry["delivered"] = True
                 break
-        if fault and fault.kind in {"duplicate", "replay"}:
-            again = [
-                post if fault.kind == "replay" else self._post(delivery)
-                for _ in range(fault.copies)
-            ]
-            await asyncio.gather(*(self._attempt(delivery, copy) for copy in again))
+            if left:
+                await asyncio.sleep(self._retry_delay)
+                post = self._post(delivery)
+        return post
 
     def _post(self, delivery: Delivery) -> Post:
         """Encrypt and sign anew; the message inside stays the same (C3)."""
-        to, kind = delivery.to, delivery.fault.kind if delivery.fault else ""
+        to = delivery.to
+        kind = delivery.fault.kind if delivery.fault else ""
         encrypted = to.envelope.encrypt(
             delivery.message, "ww" + "f" * 16 if kind == "wrong_receiveid" else to.owner
         )
@@ -289,34 +305,52 @@ class Sender:
         now = time.time()
         if fault and fault.kind == "stale_timestamp":
             now -= fault.seconds or STALE_SECONDS
-        timestamp, nonce = str(int(now)), ids.nonce()
+        timestamp = str(int(now))
+        nonce = ids.nonce()
         signed = to.envelope.sign(timestamp, nonce, encrypted)
         if fault and fault.kind == "wrong_signature":
             signed = signed[::-1]
         return {"msg_signature": signed, "timestamp": timestamp, "nonce": nonce}
 
     async def _attempt(self, delivery: Delivery, post: Post) -> bool:
+        """Post it once and note how that went; whether it was accepted."""
         started = time.perf_counter()
-        status, problem, accepted = None, "", False
+        outcome = await self._outcome(delivery.to, post)
+        took = round((time.perf_counter() - started) * 1000, 1)
+        delivery.entry["attempts"].append({**asdict(outcome), "ms": took})
+        return outcome.accepted
+
+    async def _outcome(self, to: Receiver, post: Post) -> Outcome:
+        headers = {"Content-Type": CONTENT[to.json]}
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await self._client.post(
-                    delivery.to.url,
-                    params=post.query,
-                    content=post.body,
-                    headers={"Content-Type": CONTENT[delivery.to.json]},
+                    to.url, params=post.query, content=post.body, headers=headers
                 )
-            status = answer.status_code
-            accepted = status == 200 and answer.content in ACCEPTED
-            if not accepted:
-                problem = answer.text[:200]
         except (httpx.HTTPError, TimeoutError) as error:
-            problem = type(error).__name__
-        took = round((time.perf_counter() - started) * 1000, 1)
-        delivery.entry["attempts"].append(
-            {"status": status, "accepted": accepted, "problem": problem, "ms": took}
-        )
-        return accepted
+            return Outcome(None, False, type(error).__name__)
+        if answer.status_code == 200 and answer.content in ACCEPTED:
+            return Outcome(answer.status_code, True)
+        return Outcome(answer.status_code, False, answer.text[:200])
+
+
+def _app_receivers(world: World, url: str | None) -> dict[int, tuple[App, Receiver]]:
+    """By agent id every app with where its events go."""
+    corp_id = world.corp.corp_id
+    receivers = {}
+    for app in world.corp.apps:
+        receivers[app.agent_id] = (app, _app_receiver(corp_id, app, url or app.callback_url))
+    return receivers
+
+
+def _push_receivers(world: World, push_url: str | None) -> dict[str, Receiver]:
+    """By appid where the events of each mini-program with a push address go."""
+    receivers = {}
+    for mini_program in world.mini_programs:
+        receiver = _push_receiver(mini_program, push_url)
+        if receiver:
+            receivers[mini_program.appid] = receiver
+    return receivers
 
 
 def _app_receiver(corp_id: str, app: App, url: str) -> Receiver:

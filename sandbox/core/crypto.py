@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 BLOCK = 32
+PREFIX, HEAD = 16, 20
+"""Bytes of the random prefix, and of it with the message's length."""
 
 
 class BadCallback(ValueError):
@@ -75,22 +77,23 @@ class Envelope:
     def decrypt(self, encrypted: str) -> Plain:
         """Decrypt without looking at the signature. Raises BadCallback when the content is
         malformed."""
+        plain = self._unpadded(encrypted)
+        if len(plain) < HEAD:
+            raise BadCallback("message is too short")
+        (length,) = struct.unpack("!I", plain[PREFIX:HEAD])
+        end = HEAD + length
+        if end > len(plain):
+            raise BadCallback("length runs past the end")
+        return Plain(plain[:PREFIX], plain[HEAD:end], plain[end:].decode("utf-8", "replace"))
+
+    def _unpadded(self, encrypted: str) -> bytes:
+        decryptor = self._cipher.decryptor()
         try:
-            decryptor = self._cipher.decryptor()
-            padded = (
-                decryptor.update(base64.b64decode(encrypted, validate=True)) + decryptor.finalize()
-            )
+            ciphertext = base64.b64decode(encrypted, validate=True)
+            padded = decryptor.update(ciphertext) + decryptor.finalize()
         except ValueError as error:
             raise BadCallback("ciphertext is malformed") from error
         pad = padded[-1] if padded else 0
         if not 1 <= pad <= BLOCK or padded[-pad:] != bytes([pad]) * pad:
             raise BadCallback("padding is wrong")
-        plain = padded[:-pad]
-        if len(plain) < 20:
-            raise BadCallback("message is too short")
-        (length,) = struct.unpack("!I", plain[16:20])
-        if length > len(plain) - 20:
-            raise BadCallback("length runs past the end")
-        return Plain(
-            plain[:16], plain[20 : 20 + length], plain[20 + length :].decode("utf-8", "replace")
-        )
+        return padded[:-pad]

@@ -8,7 +8,8 @@ from typing import Any
 
 MESSAGES = {
     -1: "system error",
-    40001: "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken",
+    40001: "invalid credential, access_token is invalid or not latest, "
+    "could get access_token by getStableAccessToken",
     40002: "invalid grant_type",
     40003: "invalid openid",
     40004: "invalid media type",

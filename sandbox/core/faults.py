@@ -91,7 +91,8 @@ class Faults:
         """The trouble for one API call; counts it."""
         if not self.active:
             return Trouble()
-        wait, chosen = 0.0, None
+        wait = 0.0
+        chosen = None
         for fault in list(self.active):
             if fault.target != "api" or not fault.matches(path, token_call=token_call):
                 continue

@@ -31,6 +31,13 @@ class Journal:
         while len(self.requests) > KEPT_REQUESTS:
             self.requests.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget calls, deliveries and welcomes, and begin the counts anew."""
+        self.calls.clear()
+        self.counts.clear()
+        self.deliveries.clear()
+        self.welcomes.clear()
+
     def call(self, base: str, path: str, entry: dict[str, Any]) -> None:
         """Note one API call."""
         self.calls.append({"base": base, "path": path, **entry})

@@ -9,6 +9,7 @@ window is: a minute's rule for 60 s, an hour's for 60 min. Refused calls count n
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,11 +130,14 @@ class Window:
                 self._calls.popleft()
             return len(self._calls)
         if self._kind == "fixed":
-            if now // self.seconds != self._since:
-                self._since, self._count = now // self.seconds, 0.0
+            stretch = now // self.seconds
+            if stretch != self._since:
+                self._since = stretch
+                self._count = 0.0
             return self._count
         if now > self._since:
-            self._count = max(0.0, self._count - (now - self._since) * self.limit / self.seconds)
+            filled = (now - self._since) * self.limit / self.seconds
+            self._count = max(0.0, self._count - filled)
             self._since = now
         return self._count
 
@@ -175,7 +179,8 @@ class Gate:
         for window in self.windows:
             window.take(now)
         self.allowed += 1
-        self.first, self.last = self.first or now, now
+        self.first = self.first or now
+        self.last = now
 
     def row(self) -> dict[str, Any]:
         """What the control plane shows.
@@ -209,19 +214,18 @@ class Limits:
 
     def enter(self, family: str, owner: str, app: str, path: str, ip: str) -> Gate:
         """Count one call and hold its place until `leave`. Raises ApiError 45009 or 45033."""
-        now = self.clock.now()
         gate = self._gate(family, owner, path)
         gates = [gate, *self._others(family, app, path, ip)]
         crowd = self.plan.concurrency if family == "wecom" else 0
         if crowd and gate.inside >= crowd:
             gate.crowded += 1
             raise ApiError(45033)
-        shut = next((g for g in gates if g.closed(now, self.plan.block)), None)
-        if shut:
-            gate.refused += 1
-            if shut is not gate:
-                shut.refused += 1
-            raise ApiError(45009)
+        now = self.clock.now()
+        for one in gates:
+            if one.closed(now, self.plan.block):
+                gate.refused += 1
+                one.refused += one is not gate
+                raise ApiError(45009)
         for one in gates:
             one.let_in(now)
         gate.inside += 1
@@ -235,21 +239,25 @@ class Limits:
     def _gate(self, family: str, owner: str, path: str) -> Gate:
         key = (owner, path)
         if key not in self._gates:
-            rules = [r for r in self.plan.of(family, path) if r.by == "owner"]
-            self._gates[key] = Gate([Window(r, self.plan) for r in rules])
+            rules = [rule for rule in self.plan.of(family, path) if rule.by == "owner"]
+            self._gates[key] = self._new_gate(rules)
         return self._gates[key]
 
     def _others(self, family: str, app: str, path: str, ip: str) -> list[Gate]:
         """The gates beside the API's own: the calling app's, and its address's."""
         if family != "wecom":
             return []
-        if (app, path) not in self._app_gates:
-            rules = [r for r in self.plan.of(family, path) if r.by == "app"]
-            self._app_gates[app, path] = Gate([Window(r, self.plan) for r in rules])
-        if ip not in self._ips:
-            rows = IP if self.plan.ip is None else self.plan.ip
-            self._ips[ip] = Gate([Window(r, self.plan) for r in rows])
-        return [self._app_gates[app, path], self._ips[ip]]
+        by_app = self._app_gates.get((app, path))
+        if by_app is None:
+            rules = [rule for rule in self.plan.of(family, path) if rule.by == "app"]
+            by_app = self._app_gates[app, path] = self._new_gate(rules)
+        by_ip = self._ips.get(ip)
+        if by_ip is None:
+            by_ip = self._ips[ip] = self._new_gate(IP if self.plan.ip is None else self.plan.ip)
+        return [by_app, by_ip]
+
+    def _new_gate(self, rules: Iterable[IpRule]) -> Gate:
+        return Gate([Window(rule, self.plan) for rule in rules])
 
     def user(self, path: str, openid: str) -> None:
         """Count a call made for one user of a mini-program. Raises ApiError 45011 over 100 a minute

@@ -52,7 +52,8 @@ def checked_file(call: Call, kind: str, most: dict[str, int]) -> File:
 
 
 def serve_file(call: Call, owner: str) -> Raw:
-    """The bytes of a temporary file of this owner. Raises ApiError 40007 when there is none (any more)."""
+    """The bytes of a temporary file of this owner. Raises ApiError 40007 when there is none (any
+    more)."""
     media = call.box.files.get(owner, call.query.get("media_id", ""))
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(media.name)}",

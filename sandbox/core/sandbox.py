@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 from sandbox.core.callbacks import Sender
 from sandbox.core.clock import Clock
@@ -14,30 +12,13 @@ from sandbox.core.faults import Faults
 from sandbox.core.files import Files
 from sandbox.core.journal import Journal
 from sandbox.core.limits import Limits
+from sandbox.core.options import Options
 from sandbox.core.recent_messages import RecentMessages
 from sandbox.core.state import State
 from sandbox.core.storage import Storage
 from sandbox.core.switches import Switches
 from sandbox.core.tokens import Tokens
 from sandbox.core.world import Department, Member, World
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a sandbox is wired to the product beside it.
-
-    `callback_url` replaces the callback address of every app, `push_url` (may contain `{appid}`)
-    the push address of every mini-program; `portal_url` may contain `{appid}`; `sidebar_url` may
-    contain `{userid}` and `{external_userid}`; `retry_delay` is seconds between two attempts of a
-    callback.
-    """
-
-    state_file: Path | None = None
-    callback_url: str | None = None
-    push_url: str | None = None
-    portal_url: str | None = None
-    sidebar_url: str | None = None
-    retry_delay: float = 1.0
 
 
 class Sandbox:
@@ -53,25 +34,23 @@ class Sandbox:
         self.state = self._storage.load()
         self.state.adopt(world)
         self.world = self._present_world()
-        self.switches = Switches()
-        self.limits = Limits(self.clock)
         self.faults = Faults()
         self.journal = Journal()
+        self._begin_unsaved()
+        self.sender = Sender(world, self.options, self.clock, self.faults, self.journal)
+
+    def _begin_unsaved(self) -> None:
+        """Everything that is not saved and no longer known after a restart."""
+        self.switches = Switches()
+        self.limits = Limits(self.clock)
         self.tokens = Tokens(self.clock)
         self.codes = Codes(self.clock)
         self.files = Files(self.clock)
         self.recent_messages = RecentMessages()
-        self.notified, self.unnotified = float("-inf"), False
-        """When msgaudit_notify was last sent, and whether another one waits (C4)."""
-        self.sender = Sender(
-            world,
-            self.clock,
-            self.faults,
-            self.journal,
-            url=self.options.callback_url,
-            push_url=self.options.push_url,
-            retry_delay=self.options.retry_delay,
-        )
+        self.notified = float("-inf")
+        """When msgaudit_notify was last sent (C4)."""
+        self.unnotified = False
+        """Whether another msgaudit_notify waits."""
 
     def seconds(self) -> int:
         """The sandbox's time in whole Unix seconds."""
@@ -83,7 +62,8 @@ class Sandbox:
 
     def _present_world(self) -> World:
         """The world's corp, with the members and departments that the state has instead."""
-        members, departments = self.state.members, self.state.departments
+        members = self.state.members
+        departments = self.state.departments
         corp = self._facts.corp
         if members is None and departments is None:
             return self._facts
@@ -94,15 +74,16 @@ class Sandbox:
 
     def reorganise(self, members: Iterable[Member], departments: Iterable[Department]) -> None:
         """Give the corp other members and departments."""
-        self.state.members, self.state.departments = list(members), list(departments)
+        self.state.members = list(members)
+        self.state.departments = list(departments)
         self.world = self._present_world()
         self.changed()
 
-    def caused(self, event: Event) -> None:
+    def report_api_change(self, event: Event) -> None:
         """Tell of a change that an app made through the API, which WeCom does not unless it is
         switched so (C3)."""
         if self.switches.api_changes_emit_events:
-            self.sender.tell(event)
+            self.sender.send_in_background(event)
 
     async def reset(self) -> None:
         """Back to an empty world: no people, ways, tags, tokens, codes, faults, logs or callbacks
@@ -110,18 +91,9 @@ class Sandbox:
         await self.sender.abandon()
         self.state = State()
         self.world = self._facts
-        self.switches = Switches()
-        self.limits = Limits(self.clock)
-        self.tokens = Tokens(self.clock)
-        self.codes = Codes(self.clock)
-        self.files = Files(self.clock)
-        self.recent_messages = RecentMessages()
-        self.notified, self.unnotified = float("-inf"), False
+        self._begin_unsaved()
         self.faults.clear()
-        self.journal.calls.clear()
-        self.journal.counts.clear()
-        self.journal.deliveries.clear()
-        self.journal.welcomes.clear()
+        self.journal.clear()
         self.clock.offset = 0.0
         self.changed()
 

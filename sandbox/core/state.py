@@ -187,13 +187,21 @@ class State(BaseModel):
 
     @override
     def model_post_init(self, _context: object) -> None:
-        self._by_external = {p.external_userid: p for p in self.people.values()}
-        self._by_openid = {openid: p for p in self.people.values() for openid in p.openids.values()}
-        self._by_unionid = {p.unionid: p for p in self.people.values()}
-        self._tags = {t.id: (g, t) for g in self.tag_groups.values() for t in g.tag}
+        self._by_external = {}
+        self._by_openid = {}
+        self._by_unionid = {}
         self._followers = {}
-        pairs = [(f.number, p, f) for p in self.people.values() for f in p.friends.values()]
-        for _, person, friend in sorted(pairs, key=lambda pair: pair[0]):
+        self._tags = {}
+        for person in self.people.values():
+            self._index(person)
+        for group in self.tag_groups.values():
+            self._tags.update({tag.id: (group, tag) for tag in group.tag})
+        pairs = [
+            (person, friend)
+            for person in self.people.values()
+            for friend in person.friends.values()
+        ]
+        for person, friend in sorted(pairs, key=lambda pair: pair[1].number):
             self._follow(person, friend)
 
     _by_external: dict[str, Person]
@@ -231,10 +239,13 @@ class State(BaseModel):
     def admit(self, person: Person) -> Person:
         """Take a person in, findable by each of his ids."""
         self.people[person.id] = person
+        self._index(person)
+        return person
+
+    def _index(self, person: Person) -> None:
         self._by_external[person.external_userid] = person
         self._by_unionid[person.unionid] = person
         self._by_openid.update(dict.fromkeys(person.openids.values(), person))
-        return person
 
     def by_external(self, external_userid: str) -> Person | None:
         return self._by_external.get(external_userid)

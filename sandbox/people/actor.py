@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -50,8 +51,10 @@ class Actor:
         customer = self.customer
         wanted = {"name": customer.name} | ({"phone": customer.phone} if customer.phone else {})
         made = await self.hosts.control("POST", "people", wanted)
-        customer.person, customer.phone = made["id"], made["phone"]
-        customer.external_userid, customer.unionid = made["external_userid"], made["unionid"]
+        customer.person = made["id"]
+        customer.phone = made["phone"]
+        customer.external_userid = made["external_userid"]
+        customer.unionid = made["unionid"]
         customer.openids = made["openids"]
 
     def key(self, step: Step, *parts: str) -> str:
@@ -71,8 +74,11 @@ class Actor:
         """A friendship began, if it did."""
         if not added or added["already_friends"]:
             return
-        userid, state, at = added["userid"], added["state"], added["create_time"]
-        welcome, told = bool(added["welcome_code"]), bool(added["delivered"])
+        userid = added["userid"]
+        state = added["state"]
+        at = added["create_time"]
+        welcome = bool(added["welcome_code"])
+        told = bool(added["delivered"])
         self.customer.begun.append(
             Begun(userid=userid, state=state, at=at, welcome=welcome, told=told)
         )
@@ -168,21 +174,24 @@ class Actor:
             await self._claim_one(step, appid, reward)
 
     async def _claim_one(self, step: Step, appid: str, reward: str) -> None:
-        phone, key = self.phone, self.key(step, reward)
+        key = self.key(step, reward)
+        another_key = key + "-b"
+        claim = partial(self.phone.claim, appid, reward)
         if step.which == "double":
-            await asyncio.gather(*(phone.claim(appid, reward, key) for _ in range(2)))
+            await asyncio.gather(claim(key), claim(key))
         elif step.which == "double_keys":
-            await asyncio.gather(
-                phone.claim(appid, reward, key), phone.claim(appid, reward, key + "-b")
-            )
-        else:
-            if step.which == "impatient":
-                await phone.claim_and_hang_up(appid, reward, key)
-            await phone.claim(appid, reward, key)
-        if step.which == "repeat":
-            await phone.claim(appid, reward, key)
+            await asyncio.gather(claim(key), claim(another_key))
+        elif step.which == "repeat":
+            await claim(key)
+            await claim(key)
         elif step.which == "again":
-            await phone.claim(appid, reward, key + "-b")
+            await claim(key)
+            await claim(another_key)
+        elif step.which == "impatient":
+            await self.phone.claim_and_hang_up(appid, reward, key)
+            await claim(key)
+        else:
+            await claim(key)
 
     async def _trick(self, step: Step) -> None:
         await hunters.trick(self.phone, step, self.key(step, "trick"))

@@ -1,5 +1,5 @@
-"""The command line of `python -m sandbox.people`, which plays a population against a running sandbox
-and the product's public HTTP.
+"""The command line of `python -m sandbox.people`, which plays a population against a running
+sandbox and the product's public HTTP.
 
 Honest customers and rings of bonus hunters, whose decisions follow from a seed. What must be true
 at the end is written down as JSON lines; `python manage.py audit truth FILE` compares the product
@@ -48,19 +48,26 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 async def _main(args: argparse.Namespace) -> None:
     truth = read(args.out) if args.resume else None
-    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    played = await play(args, truth, _stopped_by_signals())
+    write(args.out, played)
+    lines = [f"{name}: {value}" for name, value in played.totals().items() if name != "kind"]
+    state = "all is done" if played.head.finished else "stopped; --resume goes on"
+    lines.append(f"{state}; the truth is in {args.out}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second of a kind ends the process at once."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
 
     def stop(number: int) -> None:
         stopping.set()
-        loop.remove_signal_handler(number)  # the next one ends it at once
+        loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    known = await play(args, truth, stopping)
-    write(args.out, known)
-    state = "all is done" if known.head.finished else "stopped; --resume goes on"
-    lines = [f"{name}: {value}" for name, value in known.totals().items() if name != "kind"]
-    sys.stdout.write("\n".join([*lines, f"{state}; the truth is in {args.out}", ""]))
+    return stopping
 
 
 def main(argv: list[str] | None = None) -> int:

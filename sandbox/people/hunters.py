@@ -7,6 +7,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import httpx
 
@@ -23,23 +24,21 @@ def _noise(key: str, length: int) -> str:
 
 
 async def trick(phone: Phone, step: Step, key: str) -> None:
-    """Tries one of people_plan.TRICKS once, without patience; a time-out tells nothing and is
-    left."""
+    """Tries one of `plan.TRICKS` once, without patience; a time-out tells nothing and is left."""
     appid = step.also[0]
     await phone.sign_in(appid)
     answer = await _TRICKS[step.which](phone, appid, key)
-    code = "" if answer.is_success else code_of(answer)
-    refused = 400 <= answer.status_code < 500
-    if answer.status_code >= 500:
-        phone.hosts.truth.trouble(str(answer.status_code))
+    status = answer.status_code
+    if status >= 500:
+        phone.hosts.truth.trouble(str(status))
         return
-    if (
-        step.which == "for_another" and answer.is_success
-    ):  # a reward that one may have several of: it is his own
+    if step.which == "for_another" and answer.is_success:
+        # a reward that one may have several of: it is his own
         granted = answer.json()["redemption"]
         phone.customer.acknowledge(granted["reward"], key, granted["id"])
         return
-    told = Trick(trick=step.which, status=answer.status_code, code=code, refused=refused)
+    code = "" if answer.is_success else code_of(answer)
+    told = Trick(trick=step.which, status=status, code=code, refused=400 <= status < 500)
     phone.customer.tricks.append(told)
 
 
@@ -73,19 +72,19 @@ async def _made_up_session(phone: Phone, appid: str, key: str) -> httpx.Response
 async def _for_another(phone: Phone, appid: str, key: str) -> httpx.Response:
     """A claim whose body names somebody else: the session alone says who claims, and he has had
     this one already."""
-    reward = _had(phone)
+    reward = _granted_reward(phone)
     other = {"external_userid": "wm" + _noise(key, 30), "cid": "demo:" + _noise(key, 32)}
     return await _claim(phone, appid, reward, key, other)
 
 
 async def _other_body(phone: Phone, appid: str, key: str) -> httpx.Response:
     """The key of an earlier claim with another body."""
-    reward = _had(phone)
+    reward = _granted_reward(phone)
     known = next(one.key for one in phone.customer.granted if one.reward == reward)
     return await _claim(phone, appid, reward, known, {"amount": 1000})
 
 
-def _had(phone: Phone) -> str:
+def _granted_reward(phone: Phone) -> str:
     if not phone.customer.granted:
         raise CouldNot("nothing_granted")
     return phone.customer.granted[-1].reward
@@ -116,32 +115,57 @@ _TRICKS = {
 
 async def forge(hosts: Hosts, step: Step, userid: str, key: str) -> None:
     """Posts a callback that no platform sent, of a customer whom nobody knows."""
-    stranger, now = "wm" + _noise(key, 30), int(time.time())
+    stranger = "wm" + _noise(key, 30)
+    welcome_code = "forged" + _noise(key, 26)
     event = events.contact(
-        "add_external_contact", userid, stranger, now, WelcomeCode="forged" + _noise(key, 26)
+        "add_external_contact", userid, stranger, int(time.time()), WelcomeCode=welcome_code
     )
-    url, receiver = hosts.callback, hosts.corp_id
-    if step.which == "push":
-        url, receiver = hosts.push.replace("{appid}", step.also[0]), step.also[0]
-    if not url:
-        raise CouldNot("no_callback_address")
-    nonce, timestamp = str(int(_noise(key, 8), 16)), str(now)
-    own_key = base64.b64encode(hashlib.sha256(key.encode()).digest()).decode().rstrip("=")
-    body = events.envelope_xml(
-        receiver, "", Envelope("guessed", own_key).encrypt(event.xml(receiver), receiver)
-    )
-    signed = (
-        signature("guessed", timestamp, nonce) if step.which == "own_key" else _noise(key + "s", 40)
-    )
-    query = {"msg_signature": signed, "signature": signed, "timestamp": timestamp, "nonce": nonce}
-    if step.which == "plain":
-        body, query = event.xml(receiver), {}
+    callback = _callback(hosts, step, event, key)
     forged = hosts.truth.forged
     forged.sent += 1
     forged.external_userids.append(stranger)
+    headers = {"Content-Type": "text/xml"}
     answer = await hosts.bank.post(
-        url, params=query, content=body, headers={"Content-Type": "text/xml"}
+        callback.url, params=callback.query, content=callback.body, headers=headers
     )
     forged.accepted += answer.is_success
     status = str(answer.status_code)
     forged.statuses[status] = forged.statuses.get(status, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A forged callback: where it is posted, with what query and what body."""
+
+    url: str
+    query: dict[str, str]
+    body: bytes
+
+
+def _callback(hosts: Hosts, step: Step, event: events.Event, key: str) -> Callback:
+    """One of `plan.FORGERIES`: of a mini-program's push, in plain text, signed with a key of the
+    hunter's own, or with a signature of noise. Raises CouldNot when it has no address."""
+    url = hosts.callback
+    receiver = hosts.corp_id
+    if step.which == "push":
+        receiver = step.also[0]
+        url = hosts.push.replace("{appid}", receiver)
+    if not url:
+        raise CouldNot("no_callback_address")
+    if step.which == "plain":
+        return Callback(url, {}, event.xml(receiver))
+    own_key = base64.b64encode(hashlib.sha256(key.encode()).digest()).decode().rstrip("=")
+    encrypted = Envelope("guessed", own_key).encrypt(event.xml(receiver), receiver)
+    body = events.envelope_xml(receiver, "", encrypted)
+    return Callback(url, _signed(step, event.create_time, key), body)
+
+
+def _signed(step: Step, now: int, key: str) -> dict[str, str]:
+    """The query of a forged callback."""
+    timestamp = str(now)
+    nonce = str(int(_noise(key, 8), 16))
+    if step.which == "own_key":
+        signed = signature("guessed", timestamp, nonce)
+    else:
+        signed = _noise(key + "s", 40)
+    return {"msg_signature": signed, "signature": signed, "timestamp": timestamp, "nonce": nonce}

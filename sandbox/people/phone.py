@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -56,7 +57,8 @@ class Hosts:
     async def look(self, portal: str) -> None:
         """Learns from the sandbox where the product is: at `portal`, or where its callbacks go."""
         config = await self.control("GET", "config")
-        self.corp_id, self.callback = config["corp_id"], config["callback_urls"][0]
+        self.corp_id = config["corp_id"]
+        self.callback = config["callback_urls"][0]
         called = httpx.URL(self.callback)
         base = portal or str(called.copy_with(path="/", query=None)).rstrip("/")
         if portal:
@@ -84,20 +86,19 @@ class Phone:
 
     async def sign_in(self, appid: str) -> None:
         """Opens the mini-program, with a new code for each try."""
-        person = f"people/{self.customer.person}"
-
-        async def attempt() -> httpx.Response:
-            self.used[appid] = (
-                await self.hosts.control("POST", f"{person}/open", {"appid": appid})
-            )["code"]
-            return await self.hosts.bank.post(f"/mp/{appid}/login", json={"code": self.used[appid]})
-
+        attempt = partial(self._try_sign_in, appid)
         answer = await self._until(attempt, lambda status: status == httpx.codes.OK)
         if answer is None:
             raise CouldNot("login")
         self.tokens[appid] = answer.json()["token"]
         if appid not in self.customer.signed_in:
             self.customer.signed_in.append(appid)
+
+    async def _try_sign_in(self, appid: str) -> httpx.Response:
+        path = f"people/{self.customer.person}/open"
+        opened = await self.hosts.control("POST", path, {"appid": appid})
+        self.used[appid] = opened["code"]
+        return await self.hosts.bank.post(f"/mp/{appid}/login", json={"code": self.used[appid]})
 
     async def ask(
         self, appid: str, method: str, path: str, **options: Any
@@ -180,25 +181,25 @@ class Phone:
 
     async def bind(self, appid: str) -> None:
         """Presses the phone button, and agrees; with a new code for each try."""
-
-        async def attempt() -> httpx.Response:
-            if appid not in self.tokens:
-                await self.sign_in(appid)
-            path = f"people/{self.customer.person}/phone"
-            self.pressed[appid] = (await self.hosts.control("POST", path, {"appid": appid}))["code"]
-            body = {"code": self.pressed[appid], "consent": CONSENT}
-            headers = {"Authorization": f"Bearer {self.tokens[appid]}"}
-            answer = await self.hosts.bank.post(f"/mp/{appid}/phone", json=body, headers=headers)
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
-                self.tokens.pop(appid, None)
-            return answer
-
+        attempt = partial(self._try_bind, appid)
         answer = await self._until(
             attempt, lambda status: status == httpx.codes.OK or status in REFUSING
         )
-        self.customer.bound = self.customer.bound or (
-            answer is not None and answer.status_code == httpx.codes.OK
-        )
+        if answer is not None and answer.status_code == httpx.codes.OK:
+            self.customer.bound = True
+
+    async def _try_bind(self, appid: str) -> httpx.Response:
+        if appid not in self.tokens:
+            await self.sign_in(appid)
+        path = f"people/{self.customer.person}/phone"
+        pressed = await self.hosts.control("POST", path, {"appid": appid})
+        self.pressed[appid] = pressed["code"]
+        body = {"code": self.pressed[appid], "consent": CONSENT}
+        headers = {"Authorization": f"Bearer {self.tokens[appid]}"}
+        answer = await self.hosts.bank.post(f"/mp/{appid}/phone", json=body, headers=headers)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            self.tokens.pop(appid, None)
+        return answer
 
 
 def code_of(answer: httpx.Response) -> str:

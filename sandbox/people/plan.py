@@ -127,10 +127,9 @@ def _due(
 def plan_of(seed: int, customer: int, hunters: float, stage: Stage) -> list[tuple[float, Step]]:
     """One customer's steps, each with the time that passes before it."""
     chance = Random(f"{seed}:{customer}")  # noqa: S311
-    hunts = is_hunter(seed, customer, hunters)
-    decided = _hunt(chance, stage) if hunts else _live(chance, stage)
+    decide = _hunt if is_hunter(seed, customer, hunters) else _live
     steps = []
-    for number, (kind, which, *also) in enumerate(decided):
+    for number, (kind, which, *also) in enumerate(decide(chance, stage)):
         step = Step(customer=customer, number=number, kind=kind, which=which, also=tuple(also))
         steps.append((chance.expovariate(1 / GAP) if number else 0.0, step))
     return steps
@@ -151,19 +150,31 @@ def _live(chance: Random, stage: Stage) -> _Decisions:
         decided += [("open", appid), ("claim", chance.choice(CLAIMS), appid)]
         decided += _inside(chance, stage, appid)
     if stage.groups and chance.random() < 0.3:
-        group = str(chance.randrange(len(stage.groups)))
-        decided.append(("join", group))
-        if chance.random() < 0.3:
-            decided.append(("quit", group))
+        decided += _in_a_group(chance, stage)
     if stage.states and chance.random() < 0.1:
         decided.append(("invite", chance.choice(stage.states)))
-    if met and chance.random() < 0.2:
-        decided.append(("leave", ""))
-        if chance.random() < 0.5:
-            decided += [came, ("claim", "once", appid)]
-    elif met and chance.random() < 0.08:
-        decided.append(("dismissed", ""))
+    if met:
+        decided += _parting(chance, came, appid)
     return decided
+
+
+def _in_a_group(chance: Random, stage: Stage) -> _Decisions:
+    """He joins a group, and stays or not."""
+    group = str(chance.randrange(len(stage.groups)))
+    if chance.random() < 0.3:
+        return [("join", group), ("quit", group)]
+    return [("join", group)]
+
+
+def _parting(chance: Random, came: tuple[str, ...], appid: str) -> _Decisions:
+    """He deletes the member and perhaps comes back, is deleted himself, or mostly neither."""
+    if chance.random() < 0.2:
+        if chance.random() < 0.5:
+            return [("leave", ""), came, ("claim", "once", appid)]
+        return [("leave", "")]
+    if chance.random() < 0.08:
+        return [("dismissed", "")]
+    return []
 
 
 def _arrival(chance: Random, stage: Stage) -> tuple[str, ...]:
@@ -189,7 +200,8 @@ def _inside(chance: Random, stage: Stage, appid: str) -> _Decisions:
         choices = [f"{template}={chance.choice(('accept', 'reject'))}" for template in TEMPLATES]
         decided.append(("subscribe", appid, *choices[: chance.randint(1, 3)]))
     if len(stage.appids) > 1 and chance.random() < 0.3:
-        decided.append(("open", chance.choice([other for other in stage.appids if other != appid])))
+        others = [other for other in stage.appids if other != appid]
+        decided.append(("open", chance.choice(others)))
     decided.append(("claim", chance.choice(CLAIMS), appid))
     chance.shuffle(decided)
     return decided
@@ -199,21 +211,17 @@ def _hunt(chance: Random, stage: Stage) -> _Decisions:
     """A bonus hunter: claims what nobody offered him, comes back to claim again, replays, claims
     for others, forges."""
     appid = chance.choice(stage.appids)
-    code = chance.choice(stage.states) if stage.states else ""
-    came = ("scan", code) if code else ("add", chance.choice(stage.userids))
-    decided: _Decisions = [
-        ("open", appid),
-        ("claim", "double_keys", appid),
-        came,
-        ("claim", "double_keys", appid),
-    ]
+    if stage.states:
+        came = ("scan", chance.choice(stage.states))
+    else:
+        came = ("add", chance.choice(stage.userids))
+    greedy = ("claim", "double_keys", appid)
+    decided: _Decisions = [("open", appid), greedy, came, greedy]
     for _ in range(chance.randint(1, 2)):
         decided += [("leave", ""), came, ("claim", "again", appid)]
-    tricks = [
-        ("trick", trick, appid) for trick in chance.sample(TRICKS, chance.randint(2, len(TRICKS)))
-    ]
-    forged = [
-        ("forge", forgery, appid)
-        for forgery in chance.sample(FORGERIES, chance.randint(1, len(FORGERIES)))
-    ]
-    return [*decided, *tricks, *forged, ("claim", "double", appid)]
+    for trick in chance.sample(TRICKS, chance.randint(2, len(TRICKS))):
+        decided.append(("trick", trick, appid))
+    for forgery in chance.sample(FORGERIES, chance.randint(1, len(FORGERIES))):
+        decided.append(("forge", forgery, appid))
+    decided.append(("claim", "double", appid))
+    return decided

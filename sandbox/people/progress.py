@@ -45,15 +45,19 @@ class Screen:
         self._progress.stop()
 
     def show(self) -> None:
+        """How far the run is; at most once a second, or once in five without a terminal."""
         now = asyncio.get_running_loop().time()
         if now < self._next:
             return
-        self._next = now + (1.0 if self._console.is_terminal else SHOW_SECONDS)
-        totals, head = self._truth.totals(), self._truth.head
+        terminal = self._console.is_terminal
+        self._next = now + (1.0 if terminal else SHOW_SECONDS)
+        head = self._truth.head
+        totals = self._truth.totals()
         came = totals["customers"] - totals["invited"]
-        told = f"{head.done} steps, {totals['granted']} granted, {sum(totals['refused'].values())} refused"
+        refused = sum(totals["refused"].values())
+        told = f"{head.done} steps, {totals['granted']} granted, {refused} refused"
         self._progress.update(self._task, description=told, completed=came)
-        if not self._console.is_terminal:
+        if not terminal:
             self._console.print(f"{came} of {head.customers} customers, {told}")
 
     def say(self, text: str) -> None:

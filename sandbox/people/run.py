@@ -1,10 +1,12 @@
-"""A run of a population: steps at a rate, each customer's in order, until all are done or it is stopped."""
+"""A run of a population: steps at a rate, each customer's in order, until all are done or it is
+stopped."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -34,17 +36,17 @@ class Play:
     async def run(self, show: Callable[[], None]) -> None:
         """Begins the steps at the rate until all are done or `hosts.stopping` is set, and waits for
         those under way."""
-        head, clock = self.truth.head, asyncio.get_running_loop()
-        digest, slots = Digest(), asyncio.Semaphore(AT_ONCE)
+        head = self.truth.head
+        digest = Digest()
         steps = schedule(head.seed, head.customers, head.hunters, head.stage)
         for step in islice(steps, head.done):
             digest.add(step)
-        started, head.finished = clock.time(), True
+        slots = asyncio.Semaphore(AT_ONCE)
+        started = asyncio.get_running_loop().time()
+        head.finished = True
         async with asyncio.TaskGroup() as under_way:
             for number, step in enumerate(steps):
-                if not await self._wait_until(
-                    started + number / self.rate
-                ) or not await self._a_slot(slots):
+                if not await self._may_begin(started + number / self.rate, slots):
                     head.finished = False
                     break
                 digest.add(step)
@@ -52,6 +54,11 @@ class Play:
                 self._begin(under_way, step, slots)
                 show()
         head.plan = digest.hex()
+
+    async def _may_begin(self, at: float, slots: asyncio.Semaphore) -> bool:
+        """Waits until it is time for the next step and there is a slot for it; False when it is
+        time to stop."""
+        return await self._wait_until(at) and await self._a_slot(slots)
 
     async def _wait_until(self, at: float) -> bool:
         """False when it is time to stop."""
@@ -65,10 +72,8 @@ class Play:
 
     async def _a_slot(self, slots: asyncio.Semaphore) -> bool:
         """False when it is time to stop before a step under way has ended."""
-        stop, free = (
-            asyncio.create_task(self.hosts.stopping.wait()),
-            asyncio.create_task(slots.acquire()),
-        )
+        stop = asyncio.create_task(self.hosts.stopping.wait())
+        free = asyncio.create_task(slots.acquire())
         await asyncio.wait([stop, free], return_when=asyncio.FIRST_COMPLETED)
         if free.done():
             stop.cancel()
@@ -93,13 +98,14 @@ class Play:
 
     def _actor(self, number: int) -> Actor:
         head = self.truth.head
-        known = self.truth.customers.get(f"c{number}")
-        if known is None:
-            known = Customer(id=f"c{number}", name=name_of(head.seed, number))
+        customer = self.truth.customers.get(f"c{number}")
+        if customer is None:
+            customer = Customer(id=f"c{number}", name=name_of(head.seed, number))
             if is_hunter(head.seed, number, head.hunters):
-                known.ring, known.phone = f"ring-{ring_of(number)}", f"138{ring_of(number):08d}"
-            self.truth.customers[known.id] = known
-        return self.actors.setdefault(number, Actor(self.hosts, head.stage, head.seed, known))
+                customer.ring = f"ring-{ring_of(number)}"
+                customer.phone = f"138{ring_of(number):08d}"
+            self.truth.customers[customer.id] = customer
+        return self.actors.setdefault(number, Actor(self.hosts, head.stage, head.seed, customer))
 
 
 async def look(hosts: Hosts) -> Stage:
@@ -107,62 +113,63 @@ async def look(hosts: Hosts) -> Stage:
     config = await hosts.control("GET", "config")
     ways = (await hosts.control("GET", "ways"))["ways"]
     userids = sorted(member["userid"] for member in config["members"])
+    groups = await _groups(hosts, userids)
+    links = (await hosts.control("GET", "links"))["links"]
     return Stage(
         states=tuple(sorted({way["state"] for way in ways if way["state"] and way["members"]})),
         userids=tuple(userids),
         appids=tuple(program["appid"] for program in config["mini_programs"]),
-        groups=await _groups(hosts, userids),
-        links=tuple(
-            link["link_id"]
-            for link in (await hosts.control("GET", "links"))["links"]
-            if link["available"]
-        ),
+        groups=groups,
+        links=tuple(link["link_id"] for link in links if link["available"]),
     )
 
 
 async def _groups(hosts: Hosts, userids: list[str]) -> tuple[str, ...]:
+    """The states of the codes that lead into groups, as `code:…`; chat ids when there are none."""
     found = await hosts.control("GET", "groups")
-    codes = sorted(
-        {way["state"] for way in found["join_ways"] if way["state"] and way["chat_id_list"]}
-    )
-    if codes:
-        return tuple(f"code:{state}" for state in codes)
-    known = [group["chat_id"] for group in found["groups"]]
-    for number, owner in enumerate(userids[: max(0, GROUPS - len(known))]):
-        made = await hosts.control(
-            "POST", "groups", {"owner": owner, "name": f"客户群{number + 1}"}
-        )
-        known.append(made["chat_id"])
-    return tuple(known)
+    ways = [way for way in found["join_ways"] if way["state"] and way["chat_id_list"]]
+    if ways:
+        return tuple(f"code:{state}" for state in sorted({way["state"] for way in ways}))
+    chat_ids = [group["chat_id"] for group in found["groups"]]
+    missing = max(0, GROUPS - len(chat_ids))
+    for number, owner in enumerate(userids[:missing], start=1):
+        group = {"owner": owner, "name": f"客户群{number}"}
+        made = await hosts.control("POST", "groups", group)
+        chat_ids.append(made["chat_id"])
+    return tuple(chat_ids)
 
 
-async def settle(hosts: Hosts, truth: Truth) -> None:
+async def read_outcome(hosts: Hosts, truth: Truth) -> None:
     """Asks the sandbox who is whose friend and in which group now: what WeChat says is the
     truth."""
-    by_external = {
-        one.external_userid: one for one in truth.customers.values() if one.external_userid
-    }
-    for one in truth.customers.values():
-        one.friends, one.groups = [], []
+    customers = {}
+    for customer in truth.customers.values():
+        customer.friends = []
+        customer.groups = []
+        if customer.external_userid:
+            customers[customer.external_userid] = customer
     for member in (await hosts.control("GET", "config"))["members"]:
-        after: int | None = 0
-        while after is not None:
-            page = await hosts.control(
-                "GET", "truth", userid=member["userid"], limit=PAGE, after=after
-            )
-            after = page["after"]
-            for row in page["customers"]:
-                known = by_external.get(row["external_userid"])
-                if known is not None:
-                    friend = Friend(
-                        userid=page["userid"], state=row["state"], since=row["createtime"]
-                    )
-                    known.friends.append(friend)
+        await _read_friendships(hosts, member["userid"], customers)
     for group in (await hosts.control("GET", "groups"))["groups"]:
         for inside in group["members"]:
-            known = by_external.get(inside["userid"])
+            known = customers.get(inside["userid"])
             if known is not None:
                 known.groups.append(group["chat_id"])
+
+
+async def _read_friendships(hosts: Hosts, userid: str, customers: dict[str, Customer]) -> None:
+    """Writes down a member's friendships; `customers` are those whom the run made, by
+    external_userid."""
+    after: int | None = 0
+    while after is not None:
+        page = await hosts.control("GET", "truth", userid=userid, limit=PAGE, after=after)
+        after = page["after"]
+        for row in page["customers"]:
+            known = customers.get(row["external_userid"])
+            if known is not None:
+                known.friends.append(
+                    Friend(userid=page["userid"], state=row["state"], since=row["createtime"])
+                )
 
 
 async def play(
@@ -174,10 +181,7 @@ async def play(
 ) -> Truth:
     """Plays a population from the beginning, or goes on with `truth`; what must be true at the end.
     `stopping` ends it."""
-    blank = Stage(states=(), userids=(), appids=())
-    known = truth or Truth(
-        head=Head(seed=args.seed, customers=args.customers, hunters=args.hunters, stage=blank)
-    )
+    known = truth or Truth(head=_blank_head(args))
     hosts = Hosts(args.sandbox, known)
     hosts.stopping = stopping or hosts.stopping
     try:
@@ -185,19 +189,32 @@ async def play(
         if truth is None:
             known.head.stage = await look(hosts)
         playing = Play(hosts, known, args.rate)
-        timer = (
-            asyncio.get_running_loop().call_later(args.minutes * 60, hosts.stopping.set)
-            if args.minutes
-            else None
-        )
-        if watched:
-            with Screen(known) as screen:
-                await playing.run(screen.show)
-        else:
-            await playing.run(lambda: None)
-        if timer:
-            timer.cancel()
-        await settle(hosts, known)
+        with _stopped_after(hosts, args.minutes * 60):
+            if watched:
+                with Screen(known) as screen:
+                    await playing.run(screen.show)
+            else:
+                await playing.run(lambda: None)
+        await read_outcome(hosts, known)
         return known
     finally:
         await hosts.close()
+
+
+def _blank_head(args: argparse.Namespace) -> Head:
+    """A run before it has looked at its stage."""
+    blank = Stage(states=(), userids=(), appids=())
+    return Head(seed=args.seed, customers=args.customers, hunters=args.hunters, stage=blank)
+
+
+@contextmanager
+def _stopped_after(hosts: Hosts, seconds: float) -> Iterator[None]:
+    """Stops the run after `seconds`; 0 never does."""
+    if not seconds:
+        yield
+        return
+    timer = asyncio.get_running_loop().call_later(seconds, hosts.stopping.set)
+    try:
+        yield
+    finally:
+        timer.cancel()

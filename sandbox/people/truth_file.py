@@ -156,28 +156,34 @@ class Truth(BaseModel):
         self.troubles[kind] = self.troubles.get(kind, 0) + 1
 
     def totals(self) -> dict[str, Any]:
+        """The last line of the file: how much there is of everything."""
         people = list(self.customers.values())
-        reasons: Counter[str] = Counter()
-        for person in people:
-            for codes in person.refused.values():
-                reasons.update(codes)
+        granted = [one for person in people for one in person.granted]
         return {
             "kind": "totals",
             "customers": len(people),
             "invited": sum("." in person.id for person in people),
-            "hunters": sum(1 for person in people if person.ring),
+            "hunters": sum(bool(person.ring) for person in people),
             "friendships": sum(len(person.friends) for person in people),
             "begun": sum(len(person.begun) for person in people),
             "ended": sum(len(person.ended) for person in people),
-            "granted": len({one.redemption for person in people for one in person.granted}),
-            "acknowledged": sum(one.times for person in people for one in person.granted),
-            "refused": dict(sorted(reasons.items())),
+            "granted": len({one.redemption for one in granted}),
+            "acknowledged": sum(one.times for one in granted),
+            "refused": self._refused(),
             "unanswered": sum(len(person.unanswered) for person in people),
             "groups": sum(len(person.groups) for person in people),
             "tricks": sum(len(person.tricks) for person in people),
             "forged": self.forged.sent,
             "troubles": dict(sorted(self.troubles.items())),
         }
+
+    def _refused(self) -> dict[str, int]:
+        """How often each reason was given."""
+        reasons: Counter[str] = Counter()
+        for person in self.customers.values():
+            for codes in person.refused.values():
+                reasons.update(codes)
+        return dict(sorted(reasons.items()))
 
 
 def write(path: Path, truth: Truth) -> None:
@@ -200,19 +206,26 @@ def read(path: Path) -> Truth:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
-            kind = row["kind"]
-            if kind == "people":
+            if row["kind"] == "people":
                 truth = Truth(head=Head.model_validate(row))
             elif truth is None:
                 raise BadTruth(f"{path}:{number}: the first line is not of kind people")
-            elif kind == "customer":
-                truth.customers[row["id"]] = Customer.model_validate(row)
-            elif kind == "forged":
-                truth.forged = Forged.model_validate(row)
             else:
-                whole, truth.troubles = True, row["troubles"]
+                whole = _take(truth, row) or whole
         except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
             raise BadTruth(f"{path}:{number}: not a line of a truth file") from error
     if truth is None or not whole:
         raise BadTruth(f"{path}: the last line, with the totals, is missing")
     return truth
+
+
+def _take(truth: Truth, row: dict[str, Any]) -> bool:
+    """Take a line after the first into `truth`; True for the totals, which come last."""
+    if row["kind"] == "customer":
+        truth.customers[row["id"]] = Customer.model_validate(row)
+    elif row["kind"] == "forged":
+        truth.forged = Forged.model_validate(row)
+    else:
+        truth.troubles = row["troubles"]
+        return True
+    return False

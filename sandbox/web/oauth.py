@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from tornado.web import RequestHandler
 from typing_extensions import override
 
 from sandbox.core.sandbox import Sandbox
+from sandbox.core.world import App
 from sandbox.web.page import harden
 
 STATE = re.compile(r"[A-Za-z0-9]{0,128}")
 SCOPES = frozenset({"snsapi_base", "snsapi_privateinfo"})
+
+
+def _redirect_problem(target: SplitResult, app: App) -> str:
+    if target.scheme not in {"http", "https"} or not target.hostname:
+        return "redirect_uri 参数错误"
+    if app.trusted_domains and target.hostname not in app.trusted_domains:
+        return "redirect_uri 与可信域名不符 (50001) redirect_uri is not in the trusted domain"
+    return ""
 
 
 class OAuthPage(RequestHandler):
@@ -29,49 +38,46 @@ class OAuthPage(RequestHandler):
     @override
     async def get(self) -> None:
         problem = self._problem()
-        if problem:
-            self.set_status(400)
-            await self.render("oauth.html", problem=problem, choices=[])
-            return
         chosen = self.get_query_argument("sandbox_userid", "")
-        if not chosen:
+        if problem:
+            await self._refuse(problem)
+        elif not chosen:
             await self.render("oauth.html", problem="", choices=self._choices())
-            return
-        member = self.box.world.member(chosen)
+        else:
+            await self._sign_in(chosen)
+
+    async def _refuse(self, problem: str) -> None:
+        self.set_status(400)
+        await self.render("oauth.html", problem=problem, choices=[])
+
+    async def _sign_in(self, userid: str) -> None:
+        """Back to the app with a code for this member."""
+        member = self.box.world.member(userid)
         if member is None:
-            self.set_status(400)
-            await self.render(
-                "oauth.html", problem=f"没有这位员工 no such member: {chosen}", choices=[]
-            )
+            await self._refuse(f"没有这位员工 no such member: {userid}")
             return
-        kind = (
-            "privateinfo" if self.get_query_argument("scope") == "snsapi_privateinfo" else "oauth"
-        )
+        private = self.get_query_argument("scope") == "snsapi_privateinfo"
+        kind = "privateinfo" if private else "oauth"
         code = self.box.codes.issue(kind, member.userid, self.box.world.corp.corp_id)
         self.redirect(self._target(code))
 
     def _problem(self) -> str:
         """What is wrong with the request, or nothing."""
         ask = self.get_query_argument
-        corp, target = self.box.world.corp, urlsplit(ask("redirect_uri", ""))
-        agent_id, state = ask("agentid", str(corp.apps[0].agent_id)), ask("state", "")
+        corp = self.box.world.corp
+        agent_id = ask("agentid", str(corp.apps[0].agent_id))
         app = self.box.world.app(int(agent_id)) if agent_id.isdecimal() else None
-        checks = [
-            (ask("appid", "") == corp.corp_id, "appid 参数错误 appid is not the corp id"),
-            (ask("response_type", "") == "code", "response_type 必须为 code"),
-            (ask("scope", "") in SCOPES, "scope 参数错误 scope is unknown"),
-            (app is not None, "agentid 参数错误 agentid is unknown"),
-            (
-                STATE.fullmatch(state) is not None,
-                "state 只能为 128 字节以内的 a-zA-Z0-9 state has other characters",
-            ),
-            (target.scheme in {"http", "https"} and bool(target.hostname), "redirect_uri 参数错误"),
-            (
-                app is None or not app.trusted_domains or target.hostname in app.trusted_domains,
-                "redirect_uri 与可信域名不符 (50001) redirect_uri is not in the trusted domain",
-            ),
-        ]
-        return next((text for right, text in checks if not right), "")
+        if ask("appid", "") != corp.corp_id:
+            return "appid 参数错误 appid is not the corp id"
+        if ask("response_type", "") != "code":
+            return "response_type 必须为 code"
+        if ask("scope", "") not in SCOPES:
+            return "scope 参数错误 scope is unknown"
+        if app is None:
+            return "agentid 参数错误 agentid is unknown"
+        if not STATE.fullmatch(ask("state", "")):
+            return "state 只能为 128 字节以内的 a-zA-Z0-9 state has other characters"
+        return _redirect_problem(urlsplit(ask("redirect_uri", "")), app)
 
     def _choices(self) -> list[tuple[str, str, str]]:
         """Name, branch and link of each member."""

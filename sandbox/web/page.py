@@ -13,7 +13,10 @@ from sandbox.core.media import content_type
 from sandbox.core.sandbox import Sandbox
 
 WEB = Path(__file__).parent
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'"
+)
 
 
 def harden(handler: RequestHandler) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,17 +37,27 @@ def _visitor(call: Call, within: int) -> Person:
     return person
 
 
-def _verdict(box: Sandbox, text: str) -> tuple[str, int, str]:
-    """Suggestion, label and the word that decided."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the check thinks: suggestion, label, and the word that decided ("" for none)."""
+
+    suggest: str
+    label: int
+    word: str = ""
+
+    def result(self) -> dict[str, Value]:
+        return {"suggest": self.suggest, "label": self.label}
+
+
+def _verdict(box: Sandbox, text: str) -> Verdict:
     records = box.state.records
-    for suggest, label, words in (
-        ("risky", FRAUD, records.risky_words),
-        ("review", AD, records.review_words),
-    ):
-        word = next((w for w in words if w in text), "")
-        if word:
-            return suggest, label, word
-    return "pass", NORMAL, ""
+    for word in records.risky_words:
+        if word in text:
+            return Verdict("risky", FRAUD, word)
+    for word in records.review_words:
+        if word in text:
+            return Verdict("review", AD, word)
+    return Verdict("pass", NORMAL)
 
 
 def check_text(call: Call) -> dict[str, Any]:
@@ -54,40 +65,34 @@ def check_text(call: Call) -> dict[str, Any]:
     content = call.text("content", missing=44002)
     if len(content) > TEXT_MOST:
         raise ApiError(47001)
-    suggest, label, word = _verdict(call.box, content + call.text("title") + call.text("nickname"))
+    verdict = _verdict(call.box, content + call.text("title") + call.text("nickname"))
     if "version" not in call.body:
-        if suggest == "risky":
+        if verdict.suggest == "risky":
             raise ApiError(87014)
         return {}
+    _check_form(call)
+    _visitor(call, VISIT_SECONDS)
+    result = verdict.result()
+    detail = [{"strategy": "content_model", "errcode": 0, **result, "prob": 90}]
+    if verdict.word:
+        by_word = {"strategy": "keyword", "errcode": 0, **result}
+        detail.append({**by_word, "level": 90, "keyword": verdict.word})
+    return {"trace_id": ids.config_id(), "result": result, "detail": detail}
+
+
+def _check_form(call: Call) -> None:
+    """Raises ApiError 40129 for another version than 2, or an unknown scene."""
     if call.integer("version", 0) != 2 or call.integer("scene", 0) not in SCENES:
         raise ApiError(40129)
-    _visitor(call, VISIT_SECONDS)
-    detail = [
-        {"strategy": "content_model", "errcode": 0, "suggest": suggest, "label": label, "prob": 90}
-    ]
-    if word:
-        found = {
-            "strategy": "keyword",
-            "errcode": 0,
-            "suggest": suggest,
-            "label": label,
-            "level": 90,
-            "keyword": word,
-        }
-        detail.append(found)
-    return {
-        "trace_id": ids.config_id(),
-        "result": {"suggest": suggest, "label": label},
-        "detail": detail,
-    }
 
 
 def check_media(call: Call) -> dict[str, Any]:
     """A6: the verdict comes as an event. An address that contains a risky word is risky."""
-    if call.integer("version", 0) != 2 or call.integer("scene", 0) not in SCENES:
-        raise ApiError(40129)
+    _check_form(call)
     url = call.text("media_url", missing=44002)
-    if call.integer("media_type", 0) not in {1, 2} or urlsplit(url).scheme not in {"http", "https"}:
+    if call.integer("media_type", 0) not in {1, 2}:
+        raise ApiError(40129)
+    if urlsplit(url).scheme not in {"http", "https"}:
         raise ApiError(40129)
     _visitor(call, VISIT_SECONDS)
     check = MediaCheck(
@@ -102,30 +107,30 @@ def check_media(call: Call) -> dict[str, Any]:
     return {"trace_id": check.trace_id}
 
 
-def settle(box: Sandbox) -> None:
+def run_due(box: Sandbox) -> None:
     """Send the verdicts whose time has come."""
     waiting = box.state.records.media_checks
-    ready = [c for c in waiting if box.seconds() >= c.at + VERDICT_SECONDS]
+    ready = [check for check in waiting if box.seconds() >= check.at + VERDICT_SECONDS]
     if not ready:
         return
-    box.state.records.media_checks = [c for c in waiting if c not in ready]
+    box.state.records.media_checks = [check for check in waiting if check not in ready]
     box.changed()
     for check in ready:
-        suggest, label, _ = _verdict(box, check.media_url)
-        result: dict[str, Value] = {"suggest": suggest, "label": label}
-        fields: dict[str, Value | None] = {
-            "appid": check.appid,
-            "trace_id": check.trace_id,
-            "version": 2,
-            "detail": [{"strategy": "content_model", "errcode": 0, "prob": 90, **result}],
-            "errcode": 0,
-            "errmsg": "ok",
-            "result": result,
-        }
-        box.sender.tell_push(
-            check.appid,
-            Event("wxa_media_check", box.seconds(), fields=fields, from_user=check.openid),
-        )
+        box.sender.push_in_background(check.appid, _verdict_event(box, check))
+
+
+def _verdict_event(box: Sandbox, check: MediaCheck) -> Event:
+    result = _verdict(box, check.media_url).result()
+    fields: dict[str, Value | None] = {
+        "appid": check.appid,
+        "trace_id": check.trace_id,
+        "version": 2,
+        "detail": [{"strategy": "content_model", "errcode": 0, "prob": 90, **result}],
+        "errcode": 0,
+        "errmsg": "ok",
+        "result": result,
+    }
+    return Event("wxa_media_check", box.seconds(), fields=fields, from_user=check.openid)
 
 
 def risk_rank(call: Call) -> dict[str, Any]:

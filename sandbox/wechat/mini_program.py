@@ -64,17 +64,26 @@ def code_to_session(call: Call) -> dict[str, Any]:
     app = _mini_program(call, call.query.get("appid", ""), call.query.get("secret", ""), 40125)
     if call.query.get("grant_type") != "authorization_code":
         raise ApiError(40002)
-    person = call.box.state.people[
-        call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)
-    ]
-    call.box.limits.user("jscode2session", person.openids[app.appid])
-    key = person.session_keys[app.appid] = ids.session_key()
-    call.box.state.records.visits[person.openids[app.appid]] = call.box.seconds()
-    call.box.changed()
-    session: dict[str, Any] = {"openid": person.openids[app.appid], "session_key": key}
+    person_id = call.box.codes.redeem("login", call.given("js_code", 41008), app.appid)
+    person = call.box.state.people[person_id]
+    session: dict[str, Any] = _new_session(call, person, app.appid)
     if call.box.switches.jscode_errcode_field:
         session |= {"expires_in": 7200, "errcode": 0, "errmsg": "ok"}
-    return {**session, "unionid": person.unionid} if app.open_platform else session
+    if app.open_platform:
+        session["unionid"] = person.unionid
+    return session
+
+
+def _new_session(call: Call, person: Person, appid: str) -> dict[str, str]:
+    """The person visits the mini-program, and his former session key is void. Raises ApiError
+    45011."""
+    openid = person.openids[appid]
+    call.box.limits.user("jscode2session", openid)
+    key = ids.session_key()
+    person.session_keys[appid] = key
+    call.box.state.records.visits[openid] = call.box.seconds()
+    call.box.changed()
+    return {"openid": openid, "session_key": key}
 
 
 def _signed(call: Call) -> Person:
@@ -107,22 +116,25 @@ def reset_session(call: Call) -> dict[str, Any]:
 
 def encrypt_keys(call: Call) -> dict[str, Any]:
     """A2: the last three keys of the person's front end; each lives an hour."""
-    openid, now = _signed(call).openids[call.app], call.box.seconds()
+    openid = _signed(call).openids[call.app]
+    now = call.box.seconds()
     keys = call.box.state.records.encrypt_keys.setdefault(openid, [])
     if not keys or now >= keys[-1].create_time + KEY_SECONDS:
-        version = keys[-1].version + 1 if keys else 1
-        iv = ids.code("")[:16]
-        keys.append(
-            EncryptKey(encrypt_key=ids.session_key(), iv=iv, version=version, create_time=now)
-        )
+        keys.append(_new_key(keys, now))
         del keys[:-KEYS]
         call.box.changed()
-    return {
-        "key_info_list": [
-            {**k.model_dump(), "expire_in": max(0, k.create_time + KEY_SECONDS - now)}
-            for k in reversed(keys)
-        ]
-    }
+    rows = []
+    for key in reversed(keys):
+        left = max(0, key.create_time + KEY_SECONDS - now)
+        rows.append({**key.model_dump(), "expire_in": left})
+    return {"key_info_list": rows}
+
+
+def _new_key(keys: list[EncryptKey], now: int) -> EncryptKey:
+    """The key after the last of `keys`."""
+    version = keys[-1].version + 1 if keys else 1
+    iv = ids.code("")[:16]
+    return EncryptKey(encrypt_key=ids.session_key(), iv=iv, version=version, create_time=now)
 
 
 def phone_number(call: Call) -> dict[str, Any]:
@@ -145,7 +157,8 @@ def clear_quota(call: Call) -> dict[str, Any]:
     """A1: the day's use back to nothing, ten times a month (48006)."""
     if call.text("appid") != call.app:
         raise ApiError(40013)
-    cleared, now = call.box.state.records.quota_clears, call.box.seconds()
+    cleared = call.box.state.records.quota_clears
+    now = call.box.seconds()
     recent = [at for at in cleared.get(call.app, []) if now - at < 30 * DAY_SECONDS]
     if len(recent) >= CLEARS_A_MONTH:
         raise ApiError(48006)

@@ -35,7 +35,25 @@ def _person(call: Call) -> Person:
 def send(call: Call) -> dict[str, Any]:
     """A7: five within 48 hours of a message, two within a minute of entering. Raises ApiError 45015
     or 45047."""
-    person, kind = _person(call), call.text("msgtype")
+    person = _person(call)
+    kind = call.text("msgtype")
+    content = _content(call, kind)
+    _count(call)
+    message = Message(
+        time=call.box.seconds(),
+        sender=call.app,
+        kind="service",
+        text=str(content.get("content") or content.get("title") or f"[{kind}]"),
+        content={**content, "msgtype": kind},
+    )
+    person.inbox.append(message)
+    call.box.changed()
+    return {}
+
+
+def _content(call: Call, kind: str) -> dict[str, Any]:
+    """What is sent. Raises ApiError 40008 for an unknown kind, 44004 when something is missing,
+    45002 for a text that is too long, 40007 for an unknown picture."""
     if kind not in REQUIRED:
         raise ApiError(40008)
     content = call.body.get(kind)
@@ -46,6 +64,12 @@ def send(call: Call) -> dict[str, Any]:
     media_id = content.get("media_id") or content.get("thumb_media_id")
     if media_id:
         call.box.files.need(call.app, str(media_id), "image")
+    return content
+
+
+def _count(call: Call) -> None:
+    """Take one of the sends that the person's window allows. Raises ApiError 45015 when it is
+    closed, 45047 when it is used up."""
     window = call.box.state.records.windows.get(call.text("touser"))
     if window is None or call.box.seconds() >= window.until:
         raise ApiError(45015)
@@ -53,25 +77,14 @@ def send(call: Call) -> dict[str, Any]:
         raise ApiError(45047)
     window.left -= 1
     window.typing = False
-    text = str(content.get("content") or content.get("title") or f"[{kind}]")
-    person.inbox.append(
-        Message(
-            time=call.box.seconds(),
-            sender=call.app,
-            kind="service",
-            text=text,
-            content={**content, "msgtype": kind},
-        )
-    )
-    call.box.changed()
-    return {}
 
 
 def typing(call: Call) -> dict[str, Any]:
     """A7. Raises ApiError 45072 for another command, 45080 30 s after the last contact, 45081 when
     it types already."""
     _person(call)
-    command, window = call.text("command"), call.box.state.records.windows.get(call.text("touser"))
+    command = call.text("command")
+    window = call.box.state.records.windows.get(call.text("touser"))
     if command not in {"Typing", "CancelTyping"}:
         raise ApiError(45072)
     if window is None or call.box.seconds() - window.contact_at >= TYPING_SECONDS:
@@ -85,7 +98,8 @@ def typing(call: Call) -> dict[str, Any]:
 async def enter(box: Sandbox, person: Person, appid: str, session_from: str) -> bool:
     """The person opens the customer-service chat (`user_enter_tempsession`). Returns whether the
     event arrived."""
-    openid, now = person.openids[appid], box.seconds()
+    openid = person.openids[appid]
+    now = box.seconds()
     window = box.state.records.windows.get(openid)
     if window is None or now >= window.until:
         window = Window(until=now + SESSION_SECONDS, left=SESSION_SENDS, contact_at=now)
@@ -93,26 +107,25 @@ async def enter(box: Sandbox, person: Person, appid: str, session_from: str) -> 
     box.state.records.windows[openid] = window
     box.changed()
     fields: dict[str, Value | None] = {"SessionFrom": session_from}
-    return await box.sender.push(
-        appid, Event("user_enter_tempsession", now, fields=fields, from_user=openid)
-    )
+    event = Event("user_enter_tempsession", now, fields=fields, from_user=openid)
+    return await box.sender.push(appid, event)
 
 
 async def write(box: Sandbox, person: Person, appid: str, kind: str, text: str) -> bool:
     """The person writes to the customer service: `text`, or an `image` whose address the text
     is."""
-    openid, now = person.openids[appid], box.seconds()
+    openid = person.openids[appid]
+    now = box.seconds()
     window = Window(until=now + MESSAGE_SECONDS, left=MESSAGE_SENDS, contact_at=now)
     box.state.records.windows[openid] = window
     box.changed()
-    number = int(ids.nonce())
-    fields: dict[str, Value | None] = {"Content": text, "MsgId": number}
+    fields: dict[str, Value | None] = {"Content": text}
     if kind == "image":
         media_id, _ = box.files.add(appid, "image", "picture.jpg", text.encode())
-        fields = {"PicUrl": text, "MediaId": media_id, "MsgId": number}
-    return await box.sender.push(
-        appid, Event("", now, fields=fields, from_user=openid, msg_type=kind)
-    )
+        fields = {"PicUrl": text, "MediaId": media_id}
+    fields["MsgId"] = int(ids.nonce())
+    event = Event("", now, fields=fields, from_user=openid, msg_type=kind)
+    return await box.sender.push(appid, event)
 
 
 ENDPOINTS = (

@@ -40,37 +40,56 @@ _KEY = re.compile(r"([a-z_]+?)\d+")
 
 def send(call: Call) -> dict[str, Any]:
     """A4: one message for one grant. Raises ApiError 40003, 40037, 41030, 47003 or 43101."""
-    openid, template_id = call.text("touser"), call.text("template_id")
-    person = call.box.state.by_openid(openid)
-    if person is None or person.openids.get(call.app) != openid:
-        raise ApiError(40003)
+    template_id = call.text("template_id")
+    person = _recipient(call)
+    openid = person.openids[call.app]
     if not TEMPLATE_ID.fullmatch(template_id):
         raise ApiError(40037)
     page = call.text("page")
     check_page(call, page.partition("?")[0])
-    if (call.text("miniprogram_state") or "formal") not in STATES or (
-        call.text("lang") or "zh_CN"
-    ) not in LANGUAGES:
-        raise ApiError(47003, "argument invalid! miniprogram_state or lang invalid")
+    _check_form(call)
     data = _data(call, template_id)
     _use(call.box, openid, template_id)
-    text = " · ".join(data.values())
-    about = {"template_id": template_id, "data": data, "page": page, "appid": call.app}
-    person.inbox.append(
-        Message(
-            time=call.box.seconds(), sender=call.app, kind="subscribe", text=text, content=about
-        )
+    message = Message(
+        time=call.box.seconds(),
+        sender=call.app,
+        kind="subscribe",
+        text=" · ".join(data.values()),
+        content={"template_id": template_id, "data": data, "page": page, "appid": call.app},
     )
+    person.inbox.append(message)
     call.box.changed()
     msgid = ids.nonce()
+    _report_sent(call, openid, template_id, msgid)
+    return {"msgid": int(msgid)}
+
+
+def _report_sent(call: Call, openid: str, template_id: str, msgid: str) -> None:
+    """The event that tells of a message which arrived."""
     outcome = {
         "TemplateId": template_id,
         "MsgID": msgid,
         "ErrorCode": "0",
         "ErrorStatus": "success",
     }
-    call.box.sender.tell_push(call.app, _event(call.box, openid, "sent", [outcome]))
-    return {"msgid": int(msgid)}
+    event = _event(call.box, openid, "sent", [outcome])
+    call.box.sender.push_in_background(call.app, event)
+
+
+def _recipient(call: Call) -> Person:
+    """Raises ApiError 40003 for an openid that is not of this mini-program."""
+    openid = call.text("touser")
+    person = call.box.state.by_openid(openid)
+    if person is None or person.openids.get(call.app) != openid:
+        raise ApiError(40003)
+    return person
+
+
+def _check_form(call: Call) -> None:
+    """Raises ApiError 47003 for an unknown edition of the mini-program or language."""
+    state = call.text("miniprogram_state") or "formal"
+    if state not in STATES or (call.text("lang") or "zh_CN") not in LANGUAGES:
+        raise ApiError(47003, "argument invalid! miniprogram_state or lang invalid")
 
 
 def check_page(call: Call, page: str) -> None:
@@ -85,18 +104,22 @@ def _data(call: Call, template_id: str) -> dict[str, str]:
     """The values by key. Raises ApiError 47003 for one that is missing, empty, too long or not of
     its kind."""
     given = call.body.get("data")
-    template = call.box.state.records.subscribe_templates.get(template_id, SubscribeTemplate())
     if not isinstance(given, dict) or not given:
         raise ApiError(47003, "argument invalid! data is empty")
+    template = call.box.state.records.subscribe_templates.get(template_id, SubscribeTemplate())
     for key in dict.fromkeys([*template.keys, *given]):
-        entry = given.get(key)
-        value = entry.get("value") if isinstance(entry, dict) else None
-        kind = _KEY.fullmatch(key)
-        rule = _RULES.get(kind[1]) if kind else None
         known = not template.keys or key in template.keys
-        if not isinstance(value, str) or rule is None or not known or not rule.fullmatch(value):
+        if not known or not _fits(key, given.get(key)):
             raise ApiError(47003, f"argument invalid! data.{key}.value invalid")
     return {key: entry["value"] for key, entry in given.items()}
+
+
+def _fits(key: str, entry: Any) -> bool:
+    """Whether an entry has a value as the kind in its key (`thing1`, `date2`) allows it."""
+    value = entry.get("value") if isinstance(entry, dict) else None
+    kind = _KEY.fullmatch(key)
+    rule = _RULES.get(kind[1]) if kind else None
+    return isinstance(value, str) and rule is not None and rule.fullmatch(value) is not None
 
 
 def _use(box: Sandbox, openid: str, template_id: str) -> None:

@@ -43,23 +43,28 @@ def _colour(call: Call) -> str:
 def _picture(call: Call, query: dict[str, str]) -> Raw:
     """A square picture of `width` pixels that leads to the sandbox's page with appid, path and
     scene (or query)."""
-    width, transparent = call.integer("width", WIDTH), call.flag("is_hyaline", False)
+    width = call.integer("width", WIDTH)
+    transparent = call.flag("is_hyaline", False)
     if not LEAST_WIDTH <= width <= MOST_WIDTH:
         raise ApiError(40097)
     if (call.text("env_version") or "release") not in VERSIONS:
         raise ApiError(40097)
     address = f"http://{call.host}/?{urlencode({'appid': call.app, **query})}"
-    drawn = io.BytesIO()
+    code = segno.make(address, error="m")
     light = None if transparent else "#ffffff"
-    segno.make(address, error="m").save(
-        drawn, kind="png", scale=4, border=2, dark=_colour(call), light=light
-    )
-    image = Image.open(drawn).convert("RGBA" if transparent else "RGB")
+    drawn = io.BytesIO()
+    code.save(drawn, kind="png", scale=4, border=2, dark=_colour(call), light=light)
+    if transparent:
+        return Raw(_scaled(drawn, width, "RGBA", "PNG"), "image/png")
+    return Raw(_scaled(drawn, width, "RGB", "JPEG"), "image/jpeg")
+
+
+def _scaled(drawn: io.BytesIO, width: int, mode: str, form: str) -> bytes:
+    """The picture at another width, in a colour mode and a file format of Pillow's."""
+    image = Image.open(drawn).convert(mode).resize((width, width), Image.Resampling.NEAREST)
     out = io.BytesIO()
-    image.resize((width, width), Image.Resampling.NEAREST).save(
-        out, format="PNG" if transparent else "JPEG"
-    )
-    return Raw(out.getvalue(), "image/png" if transparent else "image/jpeg")
+    image.save(out, format=form)
+    return out.getvalue()
 
 
 def _remember(call: Call, page: str, scene: str) -> None:
@@ -72,7 +77,8 @@ def _remember(call: Call, page: str, scene: str) -> None:
 def unlimited(call: Call) -> Raw:
     """A5, getwxacodeunlimit: any number of codes, told apart by `scene`. Raises ApiError 40169,
     40129, 41030, 40097."""
-    scene, page = call.body.get("scene"), call.text("page")
+    scene = call.body.get("scene")
+    page = call.text("page")
     if not isinstance(scene, str) or not 1 <= len(scene) <= SCENE_MOST:
         raise ApiError(40169)
     if not SCENE.fullmatch(scene):
@@ -120,31 +126,37 @@ def _link(call: Call, prefix: str, target: Any) -> str:
     """Make a link. Raises ApiError 40165 bad path, 40212 bad query, 40097, 85401, 45009 above
     500,000 a day."""
     given = target if isinstance(target, dict) else {}
-    path, query = str(given.get("path") or ""), str(given.get("query") or "")
+    path = str(given.get("path") or "")
+    query = str(given.get("query") or "")
+    version = str(given.get("env_version") or "release")
     if "?" in path or len(path) > PATH_MOST:
         raise ApiError(40165)
     if len(query) > QUERY_MOST:
         raise ApiError(40212)
-    version = str(given.get("env_version") or "release")
     if version not in VERSIONS:
         raise ApiError(40097)
-    links, now = call.box.state.records.links, call.box.seconds()
-    if (
-        len(links) >= LINKS_A_DAY
-        and sum(now - k.create_time < DAY_SECONDS for k in links.values()) >= LINKS_A_DAY
-    ):
+    if _links_are_used_up(call):
         raise ApiError(45009)
     address = prefix + ids.code("")
-    links[address] = Link(
+    call.box.state.records.links[address] = Link(
         appid=call.app,
         path=path,
         query=query,
         env_version=version,
-        create_time=now,
+        create_time=call.box.seconds(),
         expires_at=_expiry(call),
     )
     call.box.changed()
     return address
+
+
+def _links_are_used_up(call: Call) -> bool:
+    """Whether 500,000 were made within a day."""
+    links = call.box.state.records.links
+    if len(links) < LINKS_A_DAY:
+        return False
+    since = call.box.seconds() - DAY_SECONDS
+    return sum(link.create_time > since for link in links.values()) >= LINKS_A_DAY
 
 
 def scheme(call: Call) -> dict[str, Any]:

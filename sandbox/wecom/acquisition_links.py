@@ -218,7 +218,8 @@ def came(box: Sandbox, link: Link, person: Person, userid: str, state: str) -> l
 
 def set_balance(box: Sandbox, balance: int) -> list[Event]:
     """Another balance; the events of the step: below 20, at zero, up from zero (C4)."""
-    former, box.state.quota.balance = box.state.quota.balance, balance
+    former = box.state.quota.balance
+    box.state.quota.balance = balance
     box.changed()
     if former == 0 and balance > 0:
         return [acquisition_event(box, "balance_increased")]

@@ -122,17 +122,24 @@ def _targets(call: Call) -> Targets:
     tags = _named(call, "totag", PARTIES_MOST)
     if not users and not parties and not tags:
         raise ApiError(40058, "touser, toparty and totag are empty")
+    members = _reached(call, users, parties)
+    if not members:
+        raise ApiError(81013)
+    known = {str(department.id) for department in world.corp.departments}
+    no_users = [userid for userid in users if world.member(userid) is None]
+    no_parties = [party for party in parties if party not in known]
+    return Targets(members, no_users, no_parties, tags)
+
+
+def _reached(call: Call, users: list[str], parties: list[str]) -> list[Member]:
+    """The members of these ids, then those of these departments and below; each once."""
+    world = call.box.world
     found = {member.userid: member for userid in users if (member := world.member(userid))}
     below = _with_below(call, parties)
     for member in world.corp.members:
         if below.intersection(member.departments):
             found[member.userid] = member
-    if not found:
-        raise ApiError(81013)
-    known = {str(department.id) for department in world.corp.departments}
-    no_users = [userid for userid in users if world.member(userid) is None]
-    no_parties = [party for party in parties if party not in known]
-    return Targets(list(found.values()), no_users, no_parties, tags)
+    return list(found.values())
 
 
 def _named(call: Call, field: str, most: int) -> list[str]:
@@ -176,7 +183,7 @@ def send(call: Call) -> dict[str, Any]:
     userids = [member.userid for member in targets.members]
     msgid = _deliver(call, draft, userids)
     if draft.kind == "template_card" and draft.content["card_type"] in template_cards.INTERACTIVE:
-        response_code = template_cards.keep(call.box, int(call.app), draft.content, userids)
+        response_code = template_cards.remember(call.box, int(call.app), draft.content, userids)
         answer["response_code"] = response_code
     call.box.changed()
     return {**answer, "msgid": msgid}

@@ -10,7 +10,7 @@ from sandbox.core.api import Call, Endpoint
 from sandbox.core.errors import ApiError
 from sandbox.core.models import DAY_SECONDS
 from sandbox.core.records import Broadcast, Receipt, Task
-from sandbox.core.state import Message, Person
+from sandbox.core.state import Friend, Message, Person
 from sandbox.wecom import message_content
 from sandbox.wecom.contacts import EC, follower
 
@@ -26,13 +26,8 @@ def add(call: Call) -> dict[str, Any]:
     chat_type = call.text("chat_type") or "single"
     if chat_type not in {"single", "group"}:
         raise ApiError(40058, "invalid Request Parameter: chat_type")
-    text = message_content.text(call, TEXT_BYTES)
-    attachments = message_content.attachments(call)
-    if not text and not attachments:
-        raise ApiError(40058, "text and attachments are empty")
-    sender = call.text("sender")
-    if sender:
-        sender = follower(call, sender).userid
+    text, attachments = message_content.required(call, TEXT_BYTES)
+    sender = _sender(call)
     make_tasks = _group_tasks if chat_type == "group" else _customer_tasks
     tasks, failed = make_tasks(call, sender)
     if not tasks:
@@ -53,6 +48,12 @@ def add(call: Call) -> dict[str, Any]:
         _notify(call, userid, broadcast, "broadcast_task")
     call.box.changed()
     return {"fail_list": failed, "msgid": broadcast.msgid}
+
+
+def _sender(call: Call) -> str:
+    """The member who sends it, "" when none is named. Raises ApiError 60111 or 84074."""
+    sender = call.text("sender")
+    return follower(call, sender).userid if sender else ""
 
 
 def _group_tasks(call: Call, sender: str) -> tuple[dict[str, Task], list[str]]:
@@ -116,16 +117,23 @@ def _filtered(call: Call, sender: str, tags: list[set[str]]) -> Iterable[tuple[s
     people = call.box.state.followers(sender) if sender else call.box.state.people.values()
     for person in people:
         friends = [person.friends[sender]] if sender else list(person.friends.values())
-        if any(all(tags_.intersection(f.tags) for tags_ in tags) for f in friends):
+        if any(_bears(friend, tags) for friend in friends):
             yield person.external_userid, person
+
+
+def _bears(friend: Friend, tags: list[set[str]]) -> bool:
+    """Whether the relation has a tag of each group."""
+    return all(group.intersection(friend.tags) for group in tags)
 
 
 def _speaker(person: Person, sender: str) -> str:
     """Who of the members sends to this person; "" when nobody is his friend."""
     if sender:
         return sender if sender in person.friends else ""
-    friends = person.friends.values()
-    return max(friends, key=lambda f: (f.talked, f.createtime, f.number)).userid if friends else ""
+    if not person.friends:
+        return ""
+    latest = max(person.friends.values(), key=lambda f: (f.talked, f.createtime, f.number))
+    return latest.userid
 
 
 def _notify(call: Call, userid: str, broadcast: Broadcast, kind: str) -> None:
@@ -210,7 +218,8 @@ def results(call: Call) -> dict[str, Any]:
 
 def remind(call: Call) -> dict[str, Any]:
     """B8, 97610: remind members who have not sent, three times in 24 hours."""
-    broadcast, now = _broadcast(call), call.box.seconds()
+    broadcast = _broadcast(call)
+    now = call.box.seconds()
     if broadcast.cancelled:
         raise ApiError(41093)
     broadcast.reminders = [at for at in broadcast.reminders if now - at < DAY_SECONDS]

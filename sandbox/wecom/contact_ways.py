@@ -109,7 +109,8 @@ def _new_way(call: Call) -> Way:
 
 def _count_temporary(call: Call, at: int) -> None:
     """One more of today's. Raises ApiError 41045 when there are as many as a day has."""
-    made, day = call.box.state.temporary_ways, day_of(at)
+    made = call.box.state.temporary_ways
+    day = day_of(at)
     if made.get(day, 0) >= call.box.switches.temporary_ways_a_day:
         raise ApiError(41045)
     call.box.state.temporary_ways = {day: made.get(day, 0) + 1}

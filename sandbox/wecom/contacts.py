@@ -3,6 +3,7 @@ B3)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -102,27 +103,39 @@ def _follow_user(call: Call, friend: Friend) -> dict[str, Any]:
 def batch(call: Call) -> dict[str, Any]:
     """B3, 92994: customers of up to 100 members; the relation is an object and has the ids of corp
     tags only."""
-    userids = call.strings("userid_list")
-    if not 1 <= len(userids) <= BATCH_USERS:
-        raise ApiError(40058, "userid_list: 1 to 100 userids are expected")
-    members = list(dict.fromkeys(follower(call, userid).userid for userid in userids))
+    userids = _asked_userids(call)
     size = paging.limit(call, BATCH_DEFAULT, BATCH_MOST)
     at = paging.cursor(call, "batch", (0, 0))
-    index, number = at.place
-    room = paging.room(call, at, size)
-    found: list[dict[str, Any]] = []
-    while index < len(members):
+    rest = _friendships(call, userids, at.place)
+    page = list(islice(rest, paging.room(call, at, size)))
+    found = [_batch_item(call, *friendship) for _, friendship in page]
+    if next(rest, None) is None:
+        return {"external_contact_list": found, "next_cursor": ""}
+    place = page[-1][0] if page else at.place
+    more = paging.Cursor("batch", place, at.turn + 1).text()
+    return {"external_contact_list": found, "next_cursor": more}
+
+
+def _asked_userids(call: Call) -> list[str]:
+    """The members of `userid_list`, each once. Raises ApiError 40058 for none or more than 100,
+    60111 or 84074 for one who may not have customers."""
+    given = call.strings("userid_list")
+    if not 1 <= len(given) <= BATCH_USERS:
+        raise ApiError(40058, "userid_list: 1 to 100 userids are expected")
+    return list(dict.fromkeys(follower(call, userid).userid for userid in given))
+
+
+def _friendships(
+    call: Call, members: list[str], place: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, int], tuple[Person, Friend]]]:
+    """The friendships of these members after a place, each with its own: the member's index and
+    the friendship's number."""
+    first, number = place
+    for index in range(first, len(members)):
         userid = members[index]
-        followers = call.box.state.followers(userid)
-        for place, person in islice(followers.after(number), room - len(found)):
-            found.append(_batch_item(call, person, person.friends[userid]))
-            number = place
-        if next(followers.after(number), None):
-            more = paging.Cursor("batch", (index, number), at.turn + 1).text()
-            return {"external_contact_list": found, "next_cursor": more}
-        index += 1
-        number = 0
-    return {"external_contact_list": found, "next_cursor": ""}
+        after = number if index == first else 0
+        for latest, person in call.box.state.followers(userid).after(after):
+            yield (index, latest), (person, person.friends[userid])
 
 
 def _batch_item(call: Call, person: Person, friend: Friend) -> dict[str, Any]:
@@ -166,7 +179,7 @@ def remark(call: Call) -> dict[str, Any]:
 def _edited(call: Call, person: Person, friend: Friend) -> None:
     """Tell of new notes or tags, where changes through the API are told (C3, C4)."""
     now = call.box.seconds()
-    call.box.caused(
+    call.box.report_api_change(
         events.contact("edit_external_contact", friend.userid, person.external_userid, now)
     )
 

@@ -74,8 +74,9 @@ async def add(
     external = person.external_userid
     known = person.friends.get(userid)
     if known:
-        since = known.createtime
-        return Added(userid, external, known.state, "", since, False, already_friends=True)
+        return Added(
+            userid, external, known.state, "", known.createtime, False, already_friends=True
+        )
     now = box.seconds()
     half = box.state.records.halves.pop(f"{external}|{userid}", None)
     box.state.befriend(person, Friend(userid=userid, createtime=now, state=state, add_way=add_way))
@@ -100,7 +101,8 @@ async def half_add(box: Sandbox, person: Person, userid: str, state: str) -> Add
     completes it."""
     if userid in person.friends:
         raise Impossible(f"{userid} is a friend already")
-    now, welcome = box.seconds(), box.codes.issue("welcome", person.id, userid)
+    now = box.seconds()
+    welcome = box.codes.issue("welcome", person.id, userid)
     box.state.records.halves[f"{person.external_userid}|{userid}"] = Half(
         state=state, welcome_code=welcome
     )
@@ -147,7 +149,9 @@ def write(box: Sandbox, person: Person, userid: str, text: str) -> Message:
     message = Message(time=friend.talked, sender=person.external_userid, kind="text", text=text)
     box.state.tell_member(userid, message)
     box.codes.chat_started(person.id, userid)
-    message_archive.keep(box, Said(person.external_userid, [userid], "text", {"content": text}))
+    message_archive.archive_message(
+        box, Said(person.external_userid, [userid], "text", {"content": text})
+    )
     box.changed()
     return message
 
@@ -170,7 +174,9 @@ def write_to(box: Sandbox, userid: str, person: Person, text: str) -> Written:
         return Written(False, rule.rule_name)
     friend.talked = box.seconds()
     person.inbox.append(Message(time=friend.talked, sender=userid, kind="text", text=text))
-    message_archive.keep(box, Said(userid, [person.external_userid], "text", {"content": text}))
+    message_archive.archive_message(
+        box, Said(userid, [person.external_userid], "text", {"content": text})
+    )
     box.changed()
     return Written(True, rule.rule_name if rule else "", warning=rule is not None)
 

@@ -27,7 +27,8 @@ def group_event(box: Sandbox, change: str, group: Group, **fields: Value | None)
 
 def members_changed(box: Sandbox, group: Group, detail: str, who: list[str], **scene: int) -> Event:
     """Give the group a new version of its members and tell of `add_member` or `del_member`."""
-    former, group.version = group.version, ids.version()
+    former = group.version
+    group.version = ids.version()
     return group_event(
         box,
         "update",

@@ -44,7 +44,8 @@ def _template(call: Call) -> WelcomeTemplate:
 
 def add(call: Call) -> dict[str, Any]:
     """A new template, of which the members hear unless `notify` is 0; 41055 when there are 100."""
-    found, templates = _content(call), call.box.state.records.templates
+    found = _content(call)
+    templates = call.box.state.records.templates
     if len(templates) >= MOST:
         raise ApiError(41055)
     template = WelcomeTemplate(template_id=ids.code("msgWT"), agent_id=int(call.app), content=found)

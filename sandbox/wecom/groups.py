@@ -74,7 +74,8 @@ def group_of(call: Call) -> Group:
 
 def group_get(call: Call) -> dict[str, Any]:
     """B7, 92122: one group with its members; names only when they are asked for."""
-    group, named = group_of(call), call.integer("need_name", 0)
+    group = group_of(call)
+    named = call.integer("need_name", 0)
     if named not in {0, 1}:
         raise ApiError(40058, "invalid Request Parameter: need_name")
     return {
@@ -130,9 +131,7 @@ def _figures(groups: list[Group], days: range) -> dict[str, int]:
     """The figures of some groups over some days."""
     end = days[-1] + DAY_SECONDS
     there = [group for group in groups if group.create_time < end]
-    people: list[GroupMember] = []
-    for group in there:
-        people += [member for member in group.members.values() if member.join_time < end]
+    people = _members_until(there, end)
     customers = [member for member in people if member.type == EXTERNAL]
     spoke = [_spoke(group, days) for group in there]
     return {
@@ -145,6 +144,12 @@ def _figures(groups: list[Group], days: range) -> dict[str, int]:
         "msg_total": sum(by_member.total() for by_member in spoke),
         "migrate_trainee_chat_cnt": 0,
     }
+
+
+def _members_until(groups: list[Group], end: int) -> list[GroupMember]:
+    """Who is in these groups and joined before `end`."""
+    everybody = [member for group in groups for member in group.members.values()]
+    return [member for member in everybody if member.join_time < end]
 
 
 def _spoke(group: Group, days: range) -> Counter[str]:
@@ -165,14 +170,15 @@ def statistic(call: Call) -> dict[str, Any]:
     size = paging.limit(call, STATISTIC_DEFAULT, LIST_MOST)
     if order not in ORDER or ascending not in {0, 1} or offset < 0:
         raise ApiError(40058, "invalid Request Parameter: order_by, order_asc or offset")
-    groups = call.box.state.groups.values()
-    rows = []
-    for owner in dict.fromkeys(owners):
-        own_groups = [group for group in groups if group.owner == owner]
-        rows.append({"owner": owner, "data": _figures(own_groups, days)})
+    rows = [_figures_of(call, owner, days) for owner in dict.fromkeys(owners)]
     rows.sort(key=_by(ORDER[order]), reverse=not ascending)
     page = rows[offset : offset + size]
     return {"total": len(rows), "next_offset": offset + len(page), "items": page}
+
+
+def _figures_of(call: Call, owner: str, days: range) -> dict[str, Any]:
+    groups = [group for group in call.box.state.groups.values() if group.owner == owner]
+    return {"owner": owner, "data": _figures(groups, days)}
 
 
 def _by(name: str) -> Callable[[dict[str, Any]], int]:
@@ -181,7 +187,8 @@ def _by(name: str) -> Callable[[dict[str, Any]], int]:
 
 def statistic_by_day(call: Call) -> dict[str, Any]:
     """B7, 92133: the figures of some owners together, day by day."""
-    days, owners = _days(call), _owners(call, required=True)
+    days = _days(call)
+    owners = _owners(call, required=True)
     groups = [g for g in call.box.state.groups.values() if g.owner in owners]
     return {
         "items": [
@@ -253,7 +260,7 @@ def _hand_over(
         group.status = DONE
     else:
         group.handovers.append(call.box.seconds())
-    call.box.caused(own(call.box, group, owner))
+    call.box.report_api_change(own(call.box, group, owner))
     return 0
 
 

@@ -145,7 +145,7 @@ def _by_customer(box: Sandbox) -> dict[str, list[Transfer]]:
     return found
 
 
-def settle(box: Sandbox) -> None:
+def run_due(box: Sandbox) -> None:
     """Complete the transfers that nobody refused within 24 hours."""
     for transfer_ in box.state.records.transfers:
         if transfer_.status == WAITING and box.seconds() >= transfer_.at + AGREES_AFTER:
@@ -156,26 +156,31 @@ def complete(box: Sandbox, transfer_: Transfer) -> None:
     """The customer moves to the taker; the events are those of C4, the former's with Source
     DELETE_BY_TRANSFER."""
     person = box.state.by_external(transfer_.external_userid)
-    giver, taker = transfer_.handover_userid, transfer_.takeover_userid
-    now = box.seconds()
+    taker = transfer_.takeover_userid
     if person is None or box.world.member(taker) is None:
         refuse(box, transfer_, "customer_refused")
-        return
-    if len(box.state.followers(taker)) >= box.switches.customers_most:
+    elif len(box.state.followers(taker)) >= box.switches.customers_most:
         refuse(box, transfer_, "customer_limit_exceed")
-        return
+    else:
+        _move(box, transfer_, person)
+
+
+def _move(box: Sandbox, transfer_: Transfer, person: Person) -> None:
+    giver = transfer_.handover_userid
+    taker = transfer_.takeover_userid
+    external = person.external_userid
+    now = box.seconds()
     transfer_.status = DONE
     transfer_.takeover_time = now
     known = _take_from(box, person, giver)
-    external_userid = person.external_userid
     if taker not in person.friends:
         box.state.befriend(person, _handed_on(known, taker, now))
-        box.sender.tell(events.contact("add_external_contact", taker, external_userid, now))
+        box.sender.send_in_background(events.contact("add_external_contact", taker, external, now))
     if not transfer_.resigned:
-        gone = events.contact(
-            "del_external_contact", giver, external_userid, now, Source="DELETE_BY_TRANSFER"
+        source = {"Source": "DELETE_BY_TRANSFER"}
+        box.sender.send_in_background(
+            events.contact("del_external_contact", giver, external, now, **source)
         )
-        box.sender.tell(gone)
     if transfer_.message:
         person.inbox.append(Message(time=now, sender=taker, kind="text", text=transfer_.message))
     box.changed()
@@ -202,15 +207,16 @@ def refuse(box: Sandbox, transfer_: Transfer, reason: str) -> None:
     if transfer_.status != WAITING:
         raise Impossible("the transfer is over")
     transfer_.status = REFUSED if reason == "customer_refused" else TAKER_FULL
-    taker, customer = transfer_.takeover_userid, transfer_.external_userid
-    box.sender.tell(
+    taker = transfer_.takeover_userid
+    customer = transfer_.external_userid
+    box.sender.send_in_background(
         events.contact("transfer_fail", taker, customer, box.seconds(), FailReason=reason)
     )
     box.changed()
 
 
 def _results(call: Call, resigned: bool) -> dict[str, Any]:
-    settle(call.box)
+    run_due(call.box)
     giver = call.text("handover_userid", missing=40058).lower()
     taker = call.text("takeover_userid", missing=40058).lower()
     latest: dict[str, Transfer] = {}
@@ -242,7 +248,7 @@ def resigned_result(call: Call) -> dict[str, Any]:
 def unassigned(call: Call) -> dict[str, Any]:
     """B9, 92124: the customers of members who left, until they are handed over; pages by cursor or
     by page_id."""
-    settle(call.box)
+    run_due(call.box)
     size = paging.limit(call, 1000, 1000, name="page_size")
     found = _leftovers(call.box)
     page_id = call.integer("page_id", 0)

@@ -142,12 +142,11 @@ def update(call: Call) -> dict[str, Any]:
     changes = _changes(call, rule)
     more_users, more_departments = _range(call, "add_applicable_range")
     fewer_users, fewer_departments = _range(call, "remove_applicable_range")
-    for name, value in changes.items():
-        setattr(rule, name, value)
     users = dict.fromkeys(rule.user_list + more_users)
-    rule.user_list = [userid for userid in users if userid not in fewer_users]
+    changes["user_list"] = [u for u in users if u not in fewer_users]
     departments = dict.fromkeys(rule.department_list + more_departments)
-    rule.department_list = [d for d in departments if d not in fewer_departments]
+    changes["department_list"] = [d for d in departments if d not in fewer_departments]
+    call.box.state.records.rules[rule.rule_id] = rule.model_copy(update=changes)
     call.box.changed()
     return {}
 

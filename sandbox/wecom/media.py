@@ -34,7 +34,8 @@ def upload(call: Call) -> dict[str, Any]:
 
 def upload_attachment(call: Call) -> dict[str, Any]:
     """B10, 95098: a file for moments (1) or the album (2)."""
-    kind, use = call.query.get("media_type", ""), call.query.get("attachment_type", "")
+    kind = call.query.get("media_type", "")
+    use = call.query.get("attachment_type", "")
     if use not in {"1", "2"}:
         raise ApiError(40058, "invalid Request Parameter: attachment_type")
     file = checked_file(
@@ -70,7 +71,9 @@ def _count_picture(call: Call) -> None:
 def upload_by_url(call: Call) -> dict[str, Any]:
     """B10, 96219: WeCom fetches the file itself. The sandbox opens no address: the file's content
     is its address."""
-    kind, name, url = call.text("type"), call.text("filename"), call.text("url")
+    kind = call.text("type")
+    name = call.text("filename")
+    url = call.text("url")
     if kind not in {"video", "file"}:
         raise ApiError(40004)
     if call.integer("scene", 0) != 1 or not name or not MD5.fullmatch(call.text("md5")):

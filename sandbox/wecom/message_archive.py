@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -77,10 +78,8 @@ def single_agree(call: Call) -> dict[str, Any]:
 
 
 def _agreement(box: Sandbox, pair: dict[str, Any]) -> dict[str, Any]:
-    member, external_userid = (
-        box.world.member(str(pair.get("userid", ""))),
-        str(pair.get("exteranalopenid", "")),
-    )
+    member = box.world.member(str(pair.get("userid", "")))
+    external_userid = str(pair.get("exteranalopenid", ""))
     person = box.state.by_external(external_userid)
     if member is None or person is None or member.userid not in person.friends:
         raise ApiError(301061)
@@ -173,7 +172,7 @@ class Said:
         return any(who.startswith("wm") for who in (self.sender, *self.readers))
 
 
-def keep(box: Sandbox, said: Said) -> str:
+def archive_message(box: Sandbox, said: Said) -> str:
     """Archive a message between a member and customers who agreed; its msgid, "" when there is no
     key, or somebody did not.
 
@@ -212,11 +211,14 @@ def _archived(said: Said, msgid: str, now: float) -> str:
 
 
 def _all_agreed(box: Sandbox, parties: list[str]) -> bool:
-    members = [p for p in parties if box.world.member(p)]
-    customers = [p for p in parties if not box.world.member(p)]
-    agreed = {AGREE, DEFAULT}
-    found = (consent_of(box, m, c) for m in members for c in customers)
-    return all(consent is not None and consent.status in agreed for consent in found)
+    """Whether every customer among them agreed for every member among them."""
+    members = [who for who in parties if box.world.member(who)]
+    customers = [who for who in parties if not box.world.member(who)]
+    for member, customer in product(members, customers):
+        consent = consent_of(box, member, customer)
+        if consent is None or consent.status not in (AGREE, DEFAULT):
+            return False
+    return True
 
 
 def _sealed(pem: str, version: int, seq: int, msgid: str, message: str) -> Record:
@@ -239,16 +241,18 @@ def _sealed(pem: str, version: int, seq: int, msgid: str, message: str) -> Recor
 
 def _notify(box: Sandbox) -> None:
     """Tell the archive's app that there are messages, at most once in 15 s (C4)."""
-    archive, now = app(box), box.clock.now()
+    archive = app(box)
+    now = box.clock.now()
     if archive is None or now - box.notified < NOTIFY_SECONDS:
         box.unnotified = True
         return
-    box.notified, box.unnotified = now, False
+    box.notified = now
+    box.unnotified = False
     fields: dict[str, events.Value | None] = {"AgentID": archive.agent_id}
-    box.sender.tell(events.Event("msgaudit_notify", int(now), fields=fields))
+    box.sender.send_in_background(events.Event("msgaudit_notify", int(now), fields=fields))
 
 
-def settle(box: Sandbox) -> None:
+def run_due(box: Sandbox) -> None:
     """Send the notification that had to wait."""
     if box.unnotified and box.clock.now() - box.notified >= NOTIFY_SECONDS:
         _notify(box)
@@ -271,7 +275,7 @@ def open_message(key: str, sealed: str) -> dict[str, Any]:
     return message
 
 
-class StandIn(RequestHandler):
+class ArchiveLibrary(RequestHandler):
     """`/archive/getchatdata` and `/archive/decryptdata`: the sandbox's stand-in for the native SDK,
     not WeCom's."""
 

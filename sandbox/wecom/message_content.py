@@ -34,6 +34,16 @@ def text(call: Call, most: int) -> str:
     return content
 
 
+def required(call: Call, most: int) -> tuple[str, list[dict[str, Any]]]:
+    """`text` and `attachments`, at least one of which must be there. Raises ApiError 40058, and
+    what these two raise."""
+    given_text = text(call, most)
+    given_attachments = attachments(call)
+    if not given_text and not given_attachments:
+        raise ApiError(40058, "text and attachments are empty")
+    return given_text, given_attachments
+
+
 def attachments(call: Call) -> list[dict[str, Any]]:
     """`attachments` of the body. Raises ApiError 41064 above nine, and what `check` raises."""
     given = call.body.get("attachments") or []

@@ -35,25 +35,32 @@ def add(call: Call) -> dict[str, Any]:
         raise ApiError(41089)
     moments = call.box.state.records.moments
     now = call.box.seconds()
-    if sum(now < m.create_time + DONE_AFTER for m in moments.values()) >= JOBS_MOST:
+    if sum(now < moment.create_time + DONE_AFTER for moment in moments.values()) >= JOBS_MOST:
         raise ApiError(41078)
-    visible = _object(call.body, "visible_range")
-    senders = _object(visible, "sender_list")
-    readers = _object(visible, "external_contact_list")
-    departments = senders.get("department_list") or []
     moment = Moment(
         jobid=ids.code("jobid_"),
         agent_id=int(call.app),
         create_time=now,
         text=text,
         attachments=attachments,
-        users=[str(u) for u in senders.get("user_list") or []],
-        departments=[int(d) for d in departments if isinstance(d, int)],
-        tags=[str(t) for t in readers.get("tag_list") or []],
+        **_visible_range(call),
     )
     moments[moment.jobid] = moment
     call.box.changed()
     return {"jobid": moment.jobid}
+
+
+def _visible_range(call: Call) -> dict[str, Any]:
+    """Who publishes it and whose customers see it. Raises ApiError 40058."""
+    given = _object(call.body, "visible_range")
+    senders = _object(given, "sender_list")
+    readers = _object(given, "external_contact_list")
+    departments = senders.get("department_list") or []
+    return {
+        "users": [str(userid) for userid in senders.get("user_list") or []],
+        "departments": [int(d) for d in departments if isinstance(d, int)],
+        "tags": [str(tag_id) for tag_id in readers.get("tag_list") or []],
+    }
 
 
 def _text(call: Call) -> str:
@@ -101,7 +108,7 @@ def _check_attachment(call: Call, attachment: dict[str, Any]) -> None:
     call.box.files.need(WECOM, media_id, media_kind, attachment=FOR_MOMENTS)
 
 
-def settle(box: Sandbox) -> None:
+def run_due(box: Sandbox) -> None:
     """Finish the jobs whose time has come: find the members and whom each may show it to."""
     for moment in box.state.records.moments.values():
         if not moment.moment_id and box.seconds() >= moment.create_time + DONE_AFTER:
@@ -152,19 +159,26 @@ def result(call: Call) -> dict[str, Any]:
     allowed = call.box.switches.moment_result_method
     if allowed not in {"both", call.method.lower()}:
         raise ApiError(43002 if call.method == "GET" else 43001)
-    settle(call.box)
-    jobid = call.query.get("jobid", "") or call.text("jobid")
-    moment = call.box.state.records.moments.get(jobid)
-    if moment is None or str(moment.agent_id) != call.app:
-        raise ApiError(40058, "invalid Request Parameter: jobid")
+    run_due(call.box)
+    moment = _job(call)
     age = call.box.seconds() - moment.create_time
-    if age >= DAY_SECONDS:
-        raise ApiError(40058, "invalid Request Parameter: jobid")
     status = 1 + (age >= RUNNING_AFTER) + (age >= DONE_AFTER)
     answer: dict[str, Any] = {"status": status, "type": "add_moment_task"}
     if moment.moment_id:
         answer["result"] = _outcome(call.box, moment)
     return answer
+
+
+def _job(call: Call) -> Moment:
+    """The moment of the job that a call names. Raises ApiError 40058 for one that is unknown,
+    another app's, or a day old."""
+    jobid = call.query.get("jobid", "") or call.text("jobid")
+    moment = call.box.state.records.moments.get(jobid)
+    if moment is None or str(moment.agent_id) != call.app:
+        raise ApiError(40058, "invalid Request Parameter: jobid")
+    if call.box.seconds() - moment.create_time >= DAY_SECONDS:
+        raise ApiError(40058, "invalid Request Parameter: jobid")
+    return moment
 
 
 def _outcome(box: Sandbox, moment: Moment) -> dict[str, Any]:
@@ -186,7 +200,7 @@ def _outcome(box: Sandbox, moment: Moment) -> dict[str, Any]:
 def _moment(call: Call) -> Moment:
     """The moment that a call names. Raises ApiError 41059, 41060, or 41079 while it is handed
     out."""
-    settle(call.box)
+    run_due(call.box)
     wanted = call.text("moment_id", missing=41059)
     found = (m for m in call.box.state.records.moments.values() if m.moment_id == wanted)
     moment = next(found, None)
@@ -210,7 +224,7 @@ def _task(call: Call) -> MomentTask:
 
 def listed(call: Call) -> dict[str, Any]:
     """B8, 93333: moments of a span of at most 30 days."""
-    settle(call.box)
+    run_due(call.box)
     start, end = call.span(LIST_SECONDS)
     creator = call.text("creator")
     personal = call.integer("filter_type", 2) == 1

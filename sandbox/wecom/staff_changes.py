@@ -8,6 +8,7 @@ from typing import Any
 
 from sandbox.core.errors import Impossible
 from sandbox.core.events import Event, Value
+from sandbox.core.models import Group, Link
 from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Leftover
 from sandbox.core.world import ROOT_DEPARTMENT, Department, Member
@@ -18,7 +19,7 @@ RESIGNED = 1
 """The status of a group whose owner left."""
 
 
-def _told(box: Sandbox, change: str, fields: Mapping[str, Value | None]) -> Event:
+def _event(box: Sandbox, change: str, fields: Mapping[str, Value | None]) -> Event:
     return Event("change_contact", box.seconds(), change, fields)
 
 
@@ -64,7 +65,7 @@ async def join(box: Sandbox, member: Member) -> bool:
     _check(box, member)
     _replace_member(box, None, member)
     return await box.sender.send(
-        _told(box, "create_user", {"UserID": member.userid, **_fields(box, member)})
+        _event(box, "create_user", {"UserID": member.userid, **_fields(box, member)})
     )
 
 
@@ -82,7 +83,7 @@ async def change(box: Sandbox, member: Member, new: Member) -> bool:
     if new.userid != member.userid:
         _rename(box, member.userid, new.userid)
         changed["NewUserID"] = new.userid
-    return await box.sender.send(_told(box, "update_user", {"UserID": member.userid, **changed}))
+    return await box.sender.send(_event(box, "update_user", {"UserID": member.userid, **changed}))
 
 
 def _rename(box: Sandbox, former: str, new: str) -> None:
@@ -91,18 +92,26 @@ def _rename(box: Sandbox, former: str, new: str) -> None:
     for way in box.state.ways.values():
         way.user = _renamed(way.user, former, new)
     for link in box.state.links.values():
-        link.user_list = _renamed(link.user_list, former, new)
-        link.priority_userid_list = _renamed(link.priority_userid_list, former, new)
-        for customer in link.customers.values():
-            if customer.userid == former:
-                customer.userid = new
-        link.customers = {f"{c.external_userid} {c.userid}": c for c in link.customers.values()}
+        _rename_in_link(link, former, new)
     for group in box.state.groups.values():
-        if group.owner == former:
-            group.owner = new
-        group.admins = _renamed(group.admins, former, new)
-        if former in group.members:
-            group.members[new] = group.members.pop(former).model_copy(update={"userid": new})
+        _rename_in_group(group, former, new)
+
+
+def _rename_in_link(link: Link, former: str, new: str) -> None:
+    link.user_list = _renamed(link.user_list, former, new)
+    link.priority_userid_list = _renamed(link.priority_userid_list, former, new)
+    for customer in link.customers.values():
+        if customer.userid == former:
+            customer.userid = new
+    link.customers = {f"{c.external_userid} {c.userid}": c for c in link.customers.values()}
+
+
+def _rename_in_group(group: Group, former: str, new: str) -> None:
+    if group.owner == former:
+        group.owner = new
+    group.admins = _renamed(group.admins, former, new)
+    if former in group.members:
+        group.members[new] = group.members.pop(former).model_copy(update={"userid": new})
 
 
 def _renamed(userids: list[str], former: str, new: str) -> list[str]:
@@ -122,7 +131,7 @@ async def leave(box: Sandbox, member: Member) -> bool:
         if group.owner == userid:
             group.status = RESIGNED
     _replace_member(box, member, None)
-    delivered = await box.sender.send(_told(box, "delete_user", {"UserID": userid}))
+    delivered = await box.sender.send(_event(box, "delete_user", {"UserID": userid}))
     for group in list(box.state.groups.values()):
         if userid in group.members and group.owner != userid:
             await group_changes.leave(box, group, userid, removed=False)
@@ -158,7 +167,7 @@ async def found(box: Sandbox, department: Department) -> bool:
         "Name": department.name,
         "ParentId": department.parentid,
     }
-    return await box.sender.send(_told(box, "create_party", fields | {"Order": department.order}))
+    return await box.sender.send(_event(box, "create_party", fields | {"Order": department.order}))
 
 
 async def reshape(box: Sandbox, department: Department, changes: dict[str, Any]) -> bool:
@@ -174,7 +183,7 @@ async def reshape(box: Sandbox, department: Department, changes: dict[str, Any])
         fields["Name"] = new.name
     if moved:
         fields["ParentId"] = new.parentid
-    return await box.sender.send(_told(box, "update_party", fields))
+    return await box.sender.send(_event(box, "update_party", fields))
 
 
 def _check_parent(box: Sandbox, department: Department, parentid: int) -> None:
@@ -194,4 +203,4 @@ async def dissolve(box: Sandbox, department: Department) -> bool:
     if box.world.members_in([department.id]):
         raise Impossible("there are members in it")
     _replace_departments(box, [d for d in box.world.corp.departments if d is not department])
-    return await box.sender.send(_told(box, "delete_party", {"Id": department.id}))
+    return await box.sender.send(_event(box, "delete_party", {"Id": department.id}))

@@ -31,7 +31,8 @@ def group_body(group: TagGroup, tags: list[Tag]) -> dict[str, Any]:
 
 def tag_list(call: Call) -> dict[str, Any]:
     """B4: groups with their tags; `group_id` wins over `tag_id`, neither means all."""
-    groups, tags = call.strings("group_id"), call.strings("tag_id")
+    groups = call.strings("group_id")
+    tags = call.strings("tag_id")
     found = []
     for group in call.box.state.tag_groups.values():
         wanted = group.tag
@@ -59,12 +60,15 @@ def add_tag(call: Call) -> dict[str, Any]:
     tags = [_new_tag(call, spec) for spec in specs]
     call.box.state.add_tags(group, tags)
     call.box.changed()
-    now = call.box.seconds()
     if not known:
-        call.box.caused(tag_event(now, "create", group.group_id, "tag_group"))
+        _tell_new(call, group.group_id, "tag_group")
     for tag in tags:
-        call.box.caused(tag_event(now, "create", tag.id, "tag"))
+        _tell_new(call, tag.id, "tag")
     return {"tag_group": group_body(group, tags)}
+
+
+def _tell_new(call: Call, thing_id: str, kind: str) -> None:
+    call.box.report_api_change(tag_event(call.box.seconds(), "create", thing_id, kind))
 
 
 def _free_names(call: Call, group: TagGroup, specs: list[dict[str, Any]]) -> None:
@@ -155,7 +159,7 @@ def edit_tag(call: Call) -> dict[str, Any]:
         raise ApiError(40068)
     call.box.changed()
     kind = "tag" if found else "tag_group"
-    call.box.caused(tag_event(call.box.seconds(), "update", wanted, kind))
+    call.box.report_api_change(tag_event(call.box.seconds(), "update", wanted, kind))
     return {}
 
 
@@ -221,12 +225,12 @@ def _known_group(call: Call, group_id: str) -> TagGroup:
 def drop_group(call: Call, group: TagGroup) -> None:
     for tag in list(group.tag):
         call.box.state.drop_tag(tag.id)
-    call.box.caused(tag_event(call.box.seconds(), "delete", group.group_id, "tag_group"))
+    call.box.report_api_change(tag_event(call.box.seconds(), "delete", group.group_id, "tag_group"))
 
 
 def drop_tag(call: Call, tag_id: str) -> None:
     call.box.state.drop_tag(tag_id)
-    call.box.caused(tag_event(call.box.seconds(), "delete", tag_id, "tag"))
+    call.box.report_api_change(tag_event(call.box.seconds(), "delete", tag_id, "tag"))
 
 
 ENDPOINTS = (

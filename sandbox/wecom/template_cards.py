@@ -117,7 +117,7 @@ def _check_question(question: Part, most: int) -> None:
         _need(option.get("text"), 42041)
 
 
-def keep(box: Sandbox, agent_id: int, card: Part, userids: list[str]) -> str:
+def remember(box: Sandbox, agent_id: int, card: Part, userids: list[str]) -> str:
     """Remember an interactive card; returns the response_code with which it can be changed."""
     task_id = str(card["task_id"])
     kept = Card(

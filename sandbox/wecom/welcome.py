@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox.core.api import Call, Endpoint
-from sandbox.core.errors import ApiError
 from sandbox.core.state import Message
 from sandbox.wecom import message_content
 from sandbox.wecom.contacts import EC
@@ -17,10 +16,7 @@ def send_welcome(call: Call) -> dict[str, Any]:
     """B8: deliver the welcome to the person's phone and use up the code; a refused body does not
     use it up."""
     code = call.text("welcome_code", missing=41049)
-    text = message_content.text(call, TEXT_BYTES)
-    attachments = message_content.attachments(call)
-    if not text and not attachments:
-        raise ApiError(40058, "text and attachments are empty")
+    text, attachments = message_content.required(call, TEXT_BYTES)
     used = call.box.codes.redeem_welcome(code)
     person = call.box.state.people[used.subject]
     message = Message(

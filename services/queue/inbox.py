@@ -17,6 +17,13 @@ from services.clock import utc
 from services.container import Services
 from services.errors import Forbidden
 from services.store.mongo import Doc
+from services.store.rows import Rows
+
+INBOX = Rows(
+    "inbox",
+    indexes=((("tenant", 1), ("open", 1), ("due", 1)),),
+)
+"""What happened, stored before anybody acts on it."""
 
 STORED, DUPLICATE = "stored", "duplicate"
 WECOM, WECHAT = "wecom", "wechat"
@@ -64,7 +71,7 @@ async def _flush(services: Services, arrivals: list[Arrival]) -> Sequence[str | 
     fresh = await _nonces_fit(services, arrivals)
     wanted = [index for index, fits in enumerate(fresh) if fits]
     rows = [row_of(services, arrivals[index]) for index in wanted]
-    refused = await services.store.insert_new_across("inbox", rows)
+    refused = await services.store.insert_new_across(INBOX, rows)
     answers: list[str | Exception] = [
         Forbidden("callback_replayed", "this nonce was used for another message")
     ] * len(arrivals)
@@ -80,7 +87,7 @@ def row_of(services: Services, arrival: Arrival) -> Doc:
         "_id": arrival.id,
         "tenant": arrival.tenant,
         "source": arrival.source,
-        "body": services.vault.seal(arrival.tenant, "inbox", "body", arrival.id, arrival.message),
+        "body": services.vault.seal(arrival.tenant, INBOX, "body", arrival.id, arrival.message),
         "at": utc(now),
         "open": True,
         "due": now - URGENT_SECONDS if arrival.urgent else now,

@@ -15,6 +15,13 @@ from services.clock import utc
 from services.container import Services
 from services.observe import trace
 from services.store.mongo import Doc
+from services.store.rows import Rows
+
+OUTBOX = Rows(
+    "outbox",
+    indexes=((("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)),),
+)
+"""Effects that wait for a worker."""
 
 WELCOME, EFFECTS = "welcome", "effects"
 
@@ -50,7 +57,7 @@ def row_of(services: Services, effect: Effect, *, due: float, owner: str | None)
         "run": effect.run,
         "step": effect.step,
         "args": services.vault.seal_json(
-            effect.tenant, "outbox", "args", effect.id, dict(effect.args)
+            effect.tenant, OUTBOX, "args", effect.id, dict(effect.args)
         ),
         "deadline": effect.deadline,
         "at": utc(services.clock()),
@@ -65,7 +72,7 @@ def row_of(services: Services, effect: Effect, *, due: float, owner: str | None)
 
 def effect_of(services: Services, row: Mapping[str, Any]) -> Effect:
     """The effect of a document, arguments opened."""
-    args = services.vault.open_json(row["tenant"], "outbox", "args", row["_id"], row["args"])
+    args = services.vault.open_json(row["tenant"], OUTBOX, "args", row["_id"], row["args"])
     names = ("tenant", "kind", "cid", "lane", "campaign", "version", "run", "step", "deadline")
     return Effect(
         id=row["_id"], args=cast("dict[str, Any]", args), **{name: row[name] for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from celery.signals import worker_process_init, worker_process_shutdown
@@ -12,6 +12,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from config.settings import Settings
 from services.container import Services, open_services
 from services.observe.worker_metrics import Reporter
+from services.store.rows import Rows
 
 GROUP_WINDOW = 0.01
 """seconds: nobody waits for an HTTP answer here, so a group may wait longer for company"""
@@ -21,8 +22,9 @@ class WorkerLoop:
     """Opens services after the fork (a client opened before it would be shared) and runs use-cases
     on its own loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, collections: Iterable[Rows]) -> None:
         self._settings = settings
+        self._collections = tuple(collections)
         self._runner: asyncio.Runner | None = None
         self._services: Services | None = None
         self._reporter: Reporter | None = None
@@ -31,7 +33,9 @@ class WorkerLoop:
 
     def _open(self, **_: Any) -> None:
         self._runner = asyncio.Runner()
-        self._services = self._runner.run(open_services(self._settings, group_window=GROUP_WINDOW))
+        self._services = self._runner.run(
+            open_services(self._settings, self._collections, group_window=GROUP_WINDOW)
+        )
         self._reporter = Reporter(self._services.metrics.registry)
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again

@@ -18,6 +18,12 @@ import orjson
 from services.clock import Clock, utc
 from services.errors import Unavailable
 from services.store.mongo import Doc, Duplicate, TenantStore
+from services.store.rows import Rows
+
+AUDIT = Rows(
+    "audit",
+)
+"""The audit chain."""
 
 GENESIS = "0" * 64
 _TRIES = 50
@@ -87,7 +93,7 @@ class Audit:
                 "hash": digest,
             }
             try:
-                await db["audit"].insert(
+                await db[AUDIT].insert(
                     {**row, "actor": actor, "action": action, "object": object_, "data": entry.data}
                 )
             except Duplicate:
@@ -104,7 +110,7 @@ class Audit:
         if not seq:
             seq, digest = await self._last_of(db)
         while (
-            row := await db["audit"].find_one({"_id": f"{db.tenant}:{seq + 1}"}, {"hash": 1})
+            row := await db[AUDIT].find_one({"_id": f"{db.tenant}:{seq + 1}"}, {"hash": 1})
         ) is not None:
             seq, digest = seq + 1, str(row.get("hash"))
         self._heads[db.tenant] = (seq, digest)
@@ -112,7 +118,7 @@ class Audit:
 
     @staticmethod
     async def _last_of(db: TenantStore) -> tuple[int, str]:
-        rows = await db["audit"].find({}, sort=[("seq", -1)], limit=1, fields={"seq": 1, "hash": 1})
+        rows = await db[AUDIT].find({}, sort=[("seq", -1)], limit=1, fields={"seq": 1, "hash": 1})
         return (rows[0]["seq"], rows[0]["hash"]) if rows else (0, GENESIS)
 
     def _checkpoint(self, tenant: str, seq: int, digest: str) -> None:
@@ -123,7 +129,7 @@ class Audit:
     async def verify(self, db: TenantStore) -> list[str]:
         """What is wrong with the tenant's chain, each with its row number; an empty list when it
         holds."""
-        found = {str(row["_id"]): row async for row in db["audit"].scan()}
+        found = {str(row["_id"]): row async for row in db[AUDIT].scan()}
         problems: list[str] = []
         hashes: dict[int, str] = {}
         known = self._checkpointed(db.tenant)

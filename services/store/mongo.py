@@ -8,12 +8,12 @@ was lost raises UnknownOutcome, never "failed".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import InsertOne, ReturnDocument, UpdateOne, WriteConcern
+from pymongo import IndexModel, InsertOne, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -25,6 +25,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from services.errors import Unavailable, UnknownOutcome, YinqiaoError
+from services.store.rows import Rows
 
 Doc = dict[str, Any]
 DUPLICATE = 11000
@@ -275,26 +276,20 @@ class Store:
                 await self._database[name].find({"_id": {"$in": list(ids)}}, fields).to_list(None),
             )
 
-    async def ensure_indexes(
-        self,
-        indexes: Mapping[str, Sequence[Sequence[tuple[str, int]]]],
-        unique: Mapping[str, str] | None = None,
-    ) -> None:
-        """Creates what is missing. Every tenant collection's index begins with `tenant` (design 3).
-        `unique` names a field by collection that no two of a tenant's documents may share;
-        documents without it do not count."""
-        for name, field in (unique or {}).items():
-            only = {field: {"$exists": True}}
-            with _writing():
-                await self._database[name].create_index(
-                    [("tenant", 1), (field, 1)], unique=True, partialFilterExpression=only
-                )
-        for name, wanted in indexes.items():
-            for keys in wanted:
-                if name not in SYSTEM_COLLECTIONS and keys[0][0] != "tenant":
-                    raise MissingTenant(f"an index of {name} does not begin with tenant")
+    async def ensure_indexes(self, collections: Iterable[Rows]) -> None:
+        """Creates the indexes that are missing; raises MissingTenant for one of a bank's rows that
+        does not begin with `tenant`."""
+        for rows in collections:
+            wanted = [IndexModel(list(keys)) for keys in rows.indexes]
+            if rows.of_bank and any(keys[0][0] != "tenant" for keys in rows.indexes):
+                raise MissingTenant(f"an index of {rows} does not begin with tenant")
+            if rows.unique:
+                only = {rows.unique: {"$exists": True}}
+                keys = [("tenant", 1), (rows.unique, 1)]
+                wanted.append(IndexModel(keys, unique=True, partialFilterExpression=only))
+            if wanted:
                 with _writing():
-                    await self._database[name].create_index(list(keys))
+                    await self._database[rows].create_indexes(wanted)
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache, cached_property
 from pathlib import Path
 
 from deploy.processes import ROOT
@@ -31,9 +32,13 @@ class Module:
             if isinstance(target, ast.Name)
         }
 
-    def calls(self) -> Iterator[tuple[ast.Call, Function | None, str]]:
+    @cached_property
+    def _found(self) -> list[tuple[ast.Call, Function | None, str]]:
+        return list(self._calls(self.tree, None, ""))
+
+    def calls(self) -> list[tuple[ast.Call, Function | None, str]]:
         """(call, the innermost function around it, the class around it)."""
-        yield from self._calls(self.tree, None, "")
+        return self._found
 
     def _calls(
         self, node: ast.AST, function: Function | None, owner: str
@@ -99,7 +104,9 @@ def receiver_of(call: ast.Call) -> str:
     return value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", "")
 
 
+@cache
 def modules() -> list[Module]:
+    """Every file of the rooms, read once."""
     return [Module(path) for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 

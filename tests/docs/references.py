@@ -26,6 +26,8 @@ DECISION = re.compile(r"[Dd]ecisions?[ /](\d{4})")
 BARE = re.compile(r"(?<![\w/-])[A-I]\d{1,2}\b")
 OLD_NAMES = "wechat|jssdk|pay|trust|engine|rewards|design|frontend|faults|house|peers|style"
 OLD_FORM = re.compile(rf"\b(?:wechat|jssdk|pay)-contract\b|(?<![\w/])(?:{OLD_NAMES})\.md\b")
+SUSPECT = re.compile(r"contract/|-contract|\.md|ecision|(?<![\w-])[A-IP]\d")
+"""What a text holds that may cite something; most hold nothing of it."""
 
 
 def anchors(text: str) -> set[str]:
@@ -77,7 +79,9 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
 def unresolved(path: Path, text: str, known: dict[str, set[str]], numbers: set[str]) -> list[str]:
     """What `path` cites that is nowhere, and citations in another form than ours, as
     `line: what`."""
-    found = []
+    found: list[str] = []
+    if not SUSPECT.search(text):
+        return found
     alone = _alone(path, text, known)
     for line, block in prose(path, text):
         words = " ".join(block.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -206,14 +207,19 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
+@cache
+def defined(path: str) -> set[str]:
+    """The functions and classes of a file."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, codes.Function | ast.ClassDef)}
+
+
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
 def test_files_and_functions_that_are_named_exist(page: Path) -> None:
     for path, function in FILE.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / path).is_file(), f"{name(page)} names {path}"
         if function:
-            tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-            defined = {node.name for node in ast.walk(tree) if isinstance(node, codes.Function | ast.ClassDef)}
-            assert function in defined, f"{name(page)} names {path}:{function}"
+            assert function in defined(path), f"{name(page)} names {path}:{function}"
 
 
 @pytest.mark.parametrize("page", house.PAGES, ids=name)

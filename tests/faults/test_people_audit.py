@@ -91,17 +91,17 @@ async def _lies_are_found(services: Services, sandbox: Sandbox, truth: truth_fil
     row_id = person.row_id(await open_bank(services, "demo"), "external_userid", friend.external_userid)
     row = await db["identities"].find_one({"_id": row_id})
     assert row is not None
-    follows = await db["follows"].find({"active": True, "cid": row["cid"]})
+    follows = await db["relationships"].find({"active": True, "cid": row["cid"]})
     assert len(follows) == len(friend.friends)
 
     async def what() -> set[tuple[str, str]]:
         return {(one["what"], one["whose"]) for one in await audited(services, sandbox, truth)}
 
-    await db["follows"].delete({"_id": follows[0]["_id"]})
+    await db["relationships"].delete({"_id": follows[0]["_id"]})
     assert await what() == {("friendships differ", friend.id)}
     result = await asyncio.to_thread(command, services, file)
     assert (result.exit_code, result.output.splitlines()[-1]) == (1, "1 differences")
-    await db["follows"].insert_new(follows)
+    await db["relationships"].insert_new(follows)
     assert await what() == set()
 
     grant_id = f"demo:{granted.granted[0].redemption}"

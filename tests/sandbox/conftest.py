@@ -27,7 +27,8 @@ from wechatpy.work.crypto import WeChatCrypto
 
 from sandbox.app import make_app
 from sandbox.core.clock import Clock
-from sandbox.core.sandbox import Options, Sandbox
+from sandbox.core.options import Options
+from sandbox.core.sandbox import Sandbox
 from sandbox.core.world import World, load
 from tests.browser import chromium
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from sandbox.control import bulk
-from sandbox.control.frame import Ask
+from sandbox.control.frame import ControlCall
 from sandbox.core import storage
-from sandbox.core.sandbox import Options, Sandbox
+from sandbox.core.options import Options
+from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Person
 from sandbox.core.storage import _line, pieces
 from sandbox.core.world import load
@@ -210,7 +211,7 @@ async def test_saved_crowd_is_the_same_after_a_restart(tmp_path):
     """Friendships keep their order and their numbers, so that a cursor goes on where it was."""
     options = Options(state_file=tmp_path / "state.json")
     box = Sandbox(load(), options)
-    await bulk.add_many(Ask(box, {}, {"count": 700, "seed": 1, "tagged": True}, ()))
+    await bulk.add_many(ControlCall(box, {}, {"count": 700, "seed": 1, "tagged": True}, ()))
     before = {u: list(box.state.followers(u).after(0)) for u in ALL}
     await box.close()
     again = Sandbox(load(), options)

@@ -8,7 +8,14 @@ from typing import Any, Protocol
 
 from services import cache, ids
 from services.container import Services
+from services.store.rows import Rows
 from services.wechat.core.errors import UnknownOutcome
+
+MEDIA = Rows(
+    "media",
+    indexes=((("tenant", 1), ("media_id", 1)),),
+)
+"""Files uploaded to WeCom, until they expire."""
 
 LIFE_SECONDS = 3 * 86400.0
 MARGIN_SECONDS = 3600.0
@@ -53,14 +60,14 @@ async def invalidate(services: Services, tenant: str, dead: str) -> None:
 
     Other processes may answer the dead one for KEPT_SECONDS more.
     """
-    rows = services.store.tenant(tenant)["media"]
+    rows = services.store.tenant(tenant)[MEDIA]
     for row in await rows.find({"media_id": dead}):
         await rows.delete({"_id": row["_id"], "media_id": dead})
         cache.invalidate(services, _key(row["_id"]))
 
 
 async def _known(services: Services, tenant: str, row_id: str) -> str | None:
-    row = await services.store.tenant(tenant)["media"].find_one({"_id": row_id})
+    row = await services.store.tenant(tenant)[MEDIA].find_one({"_id": row_id})
     return str(row["media_id"]) if row is not None and row["until"] > services.clock() else None
 
 
@@ -77,7 +84,7 @@ async def _upload(
     uploaded = (await client.media_upload(kind, name, content)).get("media_id")
     if not isinstance(uploaded, str) or not uploaded:
         raise UnknownOutcome(None, "the answer holds no media_id", "/cgi-bin/media/upload")
-    rows = services.store.tenant(tenant)["media"]
+    rows = services.store.tenant(tenant)[MEDIA]
     fields = {"kind": kind, "media_id": uploaded, "until": until}
     if await rows.insert_new([{"_id": row_id, **fields}]):
         await rows.update({"_id": row_id}, {"$set": fields})

@@ -11,7 +11,13 @@ from services import ids
 from services.clock import Clock, utc
 from services.errors import Unavailable
 from services.store.mongo import Store
+from services.store.rows import Rows
 from services.wechat.core.errors import Family, UnknownCode
+
+PLATFORM_CODES = Rows(
+    "platform_codes",
+)
+"""Error codes that nobody has classified."""
 
 COLLECTION = "platform_codes"
 MOST = 500

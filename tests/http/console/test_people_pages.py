@@ -109,7 +109,7 @@ async def test_two_clerks_answer_a_question(clerk: Clerk, demo: Services, two: t
     listed = (await lin.get("/console/people")).text
     assert "客户号已属于另一位客户" in listed
     assert "C-1001" not in listed
-    (question,) = await demo.store.tenant("demo")["questions"].find({})
+    (question,) = await demo.store.tenant("demo")["review_tasks"].find({})
     page, action = f"/console/people/{loser}", f"/console/people/questions/{question['_id']}"
     silent = await post_form(lin, page, f"{action}/propose", cid=loser, answer="move", reason=" ")
     assert silent.status_code == 400

@@ -27,7 +27,7 @@ from tests.support.waiting import until
 
 async def _friend(demo: Services, sandbox: Sandbox, userid: str, name: str) -> str:
     """A new friend of that RM, handled as a worker would; the cid."""
-    follows = demo.store.tenant("demo")["follows"]
+    follows = demo.store.tenant("demo")["relationships"]
     before = await follows.count({"userid": userid})
     await sandbox.control("POST", f"people/{(await sandbox.person(name))['id']}/add", {"userid": userid})
 
@@ -157,10 +157,10 @@ async def test_another_rms_customer_can_be_neither_noted_nor_tagged(
     rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services, change: str, fields: dict[str, str]
 ) -> None:
     theirs = await _friend(demo, sandbox, "rm.wang", "张伟")
-    before = await demo.store.tenant("demo")["follows"].find({})
+    before = await demo.store.tenant("demo")["relationships"].find({})
     answer = await post_form(rm, "/sidebar/demo/", f"/sidebar/demo/customers/{theirs}/{change}", True, **fields)
     assert answer.status_code == 404
-    assert await demo.store.tenant("demo")["follows"].find({}) == before
+    assert await demo.store.tenant("demo")["relationships"].find({}) == before
 
 
 async def test_the_story_names_campaigns_rewards_and_colleagues(

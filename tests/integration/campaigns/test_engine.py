@@ -196,7 +196,7 @@ async def test_a_deletion_that_arrives_before_its_addition_leaves_no_active_run(
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": scan["userid"]})
     await until(lambda: _both_handled(demo))
     assert [run for run in await tools.runs(demo) if run["status"] == "active"] == []
-    (follow,) = await demo.store.tenant("demo")["follows"].find({})
+    (follow,) = await demo.store.tenant("demo")["relationships"].find({})
     assert follow["active"] is False
 
 

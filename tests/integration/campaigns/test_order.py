@@ -108,7 +108,7 @@ async def _deliver(services: Services, moves: Sequence[Move], *, at_once: bool) 
     for customer in sorted({move.customer for move in moves}):
         facts = resolution.Facts(external_userid=_external(world, customer))
         cid = await resolution.identify(await open_bank(services, "demo"), facts)
-        rows = await services.store.tenant("demo")["follows"].find({"cid": cid}, sort=[("userid", 1)])
+        rows = await services.store.tenant("demo")["relationships"].find({"cid": cid}, sort=[("userid", 1)])
         names = ("userid", "active", "at", "since", "state", "add_way")
         found += [{"customer": customer, **{name: row.get(name) for name in names}} for row in rows]
     return found
@@ -136,7 +136,7 @@ async def test_an_end_that_is_told_late_leaves_the_new_friendships_run_alone(
     person, scan = await tools.scanned(sandbox, http)
     await tools.all_work(demo)
     (run,) = await tools.runs(demo)
-    (friends,) = await demo.store.tenant("demo")["follows"].find({})
+    (friends,) = await demo.store.tenant("demo")["relationships"].find({})
     old = events.FollowUserDeleted(
         corp_id="ww1",
         create_time=utc(friends["at"] - 100),
@@ -147,7 +147,7 @@ async def test_an_end_that_is_told_late_leaves_the_new_friendships_run_alone(
     assert await dispatch.react(await open_bank(demo, "demo"), row, old) == "handled"
     (after,) = await tools.runs(demo)
     assert (after["status"], after["moves"]) == ("active", run["moves"])
-    (follow,) = await demo.store.tenant("demo")["follows"].find({})
+    (follow,) = await demo.store.tenant("demo")["relationships"].find({})
     assert follow["active"] is True
 
 
@@ -172,7 +172,7 @@ async def test_a_change_before_the_coming_ends_as_in_order(
     scan = await sandbox.scan(person, state=tools.NANSHAN)
     await sandbox.control("POST", f"people/{person['id']}/edited-by", {"userid": scan["userid"], "remark": "贵宾"})
     await until(lambda: _handled(demo, 2))
-    (follow,) = await demo.store.tenant("demo")["follows"].find({})
+    (follow,) = await demo.store.tenant("demo")["relationships"].find({})
     assert (follow["active"], follow["state"]) == (True, tools.NANSHAN)
     (run,) = await tools.runs(demo)
     assert run["status"] == "active"
@@ -192,7 +192,7 @@ async def test_a_half_add_is_greeted_with_its_code_and_the_add_after_it_not_agai
     await sandbox.control("POST", f"people/{person['id']}/half-add", half)
     await tools.all_work(demo)
     assert await tools.welcomes(sandbox) == 1
-    (follow,) = await demo.store.tenant("demo")["follows"].find({})
+    (follow,) = await demo.store.tenant("demo")["relationships"].find({})
     assert (follow["active"], follow["state"]) == (True, tools.NANSHAN)
     await sandbox.scan(person, state=tools.NANSHAN, userid="rm.chen")
     await tools.all_work(demo)

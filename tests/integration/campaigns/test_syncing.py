@@ -64,7 +64,7 @@ async def ours(services: Services) -> set[tuple[str, str]]:
         row["_id"]: services.vault.open_text("demo", "customers", "external_userid", row["_id"], row["external_userid"])
         for row in await db["customers"].find({}, limit=None)
     }
-    rows = await db["follows"].find({"active": True}, limit=None)
+    rows = await db["relationships"].find({"active": True}, limit=None)
     assert len(rows) == len({(row["userid"], row["cid"]) for row in rows})
     return {(row["userid"], names[row["cid"]]) for row in rows}
 
@@ -137,9 +137,9 @@ async def test_a_cancelled_sync_stops_at_the_next_page(
         nonlocal pages
         pages += 1
         await syncing.cancel(await open_bank(demo, "demo"), "cli")
-        return await customers.CUSTOMERS.write(job, batch)
+        return await customers.CUSTOMERS_PART.write(job, batch)
 
-    part = syncing.Part("customers", customers.CUSTOMERS.read, write, private=True)
+    part = syncing.Part("customers", customers.CUSTOMERS_PART.read, write, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
     await syncing.start(await open_bank(demo, "demo"), "cli", parts=["customers"])
     await syncing.work(await open_bank(demo, "demo"))
@@ -312,7 +312,7 @@ async def test_a_friendship_that_wecom_no_longer_knows_is_ended_and_told(
     await people(sandbox, 5)
     await syncing.start(await open_bank(demo, "demo"), "cli")
     await run(demo, clock)
-    (gone, *_) = [row for row in await demo.store.tenant("demo")["follows"].find({"active": True})]
+    (gone, *_) = [row for row in await demo.store.tenant("demo")["relationships"].find({"active": True})]
     ghost = await resolution.identify(
         await open_bank(demo, "demo"), resolution.Facts(external_userid="wmGhost0000000000000000000000001")
     )
@@ -348,7 +348,7 @@ async def test_what_a_sync_ended_by_mistake_the_next_one_finds_again(
     await people(sandbox, 5)
     await syncing.start(await open_bank(demo, "demo"), "cli")
     await run(demo, clock)
-    rows = await demo.store.tenant("demo")["follows"].find({"active": True})
+    rows = await demo.store.tenant("demo")["relationships"].find({"active": True})
     await relationships.end_unseen(await open_bank(demo, "demo"), rows, clock() + 5)
     assert await ours(demo) == set()
     clock.advance(10)
@@ -371,9 +371,9 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
 
     async def slowly(job: Job, batch: Batch) -> Outcome:
         clock.advance(syncing.SHIFT_SECONDS)
-        return await customers.CUSTOMERS.write(job, batch)
+        return await customers.CUSTOMERS_PART.write(job, batch)
 
-    part = syncing.Part("customers", customers.CUSTOMERS.read, slowly, private=True)
+    part = syncing.Part("customers", customers.CUSTOMERS_PART.read, slowly, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
     await syncing.start(await open_bank(demo, "demo"), "cli", kind="nightly", parts=["customers"])
     await syncing.work(await open_bank(demo, "demo"))

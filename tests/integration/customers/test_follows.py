@@ -26,7 +26,7 @@ async def _tell(services: Services, tenant: str, order: tuple[Told, ...]) -> Non
 
 
 async def _pair(services: Services, tenant: str) -> tuple[bool, float, str] | None:
-    (row,) = await services.store.tenant(tenant)["follows"].find({})
+    (row,) = await services.store.tenant(tenant)["relationships"].find({})
     present = await relationships.pair(await open_bank(services, tenant), "rm.a", [f"{tenant}:c"])
     listed = await relationships.of_staff(await open_bank(services, tenant), "rm.a")
     assert (

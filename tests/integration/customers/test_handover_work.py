@@ -106,7 +106,7 @@ async def test_what_wecom_tells_besides_changes_nothing_in_any_order(
     await approved(bank)
     await work(bank, clock)
     await time_passes(bank, sandbox, clock, DAY + 1000.0)
-    (row,) = await bank.store.tenant("demo")["follows"].find({"userid": "rm.li"})
+    (row,) = await bank.store.tenant("demo")["relationships"].find({"userid": "rm.li"})
     for userid, active in (("rm.chen", False), ("rm.li", True)) * 2:
         await relationships.changed(await open_bank(bank, "demo"), userid, cid, at=row["at"], active=active)
     assert await relationships.pair(await open_bank(bank, "demo"), "rm.li", [cid]) is not None

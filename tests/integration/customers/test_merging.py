@@ -55,7 +55,7 @@ async def _is_one(services: Services, tenant: str, elder: str, younger: str) -> 
         assert [row["kind"] for row in story] == ["customer.login", "customer.added"]
     pairs = await relationships.of_customer(await open_bank(services, tenant), [elder, younger])
     assert [(row["userid"], row["cid"], row["at"], row.get("state")) for row in pairs] == [("rm.a", elder, 100.0, "s1")]
-    assert await services.store.tenant(tenant)["follows"].count({"active": False}) == 1
+    assert await services.store.tenant(tenant)["relationships"].count({"active": False}) == 1
 
 
 @pytest.mark.parametrize("order", [(SCANNED, LOGGED_IN), (LOGGED_IN, SCANNED)], ids=["scan first", "login first"])

@@ -65,7 +65,7 @@ async def test_a_number_of_somebody_else_changes_nothing_and_is_asked_about(serv
     (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
     assert (question["kind"], question["cids"], question["about"]) == ("number_taken", [two, one], "…01")
     assert (await resolution.customer(await open_bank(services, "demo"), two)).cid == two
-    (row,) = await services.store.tenant("demo")["questions"].find({})
+    (row,) = await services.store.tenant("demo")["review_tasks"].find({})
     assert b"C-1001" not in bson.encode(row)
 
 

@@ -74,7 +74,7 @@ async def test_who_was_never_in_the_mini_program_cannot_be_checked(bank: Service
         with pytest.raises(Conflict) as refused:
             await asked
         assert refused.value.code == "no_openid"
-    assert await bank.store.tenant("demo")["checks"].count() == 0
+    assert await bank.store.tenant("demo")["content_checks"].count() == 0
 
 
 async def _told(services: Services, actor: CustomerActor, trace: str, suggest: str, label: int = 100) -> None:
@@ -154,7 +154,7 @@ async def test_after_half_an_hour_without_a_word_a_person_must_look(
 
 async def test_an_event_about_no_picture_of_ours_is_no_check(bank: Services, actor: CustomerActor) -> None:
     await _told(bank, actor, "stray", "pass")
-    (row,) = await bank.store.tenant("demo")["checks"].find({})
+    (row,) = await bank.store.tenant("demo")["content_checks"].find({})
     for check in (row["_id"], "demo:nothing"):
         with pytest.raises(NotFound) as refused:
             await content_check.verdict(await open_bank(bank, "demo"), check)

@@ -79,7 +79,7 @@ async def test_a_key_of_nobody_or_of_another_mini_program_is_unknown(bank: Servi
 async def test_ten_who_ask_at_once_get_one_code(bank: Services) -> None:
     at_bank = await open_bank(bank, "demo")
     pictures = await asyncio.gather(*(poster_codes.code(at_bank, BANK, INVITED) for _ in range(10)))
-    assert await bank.store.tenant("demo")["scenes"].count() == 1
+    assert await bank.store.tenant("demo")["poster_codes"].count() == 1
     assert {len(picture) > 100 for picture in pictures} == {True}
 
 
@@ -88,4 +88,4 @@ async def test_while_wechat_is_away_there_is_no_code_and_later_there_is(bank: Se
     with pytest.raises(Unavailable) as refused:
         await poster_codes.code(await open_bank(bank, "demo"), BANK, INVITED)
     assert refused.value.code == "wechat_unavailable"
-    assert "picture" not in (await bank.store.tenant("demo")["scenes"].find({}))[0]
+    assert "picture" not in (await bank.store.tenant("demo")["poster_codes"].find({}))[0]

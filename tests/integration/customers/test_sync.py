@@ -28,11 +28,11 @@ async def job(services: Services) -> Job:
 
 
 async def page(services: Services) -> Batch:
-    return await customers.CUSTOMERS.read(await job(services), "")
+    return await customers.CUSTOMERS_PART.read(await job(services), "")
 
 
 async def write(services: Services, batch: Batch) -> None:
-    await customers.CUSTOMERS.write(await job(services), batch)
+    await customers.CUSTOMERS_PART.write(await job(services), batch)
 
 
 async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...], list[tuple[str, str]]]]]:
@@ -41,7 +41,7 @@ async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...]
     found: dict[str, list[tuple[str, tuple[str, ...], list[tuple[str, str]]]]] = {}
     for row in await db["customers"].find({"merged_into": {"$exists": False}}, limit=None):
         person = await resolution.customer(await open_bank(services, "demo"), row["_id"])
-        pairs = await db["follows"].find({"active": True, "cid": person.cid}, limit=None)
+        pairs = await db["relationships"].find({"active": True, "cid": person.cid}, limit=None)
         at_bank = await open_bank(services, "demo")
         remarks = sorted((each["userid"], relationships.opened(at_bank, each)["remark"]) for each in pairs)
         found.setdefault(person.external_userid, []).append((person.name, tuple(sorted(person.tags)), remarks))
@@ -134,7 +134,7 @@ async def test_killed_before_any_write_of_a_page_the_next_try_completes_it(
     bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     people = await some(bank, sandbox)
-    await customers.CUSTOMERS.read(await job(bank), "")
+    await customers.CUSTOMERS_PART.read(await job(bank), "")
     batch, writes = await page(bank), 0
     real = Collection.insert_new
 
@@ -168,7 +168,7 @@ async def test_a_friendship_that_ended_while_the_page_was_read_stays_ended(bank:
 
 async def test_a_member_without_a_licence_is_a_problem_and_not_the_end(bank: Services) -> None:
     batch = Batch([], "", bank.clock(), problems=[Problem("rm.li", "unlicensed")])
-    outcome = await customers.CUSTOMERS.write(await job(bank), batch)
+    outcome = await customers.CUSTOMERS_PART.write(await job(bank), batch)
     assert (outcome.done, outcome.problems) == (0, [Problem("rm.li", "unlicensed")])
 
 
@@ -179,7 +179,7 @@ async def test_a_list_that_cannot_be_read_ends_nobodys_friendship(bank: Services
     await sandbox.control("POST", "faults", fault)
     before = await known(bank)
     the_job = await job(bank)
-    batch = await customers.FRIENDSHIPS.read(the_job, "")
-    outcome = await customers.FRIENDSHIPS.write(the_job, batch)
+    batch = await customers.FRIENDSHIPS_PART.read(the_job, "")
+    outcome = await customers.FRIENDSHIPS_PART.write(the_job, batch)
     assert (outcome.gone, [one.object for one in outcome.problems]) == (0, ["rm.chen"])
     assert await known(bank) == before

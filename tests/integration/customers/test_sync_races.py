@@ -63,7 +63,7 @@ async def friends(sandbox: Sandbox, *userids: str) -> list[dict[str, Any]]:
 
 async def pairs(services: Services) -> list[tuple[str, str]]:
     """Present friendships, as RM and the customer's name."""
-    rows = await services.store.tenant("demo")["follows"].find({"active": True}, limit=None)
+    rows = await services.store.tenant("demo")["relationships"].find({"active": True}, limit=None)
     at_bank = await open_bank(services, "demo")
     return sorted([(row["userid"], (await resolution.customer(at_bank, row["cid"])).name) for row in rows])
 
@@ -72,9 +72,9 @@ async def test_a_member_who_leaves_while_the_sync_walks_costs_nobody_else_his_cu
     bank: Services, sandbox: Sandbox
 ) -> None:
     await friends(sandbox, "rm.chen", "rm.li", "rm.wang")
-    everyone = await follow_users(await job(bank, customers.CUSTOMERS))
+    everyone = await follow_users(await job(bank, customers.CUSTOMERS_PART))
     await sandbox.control("DELETE", "members/rm.li")
-    cursors, problems = await walk(bank, customers.CUSTOMERS)
+    cursors, problems = await walk(bank, customers.CUSTOMERS_PART)
     assert "rm.li" in everyone
     assert problems == [("rm.li", "platform_subject_state:60111")]
     assert await pairs(bank) == [("rm.chen", "刘敏"), ("rm.wang", "吴越")]
@@ -83,14 +83,14 @@ async def test_a_member_who_leaves_while_the_sync_walks_costs_nobody_else_his_cu
 
 async def test_when_nobody_may_have_customers_any_more_the_walk_ends(bank: Services, sandbox: Sandbox) -> None:
     await friends(sandbox, "rm.chen")
-    the_job = await job(bank, customers.CUSTOMERS)
+    the_job = await job(bank, customers.CUSTOMERS_PART)
     cursor = '{"after":"","users":["rm.chen"],"next":""}'
 
     async def nobody() -> list[str]:
         return []
 
     await cached(bank, "follow_users:demo", 60.0, nobody)
-    batch = await customers.CUSTOMERS.read(the_job, cursor)
+    batch = await customers.CUSTOMERS_PART.read(the_job, cursor)
     assert (len(batch.items), batch.next) == (1, "")
 
 
@@ -100,39 +100,39 @@ async def test_a_cursor_that_is_refused_again_and_again_ends_the_part_and_not_th
     """One that has grown old begins these RMs anew; but not for ever."""
     await sandbox.control("POST", "people/bulk", {"count": 150, "seed": 7, "userids": ["rm.chen"]})
     fault = {"target": "api", "kind": "errcode", "path": "batch/get_by_user", "errcode": 40058}
-    batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), "")
+    batch = await customers.CUSTOMERS_PART.read(await job(bank, customers.CUSTOMERS_PART), "")
     await sandbox.control("POST", "faults", {**fault, "times": 1})
-    batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
+    batch = await customers.CUSTOMERS_PART.read(await job(bank, customers.CUSTOMERS_PART), batch.next)
     assert batch.items == []
-    batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
+    batch = await customers.CUSTOMERS_PART.read(await job(bank, customers.CUSTOMERS_PART), batch.next)
     assert len(batch.items) == 100
     for _ in range(customers.ANEW - 1):
         await sandbox.control("POST", "faults", {**fault, "times": 1})
-        batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
-        batch = await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
+        batch = await customers.CUSTOMERS_PART.read(await job(bank, customers.CUSTOMERS_PART), batch.next)
+        batch = await customers.CUSTOMERS_PART.read(await job(bank, customers.CUSTOMERS_PART), batch.next)
     await sandbox.control("POST", "faults", {**fault, "times": 1})
     with pytest.raises(BadRequest, match="40058"):
-        await customers.CUSTOMERS.read(await job(bank, customers.CUSTOMERS), batch.next)
+        await customers.CUSTOMERS_PART.read(await job(bank, customers.CUSTOMERS_PART), batch.next)
 
 
 async def test_a_leaver_does_not_get_back_in_by_a_page_that_was_read_before_he_left(
     bank: Services, sandbox: Sandbox, clock: StillClock
 ) -> None:
-    the_job = await job(bank, members.MEMBERS)
+    the_job = await job(bank, members.MEMBERS_PART)
     await sandbox.control("POST", "members", {"userid": "rm.new", "name": "何新", "department": 3})
-    await walk(bank, members.MEMBERS)
+    await walk(bank, members.MEMBERS_PART)
     staff = bank.store.tenant("demo")["staff"]
     assert ((await staff.find_one({"_id": "demo:rm.new"})) or {})["active"] is True
     clock.now += 10
-    batch = await members.MEMBERS.read(the_job, "2")
+    batch = await members.MEMBERS_PART.read(the_job, "2")
     assert "rm.new" in [row["userid"] for row in batch.items]
     clock.now += 1
     await departures.left(await open_bank(bank, "demo"), "rm.new", clock())
     clock.now += 1
-    await members.MEMBERS.write(the_job, batch)
+    await members.MEMBERS_PART.write(the_job, batch)
     assert ((await staff.find_one({"_id": "demo:rm.new"})) or {})["active"] is False
     clock.now += 10
-    await walk(bank, members.MEMBERS)  # WeCom says now that he is there: he is back
+    await walk(bank, members.MEMBERS_PART)  # WeCom says now that he is there: he is back
     assert ((await staff.find_one({"_id": "demo:rm.new"})) or {})["active"] is True
 
 
@@ -142,10 +142,10 @@ async def test_a_department_that_goes_while_the_sync_walks_does_not_hide_the_oth
     await sandbox.control("POST", "departments", {"name": "临时", "parentid": 1, "id": 2000})
     await sandbox.control("POST", "departments", {"name": "新点", "parentid": 1, "id": 3000})
     await sandbox.control("POST", "members", {"userid": "rm.new", "name": "何新", "department": 3000})
-    first = await members.MEMBERS.read(await job(bank, members.MEMBERS), "")
+    first = await members.MEMBERS_PART.read(await job(bank, members.MEMBERS_PART), "")
     assert first.next == "1"
     await sandbox.control("DELETE", "departments/2000")
-    _, problems = await walk(bank, members.MEMBERS)
+    _, problems = await walk(bank, members.MEMBERS_PART)
     assert problems == []
     row = await bank.store.tenant("demo")["members"].find_one({"_id": "demo:rm.new"})
     assert (row or {})["name"] == "何新"
@@ -154,12 +154,12 @@ async def test_a_department_that_goes_while_the_sync_walks_does_not_hide_the_oth
 async def test_a_stranger_who_is_gone_before_he_is_asked_for_is_no_error(bank: Services, sandbox: Sandbox) -> None:
     people = await friends(sandbox, "rm.chen", "rm.wang")
     batches: list[Batch] = []
-    the_job, cursor = await job(bank, customers.FRIENDSHIPS), ""
+    the_job, cursor = await job(bank, customers.FRIENDSHIPS_PART), ""
     while not batches or cursor:
-        batches.append(await customers.FRIENDSHIPS.read(the_job, cursor))
+        batches.append(await customers.FRIENDSHIPS_PART.read(the_job, cursor))
         cursor = batches[-1].next
     await sandbox.control("POST", f"people/{people[0]['id']}/delete", {"userid": "rm.chen"})
-    outcomes = [await customers.FRIENDSHIPS.write(the_job, batch) for batch in batches]
+    outcomes = [await customers.FRIENDSHIPS_PART.write(the_job, batch) for batch in batches]
     assert [one for outcome in outcomes for one in outcome.problems] == []
     assert await pairs(bank) == [("rm.wang", "周浩")]
 
@@ -171,8 +171,8 @@ async def test_a_platform_that_is_busy_amid_strangers_is_waited_for_and_none_of_
     fault = {"target": "api", "kind": "errcode", "path": "/cgi-bin/externalcontact/get", "errcode": -1, "times": 1}
     await sandbox.control("POST", "faults", fault)
     with pytest.raises(Transient):
-        await walk(bank, customers.FRIENDSHIPS)
-    _, problems = await walk(bank, customers.FRIENDSHIPS)
+        await walk(bank, customers.FRIENDSHIPS_PART)
+    _, problems = await walk(bank, customers.FRIENDSHIPS_PART)
     assert problems == []
     assert await pairs(bank) == [("rm.chen", "刘敏"), ("rm.wang", "周浩")]
 
@@ -182,9 +182,9 @@ async def test_a_known_customers_friendship_that_no_page_told_of_comes_in_with_t
 ) -> None:
     """He is somebody here already, by another RM: he added this one after the page of this one's customers."""
     (person,) = await friends(sandbox, "rm.chen")
-    await walk(bank, customers.CUSTOMERS)
+    await walk(bank, customers.CUSTOMERS_PART)
     await sandbox.control("POST", f"people/{person['id']}/add", {"userid": "rm.wang"})
-    await walk(bank, customers.FRIENDSHIPS)
+    await walk(bank, customers.FRIENDSHIPS_PART)
     assert await pairs(bank) == [("rm.chen", "刘敏"), ("rm.wang", "刘敏")]
 
 
@@ -197,8 +197,8 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
     client = (await open_bank(bank, "demo")).wecom
     tag = (await client.add_corp_tag(["网点"], group_name="渠道"))["tag_group"]["tag"][0]["id"]
     await client.mark_tag("rm.chen", person["external_userid"], add=[tag])
-    the_job = await job(bank, customers.CUSTOMERS)
-    batch = await customers.CUSTOMERS.read(the_job, "")
+    the_job = await job(bank, customers.CUSTOMERS_PART)
+    batch = await customers.CUSTOMERS_PART.read(the_job, "")
     unionid = batch.items[0]["external_contact"]["unionid"]
     real = Collection.insert_new
     came: list[str] = []
@@ -212,7 +212,7 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
         return await real(self, docs)
 
     monkeypatch.setattr(Collection, "insert_new", beaten)
-    await customers.CUSTOMERS.write(the_job, batch)
+    await customers.CUSTOMERS_PART.write(the_job, batch)
     assert len(came) == 1
     assert sorted((await resolution.customer(await open_bank(bank, "demo"), came[0])).tags) == ["渠道:网点"]
 
@@ -272,14 +272,14 @@ async def test_a_list_of_tags_that_was_read_before_one_was_made_takes_nothing_aw
     bank: Services, sandbox: Sandbox, clock: StillClock
 ) -> None:
     await make(bank, "网点")
-    the_job = await job(bank, tags.TAGS)
-    batch = await tags.TAGS.read(the_job, "")
+    the_job = await job(bank, tags.TAGS_PART)
+    batch = await tags.TAGS_PART.read(the_job, "")
     clock.now += 1
     fresh = await make(bank, "新客")
     cid = await tagged(bank, sandbox, fresh)
     assert await names_of(bank, cid) == ["渠道:新客"]
     clock.now += 1
-    outcome = await tags.TAGS.write(the_job, batch)
+    outcome = await tags.TAGS_PART.write(the_job, batch)
     assert (outcome.gone, await names_of(bank, cid)) == (0, ["渠道:新客"])
     assert fresh in await tags.known(await open_bank(bank, "demo"))
 
@@ -301,13 +301,13 @@ async def test_a_long_list_leaves_the_loop_to_others(bank: Services, sandbox: Sa
         for number in range(count)
     ]
     for start in range(0, count, 1000):
-        await db["follows"].insert_new(rows[start : start + 1000])
+        await db["relationships"].insert_new(rows[start : start + 1000])
     there = [f"wmThere{number:024d}" for number in range(count)]
-    the_job = await job(bank, customers.FRIENDSHIPS, compare=True, mend=False)
+    the_job = await job(bank, customers.FRIENDSHIPS_PART, compare=True, mend=False)
     gc.collect()
     gc.freeze()  # as a worker does
     with watched() as worst:
-        outcome = await customers.FRIENDSHIPS.write(the_job, Batch([("rm.chen", there)], "", clock()))
+        outcome = await customers.FRIENDSHIPS_PART.write(the_job, Batch([("rm.chen", there)], "", clock()))
     gc.unfreeze()
     assert (outcome.gone, outcome.new) == (count, count)
     assert worst.cpu_ms < MOST_MS, worst.what

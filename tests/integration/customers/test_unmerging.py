@@ -68,7 +68,7 @@ async def _undo(services: Services, merge: str, tenant: str = "demo") -> None:
 
 
 async def _friends(services: Services, tenant: str, cid: str) -> list[tuple[Any, ...]]:
-    rows = await services.store.tenant(tenant)["follows"].find({"cid": cid}, sort=[("userid", 1)])
+    rows = await services.store.tenant(tenant)["relationships"].find({"cid": cid}, sort=[("userid", 1)])
     return [(row["userid"], row["at"], row["active"], row.get("state")) for row in rows]
 
 

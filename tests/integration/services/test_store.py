@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pymongo.errors import WriteConcernError, WTimeoutError
 
-from services.container import INDEXES, Services
+from operations.schema import COLLECTIONS
+from services.container import Services
 from services.errors import UnknownOutcome
 from services.store.mongo import SYSTEM_COLLECTIONS, Collection, Duplicate, MissingTenant
+from services.store.rows import Rows
 
 ROWS = [{"_id": f"{tenant}:{n}", "n": n, "kind": "row"} for tenant in ("a", "b") for n in (1, 2, 3)]
 QUERIES: list[dict[str, Any]] = [
@@ -130,12 +132,12 @@ async def test_a_shared_insert_refuses_a_document_without_a_tenant(services: Ser
 
 
 def test_every_index_begins_with_the_tenant() -> None:
-    assert {keys[0] for wanted in INDEXES.values() for keys in wanted} == {("tenant", 1)}
+    assert {keys[0] for rows in COLLECTIONS for keys in rows.indexes} == {("tenant", 1)}
 
 
 async def test_an_index_that_does_not_begin_with_the_tenant_is_refused(services: Services) -> None:
     with pytest.raises(MissingTenant):
-        await services.store.ensure_indexes({"things": [[("n", 1)]]})
+        await services.store.ensure_indexes([Rows("things", indexes=[(("n", 1),)])])
 
 
 async def test_a_second_insert_of_the_same_row_is_told_apart(rows: Callable[[str], Collection]) -> None:

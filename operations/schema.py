@@ -1,0 +1,89 @@
+"""Every collection of the product, for whoever opens the store: web, workers, command line, tests."""
+
+from __future__ import annotations
+
+from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRIVALS, CHANNELS
+from campaigns.community.rows import GROUP_GREETINGS
+from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
+from campaigns.engine.rows import RUNS
+from customers.alerts.rows import ALARMS, NOTICES
+from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
+from customers.banks.rows import CLERKS, STAFF, TENANTS
+from customers.consent import CONSENTS
+from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
+from customers.identity.collections import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
+from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
+from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
+from customers.relationships import RELATIONSHIPS
+from customers.timeline import TIMELINE
+from customers.wecom_mirror.rows import (
+    CORP_TAGS,
+    DEPARTMENTS,
+    GROUP_MEMBERS,
+    GROUPS,
+    MEMBERS,
+    SYNC_DIFFERENCES,
+    SYNC_ERRORS,
+)
+from operations.events.rows import DEAD_LETTERS
+from operations.scheduler import TICKS
+from operations.sync.rows import SYNCS
+from rewards.rows import OFFERS, REWARDS, TRANSFERS
+from services.queue.inbox import INBOX
+from services.queue.outbox import OUTBOX
+from services.security.audit import AUDIT
+from services.wechat.core.media import MEDIA
+from services.wechat.core.unknown_codes import PLATFORM_CODES
+
+COLLECTIONS = (
+    ACQUISITION_BALANCE,
+    ACQUISITION_LINKS,
+    ALARMS,
+    ARCHIVE,
+    ARCHIVE_CONSENTS,
+    ARCHIVE_PULLS,
+    ARRIVALS,
+    AUDIT,
+    CAMPAIGNS,
+    CAMPAIGN_VERSIONS,
+    CHANNELS,
+    CLERKS,
+    CONSENTS,
+    CONTENT_CHECKS,
+    CONVERSIONS,
+    CORP_TAGS,
+    CUSTOMERS,
+    DEAD_LETTERS,
+    DEPARTMENTS,
+    GROUPS,
+    GROUP_GREETINGS,
+    GROUP_MEMBERS,
+    HANDOVERS,
+    HANDOVER_BATCHES,
+    IDENTITIES,
+    INBOX,
+    INTERCEPT_CHANGES,
+    INTERCEPT_RULES,
+    MEDIA,
+    MEMBERS,
+    MERGES,
+    NOTICES,
+    OFFERS,
+    OUTBOX,
+    PLATFORM_CODES,
+    POSTER_CODES,
+    RELATIONSHIPS,
+    REVIEW_TASKS,
+    REWARDS,
+    RUNS,
+    STAFF,
+    SUBSCRIPTIONS,
+    SYNCS,
+    SYNC_DIFFERENCES,
+    SYNC_ERRORS,
+    TENANTS,
+    TICKS,
+    TIMELINE,
+    TRANSFERS,
+)
+"""Each is declared by its owner, the only module that names it."""

@@ -1,0 +1,24 @@
+"""How a sandbox is wired to the product beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a sandbox is wired to the product beside it.
+
+    `callback_url` replaces the callback address of every app, `push_url` (may contain `{appid}`)
+    the push address of every mini-program; `portal_url` may contain `{appid}`; `sidebar_url` may
+    contain `{userid}` and `{external_userid}`; `retry_delay` is seconds between two attempts of a
+    callback.
+    """
+
+    state_file: Path | None = None
+    callback_url: str | None = None
+    push_url: str | None = None
+    portal_url: str | None = None
+    sidebar_url: str | None = None
+    retry_delay: float = 1.0
