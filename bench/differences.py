@@ -32,7 +32,7 @@ async def found(services: Services, truth: Truth) -> list[str]:
     told = [
         *_between("inbox", truth.messages, await _messages(services)),
         *_between("customers", truth.customers, names),
-        *_between("follows", truth.friendships, await _friendships(services, whose)),
+        *_between("relationships", truth.friendships, await _friendships(services, whose)),
         *_between("timeline", truth.happened, await _happened(services, whose)),
         *_between("groups", truth.groups, await _groups(services)),
     ]

@@ -54,7 +54,7 @@ SHOWN = {
     "inbox": "source state attempts body",
     "customers": "name phone unionid external_userid tags",
     "identities": "kind cid",
-    "follows": "userid state active",
+    "relationships": "userid state active",
     "runs": "campaign version open",
     "outbox": "kind lane state",
     "timeline": "kind data",
@@ -67,7 +67,7 @@ SHOWN = {
 """The collections that the tour shows, and the main fields of their documents."""
 OF_A_CUSTOMER = {
     "identities",
-    "follows",
+    "relationships",
     "runs",
     "outbox",
     "timeline",
@@ -159,7 +159,9 @@ async def scan(tour: Tour) -> list[str]:
 
     person = await until(greeted, "the customer got no welcome and no tag")
     seconds = time.monotonic() - asked
-    newest = await tour.rows("follows").find({"userid": tour.manager}, sort=[("at", -1)], limit=1)
+    newest = await tour.rows("relationships").find(
+        {"userid": tour.manager}, sort=[("at", -1)], limit=1
+    )
     tour.cid = newest[0]["cid"]
     expect(
         len(person["inbox"]) == 1,
@@ -318,11 +320,11 @@ STAGES: list[tuple[str, Callable[[Tour], Awaitable[list[str]]], list[str]]] = [
     (
         "A customer scans the code",
         scan,
-        ["inbox", "customers", "identities", "follows", "runs", "outbox", "timeline"],
+        ["inbox", "customers", "identities", "relationships", "runs", "outbox", "timeline"],
     ),
     ("He opens the mini-program", sign_in, ["customers", "identities", "consents", "timeline"]),
     ("He claims the reward", claim, ["offers", "transfers", "rewards", "timeline"]),
-    ("His relationship manager sees the story", side_panel, ["follows", "timeline"]),
+    ("His relationship manager sees the story", side_panel, ["relationships", "timeline"]),
     (
         "Two clerks change the campaign",
         console,

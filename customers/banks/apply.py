@@ -49,6 +49,7 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
         "applied_at": utc(services.clock()),
     }
     await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
+    invalidate(services, "tenants")
     db = services.store.tenant(file.id)
     out = [member.userid for member in file.staff if not await _apply_member(db, member)]
     for clerk in file.clerks:
@@ -62,7 +63,6 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     await db[CLERKS].update_many(
         {"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed
     )
-    invalidate(services, "tenants")
     invalidate(services, f"staff:{file.id}")
     digest = ids.fingerprint(text.encode())
     await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)

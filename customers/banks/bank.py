@@ -7,7 +7,7 @@ it again for each thing he does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from functools import cached_property
 from typing import Any, cast
@@ -141,7 +141,10 @@ async def list_banks(services: Services) -> list[Bank]:
         rows = await services.store.system(TENANTS).find({}, sort=[("_id", 1)], limit=None)
         return [_opened(services, row) for row in rows]
 
-    return await cached(services, "tenants", CACHE_SECONDS, load)
+    banks = await cached(services, "tenants", CACHE_SECONDS, load)
+    return [
+        bank if bank.services is services else replace(bank, services=services) for bank in banks
+    ]
 
 
 def _opened(services: Services, row: Doc) -> Bank:

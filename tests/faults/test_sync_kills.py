@@ -50,5 +50,5 @@ async def test_a_sync_that_is_killed_twice_brings_everything_in_once(
     assert row is not None
     assert (row["state"], row["counts"]["customers"]["done"]) == ("done", CUSTOMERS)
     assert await ours(demo) == await truth(sandbox)
-    assert await counts(demo) == {"customers": CUSTOMERS, "identities": 2 * CUSTOMERS, "follows": CUSTOMERS}
+    assert await counts(demo) == {"customers": CUSTOMERS, "identities": 2 * CUSTOMERS, "relationships": CUSTOMERS}
     assert await demo.store.tenant("demo")["sync_errors"].count() == 0

@@ -51,14 +51,14 @@ async def _the_judge_sees(demo: Services, truth: Truth) -> None:
     added = await db["timeline"].find({"kind": "customer.added"}, limit=2)
     await db["timeline"].insert({**added[0], "_id": f"{added[0]['_id']}:again"})
     lost = {"timeline": added[1]}
-    for name, query in (("inbox", {}), ("follows", {}), ("group_members", {"type": 2})):
+    for name, query in (("inbox", {}), ("relationships", {}), ("group_members", {"type": 2})):
         lost[name] = (await db[name].find(query, limit=1))[0]
     for name, row in lost.items():
         await db[name].delete({"_id": row["_id"]})
     told = await differences.found(demo, truth)
     assert [one.split(", such")[0] for one in told] == [
         "inbox: 1 missing",
-        "follows: 1 missing",
+        "relationships: 1 missing",
         "timeline: 1 missing",
         "timeline: 1 otherwise",
         "groups: 1 otherwise",

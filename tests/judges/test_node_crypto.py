@@ -16,7 +16,6 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-import sandbox.crypto
 from defusedxml.ElementTree import fromstring
 from playwright._impl._driver import compute_driver_executable
 

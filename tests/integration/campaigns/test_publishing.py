@@ -236,6 +236,6 @@ async def test_an_answer_of_wecom_that_was_lost_makes_no_second_live_code(demo: 
 async def test_what_is_not_there_is_not_found(demo: Services) -> None:
     for act in (publishing.pause, publishing.resume, publishing.get_campaign):
         with pytest.raises(NotFound, match="campaign_unknown"):
-            await act(demo, LIN, "none")
+            await act(await open_bank(demo, "demo"), LIN, "none")
     with pytest.raises(NotFound, match="version_unknown"):
         await publishing.approve(await open_bank(demo, "demo"), ZHAO, "flash", 99)

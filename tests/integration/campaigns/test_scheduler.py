@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from customers.banks import apply
+from customers.banks.bank import Bank
 from operations import celery, scheduler
 from services.container import Services
-from services.queue.wakeups import QUEUES
+from services.queue.broker import QUEUES
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
 from tests.integration.customers.conftest import other_bank
@@ -65,11 +66,11 @@ async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeyp
     await apply.apply_tenant(demo, other_bank(), "other.yaml")
     stop, ticked = asyncio.Event(), []
 
-    async def nightly(_services: Services, tenant: str) -> None:
-        ticked.append(tenant)
+    async def nightly(bank: Bank) -> None:
+        ticked.append(bank.id)
         if len(ticked) == 2:
             stop.set()
-        raise KeyError(tenant)
+        raise KeyError(bank.id)
 
     monkeypatch.setattr(scheduler.syncing, "nightly", nightly)
     await asyncio.wait_for(scheduler.run(demo, stop), 30)

@@ -71,7 +71,7 @@ async def ours(services: Services) -> set[tuple[str, str]]:
 
 async def counts(services: Services) -> dict[str, int]:
     db = services.store.tenant("demo")
-    return {name: await db[name].count() for name in ("customers", "identities", "follows")}
+    return {name: await db[name].count() for name in ("customers", "identities", "relationships")}
 
 
 async def test_everything_that_wecom_has_comes_in_once(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
@@ -80,7 +80,7 @@ async def test_everything_that_wecom_has_comes_in_once(demo: Services, sandbox: 
     row = await run(demo, clock)
     assert (row["state"], sorted(row["counts"])) == ("done", sorted(syncing.PARTS))
     assert await ours(demo) == await truth(sandbox)
-    assert await counts(demo) == {"customers": 250, "identities": 500, "follows": 500}
+    assert await counts(demo) == {"customers": 250, "identities": 500, "relationships": 500}
     assert row["counts"]["customers"] | {"started": 0, "finished": 0} == {
         "started": 0, "finished": 0, "done": 500, "total": 500, "new": 500, "changed": 0, "gone": 0, "errors": 0,
     }  # fmt: skip
@@ -92,7 +92,7 @@ async def test_a_second_sync_changes_nothing(demo: Services, sandbox: Sandbox, c
     await people(sandbox, 120, tagged=True)
     await syncing.start(await open_bank(demo, "demo"), "cli")
     await run(demo, clock)
-    db, names = demo.store.tenant("demo"), ("customers", "identities", "follows", "corp_tags")
+    db, names = demo.store.tenant("demo"), ("customers", "identities", "relationships", "corp_tags")
     before = {name: await db[name].find({}, sort=[("_id", 1)], limit=None) for name in names}
     await syncing.start(await open_bank(demo, "demo"), "cli")
     row = await run(demo, clock)
@@ -270,7 +270,10 @@ async def strange_codes(sandbox: Sandbox) -> list[tuple[str, str, str]]:
 async def test_a_night_that_only_reports_changes_nothing(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
     await disagree(demo, sandbox, clock)
     reporting = nightly(demo, "report")
-    db, names = demo.store.tenant("demo"), ("customers", "identities", "follows", "corp_tags", "staff", "timeline")
+    db, names = (
+        demo.store.tenant("demo"),
+        ("customers", "identities", "relationships", "corp_tags", "staff", "timeline"),
+    )
     before = {name: await db[name].find({}, sort=[("_id", 1)], limit=None) for name in names}
     await night(clock)
     await syncing.nightly(await open_bank(reporting, "demo"))
@@ -385,6 +388,6 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
     )
     await run(demo, clock)
     kept = of_store(demo)
-    assert {"syncs", "sync_errors", "sync_differences", "customers", "follows"} <= set(kept)
+    assert {"syncs", "sync_errors", "sync_differences", "customers", "relationships"} <= set(kept)
     wanted = [*names, "司马相如的备注"]
     assert [(where, one) for one in wanted for where in kept if one.encode() in kept[where]] == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from campaigns.channels import live_codes
+from customers.banks.bank import Bank
 from customers.wecom_mirror.sync import Problem, keep_problems
 from operations.sync import run as syncing
 from services.container import Services
@@ -26,8 +27,8 @@ async def test_two_who_find_no_sync_in_the_same_moment_begin_one_because_its_num
     """With rows that are not called by their number there are two."""
     real, both = syncing.latest, asyncio.Barrier(2)
 
-    async def at_once(services: Services, tenant: str) -> dict[str, Any] | None:
-        row = await real(services, tenant)
+    async def at_once(bank: Bank) -> dict[str, Any] | None:
+        row = await real(bank)
         await both.wait()
         return row
 

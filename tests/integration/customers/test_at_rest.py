@@ -103,9 +103,17 @@ async def test_nothing_of_the_customer_is_kept_in_clear(
         NAME, PHONE, canaries["unionid"], canaries["external_userid"],
     )  # fmt: skip
     kept = {**of_store(demo), "redis": await of_redis(demo)}
-    assert {"customers", "identities", "inbox", "outbox", "runs", "timeline", "follows", "audit", "consents"} <= set(
-        kept
-    )
+    assert {
+        "customers",
+        "identities",
+        "inbox",
+        "outbox",
+        "runs",
+        "timeline",
+        "relationships",
+        "audit",
+        "consents",
+    } <= set(kept)
     assert all(len(kept[name]) > 100 for name in ("customers", "identities", "inbox", "outbox", "runs", "redis"))
     found = [(what, where) for what, canary in canaries.items() for where in kept if canary.encode() in kept[where]]
     assert found == []

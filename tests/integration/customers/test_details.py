@@ -38,7 +38,7 @@ async def test_what_wecom_says_of_a_person_is_brought_in(bank: Services, sandbox
 
 async def test_asking_twice_changes_nothing(bank: Services, sandbox: Sandbox) -> None:
     seen = await _friend_of(sandbox, await sandbox.person("刘敏"), "rm.chen")
-    db, names = bank.store.tenant("demo"), ("customers", "identities", "follows")
+    db, names = bank.store.tenant("demo"), ("customers", "identities", "relationships")
     first = await details.fetch(await open_bank(bank, "demo"), seen["external_userid"])
     before = {name: await db[name].find({}, sort=[("_id", 1)]) for name in names}
     assert await details.fetch(await open_bank(bank, "demo"), seen["external_userid"]) == first
@@ -85,5 +85,5 @@ async def test_what_wecom_cannot_say_changes_nothing(bank: Services, sandbox: Sa
     await sandbox.control("POST", "faults", {"target": "api", "kind": "errcode", "errcode": 84061, "path": GET})
     with pytest.raises(PlatformError):
         await details.fetch(await open_bank(bank, "demo"), seen["external_userid"])
-    for name in ("customers", "identities", "follows"):
+    for name in ("customers", "identities", "relationships"):
         assert await bank.store.tenant("demo")[name].count() == 0

@@ -98,13 +98,13 @@ async def test_a_merge_that_is_undone_leaves_what_was_before_and_stays_undone(
         reference.tell(person, kinds)
         if await merges.count() == had + 1:
             (merge,) = await merges.find({"state": merging.DONE}, sort=[("at", -1)], limit=1)
-            await review.undo(await open_bank(services, "demo"), lin, merge["_id"], "two persons")
-            await review.approve_undo(await open_bank(services, "demo"), zhao, merge["_id"])
+            await review.undo(await open_bank(services, tenant), lin, merge["_id"], "two persons")
+            await review.approve_undo(await open_bank(services, tenant), zhao, merge["_id"])
             cids = [await _lead(services, tenant, group) for group in groups]
             assert [len(found) for found in cids] == [1] * len(cids)
             assert len({next(iter(found)) for found in cids}) == len(cids)
             await resolution.identify(await open_bank(services, tenant), _facts(person, kinds))
             assert [await _lead(services, tenant, group) for group in groups] == cids
-            assert len(await review.list_questions(await open_bank(services, "demo"), lin)) == 1
+            assert len(await review.list_questions(await open_bank(services, tenant), lin)) == 1
             assert await ledger.check(await open_bank(services, tenant)) == []
             return

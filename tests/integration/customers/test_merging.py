@@ -70,7 +70,7 @@ async def test_a_merge_that_is_told_again_changes_nothing(services: Services) ->
     elder, younger = await _two(services, "demo", LOGGED_IN, SCANNED)
     await resolution.identify(await open_bank(services, "demo"), BOTH)
     db = services.store.tenant("demo")
-    names = ("customers", "identities", "follows", "timeline")
+    names = ("customers", "identities", "relationships", "timeline")
     before = {name: await db[name].find({}, sort=[("_id", 1)]) for name in names}
     for facts in (BOTH, SCANNED, LOGGED_IN):
         assert await resolution.identify(await open_bank(services, "demo"), facts) == elder
@@ -197,7 +197,7 @@ async def test_a_merge_at_one_bank_touches_nothing_of_another(services: Services
     mine = await _two(services, "other", LOGGED_IN, SCANNED)
     await _two(services, "demo", LOGGED_IN, SCANNED)
     db = services.store.tenant("other")
-    names = ("customers", "identities", "follows")
+    names = ("customers", "identities", "relationships")
     before = {name: await db[name].find({}, sort=[("_id", 1)]) for name in names}
     await resolution.identify(await open_bank(services, "demo"), BOTH)
     assert {name: await db[name].find({}, sort=[("_id", 1)]) for name in names} == before

@@ -82,7 +82,7 @@ async def test_the_same_userid_at_two_banks_is_two_people(services: Services) ->
     theirs = await _friend(services, OTHER_CHEN, "刘敏", "13800138000")
     at_bank = await open_bank(services, "demo")
     assert [row["cid"] for row in await rm.list_customers(at_bank, CHEN)] == [ours]
-    at_bank = await open_bank(services, "demo")
+    at_bank = await open_bank(services, "other")
     assert [row["cid"] for row in await rm.list_customers(at_bank, OTHER_CHEN)] == [theirs]
     for actor, cid in ((CHEN, theirs), (OTHER_CHEN, ours)):
         with pytest.raises(NotFound):

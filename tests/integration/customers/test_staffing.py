@@ -137,7 +137,7 @@ async def test_a_stranger_who_leaves_is_nobodys_business(bank: Services, clock: 
 
 
 async def test_a_leaver_of_one_bank_stays_at_the_other(other: Services, clock: StillClock) -> None:
-    token = await rm.open_session(await open_bank(other, "demo"), StaffActor("other", "rm.chen"))
+    token = await rm.open_session(await open_bank(other, "other"), StaffActor("other", "rm.chen"))
     await departures.left(await open_bank(other, "demo"), "rm.chen", clock())
     assert await rm.actor_of(await open_bank(other, "other"), token) == StaffActor("other", "rm.chen")
 

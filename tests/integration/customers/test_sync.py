@@ -82,7 +82,7 @@ async def test_a_page_and_single_details_end_in_the_same(bank: Services, sandbox
     for person in people:
         await details.fetch(await open_bank(bank, "demo"), person["external_userid"])
     assert await known(bank) == expected(people)
-    db, names = bank.store.tenant("demo"), ("customers", "identities", "follows")
+    db, names = bank.store.tenant("demo"), ("customers", "identities", "relationships")
     before = {name: await db[name].find({}, sort=[("_id", 1)]) for name in names}
     await write(bank, await page(bank))
     assert {name: await db[name].find({}, sort=[("_id", 1)]) for name in names} == before

@@ -9,6 +9,7 @@ import pytest
 
 from customers import relationships, timeline
 from customers.actors import ClerkActor
+from customers.banks.bank import Bank
 from customers.identity import merging, resolution, review
 from customers.identity import rows as person
 from customers.identity.resolution import Customer, Facts
@@ -255,8 +256,8 @@ async def test_a_race_to_a_third_customer_brings_together_who_was_told_apart_wit
     planned = merging._planned
     together = asyncio.Barrier(2)
 
-    async def unguarded(services_: Services, tenant: str, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
-        plan, change, fence = await planned(services_, tenant, row, winner)
+    async def unguarded(bank: Bank, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
+        plan, change, fence = await planned(bank, row, winner)
         if winner["openids"].keys() == {LIFE}:
             async with asyncio.timeout(5):
                 await together.wait()
@@ -275,7 +276,7 @@ async def test_a_race_to_a_third_customer_brings_together_who_was_told_apart_wit
 async def test_a_race_to_a_third_customer_keeps_apart_who_was_told_apart(services: Services) -> None:
     for n in range(6):
         third, winner, loser = await _race_to_a_third(services, f"bank{n}")
-        roots = [(await resolution.customer(services, f"bank{n}", cid)).cid for cid in (winner, loser)]
+        roots = [(await resolution.customer(await open_bank(services, f"bank{n}"), cid)).cid for cid in (winner, loser)]
         assert roots in ([winner, third], [third, loser])
 
 
@@ -291,7 +292,7 @@ async def test_an_undoing_that_was_cut_short_anywhere_is_finished_by_whoever_mee
         with monkeypatch.context() as patch:
             was_killed = before_write(patch, number)
             try:
-                await review.approve_undo(await open_bank(services, "demo"), _at(tenant), merge)
+                await review.approve_undo(await open_bank(services, tenant), _at(tenant), merge)
             except Killed:
                 assert was_killed()
             else:
@@ -300,7 +301,7 @@ async def test_an_undoing_that_was_cut_short_anywhere_is_finished_by_whoever_mee
             await resolution.identify(await open_bank(services, tenant), Facts(unionid="oU"))
         row = await services.store.tenant(tenant)["merges"].find_one({"_id": merge})
         if row is not None and row["state"] != merging.UNDONE:
-            await review.approve_undo(await open_bank(services, "demo"), _at(tenant), merge)
+            await review.approve_undo(await open_bank(services, tenant), _at(tenant), merge)
         assert await _as_they_are(services, tenant, winner, loser) == before, f"killed before write {number}"
         await _lead_to(services, tenant, winner, loser)
     assert number >= 8
@@ -315,7 +316,7 @@ async def test_undoing_while_others_tell_of_both_ends_with_two(services: Service
         tellings = [BOTH, LOGGED_IN, SCANNED, Facts(unionid="oU", openids={LIFE: "oO2"})] * 4
         at_bank = await open_bank(services, tenant)
         told = [resolution.identify(at_bank, facts) for facts in tellings]
-        await asyncio.gather(review.approve_undo(await open_bank(services, "demo"), _at(tenant), merge), *told)
+        await asyncio.gather(review.approve_undo(await open_bank(services, tenant), _at(tenant), merge), *told)
         await _lead_to(services, tenant, winner, loser)
         at_bank = await open_bank(services, tenant)
         left, again = [await resolution.customer(at_bank, cid) for cid in (winner, loser)]

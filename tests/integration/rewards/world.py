@@ -51,7 +51,7 @@ def wish(cid: str, key: str = "k", *, tenant: str = TENANT, body: str = "b") -> 
 async def answer(services: Services, claim: Claim) -> str:
     """`granted`, `replayed`, or the reason code of the refusal."""
     try:
-        granted = await claims.claim(await open_bank(services, "demo"), claim)
+        granted = await claims.claim(await open_bank(services, claim.tenant), claim)
     except Exception as error:
         return str(getattr(error, "code", type(error).__name__))
     return "replayed" if granted.hit else "granted"
