@@ -24,6 +24,7 @@ from typing import cast
 import orjson
 
 from customers.banks.bank import Bank
+from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
 from rewards.rows import REWARDS, TRANSFERS
@@ -370,7 +371,11 @@ async def tell(bank: Bank, reward: Doc, grants: list[Doc]) -> None:
     }
     row = inbox.row_of(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
     await bank.services.store.insert_new_across(INBOX, [row])
-    bank.signal("campaigns.handle_inbox")
+    bank.signal(HANDLE_INBOX)
+
+
+UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
+"""Rewards that `settle_stale` may have to see to."""
 
 
 async def settle_stale(bank: Bank) -> int:

@@ -10,6 +10,7 @@ import orjson
 from campaigns.engine import runs
 from customers import timeline
 from customers.banks.bank import Bank
+from customers.banks.tasks import HANDLE_INBOX
 from customers.identity import resolution
 from customers.timeline import TIMELINE
 from operations.events import dispatch
@@ -20,35 +21,25 @@ from services.observe import trace
 from services.observe.trace import Story
 from services.queue import inbox, trace_rows
 from services.queue.inbox import INBOX
+from services.queue.retry import DEAD_LETTER, Retry
 from services.store import leases
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable, PlatformError, no_turn
 
 LEASE_SECONDS = 6.0
-MOST_TRIES = 12
+RETRY = Retry(12, first=0.5, then=DEAD_LETTER)
 MOST_NAMES = 50
 """Of this many kinds of unknown events each is counted by its name, the others together."""
-DEAD = "dead"
+DEAD = DEAD_LETTER
 _WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 _NAMES: Slot[set[str]] = Slot("events.unknown", set)
 log = logging.getLogger(__name__)
 
 
-async def handle_inbox(bank: Bank, until: float | None = None) -> int:
-    """Handles what is due in the bank's inbox; how many rows."""
-
-    async def handle(owner: str, row: Doc) -> None:
-        await _handle(await bank.current(), owner, row)
-
-    rows = bank.db[INBOX]
-    horizon = bank.services.cache.of(leases.HORIZONS)["inbox", "", bank.id]
-    return await leases.pump(
-        bank.services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon
-    )
-
-
-async def _handle(bank: Bank, owner: str, row: Doc) -> None:
+async def handle_message(bank: Bank, owner: str, row: Doc) -> None:
+    """Handles a message of the inbox that is leased to `owner`, and writes down what became of it:
+    handled, to be tried again, or a dead letter. Raises nothing but Unavailable."""
     with trace.collect() as story:
         try:
             message = bank.vault.open(INBOX, "body", row["_id"], bytes(row["body"]))
@@ -112,21 +103,24 @@ async def _set_aside(bank: Bank, row: Doc, state: str, **fields: str) -> None:
 
 
 async def _not_handled(bank: Bank, owner: str, row: Doc, error: Exception, story: Story) -> None:
-    """A later try, or after MOST_TRIES the quarantine: the row stays, with its reasons, for a
+    """A later try, or after the last of RETRY the quarantine: the row stays, with its reasons, for a
     person."""
     rows = bank.db[INBOX]
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
     tries = trace_rows.tried(row, bank.now(), reason, story)
-    if (row["attempts"] >= MOST_TRIES and not no_turn(error)) or isinstance(error, EventUnreadable):
+    if (RETRY.is_over(row["attempts"]) and not no_turn(error)) or isinstance(
+        error, EventUnreadable
+    ):
         log.error("an event was set aside", extra={"fields": fields})
         await _set_aside(bank, row, DEAD, reason=reason)
         await leases.close(rows, owner, [row["_id"]], state=DEAD, reason=reason, tries=tries)
         return
     log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
-    wait = leases.backoff(row["attempts"], first=0.5)
-    if isinstance(error, PlatformError) and error.action == "defer":
-        wait = max(wait, float(error.retry_after))
+    asked = (
+        error.retry_after if isinstance(error, PlatformError) and error.action == "defer" else 0.0
+    )
+    wait = RETRY.delay(row["attempts"], at_least=asked)
     attempts = row["attempts"] - no_turn(error)
     await leases.put_back(
         rows,
@@ -174,4 +168,4 @@ async def retry(bank: Bank, actor: str, event: str) -> None:
         raise Conflict("event_not_set_aside", "this event waits already, or was handled")
     await db[DEAD_LETTERS].delete({"_id": event})
     await bank.audit(actor, "event.retried", event)
-    bank.signal("campaigns.handle_inbox")
+    bank.signal(HANDLE_INBOX)

@@ -8,6 +8,7 @@ from typing import Any
 from xml.parsers import expat
 
 from customers.banks.bank import Bank, bank_of_appid, open_bank
+from customers.banks.tasks import HANDLE_INBOX
 from services.container import Services
 from services.errors import NotFound, YinqiaoError
 from services.queue import inbox
@@ -85,7 +86,7 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> str:
     outcome = await inbox.receive(services, arrival)
     count(outcome)
     if outcome == inbox.STORED:
-        services.wakeups.signal("campaigns.handle_inbox", arrival.tenant)
+        services.wakeups.signal(HANDLE_INBOX, arrival.tenant)
     return outcome
 
 

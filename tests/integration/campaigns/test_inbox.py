@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from operations import jobs
 from operations.events import dispatch, explain, handle, receive
 from sandbox.core.crypto import Envelope
 from services.container import Services
@@ -22,6 +21,7 @@ from services.wechat import events
 from services.wechat.core.errors import SlowDown
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 
@@ -247,7 +247,7 @@ async def test_a_poisoned_event_is_set_aside_and_holds_up_nobody(
 ) -> None:
     await send(http, wecom.post(event(extra=IDS.format(1))))  # WeCom knows nobody of that id
     await tools.scanned(sandbox, http)
-    for _ in range(handle.MOST_TRIES):
+    for _ in range(handle.RETRY.tries or 0):
         await jobs.handle_inbox(await open_bank(demo, "demo"))
         clock.advance(1100)
     states = sorted(row["state"] for row in await demo.store.tenant("demo")["inbox"].find({}))
@@ -257,7 +257,7 @@ async def test_a_poisoned_event_is_set_aside_and_holds_up_nobody(
     assert await tools.welcomes(sandbox) == 1
     (shown,) = await explain.newest(await open_bank(demo, "demo"), "dead")
     assert shown["event"] == dead["_id"].removeprefix("demo:")
-    assert len(dead["tries"]) == handle.MOST_TRIES
+    assert len(dead["tries"]) == handle.RETRY.tries
 
 
 @pytest.mark.parametrize(("errcode", "attempts"), [(None, 0), (45009, 3)])

@@ -10,12 +10,12 @@ import pytest
 
 from campaigns.publishing import versions
 from deploy.commands import explain
-from operations import jobs
 from operations.events import explain as why
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import LIN

@@ -14,7 +14,6 @@ import pytest
 
 from config.logging import setup_logging
 from customers.identity import resolution
-from operations import jobs
 from services.clock import Clock, system_clock
 from services.container import Services
 from services.queue import inbox
@@ -22,6 +21,7 @@ from services.wechat import events
 from tests.conftest import Sandbox
 from tests.integration.customers.conftest import BANK, LIFE
 from tests.integration.customers.dump import of_redis, of_store
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 NAME, PHONE = "司马相如卓文君", "13876543210"
