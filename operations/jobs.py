@@ -85,7 +85,7 @@ class Job(Entry):
     again as `retry` says.
     """
 
-    work: Callable[[Bank, str, Doc], Coroutine[Any, Any, None]]
+    work: Callable[[Bank, str, Any], Coroutine[Any, Any, None]]
     lease: float
     retry: Retry
     at_once: int = 64

@@ -34,7 +34,6 @@ from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, KeyReused, NotFound, Unavailable
 from services.queue import inbox
-from services.queue.inbox import INBOX
 from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
@@ -369,8 +368,7 @@ async def tell(bank: Bank, reward: Doc, grants: list[Doc]) -> None:
         "offered": reward["open_to"] != "anyone",
         "grants": told,
     }
-    row = inbox.row_of(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
-    await bank.services.store.insert_new_across(INBOX, [row])
+    await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
     bank.signal(HANDLE_INBOX)
 
 

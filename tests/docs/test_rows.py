@@ -63,18 +63,14 @@ KNOWN: set[tuple[str, str]] = {
     ("customers.wecom_mirror.members", "STAFF"),
     ("customers.wecom_mirror.tags", "CUSTOMERS"),
     ("customers.wecom_mirror.tags", "RELATIONSHIPS"),
-    ("operations.events.explain", "INBOX"),
     ("operations.events.explain", "OUTBOX"),
     ("operations.events.explain", "RUNS"),
     ("operations.events.external_contacts", "OUTBOX"),
-    ("operations.events.handle", "INBOX"),
-    ("operations.events.handle", "TIMELINE"),
     ("operations.sync.run", "CHANNELS"),
     ("operations.sync.run", "SYNC_DIFFERENCES"),
     ("operations.sync.run", "SYNC_ERRORS"),
     ("operations.sync.view", "SYNC_DIFFERENCES"),
     ("operations.sync.view", "SYNC_ERRORS"),
-    ("rewards.claims", "INBOX"),
 }
 """(module, constant) of those that still name another's collection."""
 

@@ -136,6 +136,6 @@ async def test_nothing_of_the_customer_is_logged(
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     lines = logged.getvalue().splitlines()
     messages = {json.loads(line)["message"] for line in lines}
-    assert {"details come later", "an event was set aside"} <= messages
+    assert {"details come later", "an event is a dead letter"} <= messages
     found = [(what, line[:300]) for what, canary in canaries.items() for line in lines if canary in line]
     assert found == []
