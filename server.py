@@ -22,6 +22,7 @@ from handlers.http.modules import MODULES
 from handlers.http.openapi import DOCUMENT, document
 from handlers.http.pages import NotFound, StaticFiles, load_locale
 from handlers.routes import BROWSERS, PROGRAMS, ROUTES
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 
@@ -98,7 +99,7 @@ async def serve() -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    services = await open_services(settings, COLLECTIONS)
+    services = await open_services(settings, COLLECTIONS, QUEUES)
     app = make_app(services)
     server = HTTPServer(app, **LIMITS)
     server.add_sockets(sockets)

@@ -68,3 +68,8 @@ async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Doc]:
     return await rows.find(
         {"cid": {"$in": list(cids)}}, sort=[("at", -1), ("_id", -1)], limit=limit
     )
+
+
+async def add_many(bank: Bank, entries: Sequence[Doc]) -> None:
+    """Writes rows of `entry`; those that are there already stay as they are."""
+    await bank.db[TIMELINE].insert_new(entries)

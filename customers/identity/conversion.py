@@ -9,6 +9,7 @@ sign-in after they are over.
 from __future__ import annotations
 
 from customers.banks.bank import Bank
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.collections import CONVERSIONS
 from customers.identity.resolution import Customer, Facts
@@ -44,7 +45,7 @@ async def ask(bank: Bank, person: Customer, appid: str) -> None:
     if not await bank.insert(CONVERSIONS, {"_id": conversion, **asked}):
         before = {"_id": conversion, "nth": nth - 1}
         await bank.db[CONVERSIONS].update(before, {"$set": asked})
-    bank.signal("campaigns.send_effects")
+    bank.signal(SEND_EFFECTS)
 
 
 async def convert(bank: Bank, effect: Effect) -> None:

@@ -12,7 +12,7 @@ from services.errors import NotSignedIn
 
 
 class Events(Console):
-    """The newest events, or those that wait, were set aside or are unknown."""
+    """The newest events, or those that wait, are dead letters or unknown."""
 
     @override
     async def get(self) -> None:
@@ -24,7 +24,7 @@ class Events(Console):
 class Event(Console):
     @override
     async def get(self, event: str) -> None:
-        answer = await explain.why(self.bank, event, self.explain)
+        answer = await explain.explain_event(self.bank, event, self.explain)
         self.render_page("event", answer=answer)
 
 
@@ -37,7 +37,7 @@ class EventApi(Console):
 
     @override
     async def get(self, event: str) -> None:
-        self.answer(await explain.why(self.bank, event, self.explain))
+        self.answer(await explain.explain_event(self.bank, event, self.explain))
 
     @override
     def answer_refusal(self, refusal: Refusal) -> None:
