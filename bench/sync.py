@@ -20,7 +20,7 @@ from bench.load import LoadError
 from config.settings import Settings
 from customers.banks import apply
 from customers.banks.bank import open_bank
-from customers.identity.collections import CUSTOMERS
+from customers.identity.rows import CUSTOMERS
 from customers.relationships import RELATIONSHIPS
 from customers.wecom_mirror.rows import SYNC_ERRORS
 from deploy.parts import Parts

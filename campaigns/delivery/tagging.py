@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from customers import relationships
 from customers.banks.bank import Bank
-from customers.identity.collections import CUSTOMERS
+from customers.identity.rows import add_tags
 from customers.wecom_mirror import tags
 from services.cache import Slot
 from services.wechat.core.errors import BadRequest
@@ -81,6 +81,6 @@ async def remember(bank: Bank, cid: str, userid: str, add: list[str], remove: li
     taken = [await tag_id(bank, name) for name in remove]
     await relationships.retag(bank, userid, cid, added, taken)
     if add:
-        await bank.change(CUSTOMERS, cid, {"$addToSet": {"tags": {"$each": add}}})
+        await add_tags(bank, cid, add)
     if taken:
         await tags.carry(bank, cid, userid, taken, [])

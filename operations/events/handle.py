@@ -131,7 +131,7 @@ async def _rewards_claimed(bank: Bank, message: bytes) -> None:
         timeline.entry(bank, cid, "reward.claimed", grant, data, at)
         for grant, cid, at in event["grants"]
     ]
-    await timeline.add_many(bank, entries)
+    await timeline.record_many(bank, entries)
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await resolution.customer(bank, cid)

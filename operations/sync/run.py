@@ -162,7 +162,7 @@ async def retry(bank: Bank, by: str, error: str) -> bool:
     except PlatformError as failure:
         await sync.keep_problems(bank, part, [Problem(what, sync.code_of(failure))])
         return False
-    await sync.forgive(bank, part.name, [what])
+    await sync.drop_errors(bank, part.name, [what])
     return True
 
 
@@ -248,7 +248,7 @@ class _Walk:
                 return
             if part.name == live_codes.LIVE_CODES_PART.name and mend:
                 await _make_again(bank)
-            await sync.forgive_before(job)
+            await sync.drop_older_errors(job)
             await self._next_part()
         await self._save(open=False, owner=None, state=DONE, finished=self._bank.now())
         metric = bank.services.metrics.sync_differences

@@ -14,6 +14,7 @@ from typing import Any, cast
 from services.clock import utc
 from services.container import Services
 from services.observe import trace
+from services.store import batching
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
@@ -77,3 +78,10 @@ def effect_of(services: Services, row: Mapping[str, Any]) -> Effect:
     return Effect(
         id=row["_id"], args=cast("dict[str, Any]", args), **{name: row[name] for name in names}
     )
+
+
+async def put(services: Services, effect: Effect, *, due: float, owner: str | None = None) -> bool:
+    """Writes the effect's row as `row_of` says it, durable when this returns; False when it was
+    there."""
+    row = row_of(services, effect, due=due, owner=owner)
+    return await batching.insert(services, effect.tenant, OUTBOX, row)

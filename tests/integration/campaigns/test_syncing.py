@@ -343,7 +343,7 @@ async def test_a_friendship_that_began_after_the_sync_is_not_ended_by_it(
     await relationships.changed(await open_bank(demo, "demo"), "rm.chen", cid, at=clock(), active=True)
     row = await run(demo, clock)
     assert row["counts"]["friendships"]["gone"] == 0
-    assert await relationships.pair(await open_bank(demo, "demo"), "rm.chen", [cid]) is not None
+    assert await relationships.between(await open_bank(demo, "demo"), "rm.chen", [cid]) is not None
 
 
 async def test_what_a_sync_ended_by_mistake_the_next_one_finds_again(

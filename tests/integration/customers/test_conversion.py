@@ -57,7 +57,7 @@ async def test_a_friend_whom_we_had_not_known_to_be_him_is_one_with_him(bank: Se
     one = await resolution.customer(await open_bank(bank, "demo"), visitor)
     assert (one.cid, one.external_userid, one.cids) == (friend, external, [friend, visitor])
     (merge,) = await bank.store.tenant("demo")["merges"].find({})
-    assert (merge["because"]["source"], merge["state"]) == ("convert", "done")
+    assert (merge["merge_origin"]["source"], merge["state"]) == ("convert", "done")
 
 
 async def test_who_is_a_friend_is_not_asked_about(bank: Services, sandbox: Sandbox) -> None:
