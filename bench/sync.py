@@ -27,6 +27,7 @@ from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import end, spawn
 from deploy.stack import Stores
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from operations.sync import run, view
 from services.container import Services, open_services
@@ -70,7 +71,7 @@ async def open_stage() -> AsyncIterator[SyncStage]:
         )
         try:
             wait_for_port(sandbox_port, 30.0, alive=lambda: process.poll() is None)
-            services = await open_services(settings, COLLECTIONS)
+            services = await open_services(settings, COLLECTIONS, QUEUES)
             try:
                 await apply.apply_tenant(
                     services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name

@@ -27,6 +27,7 @@ from customers.alerts import cards
 from customers.archive import consents
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import conversion, resolution
 from customers.messaging import subscriptions
 from customers.wecom_mirror import details
@@ -38,6 +39,7 @@ from services.observe import trace
 from services.observe.trace import Story
 from services.queue import outbox
 from services.queue.outbox import OUTBOX, Effect
+from services.queue.retry import FAIL, Retry
 from services.queue.trace_rows import told, tried
 from services.store import leases
 from services.store.mongo import Doc
@@ -49,6 +51,7 @@ dead while it still waits for its turn and its answer: a subscribe message is ta
 somebody else finds it begun."""
 WELCOME_SECONDS = 20.0
 MOST_TRIES = 12
+RETRY = Retry(MOST_TRIES, first=0.25, then=FAIL)
 PAUSED_SECONDS = 5.0
 CODE_GONE = 41050
 log = logging.getLogger(__name__)
@@ -251,7 +254,7 @@ async def _fall_back(bank: Bank, effect: Effect) -> None:
     )
     row = outbox.row_of(bank.services, told, due=bank.now(), owner=None)
     await bank.insert(OUTBOX, row)
-    bank.signal("campaigns.send_effects")
+    bank.signal(SEND_EFFECTS)
 
 
 async def _text(bank: Bank, effect: Effect) -> str:

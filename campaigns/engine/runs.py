@@ -32,6 +32,7 @@ from services.errors import Unavailable
 from services.observe import trace
 from services.queue import outbox
 from services.queue.outbox import OUTBOX
+from services.queue.retry import ERROR, Retry
 from services.store import leases
 from services.store.mongo import Doc
 
@@ -42,6 +43,7 @@ SURGE = 8
 once."""
 PAUSED_SECONDS = 5.0
 MOST_TRIES = 12
+RETRY = Retry(MOST_TRIES, then=ERROR)
 log = logging.getLogger(__name__)
 
 
@@ -287,13 +289,13 @@ async def resume_safely(bank: Bank, owner: str, run: Doc) -> None:
 
 
 async def _set_aside(bank: Bank, owner: str, run: Doc) -> None:
-    """A later try, or after MOST_TRIES the state `error` with a reason: a run never ends silently
+    """A later try, or after the last of RETRY the state `error` with a reason: a run never ends silently
     (contract/engine T8)."""
     rows = bank.db[RUNS]
-    if run["attempts"] >= MOST_TRIES:
+    if RETRY.is_over(run["attempts"]):
         await leases.close(rows, owner, [run["_id"]], status="error", reason="internal")
         return
-    due = bank.now() + leases.backoff(run["attempts"])
+    due = bank.now() + RETRY.delay(run["attempts"])
     await leases.put_back(rows, owner, [run["_id"]], due)
 
 

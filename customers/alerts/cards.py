@@ -13,6 +13,7 @@ from typing import Any
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
+from customers.banks.tasks import SEND_EFFECTS
 from services import ids
 from services.errors import NotFound
 from services.observe import trace
@@ -154,4 +155,4 @@ async def _show_answer(bank: Bank, row: Doc, userid: str, code: str, answer: str
     )
     waiting = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
     if await bank.insert(OUTBOX, waiting):
-        bank.signal("campaigns.send_effects")
+        bank.signal(SEND_EFFECTS)

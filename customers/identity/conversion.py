@@ -40,7 +40,7 @@ async def ask(bank: Bank, customer: Customer, appid: str) -> None:
     )
     await outbox.put(bank.services, effect, due=bank.now())
     await _remember(bank, conversion, nth)
-    bank.signal("campaigns.send_effects")
+    bank.signal(SEND_EFFECTS)
 
 
 async def _remember(bank: Bank, conversion: str, nth: int) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from customers import timeline
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.resolution import Facts
 from customers.messaging.rows import SUBSCRIPTIONS
@@ -213,7 +214,7 @@ async def send(
     )
     row = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
     if await bank.insert(OUTBOX, row):
-        bank.signal("campaigns.send_effects")
+        bank.signal(SEND_EFFECTS)
     return effect.id
 
 

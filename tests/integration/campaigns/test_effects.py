@@ -9,11 +9,11 @@ import pytest
 
 from campaigns.delivery import effects
 from campaigns.publishing import versions
-from operations import jobs
 from services.container import Services
 from services.wechat.core.errors import SlowDown
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import LIN

@@ -10,13 +10,13 @@ import pytest
 
 from campaigns.engine import runs
 from campaigns.publishing import versions
-from operations import jobs
 from operations.events import external_contacts
 from services.container import Services
 from services.errors import Unavailable
 from services.store import batching, leases
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import LIN, WELCOME

@@ -7,11 +7,11 @@ from typing import Any
 
 from customers.access import login
 from customers.identity import conversion, resolution
-from operations import jobs
 from services.container import Services
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
 from tests.integration.customers.conftest import BANK, LIFE
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import StillClock
 
