@@ -31,7 +31,6 @@ KNOWN: set[tuple[str, str]] = {
     ("campaigns.stats", "OUTBOX"),
     ("campaigns.stats", "RUNS"),
     ("campaigns.stats", "TRANSFERS"),
-    ("customers.access.history", "AUDIT"),
     ("customers.alerts.alarms", "OUTBOX"),
     ("customers.alerts.cards", "OUTBOX"),
     ("customers.archive.consents", "RELATIONSHIPS"),
