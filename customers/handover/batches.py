@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from customers import relationships, timeline
 from customers.actors import ClerkActor
+from customers.approvals import approvals
+from customers.approvals.rows import Approval
 from customers.banks.bank import Bank
 from customers.banks.rows import STAFF
 from customers.banks.staff import staff_member
@@ -24,9 +26,9 @@ from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.cache import cached
 from services.clock import utc
-from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from services.errors import Conflict, InvalidInput, NotFound
 from services.observe import trace
-from services.store.mongo import Doc, Duplicate
+from services.store.mongo import Doc
 from services.wechat import events
 
 SUBMITTED, APPROVED, REJECTED = "submitted", "approved", "rejected"
@@ -36,6 +38,14 @@ SHOWN = 500
 SEALED_AT_ONCE = 200
 UNASSIGNED_SECONDS = 30.0
 TASK = "customers.handover"
+HANDOVER = approvals.Kind(
+    name="handover",
+    submitted="handover.submitted",
+    approved="handover.approved",
+    rejected="handover.rejected",
+    refused="handover.approval_refused",
+    decided="handover_decided",
+)
 
 Mode = Literal["onjob", "resigned"]
 
@@ -64,8 +74,7 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
     `handover_nothing`), and PlatformError when WeCom cannot say what he leaves behind.
     """
     batch = ids.tenant_id(bank.id, "handover_batch", actor.login, wanted.key)
-    db = bank.db
-    if await db[HANDOVER_BATCHES].find_one({"_id": batch}, {"_id": 1}):
+    if await bank.db[HANDOVER_BATCHES].find_one({"_id": batch}, {"_id": 1}):
         return batch
     await _check(bank, wanted)
     customers = await _customers(bank, wanted)
@@ -74,20 +83,39 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
     targets += [("group", chat_id, "") for chat_id in groups]
     if not targets:
         raise Conflict("handover_nothing", "there is nothing to hand over")
-    for first in range(
-        0, len(targets), SEALED_AT_ONCE
-    ):  # a leaver may have 20,000 customers, and others wait for the loop
-        part = targets[first : first + SEALED_AT_ONCE]
-        await db[HANDOVERS].insert_new([_item(bank, batch, wanted, *one) for one in part])
+    await _keep_items(bank, batch, wanted, targets)
     row = _batch_row(bank, actor, batch, wanted, len(customers), len(groups))
-    try:
-        await db[HANDOVER_BATCHES].insert(row)
-    except Duplicate:
-        return batch
-    data = {"mode": wanted.mode, "from": wanted.handover_userid, "to": wanted.takeover_userid}
-    counts = {"customers": len(customers), "groups": len(groups)}
-    await bank.audit(actor.login, "handover.submitted", batch, **data, **counts)
+    await _submit(bank, actor, row)
+    await bank.insert(HANDOVER_BATCHES, row)
     return batch
+
+
+async def _keep_items(
+    bank: Bank, batch: str, wanted: Wanted, targets: list[tuple[str, str, str]]
+) -> None:
+    """A leaver may have 20,000 customers, and others wait for the loop."""
+    for first in range(0, len(targets), SEALED_AT_ONCE):
+        part = targets[first : first + SEALED_AT_ONCE]
+        items = [_item(bank, batch, wanted, *target) for target in part]
+        await bank.db[HANDOVERS].insert_new(items)
+
+
+async def _submit(bank: Bank, actor: ClerkActor, row: Doc) -> None:
+    about = {"mode": row["mode"], "from": row["handover_userid"], "to": row["takeover_userid"]}
+    counts = {"customers": row["customers"], "groups": row["groups"]}
+    content = await _content(bank, row)
+    await approvals.submit(bank, actor, HANDOVER, row["_id"], content, **about, **counts)
+
+
+async def _content(bank: Bank, row: Doc) -> approvals.Content:
+    """What is decided on: who, what the customer reads, and every item."""
+    message = bank.vault.open_text(HANDOVER_BATCHES, "message", row["_id"], row["message"])
+    names = ("mode", "handover_userid", "takeover_userid")
+    items = await bank.db[HANDOVERS].find({"batch": row["_id"]}, fields={"_id": 1}, limit=None)
+    return {
+        "handover": {name: row[name] for name in names}
+        | {"message": message, "items": sorted(item["_id"] for item in items)}
+    }
 
 
 async def _check(bank: Bank, wanted: Wanted) -> None:
@@ -240,14 +268,11 @@ def _batch_row(
 
 async def approve(bank: Bank, actor: ClerkActor, batch: str) -> None:
     """Lets WeCom be asked. Raises Forbidden `approver_is_author` for whoever submitted it, NotFound
-    `handover_unknown`, Conflict `handover_decided`."""
-    row = await _batch(bank, batch)
-    if row["requested_by"] == actor.login:
-        await bank.audit(actor.login, "handover.approval_refused", batch)
-        raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
-    now = bank.now()
-    await _decide(bank, actor, batch, {"state": APPROVED, "open": True, "due": now, "polls": 0})
-    await bank.audit(actor.login, "handover.approved", batch, submitted_by=row["requested_by"])
+    `handover_unknown`, Conflict `handover_decided` or `approval_changed`."""
+    content = await _content(bank, await _batch(bank, batch))
+    async with approvals.approve(bank, actor, HANDOVER, batch, content) as approval:
+        due: Doc = {"open": True, "due": bank.now(), "polls": 0}
+        await _follow(bank, batch, approval, due)
     bank.signal(TASK)
 
 
@@ -256,16 +281,23 @@ async def reject(bank: Bank, actor: ClerkActor, batch: str, reason: str) -> None
     `reason_missing`."""
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why")
-    await _batch(bank, batch)
-    await _decide(bank, actor, batch, {"state": REJECTED, "reason": reason.strip()})
-    await bank.audit(actor.login, "handover.rejected", batch, reason=reason.strip())
-
-
-async def _decide(bank: Bank, actor: ClerkActor, batch: str, fields: Doc) -> None:
-    decided = {"decided_by": actor.login, "decided_at": utc(bank.now()), **fields}
-    batches = bank.db[HANDOVER_BATCHES]
-    if not await batches.update({"_id": batch, "state": SUBMITTED}, {"$set": decided}):
+    row = await _batch(bank, batch)
+    if row["state"] != SUBMITTED:
         raise Conflict("handover_decided", "this hand-over waits for no decision")
+    rejected = await approvals.reject(bank, actor, HANDOVER, batch, reason.strip())
+    await _follow(bank, batch, rejected, {"reason": rejected.reason})
+
+
+async def _follow(bank: Bank, batch: str, approval: Approval, fields: Doc) -> None:
+    """The batch's own row says what was decided."""
+    decided = {
+        "state": approval.state,
+        "decided_by": approval.decided_by,
+        "decided_at": approval.decided_at,
+        **fields,
+    }
+    waits = {"_id": batch, "state": SUBMITTED}
+    await bank.db[HANDOVER_BATCHES].update(waits, {"$set": decided})
 
 
 async def _batch(bank: Bank, batch: str) -> Doc:

@@ -82,3 +82,9 @@ async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
     """Every question that a customer was in, newest first."""
     found = await bank.db[REVIEW_TASKS].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
     return sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)
+
+
+async def change(bank: Bank, task: str, states: Sequence[str], fields: Doc) -> None:
+    """Changes a question that is still in one of these states."""
+    waits = {"_id": task, "state": {"$in": list(states)}}
+    await bank.db[REVIEW_TASKS].update(waits, {"$set": fields})

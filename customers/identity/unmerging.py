@@ -17,7 +17,7 @@ from typing import Any
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.identity.collections import CUSTOMERS, IDENTITIES, MERGES
-from customers.identity.merging import DONE, UNDOING, UNDONE, indexes
+from customers.identity.merging import ASKED, DONE, UNDOING, UNDONE, indexes
 from customers.identity.rows import (
     HOPS,
     Customer,
@@ -278,11 +278,10 @@ async def _ask_wecom(bank: Bank, merge: Doc) -> None:
 
 
 async def begin(bank: Bank, merge: Doc, by: str) -> None:
-    """Undoes a merge that `by` agreed to undo. Raises Conflict `merge_covered` when the winner was
-    merged on."""
-    db = bank.db
-    asked = {"_id": merge["_id"], "state": merge["state"]}
-    if not await db[MERGES].update(asked, {"$set": {"state": UNDOING, "undone_by": by}}):
-        raise Conflict("merge_decided", "somebody else decided on this merge")
+    """Undoes a merge that `by` agreed to undo; safe to repeat. Raises Conflict `merge_covered` when
+    the winner was merged on."""
+    asked = {"_id": merge["_id"], "state": {"$in": [DONE, ASKED, UNDOING]}}
+    undoing = {"$set": {"state": UNDOING, "undone_by": by}}
+    await bank.db[MERGES].update(asked, undoing)
     if not await finish(bank, merge["_id"]):
         raise Conflict(COVERED, "the customer was merged again since; undo the later merge first")
