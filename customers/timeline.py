@@ -68,3 +68,8 @@ async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Doc]:
     return await rows.find(
         {"cid": {"$in": list(cids)}}, sort=[("at", -1), ("_id", -1)], limit=limit
     )
+
+
+async def record_all(bank: Bank, entries: Sequence[Doc]) -> None:
+    """Writes the rows of many happenings in one round trip; what was told already stays."""
+    await bank.db[TIMELINE].insert_new(entries)

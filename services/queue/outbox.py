@@ -14,6 +14,7 @@ from typing import Any, cast
 from services.clock import utc
 from services.container import Services
 from services.observe import trace
+from services.store import batching
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
@@ -77,3 +78,9 @@ def effect_of(services: Services, row: Mapping[str, Any]) -> Effect:
     return Effect(
         id=row["_id"], args=cast("dict[str, Any]", args), **{name: row[name] for name in names}
     )
+
+
+async def ask(services: Services, effect: Effect, *, due: float) -> bool:
+    """Puts an effect for a worker to find from `due` (seconds UTC) on; False when it was there."""
+    row = row_of(services, effect, due=due, owner=None)
+    return await batching.insert(services, effect.tenant, OUTBOX, row)

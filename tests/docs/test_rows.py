@@ -18,7 +18,6 @@ DOORS = {"db", "_db"}
 """What a collection is taken out of, and what takes its name as an argument."""
 TAKING = {"insert", "read", "change", "close_each", "system", "find_across", "insert_new_across", "by_id"}
 KNOWN: set[tuple[str, str]] = {
-    ("campaigns.channels.acquisition", "ALARMS"),
     ("campaigns.channels.group_codes", "GROUPS"),
     ("campaigns.channels.view", "GROUP_GREETINGS"),
     ("campaigns.delivery.effects", "OUTBOX"),
@@ -36,9 +35,6 @@ KNOWN: set[tuple[str, str]] = {
     ("customers.access.login", "CUSTOMERS"),
     ("customers.access.rm", "CUSTOMERS"),
     ("customers.access.rm", "STAFF"),
-    ("customers.alerts.alarms", "OUTBOX"),
-    ("customers.alerts.alarms", "TIMELINE"),
-    ("customers.alerts.cards", "OUTBOX"),
     ("customers.archive.consents", "RELATIONSHIPS"),
     ("customers.archive.messages", "IDENTITIES"),
     ("customers.archive.reading", "STAFF"),
