@@ -299,3 +299,8 @@ async def pair(bank: Bank, userid: str, cids: list[str]) -> Doc | None:
     wanted = [follow_id(bank.id, userid, cid) for cid in cids]
     found = await bank.read(RELATIONSHIPS, wanted)
     return next((row for row in found.values() if row["active"]), None)
+
+
+async def count_of_staff(bank: Bank, userid: str) -> int:
+    """How many follow the RM now."""
+    return await bank.db[RELATIONSHIPS].count({"userid": userid, "active": True})

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from customers import relationships, timeline
 from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.approvals.rows import Approval
 from customers.banks.bank import Bank
-from customers.banks.rows import STAFF
-from customers.banks.staff import staff_member
-from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
+from customers.banks.staff import everybody, find_staff, staff_member
+from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS, Batch, Item, Mode
 from customers.identity import resolution
-from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.cache import cached
 from services.clock import utc
@@ -47,7 +45,8 @@ HANDOVER = approvals.Kind(
     decided="handover_decided",
 )
 
-Mode = Literal["onjob", "resigned"]
+_Target = tuple[Literal["customer", "group"], str, str]
+"""(kind, external_userid or chat_id, cid)"""
 
 
 @dataclass(frozen=True)
@@ -79,43 +78,49 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
     await _check(bank, wanted)
     customers = await _customers(bank, wanted)
     groups = await _groups(bank, wanted)
-    targets = [("customer", target, cid) for target, cid in customers.items()]
+    targets: list[_Target] = [("customer", target, cid) for target, cid in customers.items()]
     targets += [("group", chat_id, "") for chat_id in groups]
     if not targets:
         raise Conflict("handover_nothing", "there is nothing to hand over")
     await _keep_items(bank, batch, wanted, targets)
     row = _batch_row(bank, actor, batch, wanted, len(customers), len(groups))
     await _submit(bank, actor, row)
-    await bank.insert(HANDOVER_BATCHES, row)
+    await bank.insert(HANDOVER_BATCHES, {**row})
     return batch
 
 
-async def _keep_items(
-    bank: Bank, batch: str, wanted: Wanted, targets: list[tuple[str, str, str]]
-) -> None:
+async def _keep_items(bank: Bank, batch: str, wanted: Wanted, targets: list[_Target]) -> None:
     """A leaver may have 20,000 customers, and others wait for the loop."""
     for first in range(0, len(targets), SEALED_AT_ONCE):
         part = targets[first : first + SEALED_AT_ONCE]
         items = [_item(bank, batch, wanted, *target) for target in part]
-        await bank.db[HANDOVERS].insert_new(items)
+        await bank.db[HANDOVERS].insert_new([{**item} for item in items])
 
 
-async def _submit(bank: Bank, actor: ClerkActor, row: Doc) -> None:
-    about = {"mode": row["mode"], "from": row["handover_userid"], "to": row["takeover_userid"]}
-    counts = {"customers": row["customers"], "groups": row["groups"]}
+async def _submit(bank: Bank, actor: ClerkActor, row: Batch) -> None:
+    about: Doc = {"mode": row["mode"], "from": row["handover_userid"], "to": row["takeover_userid"]}
+    about |= {"customers": row["customers"], "groups": row["groups"]}
     content = await _content(bank, row)
-    await approvals.submit(bank, actor, HANDOVER, row["_id"], content, **about, **counts)
+    await approvals.submit(bank, actor, HANDOVER, row["_id"], content, **about)
 
 
-async def _content(bank: Bank, row: Doc) -> approvals.Content:
+async def _content(bank: Bank, row: Batch) -> approvals.Content:
     """What is decided on: who, what the customer reads, and every item."""
-    message = bank.vault.open_text(HANDOVER_BATCHES, "message", row["_id"], row["message"])
-    names = ("mode", "handover_userid", "takeover_userid")
     items = await bank.db[HANDOVERS].find({"batch": row["_id"]}, fields={"_id": 1}, limit=None)
     return {
-        "handover": {name: row[name] for name in names}
-        | {"message": message, "items": sorted(item["_id"] for item in items)}
+        "handover": {
+            "mode": row["mode"],
+            "from": row["handover_userid"],
+            "to": row["takeover_userid"],
+            "message": message_of(bank, row),
+            "items": sorted(item["_id"] for item in items),
+        }
     }
+
+
+def message_of(bank: Bank, row: Batch) -> str:
+    """What the customer reads."""
+    return bank.vault.open_text(HANDOVER_BATCHES, "message", row["_id"], row["message"])
 
 
 async def _check(bank: Bank, wanted: Wanted) -> None:
@@ -124,7 +129,7 @@ async def _check(bank: Bank, wanted: Wanted) -> None:
     if len(wanted.message) > MESSAGE_MOST:
         raise InvalidInput("handover_message", f"at most {MESSAGE_MOST} characters")
     await staff_member(bank, wanted.takeover_userid)
-    row = await bank.db[STAFF].find_one({"_id": f"{bank.id}:{wanted.handover_userid}"})
+    row = await find_staff(bank, wanted.handover_userid)
     if wanted.mode == "resigned" and row is not None and row["active"]:
         raise Conflict("handover_in_service", "this member has not left")
     if wanted.mode == "onjob" and (row is None or not row["active"]):
@@ -193,8 +198,15 @@ async def _unassigned(bank: Bank) -> dict[str, list[str]]:
 async def people(bank: Bank, actor: ClerkActor) -> list[Doc]:
     """Everybody who is or was staff of the actor's bank, by userid: `userid`, `name`, `branch`,
     `active`."""
-    rows = await bank.db[STAFF].find({}, sort=[("userid", 1)], limit=None)
-    return [{name: row[name] for name in ("userid", "name", "branch", "active")} for row in rows]
+    return [
+        {
+            "userid": row["userid"],
+            "name": row["name"],
+            "branch": row["branch"],
+            "active": row["active"],
+        }
+        for row in await everybody(bank)
+    ]
 
 
 async def choices(bank: Bank, actor: ClerkActor, userid: str) -> dict[str, Any]:
@@ -202,7 +214,7 @@ async def choices(bank: Bank, actor: ClerkActor, userid: str) -> dict[str, Any]:
     his groups; raises PlatformError."""
     rows = await relationships.of_staff(bank, userid, limit=SHOWN)
     found = await _people(bank, [row["cid"] for row in rows])
-    total = await bank.db[RELATIONSHIPS].count({"userid": userid, "active": True})
+    total = await relationships.count_of_staff(bank, userid)
     return {
         "customers": [
             {"cid": person.cid, "name": resolution.mask_name(person.name)} for person in found
@@ -221,7 +233,14 @@ def item_id(tenant: str, batch: str, kind: str, index: str) -> str:
     return ids.tenant_id(tenant, "handover", batch, kind, index)
 
 
-def _item(bank: Bank, batch: str, wanted: Wanted, kind: str, target: str, cid: str) -> Doc:
+def _item(
+    bank: Bank,
+    batch: str,
+    wanted: Wanted,
+    kind: Literal["customer", "group"],
+    target: str,
+    cid: str,
+) -> Item:
     index = target_index(bank, target)
     row_id = item_id(bank.id, batch, kind, index)
     return {
@@ -242,7 +261,7 @@ def _item(bank: Bank, batch: str, wanted: Wanted, kind: str, target: str, cid: s
 
 def _batch_row(
     bank: Bank, actor: ClerkActor, batch: str, wanted: Wanted, customers: int, groups: int
-) -> Doc:
+) -> Batch:
     message = bank.vault.seal_text(HANDOVER_BATCHES, "message", batch, wanted.message)
     return {
         "_id": batch,
@@ -300,11 +319,11 @@ async def _follow(bank: Bank, batch: str, approval: Approval, fields: Doc) -> No
     await bank.db[HANDOVER_BATCHES].update(waits, {"$set": decided})
 
 
-async def _batch(bank: Bank, batch: str) -> Doc:
+async def _batch(bank: Bank, batch: str) -> Batch:
     row = await bank.db[HANDOVER_BATCHES].find_one({"_id": batch})
     if row is None:
         raise NotFound("handover_unknown", "no such hand-over")
-    return row
+    return cast("Batch", row)
 
 
 async def list_batches(bank: Bank, actor: ClerkActor, limit: int = 50) -> list[dict[str, Any]]:
@@ -329,17 +348,16 @@ async def batch_view(bank: Bank, actor: ClerkActor, batch: str) -> dict[str, Any
     row = await _batch(bank, batch)
     rows = bank.db[HANDOVERS]
     items = await rows.find({"batch": batch}, sort=[("state", 1)], limit=SHOWN)
-    shown = await asyncio.gather(*(_shown(bank, item) for item in items))
-    message = bank.vault.open_text(HANDOVER_BATCHES, "message", batch, row["message"])
+    shown = await asyncio.gather(*(_shown(bank, item) for item in cast("list[Item]", items)))
     return {
         **row,
-        "message": message,
+        "message": message_of(bank, row),
         "items": shown,
         "states": await _counts(bank, batch),
     }
 
 
-async def _shown(bank: Bank, item: Doc) -> dict[str, Any]:
+async def _shown(bank: Bank, item: Item) -> dict[str, Any]:
     if item["kind"] == "group":
         name = bank.vault.open_text(HANDOVERS, "target", item["_id"], item["target"])
     elif item["cid"]:
@@ -360,16 +378,16 @@ async def transfer_failed(bank: Bank, row: Doc, event: events.HandoverFailed) ->
     }
     found = await items.find({"takeover_userid": event.userid, "target_index": index, **asked})
     full = event.fail_reason == "customer_limit_exceed"
-    for item in found:
+    for item in cast("list[Item]", found):
         await end(bank, item, "limit" if full else "refused", event.fail_reason)
     trace.note("handover.failed", items=len(found), reason=event.fail_reason)
 
 
-async def end(bank: Bank, item: Doc, state: str, reason: str) -> None:
+async def end(bank: Bank, item: Item, state: str, reason: str) -> None:
     """Ends an item that did not go over; the customer's story says why, and the friendship stays as
     it is."""
     if item["cid"]:
-        people = {"from": item["handover_userid"], "to": item["takeover_userid"]}
+        people: Doc = {"from": item["handover_userid"], "to": item["takeover_userid"]}
         await timeline.record(
             bank, item["cid"], "handover.failed", item["_id"], reason=reason, **people
         )
