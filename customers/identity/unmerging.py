@@ -19,7 +19,7 @@ from typing import Any, cast
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.identity.facts import NUMBER, PENDING, field_of
-from customers.identity.merging import DONE, UNDOING, UNDONE
+from customers.identity.merging import ASKED, DONE, UNDOING, UNDONE
 from customers.identity.rows import (
     CUSTOMERS,
     HOPS,
@@ -307,11 +307,10 @@ async def _ask_wecom(bank: Bank, merge: MergeRow) -> None:
 
 
 async def begin(bank: Bank, merge: MergeRow, by: str) -> None:
-    """Undoes a merge that `by` agreed to undo. Raises Conflict `merge_covered` when the winner was
-    merged on."""
-    asked = {"_id": merge["_id"], "state": merge["state"]}
+    """Undoes a merge that `by` agreed to undo; safe to repeat. Raises Conflict `merge_covered` when
+    the winner was merged on."""
+    asked = {"_id": merge["_id"], "state": {"$in": [DONE, ASKED, UNDOING]}}
     undoing = {"$set": {"state": UNDOING, "undone_by": by}}
-    if not await bank.db[MERGES].update(asked, undoing):
-        raise Conflict("merge_decided", "somebody else decided on this merge")
+    await bank.db[MERGES].update(asked, undoing)
     if not await finish(bank, merge["_id"]):
         raise Conflict(COVERED, "the customer was merged again since; undo the later merge first")
