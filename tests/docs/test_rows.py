@@ -36,11 +36,6 @@ KNOWN: set[tuple[str, str]] = {
     ("operations.events.explain", "OUTBOX"),
     ("operations.events.explain", "RUNS"),
     ("operations.events.external_contacts", "OUTBOX"),
-    ("operations.sync.run", "CHANNELS"),
-    ("operations.sync.run", "SYNC_DIFFERENCES"),
-    ("operations.sync.run", "SYNC_ERRORS"),
-    ("operations.sync.view", "SYNC_DIFFERENCES"),
-    ("operations.sync.view", "SYNC_ERRORS"),
 }
 """(module, constant) of those that still name another's collection."""
 
