@@ -19,6 +19,7 @@ from services import ids
 from services.cache import cached
 from services.limiter import lane
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.wechat import events
@@ -40,7 +41,7 @@ NOT_AGREED = 41053
 log = logging.getLogger(__name__)
 
 
-async def consented(bank: Bank, row: Doc, event: events.ArchiveConsented) -> None:
+async def consented(bank: Bank, row: InboxRow, event: events.ArchiveConsented) -> None:
     """The customer agreed."""
     await keep(
         bank,

@@ -23,6 +23,7 @@ from services.clock import utc
 from services.container import Services
 from services.errors import Unavailable
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.queue.retry import LEAVE_OUT, Retry
 from services.store import leases
 from services.store.mongo import Doc, Duplicate
@@ -50,7 +51,7 @@ def pull_id(tenant: str) -> str:
     return f"{tenant}:pull"
 
 
-async def notified(bank: Bank, row: Doc, event: events.ArchiveNotified) -> None:
+async def notified(bank: Bank, row: InboxRow, event: events.ArchiveNotified) -> None:
     """WeCom says that there are messages: they are pulled now. Nothing at a bank without an
     archive."""
     if bank.archive is None:

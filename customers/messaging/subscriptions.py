@@ -27,6 +27,7 @@ from services import ids
 from services.clock import utc
 from services.errors import Conflict, InvalidInput
 from services.queue import outbox
+from services.queue.inbox import InboxRow
 from services.queue.outbox import OUTBOX, Effect
 from services.store.mongo import Doc
 from services.wechat import events
@@ -127,7 +128,7 @@ async def _count(bank: Bank, row_id: str, key: str, answer: _Answer) -> bool:
     return False
 
 
-async def answered(bank: Bank, row: Doc, event: events.SubscribeAnswered) -> None:
+async def answered(bank: Bank, row: InboxRow, event: events.SubscribeAnswered) -> None:
     """The customer answered the prompt, or changed his settings."""
     bank, appid, at = bank, event.corp_id, events.happened(event, row)
     facts = Facts(openids={appid: event.openid})
@@ -140,7 +141,7 @@ async def answered(bank: Bank, row: Doc, event: events.SubscribeAnswered) -> Non
         await timeline.record(bank, cid, kind, key, at=at, appid=appid, template=template_id)
 
 
-async def sent(bank: Bank, row: Doc, event: events.SubscribeSent) -> None:
+async def sent(bank: Bank, row: InboxRow, event: events.SubscribeSent) -> None:
     """What became of a message that WeChat had taken."""
     facts = Facts(openids={event.corp_id: event.openid})
     cid = await resolution.identify(bank, facts, source="callback", proof=row["_id"])
