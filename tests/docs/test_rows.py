@@ -30,8 +30,6 @@ KNOWN: set[tuple[str, str]] = {
     ("campaigns.stats", "OUTBOX"),
     ("campaigns.stats", "RUNS"),
     ("campaigns.stats", "TRANSFERS"),
-    ("customers.archive.consents", "RELATIONSHIPS"),
-    ("customers.archive.reading", "STAFF"),
     ("customers.messaging.subscriptions", "OUTBOX"),
     ("operations.events.explain", "OUTBOX"),
     ("operations.events.explain", "RUNS"),
