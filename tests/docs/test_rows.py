@@ -30,7 +30,6 @@ KNOWN: set[tuple[str, str]] = {
     ("campaigns.stats", "OUTBOX"),
     ("campaigns.stats", "RUNS"),
     ("campaigns.stats", "TRANSFERS"),
-    ("customers.messaging.subscriptions", "OUTBOX"),
     ("operations.events.explain", "OUTBOX"),
     ("operations.events.explain", "RUNS"),
     ("operations.events.external_contacts", "OUTBOX"),
