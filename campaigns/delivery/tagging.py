@@ -8,7 +8,6 @@ from collections import defaultdict
 
 from customers import relationships
 from customers.banks.bank import Bank
-from customers.identity.collections import CUSTOMERS
 from customers.wecom_mirror import tags
 from services.cache import Slot
 from services.wechat.core.errors import BadRequest
@@ -80,7 +79,6 @@ async def remember(bank: Bank, cid: str, userid: str, add: list[str], remove: li
     added = [await tag_id(bank, name) for name in add]
     taken = [await tag_id(bank, name) for name in remove]
     await relationships.retag(bank, userid, cid, added, taken)
-    if add:
-        await bank.change(CUSTOMERS, cid, {"$addToSet": {"tags": {"$each": add}}})
+    await tags.keep(bank, cid, add)
     if taken:
         await tags.carry(bank, cid, userid, taken, [])

@@ -23,13 +23,14 @@ from services.cache import Slot
 from services.clock import utc
 from services.errors import Conflict, NotFound
 from services.queue import outbox
-from services.queue.outbox import OUTBOX
 from services.store.mongo import Doc
 
 OPEN, HANDLED = "open", "handled"
 COLLECT_SECONDS = 2.0
 """How long the first card of a minute waits for company."""
 MINUTE = 60
+CARD = "card"
+"""The kind of effect that tells a member of alarms (customers/alerts/cards.py)."""
 _CARDS: Slot[defaultdict[str, dict[str, int]]] = Slot("cards", lambda: defaultdict(dict))
 """The minute for whose card each member has been seen to, by tenant."""
 
@@ -91,12 +92,11 @@ async def ask_for_card(bank: Bank, userid: str) -> None:
         card = outbox.Effect(
             id=ids.tenant_id(bank.id, "card", userid, slot),
             tenant=bank.id,
-            kind="card",
+            kind=CARD,
             cid="",
             args={"userid": userid},
         )
-        row = outbox.row_of(bank.services, card, due=due, owner=None)
-        if await bank.insert(OUTBOX, row):
+        if await outbox.ask(bank.services, card, due=due):
             return
     waiting[userid] = minute
 

@@ -17,7 +17,8 @@ from services import ids
 from services.errors import NotFound
 from services.observe import trace
 from services.queue import outbox
-from services.queue.outbox import OUTBOX, Effect
+from services.queue.effects import EffectKind
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -148,10 +149,15 @@ async def _show_answer(bank: Bank, row: Doc, userid: str, code: str, answer: str
     effect = Effect(
         id=ids.tenant_id(bank.id, "card_update", row["_id"]),
         tenant=bank.id,
-        kind="card_update",
+        kind=CARD_UPDATE.name,
         cid="",
         args=args,
     )
-    waiting = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-    if await bank.insert(OUTBOX, waiting):
-        bank.signal("campaigns.send_effects")
+    if await outbox.ask(bank.services, effect):
+        bank.signal(outbox.SEND_EFFECTS)
+
+
+CARD: EffectKind[Bank] = EffectKind(name=alarms.CARD, execute=send)
+"""Alarms told to a member."""
+CARD_UPDATE: EffectKind[Bank] = EffectKind(name="card_update", execute=update)
+"""The card after his click."""

@@ -15,7 +15,8 @@ from customers.identity.resolution import Customer, Facts
 from customers.identity.rows import row_id
 from services import ids
 from services.queue import outbox
-from services.queue.outbox import OUTBOX, Effect
+from services.queue.effects import EffectKind
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
 
 PENDING_SECONDS = 90 * 86400.0
@@ -35,16 +36,16 @@ async def ask(bank: Bank, person: Customer, appid: str) -> None:
     effect = Effect(
         id=ids.tenant_id(tenant, "convert", conversion, nth),
         tenant=tenant,
-        kind="convert",
+        kind=CONVERT.name,
         cid=person.cid,
         args={"unionid": person.unionid, "openid": openid, "appid": appid},
     )
-    await bank.insert(OUTBOX, outbox.row_of(bank.services, effect, due=now, owner=None))
+    await outbox.ask(bank.services, effect)
     asked: Doc = {"nth": nth, "until": now + PENDING_SECONDS}
     if not await bank.insert(CONVERSIONS, {"_id": conversion, **asked}):
         before = {"_id": conversion, "nth": nth - 1}
         await bank.db[CONVERSIONS].update(before, {"$set": asked})
-    bank.signal("campaigns.send_effects")
+    bank.signal(outbox.SEND_EFFECTS)
 
 
 async def convert(bank: Bank, effect: Effect) -> None:
@@ -59,3 +60,7 @@ async def convert(bank: Bank, effect: Effect) -> None:
         pending_id=answer.get("pending_id", ""),
     )
     await resolution.identify(bank, facts, source="convert", proof=effect.id)
+
+
+CONVERT: EffectKind[Bank] = EffectKind(name="convert", execute=convert)
+"""Who a mini-program's customer is at WeCom."""

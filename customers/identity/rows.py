@@ -23,6 +23,8 @@ HOPS = 8
 TOLD = ("name", "phone", "unionid", "external_userid")
 SEALED = (*TOLD, "number")
 NUMBER, PENDING = "number", "pending"
+ENRICH = "enrich"
+"""The kind of effect that asks WeCom for his details (customers/wecom_mirror/details.py)."""
 
 
 @dataclass(frozen=True)

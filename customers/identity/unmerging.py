@@ -19,6 +19,7 @@ from customers.banks.bank import Bank
 from customers.identity.collections import CUSTOMERS, IDENTITIES, MERGES
 from customers.identity.merging import DONE, UNDOING, UNDONE, indexes
 from customers.identity.rows import (
+    ENRICH,
     HOPS,
     Customer,
     cids_of,
@@ -34,7 +35,6 @@ from services import ids
 from services.clock import utc
 from services.errors import Conflict, Unavailable
 from services.queue import outbox
-from services.queue.outbox import OUTBOX
 from services.store.mongo import Collection, Doc
 
 log = logging.getLogger(__name__)
@@ -269,12 +269,11 @@ async def _ask_wecom(bank: Bank, merge: Doc) -> None:
             effect = outbox.Effect(
                 id=ids.tenant_id(bank.id, "enrich", merge["_id"], cid),
                 tenant=bank.id,
-                kind="enrich",
+                kind=ENRICH,
                 cid=cid,
                 args={"external_userid": external_userid},
             )
-            row_ = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-            await bank.insert(OUTBOX, row_)
+            await outbox.ask(bank.services, effect)
 
 
 async def begin(bank: Bank, merge: Doc, by: str) -> None:

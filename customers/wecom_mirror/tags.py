@@ -256,3 +256,9 @@ async def _write(job: Job, batch: Batch) -> Outcome:
 
 
 TAGS_PART = Part("tags", _read, _write)
+
+
+async def keep(bank: Bank, cid: str, tags: Sequence[str]) -> None:
+    """Keeps the names of tags with the customer, besides those that he has."""
+    if tags:
+        await bank.change(CUSTOMERS, cid, {"$addToSet": {"tags": {"$each": list(tags)}}})

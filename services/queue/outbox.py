@@ -7,23 +7,55 @@ Arguments are sealed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from datetime import datetime
+from typing import Any, TypedDict, cast
 
 from services.clock import utc
 from services.container import Services
 from services.observe import trace
-from services.store.mongo import Doc
+from services.store import batching, leases
+from services.store.leases import Handle
+from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
 
 OUTBOX = Rows(
     "outbox",
     indexes=((("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)),),
+    sealed=("args",),
 )
 """Effects that wait for a worker."""
 
 WELCOME, EFFECTS = "welcome", "effects"
+SEND_EFFECTS = "campaigns.send_effects"
+"""The wake-up of the lane EFFECTS."""
+
+
+class OutboxRow(TypedDict, total=False):
+    """An effect as it is stored; `due` and `deadline` in seconds UTC, `state` is `ready` until it
+    ended. `tries` are those that came to nothing, `story` what the last one called and decided."""
+
+    _id: str
+    tenant: str
+    kind: str
+    lane: str
+    cid: str
+    campaign: str
+    version: int
+    run: str
+    step: str
+    args: bytes
+    deadline: float | None
+    at: datetime
+    open: bool
+    due: float
+    owner: str | None
+    attempts: int
+    state: str
+    reason: str
+    tries: list[Doc]
+    story: Doc
 
 
 @dataclass(frozen=True)
@@ -77,3 +109,62 @@ def effect_of(services: Services, row: Mapping[str, Any]) -> Effect:
     return Effect(
         id=row["_id"], args=cast("dict[str, Any]", args), **{name: row[name] for name in names}
     )
+
+
+async def insert(services: Services, row: Doc) -> bool:
+    """Stores a row of `row_of`; False when the effect was asked for before."""
+    return await batching.insert(services, row["tenant"], OUTBOX, row)
+
+
+async def ask(services: Services, effect: Effect, *, due: float | None = None) -> bool:
+    """Leaves an effect to its lane, due at `due` (seconds UTC, now unless said otherwise); False
+    when it was asked for before."""
+    at = services.clock() if due is None else due
+    return await insert(services, row_of(services, effect, due=at, owner=None))
+
+
+async def read(services: Services, tenant: str, wanted: Sequence[str]) -> dict[str, Doc]:
+    """The rows of these effects, by id."""
+    return await batching.read(services, tenant, OUTBOX, wanted) if wanted else {}
+
+
+async def pump(
+    services: Services, tenant: str, lane: str, handle: Handle, *, seconds: float, until: float
+) -> int:
+    """Leases the due effects of a lane for `seconds` each and hands them to `handle`, until none is
+    due or it is `until` (seconds UTC); how many it was."""
+    return await leases.pump(
+        services.clock,
+        services.store.tenant(tenant)[OUTBOX],
+        handle,
+        seconds=seconds,
+        query={"lane": lane},
+        until=until,
+        horizon=services.cache.of(leases.HORIZONS)[OUTBOX, lane, tenant],
+    )
+
+
+async def put_back(db: TenantStore, owner: str, row_id: str, due: float, **fields: Any) -> None:
+    """Leaves an effect that is still ours for a later try, at `due` (seconds UTC)."""
+    await leases.put_back(db[OUTBOX], owner, [row_id], due, **fields)
+
+
+async def end(
+    services: Services, tenant: str, owner: str, row_id: str, own: Doc, *, state: str, reason: str
+) -> None:
+    """Ends an effect that is still ours; `own` is written besides."""
+    await batching.close_each(
+        services, tenant, OUTBOX, owner, row_id, own, state=state, reason=reason
+    )
+
+
+async def customers_by_step(db: TenantStore, campaign: str) -> dict[str, int]:
+    """For each step of a campaign, the customers for whom its effect was done."""
+    counted = await db[OUTBOX].aggregate(
+        [
+            {"$match": {"campaign": campaign, "state": "done"}},
+            {"$group": {"_id": {"step": "$step", "cid": "$cid"}}},
+            {"$group": {"_id": "$_id.step", "customers": {"$sum": 1}}},
+        ]
+    )
+    return {row["_id"]: row["customers"] for row in counted}
