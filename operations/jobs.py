@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from campaigns.channels import reconcile
 from campaigns.delivery import perform
 from campaigns.engine import runs
+from campaigns.engine.rows import RUNS
 from customers.archive import pull
 from customers.banks.bank import Bank, open_bank
 from customers.handover import work
@@ -15,6 +16,9 @@ from operations.sync import run
 from rewards import claims
 from services.container import Services
 from services.queue import outbox
+from services.queue.outbox import OUTBOX
+from services.store import leases
+from services.store.mongo import Doc
 
 Work = Callable[[Bank], Awaitable[None]]
 
@@ -32,16 +36,41 @@ async def handle_inbox(bank: Bank) -> None:
 
 
 async def send_welcomes(bank: Bank) -> None:
-    await perform.work(bank, outbox.WELCOME, until=bank.now() + SHIFT_SECONDS)
+    await _send(bank, outbox.WELCOME)
 
 
 async def send_effects(bank: Bank) -> None:
-    await perform.work(bank, outbox.EFFECTS, until=bank.now() + SHIFT_SECONDS)
+    await _send(bank, outbox.EFFECTS)
+
+
+async def _send(bank: Bank, lane: str) -> None:
+    async def handle(owner: str, row: Doc) -> None:
+        await perform.perform(await bank.current(), owner, row)
+
+    until = bank.now() + SHIFT_SECONDS
+    rows = bank.db[OUTBOX]
+    horizon = bank.services.cache.of(leases.HORIZONS)["outbox", lane, bank.id]
+    seconds, query = perform.LEASE_SECONDS[lane], {"lane": lane}
+    await leases.pump(
+        bank.services.clock,
+        rows,
+        handle,
+        seconds=seconds,
+        query=query,
+        until=until,
+        horizon=horizon,
+    )
 
 
 async def advance_runs(bank: Bank) -> None:
     """Moves runs whose timer is due, and those whose last move was cut short."""
-    await runs.work(bank, until=bank.now() + SHIFT_SECONDS)
+
+    async def handle(owner: str, row: Doc) -> None:
+        await runs.resume_safely(await bank.current(), owner, row)
+
+    until = bank.now() + SHIFT_SECONDS
+    rows = bank.db[RUNS]
+    await leases.pump(bank.services.clock, rows, handle, seconds=runs.LEASE_SECONDS, until=until)
 
 
 async def hand_over(bank: Bank) -> None:

@@ -39,16 +39,6 @@ _FAULT = "an effect failed"
 log = logging.getLogger(__name__)
 
 
-async def work(bank: Bank, lane: str, until: float) -> None:
-    """Performs the effects of a lane that are due, until none is or it is `until` (seconds UTC)."""
-
-    async def handle(owner: str, row: Doc) -> None:
-        await perform(await bank.current(), owner, row)
-
-    seconds = LEASE_SECONDS[lane]
-    await outbox.pump(bank.services, bank.id, lane, handle, seconds=seconds, until=until)
-
-
 @dataclass(frozen=True)
 class _Try:
     """One try of a leased effect: its row, and under whose name it may be changed."""

@@ -8,7 +8,6 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
 from services.store import leases
-from services.store.leases import Handle
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
@@ -118,13 +117,6 @@ async def put_back(bank: Bank, owner: str, run: Run, due: float, **fields: Any) 
 async def stop(bank: Bank, owner: str, run: Run, reason: str) -> None:
     """Ends a run that cannot go on, in the state `error`."""
     await leases.close(bank.db[RUNS], owner, [run["_id"]], status="error", reason=reason)
-
-
-async def pump(bank: Bank, handle: Handle, until: float) -> None:
-    """Leases the runs that are due and hands them to `handle`, until none is or it is `until`
-    (seconds UTC)."""
-    rows, clock = bank.db[RUNS], bank.services.clock
-    await leases.pump(clock, rows, handle, seconds=LEASE_SECONDS, until=until)
 
 
 async def customers(bank: Bank, campaign: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any, TypedDict, cast
 from campaigns import live
 from campaigns.engine import launch, rows
 from campaigns.engine.advance import TIMER, State, advance
-from campaigns.engine.rows import LEASE_SECONDS, RUNS, Context, Run
+from campaigns.engine.rows import RUNS, Context, Run
 from customers import timeline
 from customers.banks.bank import Bank
 from services.errors import Unavailable
@@ -23,6 +23,7 @@ from services.observe import trace
 from services.queue.retry import ERROR, Retry
 from services.store.mongo import Doc
 
+LEASE_SECONDS = rows.LEASE_SECONDS
 PAUSED_SECONDS = 5.0
 RETRY = Retry(tries=12, first=1.0, most=300.0, then=ERROR)
 """Of a run that a fault of ours keeps from going on."""
@@ -63,16 +64,6 @@ def _state(run: Run) -> State:
         waiting=run["waiting"],
         trail=tuple((step, decision) for step, decision in run["trail"]),
     )
-
-
-async def work(bank: Bank, until: float) -> None:
-    """Moves runs whose timer is due, and those whose last move was cut short, until there are none
-    or it is `until` (seconds UTC)."""
-
-    async def handle(owner: str, row: Doc) -> None:
-        await resume_safely(await bank.current(), owner, cast("Run", row))
-
-    await rows.pump(bank, handle, until)
 
 
 async def resume(bank: Bank, owner: str, run: Run, cause: str = TIMER) -> None:
@@ -139,9 +130,10 @@ async def _hold_again(bank: Bank, run: Run, owner: str) -> Run:
     return held
 
 
-async def resume_safely(bank: Bank, owner: str, run: Run) -> None:
+async def resume_safely(bank: Bank, owner: str, row: Doc) -> None:
     """`resume` by the timer; what goes wrong is logged and the run is due again when its lease is
     over."""
+    run = cast("Run", row)
     try:
         await resume(bank, owner, run)
     except Unavailable:

@@ -96,7 +96,7 @@ async def ask_for_card(bank: Bank, userid: str) -> None:
             cid="",
             args={"userid": userid},
         )
-        if await outbox.ask(bank.services, card, due=due):
+        if await outbox.put(bank.services, card, due=due):
             return
     waiting[userid] = minute
 

@@ -13,6 +13,7 @@ from typing import Any
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
+from customers.banks.tasks import SEND_EFFECTS
 from services import ids
 from services.errors import NotFound
 from services.observe import trace
@@ -153,8 +154,8 @@ async def _show_answer(bank: Bank, row: Doc, userid: str, code: str, answer: str
         cid="",
         args=args,
     )
-    if await outbox.ask(bank.services, effect):
-        bank.signal(outbox.SEND_EFFECTS)
+    if await outbox.put(bank.services, effect, due=bank.now()):
+        bank.signal(SEND_EFFECTS)
 
 
 CARD: EffectKind[Bank] = EffectKind(name=alarms.CARD, execute=send)

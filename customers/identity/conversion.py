@@ -9,6 +9,7 @@ sign-in after they are over.
 from __future__ import annotations
 
 from customers.banks.bank import Bank
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.collections import CONVERSIONS
 from customers.identity.resolution import Customer, Facts
@@ -40,12 +41,12 @@ async def ask(bank: Bank, person: Customer, appid: str) -> None:
         cid=person.cid,
         args={"unionid": person.unionid, "openid": openid, "appid": appid},
     )
-    await outbox.ask(bank.services, effect)
+    await outbox.put(bank.services, effect, due=bank.now())
     asked: Doc = {"nth": nth, "until": now + PENDING_SECONDS}
     if not await bank.insert(CONVERSIONS, {"_id": conversion, **asked}):
         before = {"_id": conversion, "nth": nth - 1}
         await bank.db[CONVERSIONS].update(before, {"$set": asked})
-    bank.signal(outbox.SEND_EFFECTS)
+    bank.signal(SEND_EFFECTS)
 
 
 async def convert(bank: Bank, effect: Effect) -> None:

@@ -273,7 +273,7 @@ async def _ask_wecom(bank: Bank, merge: Doc) -> None:
                 cid=cid,
                 args={"external_userid": external_userid},
             )
-            await outbox.ask(bank.services, effect)
+            await outbox.put(bank.services, effect, due=bank.now())
 
 
 async def begin(bank: Bank, merge: Doc, by: str) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from customers import timeline
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.resolution import Facts
 from customers.messaging.rows import SUBSCRIPTIONS
@@ -213,8 +214,8 @@ async def send(
         cid=cid,
         args={"appid": appid, "template_id": template_id, "data": dict(data), "page": page},
     )
-    if await outbox.ask(bank.services, effect):
-        bank.signal(outbox.SEND_EFFECTS)
+    if await outbox.put(bank.services, effect, due=bank.now()):
+        bank.signal(SEND_EFFECTS)
     return effect.id
 
 

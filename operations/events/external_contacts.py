@@ -103,7 +103,7 @@ async def _enrich_later(bank: Bank, row: Doc, event: events.ExternalContactAdded
         cid=cid,
         args={"external_userid": event.external_userid},
     )
-    await outbox.ask(bank.services, effect, due=bank.now() + 2.0)
+    await outbox.put(bank.services, effect, due=bank.now() + 2.0)
 
 
 async def _enter_campaigns(

@@ -16,7 +16,6 @@ from services.clock import utc
 from services.container import Services
 from services.observe import trace
 from services.store import batching, leases
-from services.store.leases import Handle
 from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
 
@@ -28,8 +27,6 @@ OUTBOX = Rows(
 """Effects that wait for a worker."""
 
 WELCOME, EFFECTS = "welcome", "effects"
-SEND_EFFECTS = "campaigns.send_effects"
-"""The wake-up of the lane EFFECTS."""
 
 
 class OutboxRow(TypedDict, total=False):
@@ -111,37 +108,21 @@ def effect_of(services: Services, row: Mapping[str, Any]) -> Effect:
     )
 
 
+async def put(services: Services, effect: Effect, *, due: float, owner: str | None = None) -> bool:
+    """Writes the effect's row as `row_of` says it, durable when this returns; False when it was
+    there."""
+    row = row_of(services, effect, due=due, owner=owner)
+    return await insert(services, row)
+
+
 async def insert(services: Services, row: Doc) -> bool:
-    """Stores a row of `row_of`; False when the effect was asked for before."""
+    """Writes a row of `row_of`, durable when this returns; False when it was there."""
     return await batching.insert(services, row["tenant"], OUTBOX, row)
-
-
-async def ask(services: Services, effect: Effect, *, due: float | None = None) -> bool:
-    """Leaves an effect to its lane, due at `due` (seconds UTC, now unless said otherwise); False
-    when it was asked for before."""
-    at = services.clock() if due is None else due
-    return await insert(services, row_of(services, effect, due=at, owner=None))
 
 
 async def read(services: Services, tenant: str, wanted: Sequence[str]) -> dict[str, Doc]:
     """The rows of these effects, by id."""
     return await batching.read(services, tenant, OUTBOX, wanted) if wanted else {}
-
-
-async def pump(
-    services: Services, tenant: str, lane: str, handle: Handle, *, seconds: float, until: float
-) -> int:
-    """Leases the due effects of a lane for `seconds` each and hands them to `handle`, until none is
-    due or it is `until` (seconds UTC); how many it was."""
-    return await leases.pump(
-        services.clock,
-        services.store.tenant(tenant)[OUTBOX],
-        handle,
-        seconds=seconds,
-        query={"lane": lane},
-        until=until,
-        horizon=services.cache.of(leases.HORIZONS)[OUTBOX, lane, tenant],
-    )
 
 
 async def put_back(db: TenantStore, owner: str, row_id: str, due: float, **fields: Any) -> None:

@@ -54,6 +54,8 @@ KNOWN: set[tuple[str, str]] = {
     ("operations.events.explain", "RUNS"),
     ("operations.events.handle", "INBOX"),
     ("operations.events.handle", "TIMELINE"),
+    ("operations.jobs", "OUTBOX"),
+    ("operations.jobs", "RUNS"),
     ("operations.scheduler", "REWARDS"),
     ("operations.sync.run", "CHANNELS"),
     ("operations.sync.run", "SYNC_DIFFERENCES"),

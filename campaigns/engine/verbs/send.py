@@ -16,6 +16,7 @@ from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
 from customers.archive import consents
 from customers.banks.bank import Bank
 from customers.banks.staff import Staff, staff_member
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from services import ids
 from services.errors import NotFound
@@ -122,8 +123,8 @@ async def _greet_by_hand(bank: Bank, effect: Effect) -> None:
         run=effect.run,
         step=f"{effect.step}.fallback",
     )
-    await outbox.ask(bank.services, asked)
-    bank.signal(outbox.SEND_EFFECTS)
+    await outbox.put(bank.services, asked, due=bank.now())
+    bank.signal(SEND_EFFECTS)
 
 
 async def _tell_staff(bank: Bank, effect: Effect) -> None:

@@ -1,0 +1,7 @@
+"""Names of the tasks that modules of several rooms wake; a task that one module wakes has its name
+there. `operations/jobs.py` says what each does."""
+
+from __future__ import annotations
+
+HANDLE_INBOX = "campaigns.handle_inbox"
+SEND_EFFECTS = "campaigns.send_effects"
