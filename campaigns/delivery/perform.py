@@ -20,7 +20,6 @@ from services.observe.trace import Story
 from services.queue import outbox
 from services.queue.effects import RETRY, EffectKind, Outcome
 from services.queue.outbox import Effect
-from services.queue.retry import Retry
 from services.queue.trace_rows import told, tried
 from services.store.mongo import Doc
 from services.wechat.core.errors import AlreadyDone, PlatformError, SubjectState, no_turn
@@ -34,7 +33,7 @@ URGENT_SECONDS = 20.0
 """An urgent effect does not wait for a limit that is over sooner than this."""
 FIXED_SECONDS = 60.0
 """A pause that is asked for and as long as this is kept as it is."""
-INTERNAL = "internal"
+INTERNAL, PAUSED = "internal", "paused"
 _FAULT = "an effect failed"
 log = logging.getLogger(__name__)
 
@@ -113,42 +112,30 @@ def _refused(effect: Effect, error: PlatformError) -> Outcome:
 
 
 async def _settle(this: _Try, outcome: Outcome) -> None:
-    """Ends the effect with its story (what was called and answered), or leaves it for a later try,
-    which keeps this one's."""
-    now = this.bank.now()
-    if outcome.reason == "paused":
-        await _put_back(this, outcome, now + outcome.seconds, attempts=this.attempt - 1)
+    """Ends the effect, or leaves it for a later try."""
+    if outcome.state != "later":
+        await _end(this, outcome)
         return
-    if outcome.state == "later":
-        due = now + _pause(this.kind.retry, this.attempt, outcome)
-        end = _last(this, outcome, due)
-        if end is None:
-            tries = tried(this.row, now, outcome.reason, this.story)
-            attempts = this.attempt - (not outcome.begun)
-            await _put_back(this, outcome, due, attempts=attempts, tries=tries)
-            return
-        outcome = end
-    await _tell(this, outcome)
-    await outbox.end(
-        this.bank.services,
-        this.bank.id,
-        this.owner,
-        this.effect.id,
-        {"story": told(this.story)},
-        state=outcome.state,
-        reason=outcome.reason,
-    )
+    due = this.bank.now() + _pause(this, outcome)
+    end = _last(this, outcome, due)
+    if end is not None:
+        await _end(this, end)
+    else:
+        await _try_later(this, outcome, due)
 
 
-def _pause(retry: Retry, attempt: int, outcome: Outcome) -> float:
-    if outcome.seconds >= FIXED_SECONDS:
+def _pause(this: _Try, outcome: Outcome) -> float:
+    """Seconds until the next try."""
+    if outcome.reason == PAUSED or outcome.seconds >= FIXED_SECONDS:
         return outcome.seconds
-    return retry.delay(attempt, at_least=outcome.seconds)
+    return this.kind.retry.delay(this.attempt, at_least=outcome.seconds)
 
 
 def _last(this: _Try, outcome: Outcome, due: float) -> Outcome | None:
     """How the effect ends when this try was the last; None when it is tried again at `due`."""
     deadline = this.effect.deadline
+    if outcome.reason == PAUSED:
+        return None
     if deadline is not None:
         return None if due <= deadline else Outcome("expired", outcome.reason)
     if not outcome.begun or not this.kind.retry.is_over(this.attempt):
@@ -158,10 +145,19 @@ def _last(this: _Try, outcome: Outcome, due: float) -> Outcome | None:
     return Outcome("failed", f"gave_up_after_{this.attempt}:{outcome.reason}")
 
 
-async def _put_back(this: _Try, outcome: Outcome, due: float, **fields: object) -> None:
-    await outbox.put_back(
-        this.bank.db, this.owner, this.effect.id, due, reason=outcome.reason, **fields
-    )
+async def _try_later(this: _Try, outcome: Outcome, due: float) -> None:
+    """Makes the effect due at `due`, with this try and what was called in it; a pause is none."""
+    fields: Doc = {"reason": outcome.reason, "attempts": this.attempt - (not outcome.begun)}
+    if outcome.reason != PAUSED:
+        fields["tries"] = tried(this.row, this.bank.now(), outcome.reason, this.story)
+    await outbox.put_back(this.bank.db, this.owner, this.effect.id, due, **fields)
+
+
+async def _end(this: _Try, outcome: Outcome) -> None:
+    """Tells the customer's story, then ends the effect with what was called and answered."""
+    await _tell(this, outcome)
+    ended = outbox.Ended(outcome.state, outcome.reason, {"story": told(this.story)})
+    await outbox.end(this.bank.services, this.row, this.owner, ended)
 
 
 async def _tell(this: _Try, outcome: Outcome) -> None:
@@ -192,4 +188,4 @@ async def _give_back(bank: Bank, owner: str, row: Doc) -> None:
         due = bank.now() + retry.delay(row["attempts"], at_least=1.0)
         await outbox.put_back(bank.db, owner, row["_id"], due, reason=INTERNAL)
         return
-    await outbox.end(bank.services, bank.id, owner, row["_id"], {}, state="failed", reason=INTERNAL)
+    await outbox.end(bank.services, row, owner, outbox.Ended("failed", INTERNAL))

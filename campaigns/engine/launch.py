@@ -8,7 +8,7 @@ again: what is in the outbox stays as it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,14 +67,12 @@ async def launch(
     effects; in a surge those are left to their lane, so that no welcome waits for somebody else's
     tag."""
     cause = Cause(run["campaign"], program.campaign.templates, facts, context)
-    effects = [prepare(run, program.ops[step], cause) for step in run["pending_steps"]]
+    prepared = [prepare(run, program.ops[step], cause) for step in run["pending_steps"]]
+    effects = [effect for effect in prepared if effect is not None]
     load = bank.services.cache.of(_LOAD)
     load.launches += 1
     try:
-        surge = load.launches > SURGE
-        wanted = [_row(bank, run, effect, surge=surge) for effect in effects if effect is not None]
-        new = await asyncio.gather(*(outbox.insert(bank.services, row) for row in wanted))
-        ours = [row for row, is_new in zip(wanted, new, strict=True) if is_new and row["owner"]]
+        ours = await _put(bank, run, effects, surge=load.launches > SURGE)
         await _perform(bank, [row for row in ours if row["lane"] == outbox.WELCOME])
         await rows.clear(bank, run)
         await _perform(bank, [row for row in ours if row["lane"] != outbox.WELCOME])
@@ -82,7 +80,14 @@ async def launch(
         load.launches -= 1
 
 
-async def _perform(bank: Bank, effects: list[Doc]) -> None:
+async def _put(bank: Bank, run: Run, effects: Sequence[Effect], *, surge: bool) -> list[Doc]:
+    """Puts effects into the outbox; the rows of those that are new and leased to us."""
+    wanted = [_row(bank, run, effect, surge=surge) for effect in effects]
+    new = await asyncio.gather(*(outbox.insert(bank.services, row) for row in wanted))
+    return [row for row, is_new in zip(wanted, new, strict=True) if is_new and row["owner"]]
+
+
+async def _perform(bank: Bank, effects: Iterable[Doc]) -> None:
     await asyncio.gather(*(perform.perform(bank, row["owner"], row) for row in effects))
 
 

@@ -89,24 +89,31 @@ class _Compiler:
         return RuleError(message, len(before) + 1)
 
     def value(self, node: ast.expr) -> _Value:
-        if isinstance(node, ast.BoolOp):
-            return self._bool(node)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            inner = self.value(node.operand)
-            return lambda facts: not inner(facts)
-        if isinstance(node, ast.Compare):
-            return self._compare(node)
-        if isinstance(node, ast.Attribute | ast.Name):
-            return self._field(node)
-        if isinstance(node, ast.Call):
-            return self._call(node)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | bool):
-            constant = node.value
-            return lambda facts: constant
-        if isinstance(node, ast.List | ast.Tuple):
-            items = [self.value(item) for item in node.elts]
-            return lambda facts: [item(facts) for item in items]
+        """What gives the node's value; raises RuleError for whatever rules do not have."""
+        match node:
+            case ast.BoolOp():
+                return self._bool(node)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self._not(operand)
+            case ast.Compare():
+                return self._compare(node)
+            case ast.Attribute() | ast.Name():
+                return self._field(node)
+            case ast.Call():
+                return self._call(node)
+            case ast.Constant(value=str() | int() | float() as constant):
+                return lambda facts: constant
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return self._list(items)
         raise self._error(node, "expected a field, a value, a comparison, and, or, not, in")
+
+    def _not(self, operand: ast.expr) -> _Value:
+        inner = self.value(operand)
+        return lambda facts: not inner(facts)
+
+    def _list(self, items: list[ast.expr]) -> _Value:
+        values = [self.value(item) for item in items]
+        return lambda facts: [value(facts) for value in values]
 
     def _bool(self, node: ast.BoolOp) -> _Value:
         parts = [self.value(part) for part in node.values]
@@ -117,14 +124,11 @@ class _Compiler:
     def _compare(self, node: ast.Compare) -> _Value:
         if len(node.ops) != 1:
             raise self._error(node, "expected one comparison; join several with and")
-        kind = type(node.ops[0])
-        if kind not in _COMPARE:
+        compare = _COMPARE.get(type(node.ops[0]))
+        if compare is None:
             raise self._error(node, "expected ==, !=, <, <=, >, >=, in or not in")
-        compare, left, right = (
-            _COMPARE[kind],
-            self.value(node.left),
-            self.value(node.comparators[0]),
-        )
+        left = self.value(node.left)
+        right = self.value(node.comparators[0])
 
         def holds(facts: Facts) -> bool:
             try:

@@ -8,9 +8,9 @@ Arguments are sealed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from services.clock import utc
 from services.container import Services
@@ -29,7 +29,7 @@ OUTBOX = Rows(
 WELCOME, EFFECTS = "welcome", "effects"
 
 
-class OutboxRow(TypedDict, total=False):
+class OutboxRow(TypedDict):
     """An effect as it is stored; `due` and `deadline` in seconds UTC, `state` is `ready` until it
     ended. `tries` are those that came to nothing, `story` what the last one called and decided."""
 
@@ -51,8 +51,8 @@ class OutboxRow(TypedDict, total=False):
     attempts: int
     state: str
     reason: str
-    tries: list[Doc]
-    story: Doc
+    tries: NotRequired[list[Doc]]
+    story: NotRequired[Doc]
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,10 @@ async def insert(services: Services, row: Doc) -> bool:
     return await batching.insert(services, row["tenant"], OUTBOX, row)
 
 
-async def read(services: Services, tenant: str, wanted: Sequence[str]) -> dict[str, Doc]:
+async def read(services: Services, tenant: str, wanted: Sequence[str]) -> dict[str, OutboxRow]:
     """The rows of these effects, by id."""
-    return await batching.read(services, tenant, OUTBOX, wanted) if wanted else {}
+    found = await batching.read(services, tenant, OUTBOX, wanted) if wanted else {}
+    return cast("dict[str, OutboxRow]", found)
 
 
 async def put_back(db: TenantStore, owner: str, row_id: str, due: float, **fields: Any) -> None:
@@ -130,12 +131,26 @@ async def put_back(db: TenantStore, owner: str, row_id: str, due: float, **field
     await leases.put_back(db[OUTBOX], owner, [row_id], due, **fields)
 
 
-async def end(
-    services: Services, tenant: str, owner: str, row_id: str, own: Doc, *, state: str, reason: str
-) -> None:
-    """Ends an effect that is still ours; `own` is written besides."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an effect ended, and what its row keeps besides."""
+
+    state: str
+    reason: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def end(services: Services, row: Mapping[str, Any], owner: str, ended: Ended) -> None:
+    """Ends an effect that is still ours."""
     await batching.close_each(
-        services, tenant, OUTBOX, owner, row_id, own, state=state, reason=reason
+        services,
+        row["tenant"],
+        OUTBOX,
+        owner,
+        row["_id"],
+        dict(ended.kept),
+        state=ended.state,
+        reason=ended.reason,
     )
 
 
