@@ -35,6 +35,7 @@ from deploy.terminal import (
     run,
     settings,
 )
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 from services.errors import YinqiaoError
@@ -212,7 +213,7 @@ def scheduler() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        services = await open_services(chosen, COLLECTIONS)
+        services = await open_services(chosen, COLLECTIONS, QUEUES)
         logging.getLogger("yinqiao.scheduler").info("scheduler started")
         try:
             await ticking.run(services, stop)
@@ -232,7 +233,7 @@ def wait(seconds: Annotated[float, typer.Option(help="give up after this long")]
     chosen = settings()
 
     async def ping() -> None:
-        services = await open_services(chosen, COLLECTIONS)
+        services = await open_services(chosen, COLLECTIONS, QUEUES)
         try:
             await services.store.ping()
             await services.redis.ping()

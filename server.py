@@ -18,9 +18,11 @@ from config.logging import setup_logging
 from config.settings import ProductionRefused, load
 from handlers.http.api import ApiRouter
 from handlers.http.base import Traffic
+from handlers.http.modules import MODULES
 from handlers.http.openapi import DOCUMENT, document
 from handlers.http.pages import NotFound, StaticFiles, load_locale
 from handlers.routes import BROWSERS, PROGRAMS, ROUTES
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 
@@ -51,6 +53,7 @@ def make_app(services: Services) -> Application:
         default_handler_args={"services": services, "traffic": traffic, "route": NotFound.ROUTE},
         log_function=lambda handler: None,
         template_path=str(WEB / "templates"),
+        ui_modules=MODULES,
         static_path=str(WEB / "static"),
         static_handler_class=StaticFiles,
         xsrf_cookies=True,
@@ -96,7 +99,7 @@ async def serve() -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    services = await open_services(settings, COLLECTIONS)
+    services = await open_services(settings, COLLECTIONS, QUEUES)
     app = make_app(services)
     server = HTTPServer(app, **LIMITS)
     server.add_sockets(sockets)

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from customers.actors import CustomerActor
 from customers.banks import apply
 from customers.banks.bank import open_bank
-from customers.identity.collections import CUSTOMERS
+from customers.identity.rows import CUSTOMERS
 from customers.relationships import RELATIONSHIPS
 from deploy.processes import ROOT
 from rewards import catalogue, portal

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from bench.bank import TENANT
 from bench.stories import Happening, Truth
 from customers.banks.bank import open_bank
-from customers.identity import rows as person
-from customers.identity.collections import CUSTOMERS
+from customers.identity.rows import CUSTOMERS, CustomerRow
+from customers.identity.sealing import open_customer
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror.rows import GROUP_MEMBERS, GROUPS
@@ -79,7 +79,7 @@ async def _customers(services: Services) -> tuple[dict[str, str], dict[str, str]
     whose: dict[str, str] = {}
     async for row in services.store.tenant(TENANT)[CUSTOMERS].scan():
         if not row.get("merged_into"):
-            one = person.opened(await open_bank(services, TENANT), row)
+            one = open_customer(await open_bank(services, TENANT), cast("CustomerRow", row))
             names[one.external_userid] = "twice" if one.external_userid in names else one.name
             whose.update(dict.fromkeys(one.cids, one.external_userid))
     return names, whose

@@ -19,6 +19,7 @@ from deploy.parts import Parts, environment
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import end, spawn
 from deploy.stack import Stores
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 
@@ -80,7 +81,7 @@ async def open_stage(scale: Scale, names: frozenset[str]) -> AsyncIterator[Stage
         running: list[subprocess.Popen[bytes]] = []
         try:
             stores.start_all()
-            services = await open_services(settings, COLLECTIONS)
+            services = await open_services(settings, COLLECTIONS, QUEUES)
             naive_db = database(settings.mongodb, settings.mongodb_database)
             try:
                 for name in ("naive", "ceiling", "wecom"):

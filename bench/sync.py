@@ -20,13 +20,14 @@ from bench.load import LoadError
 from config.settings import Settings
 from customers.banks import apply
 from customers.banks.bank import open_bank
-from customers.identity.collections import CUSTOMERS
+from customers.identity.rows import CUSTOMERS
 from customers.relationships import RELATIONSHIPS
 from customers.wecom_mirror.rows import SYNC_ERRORS
 from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import end, spawn
 from deploy.stack import Stores
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from operations.sync import run, view
 from services.container import Services, open_services
@@ -70,7 +71,7 @@ async def open_stage() -> AsyncIterator[SyncStage]:
         )
         try:
             wait_for_port(sandbox_port, 30.0, alive=lambda: process.poll() is None)
-            services = await open_services(settings, COLLECTIONS)
+            services = await open_services(settings, COLLECTIONS, QUEUES)
             try:
                 await apply.apply_tenant(
                     services, TENANT_FILE.read_text(encoding="utf-8"), TENANT_FILE.name

@@ -4,15 +4,29 @@ Rows are never changed."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TypedDict, cast
+
 from customers.banks.bank import Bank
 from services import ids
-from services.clock import utc
 from services.errors import InvalidInput
+from services.store.mongo import Doc
 from services.store.rows import Rows
 
-CONSENTS = Rows(
-    "consents",
-)
+
+class Consent(TypedDict):
+    """What a customer agreed to: the purpose, the version of the text and the text's hash."""
+
+    _id: str
+    cid: str
+    purpose: str
+    version: str
+    channel: str
+    text_sha256: str
+    at: datetime
+
+
+CONSENTS = Rows("consents")
 """Who agreed to what text, when and where."""
 
 TEXTS: dict[tuple[str, str], dict[str, str]] = {
@@ -47,13 +61,14 @@ async def give(
     channel: str,
 ) -> None:
     """Records a consent; giving the same again is no second row."""
-    row = {
+    shown = "|".join(text[language] for language in sorted(text))
+    row: Consent = {
         "_id": ids.tenant_id(bank.id, "consent", cid, purpose, version),
         "cid": cid,
         "purpose": purpose,
         "version": version,
         "channel": channel,
-        "text_sha256": ids.fingerprint("|".join(text[lang] for lang in sorted(text)).encode()),
-        "at": utc(bank.now()),
+        "text_sha256": ids.fingerprint(shown.encode()),
+        "at": bank.utc(),
     }
-    await bank.db[CONSENTS].insert_new([row])
+    await bank.db[CONSENTS].insert_new([cast("Doc", row)])

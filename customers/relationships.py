@@ -1,22 +1,60 @@
-"""Who follows whom: a row for each pair of RM and customer, told in any order.
+"""Who follows whom: a row for each RM and customer, told in any order.
 
 Each change carries the time of its event (CreateTime); an older event never undoes a newer one, so
 delete before add ends as add before delete (contract/wechat C3: delivery is not ordered). What
-WeCom tells besides (remark, description, tags) carries the time at which WeCom was asked (`told`);
-an older answer never undoes a newer one.
+WeCom tells besides (remark, description, tags) carries the time at which WeCom was asked
+(`fetched_at`); an older answer never undoes a newer one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, cast
+from datetime import datetime
+from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
 from services import ids
+from services.clock import utc
 from services.store.mongo import Doc
 from services.store.rows import Rows
+
+
+class Relationship(TypedDict):
+    """One RM and one customer. It began or ended `at`, and began `since` (both in seconds UTC, the
+    events' own times).
+
+    `ended_by` is ENDED_BY_SYNC when no event told of the end. `state` and `add_way` say how it
+    began. `tags` are ids of corp tags, `remark` and `description` are the RM's, sealed: as WeCom
+    told them at `fetched_at`.
+    """
+
+    _id: str
+    userid: str
+    cid: str
+    active: bool
+    at: float
+    ended_by: NotRequired[str | None]
+    since: NotRequired[float]
+    state: NotRequired[str]
+    add_way: NotRequired[int | None]
+    tags: NotRequired[list[str]]
+    remark: NotRequired[bytes | None]
+    description: NotRequired[bytes | None]
+    fetched_at: NotRequired[datetime]
+
+
+class Snapshot(TypedDict):
+    """What a relationship was at one moment."""
+
+    userid: str
+    cid: str
+    active: bool
+    at: float
+    since: float | None
+    state: str | None
+    add_way: int | None
+
 
 RELATIONSHIPS = Rows(
     "relationships",
@@ -24,15 +62,17 @@ RELATIONSHIPS = Rows(
         (("tenant", 1), ("userid", 1), ("active", 1), ("cid", 1)),
         (("tenant", 1), ("active", 1), ("cid", 1)),
     ),
+    sealed=("remark", "description"),
 )
-"""A pair of RM and customer."""
+"""One RM and one customer."""
 
 ENDED_BY_SYNC = "sync"
-SEALED = ("remark", "description")
+BEGINNING = ("state", "add_way", "since")
+AT_ONCE = 100
 
 
 @dataclass(frozen=True)
-class Relation:
+class FollowInfo:
     """What WeCom says of one RM and one customer (contract/wechat B3): `since` in seconds UTC,
     `tags` as corp tag ids."""
 
@@ -44,25 +84,39 @@ class Relation:
     description: str = ""
     tags: tuple[str, ...] = ()
 
+    def notes(self) -> dict[str, str]:
+        return {"remark": self.remark, "description": self.description}
 
-def read_relation(info: Mapping[str, Any]) -> Relation:
+
+def read_follow_info(info: Mapping[str, Any]) -> FollowInfo:
     """A `follow_user` of 92114, or a `follow_info` of 92994, which has tag ids only."""
-    told = info.get("tag_id") or [tag.get("tag_id") for tag in info.get("tags") or []]
+    tag_ids = info.get("tag_id") or [tag.get("tag_id") for tag in info.get("tags") or []]
     way = info.get("add_way")
-    return Relation(
+    return FollowInfo(
         userid=str(info.get("userid") or ""),
         since=float(info.get("createtime") or 0.0),
         state=str(info.get("state") or ""),
         add_way=None if way is None else int(way),
         remark=str(info.get("remark") or ""),
         description=str(info.get("description") or ""),
-        tags=tuple(sorted({str(tag) for tag in told if tag})),
+        tags=tuple(sorted({str(tag) for tag in tag_ids if tag})),
     )
 
 
-def follow_id(tenant: str, userid: str, cid: str) -> str:
-    """The `_id` of the pair's row."""
+def relationship_id(tenant: str, userid: str, cid: str) -> str:
+    """The `_id` of the two's row."""
     return ids.tenant_id(tenant, "follow", userid, cid)
+
+
+def follow_info_of(bank: Bank, row: Relationship) -> FollowInfo:
+    """What a row holds of tags, remark and description, as WeCom would say it."""
+    notes = open_notes(bank, row)
+    return FollowInfo(
+        row["userid"],
+        tags=tuple(row.get("tags") or []),
+        remark=notes["remark"],
+        description=notes["description"],
+    )
 
 
 async def changed(
@@ -74,133 +128,129 @@ async def changed(
     active: bool,
     **fields: Any,
 ) -> bool:
-    """Records that the friendship began or ended `at` (seconds UTC, the event's own time); False
+    """Records that the relationship began or ended `at` (seconds UTC, the event's own time); False
     when something newer is known.
 
     `fields` of a beginning belong to it (`since`): told after its end, they complete the row, as
     they would have in order."""
-    row_id = follow_id(bank.id, userid, cid)
-    row: Doc = {
-        "userid": userid,
-        "cid": cid,
-        "active": active,
-        "at": at,
-        "ended_by": None,
-        **fields,
-    }
-    row |= {"since": at} if active else {}
+    row_id = relationship_id(bank.id, userid, cid)
+    pair: Doc = {"userid": userid, "cid": cid}
+    row = pair | {"active": active, "at": at, "ended_by": None, **fields}
+    if active:
+        row["since"] = at
     if await bank.insert(RELATIONSHIPS, {"_id": row_id, **row}):
         return True
     rows = bank.db[RELATIONSHIPS]
-    newer: Doc = {"_id": row_id, "at": {"$lt": at}}
-    same_second: Doc = {
-        "_id": row_id,
-        "at": at,
-        "active": True,
-    }  # of one second, the end is believed
-    if await rows.update(newer, {"$set": row}) or (
-        not active and await rows.update(same_second, {"$set": row})
-    ):
+    if await rows.update({"_id": row_id, "at": {"$lt": at}}, {"$set": row}):
         return True
     if active:
-        over: Doc = {"_id": row_id, "active": False, "since": {"$not": {"$gte": at}}}
-        await rows.update(over, {"$set": {"since": at, **fields}})
-        for (
-            name,
-            value,
-        ) in fields.items():  # details that come after the event of the same second complete it
-            if value is not None:
-                await rows.update({**same_second, name: None}, {"$set": {name: value}})
-    return False
+        await _complete(bank, row_id, at, fields)
+        return False
+    same_second = {"_id": row_id, "at": at, "active": True}  # of one second, the end is believed
+    return await rows.update(same_second, {"$set": row})
 
 
-def new_row(bank: Bank, cid: str, relation: Relation, asked: float) -> Doc:
-    """The row of a friendship that was not known, as WeCom told it when `asked`."""
-    row_id = follow_id(bank.id, relation.userid, cid)
+async def _complete(bank: Bank, row_id: str, at: float, fields: Doc) -> None:
+    """Tells a row of a beginning that it knows already, or that is over."""
+    rows = bank.db[RELATIONSHIPS]
+    over: Doc = {"_id": row_id, "active": False, "since": {"$not": {"$gte": at}}}
+    await rows.update(over, {"$set": {"since": at, **fields}})
+    for name, value in fields.items():  # details that come after the event of the same second
+        if value is not None:
+            lacks = {"_id": row_id, "at": at, "active": True, name: None}
+            await rows.update(lacks, {"$set": {name: value}})
+
+
+def new_relationship(bank: Bank, cid: str, info: FollowInfo, asked: float) -> Relationship:
+    """The row of two who were not known to be friends, as WeCom told it when `asked` (seconds
+    UTC)."""
+    row_id = relationship_id(bank.id, info.userid, cid)
     row: Doc = {
         "_id": row_id,
-        "userid": relation.userid,
+        "userid": info.userid,
         "cid": cid,
         "active": True,
-        "at": relation.since,
+        "at": info.since,
+        "since": info.since,
+        "state": info.state,
+        "add_way": info.add_way,
     }
-    row |= {"since": relation.since, "state": relation.state, "add_way": relation.add_way}
-    return row | _described(bank, row_id, relation, asked)
+    return cast("Relationship", row | _details(bank, row_id, info, utc(asked)))
 
 
-def _described(bank: Bank, row_id: str, relation: Relation, asked: float) -> Doc:
-    def seal(name: str) -> bytes | None:
-        text = getattr(relation, name)
-        return bank.vault.seal_text(RELATIONSHIPS, name, row_id, text) if text else None
+def _details(bank: Bank, row_id: str, info: FollowInfo, fetched_at: datetime) -> Doc:
+    sealed = {
+        name: bank.vault.seal_text(RELATIONSHIPS, name, row_id, text) if text else None
+        for name, text in info.notes().items()
+    }
+    return {"tags": list(info.tags), "fetched_at": fetched_at, **sealed}
 
-    return {"tags": list(relation.tags), "told": asked, **{name: seal(name) for name in SEALED}}
 
-
-def opened(bank: Bank, row: Doc) -> dict[str, str]:
+def open_notes(bank: Bank, row: Relationship) -> dict[str, str]:
     """The RM's remark on the customer and his description of him."""
 
-    def text(name: str) -> str:
-        sealed = row.get(name)
+    def text(name: str, sealed: bytes | None) -> str:
         return bank.vault.open_text(RELATIONSHIPS, name, row["_id"], sealed) if sealed else ""
 
-    return {name: text(name) for name in SEALED}
+    return {
+        "remark": text("remark", row.get("remark")),
+        "description": text("description", row.get("description")),
+    }
 
 
-def believes(row: Doc, relation: Relation) -> bool:
+def believes(row: Relationship, info: FollowInfo) -> bool:
     """Whether the two are friends by what WeCom tells: an end that is newer counts more, unless a
     sync inferred it."""
-    return bool(row["active"] or row["at"] < relation.since or row.get("ended_by") == ENDED_BY_SYNC)
+    return row["active"] or row["at"] < info.since or row.get("ended_by") == ENDED_BY_SYNC
 
 
-def news(bank: Bank, row: Doc, relation: Relation) -> list[str]:
+def differences(bank: Bank, row: Relationship, info: FollowInfo) -> list[str]:
     """Which of "state", "tags" and "notes" WeCom tells otherwise than `row` has it; nothing when
     they agree. An end that is newer than what WeCom tells is believed."""
-    if not believes(row, relation):
+    if not believes(row, info):
         return []
-    found = ["state"] if not row["active"] or row["at"] < relation.since else []
-    if sorted(row.get("tags") or []) != list(relation.tags):
+    found = ["state"] if not row["active"] or row["at"] < info.since else []
+    if sorted(row.get("tags") or []) != list(info.tags):
         found.append("tags")
-    if opened(bank, row) != {name: getattr(relation, name) for name in SEALED}:
+    if open_notes(bank, row) != info.notes():
         found.append("notes")
     return found
 
 
-async def bring(bank: Bank, cid: str, relation: Relation, asked: float) -> Doc | None:
-    """Brings the pair's row up to what WeCom told when it was `asked` (seconds UTC); the row as it
-    was before, or None."""
-    row = new_row(bank, cid, relation, asked)
-    row_id = row["_id"]
-    if await bank.insert(RELATIONSHIPS, row):
-        return None
-    before = (await bank.read(RELATIONSHIPS, [row_id])).get(row_id)
-    if before is None:  # merged or renamed in this moment: whoever did it has the row
-        return None
-    if not before["active"] and before.get("ended_by") == ENDED_BY_SYNC:
-        revived = {"active": True, "at": max(before["at"], relation.since), "ended_by": None}
-        lost = {"_id": row_id, "active": False, "ended_by": ENDED_BY_SYNC}
-        await bank.db[RELATIONSHIPS].update(lost, {"$set": revived})
-    told = {"state": relation.state, "add_way": relation.add_way}
-    if before["at"] <= relation.since:
-        await changed(bank, relation.userid, cid, at=relation.since, active=True, **told)
-    if news(bank, {**before, "active": True}, relation):
-        await describe(bank, [(row_id, relation)], asked)
-    return before
+async def bring(bank: Bank, cid: str, info: FollowInfo, asked: float) -> None:
+    """Brings the two's row up to what WeCom told when it was `asked` (seconds UTC)."""
+    row = new_relationship(bank, cid, info, asked)
+    if await bank.insert(RELATIONSHIPS, cast("Doc", row)):
+        return
+    known = (await read(bank, [row["_id"]])).get(row["_id"])
+    if known is None:  # merged or renamed in this moment: whoever did it has the row
+        return
+    if not known["active"] and known.get("ended_by") == ENDED_BY_SYNC:
+        revived = {"active": True, "at": max(known["at"], info.since), "ended_by": None}
+        inferred = {"_id": row["_id"], "active": False, "ended_by": ENDED_BY_SYNC}
+        await bank.db[RELATIONSHIPS].update(inferred, {"$set": revived})
+    if known["at"] <= info.since:
+        began = {"state": info.state, "add_way": info.add_way}
+        await changed(bank, info.userid, cid, at=info.since, active=True, **began)
+    if differences(bank, {**known, "active": True}, info):
+        await describe(bank, [(row["_id"], info)], asked)
 
 
-async def describe(bank: Bank, told: Iterable[tuple[str, Relation]], asked: float) -> None:
+async def describe(bank: Bank, told: Iterable[tuple[str, FollowInfo]], asked: float) -> None:
     """Writes tags, remark and description into rows that are there, unless a newer answer is in
     them."""
-    older: Doc = {"told": {"$not": {"$gte": asked}}}
-    rows = bank.db[RELATIONSHIPS]
-    await rows.bulk_update(
-        [
-            (
-                {"_id": row_id, **older},
-                {"$set": _described(bank, row_id, relation, asked)},
-            )
-            for row_id, relation in told
-        ]
-    )
+    await _write_details(bank, told, utc(asked))
+
+
+async def _write_details(
+    bank: Bank, told: Iterable[tuple[str, FollowInfo]], fetched_at: datetime
+) -> None:
+    older: Doc = {"fetched_at": {"$not": {"$gte": fetched_at}}}
+    changes = [
+        ({"_id": row_id, **older}, {"$set": _details(bank, row_id, info, fetched_at)})
+        for row_id, info in told
+    ]
+    await bank.db[RELATIONSHIPS].bulk_update(changes)
 
 
 async def retag(
@@ -211,91 +261,178 @@ async def retag(
     taken: Sequence[str],
 ) -> None:
     """Keeps the ids of tags that we marked ourselves, which WeCom does not call back for."""
-    row_id = follow_id(bank.id, userid, cid)
-    rows, told = bank.db[RELATIONSHIPS], {"$max": {"told": bank.now()}}
+    row = {"_id": relationship_id(bank.id, userid, cid)}
+    rows, fetched = bank.db[RELATIONSHIPS], {"$max": {"fetched_at": bank.utc()}}
     if added:
-        await rows.update({"_id": row_id}, {"$addToSet": {"tags": {"$each": list(added)}}, **told})
+        await rows.update(row, {"$addToSet": {"tags": {"$each": list(added)}}, **fetched})
     if taken:
-        await rows.update({"_id": row_id}, {"$pull": {"tags": {"$in": list(taken)}}, **told})
+        await rows.update(row, {"$pull": {"tags": {"$in": list(taken)}}, **fetched})
 
 
-async def end_unseen(bank: Bank, rows: Sequence[Doc], at: float) -> None:
-    """Ends friendships that WeCom no longer knew `at` (seconds UTC), except those that began anew
+async def drop_tag(bank: Bank, tag_id: str) -> None:
+    """No relationship has the tag any more."""
+    await bank.db[RELATIONSHIPS].update_many({"tags": tag_id}, {"$pull": {"tags": tag_id}})
+
+
+async def end_unseen(bank: Bank, rows: Sequence[Relationship], at: float) -> None:
+    """Ends relationships that WeCom no longer knew `at` (seconds UTC), except those that began anew
     since."""
     wanted = [row["_id"] for row in rows]
     ended = {"active": False, "at": at, "ended_by": ENDED_BY_SYNC}
-    for start in range(0, len(wanted), 100):
-        query = {"_id": {"$in": wanted[start : start + 100]}, "active": True, "at": {"$lt": at}}
-        await bank.db[RELATIONSHIPS].update_many(query, {"$set": ended})
+    for start in range(0, len(wanted), AT_ONCE):
+        some = {"$in": wanted[start : start + AT_ONCE]}
+        older = {"_id": some, "active": True, "at": {"$lt": at}}
+        await bank.db[RELATIONSHIPS].update_many(older, {"$set": ended})
 
 
 async def rename(bank: Bank, userid: str, to: str) -> None:
-    """Gives a member's friendships to his new userid; safe to repeat."""
+    """Gives a member's relationships to his new userid; safe to repeat."""
     rows = bank.db[RELATIONSHIPS]
     for active in (True, False):
-        while found := await rows.find({"userid": userid, "active": active}, limit=100):
+        while found := await rows.find({"userid": userid, "active": active}, limit=AT_ONCE):
             await rows.insert_new([_renamed(bank, row, to) for row in found])
             await rows.delete({"_id": {"$in": [row["_id"] for row in found]}})
 
 
 def _renamed(bank: Bank, row: Doc, to: str) -> Doc:
-    row_id = follow_id(bank.id, to, row["cid"])
-    texts = opened(bank, row)
+    row_id = relationship_id(bank.id, to, row["cid"])
+    notes = open_notes(bank, cast("Relationship", row))
     sealed = {
         name: bank.vault.seal_text(RELATIONSHIPS, name, row_id, text) if text else None
-        for name, text in texts.items()
+        for name, text in notes.items()
     }
     return {**row, "_id": row_id, "userid": to, **sealed}
 
 
 async def move(bank: Bank, cid: str, to: str) -> None:
-    """Gives a merged customer's friendships to whom he was merged into; of two with one RM the
+    """Gives a merged customer's relationships to whom he was merged into; of two with one RM the
     newer word counts."""
-    rows = bank.db[RELATIONSHIPS]
-    present = [
-        await rows.find({"active": active, "cid": cid}, limit=None) for active in (True, False)
+    for row in await _of_all_times(bank, [cid]):
+        await _give(bank, row, to)
+
+
+async def hand_on(bank: Bank, userid: str, cid: str, to: str) -> None:
+    """Gives the relationship of the RM with one customer to another, if there is one."""
+    row_id = relationship_id(bank.id, userid, cid)
+    row = await bank.db[RELATIONSHIPS].find_one({"_id": row_id})
+    if row is not None:
+        await _give(bank, cast("Relationship", row), to)
+
+
+async def _give(bank: Bank, row: Relationship, to: str) -> None:
+    began = {name: value for name, value in row.items() if name in BEGINNING}
+    await changed(bank, row["userid"], to, at=row["at"], active=row["active"], **began)
+    if row.get("fetched_at") is not None:
+        row_id = relationship_id(bank.id, row["userid"], to)
+        info = follow_info_of(bank, row)
+        await _write_details(bank, [(row_id, info)], row["fetched_at"])
+    await bank.db[RELATIONSHIPS].delete({"_id": row["_id"]})
+
+
+async def split(bank: Bank, given: Snapshot, kept: Snapshot) -> None:
+    """Two relationships with one RM were made one: the customer of `given` has his again, and that
+    of `kept` is as it was, unless something newer is known of it."""
+    began = {
+        name: value for name, value in given.items() if name in BEGINNING and value is not None
+    }
+    userid, at, active = given["userid"], given["at"], given["active"]
+    await changed(bank, userid, given["cid"], at=at, active=active, **began)
+    row_id = relationship_id(bank.id, userid, kept["cid"])
+    before = {name: value for name, value in kept.items() if name != "cid"}
+    brought = {"_id": row_id, "at": at, "active": active}
+    await bank.db[RELATIONSHIPS].update(brought, {"$set": before})
+
+
+async def snapshots(bank: Bank, cids: Sequence[str]) -> list[Snapshot]:
+    """Who follows these customers, and who did."""
+    return [
+        {
+            "userid": row["userid"],
+            "cid": row["cid"],
+            "active": row["active"],
+            "at": row["at"],
+            "since": row.get("since"),
+            "state": row.get("state"),
+            "add_way": row.get("add_way"),
+        }
+        for row in await _of_all_times(bank, cids)
     ]
-    for row in chain(*present):
-        told = {name: row[name] for name in ("state", "add_way", "since") if name in row}
-        await changed(bank, row["userid"], to, at=row["at"], active=row["active"], **told)
-        if row.get("told") is not None:
-            texts = opened(bank, row)
-            notes = Relation(
-                row["userid"],
-                tags=tuple(row["tags"]),
-                remark=texts["remark"],
-                description=texts["description"],
-            )
-            await describe(bank, [(follow_id(bank.id, row["userid"], to), notes)], row["told"])
-        await rows.delete({"_id": row["_id"]})
 
 
-async def of_staff(bank: Bank, userid: str, limit: int = 200) -> list[Doc]:
+async def _of_all_times(bank: Bank, cids: Sequence[str]) -> list[Relationship]:
+    found: list[Doc] = []
+    for active in (True, False):
+        wanted = {"active": active, "cid": {"$in": list(cids)}}
+        found += await bank.db[RELATIONSHIPS].find(wanted, limit=None)
+    return cast("list[Relationship]", found)
+
+
+async def of_staff(bank: Bank, userid: str, limit: int = 200) -> list[Relationship]:
     """The RM's present friends, newest first."""
-    rows = bank.db[RELATIONSHIPS]
-    return await rows.find({"userid": userid, "active": True}, sort=[("at", -1)], limit=limit)
+    present = {"userid": userid, "active": True}
+    found = await bank.db[RELATIONSHIPS].find(present, sort=[("at", -1)], limit=limit)
+    return cast("list[Relationship]", found)
 
 
-async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
+async def count_of_staff(bank: Bank, userid: str) -> int:
+    """How many present friends the RM has."""
+    return await bank.db[RELATIONSHIPS].count({"userid": userid, "active": True})
+
+
+async def page_of_staff(bank: Bank, userid: str, after: str, limit: int) -> list[Relationship]:
+    """At most `limit` of the RM's present friends, by cid, beginning `after` that cid; without tags
+    and notes."""
+    present = {"userid": userid, "active": True, "cid": {"$gt": after}}
+    without = {"tags": 0, "remark": 0, "description": 0}
+    found = await bank.db[RELATIONSHIPS].find(
+        present, fields=without, sort=[("cid", 1)], limit=limit
+    )
+    return cast("list[Relationship]", found)
+
+
+async def pages_of_staff(bank: Bank, userid: str, limit: int) -> AsyncIterator[list[Relationship]]:
+    """All of the RM's present friends, by cid, `limit` at a time."""
+    after = ""
+    while page := await page_of_staff(bank, userid, after, limit):
+        yield page
+        if len(page) < limit:
+            return
+        after = page[-1]["cid"]
+
+
+async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Relationship]:
     """The RMs who follow the customer now, newest first; customers who are asked for in one moment
     share one query."""
 
-    async def flush(asked: list[Sequence[str]]) -> list[list[Doc]]:
+    async def flush(asked: list[Sequence[str]]) -> list[list[Relationship]]:
         every = list(dict.fromkeys(cid for cids in asked for cid in cids))
-        by_cid: dict[str, list[Doc]] = {}
-        for row in await bank.db[RELATIONSHIPS].find(
-            {"active": True, "cid": {"$in": every}}, limit=None
-        ):
-            by_cid.setdefault(row["cid"], []).append(row)
-        found = [[row for cid in cids for row in by_cid.get(cid, [])] for cids in asked]
-        return [sorted(rows, key=lambda row: float(row["at"]), reverse=True) for rows in found]
+        present = {"active": True, "cid": {"$in": every}}
+        found = await bank.db[RELATIONSHIPS].find(present, limit=None)
+        newest_first = sorted(found, key=lambda row: float(row["at"]), reverse=True)
+        rows = cast("list[Relationship]", newest_first)
+        return [[row for row in rows if row["cid"] in cids] for cids in asked]
 
     group = bank.services.groups.get(f"follows:{bank.id}", flush, limit=32, lanes=2)
-    return cast("list[Doc]", await group.submit(cids))
+    return cast("list[Relationship]", await group.submit(cids))
 
 
-async def pair(bank: Bank, userid: str, cids: list[str]) -> Doc | None:
-    """The present friendship of the two, or None."""
-    wanted = [follow_id(bank.id, userid, cid) for cid in cids]
-    found = await bank.read(RELATIONSHIPS, wanted)
+async def between(bank: Bank, userid: str, cids: Sequence[str]) -> Relationship | None:
+    """The present relationship of the two, or None; `cids` are all of the one customer's."""
+    found = await read(bank, [relationship_id(bank.id, userid, cid) for cid in cids])
     return next((row for row in found.values() if row["active"]), None)
+
+
+async def read(bank: Bank, wanted: Sequence[str]) -> dict[str, Relationship]:
+    """The relationships with these `_id`s, read together with what others ask for now."""
+    return cast("dict[str, Relationship]", await bank.read(RELATIONSHIPS, wanted))
+
+
+async def by_id(bank: Bank, wanted: Sequence[str]) -> dict[str, Relationship]:
+    """The relationships with these `_id`s; any number of them."""
+    return cast("dict[str, Relationship]", await bank.by_id(RELATIONSHIPS, wanted))
+
+
+async def insert_new(bank: Bank, rows: Sequence[Relationship]) -> set[str]:
+    """Inserts what is not there yet; the `_id`s of those that were there."""
+    refused = await bank.db[RELATIONSHIPS].insert_new(cast("Sequence[Doc]", rows))
+    return {rows[position]["_id"] for position in refused}

@@ -4,7 +4,8 @@ one order."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
 from services import ids
@@ -12,9 +13,22 @@ from services.clock import utc
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
+
+class Entry(TypedDict):
+    """One happening of a customer's story. `data` carries no person's data in clear."""
+
+    _id: str
+    tenant: NotRequired[str]
+    cid: str
+    kind: str
+    at: datetime
+    data: dict[str, Any]
+
+
 TIMELINE = Rows(
     "timeline",
     indexes=((("tenant", 1), ("cid", 1), ("at", 1)),),
+    shard="cid",
 )
 """A customer's story, append-only."""
 
@@ -30,7 +44,7 @@ def entry(
     key: str,
     data: dict[str, Any],
     at: float | None = None,
-) -> Doc:
+) -> Entry:
     """The row of one happening, for callers that write many at once. `at` is in seconds UTC
     (now)."""
     when = utc(bank.now() if at is None else at)
@@ -58,13 +72,19 @@ async def record(
 
     `data` carries no person's data in clear.
     """
-    return await bank.insert(TIMELINE, entry(bank, cid, kind, key, data, at))
+    return await bank.insert(TIMELINE, cast("Doc", entry(bank, cid, kind, key, data, at)))
 
 
-async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Doc]:
-    """The newest `limit` rows, newest first, of a customer; `cids` are his and those of whom he was
-    before a merge."""
+async def record_many(bank: Bank, entries: Sequence[Entry]) -> None:
+    """Writes entries of one or of several customers at once; those that were told already stay as
+    they are."""
+    await bank.db[TIMELINE].insert_new(cast("Sequence[Doc]", entries))
+
+
+async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Entry]:
+    """The newest `limit` entries, newest first, of a customer; `cids` are his and those of whom he
+    was before a merge."""
+    newest_first = [("at", -1), ("_id", -1)]
     rows = bank.db[TIMELINE]
-    return await rows.find(
-        {"cid": {"$in": list(cids)}}, sort=[("at", -1), ("_id", -1)], limit=limit
-    )
+    found = await rows.find({"cid": {"$in": list(cids)}}, sort=newest_first, limit=limit)
+    return cast("list[Entry]", found)

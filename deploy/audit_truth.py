@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import httpx
 import typer
 
 from customers.banks.bank import Bank, open_bank
-from customers.identity import rows as person
-from customers.identity.collections import CUSTOMERS, IDENTITIES
+from customers.identity.rows import CUSTOMERS, IDENTITIES, CustomerRow, cids_of, root
+from customers.identity.sealing import identity_id, open_customer
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror import groups
@@ -33,7 +33,6 @@ from rewards import catalogue, claims, ledger
 from rewards.rows import REWARDS, TRANSFERS
 from services.container import Services
 from services.queue.outbox import OUTBOX
-from services.store.mongo import Doc
 
 PAGE = 200
 """So many customers are compared at a time."""
@@ -57,11 +56,11 @@ class _Known:
     """A customer of the file with his row in the store."""
 
     told: Customer
-    row: Doc
+    row: CustomerRow
 
     @property
     def cids(self) -> list[str]:
-        return person.cids_of(self.row)
+        return cids_of(self.row)
 
 
 async def drained(services: Services, tenant: str, seconds: float) -> list[Difference]:
@@ -142,7 +141,7 @@ class Comparison:
         for row in rows:
             self._differ(*row)
 
-    async def _rows_of(self, page: list[Customer]) -> tuple[dict[str, str], dict[str, Doc]]:
+    async def _rows_of(self, page: list[Customer]) -> tuple[dict[str, str], dict[str, CustomerRow]]:
         """identity row → cid, and cid → the row of whom he is now."""
         wanted = [
             self._row_id(kind, value) for one in page for kind, value in one.ids().items() if value
@@ -152,16 +151,14 @@ class Comparison:
         )
         owners = {row["_id"]: row["cid"] for row in found}
         cids = list(set(owners.values()))
-        rows = {
-            row["_id"]: row
-            for row in await self._db[CUSTOMERS].find({"_id": {"$in": cids}}, limit=None)
-        }
+        there = await self._db[CUSTOMERS].find({"_id": {"$in": cids}}, limit=None)
+        rows = {row["_id"]: cast("CustomerRow", row) for row in there}
         merged = [cid for cid, row in rows.items() if row.get("merged_into")]
-        rows |= {cid: await person.root(self._bank, cid) for cid in merged}
+        rows |= {cid: await root(self._bank, cid) for cid in merged}
         return owners, rows
 
     def _row_id(self, kind: str, value: str) -> str:
-        return person.row_id(self._bank, kind, value)
+        return identity_id(self._bank, kind, value)
 
     async def _people(self, page: list[Customer]) -> list[_Known]:
         """Who is known, and whether one person is one customer."""
@@ -196,7 +193,7 @@ class Comparison:
 
     async def _phones(self, known: list[_Known]) -> None:
         for one in known:
-            if one.told.bound and person.opened(self._bank, one.row).phone != one.told.phone:
+            if one.told.bound and open_customer(self._bank, one.row).phone != one.told.phone:
                 self._differ(
                     "the bound phone is not the customer's", one.told.id, "bound", "another or none"
                 )

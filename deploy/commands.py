@@ -34,7 +34,7 @@ def why(event: EventArgument, tenant: TenantOption = "") -> None:
     from operations.events import explain as asking
 
     async def ask(services: Services) -> dict[str, Any]:
-        return await asking.why(
+        return await asking.explain_event(
             await open_bank(services, await only_tenant(services, tenant)), event, explain
         )
 
@@ -44,29 +44,31 @@ def why(event: EventArgument, tenant: TenantOption = "") -> None:
 @events_app.command("unknown")
 def events_unknown(tenant: TenantOption = "") -> None:
     """List the events that nobody knows, with their counts."""
-    from operations.events import explain as asking
+    from operations.events import dead_letters
 
-    async def count(services: Services) -> list[dict[str, Any]]:
-        return await asking.unknown_counts(
+    async def count(services: Services) -> list[dead_letters.UnknownCount]:
+        return await dead_letters.unknown_counts(
             await open_bank(services, await only_tenant(services, tenant))
         )
 
     rows = run(count)
-    print_table("Events that nobody knows", rows)
+    print_table("Events that nobody knows", [{**row} for row in rows])
     if not rows:
         print("every event so far is known")
 
 
 @events_app.command("retry")
 def events_retry(event: EventArgument, tenant: TenantOption = "") -> None:
-    """Handle an event again that was set aside."""
+    """Handle an event again that is a dead letter."""
+    from operations.events import dead_letters
     from operations.events import explain as asking
-    from operations.events import handle
 
     async def again(services: Services) -> str:
         bank = await only_tenant(services, tenant)
         row = await asking.find(await open_bank(services, bank), event)
-        await handle.retry(await open_bank(services, bank), f"cli:{getpass.getuser()}", row["_id"])
+        await dead_letters.retry(
+            await open_bank(services, bank), f"cli:{getpass.getuser()}", row["_id"]
+        )
         return str(row["_id"])
 
     print(f"{run(again)} is due again")

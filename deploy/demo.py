@@ -30,6 +30,7 @@ from deploy.parts import environment
 from deploy.ports import require_free
 from deploy.processes import ROOT, die_with_parent, end, spawn, tail
 from deploy.stack import embedded, port_of
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 
 BANK = ROOT / "config" / "demo" / "tenant.yaml"
@@ -164,7 +165,7 @@ async def apply_bank(settings: Settings) -> list[str]:
     from customers.banks import apply, files
     from services.container import open_services
 
-    services = await open_services(settings, COLLECTIONS)
+    services = await open_services(settings, COLLECTIONS, QUEUES)
     try:
         text, source = BANK.read_text(encoding="utf-8"), str(BANK.relative_to(ROOT))
         done = await apply.apply_tenant(services, text, source)

@@ -17,13 +17,14 @@ from config.settings import Settings
 from deploy.errors import DeployError
 from deploy.ports import wait_for_port
 from deploy.processes import end, kill9, spawn, tail
+from operations.jobs import queues
 
 CELERY = [sys.executable, "-m", "celery", "-A", "campaigns.tasks", "worker", "--concurrency", "2"]
 COMMANDS: dict[str, list[str]] = {
     "server": [sys.executable, "server.py"],
     "worker": [
         *CELERY,
-        *("--queues", "callback,effects"),
+        *("--queues", queues()),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("--loglevel", "INFO"),
     ],

@@ -18,6 +18,7 @@ from config.logging import setup_logging
 from config.settings import ProductionRefused, Settings, load
 from deploy import demo as demonstration
 from deploy.errors import DeployError
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 from services.errors import Unavailable, YinqiaoError
@@ -68,7 +69,7 @@ def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
     the command."""
 
     async def opened() -> T:
-        services = await open_services(settings(), COLLECTIONS)
+        services = await open_services(settings(), COLLECTIONS, QUEUES)
         try:
             return await use_case(services)
         finally:

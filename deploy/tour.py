@@ -40,6 +40,7 @@ from deploy import demo
 from deploy.parts import environment
 from deploy.processes import end, spawn
 from deploy.visitors import Clerk, Manager, Phone, Sandbox, TourFailed, Visitor, expect
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from rewards import ledger
 from services.container import Services, open_services
@@ -406,7 +407,7 @@ def brief(document: dict[str, Any], names: list[str]) -> str:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Services]:
-    services = await open_services(settings, COLLECTIONS)
+    services = await open_services(settings, COLLECTIONS, QUEUES)
     try:
         yield services
     finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from typing_extensions import override
 
@@ -18,6 +19,15 @@ from services.errors import Unavailable
 from services.observe import worker_metrics
 
 PING_SECONDS = 1.0
+
+
+class HealthAnswer(BaseModel):
+    status: Literal["ok"]
+
+
+class ReadyAnswer(BaseModel):
+    ready: bool
+    parts: dict[str, str] = Field(description="each part and `ok`, or what is wrong with it")
 
 
 async def _state(ping: Awaitable[Any]) -> str:

@@ -1,63 +1,40 @@
-"""Celery's door: `celery -A campaigns.tasks worker`. A task takes a tenant's id, runs one use-case,
-and may run twice."""
+"""Celery's door: `celery -A campaigns.tasks worker`. A task takes a bank's id, does one job of the
+table for it, and may run twice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+
+from celery import Celery
 
 from config.logging import setup_logging
 from config.settings import load
-from operations import jobs
+from customers.banks.bank import open_bank
+from operations.jobs import JOBS, QUEUES, Entry
 from operations.schema import COLLECTIONS
-from services.queue.broker import QUEUES, make_celery
+from services.container import Services
+from services.queue.broker import make_celery
 from services.queue.worker import WorkerLoop
+
+
+def register(app: Celery, loop: WorkerLoop, jobs: Iterable[Entry]) -> None:
+    """Gives the app a task for each job, which runs on the loop."""
+    for job in jobs:
+        _register_one(app, loop, job)
+
+
+def _register_one(app: Celery, loop: WorkerLoop, job: Entry) -> None:
+    @app.task(name=job.name, shared=False)  # type: ignore[untyped-decorator]
+    def run(tenant: str) -> None:
+        loop.run(partial(_at_bank, job=job, tenant=tenant))
+
+
+async def _at_bank(services: Services, *, job: Entry, tenant: str) -> None:
+    await job.run(await open_bank(services, tenant))
+
 
 settings = load()
 setup_logging(settings.log_level)
 app = make_celery(settings, QUEUES)
-loop = WorkerLoop(settings, COLLECTIONS)
-
-
-@app.task(name="campaigns.handle_inbox")  # type: ignore[untyped-decorator]
-def handle_inbox(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.handle_inbox, tenant=tenant))
-
-
-@app.task(name="campaigns.send_welcomes")  # type: ignore[untyped-decorator]
-def send_welcomes(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.send_welcomes, tenant=tenant))
-
-
-@app.task(name="campaigns.send_effects")  # type: ignore[untyped-decorator]
-def send_effects(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.send_effects, tenant=tenant))
-
-
-@app.task(name="campaigns.advance_runs")  # type: ignore[untyped-decorator]
-def advance_runs(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.advance_runs, tenant=tenant))
-
-
-@app.task(name="customers.handover")  # type: ignore[untyped-decorator]
-def hand_over(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.hand_over, tenant=tenant))
-
-
-@app.task(name="customers.archive")  # type: ignore[untyped-decorator]
-def pull_archive(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.pull_archive, tenant=tenant))
-
-
-@app.task(name="campaigns.sync")  # type: ignore[untyped-decorator]
-def sync(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.sync, tenant=tenant))
-
-
-@app.task(name="campaigns.channels")  # type: ignore[untyped-decorator]
-def keep_channels(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.keep_channels, tenant=tenant))
-
-
-@app.task(name="rewards.settle")  # type: ignore[untyped-decorator]
-def settle(tenant: str) -> None:
-    loop.run(partial(jobs.at_bank, work=jobs.settle, tenant=tenant))
+register(app, WorkerLoop(settings, COLLECTIONS, QUEUES), JOBS)

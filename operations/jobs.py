@@ -1,93 +1,268 @@
-"""What workers do for one bank when a bell rings: each drains what is due and ends."""
+"""The job table: everything that workers do, one entry each.
+
+From an entry come the Celery task (operations/celery.py), the route to its queue and the queues
+that a worker takes, what the scheduler looks for, and its row in docs/reference.md. A new job is
+its work function and an entry here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from campaigns.channels import reconcile
+from typing_extensions import override
+
+from campaigns.channels import provisioning, reconcile
+from campaigns.channels.rows import CHANNELS
 from campaigns.delivery import perform
 from campaigns.engine import runs
 from campaigns.engine.rows import RUNS
 from customers.archive import pull
-from customers.banks.bank import Bank, open_bank
-from customers.handover import work
+from customers.archive.rows import ARCHIVE_PULLS
+from customers.banks.bank import Bank
+from customers.banks.tasks import HANDLE_INBOX, SEND_EFFECTS
+from customers.handover import batches
+from customers.handover import work as handover
+from customers.handover.rows import HANDOVER_BATCHES
 from operations.events import handle
-from operations.sync import run
+from operations.sync import run as syncing
+from operations.sync.rows import SYNCS
 from rewards import claims
-from services.container import Services
-from services.queue import outbox
+from rewards.rows import REWARDS
+from services.errors import Unavailable, YinqiaoError
+from services.queue import effects, outbox
+from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
+from services.queue.retry import Retry
 from services.store import leases
 from services.store.mongo import Doc
+from services.store.rows import Rows
 
-Work = Callable[[Bank], Awaitable[None]]
+TIME_BUDGET = 30.0
+"""Seconds after which a task takes nothing new and ends; the next wake-up goes on. A job may have
+less."""
 
-SHIFT_SECONDS = 30.0
-"""After this long a task takes nothing new and ends; the next bell goes on."""
+CALLBACK, EFFECTS = "callback", "effects"
+"""The queues: what somebody waits for, and everything else."""
 
-
-async def at_bank(services: Services, *, work: Work, tenant: str) -> None:
-    """Opens the bank and does one kind of work for it."""
-    await work(await open_bank(services, tenant))
-
-
-async def handle_inbox(bank: Bank) -> None:
-    await handle.handle_inbox(bank, until=bank.now() + SHIFT_SECONDS)
+log = logging.getLogger(__name__)
 
 
-async def send_welcomes(bank: Bank) -> None:
-    await _send(bank, outbox.WELCOME)
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What every job has: `name` on the wire, its queue, the rows that it is about, those of them
+    that it takes (`query`), and what it does (`doc`, as docs/reference.md has it)."""
+
+    name: str
+    queue: str
+    rows: Rows
+    query: Mapping[str, Any] = field(default_factory=dict)
+    doc: str
+    every: float = 1.0
+    """Seconds between two looks of the scheduler for work that is due."""
+
+    def due(self, bank: Bank) -> Doc:
+        """The filter of the rows that are due now."""
+        return dict(self.query)
+
+    async def is_due(self, bank: Bank) -> bool:
+        """Whether there is anything to do at the bank."""
+        return bool(await bank.db[self.rows].find(self.due(bank), limit=1, fields={"_id": 1}))
+
+    async def run(self, bank: Bank) -> None:
+        """Does what is due at the bank. May run twice, and at several workers at once."""
+        raise NotImplementedError
 
 
-async def send_effects(bank: Bank) -> None:
-    await _send(bank, outbox.EFFECTS)
+@dataclass(frozen=True, kw_only=True)
+class Job(Entry):
+    """Waiting rows (services/store/leases.py), each handled under a lease of `lease` seconds by
+    `work(bank, owner, row)`, `at_once` of them side by side.
+
+    `work` finishes its row itself: it closes it or puts it back. When it raises, the row is tried
+    again as `retry` says.
+    """
+
+    work: Callable[[Bank, str, Any], Coroutine[Any, Any, None]]
+    lease: float
+    retry: Retry
+    at_once: int = 64
+    budget: float = TIME_BUDGET
+    """Seconds after which a task takes no further row."""
+
+    @override
+    def due(self, bank: Bank) -> Doc:
+        return {"open": True, "due": {"$lte": bank.now()}, **self.query}
+
+    @override
+    async def run(self, bank: Bank) -> None:
+        async def handle(owner: str, row: Doc) -> None:
+            await self._handle(await bank.current(), owner, row)
+
+        await leases.pump(
+            bank.services.clock,
+            bank.db[self.rows],
+            handle,
+            limit=self.at_once,
+            seconds=self.lease,
+            query=self.query,
+            until=bank.now() + self.budget,
+            horizon=bank.services.cache.of(leases.HORIZONS)[self.rows, self.name, bank.id],
+        )
+
+    async def _handle(self, bank: Bank, owner: str, row: Doc) -> None:
+        try:
+            await self.work(bank, owner, row)
+        except Unavailable:
+            raise
+        except Exception as error:
+            fields = {"job": self.name, "row": row["_id"], "attempts": row["attempts"]}
+            log.exception("a job failed", extra={"fields": fields})
+            await self._try_later(bank, owner, row, error)
+
+    async def _try_later(self, bank: Bank, owner: str, row: Doc, error: Exception) -> None:
+        rows, attempts = bank.db[self.rows], int(row["attempts"])
+        if self.retry.is_over(attempts):
+            reason = error.code if isinstance(error, YinqiaoError) else "internal"
+            await leases.close(rows, owner, [row["_id"]], state=self.retry.then, reason=reason)
+        else:
+            due = bank.now() + self.retry.delay(attempts)
+            await leases.put_back(rows, owner, [row["_id"]], due)
 
 
-async def _send(bank: Bank, lane: str) -> None:
-    async def handle(owner: str, row: Doc) -> None:
-        await perform.perform(await bank.current(), owner, row)
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Entry):
+    """Rows that nobody leases: `work(bank)` sees to all that fit `query`. Should it fail, the next
+    look of the scheduler wakes it again."""
 
-    until = bank.now() + SHIFT_SECONDS
-    rows = bank.db[OUTBOX]
-    horizon = bank.services.cache.of(leases.HORIZONS)["outbox", lane, bank.id]
-    seconds, query = perform.LEASE_SECONDS[lane], {"lane": lane}
-    await leases.pump(
-        bank.services.clock,
-        rows,
-        handle,
-        seconds=seconds,
-        query=query,
-        until=until,
-        horizon=horizon,
-    )
+    work: Callable[[Bank], Awaitable[object]]
+
+    @override
+    async def run(self, bank: Bank) -> None:
+        await self.work(bank)
 
 
-async def advance_runs(bank: Bank) -> None:
-    """Moves runs whose timer is due, and those whose last move was cut short."""
+JOBS: tuple[Job | Sweep, ...] = (
+    Job(
+        name=HANDLE_INBOX,
+        queue=CALLBACK,
+        rows=INBOX,
+        work=handle.handle_message,
+        lease=handle.LEASE_SECONDS,
+        retry=handle.RETRY,
+        doc="handles what is due in the inbox",
+    ),
+    Job(
+        name="campaigns.send_welcomes",
+        queue=CALLBACK,
+        rows=OUTBOX,
+        query={"lane": outbox.WELCOME},
+        work=perform.perform,
+        lease=perform.LEASE_SECONDS[outbox.WELCOME],
+        retry=effects.RETRY,
+        doc="tries welcomes that are due",
+    ),
+    Job(
+        name=SEND_EFFECTS,
+        queue=EFFECTS,
+        rows=OUTBOX,
+        query={"lane": outbox.EFFECTS},
+        work=perform.perform,
+        lease=perform.LEASE_SECONDS[outbox.EFFECTS],
+        retry=effects.RETRY,
+        doc="tries all other effects that are due",
+    ),
+    Job(
+        name="campaigns.advance_runs",
+        queue=EFFECTS,
+        rows=RUNS,
+        work=runs.resume_safely,
+        lease=runs.LEASE_SECONDS,
+        retry=runs.RETRY,
+        doc="moves runs whose timer is due or whose move was cut short",
+    ),
+    Job(
+        name=syncing.TASK,
+        queue=EFFECTS,
+        rows=SYNCS,
+        work=syncing.move,
+        lease=syncing.LEASE_SECONDS,
+        retry=syncing.RETRY,
+        at_once=2,
+        budget=syncing.TIME_BUDGET,
+        doc="moves the sync with WeCom by some pages",
+    ),
+    Job(
+        name=provisioning.TASK,
+        queue=EFFECTS,
+        rows=CHANNELS,
+        query={"made": provisioning.MADE},
+        work=reconcile.look_after,
+        lease=reconcile.LEASE_SECONDS,
+        retry=reconcile.RETRY,
+        at_once=8,
+        doc="brings live codes, links and group codes up to who and what belongs behind them",
+    ),
+    Sweep(
+        name="rewards.settle",
+        queue=EFFECTS,
+        rows=REWARDS,
+        query=claims.UNSETTLED,
+        work=claims.settle_stale,
+        every=2.0,
+        doc="settles the leases of processes that died",
+    ),
+    Job(
+        name=batches.TASK,
+        queue=EFFECTS,
+        rows=HANDOVER_BATCHES,
+        work=handover.move,
+        lease=handover.LEASE_SECONDS,
+        retry=handover.RETRY,
+        at_once=4,
+        doc="asks WeCom for approved hand-overs, and looks what became of them",
+    ),
+    Job(
+        name=pull.TASK,
+        queue=EFFECTS,
+        rows=ARCHIVE_PULLS,
+        work=pull.pull,
+        lease=pull.LEASE_SECONDS,
+        retry=pull.RETRY,
+        at_once=2,
+        doc="pulls archived messages, asks for consents, deletes what the bank keeps no longer",
+    ),
+)
+"""Every job, in the order in which the documents list them."""
 
-    async def handle(owner: str, row: Doc) -> None:
-        await runs.resume_safely(await bank.current(), owner, row)
-
-    until = bank.now() + SHIFT_SECONDS
-    rows = bank.db[RUNS]
-    await leases.pump(bank.services.clock, rows, handle, seconds=runs.LEASE_SECONDS, until=until)
+QUEUES = {job.name: job.queue for job in JOBS}
+"""The queue of every task, by its name."""
 
 
-async def hand_over(bank: Bank) -> None:
-    await work.work(bank, until=bank.now() + SHIFT_SECONDS)
+def queues() -> str:
+    """The queues that have to be worked on, as `celery worker --queues` takes them."""
+    return ",".join(dict.fromkeys(QUEUES.values()))
 
 
-async def pull_archive(bank: Bank) -> None:
-    await pull.work(bank, until=bank.now() + SHIFT_SECONDS)
+@dataclass(frozen=True)
+class Backlog:
+    """How much of a job waits at one bank: rows in all, and those that are due."""
+
+    job: Job | Sweep
+    waiting: int
+    due: int
 
 
-async def sync(bank: Bank) -> None:
-    await run.work(bank)
+async def backlogs(bank: Bank) -> list[Backlog]:
+    """Every job with what waits for it at the bank, in the table's order."""
+    return [await _backlog(bank, job) for job in JOBS]
 
 
-async def keep_channels(bank: Bank) -> None:
-    await reconcile.work(bank, until=bank.now() + SHIFT_SECONDS)
-
-
-async def settle(bank: Bank) -> None:
-    await claims.settle_stale(bank)
+async def _backlog(bank: Bank, job: Job | Sweep) -> Backlog:
+    rows = bank.db[job.rows]
+    due = await rows.count(job.due(bank))
+    if isinstance(job, Sweep):
+        return Backlog(job, due, due)
+    return Backlog(job, await rows.count({"open": True, **job.query}), due)

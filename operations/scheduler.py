@@ -1,6 +1,7 @@
-"""The scheduler: every second it rings for work that is due. Any number of schedulers do no harm.
+"""The scheduler: every second it wakes workers for the jobs that are due. Any number of schedulers
+do no harm.
 
-A tick is a row per bank whose `due` only one scheduler can move on. What the bells mean is in
+A tick is a row per bank whose `due` only one scheduler can move on. What the wake-ups are for is in
 MongoDB, so a scheduler that is down delays retries and timers and loses nothing.
 """
 
@@ -9,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from campaigns.channels import provisioning
+from campaigns.channels import rosters
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks, open_bank
+from operations import jobs
 from operations.sync import run as syncing
-from rewards.rows import REWARDS
 from services.container import Services
 from services.errors import Unavailable
 from services.store.mongo import Duplicate
@@ -23,18 +24,8 @@ TICKS = Rows("ticks", of_bank=False)
 """The slots of the schedulers, one row a job."""
 
 TICK_SECONDS = 1.0
-SETTLE_SECONDS = 2.0
 NIGHTLY_SECONDS = 30.0
-_QUEUES = {
-    "campaigns.handle_inbox": ("inbox", {}),
-    "campaigns.send_welcomes": ("outbox", {"lane": "welcome"}),
-    "campaigns.send_effects": ("outbox", {"lane": "effects"}),
-    "campaigns.advance_runs": ("runs", {}),
-    "customers.handover": ("handover_batches", {}),
-    pull.TASK: ("archive_pulls", {}),
-    syncing.TASK: ("syncs", {}),
-    provisioning.UPKEEP: ("channels", {}),
-}
+FORGET_SECONDS = 3600.0
 log = logging.getLogger(__name__)
 
 
@@ -63,37 +54,36 @@ async def _tick_safely(bank: Bank) -> None:
 
 
 async def tick(bank: Bank) -> list[str]:
-    """Rings for what is due at one bank, if this tick is ours; the tasks that were rung."""
-    if not await _ours(bank.services, f"{bank.id}:tick", TICK_SECONDS):
+    """Wakes workers for what is due at one bank, if this tick is ours; the tasks that were woken."""
+    if not await _ours(bank, "tick", TICK_SECONDS):
         return []
-    now = bank.now()
-    db = bank.db
-    rung = [
-        task
-        for task, (rows, query) in _QUEUES.items()
-        if await db[rows].find(
-            {"open": True, "due": {"$lte": now}, **query}, limit=1, fields={"_id": 1}
-        )
-    ]
-    if await _ours(bank.services, f"{bank.id}:settle", SETTLE_SECONDS) and await db[REWARDS].find(
-        {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}, limit=1, fields={"_id": 1}
-    ):
-        rung.append("rewards.settle")
-    for task in rung:
+    due = [job.name for job in jobs.JOBS if await _is_due(bank, job)]
+    for task in due:
         bank.signal(task)
-    if await _ours(bank.services, f"{bank.id}:nightly", NIGHTLY_SECONDS):
+    if await _ours(bank, "nightly", NIGHTLY_SECONDS):
         await syncing.nightly(bank)
         await pull.keep_going(bank)
-    return rung
+    if await _ours(bank, "forget", FORGET_SECONDS):
+        await rosters.forget_old(bank)
+    return due
 
 
-async def _ours(services: Services, job: str, every: float) -> bool:
-    """Whether we are the one who runs this job's present slot."""
-    now = services.clock()
-    ticks = services.store.system(TICKS)
+async def _is_due(bank: Bank, job: jobs.Entry) -> bool:
+    seldom = job.every > TICK_SECONDS
+    if seldom and not await _ours(bank, job.name, job.every):
+        return False
+    return await job.is_due(bank)
+
+
+async def _ours(bank: Bank, slot: str, every: float) -> bool:
+    """Whether we are the one who runs the present slot, of which one begins `every` so many
+    seconds."""
+    now = bank.now()
+    ticks = bank.services.store.system(TICKS)
+    begun = {"$set": {"due": now + every * 0.9}}
     try:
         return await ticks.update(
-            {"_id": job, "due": {"$lte": now}}, {"$set": {"due": now + every * 0.9}}, upsert=True
+            {"_id": f"{bank.id}:{slot}", "due": {"$lte": now}}, begun, upsert=True
         )
     except Duplicate:
         return False

@@ -11,7 +11,7 @@ from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
 from customers.banks.rows import CLERKS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
-from customers.identity.collections import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
+from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.relationships import RELATIONSHIPS

@@ -24,6 +24,7 @@ from typing import cast
 import orjson
 
 from customers.banks.bank import Bank
+from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
 from rewards.rows import REWARDS, TRANSFERS
@@ -33,7 +34,6 @@ from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, KeyReused, NotFound, Unavailable
 from services.queue import inbox
-from services.queue.inbox import INBOX
 from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
@@ -368,9 +368,12 @@ async def tell(bank: Bank, reward: Doc, grants: list[Doc]) -> None:
         "offered": reward["open_to"] != "anyone",
         "grants": told,
     }
-    row = inbox.row_of(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
-    await bank.services.store.insert_new_across(INBOX, [row])
-    bank.signal("campaigns.handle_inbox")
+    await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
+    bank.signal(HANDLE_INBOX)
+
+
+UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
+"""Rewards that `settle_stale` may have to see to."""
 
 
 async def settle_stale(bank: Bank) -> int:

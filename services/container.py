@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from config.settings import Settings
 from services.cache import ProcessCache
 from services.clock import Clock, system_clock
 from services.observe.metrics import Metrics
-from services.queue.broker import QUEUES, make_celery
+from services.queue.broker import make_celery
 from services.queue.nonces import Nonces
 from services.queue.wakeups import Wakeups
 from services.security.audit import Audit
@@ -102,14 +102,16 @@ class Services:
 async def open_services(
     settings: Settings,
     collections: Iterable[Rows],
+    queues: Mapping[str, str],
     *,
     clock: Clock = system_clock,
     transport: httpx.AsyncBaseTransport | None = None,
     group_window: float | None = None,
 ) -> Services:
     """Everything opened for this process's loop; connections are made when first used.
-    The indexes of `collections` (operations/schema.py) are created if they are missing. `transport`
-    is for tests, `group_window` in seconds (the setting)."""
+    The indexes of `collections` (operations/schema.py) are created if they are missing; `queues`
+    are the tasks that may be woken, each with its queue (operations/jobs.py). `transport` is for
+    tests, `group_window` in seconds (the setting)."""
     metrics = Metrics()
     store = Store(settings.mongodb, settings.mongodb_database)
     await store.ensure_indexes(collections)
@@ -134,7 +136,7 @@ async def open_services(
         sessions=Sessions(redis, clock, hours=settings.session_hours),
         nonces=Nonces(redis, clock, metrics, window=settings.callback_window),
         redis=redis,
-        wakeups=Wakeups(make_celery(settings, QUEUES), metrics, known=QUEUES),
+        wakeups=Wakeups(make_celery(settings, queues), metrics, known=queues),
         platform=platform,
         groups=groups,
         metrics=metrics,

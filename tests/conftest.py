@@ -41,6 +41,7 @@ from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
 from deploy.processes import ROOT, end, spawn
 from deploy.stack import Stores
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.clock import Clock, system_clock
 from services.container import Services, open_services
@@ -160,7 +161,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
-    opened = await open_services(settings, COLLECTIONS, clock=clock)
+    opened = await open_services(settings, COLLECTIONS, QUEUES, clock=clock)
     try:
         yield opened
     finally:
@@ -169,7 +170,7 @@ async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
 
 @pytest.fixture
 async def second(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
-    opened = await open_services(settings, COLLECTIONS, clock=clock)
+    opened = await open_services(settings, COLLECTIONS, QUEUES, clock=clock)
     try:
         yield opened
     finally:

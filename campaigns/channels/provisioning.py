@@ -17,7 +17,7 @@ from services.store.mongo import Collection, Doc
 from services.wechat.core.errors import PlatformError
 
 MAKING_SECONDS = 10.0
-UPKEEP = "campaigns.channels"
+TASK = "campaigns.channels"
 """The task that looks after channels."""
 WANTED, MADE = "wanted", "made"
 
@@ -72,5 +72,5 @@ async def wake(bank: Bank, query: Mapping[str, Any]) -> bool:
     now = {"$set": {"due": bank.now(), "owner": None}}
     woken = await bank.db[CHANNELS].update_many({**query, "made": MADE, "open": True}, now)
     if woken:
-        bank.signal(UPKEEP)
+        bank.signal(TASK)
     return bool(woken)

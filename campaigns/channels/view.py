@@ -102,10 +102,10 @@ def _link(
     }
 
 
-def _group_code(row: Doc, by_chat: dict[str, Doc]) -> dict[str, Any]:
-    inside = [
-        (by_chat.get(chat_id, {}).get("name") or chat_id, chat_id)
-        for chat_id in row.get("groups") or []
-    ]
-    people = [(name, by_chat.get(chat_id, {}).get("people")) for name, chat_id in inside]
+def _group_code(row: Doc, by_chat: Mapping[str, groups.Listed]) -> dict[str, Any]:
+    people: list[tuple[str, int | None]] = []
+    for chat_id in row.get("groups") or []:
+        group = by_chat.get(chat_id)
+        name = (group["name"] if group else "") or chat_id
+        people.append((name, group["people"] if group else None))
     return {**_head(row, {}), "groups": people, "qr_code": row.get("qr_code", "")}

@@ -8,6 +8,7 @@ from collections import defaultdict
 
 from customers import relationships
 from customers.banks.bank import Bank
+from customers.identity.rows import add_tags
 from customers.wecom_mirror import tags
 from services.cache import Slot
 from services.wechat.core.errors import BadRequest
@@ -79,6 +80,7 @@ async def remember(bank: Bank, cid: str, userid: str, add: list[str], remove: li
     added = [await tag_id(bank, name) for name in add]
     taken = [await tag_id(bank, name) for name in remove]
     await relationships.retag(bank, userid, cid, added, taken)
-    await tags.keep(bank, cid, add)
+    if add:
+        await add_tags(bank, cid, add)
     if taken:
         await tags.carry(bank, cid, userid, taken, [])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from customers.banks.bank import Bank
 from customers.banks.staff import Staff
-from customers.identity.rows import Customer
+from customers.identity.facts import Customer
 
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z_.]+)\s*\}\}")
 

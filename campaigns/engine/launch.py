@@ -39,6 +39,10 @@ _LOAD: Slot[_Load] = Slot("launches", _Load)
 """How many runs this process launches at the moment."""
 
 
+def effect_id(run: Run, step: str) -> str:
+    return ids.tenant_id(run["tenant"], "effect", run["_id"], step)
+
+
 def prepare(run: Run, op: Op, cause: Cause) -> Effect | None:
     """The effect of one step of a run, None when its verb has none; the same step of the same run
     always has the same id."""
@@ -46,7 +50,7 @@ def prepare(run: Run, op: Op, cause: Cause) -> Effect | None:
         return None
     asked = op.verb.prepare(op.step.body, cause)
     return Effect(
-        id=ids.tenant_id(run["tenant"], "effect", run["_id"], op.step.id),
+        id=effect_id(run, op.step.id),
         tenant=run["tenant"],
         kind=asked.kind.name,
         cid=run["cid"],

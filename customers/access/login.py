@@ -9,13 +9,15 @@ from customers import consent, timeline
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.identity import conversion, resolution, review_tasks
-from customers.identity.collections import CUSTOMERS
-from customers.identity.rows import phone_index
+from customers.identity.facts import Origin
+from customers.identity.rows import cids_with_phone
+from customers.identity.sealing import phone_index
 from customers.identity.unmerging import session_subject
 from services import ids
 from services.container import Services
 from services.errors import InvalidInput, NotSignedIn, Unavailable
 from services.wechat.core.errors import PlatformError, SubjectState
+from services.wechat.miniprogram.login import LoginSession
 
 CODE_USED = 40029
 MOST_SUGGESTED = 5
@@ -38,29 +40,36 @@ async def login(bank: Bank, appid: str, code: str) -> Login:
     a user whom WeChat blocks, NotFound for an unknown mini-program, Unavailable when WeChat does
     not answer. WeChat's session_key is not kept.
     """
-    try:
-        session = await bank.miniprogram(appid).code_to_session(code)
-    except SubjectState as error:
-        kind = "login_code_invalid" if error.errcode == CODE_USED else "login_refused"
-        raise NotSignedIn(kind, "the login code is used, expired or unknown") from error
-    except PlatformError as error:
-        raise Unavailable(
-            "wechat_unavailable", "WeChat does not answer; try again", retry_after=2
-        ) from error
+    session = await _exchange(bank, appid, code)
     facts = resolution.Facts(unionid=session.unionid or "", openids={appid: session.openid})
     proof = ids.fingerprint(code.encode())
     cid = await resolution.identify(bank, facts, source="login", proof=f"login:{proof[:16]}")
     await timeline.record(bank, cid, "customer.login", proof, appid=appid)
     await conversion.ask(bank, await resolution.customer(bank, cid), appid)
-    known = {"tenant": bank.id, "cid": cid, "appid": appid}
-    token = await bank.services.sessions.open(
-        "customer", known, subject=session_subject(bank.id, cid)
-    )
-    return Login(
-        token,
-        bank.services.sessions.seconds,
-        await profile(bank, CustomerActor(bank.id, cid, appid)),
-    )
+    actor = CustomerActor(bank.id, cid, appid)
+    return await _open_session(bank, actor)
+
+
+async def _exchange(bank: Bank, appid: str, code: str) -> LoginSession:
+    try:
+        return await bank.miniprogram(appid).code_to_session(code)
+    except SubjectState as error:
+        kind = "login_code_invalid" if error.errcode == CODE_USED else "login_refused"
+        raise NotSignedIn(kind, "the login code is used, expired or unknown") from error
+    except PlatformError as error:
+        raise _away() from error
+
+
+def _away() -> Unavailable:
+    return Unavailable("wechat_unavailable", "WeChat does not answer; try again", retry_after=2)
+
+
+async def _open_session(bank: Bank, actor: CustomerActor) -> Login:
+    sessions = bank.services.sessions
+    known = {"tenant": bank.id, "cid": actor.cid, "appid": actor.appid}
+    subject = session_subject(bank.id, actor.cid)
+    token = await sessions.open("customer", known, subject=subject)
+    return Login(token, sessions.seconds, await profile(bank, actor))
 
 
 async def read_session(services: Services, token: str) -> CustomerActor:
@@ -73,11 +82,11 @@ async def read_session(services: Services, token: str) -> CustomerActor:
 
 async def profile(bank: Bank, actor: CustomerActor) -> dict[str, Any]:
     """What the customer sees of himself: name, masked phone, whether it is bound."""
-    person = await resolution.customer(bank, actor.cid)
+    customer = await resolution.customer(bank, actor.cid)
     return {
-        "name": resolution.mask_name(person.name),
-        "phone": resolution.mask_phone(person.phone),
-        "bound": bool(person.phone),
+        "name": resolution.mask_name(customer.name),
+        "phone": resolution.mask_phone(customer.phone),
+        "bound": bool(customer.phone),
     }
 
 
@@ -91,34 +100,34 @@ async def bind_phone(
     and `phone_code_invalid` for a used, expired or foreign code.
     """
     text = consent.text_of("phone", consent_version)
+    phone = await _phone_behind(bank, actor.appid, code)
+    customer = await resolution.customer(bank, actor.cid)
+    await consent.give(bank, customer.cid, "phone", consent_version, text, f"mp:{actor.appid}")
+    facts = resolution.Facts(customer.external_userid, customer.unionid, customer.openids, phone)
+    digest = ids.fingerprint(code.encode())
+    proof = f"phone:{digest[:16]}"
+    cid = await resolution.identify(bank, facts, source="phone", proof=proof)
+    await timeline.record(bank, cid, "phone.bound", digest, appid=actor.appid)
+    await _suggest(bank, cid, phone, proof)
+    return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
+
+
+async def _phone_behind(bank: Bank, appid: str, code: str) -> str:
     try:
-        number = await bank.miniprogram(actor.appid).get_phone_number(code)
+        return (await bank.miniprogram(appid).get_phone_number(code)).pure_number
     except SubjectState as error:
         raise InvalidInput(
             "phone_code_invalid", "the phone code is used, expired or unknown"
         ) from error
     except PlatformError as error:
-        raise Unavailable(
-            "wechat_unavailable", "WeChat does not answer; try again", retry_after=2
-        ) from error
-    person = await resolution.customer(bank, actor.cid)
-    await consent.give(bank, person.cid, "phone", consent_version, text, f"mp:{actor.appid}")
-    facts = resolution.Facts(
-        person.external_userid, person.unionid, person.openids, number.pure_number
-    )
-    proof = ids.fingerprint(code.encode())
-    cid = await resolution.identify(bank, facts, source="phone", proof=f"phone:{proof[:16]}")
-    await timeline.record(bank, cid, "phone.bound", proof, appid=actor.appid)
-    await _suggest(bank, cid, number.pure_number, f"phone:{proof[:16]}")
-    return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
+        raise _away() from error
 
 
 async def _suggest(bank: Bank, cid: str, phone: str, proof: str) -> None:
     """Others with the same phone may be the same person, or share it: a clerk is asked, nothing is
     merged."""
-    same = {"phone_index": phone_index(bank, phone), "merged_into": None}
-    found = await bank.db[CUSTOMERS].find(same, fields={"_id": 1}, limit=MOST_SUGGESTED)
-    for row in found:
-        if row["_id"] != cid:
-            pair = sorted((cid, row["_id"]))
-            await review_tasks.ask(bank, "same_phone", pair, source="phone", proof=proof)
+    index = phone_index(bank, phone)
+    for other in await cids_with_phone(bank, index, MOST_SUGGESTED, closed=False):
+        if other != cid:
+            both = sorted((cid, other))
+            await review_tasks.ask(bank, "same_phone", both, Origin("phone", proof))

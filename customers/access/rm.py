@@ -4,7 +4,7 @@ and what he notes of him."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +12,17 @@ from customers import relationships, timeline
 from customers.actors import StaffActor
 from customers.archive import consents
 from customers.banks.bank import Bank
-from customers.banks.rows import STAFF
-from customers.banks.staff import staff_member
+from customers.banks.staff import names_of, staff_member
 from customers.handover import departures
 from customers.identity import resolution
-from customers.identity.collections import CUSTOMERS
+from customers.identity.rows import read_customers
+from customers.relationships import FollowInfo, Relationship
 from customers.wecom_mirror import tags
 from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable
-from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError, SubjectState
+
+SESSION = "staff"
+REMARK_MOST, DESCRIPTION_MOST = 20, 150
 
 
 async def authorize_url(bank: Bank, redirect_uri: str, state: str) -> str:
@@ -52,15 +54,14 @@ async def staff_login(bank: Bank, code: str) -> StaffActor:
 async def open_session(bank: Bank, actor: StaffActor) -> str:
     """A session's token for an RM who has signed in; it ends with all his others when he leaves."""
     session = {"tenant": bank.id, "userid": actor.userid}
-    return await bank.services.sessions.open(
-        STAFF, session, subject=departures.subject(bank.id, actor.userid)
-    )
+    subject = departures.subject(bank.id, actor.userid)
+    return await bank.services.sessions.open(SESSION, session, subject=subject)
 
 
 async def actor_of(bank: Bank, token: str) -> StaffActor:
     """The RM behind a session's token; raises NotSignedIn, also for one who is no longer staff of
     this bank."""
-    session = await bank.services.sessions.read(STAFF, token) if token else None
+    session = await bank.services.sessions.read(SESSION, token) if token else None
     if session is None or session["tenant"] != bank.id:
         raise NotSignedIn("not_signed_in", "open the side panel from WeCom")
     try:
@@ -73,67 +74,66 @@ async def actor_of(bank: Bank, token: str) -> StaffActor:
 async def list_customers(bank: Bank, actor: StaffActor) -> list[dict[str, Any]]:
     """The RM's present friends, newest first, masked."""
     rows = await relationships.of_staff(bank, actor.userid)
-    found = await bank.read(CUSTOMERS, [row["cid"] for row in rows])
+    found = await read_customers(bank, [row["cid"] for row in rows])
     known = (row["cid"] for row in rows if row["cid"] in found)
-    people = await asyncio.gather(*(resolution.customer(bank, cid) for cid in known))
-    since = {row["cid"]: row for row in rows}
+    customers = await asyncio.gather(*(resolution.customer(bank, cid) for cid in known))
+    since = {row["cid"]: row["at"] for row in rows}
     return [
         {
-            "cid": person.cid,
-            "name": resolution.mask_name(person.name),
-            "phone": resolution.mask_phone(person.phone),
-            "since": since[person.cid]["at"] if person.cid in since else None,
-            "tags": list(person.tags),
+            "cid": one.cid,
+            "name": resolution.mask_name(one.name),
+            "phone": resolution.mask_phone(one.phone),
+            "since": since.get(one.cid),
+            "tags": list(one.tags),
         }
-        for person in people
+        for one in customers
     ]
 
 
 async def access_customer(
     bank: Bank, actor: StaffActor, cid: str
-) -> tuple[resolution.Customer, dict[str, Any]]:
-    """The customer and the friendship, if this RM follows him now; NotFound otherwise, also for
+) -> tuple[resolution.Customer, Relationship]:
+    """The customer and the relationship, if this RM follows him now; NotFound otherwise, also for
     another bank's customer."""
-    person = await resolution.customer(bank, cid)
-    pair = await relationships.pair(bank, actor.userid, person.cids)
-    if pair is None:
+    customer = await resolution.customer(bank, cid)
+    relationship = await relationships.between(bank, actor.userid, customer.cids)
+    if relationship is None:
         raise NotFound("customer_unknown", "no such customer")
-    return person, pair
+    return customer, relationship
 
 
 async def customer_card(bank: Bank, actor: StaffActor, cid: str) -> dict[str, Any]:
     """The side panel's view of one customer: masked, with his story, newest first, and what this RM
     noted of him."""
-    person, pair = await access_customer(bank, actor, cid)
-    story = await timeline.story(bank, person.cids)
+    customer, relationship = await access_customer(bank, actor, cid)
+    story = await timeline.story(bank, customer.cids)
     return {
-        "cid": person.cid,
-        "name": resolution.mask_name(person.name),
-        "phone": resolution.mask_phone(person.phone),
-        "tags": list(person.tags),
+        "cid": customer.cid,
+        "name": resolution.mask_name(customer.name),
+        "phone": resolution.mask_phone(customer.phone),
+        "tags": list(customer.tags),
         "follow": {
-            "since": pair["at"],
-            "state": pair.get("state") or "",
-            "add_way": pair.get("add_way"),
+            "since": relationship["at"],
+            "state": relationship.get("state") or "",
+            "add_way": relationship.get("add_way"),
         },
-        "notes": relationships.opened(bank, pair),
-        "own_tags": list(pair.get("tags") or []),
-        "archive_consent": await consents.of_pair(bank, actor.userid, person.external_userid),
+        "notes": relationships.open_notes(bank, relationship),
+        "own_tags": list(relationship.get("tags") or []),
+        "archive_consent": await consents.of_pair(bank, actor.userid, customer.external_userid),
         "people": await _names(bank, story),
-        "timeline": [{"at": row["at"], "kind": row["kind"], "data": row["data"]} for row in story],
+        "timeline": [{"at": one["at"], "kind": one["kind"], "data": one["data"]} for one in story],
     }
 
 
-async def _names(bank: Bank, story: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+async def _names(bank: Bank, story: Sequence[timeline.Entry]) -> dict[str, str]:
     """userid → name of the members whom a story speaks of."""
-    told = {
-        str(row["data"][name])
-        for row in story
-        for name in ("userid", "from", "to", "by")
-        if row["data"].get(name)
+    named = {
+        str(one["data"][field])
+        for one in story
+        for field in ("userid", "from", "to", "by")
+        if one["data"].get(field)
     }
-    rows = await bank.read(STAFF, [f"{bank.id}:{userid}" for userid in sorted(told)])
-    return {row["userid"]: row["name"] for row in rows.values()}
+    return await names_of(bank, sorted(named))
 
 
 async def corp_tags(bank: Bank, actor: StaffActor) -> dict[str, str]:
@@ -149,51 +149,55 @@ async def note_customer(
 
     Raises NotFound for a customer who is not his, InvalidInput `note_too_long`, PlatformError.
     """
-    person, pair = await access_customer(bank, actor, cid)
-    long = [
-        name
-        for name, text, most in (("remark", remark, 20), ("description", description, 150))
-        if len(text) > most
-    ]
-    if long:
-        raise InvalidInput("note_too_long", "too long", fields=dict.fromkeys(long, "too long"))
+    customer, relationship = await access_customer(bank, actor, cid)
+    _check_lengths(remark, description)
     asked = bank.now()
-    client = bank.wecom
-    await client.customers.remark(
-        actor.userid, person.external_userid, remark=remark, description=description
+    await bank.wecom.customers.remark(
+        actor.userid, customer.external_userid, remark=remark, description=description
     )
-    relation = replace(_relation(bank, actor, pair), remark=remark, description=description)
-    await relationships.describe(bank, [(pair["_id"], relation)], asked)
-    await bank.services.audit.record(bank.db, actor.userid, "customer.noted", person.cid)
+    known = relationships.follow_info_of(bank, relationship)
+    noted = replace(known, remark=remark, description=description)
+    await relationships.describe(bank, [(relationship["_id"], noted)], asked)
+    await bank.audit(actor.userid, "customer.noted", customer.cid)
+
+
+def _check_lengths(remark: str, description: str) -> None:
+    fields = {}
+    if len(remark) > REMARK_MOST:
+        fields["remark"] = "too long"
+    if len(description) > DESCRIPTION_MOST:
+        fields["description"] = "too long"
+    if fields:
+        raise InvalidInput("note_too_long", "too long", fields=fields)
 
 
 async def tag_customer(
     bank: Bank, actor: StaffActor, cid: str, *, add: str = "", remove: str = ""
 ) -> None:
-    """Puts a corp tag (by id) on the RM's friendship or takes it off, at WeCom and here (92118).
+    """Puts a corp tag (by id) on the RM's relationship or takes it off, at WeCom and here (92118).
 
     Raises NotFound for a customer who is not his, InvalidInput `tag_unknown`, PlatformError.
     """
-    person, pair = await access_customer(bank, actor, cid)
-    before = set(pair.get("tags") or [])
+    customer, relationship = await access_customer(bank, actor, cid)
     if (add or remove) not in await tags.known(bank):
         raise InvalidInput("tag_unknown", "no such tag")
-    after = before | {add} if add else before - {remove}
+    known = relationships.follow_info_of(bank, relationship)
+    tagged = _with_tag(known, add) if add else _without_tag(known, remove)
     asked = bank.now()
-    client = bank.wecom
-    marked, unmarked = ([add], []) if add else ([], [remove])
-    await client.tags.mark(actor.userid, person.external_userid, add=marked, remove=unmarked)
-    relation = replace(_relation(bank, actor, pair), tags=tuple(sorted(after)))
-    await relationships.describe(bank, [(pair["_id"], relation)], asked)
-    await tags.carry(bank, person.cid, actor.userid, before, after)
-    await bank.audit(actor.userid, "customer.tagged", person.cid, add=add, remove=remove)
-
-
-def _relation(bank: Bank, actor: StaffActor, pair: Doc) -> relationships.Relation:
-    told = relationships.opened(bank, pair)
-    return relationships.Relation(
+    await bank.wecom.tags.mark(
         actor.userid,
-        tags=tuple(pair.get("tags") or []),
-        remark=told["remark"],
-        description=told["description"],
+        customer.external_userid,
+        add=[add] if add else [],
+        remove=[] if add else [remove],
     )
+    await relationships.describe(bank, [(relationship["_id"], tagged)], asked)
+    await tags.carry(bank, customer.cid, actor.userid, known.tags, tagged.tags)
+    await bank.audit(actor.userid, "customer.tagged", customer.cid, add=add, remove=remove)
+
+
+def _with_tag(info: FollowInfo, tag: str) -> FollowInfo:
+    return replace(info, tags=tuple(sorted({*info.tags, tag})))
+
+
+def _without_tag(info: FollowInfo, tag: str) -> FollowInfo:
+    return replace(info, tags=tuple(sorted({*info.tags} - {tag})))

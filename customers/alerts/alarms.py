@@ -17,7 +17,6 @@ from customers.actors import ClerkActor
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.banks.bank import Bank
 from customers.identity import resolution
-from customers.timeline import TIMELINE
 from services import ids
 from services.cache import Slot
 from services.clock import utc
@@ -149,7 +148,7 @@ async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: st
         for row in mine
         if row["cid"]
     ]
-    await db[TIMELINE].insert_new(stories)
+    await timeline.record_many(bank, stories)
     kinds = sorted({row["kind"] for row in mine})
     subject = mine[0]["_id"] if len(mine) == 1 else cause
     await bank.audit(by, "alarm.handled", subject, how=how, kinds=kinds, alarms=len(mine))

@@ -13,8 +13,7 @@ from typing import Any
 from customers.archive.rows import ARCHIVE
 from customers.banks.bank import Bank
 from customers.banks.files import Archive
-from customers.identity import rows as person
-from customers.identity.collections import IDENTITIES
+from customers.identity import resolution
 from services.clock import utc
 from services.errors import Unavailable
 from services.store.mongo import Doc
@@ -131,9 +130,7 @@ class Reader:
 
     async def _cids(self, customers: set[str]) -> dict[str, str]:
         """external_userid → cid of those whom we know."""
-        rows = {person.row_id(self._bank, "external_userid", one): one for one in customers}
-        found = await self._bank.read(IDENTITIES, sorted(rows)) if rows else {}
-        return {rows[doc_id]: row["cid"] for doc_id, row in found.items()}
+        return await resolution.known_by_external_userid(self._bank, sorted(customers))
 
     def _row(self, record: Record) -> Doc:
         doc_id = row_id(self._bank.id, record.seq)

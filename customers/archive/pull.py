@@ -23,6 +23,7 @@ from services.clock import utc
 from services.container import Services
 from services.errors import Unavailable
 from services.observe import trace
+from services.queue.retry import LEAVE_OUT, Retry
 from services.store import leases
 from services.store.mongo import Doc, Duplicate
 from services.wechat import events
@@ -36,9 +37,11 @@ PAGE = 200
 SLACK_SECONDS = 60.0
 """How much older than its notification a message may be: WeCom tells of messages every 15 s at
 most."""
-CAREFUL, LEAVE_OUT = 3, 6
-"""After so many failures in a row one message is asked for at a time; after so many it is kept
-unread."""
+CAREFUL = 3
+"""After so many failures in a row one message is asked for at a time."""
+RETRY = Retry(6, first=EVERY_SECONDS, most=EVERY_SECONDS, then=LEAVE_OUT)
+"""After the last try a message is kept unread."""
+TIME_BUDGET = 30.0
 log = logging.getLogger(__name__)
 
 
@@ -119,20 +122,16 @@ async def measure(services: Services) -> None:
             services.metrics.archive_lag.labels(bank.id).set(seconds)
 
 
-async def work(bank: Bank, until: float) -> None:
-    """Pulls what there is, page by page, if it is due; asks for some consents; lets go of what the
-    bank does not keep any longer. After `until` (seconds UTC) it takes no further page."""
+async def pull(bank: Bank, owner: str, row: Doc) -> None:
+    """Pulls what there is, page by page; asks for some consents; lets go of what the bank does not
+    keep any longer. `row` is leased to `owner`; after TIME_BUDGET no further page is taken."""
     rows = bank.db[ARCHIVE_PULLS]
-    owner, taken = await leases.claim(rows, bank.now(), limit=1, seconds=LEASE_SECONDS)
-    if not taken:
-        return
-    row = taken[0]
     if bank.archive is None:
         await leases.close(rows, owner, [row["_id"]])
         return
-    pull = _Pull(bank, bank.archive, owner, row)
+    pulling = _Pull(bank, bank.archive, owner, row)
     try:
-        await pull.run(until)
+        await pulling.run(until=bank.now() + TIME_BUDGET)
         await _expire(bank, bank.archive)
         ended: Doc = {"reason": "", **await consents.ask_some(bank, bank.archive, row)}
     except Unavailable as error:
@@ -140,7 +139,7 @@ async def work(bank: Bank, until: float) -> None:
             "the archive was not pulled",
             extra={"fields": {"tenant": bank.id, "why": error.message}},
         )
-        ended = {"reason": error.code, "failures": pull.failures + 1}
+        ended = {"reason": error.code, "failures": pulling.failures + 1}
     due = bank.now() + EVERY_SECONDS
     mine = {"_id": row["_id"], "owner": owner, "more": False, "news": row["news"]}
     if await rows.update(mine, {"$set": {"owner": None, "due": due, **ended}}):
@@ -150,7 +149,7 @@ async def work(bank: Bank, until: float) -> None:
 
 
 class _Pull:
-    """One worker's shift at a bank's archive."""
+    """One worker's time with a bank's archive."""
 
     def __init__(self, bank: Bank, archive: Archive, owner: str, row: Doc) -> None:
         self._bank = bank
@@ -166,7 +165,7 @@ class _Pull:
         while self._bank.now() < until:
             limit = PAGE if self.failures < CAREFUL else 1
             records = await self._reader.source.pull(await cursor(self._bank), limit)
-            found = await self._reader.rows(records, leave_out=self.failures >= LEAVE_OUT)
+            found = await self._reader.rows(records, leave_out=RETRY.is_over(self.failures))
             await self._bank.db[ARCHIVE].append(found)
             self.failures = 0
             if not await self._went_on(found, more=len(records) == limit) or len(records) < limit:

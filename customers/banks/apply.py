@@ -1,19 +1,21 @@
-"""Applying a tenant file: a bank is created or brought up to it, and who is not in it may not sign in any more."""
+"""Applying a tenant file: a bank is created or brought up to it, and who is not in it may not sign
+in any more."""
 
 from __future__ import annotations
 
+from typing import cast
+
+from customers.banks import clerks, staff
 from customers.banks.bank import Bank, open_bank
-from customers.banks.clerks import _verify, set_password
-from customers.banks.files import ClerkEntry, StaffMember, read_tenant_file
-from customers.banks.rows import CLERKS, STAFF, TENANTS
-from customers.banks.staff import FROM_WECOM, GONE_STATUS
-from customers.wecom_mirror.rows import MEMBERS
+from customers.banks.files import TenantFile, read_tenant_file
+from customers.banks.rows import TENANTS, TenantRow
+from customers.banks.staff import Staff
+from customers.wecom_mirror import members
 from services import ids
 from services.cache import invalidate
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput
-from services.store.mongo import Doc, TenantStore
 
 
 async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
@@ -21,90 +23,75 @@ async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
     more may not sign in any more, and neither may who is in it but has left WeCom. Safe to run
     again."""
     file = read_tenant_file(text, source)
-    taken = await services.store.system(TENANTS).find_one(
-        {
-            "_id": {"$ne": file.id},
-            "appids": {"$in": [program.appid for program in file.miniprograms]},
-        }
-    )
+    await _check_appids(services, file, source)
+    row = _row(services, file)
+    fields = {name: value for name, value in row.items() if name != "_id"}
+    await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
+    invalidate(services, "tenants")
+    bank = await open_bank(services, file.id)
+    left = await _apply_staff(bank, file)
+    await clerks.apply(bank, file.clerks)
+    await bank.audit("cli", "tenant.applied", file.id, sha256=ids.fingerprint(text.encode()))
+    stays_out = "stays out: WeCom says that this member has left"
+    return [_summary(file), *(f"{userid} {stays_out}" for userid in left)]
+
+
+async def _check_appids(services: Services, file: TenantFile, source: str) -> None:
+    """A mini-program belongs to one bank; raises InvalidInput."""
+    others = {"_id": {"$ne": file.id}, "appids": {"$in": [one.appid for one in file.miniprograms]}}
+    taken = await services.store.system(TENANTS).find_one(others)
     if taken is not None:
         raise InvalidInput(
             "tenant_file", f"{source}: a mini-program of this file belongs to tenant {taken['_id']}"
         )
+
+
+def _row(services: Services, file: TenantFile) -> TenantRow:
     secrets = {
         "wecom": file.wecom.model_dump(),
         "miniprograms": [program.model_dump() for program in file.miniprograms],
         "archive": file.archive and file.archive.model_dump(mode="json"),
     }
-    fields = {
-        "name": dict(file.name),
+    branches = file.branches
+    return {
+        "_id": file.id,
+        "name": cast("dict[str, str]", dict(file.name)),
         "corp_id": file.wecom.corp_id,
         "appids": [program.appid for program in file.miniprograms],
-        "branches": {branch.id: branch.name for branch in file.branches},
-        "heads": {branch.id: branch.head for branch in file.branches if branch.head},
-        "departments": {
-            str(one): branch.id for branch in file.branches for one in branch.departments
-        },
+        "branches": {branch.id: branch.name for branch in branches},
+        "heads": {branch.id: branch.head for branch in branches if branch.head},
+        "departments": {str(one): branch.id for branch in branches for one in branch.departments},
         "secrets": services.vault.seal_json(file.id, TENANTS, "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
     }
-    await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
-    invalidate(services, "tenants")
-    db = services.store.tenant(file.id)
-    out = [member.userid for member in file.staff if not await _apply_member(db, member)]
-    for clerk in file.clerks:
-        await _apply_clerk(await open_bank(services, file.id), clerk)
-    gone = {
-        "userid": {"$nin": [member.userid for member in file.staff]},
-        "source": {"$ne": FROM_WECOM},
-    }
-    await db[STAFF].update_many(gone, {"$set": {"active": False}})
-    closed = {"$set": {"roles": [], "password": ""}}
-    await db[CLERKS].update_many(
-        {"login": {"$nin": [clerk.login for clerk in file.clerks]}}, closed
-    )
-    invalidate(services, f"staff:{file.id}")
-    digest = ids.fingerprint(text.encode())
-    await services.audit.record(db, "cli", "tenant.applied", file.id, sha256=digest)
-    counts = f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, {len(file.staff)} RMs"
-    said = [
-        f"tenant {file.id} ({file.name.get('zh', file.id)}): {counts}, {len(file.clerks)} clerks"
-    ]
-    return said + [f"{userid} stays out: WeCom says that this member has left" for userid in out]
 
 
-async def _apply_member(db: TenantStore, member: StaffMember) -> bool:
-    """Makes a member of the file staff; False for one who left by WeCom's word
-    (customers/handover/departures.py) and is not back by it."""
-    row_id = f"{db.tenant}:{member.userid}"
-    told = {"userid": member.userid, "name": member.name, "branch": member.branch, "source": "file"}
-    await db[STAFF].update(
-        {"_id": row_id}, {"$set": told, "$setOnInsert": {"active": True}}, upsert=True
-    )
-    if await db[STAFF].update(
-        {"_id": row_id, "$or": [{"active": True}, {"left_at": None}]}, {"$set": {"active": True}}
-    ):
+async def _apply_staff(bank: Bank, file: TenantFile) -> list[str]:
+    """Makes the file's RMs staff and ends all others of a file; the userids of those who left by
+    WeCom's word and stay out."""
+    left = []
+    for one in file.staff:
+        if not await _apply_member(bank, Staff(one.userid, one.name, one.branch)):
+            left.append(one.userid)
+    await staff.end_all_but(bank, [one.userid for one in file.staff])
+    return left
+
+
+async def _apply_member(bank: Bank, one: Staff) -> bool:
+    """Makes a member of the file staff; False for one who left by WeCom's word and is not back by
+    it."""
+    if await staff.take_from_file(bank, one):
         return True
-    left = await db[STAFF].find_one({"_id": row_id}, {"left_at": 1})
-    there = await db[MEMBERS].find_one({"_id": row_id})
-    if left is None or there is None or not there["active"] or there["status"] in GONE_STATUS:
+    row = await staff.find(bank, one.userid)
+    back_at = await members.present_at(bank, one.userid)
+    if row is None or back_at is None or back_at < row["left_at"].timestamp():
         return False
-    back = max(there["at"], there["told"])
-    if back < left["left_at"].timestamp():
-        return False
-    again = {"$set": {"active": True, "changed_at": back}, "$unset": {"left_at": "", "leaving": ""}}
-    return await db[STAFF].update({"_id": row_id, "left_at": left["left_at"]}, again)
+    return await staff.take_back(bank, one.userid, row["left_at"], back_at)
 
 
-async def _apply_clerk(bank: Bank, clerk: ClerkEntry) -> None:
-    row: Doc = {"login": clerk.login, "name": clerk.name, "roles": list(clerk.roles)}
-    clerks = bank.db[CLERKS]
-    await clerks.update({"_id": f"{bank.id}:{clerk.login}"}, {"$set": row}, upsert=True)
-    if clerk.password is not None:
-        known = await clerks.find_one({"_id": f"{bank.id}:{clerk.login}"})
-        if (
-            known is None
-            or not known.get("password")
-            or not await _verify(known["password"], clerk.password)
-        ):
-            await set_password(bank, clerk.login, clerk.password)
+def _summary(file: TenantFile) -> str:
+    has = (
+        f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, "
+        f"{len(file.staff)} RMs, {len(file.clerks)} clerks"
+    )
+    return f"tenant {file.id} ({file.name.get('zh', file.id)}): {has}"

@@ -1,16 +1,41 @@
-"""The rows of banks: their collections, indexes, and what is fixed about them."""
+"""The rows of banks: tenants, their staff and their clerks."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import NotRequired, TypedDict
+
 from services.store.rows import Rows
 
-TENANTS = Rows("tenants", of_bank=False)
+
+class TenantRow(TypedDict):
+    """A bank as its file says it; `secrets` are its apps' keys, sealed. `heads` are userids by
+    branch, `departments` branches by WeCom's department."""
+
+    _id: str
+    name: dict[str, str]
+    corp_id: str
+    appids: list[str]
+    branches: dict[str, str]
+    heads: dict[str, str]
+    departments: dict[str, str]
+    secrets: bytes
+    applied_at: datetime
+
+
+class ClerkRow(TypedDict):
+    """A clerk; `password` is a hash, missing or empty for one who may not sign in."""
+
+    _id: str
+    login: str
+    name: str
+    roles: list[str]
+    password: NotRequired[str]
+
+
+TENANTS = Rows("tenants", sealed=("secrets",), of_bank=False)
 """The banks of this installation."""
-STAFF = Rows(
-    "staff",
-)
+STAFF = Rows("staff")
 """RMs, and the branch of each."""
-CLERKS = Rows(
-    "clerks",
-)
+CLERKS = Rows("clerks")
 """Clerks of the console, their roles and the hash of each password."""

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NotRequired, TypedDict, cast
 
 from customers.banks.bank import CACHE_SECONDS, Bank
 from customers.banks.rows import STAFF
-from services.cache import cached
+from services.cache import cached, invalidate
+from services.clock import utc
 from services.errors import NotFound
+from services.store.mongo import Doc
 
 GONE_STATUS = frozenset({2, 5})
 """A member's `status` at WeCom: disabled, or left the corp."""
-FROM_WECOM = "wecom"
-"""The `source` of staff who are in no file: members of a department that belongs to a branch."""
+FROM_FILE, FROM_WECOM = "file", "wecom"
+"""The `source` of staff: the bank's file, or membership of a department that belongs to a branch."""
+
+
+class StaffRow(TypedDict):
+    """Somebody who is or was staff. `changed_at` is when he last joined or left by WeCom's word,
+    `left_at` when he left by it; he is `leaving` until all that follows from it is done."""
+
+    _id: str
+    userid: str
+    name: str
+    branch: str
+    active: bool
+    source: str
+    changed_at: NotRequired[datetime]
+    left_at: NotRequired[datetime]
+    leaving: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -20,6 +40,10 @@ class Staff:
     userid: str
     name: str
     branch: str
+
+
+def row_id(bank: Bank, userid: str) -> str:
+    return f"{bank.id}:{userid}"
 
 
 async def staff_member(bank: Bank, userid: str) -> Staff:
@@ -42,3 +66,92 @@ async def staff_of_branches(bank: Bank) -> dict[str, list[str]]:
     for row in rows:
         branches.setdefault(row["branch"], []).append(row["userid"])
     return branches
+
+
+async def find(bank: Bank, userid: str) -> StaffRow | None:
+    """The row of somebody who is or was staff, read afresh."""
+    return cast("StaffRow | None", await bank.db[STAFF].find_one({"_id": row_id(bank, userid)}))
+
+
+async def everybody(bank: Bank) -> list[StaffRow]:
+    """All who are or were staff, by userid."""
+    found = await bank.db[STAFF].find({}, sort=[("userid", 1)], limit=None)
+    return cast("list[StaffRow]", found)
+
+
+async def rows_of(bank: Bank, userids: Sequence[str]) -> dict[str, StaffRow]:
+    """Those of them who are or were staff, by userid; read afresh."""
+    wanted = {"_id": {"$in": [row_id(bank, userid) for userid in userids]}}
+    found = await bank.db[STAFF].find(wanted, limit=None)
+    return {row["userid"]: cast("StaffRow", row) for row in found}
+
+
+async def names_of(bank: Bank, userids: Sequence[str]) -> dict[str, str]:
+    """userid → name, of those who are or were staff."""
+    rows = await bank.read(STAFF, [row_id(bank, userid) for userid in userids])
+    return {row["userid"]: row["name"] for row in rows.values()}
+
+
+async def take_from_file(bank: Bank, one: Staff) -> bool:
+    """Writes what the bank's file says of somebody, and makes him staff; False when he left by
+    WeCom's word (customers/handover/departures.py)."""
+    row, staff = {"_id": row_id(bank, one.userid)}, bank.db[STAFF]
+    said = {"userid": one.userid, "name": one.name, "branch": one.branch, "source": FROM_FILE}
+    await staff.update(row, {"$set": said, "$setOnInsert": {"active": True}}, upsert=True)
+    not_left = {**row, "$or": [{"active": True}, {"left_at": None}]}
+    return await staff.update(not_left, {"$set": {"active": True}})
+
+
+async def take_back(bank: Bank, userid: str, left_at: datetime, at: float) -> bool:
+    """Makes somebody staff again who left at `left_at` and was at work `at` (seconds UTC); False
+    when he left again meanwhile."""
+    gone = {"_id": row_id(bank, userid), "left_at": left_at}
+    back = {"active": True, "changed_at": utc(at)}
+    again = {"$set": back, "$unset": {"left_at": "", "leaving": ""}}
+    return await bank.db[STAFF].update(gone, again)
+
+
+async def end_all_but(bank: Bank, userids: Sequence[str]) -> None:
+    """Whom the bank's file does not name any more is staff no more, except by WeCom's word."""
+    gone = {"userid": {"$nin": list(userids)}, "source": {"$ne": FROM_WECOM}}
+    await bank.db[STAFF].update_many(gone, {"$set": {"active": False}})
+    invalidate(bank.services, f"staff:{bank.id}")
+
+
+async def hire(bank: Bank, one: Staff, known: StaffRow | None, *, at: float, asked: float) -> None:
+    """Makes a member of a mapped department staff since `at`, or tells his row what is new; `known`
+    is his row. Who left after WeCom was `asked` stays out (all in seconds UTC)."""
+    said: Doc = {"userid": one.userid, "name": one.name, "branch": one.branch, "active": True}
+    if known is not None and said.items() <= known.items():
+        return
+    row = said | {
+        "_id": row_id(bank, one.userid),
+        "source": FROM_WECOM,
+        "changed_at": utc(at),
+    }
+    staff = bank.db[STAFF]
+    if await staff.insert_new([row]):
+        unchanged = [
+            {"active": True},
+            {"changed_at": {"$lt": utc(asked)}},
+            {"changed_at": None},
+        ]
+        await staff.update({"_id": row["_id"], "$or": unchanged}, {"$set": row})
+    invalidate(bank.services, f"staff:{bank.id}")
+
+
+async def rename(bank: Bank, old: str, new: str, at: float) -> None:
+    """Gives a member's place among the staff to his new userid, since `at` (seconds UTC); safe to
+    repeat."""
+    row = await find(bank, old)
+    if row is None or not row["active"]:
+        return
+    moved: Doc = {
+        "userid": new,
+        "name": row["name"],
+        "branch": row["branch"],
+        "active": True,
+        "source": row.get("source", FROM_FILE),
+        "changed_at": utc(at),
+    }
+    await bank.db[STAFF].update({"_id": row_id(bank, new)}, {"$set": moved}, upsert=True)

@@ -31,8 +31,8 @@ async def left(bank: Bank, userid: str, at: float) -> None:
     """
     db = bank.db
     row_id = f"{bank.id}:{userid}"
-    older = {"$or": [{"changed_at": {"$exists": False}}, {"changed_at": {"$lte": at}}]}
-    leaving = {"active": False, "leaving": True, "changed_at": at, "left_at": utc(at)}
+    older = {"$or": [{"changed_at": {"$exists": False}}, {"changed_at": {"$lte": utc(at)}}]}
+    leaving = {"active": False, "leaving": True, "changed_at": utc(at), "left_at": utc(at)}
     await db[STAFF].update({"_id": row_id, "active": True, **older}, {"$set": leaving})
     row = await db[STAFF].find_one({"_id": row_id})
     if row is None or row["active"]:
@@ -45,7 +45,7 @@ async def left(bank: Bank, userid: str, at: float) -> None:
     customers = await db[RELATIONSHIPS].count({"userid": userid, "active": True})
     if customers:
         heads = await _listeners(bank, userid, row["branch"])
-        since = float(row["changed_at"])
+        since = row["changed_at"].timestamp()
         key = f"{userid}:{int(since)}"
         await alarms.raise_alarm(
             bank,
@@ -67,7 +67,7 @@ async def lost(bank: Bank, row: Doc, event: events.ContactEvent, cid: str) -> No
     if isinstance(event, events.ExternalContactDeleted) and event.source == TRANSFERRED:
         return
     cids = await resolution.cids(bank, cid)
-    if await relationships.pair(bank, event.userid, cids) is not None:
+    if await relationships.between(bank, event.userid, cids) is not None:
         return
     kind = "customer.lost" if isinstance(event, events.FollowUserDeleted) else "customer.removed"
     member = await bank.db[STAFF].find_one({"_id": f"{bank.id}:{event.userid}"})

@@ -19,9 +19,9 @@ from customers.banks.bank import Bank
 from customers.handover.batches import ASKING, DONE, REQUESTED, WAITING, end, item_id, target_index
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.identity import resolution
-from services.errors import Unavailable
 from services.limiter import lane
 from services.observe import trace
+from services.queue.retry import Retry
 from services.store import leases
 from services.store.mongo import Doc
 from services.wechat.core.errors import NotSent, PlatformError, SlowDown
@@ -29,7 +29,7 @@ from services.wechat.core.errors import NotSent, PlatformError, SlowDown
 CALL_MOST = 100
 AT_ONCE = 500
 """So many items are looked at side by side."""
-FAULT_SECONDS = 60.0
+RETRY = Retry(first=2.0, most=60.0)
 LEASE_SECONDS = 60.0
 POLL_SECONDS = (5.0, 30.0, 120.0, 600.0, 900.0)
 """Between looks at the results; the last goes on until the end."""
@@ -69,21 +69,14 @@ class Result(IntEnum):
     NO_RECORD = 5
 
 
-async def work(bank: Bank, until: float | None = None) -> int:
-    """Moves the bank's batches that are due; how many steps."""
-
-    async def handle(owner: str, batch: Doc) -> None:
-        with lane("bulk"):
-            await _move(bank, owner, batch)
-
-    rows = bank.db[HANDOVER_BATCHES]
-    return await leases.pump(
-        bank.services.clock, rows, handle, limit=4, seconds=LEASE_SECONDS, until=until
-    )
+async def move(bank: Bank, owner: str, batch: Doc) -> None:
+    """Moves a batch that is due and leased to `owner` by one step: a call to WeCom and what follows
+    from it."""
+    with lane("bulk"):
+        await _move(bank, owner, batch)
 
 
 async def _move(bank: Bank, owner: str, batch: Doc) -> None:
-    """One call to WeCom and what follows from it."""
     batches = bank.db[HANDOVER_BATCHES]
     try:
         due = await _Step(bank, batch).take()
@@ -92,20 +85,9 @@ async def _move(bank: Bank, owner: str, batch: Doc) -> None:
             "a hand-over waits for WeCom",
             extra={"fields": {"batch": batch["_id"], "why": error.code}},
         )
-        wait = max(
-            float(error.retry_after), leases.backoff(batch["polls"] + 1, first=2.0, most=60.0)
-        )
-        await leases.put_back(
-            batches, owner, [batch["_id"]], bank.now() + wait, polls=batch["polls"] + 1
-        )
-        return
-    except Unavailable:
-        raise
-    except Exception:  # one batch that cannot go on holds up no other
-        log.exception(
-            "a hand-over failed; it will go on later", extra={"fields": {"batch": batch["_id"]}}
-        )
-        await leases.put_back(batches, owner, [batch["_id"]], bank.now() + FAULT_SECONDS)
+        polls = batch["polls"] + 1
+        wait = RETRY.delay(polls, at_least=error.retry_after)
+        await leases.put_back(batches, owner, [batch["_id"]], bank.now() + wait, polls=polls)
         return
     if due is None:
         await leases.close(batches, owner, [batch["_id"]], state=DONE)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from customers.banks.bank import Bank
 from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
-from customers.identity.collections import CONVERSIONS
-from customers.identity.resolution import Customer, Facts
-from customers.identity.rows import row_id
+from customers.identity.facts import Customer, Facts
+from customers.identity.rows import CONVERSIONS
+from customers.identity.sealing import identity_id
 from services import ids
 from services.queue import outbox
 from services.queue.effects import EffectKind
@@ -23,37 +23,40 @@ from services.store.mongo import Doc
 PENDING_SECONDS = 90 * 86400.0
 
 
-async def ask(bank: Bank, person: Customer, appid: str) -> None:
+async def ask(bank: Bank, customer: Customer, appid: str) -> None:
     """Puts the question into the outbox, if it is to be asked; safe to repeat."""
-    openid = person.openids.get(appid, "")
-    if person.external_userid or not person.unionid or not openid:
+    openid = customer.openids.get(appid, "")
+    if customer.external_userid or not customer.unionid or not openid:
         return
-    tenant, now = bank.id, bank.now()
-    conversion = row_id(bank, "conversion", person.unionid)
+    conversion = identity_id(bank, "conversion", customer.unionid)
     row = (await bank.read(CONVERSIONS, [conversion])).get(conversion)
-    if row is not None and row["until"] >= now:
+    if row is not None and row["until"] >= bank.now():
         return
     nth = row["nth"] + 1 if row else 1
     effect = Effect(
-        id=ids.tenant_id(tenant, "convert", conversion, nth),
-        tenant=tenant,
+        id=ids.tenant_id(bank.id, "convert", conversion, nth),
+        tenant=bank.id,
         kind=CONVERT.name,
-        cid=person.cid,
-        args={"unionid": person.unionid, "openid": openid, "appid": appid},
+        cid=customer.cid,
+        args={"unionid": customer.unionid, "openid": openid, "appid": appid},
     )
     await outbox.put(bank.services, effect, due=bank.now())
-    asked: Doc = {"nth": nth, "until": now + PENDING_SECONDS}
+    await _remember(bank, conversion, nth)
+    bank.signal(SEND_EFFECTS)
+
+
+async def _remember(bank: Bank, conversion: str, nth: int) -> None:
+    """He was asked about for the n-th time, and is not again before the answer is old."""
+    asked: Doc = {"nth": nth, "until": bank.now() + PENDING_SECONDS}
     if not await bank.insert(CONVERSIONS, {"_id": conversion, **asked}):
         before = {"_id": conversion, "nth": nth - 1}
         await bank.db[CONVERSIONS].update(before, {"$set": asked})
-    bank.signal(SEND_EFFECTS)
 
 
 async def convert(bank: Bank, effect: Effect) -> None:
     """Asks WeCom and keeps what it tells with the customer; raises PlatformError."""
     args = effect.args
-    client = bank.wecom
-    answer = await client.customers.idconvert_unionid(args["unionid"], args["openid"])
+    answer = await bank.wecom.customers.idconvert_unionid(args["unionid"], args["openid"])
     facts = Facts(
         external_userid=answer.get("external_userid", ""),
         unionid=args["unionid"],

@@ -10,22 +10,29 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from customers.banks.bank import Bank
 from customers.identity import review_tasks
-from customers.identity.collections import CUSTOMERS, IDENTITIES
+from customers.identity.facts import NUMBER, Origin
 from customers.identity.rows import (
-    NUMBER,
-    Origin,
-    id_row,
-    number_index,
-    phone_index,
+    CUSTOMERS,
+    IDENTITIES,
+    CustomerRow,
+    cids_with_phone,
+    read_identities,
     root,
-    row_id,
-    seal,
     unmerged,
+)
+from customers.identity.sealing import (
+    identity_id,
+    identity_row,
+    number_index,
+    open_customer,
+    phone_index,
+    sealed_fields,
 )
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound
@@ -34,6 +41,7 @@ from services.store.mongo import Doc
 LINKED, ALREADY, UNKNOWN, CONFLICT, INVALID = "linked", "already", "unknown", "conflict", "invalid"
 OUTCOMES = (LINKED, ALREADY, UNKNOWN, CONFLICT, INVALID)
 COLUMNS = ("phone", "external_userid", "unionid", "cid")
+MOST_WITH_PHONE = 10
 _NUMBER = re.compile(r"[A-Za-z0-9-]{4,32}")
 
 
@@ -54,85 +62,85 @@ async def link(bank: Bank, number: str, cid: str, *, source: str, proof: str) ->
     Raises NotFound for an unknown customer, InvalidInput for what is no number. Safe to repeat and
     to race.
     """
-    if not _NUMBER.fullmatch(number):
-        raise InvalidInput(
-            "number_invalid",
-            "4 to 32 letters, digits and hyphens",
-            fields={"number": "not a number"},
-        )
-    origin, index = Origin(source, proof), number_index(bank, number)
-    person = await root(bank, cid)
-    if person.get("number_index") not in (None, index):
-        return await _ask(bank, "number_other", [person["_id"]], number, origin)
-    doc_id = row_id(bank, NUMBER, number)
-    made = id_row(bank, NUMBER, number, person["_id"], origin, _anchor(person))
-    new = await bank.insert(IDENTITIES, made)
-    if not new:
-        held = (await bank.read(IDENTITIES, [doc_id]))[doc_id]
+    _check(number)
+    origin = Origin(source, proof)
+    customer = await root(bank, cid)
+    if _has_another(bank, customer, number):
+        return await _ask(bank, "number_other", [customer["_id"]], number, origin)
+    row = _number_row(bank, number, customer, origin)
+    if not await bank.insert(IDENTITIES, row):
+        held = (await read_identities(bank, [row["_id"]]))[row["_id"]]
         holder = await root(bank, held["cid"])
-        if holder["_id"] != person["_id"]:
-            return await _ask(bank, "number_taken", [person["_id"], holder["_id"]], number, origin)
-        if person.get("number_index") == index:
+        both = [customer["_id"], holder["_id"]]
+        if both[0] != both[1]:
+            return await _ask(bank, "number_taken", both, number, origin)
+        if customer.get("number_index"):
             return ALREADY
-    if await _write(bank, person["_id"], number, doc_id):
+    if await _write(bank, customer["_id"], number):
         return LINKED
-    await bank.db[IDENTITIES].delete({"_id": doc_id, "cid": person["_id"], "moves": 0})
-    return await _ask(bank, "number_other", [person["_id"]], number, origin)
+    ours = {"_id": row["_id"], "cid": customer["_id"], "moves": 0}
+    await bank.db[IDENTITIES].delete(ours)
+    return await _ask(bank, "number_other", [customer["_id"]], number, origin)
 
 
-def _anchor(person: Doc) -> str:
-    return next(iter(person.get("ids", [])), "")
+def _check(number: str) -> None:
+    if not _NUMBER.fullmatch(number):
+        rule = "4 to 32 letters, digits and hyphens"
+        raise InvalidInput("number_invalid", rule, fields={"number": "not a number"})
 
 
-async def _write(bank: Bank, cid: str, number: str, doc_id: str, *, instead: bool = False) -> bool:
-    """Writes the number into the customer's row, if he has no other."""
-    index = number_index(bank, number)
-    free = {} if instead else {"number_index": {"$in": [None, index]}}
-    fields = {NUMBER: seal(bank, cid, NUMBER, number), "number_index": index}
-    change = {"$set": fields, "$addToSet": {"ids": doc_id}}
+def _has_another(bank: Bank, customer: CustomerRow, number: str) -> bool:
+    return customer.get("number_index") not in (None, number_index(bank, number))
+
+
+def _number_row(bank: Bank, number: str, customer: CustomerRow, origin: Origin) -> Doc:
+    """The row of the number as an id of the customer, in company of his first id."""
+    by = next(iter(customer.get("ids", [])), "")
+    return cast("Doc", identity_row(bank, NUMBER, number, customer["_id"], origin, by))
+
+
+async def _write(bank: Bank, cid: str, number: str, *, instead: bool = False) -> bool:
+    """Writes the number into the customer's row, if he has no other, or `instead` of any other."""
+    free = {} if instead else {"number_index": {"$in": [None, number_index(bank, number)]}}
+    change = {
+        "$set": sealed_fields(bank, cid, {NUMBER: number}),
+        "$addToSet": {"ids": identity_id(bank, NUMBER, number)},
+    }
     return await bank.db[CUSTOMERS].update({**unmerged(cid), **free}, change)
 
 
 async def _ask(bank: Bank, kind: str, cids: Sequence[str], number: str, origin: Origin) -> str:
     about = number_index(bank, number)
-    await review_tasks.ask(
-        bank,
-        kind,
-        cids,
-        source=origin.source,
-        proof=origin.proof,
-        about=about,
-        sealed=number,
-    )
+    await review_tasks.ask(bank, kind, cids, origin, about=about, sealed=number)
     return CONFLICT
 
 
 async def move(bank: Bank, number: str, cid: str, origin: Origin) -> None:
     """Gives the number to the customer, whoever had it, in place of any other that he had; safe to
     repeat."""
-    db = bank.db
-    person = await root(bank, cid)
-    doc_id, index = row_id(bank, NUMBER, number), number_index(bank, number)
-    gone = {"$unset": {NUMBER: "", "number_index": ""}, "$pull": {"ids": {"$in": [doc_id]}}}
-    held = await db[IDENTITIES].find_one({"_id": doc_id})
+    identities = bank.db[IDENTITIES]
+    customer = await root(bank, cid)
+    row = _number_row(bank, number, customer, origin)
+    held = await identities.find_one({"_id": row["_id"]})
     if held is not None:
         holder = await root(bank, held["cid"])
-        if holder["_id"] != person["_id"]:
-            await db[CUSTOMERS].update({"_id": holder["_id"], "number_index": index}, gone)
-    if person.get("number_index") not in (None, index):
-        await db[IDENTITIES].delete({"cid": person["_id"], "_id": await _own_row(bank, person)})
-    made = id_row(bank, NUMBER, number, person["_id"], origin, _anchor(person))
-    fields = {name: value for name, value in made.items() if name not in ("_id", "tenant", "moves")}
-    await db[IDENTITIES].update(
-        {"_id": doc_id}, {"$set": fields, "$inc": {"moves": 1}}, upsert=True
-    )
-    if not await _write(bank, person["_id"], number, doc_id, instead=True):
+        if holder["_id"] != customer["_id"]:
+            await _take_away(bank, holder["_id"], number)
+    if _has_another(bank, customer, number):
+        his = identity_id(bank, NUMBER, open_customer(bank, customer).number)
+        await identities.delete({"cid": customer["_id"], "_id": his})
+    fields = {name: value for name, value in row.items() if name not in ("_id", "tenant", "moves")}
+    change = {"$set": fields, "$inc": {"moves": 1}}
+    await identities.update({"_id": row["_id"]}, change, upsert=True)
+    if not await _write(bank, customer["_id"], number, instead=True):
         raise Conflict("question_decided", "the customer was merged in this moment; agree again")
 
 
-async def _own_row(bank: Bank, person: Doc) -> str:
-    number = bank.vault.open_text(CUSTOMERS, NUMBER, person["_id"], person[NUMBER])
-    return row_id(bank, NUMBER, number)
+async def _take_away(bank: Bank, cid: str, number: str) -> None:
+    has = {"_id": cid, "number_index": number_index(bank, number)}
+    row_id = identity_id(bank, NUMBER, number)
+    gone = {"$unset": {NUMBER: "", "number_index": ""}, "$pull": {"ids": {"$in": [row_id]}}}
+    await bank.db[CUSTOMERS].update(has, gone)
 
 
 async def link_file(bank: Bank, text: str, actor: str) -> list[Line]:
@@ -142,26 +150,27 @@ async def link_file(bank: Bank, text: str, actor: str) -> list[Line]:
     Raises InvalidInput when the heading is wrong; nothing is linked then. Audited with the file's
     hash and the counts.
     """
+    digest = ids.fingerprint(text.encode())
+    lines = [
+        await _link_line(bank, number, values, f"file:{digest[:12]}:{number}")
+        for number, values in _read_lines(text)
+    ]
+    await bank.audit(actor, "numbers.linked", digest, **count(lines))
+    return lines
+
+
+def _read_lines(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of each line, and its values by column; raises InvalidInput for a wrong
+    heading."""
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
     heading = [name.strip() for name in reader.fieldnames or []]
-    if "number" not in heading or not {*heading} & {*COLUMNS}:
-        raise InvalidInput(
-            "numbers_file", f"the heading needs number and one of {', '.join(COLUMNS)}"
-        )
+    if NUMBER not in heading or not {*heading} & {*COLUMNS}:
+        needs = f"the heading needs number and one of {', '.join(COLUMNS)}"
+        raise InvalidInput("numbers_file", needs)
     reader.fieldnames = heading
-    digest = ids.fingerprint(text.encode())
-    lines = []
     for row in reader:
-        values = {name: (row.get(name) or "").strip() for name in ("number", *COLUMNS)}
-        lines.append(
-            await _line(bank, reader.line_num, values, f"file:{digest[:12]}:{reader.line_num}")
-        )
-    counts = {
-        outcome: sum(line.outcome == outcome for line in lines)
-        for outcome in (LINKED, ALREADY, UNKNOWN, CONFLICT, INVALID)
-    }
-    await bank.audit(actor, "numbers.linked", digest, **counts)
-    return lines
+        values = {name: (row.get(name) or "").strip() for name in (NUMBER, *COLUMNS)}
+        yield reader.line_num, values
 
 
 def count(lines: Sequence[Line]) -> dict[str, int]:
@@ -169,28 +178,27 @@ def count(lines: Sequence[Line]) -> dict[str, int]:
     return {outcome: sum(line.outcome == outcome for line in lines) for outcome in OUTCOMES}
 
 
-async def _line(bank: Bank, number: int, values: dict[str, str], proof: str) -> Line:
+async def _link_line(bank: Bank, line: int, values: Mapping[str, str], proof: str) -> Line:
     try:
         found = await _find(bank, values)
         if len(found) != 1:
-            return Line(number, CONFLICT, "several customers") if found else Line(number, UNKNOWN)
-        outcome = await link(bank, values["number"], found.pop(), source="bank", proof=proof)
+            return Line(line, CONFLICT, "several customers") if found else Line(line, UNKNOWN)
+        outcome = await link(bank, values[NUMBER], found.pop(), source="bank", proof=proof)
     except InvalidInput as error:
-        return Line(number, INVALID, error.message)
-    return Line(number, outcome, "a question for a clerk" if outcome == CONFLICT else "")
+        return Line(line, INVALID, error.message)
+    return Line(line, outcome, "a question for a clerk" if outcome == CONFLICT else "")
 
 
-async def _find(bank: Bank, values: dict[str, str]) -> set[str]:
+async def _find(bank: Bank, values: Mapping[str, str]) -> set[str]:
     """The customers whom all the given columns may mean."""
     found: list[set[str]] = []
     for kind in ("external_userid", "unionid"):
         if values[kind]:
-            rows = await bank.read(IDENTITIES, [row_id(bank, kind, values[kind])])
+            rows = await read_identities(bank, [identity_id(bank, kind, values[kind])])
             found.append({row["cid"] for row in rows.values()})
     if values["phone"]:
-        wanted = {"phone_index": phone_index(bank, values["phone"])}
-        rows_ = await bank.db[CUSTOMERS].find(wanted, fields={"_id": 1}, limit=10)
-        found.append({row["_id"] for row in rows_})
+        index = phone_index(bank, values["phone"])
+        found.append({*await cids_with_phone(bank, index, MOST_WITH_PHONE)})
     if values["cid"]:
         found.append({values["cid"]})
     roots = [await _roots(bank, cids) for cids in found]

@@ -1,41 +1,45 @@
 """Two customers who turn out to be one person, and the way back.
 
 The younger (the loser) is closed and what leads to him is carried to the elder (the winner): ids,
-friendships, tags, and facts that the winner lacks. History stays where it is and is read along
+relationships, tags, and facts that the winner lacks. History stays where it is and is read along
 (`aliases`, docs/decisions/0015). What is carried is written into a row of `merges` first, so that a
 merge that was cut short goes on with the same plan, and one that was wrong can be undone.
 
-Who was told apart stays apart: `apart` of either row names the other, and the write that takes a
-loser in asks for it, so no race of two merges brings such a pair together. An id that is carried
-counts its `moves`, and each move names the count that it saw: who acts on what he read before a
-merge or before its undoing changes nothing.
+Who was told apart stays apart: `never_merge_with` of either row names the other, and the write that
+takes a loser in asks for it, so no race of two merges brings such a pair together. An id that is
+carried counts its `moves`, and each move names the count that it saw: who acts on what he read
+before a merge or before its undoing changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.identity import review_tasks
-from customers.identity.collections import CUSTOMERS, IDENTITIES, MERGES
+from customers.identity.facts import Customer, Origin
 from customers.identity.rows import (
+    CUSTOMERS,
     HOPS,
-    SEALED,
-    Origin,
+    IDENTITIES,
+    MERGES,
+    CustomerRow,
+    MergeOrigin,
+    MergeRow,
     cids_of,
-    ids_of,
-    number_index,
-    opened,
-    phone_index,
+    find_merge,
     root,
-    seal,
     unmerged,
 )
-from customers.relationships import RELATIONSHIPS
+from customers.identity.sealing import (
+    identity_ids_of,
+    open_customer,
+    sealed_fields,
+)
 from services import ids
-from services.clock import utc
 from services.errors import Unavailable
 from services.store.mongo import Doc
 
@@ -43,193 +47,200 @@ PLANNED, DONE, ASKED, UNDOING, UNDONE = "planned", "done", "asked", "undoing", "
 log = logging.getLogger(__name__)
 
 
-def merge_id(tenant: str, row: Doc) -> str:
+def merge_id(tenant: str, loser: CustomerRow) -> str:
     """The id of a closed customer's merge; he may be merged, told apart and merged again."""
-    return ids.tenant_id(tenant, "merge", row["_id"], row.get("merges", 0))
+    return ids.tenant_id(tenant, "merge", loser["_id"], loser.get("merges", 0))
 
 
-def why_apart(one: Doc, other: Doc) -> str:
-    """The kind of question that keeps two customers from being merged, or an empty text."""
-    if {*one.get("apart", [])} & {*cids_of(other)} or {*other.get("apart", [])} & {*cids_of(one)}:
+def conflict_between(one: CustomerRow, other: CustomerRow) -> str:
+    """The kind of review task that keeps two customers from being merged, or an empty text."""
+    if {*one.get("never_merge_with", [])} & {*cids_of(other)}:
+        return "kept_apart"
+    if {*other.get("never_merge_with", [])} & {*cids_of(one)}:
         return "kept_apart"
     numbers = {row["number_index"] for row in (one, other) if row.get("number_index")}
     return "numbers_differ" if len(numbers) > 1 else ""
 
 
-async def merge(bank: Bank, one: Doc, other: Doc, origin: Origin, because: list[str]) -> None:
-    """Merges the younger of two customers, given by their rows, into the elder; `because` are the
-    kinds of ids that led here.
+def by_age(rows: Iterable[CustomerRow]) -> list[CustomerRow]:
+    """The eldest first; everybody sees the same order, so two merges at once never go round in a
+    circle."""
+    return sorted(rows, key=lambda row: (row["created_at"], row["_id"]))
 
-    Everybody sees the same order, so two merges at once never go round in a circle. Who must stay
-    apart is asked about instead.
-    """
-    winner, loser = sorted((one, other), key=lambda row: (row["created_at"], row["_id"]))
-    kind = why_apart(winner, loser)
-    if kind:
-        await _ask(bank, kind, winner, loser, origin)
+
+async def merge(
+    bank: Bank, one: CustomerRow, other: CustomerRow, origin: Origin, kinds: Sequence[str]
+) -> None:
+    """Merges the younger of two customers into the elder; `kinds` are those of the ids that led
+    here. Who must stay apart becomes a review task instead."""
+    winner, loser = by_age((one, other))
+    conflict = conflict_between(winner, loser)
+    if conflict:
+        await _ask(bank, conflict, winner, loser, origin)
         return
-    closing = {
-        "merged_into": winner["_id"],
-        "carrying": True,
-        "because": {**origin.doc(bank), "ids": because},
+    merge_origin: MergeOrigin = {
+        "source": origin.source,
+        "proof": origin.proof,
+        "at": bank.utc(),
+        "ids": list(kinds),
     }
-    fence = {**unmerged(loser["_id"]), "apart": {"$nin": cids_of(winner)}}
-    customers = bank.db[CUSTOMERS]
-    closed = await customers.update_and_get(fence, {"$set": closing, "$inc": {"merges": 1}})
+    closing = {"merged_into": winner["_id"], "carrying": True, "merge_origin": merge_origin}
+    fence = {**unmerged(loser["_id"]), "never_merge_with": {"$nin": cids_of(winner)}}
+    change = {"$set": closing, "$inc": {"merges": 1}}
+    closed = await bank.db[CUSTOMERS].update_and_get(fence, change)
     if closed is not None:
-        await carry(bank, closed)
+        await carry(bank, cast("CustomerRow", closed))
 
 
-async def _ask(bank: Bank, kind: str, winner: Doc, loser: Doc, origin: Origin) -> None:
-    pair = sorted((winner["_id"], loser["_id"]))
-    await review_tasks.ask(bank, kind, pair, source=origin.source, proof=origin.proof)
+async def _ask(
+    bank: Bank, conflict: str, winner: CustomerRow, loser: CustomerRow, origin: Origin
+) -> None:
+    both = sorted((winner["_id"], loser["_id"]))
+    await review_tasks.ask(bank, conflict, both, origin)
 
 
-async def carry(bank: Bank, row: Doc) -> None:
+async def carry(bank: Bank, loser: CustomerRow) -> None:
     """Gives what leads to a closed customer, and what only he knew, to whom he was merged into;
     safe to repeat."""
-    db = bank.db
-    taken = await _take_in(bank, row)
+    taken = await _take_in(bank, loser)
     if taken is None:
         return
     winner, plan = taken
-    await relationships.move(bank, row["_id"], winner)
+    await relationships.move(bank, loser["_id"], winner)
     moved = {"$set": {"cid": winner}, "$inc": {"moves": 1}}
-    await db[IDENTITIES].bulk_update(
-        [({"_id": doc_id, "moves": moves}, moved) for doc_id, moves in plan["ids"]]
+    await bank.db[IDENTITIES].bulk_update(
+        [({"_id": row_id, "moves": moves}, moved) for row_id, moves in plan["ids"]]
     )
-    await db[MERGES].update({"_id": plan["_id"], "state": PLANNED}, {"$set": {"state": DONE}})
-    ended = {"_id": row["_id"], "merges": row.get("merges", 0)}
-    await db[CUSTOMERS].update(ended, {"$unset": {"carrying": "", "because": ""}})
-    log.info(
-        "customers merged",
-        extra={"fields": {"tenant": bank.id, "winner": winner, "loser": row["_id"]}},
-    )
+    planned = {"_id": plan["_id"], "state": PLANNED}
+    await bank.db[MERGES].update(planned, {"$set": {"state": DONE}})
+    this_time = {"_id": loser["_id"], "merges": loser.get("merges", 0)}
+    ended = {"$unset": {"carrying": "", "merge_origin": ""}}
+    await bank.db[CUSTOMERS].update(this_time, ended)
+    facts = {"tenant": bank.id, "winner": winner, "loser": loser["_id"]}
+    log.info("customers merged", extra={"fields": facts})
 
 
-async def _take_in(bank: Bank, row: Doc) -> tuple[str, Doc] | None:
-    """Writes the plan, and the loser into the winner's row; None when the two turn out to be apart,
-    and the loser is his own again."""
-    db = bank.db
+async def _take_in(bank: Bank, loser: CustomerRow) -> tuple[str, MergeRow] | None:
+    """Writes the plan, and the loser into the winner's row: the winner's cid and the plan. None
+    when the two turn out to be apart, and the loser is his own again."""
     for _ in range(HOPS):
-        winner = await root(bank, row["merged_into"])
-        if row["_id"] in winner["aliases"]:  # somebody did so before
-            plan = await db[MERGES].find_one({"_id": merge_id(bank.id, row)})
+        winner = await root(bank, loser["merged_into"])
+        if loser["_id"] in winner["aliases"]:  # an earlier try came this far
+            plan = await find_merge(bank, merge_id(bank.id, loser))
             return None if plan is None else (winner["_id"], plan)
-        kind = why_apart(winner, row)
-        if kind or winner["_id"] == row["_id"]:
-            again = {"_id": row["_id"], "merges": row.get("merges", 0), "carrying": True}
-            gone = {"merged_into": "", "carrying": "", "because": ""}
-            await db[CUSTOMERS].update(again, {"$unset": gone})
-            await db[MERGES].delete({"_id": merge_id(bank.id, row), "state": PLANNED})
-            if kind:
-                await _ask(bank, kind, winner, row, Origin(**_origin(row)))
+        conflict = conflict_between(winner, loser)
+        if conflict or winner["_id"] == loser["_id"]:
+            await _let_go(bank, loser)
+            if conflict:
+                origin = loser.get("merge_origin", {})
+                asker = Origin(origin.get("source", ""), origin.get("proof", ""))
+                await _ask(bank, conflict, winner, loser, asker)
             return None
-        plan, change, fence = await _planned(bank, row, winner)
+        plan = await _plan(bank, loser, winner)
         await _keep_plan(bank, plan)
-        if await db[CUSTOMERS].update({**unmerged(winner["_id"]), **fence}, change):
+        change = _winners_change(bank, loser, winner, plan)
+        if await bank.db[CUSTOMERS].update(_fence(loser, plan), change):
             return winner["_id"], plan
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
 
-def _origin(row: Doc) -> dict[str, str]:
-    because = row.get("because") or {}
-    return {"source": because.get("source", ""), "proof": because.get("proof", "")}
+async def _let_go(bank: Bank, loser: CustomerRow) -> None:
+    """He was closed, and is not merged after all."""
+    this_time = {"_id": loser["_id"], "merges": loser.get("merges", 0), "carrying": True}
+    reopened = {"$unset": {"merged_into": "", "carrying": "", "merge_origin": ""}}
+    await bank.db[CUSTOMERS].update(this_time, reopened)
+    await bank.db[MERGES].delete({"_id": merge_id(bank.id, loser), "state": PLANNED})
 
 
-async def _keep_plan(bank: Bank, plan: Doc) -> None:
+async def _keep_plan(bank: Bank, plan: MergeRow) -> None:
+    row = cast("Doc", plan)
     merges = bank.db[MERGES]
-    if await merges.insert_new([plan]):
-        fields = {name: value for name, value in plan.items() if name != "_id"}
+    if await merges.insert_new([row]):
+        fields = {name: value for name, value in row.items() if name != "_id"}
         await merges.update({"_id": plan["_id"], "state": PLANNED}, {"$set": fields})
 
 
-async def _planned(bank: Bank, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
-    """What the merge carries, the change of the winner's row, and what that row must still be like
-    for it."""
-    db = bank.db
-    loser, known = opened(bank, row), opened(bank, winner)
-    wanted = ids_of(bank, row)
-    rows = {
-        doc["_id"]: doc for doc in await db[IDENTITIES].find({"_id": {"$in": wanted}}, limit=None)
-    }
-    lacking = [name for name in SEALED if getattr(loser, name) and not getattr(known, name)]
-    programs = [appid for appid in loser.openids if appid not in known.openids]
-    fields = _given(bank, row, winner, lacking, programs)
-    plan: Doc = {
-        "_id": merge_id(bank.id, row),
-        "nth": row.get("merges", 0),
-        "loser": row["_id"],
+async def _plan(bank: Bank, loser: CustomerRow, winner: CustomerRow) -> MergeRow:
+    """What the merge carries."""
+    plan_id = merge_id(bank.id, loser)
+    known = open_customer(bank, winner)
+    called = {"name": known.name, "phone": known.phone}
+    return {
+        "_id": plan_id,
+        "nth": loser.get("merges", 0),
+        "loser": loser["_id"],
         "winner": winner["_id"],
-        "cids": cids_of(row),
+        "cids": cids_of(loser),
         "state": PLANNED,
-        "at": utc(bank.now()),
-        "because": row.get("because", {}),
-        "ids": [[doc_id, rows[doc_id].get("moves")] for doc_id in wanted if doc_id in rows],
-        "fields": [*lacking, *(f"openids.{appid}" for appid in programs)],
-        "tags": [tag for tag in row["tags"] if tag not in winner["tags"]],
-        "apart": [cid for cid in row.get("apart", []) if cid not in winner.get("apart", [])],
-        "follows": await _snapshots(bank, [row["_id"], winner["_id"]]),
-        "before": _before(bank, merge_id(bank.id, row), known),
+        "at": bank.utc(),
+        "merge_origin": loser.get("merge_origin", {}),
+        "ids": await _moves_of(bank, identity_ids_of(bank, loser)),
+        "fields": _lacking(known, open_customer(bank, loser)),
+        "tags": _beyond(winner["tags"], loser["tags"]),
+        "never_merge_with": _beyond(
+            winner.get("never_merge_with", []), loser.get("never_merge_with", [])
+        ),
+        "relationships": await relationships.snapshots(bank, [loser["_id"], winner["_id"]]),
+        "before": bank.vault.seal_json(MERGES, "before", plan_id, called),
     }
-    added: Doc = {
-        "aliases": {"$each": cids_of(row)},
-        "tags": {"$each": row["tags"]},
-        "ids": {"$each": wanted},
-        "apart": {"$each": row.get("apart", [])},
-        "had": {"$each": row.get("had", [])},
+
+
+async def _moves_of(bank: Bank, wanted: Sequence[str]) -> list[tuple[str, int | None]]:
+    """These rows of ids, as far as they are there, with the count of moves of each."""
+    found = await bank.db[IDENTITIES].find({"_id": {"$in": list(wanted)}}, limit=None)
+    moves = {row["_id"]: row.get("moves") for row in found}
+    return [(row_id, moves[row_id]) for row_id in wanted if row_id in moves]
+
+
+def _lacking(winner: Customer, loser: Customer) -> list[str]:
+    """The fields that the loser has and the winner has not."""
+    known = winner.by_field()
+    return [name for name in loser.by_field() if name not in known]
+
+
+def _beyond(known: Sequence[str], more: Sequence[str]) -> list[str]:
+    return [one for one in more if one not in known]
+
+
+def _winners_change(bank: Bank, loser: CustomerRow, winner: CustomerRow, plan: MergeRow) -> Doc:
+    """The update that takes the loser into the winner's row."""
+    his_ids = identity_ids_of(bank, loser)
+    added = {
+        "aliases": cids_of(loser),
+        "tags": loser["tags"],
+        "ids": his_ids,
+        "never_merge_with": loser.get("never_merge_with", []),
+        "shared_entitlements": loser.get("shared_entitlements", []),
     }
-    change: Doc = {"$addToSet": added, "$pull": {"lost": {"$in": wanted}}}
-    if fields:
-        change["$set"] = fields
-    fence: Doc = {name: {"$exists": False} for name in plan["fields"]}
-    fence["apart"] = {"$nin": cids_of(row)}
-    fence["aliases"] = {"$nin": row.get("apart", [])}
-    if row.get("number_index"):
-        fence["number_index"] = {"$in": [None, row["number_index"]]}
-    return plan, change, fence
+    change: Doc = {
+        "$addToSet": {name: {"$each": values} for name, values in added.items()},
+        "$pull": {"revoked_ids": {"$in": his_ids}},
+    }
+    if plan["fields"]:
+        change["$set"] = _given(bank, loser, winner["_id"], plan["fields"])
+    return change
 
 
-def _before(bank: Bank, plan_id: str, known: Any) -> bytes:
-    """What the winner was called before, sealed."""
-    return bank.vault.seal_json(
-        MERGES, "before", plan_id, {"name": known.name, "phone": known.phone}
-    )
-
-
-def _given(bank: Bank, row: Doc, winner: Doc, lacking: list[str], programs: list[str]) -> Doc:
-    """The fields that the winner lacks, sealed for his row, with where each came from."""
-    loser, cid = opened(bank, row), winner["_id"]
-    fields: Doc = {name: seal(bank, cid, name, getattr(loser, name)) for name in lacking}
-    fields |= indexes(bank, {name: getattr(loser, name) for name in lacking})
-    for name in {"name", "phone"} & {*lacking}:
-        told = dict(row.get("told", {}).get(name, {}))
-        told["by"] = told.get("by") or next(iter(ids_of(bank, row)), "")
-        fields[f"told.{name}"] = told
-    for appid in programs:
-        fields[f"openids.{appid}"] = seal(bank, cid, f"openids.{appid}", loser.openids[appid])
+def _given(bank: Bank, loser: CustomerRow, winner: str, wanted: Sequence[str]) -> Doc:
+    """These fields of the loser's, sealed for the winner's row, with where each came from."""
+    known = open_customer(bank, loser).by_field()
+    fields = sealed_fields(bank, winner, {name: known[name] for name in wanted})
+    for name in ("name", "phone"):
+        if name in wanted:
+            came = loser.get("provenance", {}).get(name, {})
+            by = came.get("by") or next(iter(identity_ids_of(bank, loser)), "")
+            fields[f"provenance.{name}"] = {**came, "by": by}
     return fields
 
 
-def indexes(bank: Bank, values: dict[str, str]) -> Doc:
-    """The blind indexes that go with a phone and a number."""
-    found: Doc = {}
-    if values.get("phone"):
-        found["phone_index"] = phone_index(bank, values["phone"])
-    if values.get("number"):
-        found["number_index"] = number_index(bank, values["number"])
-    return found
-
-
-_FOLLOW = ("userid", "cid", "active", "at", "since", "state", "add_way")
-
-
-async def _snapshots(bank: Bank, cids: list[str]) -> list[Doc]:
-    """Who follows the two, and who did, before the merge."""
-    rows = bank.db[RELATIONSHIPS]
-    found = [
-        row
-        for active in (True, False)
-        for row in await rows.find({"active": active, "cid": {"$in": cids}}, limit=None)
-    ]
-    return [{name: row.get(name) for name in _FOLLOW} for row in found]
+def _fence(loser: CustomerRow, plan: MergeRow) -> Doc:
+    """What the winner's row must still be like when the loser is written into it."""
+    fence: Doc = {
+        **unmerged(plan["winner"]),
+        **{name: {"$exists": False} for name in plan["fields"]},
+        "never_merge_with": {"$nin": cids_of(loser)},
+        "aliases": {"$nin": loser.get("never_merge_with", [])},
+    }
+    if loser.get("number_index"):
+        fence["number_index"] = {"$in": [None, loser["number_index"]]}
+    return fence

@@ -1,7 +1,7 @@
 """Who is who: unionid, openids, external_userid and phone of one person lead to one customer.
 
 Each known id is a row of `identities`, whose `_id` is the id's blind index: one id can point to one
-customer only. The customer's own row keeps the ids sealed (customers/identity/rows.py). When two
+customer only. The customer's own row keeps the ids sealed (customers/identity/sealing.py). When two
 customers turn out to be one person, the younger is merged into the elder
 (customers/identity/merging.py): its ids point to the elder from then on, its history stays where it
 is and is read along (`aliases`). A phone alone never merges: two persons may share one.
@@ -9,36 +9,49 @@ is and is read along (`aliases`). A phone alone never merges: two persons may sh
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from typing import cast
 
 from customers.banks.bank import Bank
 from customers.identity import merging, unmerging
-from customers.identity.collections import CUSTOMERS, IDENTITIES
-from customers.identity.rows import (
-    HOPS,
+from customers.identity.facts import (
     Customer,
     Facts,
     Origin,
-    Shared,
-    cids,
-    claimant,
-    customer,
-    empty,
-    fresh,
-    id_row,
     mask_id,
     mask_name,
     mask_phone,
-    news,
-    only,
-    opened,
+    unknown_facts,
+)
+from customers.identity.rows import (
+    CUSTOMERS,
+    HOPS,
+    IDENTITIES,
+    CustomerRow,
+    IdentityRow,
+    Shared,
+    cids,
+    claimant,
+    owners_of,
+    read_customers,
+    read_identities,
     root,
-    row_id,
-    sealed,
     unmerged,
 )
+from customers.identity.sealing import (
+    empty_customer,
+    facts_with_ids,
+    identities_of_facts,
+    identity_id,
+    identity_row,
+    new_customer,
+    open_customer,
+    sealed_facts,
+)
 from services import ids
-from services.errors import Unavailable
+from services.errors import NotFound, Unavailable
 from services.store.mongo import Doc
 
 __all__ = [
@@ -50,27 +63,56 @@ __all__ = [
     "claimant",
     "customer",
     "identify",
+    "known_by_external_userid",
     "mask_id",
     "mask_name",
     "mask_phone",
 ]
 
 
+async def customer(bank: Bank, cid: str, *, follow: bool = True) -> Customer:
+    """The customer (or whom he was merged into), ids opened; raises NotFound. For the product's own
+    use: a person who asks goes through `access_customer` of customers/access/rm.py or his own
+    session."""
+    for _ in range(HOPS):
+        row = (await read_customers(bank, [cid])).get(cid)
+        if row is None:
+            raise NotFound("customer_unknown", "no such customer")
+        if not follow or not row.get("merged_into"):
+            return open_customer(bank, row)
+        cid = row["merged_into"]
+    raise NotFound("customer_unknown", "the customer was merged in a circle")
+
+
+async def known_by_external_userid(bank: Bank, external_userids: Iterable[str]) -> dict[str, str]:
+    """external_userid → cid, of those that are known; any number of them."""
+    wanted = {identity_id(bank, "external_userid", one): one for one in external_userids}
+    owners = await owners_of(bank, list(wanted))
+    return {wanted[row_id]: cid for row_id, cid in owners.items()}
+
+
 @dataclass
 class _Telling:
-    """What was said once, with the rows of its ids; `claimed` are those that we made ourselves."""
+    """What was said once. `identities` are the rows of its ids, by `_id`: kind and value, strongest
+    first; `known` is what they said when they were read, `claimed` those that we made ourselves."""
 
-    tenant: str
     facts: Facts
     origin: Origin
-    rows: dict[str, tuple[str, str]]
+    identities: Mapping[str, tuple[str, str]]
+    known: dict[str, IdentityRow] = field(default_factory=dict)
     claimed: set[str] = field(default_factory=set)
 
-    def subject(self) -> list[str]:
+    def by_subject(self) -> list[str]:
         """The rows by who the telling speaks of, when its ids do not agree: WeCom speaks of the
         external_userid, a login of the openid."""
         order = {"external_userid": 0, "unionid": 2, "pending": 3}
-        return sorted(self.rows, key=lambda doc_id: order.get(self.rows[doc_id][0], 1))
+        return sorted(self.identities, key=lambda one: order.get(self.identities[one][0], 1))
+
+    def owners(self) -> set[str]:
+        """Whom the ids lead to. An id that we claimed ourselves says nothing beside one that was
+        known."""
+        told = {row["cid"] for one, row in self.known.items() if one not in self.claimed}
+        return told or {row["cid"] for row in self.known.values()}
 
 
 async def identify(bank: Bank, facts: Facts, *, source: str = "", proof: str = "") -> str:
@@ -82,10 +124,10 @@ async def identify(bank: Bank, facts: Facts, *, source: str = "", proof: str = "
     become a question for a clerk, and speak of the one whose external_userid (or openid) they
     carry.
     """
-    rows = {row_id(bank, kind, value): (kind, value) for kind, value in facts.ids().items()}
-    if not rows:
+    identities = identities_of_facts(bank, facts)
+    if not identities:
         raise ValueError("nobody can be identified by nothing")
-    telling = _Telling(bank.id, facts, Origin(source, proof), rows)
+    telling = _Telling(facts, Origin(source, proof), identities)
     for _ in range(HOPS):
         cid = await _identify(bank, telling)
         if cid is not None:
@@ -95,144 +137,141 @@ async def identify(bank: Bank, facts: Facts, *, source: str = "", proof: str = "
 
 async def _identify(bank: Bank, telling: _Telling) -> str | None:
     """One try; None when somebody changed these customers meanwhile."""
-    known = await _claim(bank, telling)
-    owners = _owners(telling, known)
-    if len(owners) == 1:
-        (cid,) = owners
-        found = await _keep_facts(bank, telling, cid, telling.facts)
-    else:
-        roots = await _unite(bank, telling, owners, known)
-        if roots is None:
-            return None
-        lead = next(
-            doc_id
-            for doc_id in telling.subject()
-            if doc_id in known and known[doc_id]["cid"] in roots
-        )
-        cid = roots[known[lead]["cid"]]
-        his = [
-            doc_id
-            for doc_id, row in known.items()
-            if roots.get(row["cid"]) == cid or doc_id in telling.claimed
-        ]
-        found = await _keep_facts(bank, telling, cid, only(bank, telling.facts, his))
-        owners = {owner for owner in owners if roots[owner] == cid}
+    await _claim(bank, telling)
+    owners = telling.owners()
+    if len(owners) > 1:
+        roots = await _unite(bank, telling, owners)
+        return None if roots is None else await _identify_one_of(bank, telling, roots)
+    (cid,) = owners
+    found = await _keep_facts(bank, telling, cid, telling.facts)
     if found is not None:
-        await _point(bank, telling, known, owners, found)
+        await _point(bank, telling, owners, found)
     return found
 
 
-async def _claim(bank: Bank, telling: _Telling) -> dict[str, Doc]:
-    """The rows of all the telling's ids; those that nobody had are made for the customer whom the
-    others lead to."""
-    tenant = bank.id
-    known = await bank.read(IDENTITIES, list(telling.rows))
-    missing = [doc_id for doc_id in telling.rows if doc_id not in known]
+async def _identify_one_of(bank: Bank, telling: _Telling, roots: Mapping[str, str]) -> str | None:
+    """Of all whom the ids led to (owner → who he is now), the one of whom the telling speaks; he is
+    told what belongs to him."""
+    known = telling.known
+    lead = next(one for one in telling.by_subject() if one in known and known[one]["cid"] in roots)
+    cid = roots[known[lead]["cid"]]
+    his_ids = [
+        one for one, row in known.items() if roots.get(row["cid"]) == cid or one in telling.claimed
+    ]
+    found = await _keep_facts(bank, telling, cid, facts_with_ids(bank, telling.facts, his_ids))
+    if found is not None:
+        owners = {owner for owner, now in roots.items() if now == cid}
+        await _point(bank, telling, owners, found)
+    return found
+
+
+async def _claim(bank: Bank, telling: _Telling) -> None:
+    """Reads the rows of all the telling's ids; those that nobody had are made for the customer whom
+    the others lead to."""
+    wanted = list(telling.identities)
+    telling.known = await read_identities(bank, wanted)
+    missing = [one for one in wanted if one not in telling.known]
     if not missing:
-        return known
-    lead = next((doc_id for doc_id in telling.subject() if doc_id in known), "")
-    cid = (
-        known[lead]["cid"] if lead else ids.tenant_id(tenant, "customer", next(iter(telling.rows)))
-    )
-    by = lead or next(iter(telling.rows))
-    for doc_id in missing:
-        kind, value = telling.rows[doc_id]
-        row = id_row(bank, kind, value, cid, telling.origin, "" if doc_id == by else by)
-        if await bank.insert(IDENTITIES, row):
-            telling.claimed.add(doc_id)
-            known[doc_id] = row
-    if any(
-        doc_id not in known for doc_id in missing
-    ):  # somebody else was told of the same person in this moment
-        known = await bank.read(IDENTITIES, list(telling.rows))
-    return known
-
-
-def _owners(telling: _Telling, known: dict[str, Doc]) -> set[str]:
-    """Whom the ids lead to. An id that we claimed ourselves says nothing beside one that was
-    known."""
-    told = {row["cid"] for doc_id, row in known.items() if doc_id not in telling.claimed}
-    return told or {row["cid"] for row in known.values()}
+        return
+    lead = next((one for one in telling.by_subject() if one in telling.known), "")
+    by = lead or wanted[0]
+    cid = telling.known[lead]["cid"] if lead else ids.tenant_id(bank.id, "customer", by)
+    for one in missing:
+        kind, value = telling.identities[one]
+        row = identity_row(bank, kind, value, cid, telling.origin, "" if one == by else by)
+        if await bank.insert(IDENTITIES, cast("Doc", row)):
+            telling.claimed.add(one)
+            telling.known[one] = row
+    if any(one not in telling.known for one in missing):
+        # somebody else was told of the same person in this moment
+        telling.known = await read_identities(bank, wanted)
 
 
 async def _keep_facts(bank: Bank, telling: _Telling, cid: str, facts: Facts) -> str | None:
     """Writes what is new of the person to his row, or to that of whom he was merged into; whose row
     it was. None when an id was taken from that customer by an undone merge: who has it now must be
     asked again."""
-    rows = [row_id(bank, kind, value) for kind, value in facts.ids().items()]
-    by = rows[0] if rows else ""
+    his_ids = list(identities_of_facts(bank, facts))
+    by = his_ids[0] if his_ids else ""
     for _ in range(HOPS):
-        known = (await bank.read(CUSTOMERS, [cid])).get(cid)
-        if known is None:
-            made = fresh(bank, cid, facts, telling.origin, by)
-            if await bank.insert(CUSTOMERS, made):
+        row = (await read_customers(bank, [cid])).get(cid)
+        if row is None:
+            made = new_customer(bank, cid, facts, telling.origin, by)
+            if await bank.insert(CUSTOMERS, cast("Doc", made)):
                 return cid
-        elif known.get("merged_into"):
-            if known.get("carrying"):
-                await merging.carry(bank, known)
+        elif row.get("merged_into"):
+            if row.get("carrying"):
+                await merging.carry(bank, row)
             cid = (await root(bank, cid))["_id"]
-        elif {*rows} & {*known.get("lost", [])}:
-            if known.get("undoing"):
-                await unmerging.finish(bank, known["undoing"])
+        elif {*his_ids} & {*row.get("revoked_ids", [])}:
+            if row.get("undoing"):
+                await unmerging.finish(bank, row["undoing"])
             return None
         else:
-            change = _change(bank, telling, known, facts, rows)
-            fence = {**unmerged(cid), "lost": {"$nin": rows}}
+            change = _change(bank, telling.origin, row, facts)
+            fence = {**unmerged(cid), "revoked_ids": {"$nin": his_ids}}
             if not change or await bank.db[CUSTOMERS].update(fence, change):
                 return cid
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
 
-def _change(bank: Bank, telling: _Telling, known: Doc, facts: Facts, rows: list[str]) -> Doc:
+def _change(bank: Bank, origin: Origin, row: CustomerRow, facts: Facts) -> Doc:
     """The update that tells a customer's row what it lacks; empty when nothing is new."""
-    by = rows[0] if rows else ""
-    new = news(opened(bank, known), facts)
-    fields = sealed(bank, known["_id"], new, telling.origin, by)
+    his_ids = list(identities_of_facts(bank, facts))
+    by = his_ids[0] if his_ids else ""
+    new = unknown_facts(open_customer(bank, row), facts)
+    fields = sealed_facts(bank, row["_id"], new, origin, by)
     change: Doc = {"$set": fields} if fields else {}
-    if any(doc_id not in known.get("ids", []) for doc_id in rows):
-        change["$addToSet"] = {"ids": {"$each": rows}}
+    if not {*his_ids} <= {*row.get("ids", [])}:
+        change["$addToSet"] = {"ids": {"$each": his_ids}}
     return change
 
 
-async def _unite(
-    bank: Bank, telling: _Telling, owners: set[str], known: dict[str, Doc]
-) -> dict[str, str] | None:
+async def _unite(bank: Bank, telling: _Telling, owners: set[str]) -> dict[str, str] | None:
     """Merges the owners where nothing keeps them apart; owner → who he is now. None when a race
     left two who should be one."""
-    customers = bank.db[CUSTOMERS]
-    for (
-        cid
-    ) in owners:  # ids may have been claimed by somebody who did not live to write the customer
-        await bank.insert(CUSTOMERS, empty(bank, cid))
-    for row in await customers.find({"_id": {"$in": sorted(owners)}}):
-        if row.get("carrying"):  # a merge that was cut short
-            await merging.carry(bank, row)
-    kinds = sorted({row["kind"] for row in known.values()})
-    distinct = {row["_id"]: row for row in [await root(bank, cid) for cid in sorted(owners)]}
-    by_age = sorted(distinct.values(), key=lambda row: (row["created_at"], row["_id"]))
-    for number, row in enumerate(by_age[1:], 1):
-        elder = next((one for one in by_age[:number] if not merging.why_apart(one, row)), by_age[0])
+    await _complete(bank, owners)
+    kinds = sorted({row["kind"] for row in telling.known.values()})
+    distinct = {row["_id"]: row for row in (await _roots(bank, owners)).values()}
+    rows = merging.by_age(distinct.values())
+    for number, row in enumerate(rows[1:], 1):
+        elder = _eldest_without_conflict(rows[:number], row)
         await merging.merge(bank, elder, row, telling.origin, kinds)
-    roots = {owner: await root(bank, owner) for owner in owners}
+    roots = await _roots(bank, owners)
     left = {row["_id"]: row for row in roots.values()}
-    if any(
-        not merging.why_apart(a, b)
-        for a in left.values()
-        for b in left.values()
-        if a["_id"] < b["_id"]
-    ):
+    if any(not merging.conflict_between(*two) for two in combinations(left.values(), 2)):
         return None
     return {owner: row["_id"] for owner, row in roots.items()}
 
 
-async def _point(
-    bank: Bank, telling: _Telling, known: dict[str, Doc], owners: set[str], found: str
-) -> None:
+async def _complete(bank: Bank, owners: set[str]) -> None:
+    """Who was killed before him may have left an id without its customer, or a merge cut short."""
+    customers = bank.db[CUSTOMERS]
+    for cid in owners:
+        await bank.insert(CUSTOMERS, cast("Doc", empty_customer(bank, cid)))
+    for row in await customers.find({"_id": {"$in": sorted(owners)}}):
+        if row.get("carrying"):
+            await merging.carry(bank, cast("CustomerRow", row))
+
+
+async def _roots(bank: Bank, owners: set[str]) -> dict[str, CustomerRow]:
+    return {owner: await root(bank, owner) for owner in sorted(owners)}
+
+
+def _eldest_without_conflict(elders: Sequence[CustomerRow], row: CustomerRow) -> CustomerRow:
+    """Whom he may be merged into; the eldest of all when he may not, who is then asked about."""
+    free = (one for one in elders if not merging.conflict_between(one, row))
+    return next(free, elders[0])
+
+
+async def _point(bank: Bank, telling: _Telling, owners: set[str], cid: str) -> None:
     """Points the rows to who the customer is now, each only from where it was read to point."""
-    ours = owners | {row["cid"] for doc_id, row in known.items() if doc_id in telling.claimed}
-    strays = [row for row in known.values() if row["cid"] != found and row["cid"] in ours]
-    moved = {"$set": {"cid": found}, "$inc": {"moves": 1}}
+    claimed_for = {telling.known[one]["cid"] for one in telling.claimed if one in telling.known}
+    ours = owners | claimed_for
+    moved = {"$set": {"cid": cid}, "$inc": {"moves": 1}}
     changes = [
-        ({"_id": row["_id"], "cid": row["cid"], "moves": row.get("moves")}, moved) for row in strays
+        ({"_id": row["_id"], "cid": row["cid"], "moves": row.get("moves")}, moved)
+        for row in telling.known.values()
+        if row["cid"] != cid and row["cid"] in ours
     ]
     await bank.db[IDENTITIES].bulk_update(changes)

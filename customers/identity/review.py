@@ -7,28 +7,33 @@ masked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from customers import timeline
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import customer_numbers, merging, review_tasks, unmerging
-from customers.identity.collections import CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
+from customers.identity.facts import NUMBER, Customer, Origin, mask_id, mask_name, mask_phone
 from customers.identity.rows import (
-    NUMBER,
-    Customer,
-    Origin,
+    CUSTOMERS,
+    IDENTITIES,
+    MERGES,
+    REVIEW_TASKS,
+    CustomerRow,
+    IdentityRow,
+    MergeRow,
+    ReviewTask,
     cids_of,
-    ids_of,
-    mask_id,
-    mask_name,
-    mask_phone,
-    open_id,
-    opened,
-    phone_index,
+    find_merge,
     root,
-    row_id,
+)
+from customers.identity.sealing import (
+    identity_id,
+    identity_ids_of,
+    open_customer,
+    open_identity,
+    phone_index,
 )
 from services.clock import utc
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -57,7 +62,7 @@ async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, A
     if not wanted:
         return []
     tenant, db = bank.id, bank.db
-    by_id = [row_id(bank, kind, wanted) for kind in (NUMBER, "external_userid", "unionid")]
+    by_id = [identity_id(bank, kind, wanted) for kind in (NUMBER, "external_userid", "unionid")]
     found = {row["cid"] for row in (await bank.read(IDENTITIES, by_id)).values()}
     by_phone = {"phone_index": phone_index(bank, wanted)}
     found |= {
@@ -68,14 +73,14 @@ async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, A
         found |= {
             row["_id"] for row in await db[CUSTOMERS].find({"_id": wanted}, fields={"_id": 1})
         }
-    rows: dict[str, Doc] = {}
+    rows: dict[str, CustomerRow] = {}
     for cid in sorted(found):
         try:
             row = await root(bank, cid)
         except NotFound:  # an id was claimed by somebody who did not live to write the customer
             continue
         rows[row["_id"]] = row
-    return [_line(opened(bank, row)) for row in rows.values()]
+    return [_line(open_customer(bank, row)) for row in rows.values()]
 
 
 def _line(person: Customer) -> dict[str, Any]:
@@ -94,19 +99,22 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
     merges that he was in, and the questions about him. Raises NotFound."""
     _check(actor, READ)
     row = await root(bank, cid)
-    person = opened(bank, row)
-    ids = (await bank.read(IDENTITIES, ids_of(bank, row))).values()
-    told = row.get("told", {})
-    shown = [_id_view(each["kind"], mask_id(open_id(bank, each)), each) for each in ids]
+    person = open_customer(bank, row)
+    ids = (await bank.read(IDENTITIES, identity_ids_of(bank, row))).values()
+    provenance = cast("Doc", row.get("provenance", {}))
+    shown = [
+        _id_view(each["kind"], mask_id(open_identity(bank, cast("IdentityRow", each))), each)
+        for each in ids
+    ]
     for name, text in (("phone", mask_phone(person.phone)), ("name", mask_name(person.name))):
         if text:
-            shown.append(_id_view(name, text, told.get(name, {})))
+            shown.append(_id_view(name, text, provenance.get(name, {})))
     return {
         **_line(person),
         "asked": cid,
         "created_at": row["created_at"],
         "aliases": list(person.aliases),
-        "apart": list(row.get("apart", [])),
+        "never_merge_with": list(row.get("never_merge_with", [])),
         "ids": sorted(shown, key=lambda each: (each["kind"], str(each["at"]))),
         "merges": [_merge_view(merge) for merge in await _merges_of(bank, cids_of(row))],
         "questions": [
@@ -116,7 +124,7 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
     }
 
 
-def _id_view(kind: str, shown: str, told: Doc) -> dict[str, Any]:
+def _id_view(kind: str, shown: str, told: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": kind,
         "shown": shown,
@@ -124,37 +132,39 @@ def _id_view(kind: str, shown: str, told: Doc) -> dict[str, Any]:
     }
 
 
-async def _merges_of(bank: Bank, cids: Sequence[str]) -> list[Doc]:
+async def _merges_of(bank: Bank, cids: Sequence[str]) -> list[MergeRow]:
     rows = bank.db[MERGES]
     found = [
         await rows.find({field: {"$in": list(cids)}}, limit=None) for field in ("winner", "loser")
     ]
     every = {row["_id"]: row for part in found for row in part}
-    return sorted(every.values(), key=lambda row: (row["at"], row["_id"]))
+    by_time = sorted(every.values(), key=lambda row: (row["at"], row["_id"]))
+    return cast("list[MergeRow]", by_time)
 
 
-def _merge_view(merge: Doc) -> dict[str, Any]:
-    because = merge["because"]
+def _merge_view(merge: MergeRow) -> dict[str, Any]:
+    origin, row = merge["merge_origin"], cast("Doc", merge)
     return {
         "id": merge["_id"],
         "loser": merge["loser"],
         "winner": merge["winner"],
         "at": merge["at"],
         "state": merge["state"],
-        "source": because.get("source", ""),
-        "proof": because.get("proof", ""),
-        "because": list(because.get("ids", [])),
+        "source": origin.get("source", ""),
+        "proof": origin.get("proof", ""),
+        "id_kinds": list(origin.get("ids", [])),
         "ids": sorted(doc_id.split(":")[1] for doc_id, _ in merge["ids"]),
         "fields": list(merge["fields"]),
         "tags": list(merge["tags"]),
-        "follows": sorted(
-            row["userid"] for row in merge["follows"] if row["cid"] == merge["loser"]
+        "relationships": sorted(
+            one["userid"] for one in merge["relationships"] if one["cid"] == merge["loser"]
         ),
-        **{name: merge.get(name, "") for name in ("asked_by", "reason", "undone_by", "undone_at")},
+        **{name: row.get(name, "") for name in ("asked_by", "reason", "undone_by", "undone_at")},
     }
 
 
-def _question_view(bank: Bank, row: Doc) -> dict[str, Any]:
+def _question_view(bank: Bank, task: ReviewTask) -> dict[str, Any]:
+    row = cast("Doc", task)
     sealed = row.get("value")
     value = bank.vault.open_text(REVIEW_TASKS, "value", row["_id"], sealed) if sealed else ""
     fields = ("kind", "cids", "state", "source", "proof", "at")
@@ -174,9 +184,9 @@ async def list_questions(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
     return [_question_view(bank, row) for row in await review_tasks.open_ones(bank)]
 
 
-async def _merge_row(bank: Bank, actor: ClerkActor, merge_id: str) -> Doc:
+async def _merge_row(bank: Bank, actor: ClerkActor, merge_id: str) -> MergeRow:
     _check(actor, DECIDE)
-    merge = await bank.db[MERGES].find_one({"_id": merge_id})
+    merge = await find_merge(bank, merge_id)
     if merge is None:
         raise NotFound("merge_unknown", "no such merge")
     return merge
@@ -310,7 +320,7 @@ async def _act(bank: Bank, actor: ClerkActor, row: Doc) -> None:
         one, other = [await root(bank, cid) for cid in row["cids"]]
         if one["_id"] == other["_id"]:
             return
-        if merging.why_apart(one, other) == "numbers_differ":
+        if merging.conflict_between(one, other) == "numbers_differ":
             raise Conflict("numbers_differ", "the bank gave these customers different numbers")
         await _bring_together(bank, one, other)
         one, other = [await root(bank, cid) for cid in row["cids"]]
@@ -320,8 +330,9 @@ async def _act(bank: Bank, actor: ClerkActor, row: Doc) -> None:
         await customer_numbers.move(bank, number, row["cids"][0], origin)
 
 
-async def _bring_together(bank: Bank, one: Doc, other: Doc) -> None:
+async def _bring_together(bank: Bank, one: CustomerRow, other: CustomerRow) -> None:
     """They are apart no more."""
     customers = bank.db[CUSTOMERS]
     for row, from_ in ((one, other), (other, one)):
-        await customers.update({"_id": row["_id"]}, {"$pull": {"apart": {"$in": cids_of(from_)}}})
+        apart_from = {"$pull": {"never_merge_with": {"$in": cids_of(from_)}}}
+        await customers.update({"_id": row["_id"]}, apart_from)

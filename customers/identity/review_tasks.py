@@ -11,11 +11,12 @@ same_phone      two customers bound the same phone: a suggestion
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from customers.banks.bank import Bank
-from customers.identity.collections import REVIEW_TASKS
+from customers.identity.facts import Origin
+from customers.identity.rows import REVIEW_TASKS, ReviewTask
 from services import ids
-from services.clock import utc
 from services.store.mongo import Doc
 
 OPEN, PROPOSED, ANSWERED = "open", "proposed", "answered"
@@ -31,7 +32,7 @@ ANSWERS = {
 everything as it is."""
 
 
-def question_id(tenant: str, kind: str, cids: Sequence[str], about: str = "") -> str:
+def review_task_id(tenant: str, kind: str, cids: Sequence[str], about: str = "") -> str:
     return ids.tenant_id(tenant, "question", kind, *cids, about)
 
 
@@ -39,9 +40,8 @@ async def ask(
     bank: Bank,
     kind: str,
     cids: Sequence[str],
+    origin: Origin,
     *,
-    source: str,
-    proof: str,
     about: str = "",
     sealed: str = "",
 ) -> str:
@@ -49,36 +49,37 @@ async def ask(
     is open again. The row's id.
 
     `about` tells questions about the same customers apart and is no person's data; `sealed` is what
-    only an answer needs. """  # fmt: skip
-    row_id = question_id(bank.id, kind, cids, about)
-    row: Doc = {
+    only an answer needs.
+    """
+    row_id = review_task_id(bank.id, kind, cids, about)
+    row: ReviewTask = {
         "_id": row_id,
         "kind": kind,
         "cids": list(cids),
         "state": OPEN,
-        "source": source,
-        "proof": proof,
-        "at": utc(bank.now()),
+        "source": origin.source,
+        "proof": origin.proof,
+        "at": bank.utc(),
     }
     if sealed:
         row["value"] = bank.vault.seal_text(REVIEW_TASKS, "value", row_id, sealed)
-    if not await bank.insert(REVIEW_TASKS, row):
+    if not await bank.insert(REVIEW_TASKS, cast("Doc", row)):
         again = {"_id": row_id, "state": ANSWERED, "answer": {"$ne": "leave"}}
         await bank.db[REVIEW_TASKS].update(again, {"$set": {"state": OPEN, "at": row["at"]}})
     return row_id
 
 
-async def open_ones(bank: Bank) -> list[Doc]:
+async def open_ones(bank: Bank) -> list[ReviewTask]:
     """What waits for a clerk, newest first."""
     rows = bank.db[REVIEW_TASKS]
-    found = [
-        await rows.find({"state": state}, sort=[("at", -1)], limit=MOST_SHOWN)
-        for state in (PROPOSED, OPEN)
-    ]
-    return [row for part in found for row in part]
+    found: list[Doc] = []
+    for state in (PROPOSED, OPEN):
+        found += await rows.find({"state": state}, sort=[("at", -1)], limit=MOST_SHOWN)
+    return cast("list[ReviewTask]", found)
 
 
-async def of_customer(bank: Bank, cids: Sequence[str]) -> list[Doc]:
+async def of_customer(bank: Bank, cids: Sequence[str]) -> list[ReviewTask]:
     """Every question that a customer was in, newest first."""
     found = await bank.db[REVIEW_TASKS].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
-    return sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)
+    newest_first = sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)
+    return cast("list[ReviewTask]", newest_first)

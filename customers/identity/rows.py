@@ -1,89 +1,184 @@
-"""The rows of one person: his ids, each a row of `identities`, and his own row of `customers`, both
-sealed.
+"""The rows of identity: customers, their ids, merges, review tasks, and questions to WeCom.
 
-An id's row has the id's blind index as its `_id`, so an id leads to one customer only. It keeps
-where it came from (`source`, `proof`, `at`), and `by`: the id in whose company it was first told,
-which is what an undone merge goes by.
+An id's row in `identities` has the id's blind index as its `_id`, so an id leads to one customer
+only. What is personal in these rows is sealed (customers/identity/sealing.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
-from customers.identity.collections import CUSTOMERS, IDENTITIES
-from services.clock import utc
+from customers.relationships import Snapshot
 from services.errors import NotFound
 from services.store.mongo import Doc
+from services.store.rows import Rows
 
 HOPS = 8
-TOLD = ("name", "phone", "unionid", "external_userid")
-SEALED = (*TOLD, "number")
-NUMBER, PENDING = "number", "pending"
+"""How many merges after each other are followed, and how often a lost race is tried again."""
 ENRICH = "enrich"
 """The kind of effect that asks WeCom for his details (customers/wecom_mirror/details.py)."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What one source knows of a person; empty means unknown. `openids` by appid; `pending_id`
-    stands for an external_userid that WeCom does not tell yet (contract/wechat B3 95926)."""
+class Provenance(TypedDict, total=False):
+    """Where something comes from: who said it, the proof (an event's id or a call), when, and `by`:
+    the row of the id in whose company it was first told, which is what an undone merge goes by."""
 
-    external_userid: str = ""
-    unionid: str = ""
-    openids: Mapping[str, str] = field(default_factory=dict)
-    phone: str = ""
-    name: str = ""
-    pending_id: str = ""
-
-    def ids(self) -> dict[str, str]:
-        """kind → value, strongest first."""
-        known = {"unionid": self.unionid, "external_userid": self.external_userid}
-        known |= {f"openid.{appid}": openid for appid, openid in self.openids.items()}
-        return {
-            kind: value for kind, value in (known | {PENDING: self.pending_id}).items() if value
-        }
+    source: str
+    proof: str
+    at: datetime
+    by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who said it (callback, details, login, phone, sync, bank, clerk, convert), and the proof: an
-    event's id or a call."""
+class MergeOrigin(TypedDict, total=False):
+    """What led to a merge: who said it, the proof, when, and the kinds of ids (`ids`) that led to
+    both customers."""
 
-    source: str = ""
-    proof: str = ""
-
-    def doc(self, bank: Bank) -> Doc:
-        return {"source": self.source, "proof": self.proof, "at": utc(bank.now())}
+    source: str
+    proof: str
+    at: datetime
+    ids: list[str]
 
 
-@dataclass(frozen=True)
-class Customer:
-    """A customer with his ids opened. `cids` are his own id and those of customers merged into him;
-    `number` is the bank's."""
+class SharedEntitlements(TypedDict):
+    """The time in which a customer was one with another, `cid`: what either was granted then counts
+    for both."""
 
     cid: str
+    since: datetime
+    until: datetime
+
+
+class CustomerRow(TypedDict):
+    """One customer. `provenance` is of his name and phone; `ids` are the rows of his ids; `aliases`
+    the customers who were merged into him.
+
+    A closed customer names whom he was `merged_into`, and is `carrying` while his things go there.
+    `merges` counts how often he was closed. `revoked_ids` are rows of ids that an undone merge took
+    from him: he takes no word about them any more. `undoing` is the merge that is being undone.
+    """
+
+    _id: str
+    created_at: datetime
+    tags: list[str]
+    aliases: list[str]
+    openids: dict[str, bytes]
+    provenance: dict[str, Provenance]
+    ids: list[str]
+    name: NotRequired[bytes]
+    phone: NotRequired[bytes]
+    phone_index: NotRequired[str]
+    unionid: NotRequired[bytes]
+    external_userid: NotRequired[bytes]
+    number: NotRequired[bytes]
+    number_index: NotRequired[str]
+    never_merge_with: NotRequired[list[str]]
+    shared_entitlements: NotRequired[list[SharedEntitlements]]
+    revoked_ids: NotRequired[list[str]]
+    merged_into: NotRequired[str]
+    carrying: NotRequired[bool]
+    merges: NotRequired[int]
+    merge_origin: NotRequired[MergeOrigin]
+    undoing: NotRequired[str]
+
+
+class IdentityRow(TypedDict):
+    """One id, sealed in `value`, and the customer whom it leads to. `moves` counts how often it was
+    pointed to another; the rest says where it comes from."""
+
+    _id: str
     tenant: str
-    aliases: tuple[str, ...]
-    name: str
-    phone: str
-    unionid: str
-    external_userid: str
-    number: str
-    openids: Mapping[str, str]
-    tags: tuple[str, ...]
+    kind: str
+    cid: str
+    value: NotRequired[bytes]
+    moves: NotRequired[int]
+    source: NotRequired[str]
+    proof: NotRequired[str]
+    at: NotRequired[datetime]
+    by: NotRequired[str]
 
-    @property
-    def cids(self) -> list[str]:
-        return [self.cid, *self.aliases]
 
-    def ids(self) -> dict[str, str]:
-        """kind → value of every id that he has now, the bank's number among them."""
-        facts = Facts(self.external_userid, self.unionid, self.openids)
-        return facts.ids() | ({NUMBER: self.number} if self.number else {})
+class MergeRow(TypedDict):
+    """Two customers who became one, with all that was carried over, written before it is carried.
+
+    `nth` is the loser's count of merges, `cids` he and whom was merged into him. `ids` are rows of
+    ids with the count of moves that each was read with; `fields`, `tags` and `never_merge_with` are
+    what the winner lacked; `relationships` those of both as they were; `before` is the winner's
+    name and phone, sealed. `returned_ids` are the rows of ids that an undoing gives back.
+    """
+
+    _id: str
+    nth: int
+    loser: str
+    winner: str
+    cids: list[str]
+    state: str
+    at: datetime
+    merge_origin: MergeOrigin
+    ids: list[tuple[str, int | None]]
+    fields: list[str]
+    tags: list[str]
+    never_merge_with: list[str]
+    relationships: list[Snapshot]
+    before: bytes
+    returned_ids: NotRequired[list[str]]
+    asked_by: NotRequired[str]
+    reason: NotRequired[str]
+    undone_by: NotRequired[str]
+    undone_at: NotRequired[datetime]
+
+
+class ReviewTask(TypedDict):
+    """A question about `cids`; `value` is what only an answer needs, sealed."""
+
+    _id: str
+    kind: str
+    cids: list[str]
+    state: str
+    source: str
+    proof: str
+    at: datetime
+    value: NotRequired[bytes]
+    answer: NotRequired[str]
+    reason: NotRequired[str]
+    proposed_by: NotRequired[str]
+    agreed_by: NotRequired[str]
+    answered_at: NotRequired[datetime]
+
+
+CUSTOMERS = Rows(
+    "customers",
+    indexes=((("tenant", 1), ("phone_index", 1)),),
+    sealed=("name", "phone", "unionid", "external_userid", "number"),
+)
+"""One person: his facts, sealed, and his tags."""
+IDENTITIES = Rows("identities", sealed=("value",))
+"""An id of a person, and the customer that it leads to."""
+MERGES = Rows(
+    "merges",
+    indexes=(
+        (("tenant", 1), ("winner", 1)),
+        (("tenant", 1), ("loser", 1)),
+    ),
+    sealed=("before",),
+)
+"""Two customers who became one, with what it takes to undo that."""
+REVIEW_TASKS = Rows(
+    "review_tasks",
+    indexes=(
+        (("tenant", 1), ("state", 1), ("at", -1)),
+        (("tenant", 1), ("cids", 1)),
+    ),
+    sealed=("value",),
+)
+"""Questions of identity that two clerks decide."""
+CONVERSIONS = Rows(
+    "conversions",
+)
+"""Asking WeCom who a mini-program's customer is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,115 +191,8 @@ class Shared:
     until: datetime
 
 
-def row_id(bank: Bank, kind: str, value: str) -> str:
-    """The `_id` of the row of one id."""
-    return f"{bank.id}:{kind}:{bank.vault.blind(f'identities.{kind}', value)}"
-
-
-def id_row(bank: Bank, kind: str, value: str, cid: str, origin: Origin, by: str = "") -> Doc:
-    """The document of one id that leads to `cid`; `by` is the row of the id that it was told
-    with."""
-    doc_id = row_id(bank, kind, value)
-    sealed_value = bank.vault.seal_text(IDENTITIES, "value", doc_id, value)
-    told = origin.doc(bank)
-    return {
-        "_id": doc_id,
-        "tenant": bank.id,
-        "kind": kind,
-        "cid": cid,
-        "by": by,
-        "value": sealed_value,
-        "moves": 0,
-    } | told
-
-
-def open_id(bank: Bank, row: Doc) -> str:
-    """The id that a row stands for."""
-    return (
-        bank.vault.open_text(IDENTITIES, "value", row["_id"], row["value"])
-        if "value" in row
-        else ""
-    )
-
-
-def seal(bank: Bank, cid: str, name: str, value: str) -> bytes:
-    """`value` for the field `name` of that customer's row."""
-    return bank.vault.seal_text(CUSTOMERS, name, cid, value)
-
-
-def phone_index(bank: Bank, phone: str) -> str:
-    """What a phone number is found by."""
-    return bank.vault.blind("customers.phone", phone)
-
-
-def number_index(bank: Bank, number: str) -> str:
-    """What the bank's customer number is compared by."""
-    return bank.vault.blind("customers.number", number)
-
-
-def sealed(bank: Bank, cid: str, facts: Facts, origin: Origin = Origin(), by: str = "") -> Doc:
-    """The fields of a customer's row that say `facts`, by dotted name."""
-    fields: Doc = {
-        name: seal(bank, cid, name, getattr(facts, name)) for name in TOLD if getattr(facts, name)
-    }
-    if facts.phone:
-        fields["phone_index"] = phone_index(bank, facts.phone)
-    for name in ("name", "phone"):
-        if getattr(facts, name):
-            fields[f"told.{name}"] = origin.doc(bank) | {"by": by}
-    for appid, openid in facts.openids.items():
-        fields[f"openids.{appid}"] = seal(bank, cid, f"openids.{appid}", openid)
-    return fields
-
-
-def empty(bank: Bank, cid: str) -> Doc:
-    """A customer of whom nothing is known."""
-    shape: Doc = {"tags": [], "aliases": [], "openids": {}, "told": {}, "ids": []}
-    return {"_id": cid, "created_at": utc(bank.now()), **shape}
-
-
-def fresh(bank: Bank, cid: str, facts: Facts, origin: Origin = Origin(), by: str = "") -> Doc:
-    """The whole document of a new customer of whom `facts` are known."""
-    row = empty(bank, cid)
-    for name, value in sealed(bank, cid, facts, origin, by).items():
-        part, _, inner = name.partition(".")
-        if inner:
-            row[part][inner] = value
-        else:
-            row[name] = value
-    row["ids"] = [row_id(bank, kind, value) for kind, value in facts.ids().items()]
-    return row
-
-
-def opened(bank: Bank, row: Doc) -> Customer:
-    """The customer of a row."""
-    cid = row["_id"]
-
-    def text(name: str, value: bytes | None) -> str:
-        return bank.vault.open_text(CUSTOMERS, name, cid, value) if value else ""
-
-    return Customer(
-        cid=cid,
-        tenant=bank.id,
-        aliases=tuple(row.get("aliases", [])),
-        openids={
-            appid: text(f"openids.{appid}", value)
-            for appid, value in row.get("openids", {}).items()
-        },
-        tags=tuple(row["tags"]),
-        **{name: text(name, row.get(name)) for name in SEALED},
-    )
-
-
-def ids_of(bank: Bank, row: Doc) -> list[str]:
-    """The rows of every id that leads, or led, to the customer of `row`."""
-    present = opened(bank, row).ids()
-    return list(
-        dict.fromkeys([*row.get("ids", []), *(row_id(bank, k, v) for k, v in present.items())])
-    )
-
-
-def cids_of(row: Doc) -> list[str]:
+def cids_of(row: CustomerRow) -> list[str]:
+    """The customer's own id and those of customers merged into him."""
     return [row["_id"], *row.get("aliases", [])]
 
 
@@ -213,10 +201,29 @@ def unmerged(cid: str) -> Doc:
     return {"_id": cid, "merged_into": {"$exists": False}}
 
 
-async def root(bank: Bank, cid: str) -> Doc:
+async def find_customer(bank: Bank, cid: str) -> CustomerRow | None:
+    """The customer's own row, read afresh."""
+    return cast("CustomerRow | None", await bank.db[CUSTOMERS].find_one({"_id": cid}))
+
+
+async def read_customers(bank: Bank, cids: Sequence[str]) -> dict[str, CustomerRow]:
+    """The rows of these customers, read together with what others ask for now."""
+    return cast("dict[str, CustomerRow]", await bank.read(CUSTOMERS, cids))
+
+
+async def read_identities(bank: Bank, wanted: Sequence[str]) -> dict[str, IdentityRow]:
+    """The rows of these ids, read together with what others ask for now."""
+    return cast("dict[str, IdentityRow]", await bank.read(IDENTITIES, wanted))
+
+
+async def find_merge(bank: Bank, merge_id: str) -> MergeRow | None:
+    return cast("MergeRow | None", await bank.db[MERGES].find_one({"_id": merge_id}))
+
+
+async def root(bank: Bank, cid: str) -> CustomerRow:
     """The row of whom the customer is now, read afresh; raises NotFound."""
     for _ in range(HOPS):
-        row = await bank.db[CUSTOMERS].find_one({"_id": cid})
+        row = await find_customer(bank, cid)
         if row is None:
             break
         if not row.get("merged_into"):
@@ -225,82 +232,81 @@ async def root(bank: Bank, cid: str) -> Doc:
     raise NotFound("customer_unknown", "no such customer")
 
 
-async def customer(bank: Bank, cid: str, *, follow: bool = True) -> Customer:
-    """The customer (or whom he was merged into), ids opened; raises NotFound. For the product's own
-    use: a person who asks goes through `access_customer` of customers/access/rm.py or his own
-    session."""
-    for _ in range(HOPS):
-        row = (await bank.read(CUSTOMERS, [cid])).get(cid)
-        if row is None:
-            raise NotFound("customer_unknown", "no such customer")
-        if not follow or not row.get("merged_into"):
-            return opened(bank, row)
-        cid = row["merged_into"]
-    raise NotFound("customer_unknown", "the customer was merged in a circle")
-
-
 async def cids(bank: Bank, cid: str) -> list[str]:
     """The customer's own id and those merged into him, without opening anything; raises
     NotFound."""
-    return (await claimant(bank, cid))[0]
+    return cids_of(await _present(bank, cid))
 
 
 async def claimant(bank: Bank, cid: str) -> tuple[list[str], list[Shared]]:
     """His ids as `cids` tells them, and the times that he shared with somebody who turned out to be
     another; raises NotFound."""
-    row = (await bank.read(CUSTOMERS, [cid])).get(cid)
-    if row is None or row.get("merged_into"):
-        row = await root(bank, cid)
-    shared = [Shared(had["cid"], had["since"], had["until"]) for had in row.get("had", [])]
+    row = await _present(bank, cid)
+    shared = [
+        Shared(one["cid"], one["since"], one["until"]) for one in row.get("shared_entitlements", [])
+    ]
     return cids_of(row), shared
 
 
-def news(person: Customer, facts: Facts) -> Facts:
-    """What `facts` say that is not known of the person yet."""
-    other: dict[str, Any] = {
-        name: "" if getattr(facts, name) == getattr(person, name) else getattr(facts, name)
-        for name in TOLD
-    }
-    openids = {
-        appid: openid
-        for appid, openid in facts.openids.items()
-        if person.openids.get(appid) != openid
-    }
-    return Facts(openids=openids, **other)
+async def _present(bank: Bank, cid: str) -> CustomerRow:
+    row = (await read_customers(bank, [cid])).get(cid)
+    return await root(bank, cid) if row is None or row.get("merged_into") else row
 
 
-def only(bank: Bank, facts: Facts, rows: Collection[str]) -> Facts:
-    """`facts` without the ids whose rows are not among `rows`."""
-
-    def kept(kind: str, value: str) -> str:
-        return value if value and row_id(bank, kind, value) in rows else ""
-
-    return Facts(
-        external_userid=kept("external_userid", facts.external_userid),
-        unionid=kept("unionid", facts.unionid),
-        openids={
-            appid: openid
-            for appid, openid in facts.openids.items()
-            if kept(f"openid.{appid}", openid)
-        },
-        phone=facts.phone,
-        name=facts.name,
-        pending_id=kept(PENDING, facts.pending_id),
-    )
+async def cids_with_phone(
+    bank: Bank, phone_index: str, limit: int, *, closed: bool = True
+) -> list[str]:
+    """The cids of at most `limit` customers with that phone; without the `closed`, of those who are
+    of their own."""
+    wanted: Doc = {"phone_index": phone_index} | ({} if closed else {"merged_into": None})
+    found = await bank.db[CUSTOMERS].find(wanted, fields={"_id": 1}, limit=limit)
+    return [row["_id"] for row in found]
 
 
-def mask_phone(phone: str) -> str:
-    """138****8000; shorter numbers show their last two digits."""
-    if len(phone) >= 7:
-        return f"{phone[:3]}****{phone[-4:]}"
-    return f"****{phone[-2:]}" if phone else ""
+async def identities_by_id(bank: Bank, wanted: Sequence[str]) -> dict[str, IdentityRow]:
+    """The rows of these ids, by `_id`; any number of them."""
+    return cast("dict[str, IdentityRow]", await bank.by_id(IDENTITIES, wanted))
 
 
-def mask_name(name: str) -> str:
-    """The family name and a star for every other character."""
-    return name[:1] + "*" * (len(name) - 1)
+async def owners_of(bank: Bank, wanted: Sequence[str]) -> dict[str, str]:
+    """`_id` of an id's row → the cid that it leads to, of those that are known; any number of
+    them."""
+    rows = await bank.by_id(IDENTITIES, wanted, {"cid": 1})
+    return {row_id: row["cid"] for row_id, row in rows.items()}
 
 
-def mask_id(value: str) -> str:
-    """The first two and the last four characters; of a short id the last two."""
-    return f"{value[:2]}…{value[-4:]}" if len(value) >= 10 else f"…{value[-2:]}" if value else ""
+async def customers_by_id(bank: Bank, wanted: Sequence[str]) -> dict[str, CustomerRow]:
+    """The customers' own rows, by cid; any number of them."""
+    return cast("dict[str, CustomerRow]", await bank.by_id(CUSTOMERS, wanted))
+
+
+async def insert_identities(bank: Bank, rows: Sequence[IdentityRow]) -> set[int]:
+    """Inserts rows of ids; the positions of those that were there."""
+    return await bank.db[IDENTITIES].insert_new(cast("Sequence[Doc]", rows))
+
+
+async def insert_customers(bank: Bank, rows: Sequence[CustomerRow]) -> set[int]:
+    """Inserts customers; the positions of those that were there."""
+    return await bank.db[CUSTOMERS].insert_new(cast("Sequence[Doc]", rows))
+
+
+async def add_tags(bank: Bank, cid: str, names: Iterable[str]) -> None:
+    """Gives the customer these tags."""
+    await bank.change(CUSTOMERS, cid, {"$addToSet": {"tags": {"$each": list(names)}}})
+
+
+async def remove_tags(bank: Bank, cid: str, names: Iterable[str]) -> None:
+    """Takes these tags from the customer."""
+    await bank.change(CUSTOMERS, cid, {"$pull": {"tags": {"$in": list(names)}}})
+
+
+async def rename_tag(bank: Bank, old: str, new: str) -> None:
+    """Whoever has the tag `old` has `new` instead; safe to repeat."""
+    customers = bank.db[CUSTOMERS]
+    await customers.update_many({"tags": old}, {"$addToSet": {"tags": new}})
+    await drop_tag(bank, old)
+
+
+async def drop_tag(bank: Bank, name: str) -> None:
+    """Nobody has the tag any more."""
+    await bank.db[CUSTOMERS].update_many({"tags": name}, {"$pull": {"tags": name}})

@@ -23,7 +23,6 @@ from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.resolution import Facts
 from customers.messaging.rows import SUBSCRIPTIONS
-from customers.timeline import TIMELINE
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, InvalidInput
@@ -149,8 +148,8 @@ async def sent(bank: Bank, row: Doc, event: events.SubscribeSent) -> None:
     kind = "subscribe.undelivered" if event.error_code else "subscribe.delivered"
     key = event.msg_id or row["_id"]
     why = event.error_status if event.error_code else ""
-    told = {"appid": event.corp_id, "template": event.template_id, "reason": why}
-    await bank.insert(TIMELINE, timeline.entry(bank, cid, kind, key, told))
+    data = {"appid": event.corp_id, "template": event.template_id, "reason": why}
+    await timeline.record_many(bank, [timeline.entry(bank, cid, kind, key, data)])
 
 
 async def report(

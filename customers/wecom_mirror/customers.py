@@ -11,13 +11,24 @@ from typing import Any
 import orjson
 
 from customers import relationships, timeline
-from customers.banks.bank import Bank, open_bank
+from customers.banks.bank import Bank
 from customers.identity import resolution
-from customers.identity import rows as person
-from customers.identity.collections import CUSTOMERS, IDENTITIES
-from customers.identity.rows import Facts, Origin
-from customers.relationships import RELATIONSHIPS, Relation
-from customers.timeline import TIMELINE
+from customers.identity.facts import Facts, Origin, unknown_facts
+from customers.identity.rows import (
+    CustomerRow,
+    IdentityRow,
+    customers_by_id,
+    identities_by_id,
+    insert_customers,
+    insert_identities,
+)
+from customers.identity.sealing import (
+    identities_of_facts,
+    identity_row,
+    new_customer,
+    open_customer,
+)
+from customers.relationships import FollowInfo, Relationship
 from customers.wecom_mirror import details, tags
 from customers.wecom_mirror.sync import (
     Batch,
@@ -26,14 +37,12 @@ from customers.wecom_mirror.sync import (
     Outcome,
     Part,
     Problem,
-    by_id,
     code_of,
     follow_users,
     note,
 )
 from services import ids
 from services.errors import Unavailable, YinqiaoError
-from services.store.mongo import Doc
 from services.wechat.core.errors import BadRequest, PlatformError, SubjectState
 
 USERS_AT_ONCE = 100
@@ -48,46 +57,47 @@ GONE_USER = frozenset({60111, 84074})
 
 @dataclass
 class Told:
-    """A customer of a page: who he is, and his friendships with the page's RMs."""
+    """A customer of a page: who he is, and what WeCom says of him and each of the page's RMs."""
 
     facts: Facts
-    relations: list[Relation] = field(default_factory=list)
+    follow_infos: list[FollowInfo] = field(default_factory=list)
     cid: str = ""
     known: bool = False
     """He was a customer before this page, or somebody else told of him while it was written."""
 
-
-def _row_ids(bank: Bank, facts: Facts) -> dict[str, tuple[str, str]]:
-    """The rows of `identities` that the facts' ids have: `_id` → kind and value, strongest
-    first."""
-    return {person.row_id(bank, kind, value): (kind, value) for kind, value in facts.ids().items()}
+    @property
+    def external_userid(self) -> str:
+        return self.facts.external_userid
 
 
 async def _read(job: Job, cursor: str) -> Batch:
     """A page of the customers of at most 100 RMs. The cursor carries these RMs, so that it means
     the same after a kill."""
-    at: dict[str, Any] = {"after": "", "users": [], "next": "", "anew": 0} | (
-        orjson.loads(cursor) if cursor else {}
-    )
-    users: list[str] = at["users"]
+    at: dict[str, Any] = {"after": "", "users": [], "next": "", "anew": 0}
+    at |= orjson.loads(cursor) if cursor else {}
     everyone = await follow_users(job)
-    if not users:
-        users = [userid for userid in everyone if userid > at["after"]][:USERS_AT_ONCE]
-    if not users:
-        return Batch([], "", job.bank.now(), total=0)
+    if not at["users"]:
+        at["users"] = [userid for userid in everyone if userid > at["after"]][:USERS_AT_ONCE]
     asked = job.bank.now()
+    if not at["users"]:
+        return Batch([], "", asked, total=0)
     try:
         answer = await job.client.customers.batch_get_by_user(
-            users, cursor=at["next"], limit=CUSTOMERS_AT_ONCE
+            at["users"], cursor=at["next"], limit=CUSTOMERS_AT_ONCE
         )
     except (SubjectState, BadRequest) as error:
-        return _refused(error, at, users, everyone, asked)
+        return _refused(error, at, everyone, asked)
+    return _page(answer, at, everyone, asked)
+
+
+def _page(
+    answer: Mapping[str, Any], at: Mapping[str, Any], everyone: Sequence[str], asked: float
+) -> Batch:
     following = str(answer.get("next_cursor") or "")
-    after = (
-        _cursor({**at, "users": users, "next": following})
-        if following
-        else _after(users[-1], everyone)
-    )
+    if following:
+        after = _cursor({**at, "next": following})
+    else:
+        after = _after(at["users"][-1], everyone)
     unlicensed = (answer.get("fail_info") or {}).get("unlicensed_userid_list") or []
     problems = [Problem(str(userid), "unlicensed") for userid in unlicensed]
     return Batch(list(answer.get("external_contact_list") or []), after, asked, problems=problems)
@@ -103,65 +113,61 @@ def _after(userid: str, everyone: Sequence[str]) -> str:
 
 
 def _refused(
-    error: PlatformError,
-    at: Mapping[str, Any],
-    users: Sequence[str],
-    everyone: Sequence[str],
-    asked: float,
+    error: PlatformError, at: Mapping[str, Any], everyone: Sequence[str], asked: float
 ) -> Batch:
     """What to read instead. One RM who left refuses all that are asked for with him: half of them
     are tried, until he is alone and is passed over. A cursor that is too old begins its RMs anew.
     Neither changes anything twice."""
+    users: list[str] = at["users"]
+    beyond = _after(users[-1], everyone)
     if error.errcode == NOT_FRIENDS:
-        return Batch([], _after(users[-1], everyone), asked)
+        return Batch([], beyond, asked)
     if error.errcode in GONE_USER and len(users) > 1:
         return Batch([], _cursor({"users": users[: len(users) // 2]}), asked)
     if error.errcode in GONE_USER:
-        return Batch(
-            [], _after(users[-1], everyone), asked, problems=[Problem(users[0], code_of(error))]
-        )
+        return Batch([], beyond, asked, problems=[Problem(users[0], code_of(error))])
     if at["next"] and at["anew"] < ANEW and isinstance(error, BadRequest):
         return Batch([], _cursor({"users": users, "anew": at["anew"] + 1}), asked)
     raise error
 
 
-def _people(items: Sequence[Mapping[str, Any]]) -> dict[str, Told]:
-    """The page by external_userid; one customer may be several RMs'."""
-    people: dict[str, Told] = {}
+def _told(items: Sequence[Mapping[str, Any]]) -> list[Told]:
+    """The customers of a page; one may be several RMs'."""
+    found: dict[str, Told] = {}
     for item in items:
         contact = item.get("external_contact") or {}
         external_userid = str(contact.get("external_userid") or "")
         unionid, name = str(contact.get("unionid") or ""), str(contact.get("name") or "")
         facts = Facts(external_userid=external_userid, unionid=unionid, name=name)
         if external_userid:
-            one = people.setdefault(external_userid, Told(facts))
-            one.relations.append(relationships.read_relation(item.get("follow_info") or {}))
-    return people
+            one = found.setdefault(external_userid, Told(facts))
+            one.follow_infos.append(relationships.read_follow_info(item.get("follow_info") or {}))
+    return list(found.values())
 
 
 async def _write(job: Job, batch: Batch) -> Outcome:
-    people = _people(batch.items)
+    told = _told(batch.items)
     outcome = Outcome(done=len(batch.items), problems=list(batch.problems))
-    rows = await _identities(job, list(people.values()))
+    identities = await _identities(job.bank, told)
     if job.mend:
-        outcome.problems += await identify_many(job.bank, list(people.values()), rows)
+        outcome.problems += await identify_many(job.bank, told, identities)
     strangers = [
-        _difference("missing", one, each)
-        for one in people.values()
+        _difference("missing", one, info)
+        for one in told
         if not one.cid
-        for each in one.relations
+        for info in one.follow_infos
     ]
     await note(job, strangers)
-    await _bring_follows(job, [one for one in people.values() if one.cid], batch.asked, outcome)
     outcome.new += len(strangers)
+    await _bring_relationships(job, [one for one in told if one.cid], batch.asked, outcome)
     return outcome
 
 
-async def _identities(job: Job, people: Sequence[Told]) -> dict[str, Doc]:
-    """The identity rows that there are for the page, by `_id`; says of each person whether he is
+async def _identities(bank: Bank, told: Sequence[Told]) -> dict[str, IdentityRow]:
+    """The identity rows that there are for the page, by `_id`; says of each customer whether he is
     known."""
-    wanted = {row_id: one for one in people for row_id in _row_ids(job.bank, one.facts)}
-    rows = await by_id(job.bank.services, IDENTITIES, list(wanted))
+    wanted = {row_id: one for one in told for row_id in identities_of_facts(bank, one.facts)}
+    rows = await identities_by_id(bank, list(wanted))
     for row_id, row in rows.items():
         wanted[row_id].known = True
         wanted[row_id].cid = row["cid"]
@@ -169,123 +175,158 @@ async def _identities(job: Job, people: Sequence[Told]) -> dict[str, Doc]:
 
 
 async def identify_many(
-    bank: Bank, people: Sequence[Told], rows: Mapping[str, Doc]
+    bank: Bank, told: Sequence[Told], identities: Mapping[str, IdentityRow]
 ) -> list[Problem]:
-    """Gives each person his `cid`; `rows` are the identity rows known before. Whom it failed for
-    has none, and is returned with the reason. Safe to repeat and to race."""
+    """Gives each customer his `cid`; `identities` are the rows known before. Whom it failed for has
+    none, and is returned with the reason. Safe to repeat and to race."""
     fresh, others = [], []
-    customers = await by_id(bank.services, CUSTOMERS, list({row["cid"] for row in rows.values()}))
-    for one in people:
-        wanted = _row_ids(bank, one.facts)
-        owners = {rows[row_id]["cid"] for row_id in wanted if row_id in rows}
+    cids = {row["cid"] for row in identities.values()}
+    customers = await customers_by_id(bank, list(cids))
+    for one in told:
+        his_ids = identities_of_facts(bank, one.facts)
+        owners = {identities[row_id]["cid"] for row_id in his_ids if row_id in identities}
         if not owners:
             fresh.append(one)
-        elif len(owners) > 1 or not _says_nothing_new(bank, customers.get(owners.pop()), one, rows):
+        elif not _says_nothing_new(bank, one, owners, identities, customers):
             others.append(one)
     others += await _insert(bank, fresh)
+    return await _identify_each(bank, others)
+
+
+def _says_nothing_new(
+    bank: Bank,
+    one: Told,
+    owners: Set[str],
+    identities: Mapping[str, IdentityRow],
+    customers: Mapping[str, CustomerRow],
+) -> bool:
+    """Whether all that was told is known of one customer; `owners` are those whom his ids lead
+    to."""
+    row = customers.get(next(iter(owners)))
+    if len(owners) > 1 or row is None or row.get("merged_into"):
+        return False
+    if any(row_id not in identities for row_id in identities_of_facts(bank, one.facts)):
+        return False
+    return unknown_facts(open_customer(bank, row), one.facts) == Facts()
+
+
+async def _identify_each(bank: Bank, told: Sequence[Told]) -> list[Problem]:
     problems = []
-    for one in others:
+    for one in told:
         try:
             one.cid = await resolution.identify(bank, one.facts, source="sync")
         except Unavailable:
             raise
         except YinqiaoError as error:
             one.cid = ""
-            problems.append(Problem(one.facts.external_userid, code_of(error)))
+            problems.append(Problem(one.external_userid, code_of(error)))
     return problems
 
 
-def _says_nothing_new(bank: Bank, row: Doc | None, one: Told, rows: Mapping[str, Doc]) -> bool:
-    if row is None or row.get("merged_into"):
-        return False
-    if any(row_id not in rows for row_id in _row_ids(bank, one.facts)):
-        return False
-    return person.news(person.opened(bank, row), one.facts) == Facts()
-
-
-async def _insert(bank: Bank, people: Sequence[Told]) -> list[Told]:
-    """Inserts wholly unknown people; returns those whom somebody else told of in this moment. The
-    ids come first: a kill between the two leaves ids whose customer the next telling makes."""
-    db, origin = bank.db, Origin("sync")
-    docs: list[tuple[Told, Doc]] = []
-    for one in people:
-        lead, *_ = row_ids = list(_row_ids(bank, one.facts))
-        one.cid = ids.tenant_id(bank.id, "customer", lead)
-        for row_id, (kind, value) in zip(row_ids, one.facts.ids().items(), strict=True):
-            by = "" if row_id == lead else lead
-            docs.append((one, person.id_row(bank, kind, value, one.cid, origin, by)))
-    for position in await db[IDENTITIES].insert_new([row for _, row in docs]):
-        docs[position][0].known = True
-    fresh, customers = [one for one in people if not one.known], []
-    for one in fresh:
-        held = await tags.names(bank, {tag for relation in one.relations for tag in relation.tags})
-        lead = next(iter(_row_ids(bank, one.facts)))
-        row = person.fresh(bank, one.cid, one.facts, origin, lead)
-        customers.append({**row, "tags": held})
-    for position in await db[CUSTOMERS].insert_new(customers):
+async def _insert(bank: Bank, told: Sequence[Told]) -> list[Told]:
+    """Inserts wholly unknown customers; returns those whom somebody else told of in this moment.
+    The ids come first: a kill between the two leaves ids whose customer the next telling makes."""
+    whose: list[Told] = []
+    identities: list[IdentityRow] = []
+    for one in told:
+        rows = _new_identities(bank, one.facts)
+        one.cid = rows[0]["cid"]
+        whose += [one] * len(rows)
+        identities += rows
+    for position in await insert_identities(bank, identities):
+        whose[position].known = True
+    fresh = [one for one in told if not one.known]
+    customers = [await _new_customer(bank, one) for one in fresh]
+    for position in await insert_customers(bank, customers):
         fresh[position].known = True
-    return [one for one in people if one.known]
+    return [one for one in told if one.known]
 
 
-async def _bring_follows(job: Job, people: Sequence[Told], asked: float, outcome: Outcome) -> None:
-    """Brings the friendships of the page up to what it says."""
-    services, tenant = job.bank.services, job.bank.id
-    told = {
-        relationships.follow_id(tenant, relation.userid, one.cid): (one, relation)
-        for one in people
-        for relation in one.relations
-    }
-    there = await by_id(services, RELATIONSHIPS, list(told))
-    news = {
-        row_id: relationships.news(await open_bank(services, tenant), row, told[row_id][1])
-        for row_id, row in there.items()
-    }
-    changed = [row_id for row_id, kinds in news.items() if kinds]
-    added = [row_id for row_id in told if row_id not in there]
-    outcome.new, outcome.changed = len(added), len(changed)
-    await note(
-        job, [_difference(kind, *told[row_id]) for row_id in changed for kind in news[row_id]]
-    )
-    await note(job, [_difference("missing", *told[row_id]) for row_id in added])
+def _new_identities(bank: Bank, facts: Facts) -> list[IdentityRow]:
+    """The rows of all the ids of a customer whom nobody knows, the strongest first; they lead to a
+    cid that is made of it."""
+    his_ids = identities_of_facts(bank, facts)
+    lead = next(iter(his_ids))
+    cid = ids.tenant_id(bank.id, "customer", lead)
+    return [
+        identity_row(bank, kind, value, cid, Origin("sync"), "" if row_id == lead else lead)
+        for row_id, (kind, value) in his_ids.items()
+    ]
+
+
+async def _new_customer(bank: Bank, one: Told) -> CustomerRow:
+    lead = next(iter(identities_of_facts(bank, one.facts)))
+    row = new_customer(bank, one.cid, one.facts, Origin("sync"), lead)
+    row["tags"] = await tags.names(bank, {tag for info in one.follow_infos for tag in info.tags})
+    return row
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A customer of a page and what WeCom says of him and one RM, beside our row of the two and
+    what in it differs."""
+
+    told: Told
+    info: FollowInfo
+    row: Relationship | None
+    differs: list[str]
+
+
+async def _bring_relationships(
+    job: Job, told: Sequence[Told], asked: float, outcome: Outcome
+) -> None:
+    """Brings the relationships of the page up to what it says."""
+    pairs = await _pairs(job.bank, told)
+    added = {row_id: pair for row_id, pair in pairs.items() if pair.row is None}
+    changed = {row_id: pair for row_id, pair in pairs.items() if pair.differs}
+    outcome.new += len(added)
+    outcome.changed = len(changed)
+    found = [
+        _difference(kind, one.told, one.info) for one in changed.values() for kind in one.differs
+    ]
+    await note(job, found)
+    await note(job, [_difference("missing", one.told, one.info) for one in added.values()])
     if not job.mend:
         return
-    await _carry_tags(job, [(*told[row_id], there.get(row_id)) for row_id in changed + added])
+    await _carry_tags(job.bank, [*changed.values(), *added.values()])
     fresh = [
-        relationships.new_row(
-            await open_bank(services, tenant), told[row_id][0].cid, told[row_id][1], asked
-        )
-        for row_id in added
+        relationships.new_relationship(job.bank, pair.told.cid, pair.info, asked)
+        for pair in added.values()
     ]
-    refused = {fresh[at]["_id"] for at in await job.db[RELATIONSHIPS].insert_new(fresh)}
-    alone = refused | {row_id for row_id in changed if "state" in news[row_id]}
+    alone = await relationships.insert_new(job.bank, fresh)
+    alone |= {row_id for row_id, pair in changed.items() if "state" in pair.differs}
     for row_id in alone:
-        await relationships.bring(
-            await open_bank(services, tenant), told[row_id][0].cid, told[row_id][1], asked
-        )
-    await relationships.describe(
-        await open_bank(services, tenant),
-        [(one, told[one][1]) for one in changed if one not in alone],
-        asked,
-    )
+        await relationships.bring(job.bank, pairs[row_id].told.cid, pairs[row_id].info, asked)
+    described = [(row_id, pair.info) for row_id, pair in changed.items() if row_id not in alone]
+    await relationships.describe(job.bank, described, asked)
 
 
-async def _carry_tags(job: Job, friendships: Sequence[tuple[Told, Relation, Doc | None]]) -> None:
-    """Customers follow the tags of their friendships; before these are written, so that a kill in
+async def _pairs(bank: Bank, told: Sequence[Told]) -> dict[str, _Pair]:
+    """By the `_id` of the relationship's row."""
+    said = {
+        relationships.relationship_id(bank.id, info.userid, one.cid): (one, info)
+        for one in told
+        for info in one.follow_infos
+    }
+    known = await relationships.by_id(bank, list(said))
+    pairs: dict[str, _Pair] = {}
+    for row_id, (one, info) in said.items():
+        row = known.get(row_id)
+        differs = relationships.differences(bank, row, info) if row else []
+        pairs[row_id] = _Pair(one, info, row, differs)
+    return pairs
+
+
+async def _carry_tags(bank: Bank, pairs: Sequence[_Pair]) -> None:
+    """Customers follow the tags of their relationships; before these are written, so that a kill in
     between loses nothing."""
-    for one, relation, there in friendships:
-        had = sorted((there or {}).get("tags") or [])
-        if had != list(relation.tags) and (one.known or there is not None):
-            await tags.carry(
-                job.bank,
-                one.cid,
-                relation.userid,
-                had,
-                relation.tags,
-            )
+    for pair in pairs:
+        if pair.told.known or pair.row is not None:
+            await tags.follow(bank, pair.told.cid, pair.info, pair.row)
 
 
-def _difference(kind: str, one: Told, relation: Relation) -> Difference:
-    return Difference(kind, one.facts.external_userid, relation.userid, one.cid)
+def _difference(kind: str, one: Told, info: FollowInfo) -> Difference:
+    return Difference(kind, one.external_userid, info.userid, one.cid)
 
 
 async def _again(job: Job, external_userid: str) -> None:
@@ -300,31 +341,29 @@ async def _read_list(job: Job, cursor: str) -> Batch:
     if not left:
         return Batch([], "", asked, total=0)
     userid = left[0]
+    following = userid if len(left) > 1 else ""
     try:
         told = (await job.client.customers.list(userid)).get("external_userid") or []
     except PlatformError as error:
-        if (
-            error.action == "give_up"
-        ):  # one RM's trouble is not everybody's: nothing of his is ended
-            problem = Problem(userid, code_of(error))
-            return Batch(
-                [], userid if len(left) > 1 else "", asked, total=len(everyone), problems=[problem]
-            )
-        raise
-    return Batch(
-        [(userid, list(told))], userid if len(left) > 1 else "", asked, total=len(everyone)
-    )
+        if error.action != "give_up":
+            raise
+        # one RM's trouble is not everybody's: nothing of his is ended
+        problems = [Problem(userid, code_of(error))]
+        return Batch([], following, asked, total=len(everyone), problems=problems)
+    return Batch([(userid, list(told))], following, asked, total=len(everyone))
 
 
 async def _write_list(job: Job, batch: Batch) -> Outcome:
     outcome = Outcome(problems=list(batch.problems))
     for userid, external_userids in batch.items:
         outcome.done += 1
-        present = await _present(job, userid)
-        told, missing = await _compared(
-            job, userid, external_userids, {row["_id"] for row in present}
-        )
-        gone = [row for row in present if row["_id"] not in told and row["at"] < int(job.started)]
+        present = await _present(job.bank, userid)
+        listed, missing = await _compared(job.bank, userid, external_userids, present.keys())
+        gone = [
+            row
+            for row_id, row in present.items()
+            if row_id not in listed and row["at"] < int(job.started)
+        ]
         outcome.gone += len(gone)
         await _end(job, userid, gone)
         outcome.new += len(missing)
@@ -333,74 +372,55 @@ async def _write_list(job: Job, batch: Batch) -> Outcome:
     return outcome
 
 
-async def _present(job: Job, userid: str) -> list[Doc]:
-    """The RM's present friendships; in pages, since there may be tens of thousands."""
-    query, fields = {"userid": userid, "active": True}, {"cid": 1, "at": 1}
-    found: list[Doc] = []
-    while True:
-        after = {"cid": {"$gt": found[-1]["cid"]}} if found else {}
-        rows = await job.db[RELATIONSHIPS].find(
-            {**query, **after}, fields=fields, sort=[("cid", 1)], limit=AT_ONCE
-        )
-        found += rows
-        if len(rows) < AT_ONCE:
-            return found
+async def _present(bank: Bank, userid: str) -> dict[str, Relationship]:
+    """The RM's present relationships by `_id`; read in pages, since there may be tens of
+    thousands."""
+    found: dict[str, Relationship] = {}
+    async for page in relationships.pages_of_staff(bank, userid, AT_ONCE):
+        found |= {row["_id"]: row for row in page}
+    return found
 
 
 async def _compared(
-    job: Job, userid: str, external_userids: Sequence[str], present: Set[str]
+    bank: Bank, userid: str, external_userids: Sequence[str], present: Set[str]
 ) -> tuple[set[str], list[str]]:
-    """The `_id`s of the friendships that the list tells of, as far as these are customers here, and
-    who of the list is no friend of this RM here. An end that an event told is believed: who deleted
-    the RM may stay in the RM's list."""
-    services, tenant = job.bank.services, job.bank.id
-    told: set[str] = set()
+    """The `_id`s of the relationships that WeCom's list tells of, as far as these are customers
+    here, and who of the list is no friend of this RM here. An end that an event told is believed:
+    who deleted the RM may stay in the RM's list."""
+    listed: set[str] = set()
     missing: list[str] = []
     for start in range(0, len(external_userids), AT_ONCE):
         some = external_userids[start : start + AT_ONCE]
-        by_row = {
-            person.row_id(await open_bank(services, tenant), "external_userid", one): one
-            for one in some
+        cids = await resolution.known_by_external_userid(bank, some)
+        row_ids = {
+            one: relationships.relationship_id(bank.id, userid, cid) for one, cid in cids.items()
         }
-        known = await by_id(services, IDENTITIES, list(by_row), {"cid": 1})
-        pairs = {
-            by_row[each]: relationships.follow_id(tenant, userid, row["cid"])
-            for each, row in known.items()
+        listed |= {*row_ids.values()}
+        absent = [row_id for row_id in row_ids.values() if row_id not in present]
+        believed = {
+            row_id
+            for row_id, row in (await relationships.by_id(bank, absent)).items()
+            if row.get("ended_by") != relationships.ENDED_BY_SYNC
         }
-        told |= set(pairs.values())
-        there = await by_id(
-            services,
-            RELATIONSHIPS,
-            [one for one in pairs.values() if one not in present],
-            {"ended_by": 1},
-        )
-        for one in some:
-            row_id = pairs.get(one, "")
-            row = there.get(row_id)
-            if row_id not in present and (
-                row is None or row.get("ended_by") == relationships.ENDED_BY_SYNC
-            ):
-                missing.append(one)
-    return told, missing
+        settled = present | believed
+        missing += [one for one in some if row_ids.get(one, "") not in settled]
+    return listed, missing
 
 
-async def _end(job: Job, userid: str, gone: Sequence[Doc]) -> None:
+async def _end(job: Job, userid: str, gone: Sequence[Relationship]) -> None:
     """Ends what WeCom no longer knows, and tells it in the customer's story."""
     await note(job, [Difference("gone", row["cid"], userid, row["cid"]) for row in gone])
     if not job.mend:
         return
-    services, tenant, at = job.bank.services, job.bank.id, float(int(job.started))
     key, data = f"{job.number}:{userid}", {"userid": userid}
     for start in range(0, len(gone), AT_ONCE):
         rows = gone[start : start + AT_ONCE]
-        await relationships.end_unseen(await open_bank(services, tenant), rows, at)
+        await relationships.end_unseen(job.bank, rows, float(int(job.started)))
         stories = [
-            timeline.entry(
-                await open_bank(services, tenant), row["cid"], "sync.ended", key, data, job.started
-            )
+            timeline.entry(job.bank, row["cid"], "sync.ended", key, data, job.started)
             for row in rows
         ]
-        await job.db[TIMELINE].insert_new(stories)
+        await timeline.record_many(job.bank, stories)
 
 
 async def _bring_one_by_one(job: Job, external_userids: Sequence[str]) -> list[Problem]:

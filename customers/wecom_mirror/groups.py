@@ -1,25 +1,24 @@
 """Customer groups as WeCom has them, and who is in them (contract/wechat B7, C4).
 
 An event says that something changed; what the group is now is asked for, unless the event names all
-that changed since the version that is known. Each row keeps when WeCom was asked (`told`, seconds
-UTC), and an older answer never undoes a newer one. A dismissed group stays dismissed, in whatever
-order it is told. Names, and customers of whom only the external_userid is known, are sealed.
+that changed since the version that is known. Each row keeps when WeCom was asked (`fetched_at`),
+and an older answer never undoes a newer one. A dismissed group stays dismissed, in whatever order
+it is told. Names, and customers of whom only the external_userid is known, are sealed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypedDict, cast
 
 import orjson
 
 from customers import timeline
-from customers.banks.bank import Bank, open_bank
+from customers.banks.bank import Bank
 from customers.identity import resolution
-from customers.identity import rows as person
-from customers.identity.collections import IDENTITIES
-from customers.timeline import TIMELINE
-from customers.wecom_mirror.rows import GROUP_MEMBERS, GROUPS
+from customers.wecom_mirror.rows import GROUP_MEMBERS, GROUPS, Group, GroupMember
 from customers.wecom_mirror.sync import (
     Batch,
     Difference,
@@ -45,6 +44,19 @@ BY_EVENT, BY_SYNC = "event", "sync"
 QUIT = {0: "left", 1: "removed"}
 OWNERS_AT_ONCE = 100
 A_PAGE = 20
+Ways = Mapping[str, str]
+"""`_id` of a group member's row → how he went."""
+
+
+class Listed(TypedDict):
+    """A group with how many are in it, its name opened."""
+
+    chat_id: str
+    name: str
+    owner: str
+    people: int
+    customers: int
+    created: int
 
 
 def group_id(tenant: str, chat_id: str) -> str:
@@ -53,19 +65,25 @@ def group_id(tenant: str, chat_id: str) -> str:
 
 def member_id(bank: Bank, chat_id: str, userid: str) -> str:
     """The `_id` of somebody in a group; a customer's id is not in it in clear."""
-    return ids.tenant_id(
-        bank.id, "group_member", chat_id, bank.vault.blind("group_members", userid)
-    )
+    blind = bank.vault.blind(GROUP_MEMBERS, userid)
+    return ids.tenant_id(bank.id, "group_member", chat_id, blind)
 
 
-def name_of(bank: Bank, row: Doc) -> str:
+def name_of(bank: Bank, row: Group) -> str:
     """The group's name, empty when it has none."""
-    return _open(bank, "groups", row)
-
-
-def _open(bank: Bank, collection: str, row: Doc) -> str:
     sealed = row.get("name")
-    return bank.vault.open_text(collection, "name", row["_id"], sealed) if sealed else ""
+    return bank.vault.open_text(GROUPS, "name", row["_id"], sealed) if sealed else ""
+
+
+async def _find(bank: Bank, chat_id: str) -> Group | None:
+    row = await bank.db[GROUPS].find_one({"_id": group_id(bank.id, chat_id)})
+    return cast("Group | None", row)
+
+
+async def _inside(bank: Bank, chat_id: str) -> list[GroupMember]:
+    """Who is in the group."""
+    present = {"chat_id": chat_id, "active": True}
+    return cast("list[GroupMember]", await bank.db[GROUP_MEMBERS].find(present, limit=None))
 
 
 async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:
@@ -73,53 +91,52 @@ async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:
     at = events.happened(event, row)
     if isinstance(event, events.GroupDismissed):
         await _dismissed(bank, event.chat_id, at)
-        return
-    known = await bank.db[GROUPS].find_one({"_id": group_id(bank.id, event.chat_id)})
-    if isinstance(event, events.GroupUpdated):
-        if event.cur_mem_ver and known is not None and known.get("version") == event.cur_mem_ver:
+    elif isinstance(event, events.GroupUpdated):
+        await _updated(bank, event, at)
+    else:
+        await read(bank, event.chat_id, at)
+
+
+async def _updated(bank: Bank, event: events.GroupUpdated, at: float) -> None:
+    known = await _find(bank, event.chat_id)
+    if known is not None:
+        if event.cur_mem_ver and known["version"] == event.cur_mem_ver:
             trace.note("group.known")
             return
-        if known is not None and _whole(event, known):
+        if _says_all(event, known):
             await _take_out(bank, event, known, at)
             return
-        if known is not None and event.last_mem_ver and known.get("version") != event.last_mem_ver:
+        if event.last_mem_ver and known["version"] != event.last_mem_ver:
             trace.note("group.gap")
-    how = _how(event)
-    gone = (
-        dict.fromkeys(event.member_changes, how)
-        if isinstance(event, events.GroupUpdated) and how
-        else {}
-    )
-    await read(bank, event.chat_id, at, gone)
+    await read(bank, event.chat_id, at, _ways(bank, event))
 
 
-def _how(event: events.GroupEvent) -> str:
-    """How those of a del_member event went."""
-    if not isinstance(event, events.GroupUpdated) or event.update_detail != "del_member":
-        return ""
-    return "left" if event.quit_scene is None else QUIT.get(event.quit_scene, "left")
+def _ways(bank: Bank, event: events.GroupUpdated) -> Ways:
+    """How those of a del_member event went; nobody of any other."""
+    if event.update_detail != "del_member":
+        return {}
+    how = "left" if event.quit_scene is None else QUIT.get(event.quit_scene, "left")
+    return {member_id(bank, event.chat_id, userid): how for userid in event.member_changes}
 
 
-def _whole(event: events.GroupUpdated, known: Doc) -> bool:
+def _says_all(event: events.GroupUpdated, known: Group) -> bool:
     """Whether the event itself says all that changed since what is known: only goings can, for they
     need no details."""
-    follows_on = bool(event.last_mem_ver) and event.last_mem_ver == known.get("version")
+    follows_on = bool(event.last_mem_ver) and event.last_mem_ver == known["version"]
     names_all = 0 < event.mem_change_cnt == len(event.member_changes)
-    return (
-        event.update_detail == "del_member" and follows_on and names_all and bool(known["active"])
-    )
+    return event.update_detail == "del_member" and follows_on and names_all and known["active"]
 
 
-async def _take_out(bank: Bank, event: events.GroupUpdated, known: Doc, at: float) -> None:
+async def _take_out(bank: Bank, event: events.GroupUpdated, known: Group, at: float) -> None:
     """Ends those who went, unless an answer that is newer than `known` says that they are in the
     group."""
-    db = bank.db
-    ways = {member_id(bank, event.chat_id, userid): _how(event) for userid in event.member_changes}
-    gone = await db[GROUP_MEMBERS].find({"_id": {"$in": list(ways)}, "active": True}, limit=None)
-    await _end(bank, gone, {"$lte": known["told"]}, at, ways)
-    versions = {"_id": group_id(bank.id, event.chat_id), "version": event.last_mem_ver}
+    ways = _ways(bank, event)
+    present = {"_id": {"$in": list(ways)}, "active": True}
+    gone = cast("list[GroupMember]", await bank.db[GROUP_MEMBERS].find(present, limit=None))
+    await _end(bank, gone, {"$lte": known["fetched_at"]}, at, ways)
     counts = await _counts(bank, event.chat_id)
-    await db[GROUPS].update(versions, {"$set": {"version": event.cur_mem_ver, **counts}})
+    unchanged = {"_id": known["_id"], "version": event.last_mem_ver}
+    await bank.db[GROUPS].update(unchanged, {"$set": {"version": event.cur_mem_ver, **counts}})
 
 
 async def _counts(bank: Bank, chat_id: str) -> Doc:
@@ -129,9 +146,8 @@ async def _counts(bank: Bank, chat_id: str) -> Doc:
     return {"people": len(present), "customers": sum(row["type"] == EXTERNAL for row in present)}
 
 
-async def read(bank: Bank, chat_id: str, at: float, gone: Mapping[str, str] | None = None) -> None:
-    """Asks WeCom what the group is now; `gone` says of userids how they went. Raises
-    PlatformError."""
+async def read(bank: Bank, chat_id: str, at: float, ways: Ways | None = None) -> None:
+    """Asks WeCom what the group is now; `ways` say how some went. Raises PlatformError."""
     asked = bank.now()
     try:
         answer = await bank.wecom.groups.get(chat_id)
@@ -140,22 +156,22 @@ async def read(bank: Bank, chat_id: str, at: float, gone: Mapping[str, str] | No
             raise
         await _dismissed(bank, chat_id, at)
         return
-    ways = {member_id(bank, chat_id, userid): how for userid, how in (gone or {}).items()}
     await bring(bank, dict(answer.get("group_chat") or {}), asked, ways=ways)
 
 
-def _group_row(bank: Bank, group: Mapping[str, Any]) -> Doc:
-    row_id = group_id(bank.id, group["chat_id"])
-    people = group.get("member_list") or []
-    name = str(group.get("name") or "")
+def _group(bank: Bank, told: Mapping[str, Any]) -> Group:
+    """The row of a group as WeCom told it."""
+    row_id = group_id(bank.id, told["chat_id"])
+    people = told.get("member_list") or []
+    name = str(told.get("name") or "")
     return {
         "_id": row_id,
-        "chat_id": str(group["chat_id"]),
+        "chat_id": str(told["chat_id"]),
         "name": bank.vault.seal_text(GROUPS, "name", row_id, name) if name else None,
-        "owner": str(group.get("owner") or ""),
-        "admins": sorted(str(one.get("userid") or "") for one in group.get("admin_list") or []),
-        "created": int(group.get("create_time") or 0),
-        "version": str(group.get("member_version") or ""),
+        "owner": str(told.get("owner") or ""),
+        "admins": sorted(str(one.get("userid") or "") for one in told.get("admin_list") or []),
+        "created": int(told.get("create_time") or 0),
+        "version": str(told.get("member_version") or ""),
         "people": len(people),
         "customers": sum(one.get("type") == EXTERNAL for one in people),
         "active": True,
@@ -165,176 +181,196 @@ def _group_row(bank: Bank, group: Mapping[str, Any]) -> Doc:
 
 async def bring(
     bank: Bank,
-    group: Mapping[str, Any],
+    told: Mapping[str, Any],
     asked: float,
     *,
     status: int | None = None,
-    ways: Mapping[str, str] | None = None,
+    ways: Ways | None = None,
 ) -> bool:
     """Makes our rows say what WeCom told when `asked`; False when something newer is known, or the
     group is dismissed."""
-    rows, row = bank.db[GROUPS], _group_row(bank, group)
+    rows, fetched_at = bank.db[GROUPS], utc(asked)
+    row: Doc = {**_group(bank, told), "fetched_at": fetched_at}
     if status is not None:
         row["status"] = status
-    if await rows.insert_new([{"status": 0, **row, "told": asked}]):
-        older = {"_id": row["_id"], "ended_by": {"$ne": BY_EVENT}, "told": {"$lt": asked}}
-        if not await rows.update(older, {"$set": {**row, "told": asked}}):
+    if await rows.insert_new([{"status": 0, **row}]):
+        older = {
+            "_id": row["_id"],
+            "ended_by": {"$ne": BY_EVENT},
+            "fetched_at": {"$lt": fetched_at},
+        }
+        if not await rows.update(older, {"$set": row}):
             trace.note("group.newer_known")
             return False
-    await _bring_members(bank, group, asked, ways or {})
+    await _bring_members(bank, told, asked, ways or {})
     return True
 
 
-async def _bring_members(
-    bank: Bank, group: Mapping[str, Any], asked: float, ways: Mapping[str, str]
-) -> None:
-    db, chat_id = bank.db, str(group["chat_id"])
-    told = {member_id(bank, chat_id, one["userid"]): one for one in group.get("member_list") or []}
-    rows = await db[GROUP_MEMBERS].find({"chat_id": chat_id, "active": True}, limit=None)
-    there = {row["_id"]: row for row in rows}
-    cids = await _customers(bank, told.values())
-    fresh = {
-        row_id: _member_row(bank, chat_id, row_id, one, cids.get(one["userid"], ""), asked)
-        for row_id, one in told.items()
-        if row_id not in there or _differs(bank, there[row_id], one, cids.get(one["userid"], ""))
-    }
-    new = list(fresh.values())
-    refused = [new[position] for position in await db[GROUP_MEMBERS].insert_new(new)]
-    await db[GROUP_MEMBERS].bulk_update(
-        [({"_id": row["_id"], "told": {"$lt": asked}}, {"$set": row}) for row in refused]
-    )
-    joined = [row for row_id, row in fresh.items() if row["cid"] and row_id not in there]
-    joined += [
-        row
-        for row_id, row in fresh.items()
-        if row["cid"] and row_id in there and not there[row_id]["cid"]
-    ]
-    await db[TIMELINE].insert_new(
-        [_story(bank, row, "group.joined", float(row["joined"])) for row in joined]
-    )
-    gone = [row for row_id, row in there.items() if row_id not in told]
-    await _end(bank, gone, {"$lt": asked}, asked, ways)
+@dataclass(frozen=True)
+class _Person:
+    """Somebody in a group as WeCom told it; the `cid` is empty for a member, and for a customer
+    whom we do not know."""
+
+    userid: str
+    external: bool
+    name: str
+    unionid: str
+    joined: int
+    join_scene: int
+    invitor: str
+    state: str
+    cid: str = ""
 
 
-async def _customers(bank: Bank, people: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """external_userid → cid, of those who are known, or whose unionid is told; the others are
-    nobody yet."""
-    outsiders = [one for one in people if one.get("type") == EXTERNAL]
-    by_row = {
-        person.row_id(bank, "external_userid", one["userid"]): one["userid"] for one in outsiders
-    }
-    rows = (
-        await bank.services.store.find_across(IDENTITIES, list(by_row), {"cid": 1})
-        if by_row
-        else []
+def _person(told: Mapping[str, Any]) -> _Person:
+    return _Person(
+        userid=str(told["userid"]),
+        external=told.get("type") == EXTERNAL,
+        name=str(told.get("name") or ""),
+        unionid=str(told.get("unionid") or ""),
+        joined=int(told.get("join_time") or 0),
+        join_scene=int(told.get("join_scene") or 0),
+        invitor=str((told.get("invitor") or {}).get("userid") or ""),
+        state=str(told.get("state") or ""),
     )
-    found = {by_row[row["_id"]]: row["cid"] for row in rows}
-    for one in outsiders:
-        unionid, name = str(one.get("unionid") or ""), str(one.get("name") or "")
-        if unionid and one["userid"] not in found:
-            facts = resolution.Facts(external_userid=one["userid"], unionid=unionid, name=name)
+
+
+async def _with_cids(bank: Bank, people: Sequence[_Person]) -> list[_Person]:
+    """The same, customers with the `cid` of those who are known, or whose unionid is told; the
+    others are nobody yet."""
+    outsiders = [one.userid for one in people if one.external]
+    cids = await resolution.known_by_external_userid(bank, outsiders)
+    for one in people:
+        if one.external and one.unionid and one.userid not in cids:
+            facts = resolution.Facts(one.userid, one.unionid, name=one.name)
             cid = await resolution.identify(bank, facts, source="details", proof="groupchat/get")
-            found[one["userid"]] = cid
-    return found
+            cids[one.userid] = cid
+    return [replace(one, cid=cids.get(one.userid, "")) for one in people]
 
 
-def _member_row(
-    bank: Bank,
-    chat_id: str,
-    row_id: str,
-    one: Mapping[str, Any],
-    cid: str,
-    asked: float,
-) -> Doc:
-    outside = one.get("type") == EXTERNAL
+async def _bring_members(bank: Bank, told: Mapping[str, Any], asked: float, ways: Ways) -> None:
+    chat_id = str(told["chat_id"])
+    people = await _with_cids(bank, [_person(one) for one in told.get("member_list") or []])
+    said = {member_id(bank, chat_id, one.userid): one for one in people}
+    there = {row["_id"]: row for row in await _inside(bank, chat_id)}
+    fresh = [
+        _member(bank, chat_id, row_id, one, asked)
+        for row_id, one in said.items()
+        if row_id not in there or _differs(bank, there[row_id], one)
+    ]
+    await _write_members(bank, fresh, asked)
+    known = {row_id for row_id, row in there.items() if row["cid"]}
+    joined = [row for row in fresh if row["cid"] and row["_id"] not in known]
+    stories = [_story(bank, row, "group.joined", float(row["joined"])) for row in joined]
+    await timeline.record_many(bank, stories)
+    gone = [row for row_id, row in there.items() if row_id not in said]
+    await _end(bank, gone, {"$lt": utc(asked)}, asked, ways)
 
+
+async def _write_members(bank: Bank, fresh: Sequence[GroupMember], asked: float) -> None:
+    rows = cast("Sequence[Doc]", fresh)
+    members = bank.db[GROUP_MEMBERS]
+    refused = [rows[position] for position in await members.insert_new(rows)]
+    older = {"fetched_at": {"$lt": utc(asked)}}
+    await members.bulk_update([({"_id": row["_id"], **older}, {"$set": row}) for row in refused])
+
+
+def _member(bank: Bank, chat_id: str, row_id: str, one: _Person, asked: float) -> GroupMember:
     def seal(field: str, value: str) -> bytes | None:
         return bank.vault.seal_text(GROUP_MEMBERS, field, row_id, value) if value else None
 
     return {
         "_id": row_id,
         "chat_id": chat_id,
-        "type": EXTERNAL if outside else MEMBER,
-        "userid": "" if outside else str(one["userid"]),
-        "who": seal("who", str(one["userid"])) if outside else None,
-        "cid": cid,
-        "name": seal("name", str(one.get("name") or "")),
-        "joined": int(one.get("join_time") or 0),
-        "join_scene": int(one.get("join_scene") or 0),
-        "invitor": str((one.get("invitor") or {}).get("userid") or ""),
-        "state": str(one.get("state") or ""),
+        "type": EXTERNAL if one.external else MEMBER,
+        "userid": "" if one.external else one.userid,
+        "who": seal("who", one.userid) if one.external else None,
+        "cid": one.cid,
+        "name": seal("name", one.name),
+        "joined": one.joined,
+        "join_scene": one.join_scene,
+        "invitor": one.invitor,
+        "state": one.state,
         "active": True,
         "left_at": None,
-        "told": asked,
+        "fetched_at": utc(asked),
     }
 
 
-def _differs(bank: Bank, row: Doc, one: Mapping[str, Any], cid: str) -> bool:
-    same_joining = row["joined"] == int(one.get("join_time") or 0) and row["cid"] == cid
-    return not same_joining or _open(bank, "group_members", row) != str(one.get("name") or "")
+def _differs(bank: Bank, row: GroupMember, one: _Person) -> bool:
+    if row["joined"] != one.joined or row["cid"] != one.cid:
+        return True
+    sealed = row["name"]
+    name = bank.vault.open_text(GROUP_MEMBERS, "name", row["_id"], sealed) if sealed else ""
+    return name != one.name
 
 
-def _story(bank: Bank, row: Doc, kind: str, at: float, **more: Any) -> Doc:
-    """A joining is one row, and its end is one, however often they are told."""
+def _story(bank: Bank, row: GroupMember, kind: str, at: float, **more: Any) -> timeline.Entry:
+    """A joining is one entry, and its end is one, however often they are told."""
     key = f"{row['chat_id']}:{row['joined']}"
     data = {"chat_id": row["chat_id"], "state": row["state"], **more}
     return timeline.entry(bank, row["cid"], kind, key, data, at)
 
 
 async def _end(
-    bank: Bank,
-    gone: Sequence[Doc],
-    told: Doc,
-    at: float,
-    ways: Mapping[str, str],
+    bank: Bank, gone: Sequence[GroupMember], fetched: Mapping[str, datetime], at: float, ways: Ways
 ) -> None:
-    """These are not in their group any more since `at`, in rows that were told as the filter `told`
-    says."""
+    """These are not in their group any more since `at`, in rows whose `fetched_at` is as the filter
+    `fetched` says."""
     if not gone:
         return
-    db, wanted = bank.db, [row["_id"] for row in gone]
     stories = [
         _story(bank, row, "group.left", at, how=ways.get(row["_id"], "unknown"))
         for row in gone
         if row["cid"]
     ]
-    await db[TIMELINE].insert_new(stories)
-    ended = {"active": False, "left_at": utc(at), "told": bank.now()}
-    await db[GROUP_MEMBERS].update_many({"_id": {"$in": wanted}, "told": told}, {"$set": ended})
+    await timeline.record_many(bank, stories)
+    wanted = {"_id": {"$in": [row["_id"] for row in gone]}, "fetched_at": fetched}
+    ended = {"active": False, "left_at": utc(at), "fetched_at": bank.utc()}
+    await bank.db[GROUP_MEMBERS].update_many(wanted, {"$set": ended})
 
 
 async def _dismissed(bank: Bank, chat_id: str, at: float, by: str = BY_EVENT) -> None:
     """The group is no more; also when it was never told that it began."""
-    db, row_id, now = bank.db, group_id(bank.id, chat_id), bank.now()
+    row_id, now = group_id(bank.id, chat_id), bank.utc()
     ended: Doc = {
         "active": False,
         "ended_by": by,
-        "told": now,
         "ended_at": utc(at),
+        "fetched_at": now,
         "people": 0,
         "customers": 0,
     }
-    nothing: Doc = {
-        "_id": row_id,
-        "chat_id": chat_id,
-        "name": None,
-        "owner": "",
-        "admins": [],
-        "created": 0,
-        "status": 0,
-    }
-    if await db[GROUPS].insert_new([{**nothing, "version": "", **ended}]):
-        await db[GROUPS].update({"_id": row_id}, {"$set": ended})
-    inside = await db[GROUP_MEMBERS].find({"chat_id": chat_id, "active": True}, limit=None)
+    unheard_of: Doc = {**_group(bank, {"chat_id": chat_id}), "status": 0, **ended}
+    if await bank.db[GROUPS].insert_new([unheard_of]):
+        await bank.db[GROUPS].update({"_id": row_id}, {"$set": ended})
+    inside = await _inside(bank, chat_id)
     ways = dict.fromkeys((row["_id"] for row in inside), "dismissed")
     await _end(bank, inside, {"$lt": now}, at, ways)
 
 
-async def listed(bank: Bank) -> list[Doc]:
+async def listed(bank: Bank) -> list[Listed]:
     """The groups that there are, the largest first, with their names."""
-    rows = await bank.db[GROUPS].find({"active": True}, limit=None)
-    shown = [{**row, "name": name_of(bank, row)} for row in rows]
+    rows = cast("list[Group]", await bank.db[GROUPS].find({"active": True}, limit=None))
+    shown: list[Listed] = [
+        {
+            "chat_id": row["chat_id"],
+            "name": name_of(bank, row),
+            "owner": row["owner"],
+            "people": row["people"],
+            "customers": row["customers"],
+            "created": row["created"],
+        }
+        for row in rows
+    ]
     return sorted(shown, key=lambda row: (-row["people"], row["chat_id"]))
+
+
+async def by_chat_id(bank: Bank, chat_ids: Sequence[str]) -> dict[str, Group]:
+    """The groups of these chat_ids that we know."""
+    wanted = [group_id(bank.id, one) for one in chat_ids]
+    rows = await bank.db[GROUPS].find({"_id": {"$in": wanted}}, limit=None)
+    return {row["chat_id"]: cast("Group", row) for row in rows}
 
 
 async def _read_page(job: Job, cursor: str) -> Batch:
@@ -350,9 +386,22 @@ async def _read_page(job: Job, cursor: str) -> Batch:
         if error.errcode != TOO_MANY_VISIBLE or not at["all"]:
             raise
         return Batch([], await _next_owners(job, ""), asked)
-    items: list[tuple[int, Doc]] = []
-    problems = []
-    for entry in page.get("group_chat_list") or []:
+    items, problems = await _read_groups(job, page.get("group_chat_list") or [])
+    following = str(page.get("next_cursor") or "")
+    if following:
+        after = orjson.dumps({**at, "next": following}).decode()
+    else:
+        after = "" if at["all"] else await _next_owners(job, at["owners"][-1])
+    return Batch(items, after, asked, problems=problems)
+
+
+async def _read_groups(
+    job: Job, entries: Sequence[Mapping[str, Any]]
+) -> tuple[list[tuple[int, Mapping[str, Any]]], list[Problem]]:
+    """Status and details of each group of a page, and those that WeCom would not tell."""
+    items: list[tuple[int, Mapping[str, Any]]] = []
+    problems: list[Problem] = []
+    for entry in entries:
         try:
             answer = await job.client.groups.get(entry["chat_id"])
         except PlatformError as error:
@@ -362,11 +411,7 @@ async def _read_page(job: Job, cursor: str) -> Batch:
                 problems.append(Problem(entry["chat_id"], code_of(error)))
         else:
             items.append((int(entry.get("status") or 0), dict(answer.get("group_chat") or {})))
-    if following := str(page.get("next_cursor") or ""):
-        after = orjson.dumps({**at, "next": following}).decode()
-    else:
-        after = "" if at["all"] else await _next_owners(job, at["owners"][-1])
-    return Batch(items, after, asked, problems=problems)
+    return items, problems
 
 
 async def _next_owners(job: Job, after: str) -> str:
@@ -376,43 +421,55 @@ async def _next_owners(job: Job, after: str) -> str:
 
 async def _write_page(job: Job, batch: Batch) -> Outcome:
     outcome = Outcome(done=len(batch.items), problems=list(batch.problems))
-    rows, tenant = job.db[GROUPS], job.bank.id
-    wanted = [group_id(tenant, group["chat_id"]) for _, group in batch.items]
-    there = {row["_id"]: row for row in await rows.find({"_id": {"$in": wanted}}, limit=None)}
-    found = []
-    for row_id, (status, group) in zip(wanted, batch.items, strict=True):
-        known = there.get(row_id)
-        if known is None or not known["active"]:
-            found.append(Difference("missing", group["chat_id"], str(group.get("owner") or "")))
-            outcome.new += 1
-        elif not _agrees(await open_bank(job.bank.services, tenant), known, group, status):
-            found.append(Difference("changed", group["chat_id"], str(group.get("owner") or "")))
-            outcome.changed += 1
-    await note(job, found)
-    for status, group in batch.items if job.mend else []:
-        await bring(job.bank, group, batch.asked, status=status)
-    seen = wanted + [group_id(tenant, problem.object) for problem in batch.problems]
-    await rows.update_many({"_id": {"$in": seen}}, {"$set": {"seen": job.number}})
+    await note(job, await _differences(job, batch, outcome))
+    for status, told in batch.items if job.mend else []:
+        await bring(job.bank, told, batch.asked, status=status)
+    chat_ids = [told["chat_id"] for _, told in batch.items]
+    chat_ids += [problem.object for problem in batch.problems]
+    seen = {"_id": {"$in": [group_id(job.bank.id, chat_id) for chat_id in chat_ids]}}
+    await job.db[GROUPS].update_many(seen, {"$set": {"seen": job.number}})
     if not batch.next:
         outcome.gone = await _close_unseen(job)
     return outcome
 
 
-def _agrees(bank: Bank, known: Doc, group: Mapping[str, Any], status: int) -> bool:
-    told = _group_row(bank, group)
-    same = ("owner", "admins", "version", "people", "customers")
-    name = str(group.get("name") or "")
+async def _differences(job: Job, batch: Batch, outcome: Outcome) -> list[Difference]:
+    """What the page tells otherwise than our rows; counted in `outcome`."""
+    known = await by_chat_id(job.bank, [told["chat_id"] for _, told in batch.items])
+    found = []
+    for status, told in batch.items:
+        row = known.get(told["chat_id"])
+        about = (told["chat_id"], str(told.get("owner") or ""))
+        if row is None or not row["active"]:
+            found.append(Difference("missing", *about))
+            outcome.new += 1
+        elif not _agrees(job.bank, row, told, status):
+            found.append(Difference("changed", *about))
+            outcome.changed += 1
+    return found
+
+
+def _agrees(bank: Bank, row: Group, told: Mapping[str, Any], status: int) -> bool:
+    now = _group(bank, told)
     return (
-        all(known.get(field) == told[field] for field in same)
-        and name_of(bank, known) == name
-        and (known.get("status") == status)
+        row["owner"] == now["owner"]
+        and row["admins"] == now["admins"]
+        and row["version"] == now["version"]
+        and row["people"] == now["people"]
+        and row["customers"] == now["customers"]
+        and name_of(bank, row) == name_of(bank, now)
+        and row.get("status") == status
     )
 
 
 async def _close_unseen(job: Job) -> int:
     """Groups that this sync did not see, known before it began, are gone at WeCom."""
-    query: Doc = {"active": True, "seen": {"$ne": job.number}, "told": {"$lt": job.started}}
-    gone = await job.db[GROUPS].find(query, limit=None)
+    unseen: Doc = {
+        "active": True,
+        "seen": {"$ne": job.number},
+        "fetched_at": {"$lt": utc(job.started)},
+    }
+    gone = await job.db[GROUPS].find(unseen, limit=None)
     await note(job, [Difference("gone", row["chat_id"], row["owner"]) for row in gone])
     for row in gone if job.mend else []:
         await _dismissed(job.bank, row["chat_id"], job.started, BY_SYNC)

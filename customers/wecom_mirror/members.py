@@ -2,22 +2,23 @@
 (contract/wechat B2, C4).
 
 An event says who changed; what he is now is asked for, so that the order of events does not matter.
-A row keeps when its newest event happened (`at`) and when WeCom was asked last (`told`), both in
-seconds UTC; an older answer never undoes a newer one. A member of a department that the bank's file
-gives to a branch is staff of that branch; who is in the file stays as it says.
+A row keeps when its newest event happened (`at`, in seconds UTC) and when WeCom was asked last
+(`fetched_at`); an older answer never undoes a newer one. A member of a department that the bank's
+file gives to a branch is staff of that branch; who is in the file stays as it says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from customers import relationships
+from customers.banks import staff
 from customers.banks.bank import Bank
-from customers.banks.rows import STAFF
-from customers.banks.staff import FROM_WECOM
+from customers.banks.staff import GONE_STATUS
 from customers.handover import departures
-from customers.wecom_mirror.rows import DEPARTMENTS, MEMBERS
+from customers.wecom_mirror.rows import DEPARTMENTS, MEMBERS, Department, Member
 from customers.wecom_mirror.sync import (
     Batch,
     Difference,
@@ -29,7 +30,8 @@ from customers.wecom_mirror.sync import (
     follow_users,
     note,
 )
-from services.cache import cached, invalidate
+from services.cache import cached
+from services.clock import utc
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -39,67 +41,64 @@ if TYPE_CHECKING:
 
 UNKNOWN_MEMBER = 60111
 UNKNOWN_DEPARTMENT = frozenset({60003, 60123})
-GONE_STATUS = frozenset({2, 5})
-"""Disabled, or left the corp."""
 MAPPED_SECONDS = 60.0
 AT_ONCE = 20
 _REST = "+"
 _BRANCH_HOPS = 15
 
 
-def _member_row(tenant: str, member: Mapping[str, Any]) -> Doc:
+def _member(tenant: str, told: Mapping[str, Any]) -> Member:
+    """The row of a member as WeCom told it."""
     return {
-        "_id": f"{tenant}:{member['userid']}",
-        "userid": str(member["userid"]),
-        "name": str(member.get("name") or member["userid"]),
-        "departments": sorted(int(one) for one in member.get("department") or []),
-        "main_department": int(member.get("main_department") or 0),
-        "position": str(member.get("position") or ""),
-        "status": int(member.get("status") or 1),
+        "_id": f"{tenant}:{told['userid']}",
+        "userid": str(told["userid"]),
+        "name": str(told.get("name") or told["userid"]),
+        "departments": sorted(int(one) for one in told.get("department") or []),
+        "main_department": int(told.get("main_department") or 0),
+        "position": str(told.get("position") or ""),
+        "status": int(told.get("status") or 1),
         "active": True,
     }
 
 
-def _department_row(tenant: str, department: Mapping[str, Any]) -> Doc:
+def _department(tenant: str, told: Mapping[str, Any]) -> Department:
+    """The row of a department as WeCom told it."""
     return {
-        "_id": f"{tenant}:{department['id']}",
-        "department_id": int(department["id"]),
-        "name": str(department.get("name") or ""),
-        "parent_id": int(department.get("parentid") or 0),
-        "order": int(department.get("order") or 0),
-        "leaders": sorted(str(one) for one in department.get("department_leader") or []),
+        "_id": f"{tenant}:{told['id']}",
+        "department_id": int(told["id"]),
+        "name": str(told.get("name") or ""),
+        "parent_id": int(told.get("parentid") or 0),
+        "order": int(told.get("order") or 0),
+        "leaders": sorted(str(one) for one in told.get("department_leader") or []),
         "active": True,
     }
-
-
-def _differs(row: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
-    return any(there.get(name) != value for name, value in row.items())
 
 
 async def _put(bank: Bank, collection: str, row: Doc, asked: float, at: float) -> None:
     """Writes what WeCom told when `asked`, unless a newer answer is there; `at` is the event's own
     time."""
-    rows = bank.db[collection]
-    if not await rows.insert_new([{**row, "told": asked, "at": at}]):
+    rows, fetched_at = bank.db[collection], utc(asked)
+    row = {**row, "fetched_at": fetched_at}
+    if not await rows.insert_new([{**row, "at": at}]):
         return
-    older: Doc = {"_id": row["_id"], "$or": [{"told": {"$lt": asked}}, {"told": None}]}
-    await rows.update(older, {"$set": {**row, "told": asked}, "$max": {"at": at}})
+    older = [{"fetched_at": {"$lt": fetched_at}}, {"fetched_at": None}]
+    await rows.update({"_id": row["_id"], "$or": older}, {"$set": row, "$max": {"at": at}})
 
 
 async def _close(bank: Bank, collection: str, row: Doc, at: float) -> bool:
     """Ends a member or department that is gone since `at`, unless something newer is known; whether
     it is ended now."""
     rows = bank.db[collection]
-    ended = {"active": False, "at": at, "told": bank.now()}
+    ended = {"active": False, "at": at, "fetched_at": bank.utc()}
     if not await rows.insert_new([{**row, **ended}]):
         return True
     return await rows.update({"_id": row["_id"], "at": {"$lte": at}}, {"$set": ended})
 
 
 async def member_changed(bank: Bank, row: Doc, event: MemberChanged) -> None:
-    """A member is new, changed, or has a new userid, which his friendships and his place among the
-    staff take over."""
-    bank, at = bank, events.happened(event, row)
+    """A member is new, changed, or has a new userid, which his relationships and his place among
+    the staff take over."""
+    at = events.happened(event, row)
     if event.new_userid and event.new_userid != event.userid:
         await _rename(bank, event.userid, event.new_userid, at)
     await read_member(bank, event.new_userid or event.userid, at)
@@ -121,15 +120,15 @@ async def read_member(bank: Bank, userid: str, at: float) -> None:
             raise
         await _end_member(bank, userid, at)
         return
-    row = _member_row(bank.id, member)
-    await _put(bank, "members", row, asked, at)
+    row = _member(bank.id, member)
+    await _put(bank, MEMBERS, cast("Doc", row), asked, at)
     await employ(bank, [row], at, asked)
 
 
 async def _end_member(bank: Bank, userid: str, at: float) -> None:
     """Ends him, unless he is known to be there since; who is known to have left later has left."""
     row_id = f"{bank.id}:{userid}"
-    if not await _close(bank, "members", {"_id": row_id, "userid": userid}, at):
+    if not await _close(bank, MEMBERS, {"_id": row_id, "userid": userid}, at):
         gone = await bank.db[MEMBERS].find_one({"_id": row_id, "active": False})
         if gone is None:
             return
@@ -139,60 +138,26 @@ async def _end_member(bank: Bank, userid: str, at: float) -> None:
 
 async def _rename(bank: Bank, old: str, new: str, at: float) -> None:
     """Safe to repeat: what was moved already is not there under the old userid."""
-    staff = bank.db[STAFF]
-    there = await staff.find_one({"_id": f"{bank.id}:{old}", "active": True})
-    if there is not None:
-        moved: Doc = {
-            "userid": new,
-            "active": True,
-            "changed_at": at,
-            "source": there.get("source", "file"),
-        }
-        moved |= {"name": there["name"], "branch": there["branch"]}
-        await staff.update({"_id": f"{bank.id}:{new}"}, {"$set": moved}, upsert=True)
+    await staff.rename(bank, old, new, at)
     await relationships.rename(bank, old, new)
     await _end_member(bank, old, at)
 
 
-async def employ(bank: Bank, members: Sequence[Doc], at: float, asked: float) -> None:
+async def employ(bank: Bank, members: Sequence[Member], at: float, asked: float) -> None:
     """Makes members of mapped departments staff of their branch, and ends the staff that is
     disabled, gone or moved away. Who left after WeCom was `asked` (seconds UTC) stays out."""
-    db = bank.db
-    rows = await db[STAFF].find({"_id": {"$in": [member["_id"] for member in members]}}, limit=None)
-    staff = {row["_id"]: row for row in rows}
+    employed = await staff.rows_of(bank, [member["userid"] for member in members])
     parents = await _parents(bank) if bank.departments else {}
     for member in members:
-        there = staff.get(member["_id"])
-        ours = there is None or there.get("source") == FROM_WECOM or not there["active"]
+        known = employed.get(member["userid"])
+        from_file = known is not None and known.get("source") != staff.FROM_WECOM
         branch = _branch_of(bank, parents, member["departments"])
-        if member["status"] in GONE_STATUS or (
-            not branch and there is not None and there.get("source") == FROM_WECOM
-        ):
-            if there is not None and there["active"]:
+        if member["status"] in GONE_STATUS or not (branch or from_file):
+            if known is not None and known["active"]:
                 await departures.left(bank, member["userid"], at)
-        elif branch and ours:
-            row = {
-                "userid": member["userid"],
-                "name": member["name"],
-                "branch": branch,
-                "active": True,
-            }
-            if there is None or _differs(row, there):
-                await _hire(
-                    bank,
-                    {"_id": member["_id"], **row, "source": FROM_WECOM, "changed_at": at},
-                    asked,
-                )
-
-
-async def _hire(bank: Bank, row: Doc, asked: float) -> None:
-    staff = bank.db[STAFF]
-    if await staff.insert_new([row]):
-        known: Doc = {
-            "$or": [{"active": True}, {"changed_at": {"$lt": asked}}, {"changed_at": None}]
-        }
-        await staff.update({"_id": row["_id"], **known}, {"$set": row})
-    invalidate(bank.services, f"staff:{bank.id}")
+        elif branch and not (from_file and known is not None and known["active"]):
+            one = staff.Staff(member["userid"], member["name"], branch)
+            await staff.hire(bank, one, known, at=at, asked=asked)
 
 
 async def _parents(bank: Bank) -> dict[int, int]:
@@ -214,70 +179,73 @@ def _branch_of(bank: Bank, parents: Mapping[int, int], departments: Iterable[int
 
 async def department_changed(bank: Bank, row: Doc, event: DepartmentChanged) -> None:
     """Asks WeCom what the department is now, or notes that it is gone."""
-    bank, at = bank, events.happened(event, row)
-    asked = bank.now()
+    at, asked = events.happened(event, row), bank.now()
     gone = {"_id": f"{bank.id}:{event.department_id}", "department_id": event.department_id}
     if event.change == "delete":
-        await _close(bank, "departments", gone, at)
+        await _close(bank, DEPARTMENTS, gone, at)
         return
     try:
         answer = await bank.wecom.members.get_department(event.department_id)
     except PlatformError as error:
         if error.errcode not in UNKNOWN_DEPARTMENT:
             raise
-        await _close(bank, "departments", gone, at)
+        await _close(bank, DEPARTMENTS, gone, at)
         return
-    await _put(bank, "departments", _department_row(bank.id, answer["department"]), asked, at)
+    told = cast("Doc", _department(bank.id, answer["department"]))
+    await _put(bank, DEPARTMENTS, told, asked, at)
 
 
 async def _read_departments(job: Job, _cursor: str) -> Batch:
     asked = job.bank.now()
     told = (await job.client.members.list_departments()).get("department") or []
-    return Batch([_department_row(job.bank.id, one) for one in told], "", asked, total=len(told))
+    return Batch([_department(job.bank.id, one) for one in told], "", asked, total=len(told))
 
 
 async def _write_departments(job: Job, batch: Batch) -> Outcome:
-    fresh = {row["_id"]: row for row in batch.items}
-    there = {row["_id"]: row for row in await job.db[DEPARTMENTS].find({}, limit=None)}
+    told = {row["_id"] for row in batch.items}
+    known = await job.db[DEPARTMENTS].find({}, limit=None)
+    compared = _compare(batch.items, known)
     gone = [
-        row
-        for row_id, row in there.items()
-        if row["active"] and row_id not in fresh and row["at"] < job.started
+        row for row in known if row["active"] and row["_id"] not in told and row["at"] < job.started
     ]
-    outcome = await _bring(
-        job, "departments", "department_id", list(fresh.values()), there, batch.asked
-    )
-    outcome.gone = len(gone)
+    await _bring(job, DEPARTMENTS, "department_id", compared, batch.asked)
     await note(job, [Difference("gone", str(row["department_id"])) for row in gone])
     for row in gone if job.mend else []:
-        await _close(
-            job.bank,
-            "departments",
-            {"_id": row["_id"]},
-            job.started,
-        )
-    return outcome
+        await _close(job.bank, DEPARTMENTS, {"_id": row["_id"]}, job.started)
+    return Outcome(len(batch.items), len(compared.missing), len(compared.changed), len(gone))
 
 
-async def _bring(
-    job: Job,
-    collection: str,
-    name: str,
-    fresh: Sequence[Doc],
-    there: Mapping[str, Doc],
-    asked: float,
-) -> Outcome:
-    """Inserts what is missing and changes what differs."""
-    missing = [row for row in fresh if row["_id"] not in there]
-    changed = [row for row in fresh if row["_id"] in there and _differs(row, there[row["_id"]])]
-    found = [Difference("missing", str(row[name])) for row in missing]
-    await note(job, found + [Difference("changed", str(row[name])) for row in changed])
-    if job.mend:
-        new = [{**row, "told": asked, "at": 0.0} for row in missing]
-        refused = await job.db[collection].insert_new(new)
-        for row in changed + [missing[position] for position in refused]:
-            await _put(job.bank, collection, row, asked, 0.0)
-    return Outcome(done=len(fresh), new=len(missing), changed=len(changed))
+@dataclass(frozen=True)
+class _Compared:
+    """Rows that WeCom told: those that we lack, and those that say something else here."""
+
+    missing: list[Doc]
+    changed: list[Doc]
+
+
+def _compare(told: Sequence[Doc], known: Iterable[Doc]) -> _Compared:
+    there = {row["_id"]: row for row in known}
+    return _Compared(
+        missing=[row for row in told if row["_id"] not in there],
+        changed=[row for row in told if row["_id"] in there and _differs(row, there[row["_id"]])],
+    )
+
+
+def _differs(told: Doc, row: Doc) -> bool:
+    return any(row.get(name) != value for name, value in told.items())
+
+
+async def _bring(job: Job, collection: str, name: str, found: _Compared, asked: float) -> None:
+    """Inserts what is missing and changes what differs; `name` is the field of the object's id."""
+    differences = [Difference("missing", str(row[name])) for row in found.missing]
+    differences += [Difference("changed", str(row[name])) for row in found.changed]
+    await note(job, differences)
+    if not job.mend:
+        return
+    new = [{**row, "fetched_at": utc(asked), "at": 0.0} for row in found.missing]
+    refused = await job.db[collection].insert_new(new)
+    for row in found.changed + [found.missing[position] for position in refused]:
+        await _put(job.bank, collection, row, asked, 0.0)
 
 
 async def _department_ids(job: Job) -> list[int]:
@@ -303,30 +271,20 @@ async def _read_members(job: Job, cursor: str) -> Batch:
         if error.errcode not in UNKNOWN_DEPARTMENT:
             raise
         told = []  # it is gone since the walk began, and its members are in others
-    return Batch(
-        [_member_row(job.bank.id, one) for one in told],
-        str(left[0]) if len(left) > 1 else _REST,
-        asked,
-    )
+    items = [_member(job.bank.id, one) for one in told]
+    return Batch(items, str(left[0]) if len(left) > 1 else _REST, asked)
 
 
 async def _read_rest(job: Job, after: str) -> Batch:
     """Members that this walk has not seen: each is asked for by name. An item without a name is
     gone."""
-    known = await job.db[MEMBERS].find(
-        {}, fields={"userid": 1, "active": 1, "seen": 1, "at": 1}, limit=None
-    )
-    seen = {row["userid"] for row in known if row.get("seen") == job.number}
-    ended = {row["userid"] for row in known if not row["active"]}
-    unseen = {row["userid"] for row in known if row["active"] and row["at"] < job.started} - seen
-    unseen |= set(await follow_users(job)) - seen - ended
-    left = sorted(userid for userid in unseen if userid > after)
+    left = [userid for userid in await _unseen(job) if userid > after]
     asked = job.bank.now()
-    items: list[Doc] = []
-    problems = []
+    items: list[Member] = []
+    problems: list[Problem] = []
     for userid in left[:AT_ONCE]:
         try:
-            items.append(_member_row(job.bank.id, await job.client.members.get(userid)))
+            items.append(_member(job.bank.id, await job.client.members.get(userid)))
         except PlatformError as error:
             if error.errcode == UNKNOWN_MEMBER:
                 items.append({"_id": f"{job.bank.id}:{userid}", "userid": userid})
@@ -338,27 +296,50 @@ async def _read_rest(job: Job, after: str) -> Batch:
     return Batch(items, more, asked, problems=problems)
 
 
+async def _unseen(job: Job) -> list[str]:
+    """The userids that no department of this walk showed, sorted: members who are known since
+    before it, and whoever may have customers."""
+    fields = {"userid": 1, "active": 1, "seen": 1, "at": 1}
+    known = await job.db[MEMBERS].find({}, fields=fields, limit=None)
+    seen = {row["userid"] for row in known if row.get("seen") == job.number}
+    ended = {row["userid"] for row in known if not row["active"]}
+    older = {row["userid"] for row in known if row["active"] and row["at"] < job.started}
+    return sorted((older - seen) | ({*await follow_users(job)} - seen - ended))
+
+
 async def _write_members(job: Job, batch: Batch) -> Outcome:
     fresh = [row for row in batch.items if "name" in row]
-    gone = [row for row in batch.items if "name" not in row]
-    wanted = [row["_id"] for row in batch.items]
-    there = {
-        row["_id"]: row for row in await job.db[MEMBERS].find({"_id": {"$in": wanted}}, limit=None)
-    }
-    outcome = await _bring(job, "members", "userid", fresh, there, batch.asked)
-    outcome.gone, outcome.problems = len(gone), list(batch.problems)
-    await note(job, [Difference("gone", row["userid"]) for row in gone])
+    gone = [row["userid"] for row in batch.items if "name" not in row]
+    told = {"_id": {"$in": [row["_id"] for row in batch.items]}}
+    compared = _compare(fresh, await job.db[MEMBERS].find(told, limit=None))
+    await _bring(job, MEMBERS, "userid", compared, batch.asked)
+    await note(job, [Difference("gone", userid) for userid in gone])
     if job.mend:
-        await employ(job.bank, fresh, job.started, batch.asked)
-        for row in gone:
-            await _end_member(job.bank, row["userid"], job.started)
-    if wanted:
-        await job.db[MEMBERS].update_many({"_id": {"$in": wanted}}, {"$set": {"seen": job.number}})
-    return outcome
+        await employ(job.bank, cast("list[Member]", fresh), job.started, batch.asked)
+        for userid in gone:
+            await _end_member(job.bank, userid, job.started)
+    if batch.items:
+        await job.db[MEMBERS].update_many(told, {"$set": {"seen": job.number}})
+    return Outcome(
+        done=len(fresh),
+        new=len(compared.missing),
+        changed=len(compared.changed),
+        gone=len(gone),
+        problems=list(batch.problems),
+    )
 
 
 async def _again(job: Job, userid: str) -> None:
     await read_member(job.bank, userid, job.bank.now())
+
+
+async def present_at(bank: Bank, userid: str) -> float | None:
+    """When the member was last known to be at work (seconds UTC); None when he is not."""
+    found = await bank.db[MEMBERS].find_one({"_id": f"{bank.id}:{userid}"})
+    row = cast("Member | None", found)
+    if row is None or not row["active"] or row["status"] in GONE_STATUS:
+        return None
+    return max(row["at"], row["fetched_at"].timestamp())
 
 
 DEPARTMENTS_PART = Part("departments", _read_departments, _write_departments)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from customers.banks.bank import Bank
-from customers.wecom_mirror.rows import SYNC_DIFFERENCES, SYNC_ERRORS
+from customers.wecom_mirror.rows import SYNC_DIFFERENCES, SYNC_ERRORS, SyncDifference
 from services.cache import cached
 from services.clock import utc
-from services.container import Services
 from services.errors import YinqiaoError
 from services.store.mongo import Doc, TenantStore
 from services.wechat.wecom import WeComClient
@@ -25,7 +24,6 @@ from services.wechat.wecom import WeComClient
 WHOLE_PART = "*"
 """The object of an error that concerns a part as a whole."""
 FOLLOW_USERS_SECONDS = 60.0
-IDS_AT_ONCE = 50
 NOTES_AT_ONCE = 500
 
 
@@ -128,20 +126,6 @@ async def follow_users(job: Job) -> list[str]:
     )
 
 
-async def by_id(
-    services: Services, collection: str, ids: Sequence[str], fields: Doc | None = None
-) -> dict[str, Doc]:
-    """The documents with these ids, by id; any number of them. They are asked for in groups, since
-    the embedded store takes time with the square of a group's size."""
-    found: dict[str, Doc] = {}
-    for start in range(0, len(ids), IDS_AT_ONCE):
-        rows = await services.store.find_across(
-            collection, ids[start : start + IDS_AT_ONCE], fields
-        )
-        found |= {row["_id"]: row for row in rows}
-    return found
-
-
 def row_id(bank: Bank, *parts: str) -> str:
     """The `_id` of what a sync leaves behind about an object, without the object's own id in
     clear."""
@@ -154,52 +138,47 @@ async def note(job: Job, found: Sequence[Difference]) -> None:
         return
     for start in range(0, len(found), NOTES_AT_ONCE):
         rows = [_difference_row(job, one) for one in found[start : start + NOTES_AT_ONCE]]
-        await job.db[SYNC_DIFFERENCES].insert_new(rows)
+        await job.db[SYNC_DIFFERENCES].insert_new(cast("list[Doc]", rows))
 
 
-def _difference_row(job: Job, one: Difference) -> Doc:
-    doc_id = row_id(
-        job.bank,
-        str(job.number),
-        job.part,
-        one.kind,
-        one.object,
-        one.about,
-    )
-    sealed = job.bank.vault.seal_text(SYNC_DIFFERENCES, "object", doc_id, one.object)
-    where = {
+def _difference_row(job: Job, one: Difference) -> SyncDifference:
+    doc_id = row_id(job.bank, str(job.number), job.part, one.kind, one.object, one.about)
+    return {
+        "_id": doc_id,
+        "object": job.bank.vault.seal_text(SYNC_DIFFERENCES, "object", doc_id, one.object),
         "number": job.number,
         "part": job.part,
         "private": job.private,
         "at": job.bank.utc(),
+        "kind": one.kind,
+        "about": one.about,
+        "cid": one.cid,
+        "mended": job.mend,
     }
-    about = {"kind": one.kind, "about": one.about, "cid": one.cid, "mended": job.mend}
-    return {"_id": doc_id, "object": sealed, **where, **about}
 
 
 async def keep_problems(bank: Bank, part: Part, problems: Sequence[Problem]) -> None:
     """One row for each object that could not be brought in, however often it is tried."""
     for problem in problems:
         doc_id = row_id(bank, part.name, problem.object)
-        sealed = bank.vault.seal_text(SYNC_ERRORS, "object", doc_id, problem.object)
         fields = {
             "part": part.name,
-            "object": sealed,
+            "object": bank.vault.seal_text(SYNC_ERRORS, "object", doc_id, problem.object),
+            "private": part.private and problem.object != WHOLE_PART,
             "code": problem.code,
-            "last": utc(bank.now()),
+            "last": bank.utc(),
         }
-        fields["private"] = part.private and problem.object != WHOLE_PART
         change = {"$set": fields, "$inc": {"attempts": 1}}
         await bank.db[SYNC_ERRORS].update({"_id": doc_id}, change, upsert=True)
 
 
-async def forgive(bank: Bank, part: str, objects: Sequence[str]) -> None:
+async def drop_errors(bank: Bank, part: str, objects: Sequence[str]) -> None:
     """These objects came in after all."""
     wanted = [row_id(bank, part, one) for one in objects]
     await bank.db[SYNC_ERRORS].delete({"_id": {"$in": wanted}})
 
 
-async def forgive_before(job: Job) -> None:
+async def drop_older_errors(job: Job) -> None:
     """The part's walk is at its end: errors of earlier syncs that it did not meet again are
     mended."""
     await job.db[SYNC_ERRORS].delete({"part": job.part, "last": {"$lt": utc(job.started)}})

@@ -1,23 +1,24 @@
-"""Corp tags as WeCom has them: a mirror by id, and what a tag on a friendship means for the
+"""Corp tags as WeCom has them: a mirror by id, and what a tag on a relationship means for the
 customer (contract/wechat B4).
 
-A tag is called `group:tag`; one of our own group 银桥 goes by its bare name. A friendship keeps ids,
-a customer keeps names: a customer has a tag as long as one of his RMs' friendships has it.
+A tag is called `group:tag`; one of our own group 银桥 goes by its bare name. A relationship keeps
+ids, a customer keeps names: a customer has a tag as long as one of his RMs' relationships has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from customers import relationships
 from customers.banks.bank import Bank
-from customers.identity.collections import CUSTOMERS
-from customers.relationships import RELATIONSHIPS
-from customers.wecom_mirror.rows import CORP_TAGS
+from customers.identity import rows as identity_rows
+from customers.relationships import FollowInfo, Relationship
+from customers.wecom_mirror.rows import CORP_TAGS, CorpTag
 from customers.wecom_mirror.sync import Batch, Difference, Job, Outcome, Part, note
 from services.cache import Slot, TtlCache, cached, invalidate
+from services.clock import utc
 from services.store.mongo import Doc
 from services.wechat.core.errors import BadRequest
 
@@ -51,27 +52,32 @@ async def names(bank: Bank, tag_ids: Iterable[str]) -> list[str]:
     does not know is left out."""
     wanted = list(tag_ids)
     by_id = await known(bank) if wanted else {}
-    strangers = bank.services.cache.of(_STRANGERS)
-    now = bank.now()
-    if lacking := [
+    strangers, now = bank.services.cache.of(_STRANGERS), bank.now()
+    lacking = [
         tag_id
         for tag_id in wanted
         if tag_id not in by_id and strangers.get((bank.id, tag_id), now) is None
-    ]:
+    ]
+    if lacking:
         await refresh(bank, tag_ids=lacking)
         by_id = await known(bank)
-        for tag_id in lacking:
-            if tag_id not in by_id:
-                strangers.put((bank.id, tag_id), True, now + CACHE_SECONDS)
+        for tag_id in (one for one in lacking if one not in by_id):
+            strangers.put((bank.id, tag_id), True, now + CACHE_SECONDS)
     return sorted(by_id[tag_id] for tag_id in wanted if tag_id in by_id)
 
 
-async def listed(bank: Bank) -> list[Doc]:
+async def listed(bank: Bank) -> list[CorpTag]:
     """The mirror as people read it: by group and order, larger orders first."""
-    rows = await bank.db[CORP_TAGS].find({}, limit=None)
+    rows = (await _mirrored(bank, {})).values()
     return sorted(
         rows, key=lambda row: (-row["group_order"], row["group"], -row["order"], row["tag"])
     )
+
+
+async def _mirrored(bank: Bank, query: Doc) -> dict[str, CorpTag]:
+    """What the mirror says, by `_id`."""
+    rows = await bank.db[CORP_TAGS].find(query, limit=None)
+    return {row["_id"]: cast("CorpTag", row) for row in rows}
 
 
 async def refresh(
@@ -83,17 +89,16 @@ async def refresh(
     """Reads these tags or these groups (or all) again and brings the mirror up to it; raises
     PlatformError."""
     asked = bank.now()
-    fresh = _rows(bank.id, await _told(bank, tag_ids, group_ids))
+    told = _read_tags(bank.id, await _ask(bank, tag_ids, group_ids))
     query: Doc = {}
     if tag_ids:
         query = {"_id": {"$in": [_row_id(bank.id, tag_id) for tag_id in tag_ids]}}
     elif group_ids:
         query = {"group_id": {"$in": list(group_ids)}}
-    there = {row["_id"]: row for row in await bank.db[CORP_TAGS].find(query, limit=None)}
-    await _bring(bank, fresh, there, asked)
+    await _bring(bank, _compare(told, await _mirrored(bank, query), asked), asked)
 
 
-async def _told(bank: Bank, tag_ids: Sequence[str], group_ids: Sequence[str]) -> Mapping[str, Any]:
+async def _ask(bank: Bank, tag_ids: Sequence[str], group_ids: Sequence[str]) -> Mapping[str, Any]:
     """WeCom's answer (92117). One id that it does not know refuses the whole question: then all
     tags are asked for."""
     client = bank.wecom
@@ -120,81 +125,74 @@ def _row_id(tenant: str, tag_id: str) -> str:
     return f"{tenant}:{tag_id}"
 
 
-def _rows(tenant: str, answer: Mapping[str, Any]) -> dict[str, Doc]:
-    rows: dict[str, Doc] = {}
-    for group in answer.get("tag_group") or []:
-        about = {
-            "group_id": group["group_id"],
-            "group": group["group_name"],
-            "group_order": int(group.get("order") or 0),
-        }
-        for tag in group.get("tag") or []:
-            if group.get("deleted") or tag.get("deleted"):
-                continue
-            row_id = _row_id(tenant, tag["id"])
-            named = {
-                "tag_id": tag["id"],
-                "tag": tag["name"],
-                "name": name_of(group["group_name"], tag["name"]),
-            }
-            rows[row_id] = {"_id": row_id, **named, "order": int(tag.get("order") or 0), **about}
-    return rows
+def _read_tags(tenant: str, answer: Mapping[str, Any]) -> dict[str, CorpTag]:
+    """The rows of the tags in WeCom's answer, without those that it calls deleted."""
+    rows = [
+        _corp_tag(tenant, group, tag)
+        for group in answer.get("tag_group") or []
+        for tag in group.get("tag") or []
+        if not group.get("deleted") and not tag.get("deleted")
+    ]
+    return {row["_id"]: row for row in rows}
 
 
-async def _bring(
-    bank: Bank,
-    fresh: Mapping[str, Doc],
-    there: Mapping[str, Doc],
-    asked: float,
-) -> None:
-    """Makes the mirror say `fresh`, as WeCom told it when `asked`, where it said `there`; customers
-    follow a new name, and lose what is gone. They come before the mirror: who is killed in between
-    leaves what the next telling finds and completes. What the mirror learnt from a newer answer
-    stays."""
-    db, changes = bank.db, _compare(fresh, there, asked)
-    await db[CORP_TAGS].insert_new([{**fresh[row_id], "told": asked} for row_id in changes.new])
-    for row_id in changes.changed:
-        old, name = there[row_id]["name"], fresh[row_id]["name"]
-        if old != name:
-            await db[CUSTOMERS].update_many({"tags": old}, {"$addToSet": {"tags": name}})
-            await db[CUSTOMERS].update_many({"tags": old}, {"$pull": {"tags": old}})
-    told = [{**fresh[row_id], "told": asked} for row_id in changes.changed]
-    await db[CORP_TAGS].bulk_update([({"_id": row["_id"]}, {"$set": row}) for row in told])
-    for row_id in changes.gone:
-        await db[CUSTOMERS].update_many(
-            {"tags": there[row_id]["name"]}, {"$pull": {"tags": there[row_id]["name"]}}
-        )
-        await db[RELATIONSHIPS].update_many(
-            {"tags": there[row_id]["tag_id"]}, {"$pull": {"tags": there[row_id]["tag_id"]}}
-        )
-        await db[CORP_TAGS].delete({"_id": row_id})
-    invalidate(bank.services, f"corp_tags:{bank.id}")
-    invalidate(bank.services, f"tags:{bank.id}")
+def _corp_tag(tenant: str, group: Mapping[str, Any], tag: Mapping[str, Any]) -> CorpTag:
+    return {
+        "_id": _row_id(tenant, tag["id"]),
+        "tag_id": tag["id"],
+        "tag": tag["name"],
+        "name": name_of(group["group_name"], tag["name"]),
+        "order": int(tag.get("order") or 0),
+        "group_id": group["group_id"],
+        "group": group["group_name"],
+        "group_order": int(group.get("order") or 0),
+    }
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """`_id`s of the mirror's rows: those that it lacks, that say something else, and whose tag is
-    gone."""
+    """What an answer of WeCom's changes in the mirror: tags that it lacks, that it calls or sorts
+    otherwise (with what it says now), and that are gone."""
 
-    new: list[str]
-    changed: list[str]
-    gone: list[str]
+    new: list[CorpTag]
+    changed: list[tuple[CorpTag, CorpTag]]
+    gone: list[CorpTag]
 
 
-def _compare(fresh: Mapping[str, Doc], there: Mapping[str, Doc], asked: float) -> _Changes:
+def _compare(
+    told: Mapping[str, CorpTag], mirrored: Mapping[str, CorpTag], asked: float
+) -> _Changes:
     """What an answer of `asked` (seconds UTC) changes; nothing in rows that a newer answer
     wrote."""
-    older = {row_id for row_id, row in there.items() if float(row.get("told") or 0.0) < asked}
+    older = {row_id for row_id, row in mirrored.items() if row["fetched_at"] < utc(asked)}
     return _Changes(
-        sorted(fresh.keys() - there.keys()),
-        sorted(row_id for row_id in fresh.keys() & older if _differs(fresh[row_id], there[row_id])),
-        sorted(older - fresh.keys()),
+        new=[told[row_id] for row_id in sorted(told.keys() - mirrored.keys())],
+        changed=[
+            (told[row_id], mirrored[row_id])
+            for row_id in sorted(told.keys() & older)
+            if not told[row_id].items() <= mirrored[row_id].items()
+        ],
+        gone=[mirrored[row_id] for row_id in sorted(older - told.keys())],
     )
 
 
-def _differs(row: Doc, there: Doc) -> bool:
-    return any(there.get(name) != value for name, value in row.items())
+async def _bring(bank: Bank, changes: _Changes, asked: float) -> None:
+    """Changes the mirror to what WeCom told when `asked`; customers follow a new name, and lose
+    what is gone. They come before the mirror: who is killed in between leaves what the next telling
+    finds and completes. What the mirror learnt from a newer answer stays."""
+    rows, fetched = bank.db[CORP_TAGS], {"fetched_at": utc(asked)}
+    await rows.insert_new([{**tag, **fetched} for tag in changes.new])
+    for tag, before in changes.changed:
+        if before["name"] != tag["name"]:
+            await identity_rows.rename_tag(bank, before["name"], tag["name"])
+    await rows.bulk_update(
+        [({"_id": tag["_id"]}, {"$set": {**tag, **fetched}}) for tag, _ in changes.changed]
+    )
+    for tag in changes.gone:
+        await identity_rows.drop_tag(bank, tag["name"])
+        await relationships.drop_tag(bank, tag["tag_id"])
+        await rows.delete({"_id": tag["_id"]})
+    invalidate(bank.services, f"corp_tags:{bank.id}")
 
 
 async def tag_changed(bank: Bank, row: Doc, event: TagChanged) -> None:
@@ -213,52 +211,42 @@ async def carry(
     before: Iterable[str],
     after: Iterable[str],
 ) -> None:
-    """The tags of his friendship with `userid` were the ids `before` and are `after`: the
-    customer's names follow. What another RM's friendship still has stays."""
+    """The tags of his relationship with `userid` were the ids `before` and are `after`: the
+    customer's names follow. What another RM's relationship still has stays."""
     old, new = set(before), set(after)
-    if fresh := await names(bank, new):
-        update = {"$addToSet": {"tags": {"$each": fresh}}}
-        await bank.change(CUSTOMERS, cid, update)
+    if given := await names(bank, new):
+        await identity_rows.add_tags(bank, cid, given)
     if gone := old - new:
         others = await relationships.of_customer(bank, [cid])
         gone -= {tag for row in others if row["userid"] != userid for tag in row.get("tags") or []}
-        if lost := await names(bank, gone):
-            await bank.change(CUSTOMERS, cid, {"$pull": {"tags": {"$in": lost}}})
+        if taken := await names(bank, gone):
+            await identity_rows.remove_tags(bank, cid, taken)
+
+
+async def follow(bank: Bank, cid: str, info: FollowInfo, row: Relationship | None) -> None:
+    """The customer's names follow the tags that WeCom told of a relationship, which `row` says
+    otherwise or does not know yet."""
+    before = sorted((row.get("tags") if row else None) or [])
+    if before != list(info.tags):
+        await carry(bank, cid, info.userid, before, info.tags)
 
 
 async def _read(job: Job, _cursor: str) -> Batch:
     asked = job.bank.now()
-    answer = await job.client.tags.list()
-    rows = _rows(job.bank.id, answer)
+    rows = _read_tags(job.bank.id, await job.client.tags.list())
     return Batch([rows], "", asked, total=len(rows))
 
 
 async def _write(job: Job, batch: Batch) -> Outcome:
-    fresh: dict[str, Doc] = batch.items[0]
-    there = {row["_id"]: row for row in await job.db[CORP_TAGS].find({}, limit=None)}
-    changes = _compare(fresh, there, batch.asked)
-    found = [
-        Difference("missing", fresh[row_id]["tag_id"], fresh[row_id]["name"])
-        for row_id in changes.new
-    ]
-    found += [
-        Difference("gone", there[row_id]["tag_id"], there[row_id]["name"])
-        for row_id in changes.gone
-    ]
-    found += [
-        Difference("changed", fresh[row_id]["tag_id"], fresh[row_id]["name"])
-        for row_id in changes.changed
-    ]
+    told: dict[str, CorpTag] = batch.items[0]
+    changes = _compare(told, await _mirrored(job.bank, {}), batch.asked)
+    found = [Difference("missing", tag["tag_id"], tag["name"]) for tag in changes.new]
+    found += [Difference("gone", tag["tag_id"], tag["name"]) for tag in changes.gone]
+    found += [Difference("changed", tag["tag_id"], tag["name"]) for tag, _ in changes.changed]
     await note(job, found)
     if job.mend:
-        await _bring(job.bank, fresh, there, batch.asked)
-    return Outcome(len(fresh), len(changes.new), len(changes.changed), len(changes.gone))
+        await _bring(job.bank, changes, batch.asked)
+    return Outcome(len(told), len(changes.new), len(changes.changed), len(changes.gone))
 
 
 TAGS_PART = Part("tags", _read, _write)
-
-
-async def keep(bank: Bank, cid: str, tags: Sequence[str]) -> None:
-    """Keeps the names of tags with the customer, besides those that he has."""
-    if tags:
-        await bank.change(CUSTOMERS, cid, {"$addToSet": {"tags": {"$each": list(tags)}}})

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from campaigns.channels import view
-from handlers.console.pages import Console
+from handlers.console.base import Console
 
 
 class Channels(Console):
@@ -21,7 +21,7 @@ class Channels(Console):
     async def get(self) -> None:
         found: dict[str, Any] = await view.overview(self.bank)
         self.allow_pictures(row["qr_code"] for row in found["group_codes"])
-        self.page("channels", **found)
+        self.render_page("channels", **found)
 
     def allow_pictures(self, addresses: Iterable[str]) -> None:
         """Lets this page show pictures from the hosts of these addresses: WeCom keeps the pictures

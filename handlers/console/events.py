@@ -5,39 +5,39 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from handlers.console.pages import Console
+from handlers.console.base import Console
 from handlers.http.base import Base, Refusal
 from operations.events import explain
 from services.errors import NotSignedIn
 
 
 class Events(Console):
-    """The newest events, or those that wait, were set aside or are unknown."""
+    """The newest events, or those that wait, are dead letters or unknown."""
 
     @override
     async def get(self) -> None:
         state = self.query().get("state", "")
         rows = await explain.newest(self.bank, state)
-        self.page("events", rows=rows, state=state, states=explain.STATES)
+        self.render_page("events", rows=rows, state=state, states=explain.STATES)
 
 
 class Event(Console):
     @override
     async def get(self, event: str) -> None:
-        answer = await explain.why(self.bank, event, self.explain)
-        self.page("event", answer=answer)
+        answer = await explain.explain_event(self.bank, event, self.explain)
+        self.render_page("event", answer=answer)
 
 
 class EventApi(Console):
     """The same for programs, within a clerk's session: JSON, also where it is refused."""
 
     @override
-    async def invite(self) -> None:
+    async def redirect_to_sign_in(self) -> None:
         raise NotSignedIn("not_signed_in", "sign in to the console")
 
     @override
     async def get(self, event: str) -> None:
-        self.answer(await explain.why(self.bank, event, self.explain))
+        self.answer(await explain.explain_event(self.bank, event, self.explain))
 
     @override
     def answer_refusal(self, refusal: Refusal) -> None:

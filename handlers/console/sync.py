@@ -3,47 +3,40 @@ night found."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from typing_extensions import override
 
-from handlers.console.pages import Console
+from handlers.console.base import Console, Decision
 from operations.sync import run, view
-from services.errors import Conflict, NotFound, Unavailable, YinqiaoError
-from services.wechat.core.errors import PlatformError
-
-REFUSALS = (Conflict, NotFound, Unavailable, PlatformError)
+from services.errors import YinqiaoError
 
 
-class _SyncPage(Console):
-    async def found(self) -> dict[str, Any]:
-        number, differences = await view.differences(self.bank)
-        return {
-            "sync": await view.progress(self.bank),
-            "errors": await view.errors(self.bank),
-            "compared": number,
-            "differences": differences,
-        }
-
-    async def show(self, error: YinqiaoError) -> None:
-        self.refused(error, "sync", **await self.found())
-
-
-class Sync(_SyncPage):
+class Sync(Decision):
     """The newest sync; POST begins one, or joins the one that runs."""
 
     @override
     async def get(self) -> None:
-        self.page("sync", **await self.found())
+        await self.show()
 
     @override
-    async def post(self) -> None:
-        try:
-            _, begun = await run.start(self.bank, self.actor.login)
-        except REFUSALS as error:
-            await self.show(error)
-            return
-        self.see("/console/sync", done="sync_started" if begun else "sync_joined")
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        number, differences = await view.differences(self.bank)
+        self.render_page(
+            "sync",
+            error,
+            sync=await view.progress(self.bank),
+            errors=await view.errors(self.bank),
+            compared=number,
+            differences=differences,
+        )
+
+    @override
+    def address(self) -> str:
+        return "/console/sync"
+
+    @override
+    async def decide(self) -> str | None:
+        _, begun = await run.start(self.bank, self.actor.login)
+        return "sync_started" if begun else "sync_joined"
 
 
 class SyncProgress(Console):
@@ -51,29 +44,22 @@ class SyncProgress(Console):
 
     @override
     async def get(self) -> None:
-        self.page(
-            "sync_progress",
-            sync=await view.progress(self.bank),
-        )
+        self.render_page("sync_progress", sync=await view.progress(self.bank))
 
 
-class CancelSync(_SyncPage):
+class CancelSync(Sync):
+    done = "sync_cancelled"
+
     @override
-    async def post(self) -> None:
-        try:
-            await run.cancel(self.bank, self.actor.login)
-        except REFUSALS as error:
-            await self.show(error)
-            return
-        self.see("/console/sync", done="sync_cancelled")
+    async def decide(self) -> str | None:
+        await run.cancel(self.bank, self.actor.login)
+        return None
 
 
-class RetrySync(_SyncPage):
+class RetrySync(Sync):
+    """One object that could not be brought in is tried once more."""
+
     @override
-    async def post(self, error: str) -> None:
-        try:
-            worked = await run.retry(self.bank, self.actor.login, error)
-        except REFUSALS as refusal:
-            await self.show(refusal)
-            return
-        self.see("/console/sync", done="sync_mended" if worked else "sync_failed_again")
+    async def decide(self) -> str | None:
+        worked = await run.retry(self.bank, self.actor.login, self.path_kwargs["error"])
+        return "sync_mended" if worked else "sync_failed_again"

@@ -12,4 +12,4 @@ class Front(Page):
     @override
     async def get(self) -> None:
         tenants = await bank.list_banks(self.services)
-        self.page("front", tenants=tenants, sandbox=self.services.settings.sandbox_url)
+        self.render_page("front", tenants=tenants, sandbox=self.services.settings.sandbox_url)

@@ -15,7 +15,7 @@ from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
 from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Page
-from handlers.portal.handlers import KEY_LIMIT, customer_of
+from handlers.portal.resources import KEY_LIMIT, customer_of
 from rewards import portal
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
@@ -62,8 +62,8 @@ class Preview(Page):
         return await customer_of(self.services, token, self.appid)
 
     @override
-    async def invite(self) -> None:
-        self.see(self.home())
+    async def redirect_to_sign_in(self) -> None:
+        self.redirect_to(self.home())
 
     async def names(self) -> dict[str, Any]:
         """What every page of the preview shows at its top."""
@@ -84,10 +84,7 @@ class Preview(Page):
             "consent": phone_consent(),
             "new_key": ids.token,
         }
-        if error is None:
-            self.page("home", **values)
-        else:
-            self.refused(error, "home", **values)
+        self.render_page("home", error, **values)
 
 
 class Arrive(Preview):
@@ -110,14 +107,11 @@ class Arrive(Preview):
     async def sign_in(self, code: str) -> None:
         done = await login.login(await bank_of_appid(self.services, self.appid), self.appid, code)
         self.keep_session(self.cookie, done.token, samesite="Lax")
-        self.see(self.home())
+        self.redirect_to(self.home())
 
     async def show_ways_in(self, error: NotSignedIn | None) -> None:
         values = {**await self.names(), "sandbox": self.services.settings.sandbox_url}
-        if error is None:
-            self.page("arrive", **values)
-        else:
-            self.refused(error, "arrive", **values)
+        self.render_page("arrive", error, **values)
 
 
 class Phone(Preview):
@@ -134,7 +128,7 @@ class Phone(Preview):
         except InvalidInput as error:
             await self.show_home(error)
             return
-        self.see(self.home(), done="bound")
+        self.redirect_to(self.home(), done="bound")
 
 
 class Claim(Preview):
@@ -146,14 +140,14 @@ class Claim(Preview):
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return
-        self.see(f"/preview/{appid}/redemptions", done="claimed")
+        self.redirect_to(f"/preview/{appid}/redemptions", done="claimed")
 
 
 class Redemptions(Preview):
     @override
     async def get(self, appid: str) -> None:
         view = await portal.redemptions(self.bank, self.actor, self.lang)
-        self.page("redemptions", **await self.names(), rows=view["redemptions"])
+        self.render_page("redemptions", **await self.names(), rows=view["redemptions"])
 
 
 class Logout(Preview):
@@ -163,4 +157,4 @@ class Logout(Preview):
             "customer", self.get_cookie(self.session_cookie(self.cookie)) or ""
         )
         self.forget_session(self.cookie)
-        self.see(self.home())
+        self.redirect_to(self.home())

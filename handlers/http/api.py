@@ -90,8 +90,7 @@ class Api:
             else:
                 if wanted.permission != PUBLIC:
                     await self.authenticate(wanted.permission)
-                method = self.get if self.request.method == "GET" else self.post
-                await method(**self.path_kwargs)
+                await self._method()(**self.path_kwargs)
         except Exception as error:
             log_failure(self.route.path, error)
             self.answer_refusal(refusal_of(error, 500))
@@ -122,6 +121,11 @@ class Api:
         connection.write_headers(start, headers, body).add_done_callback(_retrieve)
         connection.finish()
 
+    def _method(self) -> Callable[..., Awaitable[None]]:
+        """What serves the request's method: `get`, `post` and so on, as the route's table says."""
+        method: Callable[..., Awaitable[None]] = getattr(self, (self.request.method or "").lower())
+        return method
+
     async def authenticate(self, permission: str) -> None:
         """Sets who asks, and his bank; raises what `identify` raises."""
         self.actor = await self.identify(permission)
@@ -134,6 +138,9 @@ class Api:
 
     get: Callable[..., Awaitable[None]]
     post: Callable[..., Awaitable[None]]
+    put: Callable[..., Awaitable[None]]
+    patch: Callable[..., Awaitable[None]]
+    delete: Callable[..., Awaitable[None]]
 
     def body(self, model: type[Model]) -> Model:
         """The JSON body as `model`; raises InvalidInput."""

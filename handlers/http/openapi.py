@@ -6,19 +6,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from typing_extensions import override
 
 from handlers.http.api import Api
 from handlers.http.auth import CUSTOMER, PERMISSIONS
-from handlers.http.models import ErrorAnswer
 from handlers.http.route import Op, Route
 from services.cache import Slot
 
 DOCUMENT: Slot[dict[str, Any]] = Slot("openapi", dict)
 """What `/openapi.json` answers; filled when the application is made."""
 _REF = "#/components/schemas/{model}"
+
+
+class ErrorBody(BaseModel):
+    code: str = Field(description="for programs; texts may change, codes do not")
+    message: str
+    request_id: str
+    fields: dict[str, str] | None = None
+
+
+class ErrorAnswer(BaseModel):
+    error: ErrorBody
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:

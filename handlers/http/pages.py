@@ -85,9 +85,9 @@ class Page(Base):
         except NotSignedIn:
             if self.request.method != "GET" or "HX-Request" in self.request.headers:
                 raise
-            await self.invite()
+            await self.redirect_to_sign_in()
 
-    async def invite(self) -> None:
+    async def redirect_to_sign_in(self) -> None:
         """Sends a visitor without a session to where he gets one; each face says where."""
         raise NotSignedIn("not_signed_in")
 
@@ -116,7 +116,7 @@ class Page(Base):
         }
         return read_model(model, values)
 
-    def see(self, path: str, **query: str) -> None:
+    def redirect_to(self, path: str, **query: str) -> None:
         """Answers 303: look at `path` now."""
         self.redirect(f"{path}?{urlencode(query)}" if query else path, status=303)
 
@@ -125,7 +125,7 @@ class Page(Base):
         return {
             **super().get_template_namespace(),
             "lang": self.lang,
-            "when": self.when,
+            "format_time": self.format_time,
             "last_day": self.last_day,
             "explain": self.explain,
             "here": self.request.path if self.request.method == "GET" else self.home(),
@@ -136,19 +136,15 @@ class Page(Base):
         """Where this face begins."""
         return "/console/" if self.services.settings.env == "production" else "/"
 
-    def page(self, template: str, **values: Any) -> None:
-        """Answers with a template of this face's folder."""
-        self.write(
-            self.render_string(
-                f"{self.folder}/{template}.html" if self.folder else f"{template}.html", **values
-            )
-        )
-
-    def refused(self, error: YinqiaoError, template: str, **values: Any) -> None:
-        """The same page again, with what went wrong on it and the error's status."""
-        refusal = refusal_of(error, error.status)
-        self.set_status(refusal.status)
-        self.page(template, **values, error=self.explain(refusal.code, refusal.message))
+    def render_page(self, template: str, error: YinqiaoError | None = None, **values: Any) -> None:
+        """Answers with a template of this face's folder; with `error`, the page says what went
+        wrong and has the error's status."""
+        if error is not None:
+            refusal = refusal_of(error, error.status)
+            self.set_status(refusal.status)
+            values["error"] = self.explain(refusal.code, refusal.message)
+        name = f"{self.folder}/{template}.html" if self.folder else f"{template}.html"
+        self.write(self.render_string(name, **values))
 
     def explain(self, code: str, message: str = "") -> str:
         """What a reason code means, in the visitor's language (promise P9); `message` when no text
@@ -156,7 +152,7 @@ class Page(Base):
         text = self.locale.translate(f"code:{code}")
         return text if not text.startswith("code:") else message or code
 
-    def when(self, at: Moment) -> str:
+    def format_time(self, at: Moment) -> str:
         """A moment as the bank's staff and customers read it, in China's time, to the minute."""
         return _in_china(at).strftime("%Y-%m-%d %H:%M")
 

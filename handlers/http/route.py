@@ -80,5 +80,24 @@ class Route:
         )
 
 
+def json(path: str, handler: type[Api], **ops: Op) -> Route:
+    """A JSON route: its methods as keywords, such as `get=op(…)`."""
+    return Route(path, handler, _by_method(ops), json=True)
+
+
+def page(path: str, handler: type[Base], **ops: Op) -> Route:
+    """A browser's route."""
+    return Route(path, handler, _by_method(ops))
+
+
+def dev_page(path: str, handler: type[Base], **ops: Op) -> Route:
+    """A browser's route that is 404 in production."""
+    return Route(path, handler, _by_method(ops), dev=True)
+
+
+def _by_method(ops: dict[str, Op]) -> dict[str, Op]:
+    return {method.upper(): each for method, each in ops.items()}
+
+
 def _odd_even(pieces: list[str]) -> list[tuple[bool, str]]:
     return [(bool(index % 2), piece) for index, piece in enumerate(pieces)]

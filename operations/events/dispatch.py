@@ -13,10 +13,11 @@ from customers.handover import batches
 from customers.messaging import content_check, subscriptions
 from customers.wecom_mirror import members, tags
 from operations.events import external_contacts
-from services.store.mongo import Doc
+from operations.events.rows import UNKNOWN
+from services.queue.inbox import InboxRow
 from services.wechat import events
 
-Reaction = Callable[[Bank, Doc, Any], Awaitable[None]]
+Reaction = Callable[[Bank, Any, Any], Awaitable[None]]
 """`(bank, inbox row, event)`. It may run twice and in any order: the row's `_id` is the
 event's id, and what is older than what is known undoes nothing (contract/wechat C3)."""
 
@@ -49,10 +50,10 @@ REACTIONS: dict[type[events.Event], Reaction] = {
     events.MessageFromCustomer: acquisition.acquisition_changed,
 }
 
-HANDLED, NOTED, UNKNOWN = "handled", "noted", "unknown"
+HANDLED, NOTED = "handled", "noted"
 
 
-async def react(bank: Bank, row: Doc, event: events.Event) -> str:
+async def react(bank: Bank, row: InboxRow, event: events.Event) -> str:
     """Does what is to be done; HANDLED, NOTED when nothing is, UNKNOWN when nobody knows the
     event."""
     if isinstance(event, events.Unknown):

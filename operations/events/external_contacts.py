@@ -71,7 +71,7 @@ async def _identify(bank: Bank, row: Doc, event: events.ContactEvent) -> str:
 
 
 async def _is_over(bank: Bank, cid: str, userid: str) -> bool:
-    return await relationships.pair(bank, userid, await resolution.cids(bank, cid)) is None
+    return await relationships.between(bank, userid, await resolution.cids(bank, cid)) is None
 
 
 async def _details(bank: Bank, row: Doc, event: events.ExternalContactAdded) -> Details | None:

@@ -1,9 +1,10 @@
-"""Handling what was stored: each message of the inbox, once, until it is done or set aside."""
+"""Handling what was stored: each message of the inbox, once, until it is done or a dead letter."""
 
 from __future__ import annotations
 
 import logging
 import re
+from typing import TypedDict
 
 import orjson
 
@@ -11,71 +12,62 @@ from campaigns.engine import runs
 from customers import timeline
 from customers.banks.bank import Bank
 from customers.identity import resolution
-from customers.timeline import TIMELINE
-from operations.events import dispatch
-from operations.events.rows import DEAD_LETTERS
+from operations.events import dead_letters, dispatch
+from operations.events.rows import DEAD
 from services.cache import Slot
-from services.errors import Conflict, NotFound, Unavailable, YinqiaoError
+from services.errors import Unavailable, YinqiaoError
 from services.observe import trace
 from services.observe.trace import Story
 from services.queue import inbox, trace_rows
-from services.queue.inbox import INBOX
-from services.store import leases
-from services.store.mongo import Doc
+from services.queue.inbox import InboxRow
+from services.queue.retry import DEAD_LETTER, Retry
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable, PlatformError, no_turn
 
 LEASE_SECONDS = 6.0
-MOST_TRIES = 12
+RETRY = Retry(12, first=0.5, then=DEAD_LETTER)
 MOST_NAMES = 50
 """Of this many kinds of unknown events each is counted by its name, the others together."""
-DEAD = "dead"
 _WORD = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 _NAMES: Slot[set[str]] = Slot("events.unknown", set)
 log = logging.getLogger(__name__)
 
 
-async def handle_inbox(bank: Bank, until: float | None = None) -> int:
-    """Handles what is due in the bank's inbox; how many rows."""
+class Handled(TypedDict):
+    """How the row of a message ends: what was done (operations/events/dispatch.py), and the kind of
+    its event."""
 
-    async def handle(owner: str, row: Doc) -> None:
-        await _handle(await bank.current(), owner, row)
-
-    rows = bank.db[INBOX]
-    horizon = bank.services.cache.of(leases.HORIZONS)["inbox", "", bank.id]
-    return await leases.pump(
-        bank.services.clock, rows, handle, seconds=LEASE_SECONDS, until=until, horizon=horizon
-    )
+    state: str
+    type: str
 
 
-async def _handle(bank: Bank, owner: str, row: Doc) -> None:
+async def handle_message(bank: Bank, owner: str, row: InboxRow) -> None:
+    """Handles a message of the inbox that is leased to `owner`, and writes down what became of it:
+    handled, to be tried again, or a dead letter. Raises nothing but Unavailable."""
     with trace.collect() as story:
         try:
-            message = bank.vault.open(INBOX, "body", row["_id"], bytes(row["body"]))
-            ended = await _act(bank, row, message)
-            own = {"story": trace_rows.told(story)}
-            await bank.close_each(INBOX, owner, row["_id"], own, **ended)
+            handled = await _react(bank, row)
+            await inbox.end(bank.services, row, owner, trace_rows.told(story), **handled)
         except Unavailable:
             raise
         except Exception as error:
-            await _not_handled(bank, owner, row, error, story)
+            await _failed(bank, owner, row, error, story)
 
 
-async def _act(bank: Bank, row: Doc, message: bytes) -> Doc:
-    """Does what a message asks for; the `state` and `type` with which its row ends."""
+async def _react(bank: Bank, row: InboxRow) -> Handled:
+    """Does what a message asks for; of several events in one it answers for the last."""
+    message = inbox.message_of(bank.services, row)
     if row["source"] == inbox.REWARDS:
-        await _reward_event(bank, message)
-        return {"state": dispatch.HANDLED, "type": "reward_claimed"}
-    ended: Doc = {"state": dispatch.NOTED, "type": "empty"}
-    for event in read(row["source"], message):  # several of one kind, if any
+        await _rewards_claimed(bank, message)
+        return Handled(state=dispatch.HANDLED, type="reward_claimed")
+    handled = Handled(state=dispatch.NOTED, type="empty")
+    for event in read(row["source"], message):
         state = await dispatch.react(bank, row, event)
-        name = (
-            await _unknown(bank, row, event)
-            if isinstance(event, events.Unknown)
-            else events.kind(event)
-        )
-        ended = {"state": state, "type": name}
-    return ended
+        kind = events.kind(event)
+        if isinstance(event, events.Unknown):
+            kind = await _count_unknown(bank, row, event)
+        handled = Handled(state=state, type=kind)
+    return handled
 
 
 def read(source: str, message: bytes) -> tuple[events.Event, ...]:
@@ -85,18 +77,17 @@ def read(source: str, message: bytes) -> tuple[events.Event, ...]:
     return events.parse_push(source.removeprefix(f"{inbox.WECHAT}:"), message)
 
 
-async def _unknown(bank: Bank, row: Doc, event: events.Unknown) -> str:
-    """Counts an event that nobody knows and puts it on the list of what is set aside; its name
-    there."""
+async def _count_unknown(bank: Bank, row: InboxRow, event: events.Unknown) -> str:
+    """Counts an event that nobody knows, and keeps it as a dead letter; its name there."""
+    kind, change = plain(event.event), plain(event.change_type)
+    name = f"{kind}/{change}" if change else kind
     names = bank.services.cache.of(_NAMES)
-    event_name, change = plain(event.event), plain(event.change_type)
-    name = f"{event_name}/{change}" if change else event_name
     if name in names or len(names) < MOST_NAMES:
         names.add(name)
-        bank.services.metrics.events_unknown.labels(event_name, change).inc()
     else:
-        bank.services.metrics.events_unknown.labels("other", "other").inc()
-    await _set_aside(bank, row, dispatch.UNKNOWN, name=name)
+        kind = change = "other"
+    bank.services.metrics.events_unknown.labels(kind, change).inc()
+    await dead_letters.add_unknown(bank, row, name)
     return name
 
 
@@ -106,41 +97,33 @@ def plain(name: str) -> str:
     return name if _WORD.fullmatch(name) else "unreadable"
 
 
-async def _set_aside(bank: Bank, row: Doc, state: str, **fields: str) -> None:
-    aside = {"_id": row["_id"], "state": state, "at": row["at"], "name": "", "reason": "", **fields}
-    await bank.insert(DEAD_LETTERS, aside)
-
-
-async def _not_handled(bank: Bank, owner: str, row: Doc, error: Exception, story: Story) -> None:
-    """A later try, or after MOST_TRIES the quarantine: the row stays, with its reasons, for a
-    person."""
-    rows = bank.db[INBOX]
+async def _failed(bank: Bank, owner: str, row: InboxRow, error: Exception, story: Story) -> None:
+    """A later try, or after the last of RETRY a dead letter. What was never asked because the
+    platform's allowance is used up does not count as a try."""
+    counts = not no_turn(error)
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
-    tries = trace_rows.tried(row, bank.now(), reason, story)
-    if (row["attempts"] >= MOST_TRIES and not no_turn(error)) or isinstance(error, EventUnreadable):
-        log.error("an event was set aside", extra={"fields": fields})
-        await _set_aside(bank, row, DEAD, reason=reason)
-        await leases.close(rows, owner, [row["_id"]], state=DEAD, reason=reason, tries=tries)
+    kept = {"reason": reason, "tries": trace_rows.tried({**row}, bank.now(), reason, story)}
+    if isinstance(error, EventUnreadable) or (counts and RETRY.is_over(row["attempts"])):
+        log.error("an event is a dead letter", extra={"fields": fields})
+        await dead_letters.add_dead(bank, row, reason)
+        await inbox.give_up(bank.db, row, owner, state=DEAD, **kept)
         return
     log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
-    wait = leases.backoff(row["attempts"], first=0.5)
+    due = bank.now() + RETRY.delay(row["attempts"], at_least=_asked_for(error))
+    attempts = row["attempts"] if counts else row["attempts"] - 1
+    await inbox.put_back(bank.db, row, owner, due=due, attempts=attempts, **kept)
+
+
+def _asked_for(error: Exception) -> float:
+    """How long the platform wants us to wait, in seconds."""
     if isinstance(error, PlatformError) and error.action == "defer":
-        wait = max(wait, float(error.retry_after))
-    attempts = row["attempts"] - no_turn(error)
-    await leases.put_back(
-        rows,
-        owner,
-        [row["_id"]],
-        bank.now() + wait,
-        reason=reason,
-        tries=tries,
-        attempts=attempts,
-    )
+        return float(error.retry_after)
+    return 0.0
 
 
-async def _reward_event(bank: Bank, message: bytes) -> None:
-    """A batch of grants, as rewards/claims.py tells it: into the customers' stories, and to the
+async def _rewards_claimed(bank: Bank, message: bytes) -> None:
+    """A batch of grants, as rewards/claims.py tells it: into the customers' timelines, and to the
     runs that wait for it."""
     event = orjson.loads(message)
     data = {"reward": event["reward"]}
@@ -148,30 +131,8 @@ async def _reward_event(bank: Bank, message: bytes) -> None:
         timeline.entry(bank, cid, "reward.claimed", grant, data, at)
         for grant, cid, at in event["grants"]
     ]
-    await bank.db[TIMELINE].insert_new(entries)
+    await timeline.record_many(bank, entries)
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await resolution.customer(bank, cid)
             await runs.on_event(bank, person.cids, "reward.claimed")
-
-
-async def retry(bank: Bank, actor: str, event: str) -> None:
-    """Makes an event due again that was set aside, that nobody knew, or that needed no reaction
-    then.
-
-    Raises NotFound `event_unknown`, or Conflict `event_not_set_aside`.
-    """
-    db = bank.db
-    again = {"open": True, "due": bank.now(), "attempts": 0, "state": None, "reason": ""}
-    ended = {
-        "_id": event,
-        "open": False,
-        "state": {"$in": [DEAD, dispatch.UNKNOWN, dispatch.NOTED]},
-    }
-    if not await db[INBOX].update(ended, {"$set": again}):
-        if await db[INBOX].find_one({"_id": event}, {"_id": 1}) is None:
-            raise NotFound("event_unknown", "no such event")
-        raise Conflict("event_not_set_aside", "this event waits already, or was handled")
-    await db[DEAD_LETTERS].delete({"_id": event})
-    await bank.audit(actor, "event.retried", event)
-    bank.signal("campaigns.handle_inbox")

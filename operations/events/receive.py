@@ -8,6 +8,7 @@ from typing import Any
 from xml.parsers import expat
 
 from customers.banks.bank import Bank, bank_of_appid, open_bank
+from customers.banks.tasks import HANDLE_INBOX
 from services.container import Services
 from services.errors import NotFound, YinqiaoError
 from services.queue import inbox
@@ -23,8 +24,8 @@ async def receive_wecom(
     (contract/wechat C3).
 
     Raises the callback_* refusals of services/wechat/core/crypto.py, `callback_replayed` for a seen
-    nonce with another message, and
-    Unavailable when it could not be stored: WeCom delivers it again then.
+    nonce with another message, and Unavailable when it could not be stored: WeCom delivers it again
+    then.
     """
     with _counted(services, tenant_id) as count:
         app = (await open_bank(services, tenant_id)).wecom_app
@@ -55,7 +56,8 @@ Count = Callable[[str], None]
 
 @contextmanager
 def _counted(services: Services, whose: str) -> Iterator[Count]:
-    """Counts what becomes of a callback, refusals by their code. An address that no bank has is counted as nobody's."""
+    """Counts what becomes of a callback, refusals by their code. An address that no bank has is
+    counted as nobody's."""
 
     def count(outcome: str) -> None:
         services.metrics.callbacks.labels(whose, outcome).inc()
@@ -85,7 +87,7 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> str:
     outcome = await inbox.receive(services, arrival)
     count(outcome)
     if outcome == inbox.STORED:
-        services.wakeups.signal("campaigns.handle_inbox", arrival.tenant)
+        services.wakeups.signal(HANDLE_INBOX, arrival.tenant)
     return outcome
 
 
@@ -93,7 +95,8 @@ class _Glance:
     """What the handling must know before it is stored: no tree is built, that is the worker's."""
 
     def __init__(self, message: bytes) -> None:
-        """Raises EventUnreadable: `event_not_xml`, or `event_dtd` when a document type is declared."""
+        """Raises EventUnreadable: `event_not_xml`, or `event_dtd` when a document type is
+        declared."""
         self.names: set[str] = set()
         self._event: list[str] = []
         self._inside = ""
@@ -108,7 +111,8 @@ class _Glance:
 
     @property
     def urgent(self) -> bool:
-        """True for what cannot wait behind a storm of others: a welcome code, and a change of staff."""
+        """True for what cannot wait behind a storm of others: a welcome code, and a change of
+        staff."""
         return "WelcomeCode" in self.names or "".join(self._event).strip() == "change_contact"
 
     def _refuse(self, *_: object) -> None:

@@ -1,7 +1,11 @@
-"""The rows of events: their collections, indexes, and what is fixed about them."""
+"""The rows of events: dead letters."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TypedDict
+
+from services.queue.retry import DEAD_LETTER
 from services.store.rows import Rows
 
 DEAD_LETTERS = Rows(
@@ -9,3 +13,21 @@ DEAD_LETTERS = Rows(
     indexes=((("tenant", 1), ("state", 1), ("at", -1)),),
 )
 """Events that wait for a person."""
+
+DEAD = DEAD_LETTER
+"""An event that could not be handled."""
+UNKNOWN = "unknown"
+"""An event of a kind that nobody knows."""
+
+
+class DeadLetter(TypedDict):
+    """An event that a person should look at; `_id` and `at` are its inbox row's, `state` is DEAD or
+    UNKNOWN. `name` is the platform's name of an unknown one, `reason` why another could not be
+    handled."""
+
+    _id: str
+    tenant: str
+    state: str
+    at: datetime
+    name: str
+    reason: str

@@ -27,7 +27,7 @@ from customers.wecom_mirror.sync import WHOLE_PART, Batch, Job, Outcome, Part, P
 from operations.sync.rows import SYNCS
 from services.errors import Conflict, InvalidInput, NotFound, Unavailable
 from services.limiter import lane
-from services.store import leases
+from services.queue.retry import LEAVE_OUT, Retry
 from services.store.mongo import Collection, Doc
 from services.wechat.core.errors import PlatformError
 
@@ -50,11 +50,12 @@ TASK = "campaigns.sync"
 FULL, NIGHTLY = "full", "nightly"
 RUNNING, WAITING, DONE, CANCELLED = "running", "waiting", "done", "cancelled"
 LEASE_SECONDS = 10.0
-SHIFT_SECONDS = 5.0
+TIME_BUDGET = 5.0
 """A worker that syncs looks this often whether something more urgent waits for it."""
 READ_SECONDS = 40.0
 """For one page; less than a task may take (services/queue/wakeups.py)."""
-GIVE_UP_TRIES = 4
+RETRY = Retry(4, most=60.0, then=LEAVE_OUT)
+"""For a page; a platform that is away is waited for however long it takes."""
 KEPT_SYNCS = 30
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ async def retry(bank: Bank, by: str, error: str) -> bool:
     except PlatformError as failure:
         await sync.keep_problems(bank, part, [Problem(what, sync.code_of(failure))])
         return False
-    await sync.forgive(bank, part.name, [what])
+    await sync.drop_errors(bank, part.name, [what])
     return True
 
 
@@ -169,18 +170,10 @@ def _object_of(bank: Bank, collection: str, row: Doc) -> str:
     return bank.vault.open_text(collection, "object", row["_id"], row["object"])
 
 
-async def work(bank: Bank) -> None:
-    """Moves the bank's sync for one shift; the next bell goes on."""
-    until = bank.now() + SHIFT_SECONDS
-
-    async def handle(owner: str, row: Doc) -> None:
-        with lane("bulk"):
-            await _Walk(await bank.current(), owner, row, until).go()
-
-    rows = bank.db[SYNCS]
-    await leases.pump(
-        bank.services.clock, rows, handle, limit=2, seconds=LEASE_SECONDS, until=until
-    )
+async def move(bank: Bank, owner: str, row: Doc) -> None:
+    """Moves a sync that is leased to `owner` for TIME_BUDGET; the next wake-up goes on."""
+    with lane("bulk"):
+        await _Walk(bank, owner, row, until=bank.now() + TIME_BUDGET).go()
 
 
 class _Lost(Exception):
@@ -255,7 +248,7 @@ class _Walk:
                 return
             if part.name == live_codes.LIVE_CODES_PART.name and mend:
                 await _make_again(bank)
-            await sync.forgive_before(job)
+            await sync.drop_older_errors(job)
             await self._next_part()
         await self._save(open=False, owner=None, state=DONE, finished=self._bank.now())
         metric = bank.services.metrics.sync_differences
@@ -263,7 +256,7 @@ class _Walk:
             metric.labels(bank.id, name).inc(counts["new"] + counts["changed"] + counts["gone"])
 
     async def _pages(self, job: Job, part: Part) -> bool:
-        """Page after page of a part; False when the shift is over before its end."""
+        """Page after page of a part; False when the time budget is over before its end."""
         page = self._ahead(job, part, self._cursor())
         try:
             while True:
@@ -351,14 +344,12 @@ class _Walk:
         row, code = self._row, sync.code_of(error)
         tries = row["tries"] + 1
         with suppress(_Lost):
-            if for_good and tries >= GIVE_UP_TRIES:
+            if for_good and RETRY.is_over(tries):
                 part = PARTS[row["part"]]
                 await sync.keep_problems(self._bank, part, [Problem(WHOLE_PART, code)])
                 await self._leave_out(part)
             else:
-                pause = max(
-                    float(getattr(error, "retry_after", 1)), leases.backoff(tries, most=60.0)
-                )
+                pause = RETRY.delay(tries, at_least=getattr(error, "retry_after", 1))
                 due = self._bank.now() + pause
                 await self._save(state=WAITING, reason=code, tries=tries, due=due, owner=None)
 

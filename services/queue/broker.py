@@ -9,29 +9,18 @@ from celery import Celery
 
 from config.settings import Settings
 
-QUEUES = {
-    "campaigns.handle_inbox": "callback",
-    "campaigns.send_welcomes": "callback",
-    "campaigns.send_effects": "effects",
-    "campaigns.advance_runs": "effects",
-    "customers.handover": "effects",
-    "customers.archive": "effects",
-    "campaigns.sync": "effects",
-    "campaigns.channels": "effects",
-    "rewards.settle": "effects",
-}
-
 
 def make_celery(settings: Settings, queues: Mapping[str, str]) -> Celery:
-    """The Celery app that routes each task of `queues` to its queue; opens nothing. Late acks and
-    rejection of a killed child's task, short visibility, no results."""
+    """The Celery app that routes each task of `queues` to its queue; opens nothing. A worker takes
+    all of the queues unless it is told otherwise. Late acks and rejection of a killed child's task,
+    short visibility, no results."""
     app = Celery("yinqiao", broker=settings.broker)
     app.conf.update(
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_routes={name: {"queue": queue} for name, queue in queues.items()},
-        task_default_queue="effects",
+        task_queues={name: _own_exchange(name) for name in queues.values()},
         task_time_limit=120,
         task_soft_time_limit=90,
         worker_prefetch_multiplier=1,
@@ -45,6 +34,11 @@ def make_celery(settings: Settings, queues: Mapping[str, str]) -> Celery:
         enable_utc=True,
     )
     return app
+
+
+def _own_exchange(queue: str) -> dict[str, str]:
+    """The queue has an exchange of its own: at the default one it would get what others are sent."""
+    return {"exchange": queue, "routing_key": queue}
 
 
 def _transport_options(broker: str) -> dict[str, Any]:

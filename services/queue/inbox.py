@@ -7,21 +7,24 @@ them makes the effects happen once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import Forbidden
-from services.store.mongo import Doc
+from services.store import batching, leases
+from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
 
 INBOX = Rows(
     "inbox",
     indexes=((("tenant", 1), ("open", 1), ("due", 1)),),
+    sealed=("body",),
 )
 """What happened, stored before anybody acts on it."""
 
@@ -33,6 +36,26 @@ REWARDS = "rewards"
 """The source of what this product's own rewards tell its campaigns."""
 URGENT_SECONDS = 86_400.0
 """Rows are handled in the order in which they are due: what is urgent is due since yesterday."""
+
+
+class InboxRow(TypedDict):
+    """A message and what became of it. `at` is when it was received, `due` seconds UTC; `body` is
+    sealed. The fields that may be missing are those of a message that was handled, or tried."""
+
+    _id: str
+    tenant: str
+    source: str
+    body: bytes
+    at: datetime
+    open: bool
+    due: float
+    owner: str | None
+    attempts: int
+    state: NotRequired[str | None]
+    type: NotRequired[str]
+    reason: NotRequired[str]
+    tries: NotRequired[list[Doc]]
+    story: NotRequired[Doc]
 
 
 @dataclass(frozen=True)
@@ -70,7 +93,7 @@ async def receive(services: Services, arrival: Arrival) -> str:
 async def _flush(services: Services, arrivals: list[Arrival]) -> Sequence[str | Exception]:
     fresh = await _nonces_fit(services, arrivals)
     wanted = [index for index, fits in enumerate(fresh) if fits]
-    rows = [row_of(services, arrivals[index]) for index in wanted]
+    rows = [_row(services, arrivals[index]) for index in wanted]
     refused = await services.store.insert_new_across(INBOX, rows)
     answers: list[str | Exception] = [
         Forbidden("callback_replayed", "this nonce was used for another message")
@@ -80,8 +103,22 @@ async def _flush(services: Services, arrivals: list[Arrival]) -> Sequence[str | 
     return answers
 
 
-def row_of(services: Services, arrival: Arrival) -> Doc:
-    """The inbox document of a message, ready to be handled; the message itself is sealed."""
+async def _nonces_fit(services: Services, arrivals: list[Arrival]) -> list[bool]:
+    """Whether each arrival's nonce is its own; who has none is not asked for it."""
+    used = [arrival for arrival in arrivals if arrival.nonce]
+    uses = [(f"{arrival.tenant}:{arrival.nonce[:64]}", arrival.id) for arrival in used]
+    fits = await services.nonces.fit(uses)
+    refused = {id(arrival) for arrival, fit in zip(used, fits, strict=True) if not fit}
+    return [id(arrival) not in refused for arrival in arrivals]
+
+
+async def put(services: Services, arrival: Arrival) -> None:
+    """Stores a message of our own; once, however often it is told."""
+    await services.store.insert_new_across(INBOX, [_row(services, arrival)])
+
+
+def _row(services: Services, arrival: Arrival) -> Doc:
+    """The message as it is stored, ready to be handled."""
     now = services.clock()
     return {
         "_id": arrival.id,
@@ -96,10 +133,56 @@ def row_of(services: Services, arrival: Arrival) -> Doc:
     }
 
 
-async def _nonces_fit(services: Services, arrivals: list[Arrival]) -> list[bool]:
-    """Whether each arrival's nonce is its own; who has none is not asked for it."""
-    used = [arrival for arrival in arrivals if arrival.nonce]
-    uses = [(f"{arrival.tenant}:{arrival.nonce[:64]}", arrival.id) for arrival in used]
-    fits = await services.nonces.fit(uses)
-    refused = {id(arrival) for arrival, fit in zip(used, fits, strict=True) if not fit}
-    return [id(arrival) not in refused for arrival in arrivals]
+def message_of(services: Services, row: InboxRow) -> bytes:
+    """The message as it was received."""
+    return services.vault.open(row["tenant"], INBOX, "body", row["_id"], bytes(row["body"]))
+
+
+async def end(services: Services, row: InboxRow, owner: str, story: Doc, **fields: Any) -> None:
+    """Ends a row that is still `owner`'s, together with others that end alike in `fields`; its
+    `story` is its own."""
+    own = {"story": story}
+    await batching.close_each(services, row["tenant"], INBOX, owner, row["_id"], own, **fields)
+
+
+async def put_back(
+    db: TenantStore, row: InboxRow, owner: str, *, due: float, **fields: Any
+) -> None:
+    """Has a row that is still `owner`'s tried again at `due` (seconds UTC)."""
+    await leases.put_back(db[INBOX], owner, [row["_id"]], due, **fields)
+
+
+async def give_up(db: TenantStore, row: InboxRow, owner: str, **fields: Any) -> None:
+    """Ends a row that is still `owner`'s and was not handled."""
+    await leases.close(db[INBOX], owner, [row["_id"]], **fields)
+
+
+async def reopen(db: TenantStore, row_id: str, states: Collection[str], now: float) -> bool:
+    """Has a row that ended in one of `states` handled again, as if it had just come; False when it
+    is in none of them."""
+    ended = {"_id": row_id, "open": False, "state": {"$in": list(states)}}
+    again = {"open": True, "due": now, "attempts": 0, "state": None, "reason": ""}
+    return await db[INBOX].update(ended, {"$set": again})
+
+
+async def exists(db: TenantStore, row_id: str) -> bool:
+    """Whether there is a row with that `_id`."""
+    return await db[INBOX].find_one({"_id": row_id}, {"_id": 1}) is not None
+
+
+async def beginning_with(db: TenantStore, prefix: str, limit: int) -> list[InboxRow]:
+    """Rows whose `_id` begins with `prefix`, which ends with hexadecimal digits."""
+    found = await db[INBOX].find({"_id": {"$gte": prefix, "$lt": f"{prefix}g"}}, limit=limit)
+    return cast("list[InboxRow]", found)
+
+
+async def newest(db: TenantStore, *, waiting: bool, limit: int) -> list[InboxRow]:
+    """The rows that wait and were due last, or those that ended."""
+    found = await db[INBOX].find({"open": waiting}, sort=[("due", -1)], limit=limit)
+    return cast("list[InboxRow]", found)
+
+
+async def by_ids(services: Services, tenant: str, wanted: Sequence[str]) -> list[InboxRow]:
+    """The rows with these `_id`s, as far as they are there."""
+    found = await batching.read(services, tenant, INBOX, wanted) if wanted else {}
+    return cast("list[InboxRow]", list(found.values()))

@@ -6,14 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Then = Literal["dead_letter", "fail", "error"]
+Then = Literal["dead", "failed", "error", "left_out"]
 
-DEAD_LETTER: Then = "dead_letter"
+DEAD_LETTER: Then = "dead"
 """Kept aside with its reason, until a person has it tried again."""
-FAIL: Then = "fail"
+FAIL: Then = "failed"
 """Ends as refused, with its reason."""
 ERROR: Then = "error"
 """Stops where it is, with its reason."""
+LEAVE_OUT: Then = "left_out"
+"""The part that fails is left out, with its reason, and the rest goes on."""
 
 _DOUBLINGS = 32
 

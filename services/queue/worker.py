@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from celery.signals import worker_process_init, worker_process_shutdown
@@ -22,9 +22,12 @@ class WorkerLoop:
     """Opens services after the fork (a client opened before it would be shared) and runs use-cases
     on its own loop."""
 
-    def __init__(self, settings: Settings, collections: Iterable[Rows]) -> None:
+    def __init__(
+        self, settings: Settings, collections: Iterable[Rows], queues: Mapping[str, str]
+    ) -> None:
         self._settings = settings
         self._collections = tuple(collections)
+        self._queues = queues
         self._runner: asyncio.Runner | None = None
         self._services: Services | None = None
         self._reporter: Reporter | None = None
@@ -34,7 +37,9 @@ class WorkerLoop:
     def _open(self, **_: Any) -> None:
         self._runner = asyncio.Runner()
         self._services = self._runner.run(
-            open_services(self._settings, self._collections, group_window=GROUP_WINDOW)
+            open_services(
+                self._settings, self._collections, self._queues, group_window=GROUP_WINDOW
+            )
         )
         self._reporter = Reporter(self._services.metrics.registry)
         gc.collect()

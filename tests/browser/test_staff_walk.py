@@ -11,12 +11,13 @@ from customers import relationships
 from customers.actors import ClerkActor
 from customers.alerts import alarms
 from customers.banks import bank as banks_bank
-from customers.handover import batches, work
+from customers.handover import batches
 from customers.identity import resolution
 from customers.wecom_mirror import tags
 from services.container import Services
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 LIN = ClerkActor("demo", "lin", "林晓", frozenset())
@@ -68,7 +69,7 @@ async def test_hand_overs_and_alarms_at_the_console(
         assert "欧***" in await visitor.look()
         (batch,) = await batches.list_batches(await open_bank(services, "demo"), LIN)
         await batches.approve(await open_bank(services, "demo"), ZHAO, batch["_id"])
-        await work.work(await open_bank(services, "demo"))
+        await jobs.hand_over(await open_bank(services, "demo"))
         await visitor.page.reload()
         await visitor.look()
         await visitor.go(f"{server.url}/console/handover")

@@ -11,11 +11,11 @@ import pytest
 
 from deploy.parts import environment
 from deploy.processes import ROOT
-from operations import jobs
 from services.container import Services
 from services.queue.inbox import Arrival, receive
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 Manage = Callable[..., subprocess.CompletedProcess[str]]

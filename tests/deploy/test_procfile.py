@@ -7,7 +7,7 @@ from honcho.environ import parse_procfile
 
 from deploy import parts, stack
 from deploy.processes import ROOT
-from services.queue.broker import QUEUES
+from operations.jobs import QUEUES
 
 PROCFILE: dict[str, str] = dict(parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8")).processes)
 

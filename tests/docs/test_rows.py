@@ -12,7 +12,7 @@ from deploy.processes import ROOT
 from operations.schema import COLLECTIONS
 
 ROOMS = ("handlers", "operations", "campaigns", "rewards", "customers", "services")
-SCHEMA = "operations.schema"
+SCHEMA, JOBS = "operations.schema", "operations.jobs"
 NAMES = {str(rows) for rows in COLLECTIONS}
 DOORS = {"db", "_db"}
 """What a collection is taken out of, and what takes its name as an argument."""
@@ -24,45 +24,17 @@ KNOWN: set[tuple[str, str]] = {
     ("campaigns.publishing.versions", "CAMPAIGNS"),
     ("campaigns.publishing.versions", "CAMPAIGN_VERSIONS"),
     ("customers.access.history", "AUDIT"),
-    ("customers.access.login", "CUSTOMERS"),
-    ("customers.access.rm", "CUSTOMERS"),
-    ("customers.access.rm", "STAFF"),
-    ("customers.alerts.alarms", "TIMELINE"),
     ("customers.archive.consents", "RELATIONSHIPS"),
-    ("customers.archive.messages", "IDENTITIES"),
     ("customers.archive.reading", "STAFF"),
-    ("customers.banks.apply", "MEMBERS"),
     ("customers.handover.batches", "RELATIONSHIPS"),
     ("customers.handover.batches", "STAFF"),
     ("customers.handover.departures", "RELATIONSHIPS"),
     ("customers.handover.departures", "STAFF"),
-    ("customers.identity.merging", "RELATIONSHIPS"),
-    ("customers.identity.unmerging", "RELATIONSHIPS"),
-    ("customers.messaging.subscriptions", "TIMELINE"),
-    ("customers.wecom_mirror.customers", "CUSTOMERS"),
-    ("customers.wecom_mirror.customers", "IDENTITIES"),
-    ("customers.wecom_mirror.customers", "RELATIONSHIPS"),
-    ("customers.wecom_mirror.customers", "TIMELINE"),
-    ("customers.wecom_mirror.details", "RELATIONSHIPS"),
-    ("customers.wecom_mirror.groups", "IDENTITIES"),
-    ("customers.wecom_mirror.groups", "TIMELINE"),
-    ("customers.wecom_mirror.members", "STAFF"),
-    ("customers.wecom_mirror.tags", "CUSTOMERS"),
-    ("customers.wecom_mirror.tags", "RELATIONSHIPS"),
-    ("operations.events.explain", "INBOX"),
-    ("operations.events.explain", "OUTBOX"),
-    ("operations.events.explain", "RUNS"),
-    ("operations.events.handle", "INBOX"),
-    ("operations.events.handle", "TIMELINE"),
-    ("operations.jobs", "OUTBOX"),
-    ("operations.jobs", "RUNS"),
-    ("operations.scheduler", "REWARDS"),
     ("operations.sync.run", "CHANNELS"),
     ("operations.sync.run", "SYNC_DIFFERENCES"),
     ("operations.sync.run", "SYNC_ERRORS"),
     ("operations.sync.view", "SYNC_DIFFERENCES"),
     ("operations.sync.view", "SYNC_ERRORS"),
-    ("rewards.claims", "INBOX"),
 }
 """(module, constant) of those that still name another's collection."""
 
@@ -92,17 +64,31 @@ def declared() -> dict[str, str]:
 def may_name(module: str, owner: str) -> bool:
     """The owner itself; for a `rows.py`, every module of its package."""
     package, _, last = owner.rpartition(".")
-    return module in (owner, SCHEMA) or (last in ("rows", "collections") and module.startswith(f"{package}."))
+    return module in (owner, SCHEMA) or (last == "rows" and module.startswith(f"{package}."))
 
 
 def strangers(tree: ast.Module, module: str, owners: dict[str, str]) -> Iterator[str]:
-    """The constants of other owners that a module imports."""
+    """The constants of other owners that a module imports; the job table may say of them which rows wait for a job."""
+    listed = in_entries(tree) if module == JOBS else set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 owner = owners.get(alias.name)
-                if owner == node.module and not may_name(module, owner):
+                if owner == node.module and not may_name(module, owner) and alias.name not in listed:
                     yield alias.name
+
+
+def in_entries(tree: ast.Module) -> set[str]:
+    """The constants that stand after `rows=` and nowhere else."""
+    entries = {
+        id(keyword.value): keyword.value.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "rows" and isinstance(keyword.value, ast.Name)
+    }
+    elsewhere = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in entries}
+    return set(entries.values()) - elsewhere
 
 
 def literals(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -141,11 +127,18 @@ def test_no_collection_is_named_by_a_text() -> None:
     [
         ("from customers.timeline import TIMELINE", ["TIMELINE"]),
         ("from customers.timeline import record", []),
-        ("from customers.identity.collections import MERGES", ["MERGES"]),
+        ("from customers.identity.rows import MERGES", ["MERGES"]),
     ],
 )
 def test_a_stranger_is_seen(text: str, found: list[str]) -> None:
     assert list(strangers(ast.parse(text), "rewards.claims", declared())) == found
+
+
+def test_the_job_table_names_rows_in_its_entries_alone() -> None:
+    entry = "from services.queue.inbox import INBOX\nJOBS = (Job(rows=INBOX),)"
+    assert list(strangers(ast.parse(entry), JOBS, declared())) == []
+    assert list(strangers(ast.parse(entry), "rewards.claims", declared())) == ["INBOX"]
+    assert list(strangers(ast.parse(f"{entry}\nbank.db[INBOX]"), JOBS, declared())) == ["INBOX"]
 
 
 def test_a_text_is_seen() -> None:

@@ -111,13 +111,13 @@ async def _claims(services: Services, http: httpx.AsyncClient, wave: Wave, cids:
     await asyncio.gather(*(customer() for _ in range(AT_ONCE)))
 
 
-async def _scans(sandbox: Sandbox, wave: str) -> None:
-    people = [await sandbox.person(f"客户{wave}-{n}") for n in range(SCANS)]
+async def _scans(sandbox: Sandbox, people: list[dict[str, Any]]) -> None:
     await asyncio.gather(*(sandbox.scan(person, state="branch-q1.sz-nanshan") for person in people))
 
 
-async def _answered(wave: Wave, count: int) -> bool:
-    return wave.answered >= count
+async def _acknowledged(sandbox: Sandbox) -> int:
+    deliveries = (await sandbox.control("GET", "deliveries", limit=1000))["deliveries"]
+    return sum(any(attempt["accepted"] for attempt in one["attempts"]) for one in deliveries)
 
 
 @pytest.fixture
@@ -174,9 +174,15 @@ async def _wave(
     stack: Stack,
     victims: tuple[str, ...],
 ) -> None:
-    """Claims and scans at once; in the middle of them the victims are killed, and started again in reverse."""
-    load = asyncio.gather(_claims(services, http, wave, cids), _scans(sandbox, wave.reward))
-    await until(lambda: _answered(wave, 12))
+    """Claims and scans at once; in the middle of both the victims are killed, and started again in reverse."""
+    people = [await sandbox.person(f"客户{wave.reward}-{n}") for n in range(SCANS)]
+    before = await _acknowledged(sandbox)
+    load = asyncio.gather(_claims(services, http, wave, cids), _scans(sandbox, people))
+
+    async def under_way() -> bool:
+        return wave.answered >= 12 and await _acknowledged(sandbox) >= before + SCANS // 2
+
+    await until(under_way)
     loop = asyncio.get_running_loop()
     for victim in victims:
         await loop.run_in_executor(_STARTER, stack.kill9, victim)

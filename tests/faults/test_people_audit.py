@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from customers.identity import resolution
-from customers.identity import rows as person
+from customers.identity.sealing import identity_id
 from deploy import audit_truth, truth_file
 from deploy.errors import DeployError
 from deploy.parts import environment
@@ -88,7 +88,7 @@ async def _lies_are_found(services: Services, sandbox: Sandbox, truth: truth_fil
     db = services.store.tenant("demo")
     friend = next(one for one in truth.customers if one.friends)
     granted = next(one for one in truth.customers if one.granted)
-    row_id = person.row_id(await open_bank(services, "demo"), "external_userid", friend.external_userid)
+    row_id = identity_id(await open_bank(services, "demo"), "external_userid", friend.external_userid)
     row = await db["identities"].find_one({"_id": row_id})
     assert row is not None
     follows = await db["relationships"].find({"active": True, "cid": row["cid"]})

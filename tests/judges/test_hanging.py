@@ -12,9 +12,9 @@ import pytest
 
 from bench.lag import MOST_MS, watched
 from config.settings import Settings
-from operations.events import handle as inbox
 from services.container import Services
 from tests.conftest import Sandbox
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 PEOPLE = 60
@@ -68,9 +68,9 @@ async def test_no_callback_of_the_loop_takes_50_ms_while_wecom(
 
     async def handle() -> None:
         while not scanned.is_set():
-            await inbox.handle_inbox(await open_bank(demo, "demo"))
+            await jobs.handle_inbox(await open_bank(demo, "demo"))
             await asyncio.sleep(0.01)
-        await inbox.handle_inbox(await open_bank(demo, "demo"))
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
 
     async def look() -> list[int]:
         return [(await http.get("/healthz")).status_code for _ in range(40)]

@@ -63,10 +63,11 @@ from campaigns.document.reading import DocumentError, read  # noqa: E402
 from campaigns.publishing import versions  # noqa: E402
 from config.settings import load  # noqa: E402
 from customers.banks.bank import open_bank  # noqa: E402
-from operations import jobs  # noqa: E402
 from operations.events import explain  # noqa: E402
+from operations.jobs import QUEUES  # noqa: E402
 from operations.schema import COLLECTIONS  # noqa: E402
 from services.container import open_services  # noqa: E402
+from tests.support import jobs  # noqa: E402
 from tests.support.documents import BRANCHES, LIN, WELCOME  # noqa: E402
 
 STEPS = "- {id: evening, invite: {template: hi, seats: 20}}\n- {id: bye, exit: over}\n"
@@ -94,7 +95,7 @@ async def work(bank: Bank) -> dict[str, Any]:
     (row,) = await bank.db["outbox"].find({"kind": "invite"})
     stories = await bank.db["timeline"].find({"cid": row["cid"]}, sort=[("at", 1)])
     return {
-        "why": await explain.why(bank, event["_id"], str),
+        "why": await explain.explain_event(bank, event["_id"], str),
         "stories": [story["kind"] for story in stories],
         "funnel": await stats.funnel(bank, LIN, "hello"),
     }
@@ -103,7 +104,7 @@ async def work(bank: Bank) -> dict[str, Any]:
 async def main(command: str) -> Any:
     if command == "check":
         return check()
-    services = await open_services(load(), COLLECTIONS)
+    services = await open_services(load(), COLLECTIONS, QUEUES)
     try:
         bank = await open_bank(services, "demo")
         return await (publish(bank) if command == "publish" else work(bank))

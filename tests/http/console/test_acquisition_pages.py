@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import httpx
 
-from operations import jobs
 from tests.conftest import Sandbox, Server
 from tests.http.conftest import Clerk
 from tests.integration.campaigns import tools
 from tests.integration.campaigns.test_acquisition import TEXT as LINKS
 from tests.integration.campaigns.test_community import text as group_text
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 PAGE = "/console/channels"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from operations import jobs
 from services.container import Services
 from services.queue.inbox import Arrival, receive
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
 from tests.http.conftest import Clerk, sign_in
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 UNKNOWN = b"<xml><ToUserName>ww1</ToUserName><Event>brand_new</Event><ChangeType>thing</ChangeType></xml>"

@@ -9,6 +9,7 @@ from operations.sync import run
 from services.container import Services
 from tests.conftest import Sandbox
 from tests.http.conftest import Clerk, post_form
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 PAGE = "/console/sync"
@@ -22,7 +23,7 @@ async def test_a_clerk_begins_a_sync_and_sees_it_go(clerk: Clerk, demo: Services
     joined = await post_form(lin, PAGE, PAGE)
     assert "已有同步正在进行" in joined.text
     await sandbox.control("POST", "people/bulk", {"count": 30, "seed": 1})
-    await run.work(await open_bank(demo, "demo"))
+    await jobs.sync(await open_bank(demo, "demo"))
     shown = await lin.get(f"{PAGE}/progress")
     assert shown.text.lstrip().startswith("<p")
     row = await run.latest(await open_bank(demo, "demo"))

@@ -14,13 +14,13 @@ from customers.banks import bank as banks_bank
 from customers.identity import resolution
 from customers.wecom_mirror import tags
 from deploy.parts import Parts
-from operations.events import handle
 from rewards import catalogue
 from services.container import Services
 from services.errors import NotSignedIn
 from tests.conftest import Sandbox
 from tests.http.conftest import post_form
 from tests.integration.customers.dump import of_store
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 
@@ -32,7 +32,7 @@ async def _friend(demo: Services, sandbox: Sandbox, userid: str, name: str) -> s
     await sandbox.control("POST", f"people/{(await sandbox.person(name))['id']}/add", {"userid": userid})
 
     async def known() -> bool:
-        await handle.handle_inbox(await open_bank(demo, "demo"))
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
         return await follows.count({"userid": userid}) > before
 
     await until(known)

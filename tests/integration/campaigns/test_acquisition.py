@@ -12,7 +12,6 @@ import pytest
 from campaigns.channels import acquisition, live_codes
 from campaigns.publishing import versions
 from customers.banks import bank as banks_bank
-from operations import jobs
 from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Unavailable
@@ -20,6 +19,7 @@ from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import WELCOME
@@ -233,7 +233,7 @@ async def test_a_sync_leaves_our_links_as_they_are(demo: Services, sandbox: Sand
     await jobs.keep_channels(await open_bank(demo, "demo"))
     await syncing.start(await open_bank(demo, "demo"), "cli", parts=["live_codes", "links"])
     clock.advance(1)
-    await syncing.work(await open_bank(demo, "demo"))
+    await jobs.sync(await open_bank(demo, "demo"))
     row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert row["state"] == "done"

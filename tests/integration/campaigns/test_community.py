@@ -11,12 +11,12 @@ from campaigns.channels import group_codes as community
 from campaigns.community import greetings
 from campaigns.publishing import versions
 from customers.banks import bank as banks_bank
-from operations import jobs
 from services.container import Services
 from services.errors import Conflict, Unavailable
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import WELCOME

@@ -12,13 +12,13 @@ from campaigns.delivery import perform
 from campaigns.delivery.kinds import KINDS
 from campaigns.engine.verbs.send import WELCOME_SECONDS
 from campaigns.publishing import versions
-from operations import jobs
 from services.container import Services
 from services.queue import outbox
 from services.queue.effects import RETRY, Outcome
 from services.wechat.core.errors import SlowDown
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import LIN

@@ -15,13 +15,13 @@ from campaigns.delivery import perform
 from campaigns.engine import enter, launch, rows, runs
 from campaigns.engine.rows import Context
 from campaigns.publishing import versions
-from operations import jobs
 from operations.events import external_contacts
 from services.container import Services
 from services.errors import Unavailable
 from services.store import batching, leases
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import LIN, WELCOME

@@ -11,11 +11,11 @@ import pytest
 from customers.access import rm
 from customers.actors import StaffActor
 from customers.identity import resolution
-from operations import jobs
 from rewards import ledger
 from services.container import Services
 from services.wechat.wecom.customers import Customers
 from tests.conftest import Sandbox
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 

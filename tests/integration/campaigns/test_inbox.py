@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from operations import jobs
-from operations.events import dispatch, explain, handle, receive
+from operations.events import dead_letters, dispatch, explain, handle, receive
 from sandbox.core.crypto import Envelope
 from services.container import Services
 from services.errors import Conflict, NotFound, UnknownOutcome
@@ -22,6 +21,7 @@ from services.wechat import events
 from services.wechat.core.errors import SlowDown
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 
@@ -183,11 +183,11 @@ async def test_an_event_of_a_kind_that_nobody_knows_is_kept_and_counted(
     rows = await demo.store.tenant("demo")["inbox"].find({})
     assert {(row["state"], row["open"]) for row in rows} == {("unknown", False)}
     at_bank = await open_bank(demo, "demo")
-    counts = {row["event"]: row["events"] for row in await explain.unknown_counts(at_bank)}
+    counts = {row["event"]: row["events"] for row in await dead_letters.unknown_counts(at_bank)}
     assert counts == {"change_external_contact/brand_new": 3, "change_external_contact/unreadable": 1}
     assert _unknown(demo, "brand_new") == 3
     at_bank = await open_bank(demo, "demo")
-    shown = [str((await explain.why(at_bank, row["_id"], str))["received"]["about"]) for row in rows]
+    shown = [str((await explain.explain_event(at_bank, row["_id"], str))["received"]["about"]) for row in rows]
     assert [sum(name in one for one in shown) for name in ("brand_new", "unreadable", "wm 1")] == [3, 1, 0]
 
 
@@ -203,7 +203,7 @@ async def test_names_that_nobody_knows_do_not_fill_the_metrics(
         assert await send(http, wecom.post(event(f"new_{n}", extra=IDS.format(n)))) == (200, "")
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     assert _unknown(demo, "other", "other") == 5
-    counts = await explain.unknown_counts(await open_bank(demo, "demo"))
+    counts = await dead_letters.unknown_counts(await open_bank(demo, "demo"))
     assert [row["events"] for row in counts] == [1] * (handle.MOST_NAMES + 5)
 
 
@@ -247,7 +247,7 @@ async def test_a_poisoned_event_is_set_aside_and_holds_up_nobody(
 ) -> None:
     await send(http, wecom.post(event(extra=IDS.format(1))))  # WeCom knows nobody of that id
     await tools.scanned(sandbox, http)
-    for _ in range(handle.MOST_TRIES):
+    for _ in range(handle.RETRY.tries or 0):
         await jobs.handle_inbox(await open_bank(demo, "demo"))
         clock.advance(1100)
     states = sorted(row["state"] for row in await demo.store.tenant("demo")["inbox"].find({}))
@@ -257,7 +257,7 @@ async def test_a_poisoned_event_is_set_aside_and_holds_up_nobody(
     assert await tools.welcomes(sandbox) == 1
     (shown,) = await explain.newest(await open_bank(demo, "demo"), "dead")
     assert shown["event"] == dead["_id"].removeprefix("demo:")
-    assert len(dead["tries"]) == handle.MOST_TRIES
+    assert len(dead["tries"]) == handle.RETRY.tries
 
 
 @pytest.mark.parametrize(("errcode", "attempts"), [(None, 0), (45009, 3)])
@@ -292,9 +292,9 @@ async def test_an_event_that_was_set_aside_is_handled_again_when_somebody_says_s
         clock.advance(1100)
     (dead,) = await rows.find({"state": "dead"})
     await tools.no_faults(sandbox)
-    await handle.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
+    await dead_letters.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
     with pytest.raises(Conflict) as twice:
-        await handle.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
+        await dead_letters.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
     assert twice.value.code == "event_not_set_aside"
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     again = await rows.find_one({"_id": dead["_id"]})
@@ -304,6 +304,6 @@ async def test_an_event_that_was_set_aside_is_handled_again_when_somebody_says_s
     audited = await demo.store.tenant("demo")["audit"].find({"action": "event.retried"})
     assert [(row["actor"], row["object"]) for row in audited] == [("cli:test", dead["_id"])]
     with pytest.raises(Conflict):
-        await handle.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
+        await dead_letters.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
     with pytest.raises(NotFound):
-        await handle.retry(await open_bank(demo, "demo"), "cli:test", "demo:" + "0" * 64)
+        await dead_letters.retry(await open_bank(demo, "demo"), "cli:test", "demo:" + "0" * 64)

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from customers.identity import resolution
-from operations import jobs
 from operations.events import dispatch
 from services.clock import utc
 from services.container import Services
@@ -23,6 +22,7 @@ from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 

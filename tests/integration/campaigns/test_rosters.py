@@ -12,11 +12,12 @@ import pytest
 
 from campaigns.channels import reconcile, rosters
 from campaigns.document.model import Codes
-from operations import jobs
+from operations import scheduler
 from services.container import Services
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import WELCOME
@@ -243,7 +244,7 @@ async def test_what_wecom_refuses_for_good_is_an_alarm(demo: Services, sandbox: 
         tools.CODE: "platform_subject_state:84074", tools.NANSHAN: "platform_subject_state:84074",
     }  # fmt: skip
     row = await channel(demo)
-    assert (row["users"], row["open"], row["due"] < clock() + reconcile.MOST_WAIT) == (STAFF, True, True)
+    assert (row["users"], row["open"], row["due"] < clock() + reconcile.RETRY.most) == (STAFF, True, True)
 
 
 async def test_a_new_version_reaches_a_code_that_is_there(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
@@ -275,6 +276,6 @@ async def test_arrivals_of_long_ago_are_forgotten(demo: Services, sandbox: Sandb
         await open_bank(demo, "demo"), row, "rm.chen", "demo:a", clock() - (rosters.KEPT_DAYS + 2) * 86400
     )
     await rosters.came(await open_bank(demo, "demo"), row, "rm.chen", "demo:b", clock())
-    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await scheduler.tick(await open_bank(demo, "demo"))
     (left,) = await demo.store.tenant("demo")["arrivals"].find({})
     assert left["day"] == rosters.day_of(row["tz"], clock())

@@ -1,4 +1,4 @@
-"""Ticks: any number of schedulers ring once, for what is due and nothing else."""
+"""Ticks: any number of schedulers wake once, for what is due and nothing else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from customers.banks import apply
 from customers.banks.bank import Bank
 from operations import celery, scheduler
+from operations.jobs import QUEUES
 from services.container import Services
-from services.queue.broker import QUEUES
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
 from tests.integration.customers.conftest import other_bank
@@ -26,36 +26,36 @@ async def test_two_schedulers_tick_once_a_slot(
     await tools.scanned(sandbox, http)
     for _ in range(5):
         clock.advance(scheduler.TICK_SECONDS)
-        rung = await asyncio.gather(
+        woken = await asyncio.gather(
             *[scheduler.tick(await open_bank(one, "demo")) for one in (demo, second, demo, second)]
         )
-        assert sorted(rung) == [[], [], [], ["campaigns.handle_inbox"]]
+        assert sorted(woken) == [[], [], [], ["campaigns.handle_inbox"]]
 
 
-async def test_nothing_due_rings_nothing(demo: Services) -> None:
+async def test_nothing_due_wakes_nobody(demo: Services) -> None:
     assert await scheduler.tick(await open_bank(demo, "demo")) == []
 
 
-async def test_what_was_cut_short_is_rung_for_when_its_lease_is_over(
+async def test_what_was_cut_short_is_woken_for_when_its_lease_is_over(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
 ) -> None:
     await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=-1, times=1)
     await tools.scanned(sandbox, http)
-    from operations import jobs
+    from tests.support import jobs
 
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     clock.advance(3)
     assert await scheduler.tick(await open_bank(demo, "demo")) == ["campaigns.send_welcomes"]
 
 
-async def test_held_units_are_rung_for(demo: Services, clock: MovedClock) -> None:
+async def test_held_units_are_woken_for(demo: Services, clock: MovedClock) -> None:
     await world.put(demo, 3)
     await world.claim_and_die(demo, world.wish("a"), before=world.die)
-    clock.advance(scheduler.SETTLE_SECONDS)
+    clock.advance(2)
     assert await scheduler.tick(await open_bank(demo, "demo")) == ["rewards.settle"]
 
 
-async def test_another_banks_work_is_not_rung_for(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+async def test_another_banks_work_wakes_nobody(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
     await apply.apply_tenant(demo, other_bank(), "other.yaml")
     await tools.scanned(sandbox, http)
     assert await scheduler.tick(await open_bank(demo, "other")) == []
@@ -77,7 +77,7 @@ async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeyp
     assert ticked == ["demo", "other"]
 
 
-def test_every_bell_has_its_task_and_every_task_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_job_has_its_task_and_every_task_its_queue() -> None:
     ours = {name for name in celery.app.tasks if not name.startswith("celery.")}
     assert ours == set(QUEUES)
     routed = {name: celery.app.conf.task_routes[name]["queue"] for name in QUEUES}

@@ -22,6 +22,7 @@ from services.errors import Conflict, InvalidInput, NotFound
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
 from tests.integration.customers.dump import of_store
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 
@@ -35,7 +36,7 @@ async def people(sandbox: Sandbox, count: int, **more: Any) -> None:
 async def run(services: Services, clock: MovedClock, *, shifts: int = 20) -> dict[str, Any]:
     """Works until the sync is over; the newest sync's row."""
     for _ in range(shifts):
-        await syncing.work(await open_bank(services, "demo"))
+        await jobs.sync(await open_bank(services, "demo"))
         row = await syncing.latest(await open_bank(services, "demo"))
         assert row is not None
         if not row["open"]:
@@ -142,7 +143,7 @@ async def test_a_cancelled_sync_stops_at_the_next_page(
     part = syncing.Part("customers", customers.CUSTOMERS_PART.read, write, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
     await syncing.start(await open_bank(demo, "demo"), "cli", parts=["customers"])
-    await syncing.work(await open_bank(demo, "demo"))
+    await jobs.sync(await open_bank(demo, "demo"))
     row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (pages, row["state"], row["open"], row["counts"]) == (1, "cancelled", False, {})
@@ -155,7 +156,7 @@ async def test_a_platform_that_fails_is_waited_for(demo: Services, sandbox: Sand
     await people(sandbox, 120)
     await tools.fault(sandbox, "errcode", BATCH, errcode=-1, times=9)
     await syncing.start(await open_bank(demo, "demo"), "cli", parts=["customers"])
-    await syncing.work(await open_bank(demo, "demo"))
+    await jobs.sync(await open_bank(demo, "demo"))
     row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (row["state"], row["reason"], row["open"]) == ("waiting", "platform_busy:-1", True)
@@ -342,7 +343,7 @@ async def test_a_friendship_that_began_after_the_sync_is_not_ended_by_it(
     await relationships.changed(await open_bank(demo, "demo"), "rm.chen", cid, at=clock(), active=True)
     row = await run(demo, clock)
     assert row["counts"]["friendships"]["gone"] == 0
-    assert await relationships.pair(await open_bank(demo, "demo"), "rm.chen", [cid]) is not None
+    assert await relationships.between(await open_bank(demo, "demo"), "rm.chen", [cid]) is not None
 
 
 async def test_what_a_sync_ended_by_mistake_the_next_one_finds_again(
@@ -373,13 +374,13 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
         )
 
     async def slowly(job: Job, batch: Batch) -> Outcome:
-        clock.advance(syncing.SHIFT_SECONDS)
+        clock.advance(syncing.TIME_BUDGET)
         return await customers.CUSTOMERS_PART.write(job, batch)
 
     part = syncing.Part("customers", customers.CUSTOMERS_PART.read, slowly, private=True)
     monkeypatch.setitem(syncing.PARTS, "customers", part)
     await syncing.start(await open_bank(demo, "demo"), "cli", kind="nightly", parts=["customers"])
-    await syncing.work(await open_bank(demo, "demo"))
+    await jobs.sync(await open_bank(demo, "demo"))
     row = await syncing.latest(await open_bank(demo, "demo"))
     assert row is not None
     assert (row["open"], row["counts"]["customers"]["done"]) == (True, 200)

@@ -10,12 +10,12 @@ import pytest
 
 from campaigns.publishing import versions
 from deploy.commands import explain
-from operations import jobs
 from operations.events import explain as why
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import LIN
@@ -26,7 +26,7 @@ NO_CODE_OF_OURS = "somebody-elses"
 async def _only(services: Services) -> dict[str, Any]:
     """The answer for the one event there is."""
     (row,) = await services.store.tenant("demo")["inbox"].find({})
-    return await why.why(await open_bank(services, "demo"), row["_id"], explain)
+    return await why.explain_event(await open_bank(services, "demo"), row["_id"], explain)
 
 
 def _decided(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -139,7 +139,7 @@ async def test_no_welcome_because_he_had_entered_before(
     await sandbox.scan(person, state=tools.NANSHAN, userid=scan["userid"])
     await tools.all_work(demo)
     rows = await demo.store.tenant("demo")["inbox"].find({"type": "external_contact_added"}, sort=[("at", 1)])
-    answer = await why.why(await open_bank(demo, "demo"), rows[-1]["_id"], explain)
+    answer = await why.explain_event(await open_bank(demo, "demo"), rows[-1]["_id"], explain)
     assert ("campaign.not_entered", "already_entered") in _decided(answer)
     assert [run["run"] for run in answer["runs"]] == [(await tools.runs(demo))[0]["_id"]]
 
@@ -203,11 +203,11 @@ async def test_an_event_that_failed_keeps_the_reasons_of_its_tries(
     await sandbox.control("POST", f"people/{person['id']}/edited-by", {"userid": scan["userid"], "remark": "x"})
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     (row,) = await demo.store.tenant("demo")["inbox"].find({"open": True})
-    waiting = await why.why(await open_bank(demo, "demo"), row["_id"], explain)
+    waiting = await why.explain_event(await open_bank(demo, "demo"), row["_id"], explain)
     assert (waiting["state"], waiting["reason"]) == ("waiting", "platform_bad_request")
     clock.advance(60)
     await jobs.handle_inbox(await open_bank(demo, "demo"))
-    answer = await why.why(await open_bank(demo, "demo"), row["_id"], explain)
+    answer = await why.explain_event(await open_bank(demo, "demo"), row["_id"], explain)
     assert (answer["state"], answer["attempts"]) == ("handled", 2)
     (failed,) = answer["tries"]
     assert failed["reason"] == "platform_bad_request"

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 
 from campaigns.publishing import versions
-from operations import jobs
 from services.container import Services
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 NANSHAN = "branch-q1.sz-nanshan"
@@ -47,7 +47,7 @@ async def told_staff(sandbox: Sandbox, userid: str) -> list[str]:
 
 
 async def all_work(services: Services) -> None:
-    """What workers would do if every bell rang once."""
+    """What workers would do if everything that is due were woken once."""
     await jobs.handle_inbox(await open_bank(services, "demo"))
     await asyncio.gather(
         jobs.send_welcomes(await open_bank(services, "demo")),

@@ -15,6 +15,7 @@ from customers.banks.apply import apply_tenant
 from services.container import Services
 from services.store.mongo import Doc
 from tests.conftest import DEMO_BANK, Sandbox
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 SECRET = "fake-wecom-archive-secret-for-the-sandbox-0"
@@ -68,7 +69,7 @@ async def due(services: Services) -> None:
 
 async def pull(services: Services) -> None:
     await due(services)
-    await archive.work(await open_bank(services, "demo"), until=services.clock() + 60.0)
+    await jobs.pull_archive(await open_bank(services, "demo"))
 
 
 async def kept(services: Services) -> list[Doc]:

@@ -7,12 +7,12 @@ from typing import Any
 from customers import relationships
 from customers.actors import ClerkActor, StaffActor
 from customers.handover import batches
-from customers.handover import work as handover_work
 from customers.handover.batches import Wanted
 from customers.identity import resolution
 from services.container import Services
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 
@@ -48,7 +48,7 @@ async def approved(services: Services, request: Wanted | None = None) -> str:
 
 async def work(services: Services, clock: MovedClock, seconds: float = 0.0) -> None:
     clock.advance(seconds)
-    await handover_work.work(await open_bank(services, "demo"))
+    await jobs.hand_over(await open_bank(services, "demo"))
 
 
 async def items(services: Services) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ import pytest
 from customers.actors import ClerkActor
 from customers.alerts import alarms, cards
 from customers.identity import resolution
-from operations import jobs
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, NotFound
@@ -15,6 +14,7 @@ from services.store.mongo import Doc
 from services.wechat.core.errors import Transient
 from services.wechat.events import CardClicked
 from services.wechat.wecom.messages import Messages
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import StillClock
 

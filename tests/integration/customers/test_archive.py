@@ -14,7 +14,7 @@ from customers.archive import pull as archive
 from customers.archive.messages import party_index, read_message
 from customers.banks import apply
 from customers.identity import resolution
-from operations import jobs, scheduler
+from operations import scheduler
 from services.clock import utc
 from services.container import Services
 from services.errors import Unavailable
@@ -25,6 +25,7 @@ from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.customers import archived
 from tests.integration.customers.archived import friend, kept, pull, pull_row, say, texts
 from tests.integration.customers.dump import of_store
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.waiting import until
@@ -138,7 +139,7 @@ async def test_killed_before_any_write_no_message_is_lost_or_doubled(
     for name in ("append", "update", "update_many", "delete"):
         dying(name)
     try:
-        await archive.work(await open_bank(bank, "demo"), until=bank.clock() + 60.0)
+        await jobs.pull_archive(await open_bank(bank, "demo"))
     except Killed:
         pass
     assert writes >= fatal
@@ -264,7 +265,7 @@ async def test_a_message_that_ends_the_gateway_each_time_is_kept_unread_and_the_
         return await real(self, key, record)
 
     monkeypatch.setattr(HttpArchive, "decrypt", deadly)
-    for _ in range(archive.CAREFUL + archive.LEAVE_OUT + 2):
+    for _ in range(archive.CAREFUL + (archive.RETRY.tries or 0) + 2):
         await pull(bank)
     assert await texts(bank) == ["一", "三"]
     assert [row["reason"] for row in await kept(bank)] == ["", "archive_gateway_failed", ""]

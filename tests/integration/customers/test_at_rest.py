@@ -14,7 +14,6 @@ import pytest
 
 from config.logging import setup_logging
 from customers.identity import resolution
-from operations import jobs
 from services.clock import Clock, system_clock
 from services.container import Services
 from services.queue import inbox
@@ -22,6 +21,7 @@ from services.wechat import events
 from tests.conftest import Sandbox
 from tests.integration.customers.conftest import BANK, LIFE
 from tests.integration.customers.dump import of_redis, of_store
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 NAME, PHONE = "司马相如卓文君", "13876543210"
@@ -136,6 +136,6 @@ async def test_nothing_of_the_customer_is_logged(
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     lines = logged.getvalue().splitlines()
     messages = {json.loads(line)["message"] for line in lines}
-    assert {"details come later", "an event was set aside"} <= messages
+    assert {"details come later", "an event is a dead letter"} <= messages
     found = [(what, line[:300]) for what, canary in canaries.items() for line in lines if canary in line]
     assert found == []

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from customers.alerts import cards
-from operations import jobs
 from services.clock import Clock, system_clock
 from services.container import Services
 from services.store.mongo import Doc
 from tests.conftest import Sandbox, Server
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 

@@ -122,7 +122,7 @@ async def test_a_new_userid_takes_the_friendships_and_the_place_along(bank: Serv
     cid = await resolution.identify(
         await open_bank(bank, "demo"), resolution.Facts(external_userid=person["external_userid"])
     )
-    relation = relationships.Relation("rm.chen", 1_799_999_000.0, "", 1, "刘总", "VIP", ())
+    relation = relationships.FollowInfo("rm.chen", 1_799_999_000.0, "", 1, "刘总", "VIP", ())
     await relationships.bring(await open_bank(bank, "demo"), cid, relation, 1_799_999_500.0)
     await sandbox.control("POST", "members/rm.chen", {"userid": "rm.chen2"})
     await changed(bank, "rm.chen", 1_800_000_010, new="rm.chen2")
@@ -130,7 +130,7 @@ async def test_a_new_userid_takes_the_friendships_and_the_place_along(bank: Serv
     assert await relationships.of_staff(await open_bank(bank, "demo"), "rm.chen") == []
     (row,) = await relationships.of_staff(await open_bank(bank, "demo"), "rm.chen2")
     assert (row["cid"], row["at"]) == (cid, 1_799_999_000.0)
-    assert relationships.opened(await open_bank(bank, "demo"), row) == {"remark": "刘总", "description": "VIP"}
+    assert relationships.open_notes(await open_bank(bank, "demo"), row) == {"remark": "刘总", "description": "VIP"}
     assert await staff(bank, "rm.chen2") == {"branch": "sz-nanshan", "active": True, "source": "file"}
     assert (await staff(bank, "rm.chen") or {})["active"] is False
 

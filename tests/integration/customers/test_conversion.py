@@ -7,11 +7,11 @@ from typing import Any
 
 from customers.access import login
 from customers.identity import conversion, resolution
-from operations import jobs
 from services.container import Services
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
 from tests.integration.customers.conftest import BANK, LIFE
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import StillClock
 
@@ -57,7 +57,7 @@ async def test_a_friend_whom_we_had_not_known_to_be_him_is_one_with_him(bank: Se
     one = await resolution.customer(await open_bank(bank, "demo"), visitor)
     assert (one.cid, one.external_userid, one.cids) == (friend, external, [friend, visitor])
     (merge,) = await bank.store.tenant("demo")["merges"].find({})
-    assert (merge["because"]["source"], merge["state"]) == ("convert", "done")
+    assert (merge["merge_origin"]["source"], merge["state"]) == ("convert", "done")
 
 
 async def test_who_is_a_friend_is_not_asked_about(bank: Services, sandbox: Sandbox) -> None:

@@ -75,7 +75,7 @@ async def test_details_that_come_after_the_event_of_the_same_second_complete_the
         await open_bank(bank, "demo"), "rm.chen", cid, at=at, active=True, state="", add_way=None
     )
     found = await details.fetch(await open_bank(bank, "demo"), seen["external_userid"])
-    pair = await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid])
+    pair = await relationships.between(await open_bank(bank, "demo"), "rm.chen", [cid])
     assert found.follow_users["rm.chen"]["add_way"] is not None
     assert (pair or {})["add_way"] == found.follow_users["rm.chen"]["add_way"]
 

@@ -15,6 +15,7 @@ from customers.banks import bank as banks_bank
 from customers.banks.clerks import PERMISSIONS
 from customers.handover import departures
 from services.cache import ProcessCache
+from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, TooMany
 from services.security import sessions
@@ -116,13 +117,18 @@ async def test_a_leaver_whom_the_file_still_lists_stays_out_until_wecom_reports_
     assert said[1:] == ["rm.chen stays out: WeCom says that this member has left"]
     with pytest.raises(NotFound):
         await staff.staff_member(await open_bank(services, "demo"), "rm.chen")
+    later = utc(at + 10.0)
     member = {"_id": "demo:rm.chen", "userid": "rm.chen", "active": True, "status": 1, "at": 0.0}
-    for told in ({"told": at - 10.0}, {"told": at + 10.0, "status": 5}, {"told": at + 10.0, "active": False}):
+    for told in (
+        {"fetched_at": utc(at - 10.0)},
+        {"fetched_at": later, "status": 5},
+        {"fetched_at": later, "active": False},
+    ):
         await db["members"].delete({})
         await db["members"].insert({**member, **told})
         assert len(await _apply(services)) == 2
     await db["members"].delete({})
-    await db["members"].insert({**member, "told": at + 10.0})
+    await db["members"].insert({**member, "fetched_at": later})
     assert len(await _apply(services)) == 1
     assert (await staff.staff_member(await open_bank(services, "demo"), "rm.chen")).name == "陈思远"
     await departures.left(await open_bank(services, "demo"), "rm.chen", at)  # told again, late: he has been back since

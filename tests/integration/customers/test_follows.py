@@ -27,7 +27,7 @@ async def _tell(services: Services, tenant: str, order: tuple[Told, ...]) -> Non
 
 async def _pair(services: Services, tenant: str) -> tuple[bool, float, str] | None:
     (row,) = await services.store.tenant(tenant)["relationships"].find({})
-    present = await relationships.pair(await open_bank(services, tenant), "rm.a", [f"{tenant}:c"])
+    present = await relationships.between(await open_bank(services, tenant), "rm.a", [f"{tenant}:c"])
     listed = await relationships.of_staff(await open_bank(services, tenant), "rm.a")
     assert (
         listed
@@ -81,5 +81,5 @@ async def test_friends_are_listed_newest_first_and_without_those_who_left(servic
     assert [row["cid"] for row in listed] == ["demo:4", "demo:2", "demo:1", "demo:0"]
     at_bank = await open_bank(services, "demo")
     assert [row["userid"] for row in await relationships.of_customer(at_bank, ["demo:0"])] == ["rm.b", "rm.a"]
-    assert await relationships.pair(await open_bank(services, "demo"), "rm.b", ["demo:1", "demo:2"]) is None
-    assert await relationships.pair(await open_bank(services, "other"), "rm.a", ["demo:0"]) is None
+    assert await relationships.between(await open_bank(services, "demo"), "rm.b", ["demo:1", "demo:2"]) is None
+    assert await relationships.between(await open_bank(services, "other"), "rm.a", ["demo:0"]) is None

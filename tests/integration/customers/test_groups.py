@@ -16,6 +16,7 @@ from services.container import Services
 from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import Sandbox
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import StillClock
 
@@ -214,7 +215,7 @@ async def test_a_corp_that_is_too_large_to_list_is_listed_by_owner(bank: Service
 async def _synced(bank: Services) -> dict[str, Any]:
     await run.start(await open_bank(bank, "demo"), "cli", parts=["groups"])
     for _ in range(5):
-        await run.work(await open_bank(bank, "demo"))
+        await jobs.sync(await open_bank(bank, "demo"))
         row = await run.latest(await open_bank(bank, "demo"))
         assert row is not None
         if not row["open"]:

@@ -110,8 +110,8 @@ async def test_what_wecom_tells_besides_changes_nothing_in_any_order(
     (row,) = await bank.store.tenant("demo")["relationships"].find({"userid": "rm.li"})
     for userid, active in (("rm.chen", False), ("rm.li", True)) * 2:
         await relationships.changed(await open_bank(bank, "demo"), userid, cid, at=row["at"], active=active)
-    assert await relationships.pair(await open_bank(bank, "demo"), "rm.li", [cid]) is not None
-    assert await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid]) is None
+    assert await relationships.between(await open_bank(bank, "demo"), "rm.li", [cid]) is not None
+    assert await relationships.between(await open_bank(bank, "demo"), "rm.chen", [cid]) is None
     assert external.encode() not in await everything(bank)
 
 

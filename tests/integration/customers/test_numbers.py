@@ -10,7 +10,7 @@ import pytest
 from customers.actors import ClerkActor
 from customers.identity import customer_numbers, resolution, review, review_tasks
 from customers.identity.customer_numbers import ALREADY, CONFLICT, INVALID, LINKED, UNKNOWN, Line
-from customers.identity.resolution import Facts
+from customers.identity.resolution import Facts, Origin
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
 from tests.support.banks import open_bank
@@ -115,9 +115,7 @@ async def test_a_suggestion_to_merge_customers_with_different_numbers_is_refused
     one, two = await _two(services)
     await _link(services, "C-1001", one)
     await _link(services, "C-2002", two)
-    await review_tasks.ask(
-        await open_bank(services, "demo"), "same_phone", sorted((one, two)), source="phone", proof="p"
-    )
+    await review_tasks.ask(await open_bank(services, "demo"), "same_phone", sorted((one, two)), Origin("phone", "p"))
     (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
     await review.propose(await open_bank(services, "demo"), LIN, question["id"], "merge", "同一手机号")
     with pytest.raises(Conflict) as refused:

@@ -64,7 +64,7 @@ async def test_a_merge_is_explained_with_what_led_to_it_and_what_it_carried(serv
     for cid in (winner, loser):
         (merge,) = (await review.explain(await open_bank(services, "demo"), LIN, cid))["merges"]
         assert (merge["winner"], merge["loser"], merge["state"]) == (winner, loser, "done")
-        assert (merge["source"], merge["proof"], merge["because"]) == (
+        assert (merge["source"], merge["proof"], merge["id_kinds"]) == (
             "details",
             "event-2",
             ["external_userid", "unionid"],

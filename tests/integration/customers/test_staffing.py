@@ -123,7 +123,7 @@ async def test_a_leaving_that_is_older_than_his_joining_again_changes_nothing(
     bank: Services, clock: StillClock
 ) -> None:
     joined = clock()
-    await bank.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"changed_at": joined}})
+    await bank.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"changed_at": utc(joined)}})
     token = await rm.open_session(await open_bank(bank, "demo"), LI)
     await departures.left(await open_bank(bank, "demo"), "rm.li", joined - 60.0)
     assert await rm.actor_of(await open_bank(bank, "demo"), token) == LI

@@ -16,7 +16,6 @@ from customers.banks import apply
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.messaging import subscriptions
-from operations import jobs
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, InvalidInput
@@ -25,6 +24,7 @@ from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.customers.conftest import BANK, LIFE
+from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import StillClock
 from tests.support.waiting import until

@@ -43,7 +43,7 @@ async def known(services: Services) -> dict[str, list[tuple[str, tuple[str, ...]
         person = await resolution.customer(await open_bank(services, "demo"), row["_id"])
         pairs = await db["relationships"].find({"active": True, "cid": person.cid}, limit=None)
         at_bank = await open_bank(services, "demo")
-        remarks = sorted((each["userid"], relationships.opened(at_bank, each)["remark"]) for each in pairs)
+        remarks = sorted((each["userid"], relationships.open_notes(at_bank, each)["remark"]) for each in pairs)
         found.setdefault(person.external_userid, []).append((person.name, tuple(sorted(person.tags)), remarks))
     return found
 
@@ -163,7 +163,7 @@ async def test_a_friendship_that_ended_while_the_page_was_read_stays_ended(bank:
     since = max(item["follow_info"]["createtime"] for item in batch.items)
     await relationships.changed(await open_bank(bank, "demo"), "rm.chen", cid, at=since + 1.0, active=False)
     await write(bank, batch)
-    assert await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid]) is None
+    assert await relationships.between(await open_bank(bank, "demo"), "rm.chen", [cid]) is None
 
 
 async def test_a_member_without_a_licence_is_a_problem_and_not_the_end(bank: Services) -> None:

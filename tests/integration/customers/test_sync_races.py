@@ -14,7 +14,7 @@ from customers.banks import bank as banks_bank
 from customers.handover import departures
 from customers.identity import resolution
 from customers.identity.resolution import Facts
-from customers.identity.rows import row_id
+from customers.identity.sealing import identity_id
 from customers.wecom_mirror import customers, details, members, tags
 from customers.wecom_mirror.sync import Batch, Job, Part, follow_users
 from services.cache import cached
@@ -204,7 +204,7 @@ async def test_who_is_told_of_while_the_page_is_written_gets_the_tags_of_his_fri
     came: list[str] = []
 
     async def beaten(self: Collection, docs: list[Doc]) -> set[int]:
-        lead = row_id(await open_bank(bank, "demo"), "external_userid", person["external_userid"])
+        lead = identity_id(await open_bank(bank, "demo"), "external_userid", person["external_userid"])
         ids, rows = any(doc["_id"] == lead for doc in docs), any("tags" in doc and "userid" not in doc for doc in docs)
         if not came and (ids if where == "identities" else rows):
             came.append("")
@@ -297,7 +297,7 @@ async def test_a_long_list_leaves_the_loop_to_others(bank: Services, sandbox: Sa
     db, count = bank.store.tenant("demo"), 8_000
     at_bank = await open_bank(bank, "demo")
     rows = [
-        relationships.new_row(at_bank, f"demo:c{number}", relationships.Relation("rm.chen", since=1.0), 1.0)
+        relationships.new_relationship(at_bank, f"demo:c{number}", relationships.FollowInfo("rm.chen", since=1.0), 1.0)
         for number in range(count)
     ]
     for start in range(0, count, 1000):

@@ -63,7 +63,7 @@ async def test_a_tag_put_on_in_wecom_appears_and_one_taken_off_disappears(bank: 
     await mark(bank, person, "rm.chen", add=[ids["线上"]], remove=[ids["网点"]])
     await details.fetch(await open_bank(bank, "demo"), person["external_userid"])
     assert await held(bank, cid) == ["渠道:线上"]
-    pair = await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid])
+    pair = await relationships.between(await open_bank(bank, "demo"), "rm.chen", [cid])
     assert (pair or {})["tags"] == [ids["线上"]]
 
 
@@ -100,16 +100,16 @@ async def test_an_answer_of_before_our_own_mark_does_not_undo_it(bank: Services,
     tenant = await banks_bank.open_bank(bank, "demo")
     await tagging.mark(tenant, "rm.chen", person["external_userid"], ["热"], [])
     await tagging.remember(await open_bank(bank, "demo"), cid, "rm.chen", ["热"], [])
-    pair = await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid])
+    pair = await relationships.between(await open_bank(bank, "demo"), "rm.chen", [cid])
     assert pair is not None
     await relationships.bring(
         await open_bank(bank, "demo"),
         cid,
-        relationships.Relation("rm.chen", pair["at"], add_way=pair["add_way"]),
+        relationships.FollowInfo("rm.chen", pair["at"], add_way=pair["add_way"]),
         asked,
     )
     assert (
-        ((await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid])) or {})["tags"]
+        ((await relationships.between(await open_bank(bank, "demo"), "rm.chen", [cid])) or {})["tags"]
         == pair["tags"]
         != []
     )
@@ -137,7 +137,9 @@ async def test_a_deleted_tag_is_gone_everywhere(bank: Services, sandbox: Sandbox
     await sandbox.control("DELETE", f"tags/{ids['网点']}")
     await tell(bank, "delete", ids["网点"])
     assert await held(bank, cid) == ["渠道:线上"]
-    assert ((await relationships.pair(await open_bank(bank, "demo"), "rm.chen", [cid])) or {})["tags"] == [ids["线上"]]
+    assert ((await relationships.between(await open_bank(bank, "demo"), "rm.chen", [cid])) or {})["tags"] == [
+        ids["线上"]
+    ]
     at_bank = await open_bank(bank, "demo")
     assert [row["tag"] for row in await tags.listed(at_bank)] == ["线上"]
 

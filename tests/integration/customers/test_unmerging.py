@@ -11,8 +11,9 @@ from customers import relationships, timeline
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import merging, resolution, review
-from customers.identity import rows as person
 from customers.identity.resolution import Customer, Facts
+from customers.identity.rows import CustomerRow, MergeRow
+from customers.identity.sealing import phone_index
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
@@ -123,7 +124,7 @@ async def test_what_was_told_since_goes_with_the_id_that_it_was_told_with(servic
     assert again.openids == {BANK: "oO1", LIFE: "oO2"}
     assert await resolution.identify(await open_bank(services, "demo"), Facts(openids={LIFE: "oO2"})) == loser
     found = await services.store.tenant("demo")["customers"].find(
-        {"phone_index": person.phone_index(await open_bank(services, "demo"), "13900139000")}
+        {"phone_index": phone_index(await open_bank(services, "demo"), "13900139000")}
     )
     assert [row["_id"] for row in found] == [loser]
 
@@ -162,7 +163,7 @@ async def test_two_clerks_may_say_that_they_are_one_after_all(services: Services
         assert await resolution.identify(await open_bank(services, "demo"), facts) == winner
     assert await review.list_questions(await open_bank(services, "demo"), LIN) == []
     (again,) = await services.store.tenant("demo")["merges"].find({"state": merging.DONE})
-    assert (again["because"]["source"], again["because"]["proof"]) == ("clerk", question["id"])
+    assert (again["merge_origin"]["source"], again["merge_origin"]["proof"]) == ("clerk", question["id"])
     await _undo(services, again["_id"])
     assert [one.unionid for one, _ in await _as_they_are(services, "demo", winner, loser)] == ["", "oU"]
 
@@ -253,20 +254,25 @@ async def test_a_race_to_a_third_customer_brings_together_who_was_told_apart_wit
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Off: the word of the winner's row as it was read is believed, and the write does not ask."""
-    planned = merging._planned
+    plan_of, fence_of = merging._plan, merging._fence
     together = asyncio.Barrier(2)
 
-    async def unguarded(bank: Bank, row: Doc, winner: Doc) -> tuple[Doc, Doc, Doc]:
-        plan, change, fence = await planned(bank, row, winner)
+    async def plan_together(bank: Bank, row: CustomerRow, winner: CustomerRow) -> MergeRow:
+        plan = await plan_of(bank, row, winner)
         if winner["openids"].keys() == {LIFE}:
             async with asyncio.timeout(5):
                 await together.wait()
-        return plan, change, {name: value for name, value in fence.items() if name not in ("apart", "aliases")}
+        return plan
+
+    def unguarded(row: CustomerRow, plan: MergeRow) -> Doc:
+        fence = fence_of(row, plan)
+        return {name: value for name, value in fence.items() if name not in ("never_merge_with", "aliases")}
 
     third = await resolution.identify(await open_bank(services, "demo"), Facts(openids={LIFE: "oO2"}))
     winner, loser = await _two(services)
     await _undo(services, await _merge(services))
-    monkeypatch.setattr(merging, "_planned", unguarded)
+    monkeypatch.setattr(merging, "_plan", plan_together)
+    monkeypatch.setattr(merging, "_fence", unguarded)
     at_bank = await open_bank(services, "demo")
     await asyncio.gather(*(resolution.identify(at_bank, facts) for facts in TO_THE_THIRD))
     at_bank = await open_bank(services, "demo")

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from config.settings import Settings
 from customers.banks.bank import Bank
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from rewards import catalogue, claims, ledger
 from rewards.stock import LEASE_SECONDS
@@ -224,7 +225,7 @@ BOUNDS = hypothesis_settings(
 def test_any_order_of_claims_deaths_and_sweeps_keeps_the_ledger(settings: Settings) -> None:
     with asyncio.Runner() as runner:
         clock = MovedClock()
-        services = runner.run(open_services(settings, COLLECTIONS, clock=clock))
+        services = runner.run(open_services(settings, COLLECTIONS, QUEUES, clock=clock))
         try:
             Machine.play, Machine.services, Machine.clock = staticmethod(runner.run), services, clock
             run_state_machine_as_test(Machine, settings=BOUNDS)

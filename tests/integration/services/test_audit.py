@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 from services.security import audit as audit_module
@@ -147,7 +148,7 @@ async def test_twenty_writers_at_once_give_one_unbroken_chain(services: Services
 
 
 async def test_two_processes_write_one_unbroken_chain(services: Services) -> None:
-    other = await open_services(services.settings, COLLECTIONS)
+    other = await open_services(services.settings, COLLECTIONS, QUEUES)
     try:
         writers = [(services, n) for n in range(10)] + [(other, n) for n in range(10)]
         await asyncio.gather(*(who.audit.record(who.store.tenant("a"), "lin", "did", str(n)) for who, n in writers))

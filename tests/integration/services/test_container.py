@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services import ids
 from services.clock import utc
@@ -16,7 +17,7 @@ from services.errors import Unavailable
 
 
 async def test_closing_finishes_what_was_taken_and_what_runs_behind_answers(settings: Settings) -> None:
-    services = await open_services(settings, COLLECTIONS)
+    services = await open_services(settings, COLLECTIONS, QUEUES)
     done: list[str] = []
     gate = asyncio.Event()
 
@@ -46,7 +47,7 @@ async def test_closing_finishes_what_was_taken_and_what_runs_behind_answers(sett
 
 
 async def test_work_behind_an_answer_that_fails_does_not_stop_the_end(settings: Settings) -> None:
-    services = await open_services(settings, COLLECTIONS)
+    services = await open_services(settings, COLLECTIONS, QUEUES)
 
     async def fail() -> None:
         raise Unavailable("store_unavailable")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,14 +11,12 @@ import pytest
 
 from config.settings import Settings
 from deploy.ports import free_port
-from deploy.processes import ROOT
+from operations.jobs import QUEUES
 from services.container import Services
 from services.observe.metrics import Metrics
-from services.queue.broker import QUEUES, make_celery
+from services.queue.broker import make_celery
 from services.queue.wakeups import Wakeups
 from tests.support.waiting import until
-
-TASKS = ROOT / "operations" / "celery.py"
 
 
 class Broker:
@@ -152,21 +149,6 @@ async def test_a_wakeup_lies_in_the_queue_of_its_task(services: Services) -> Non
     await until(all_there)
     assert await lengths() == dict(Counter(QUEUES.values()))
     assert services.metrics.registry.get_sample_value("yinqiao_wakeups_lost_total") == 0
-
-
-def test_every_known_name_has_a_task_and_every_task_a_known_name() -> None:
-    """A name that nobody listens to is accepted by the broker without a word."""
-    tree = ast.parse(TASKS.read_text(encoding="utf-8"))
-    names = {
-        keyword.value.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-        for decorator in node.decorator_list
-        if isinstance(decorator, ast.Call)
-        for keyword in decorator.keywords
-        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
-    }
-    assert names == set(QUEUES)
 
 
 def test_tasks_are_acknowledged_late_and_a_killed_childs_task_comes_again() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from config.settings import Settings
 from deploy.stack import Stores
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 from services.errors import TooMany, Unavailable
@@ -35,7 +36,7 @@ async def _dump(services: Services) -> dict[bytes, Any]:
 
 async def test_a_session_is_read_by_its_token_in_every_process(services: Services, settings: Settings) -> None:
     token = await services.sessions.open("customer", SESSION)
-    other = await open_services(settings, COLLECTIONS)
+    other = await open_services(settings, COLLECTIONS, QUEUES)
     assert await services.sessions.read("customer", token) == SESSION
     assert await other.sessions.read("customer", token) == SESSION
     await other.close()
@@ -91,7 +92,7 @@ async def test_a_session_ends_after_its_hours(services: Services, settings: Sett
 async def test_an_ended_session_is_over_here_at_once_and_elsewhere_within_two_seconds(
     services: Services, settings: Settings, clock: StillClock
 ) -> None:
-    other = await open_services(settings, COLLECTIONS, clock=clock)
+    other = await open_services(settings, COLLECTIONS, QUEUES, clock=clock)
     token = await services.sessions.open("customer", SESSION)
     kept = await services.sessions.open("customer", SESSION)
     assert await other.sessions.read("customer", token) == SESSION
@@ -190,7 +191,7 @@ async def test_the_time_of_tries_begins_with_the_first(services: Services) -> No
 async def test_all_sessions_of_one_subject_end_here_at_once_and_elsewhere_within_two_seconds(
     services: Services, settings: Settings, clock: StillClock
 ) -> None:
-    other = await open_services(settings, COLLECTIONS, clock=clock)
+    other = await open_services(settings, COLLECTIONS, QUEUES, clock=clock)
     tokens = [await services.sessions.open("staff", {"userid": "rm.chen"}, subject="demo:rm.chen") for _ in range(3)]
     colleague = await services.sessions.open("staff", {"userid": "rm.li"}, subject="demo:rm.li")
     for token in [*tokens, colleague]:

@@ -10,6 +10,7 @@ import pytest
 from tornado import locale
 
 from deploy.processes import ROOT
+from handlers.console.base import SECTIONS
 from handlers.http.pages import LOCALES, language_of, load_locale
 
 WEB = ROOT / "web"
@@ -30,7 +31,8 @@ def _source(language: str) -> dict[str, str]:
 
 def _used() -> set[str]:
     texts = [path.read_text(encoding="utf-8") for path in (WEB / "templates").rglob("*.html")]
-    return {str(ast.literal_eval(found)) for text in texts for found in CALLED.findall(text)}
+    sections = {name for name, *_ in SECTIONS}
+    return sections | {str(ast.literal_eval(found)) for text in texts for found in CALLED.findall(text)}
 
 
 @pytest.mark.parametrize("language", LOCALES.values())

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from config.settings import PlatformLimits
+from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 from services.limiter import Limiter, lane
@@ -119,7 +120,9 @@ async def test_unknown_codes_are_counted_in_one_row_without_ids(settings, serve_
     async with serve_platform() as platform:
         text = "no such thing wmAAAAAAAAAAAAAAAAAAAA of 13800138000, hint: [1700000000_1], from ip: 10.1.2.3, more info at x"
         platform.answers[GET] = {"errcode": 99999, "errmsg": text}
-        services = await open_services(settings.model_copy(update={"wecom_api_base": platform.base}), COLLECTIONS)
+        services = await open_services(
+            settings.model_copy(update={"wecom_api_base": platform.base}), COLLECTIONS, QUEUES
+        )
         client = services.platform.wecom("bank", "ww1", 1, "s")
         for _ in range(2):
             with pytest.raises(errors.UnknownCode):

@@ -102,23 +102,3 @@ class SceneAnswer(BaseModel):
     page: str
     campaign: str
     invited: bool = Field(description="somebody invites with this code")
-
-
-class HealthAnswer(BaseModel):
-    status: Literal["ok"]
-
-
-class ReadyAnswer(BaseModel):
-    ready: bool
-    parts: dict[str, str] = Field(description="each part and `ok`, or what is wrong with it")
-
-
-class ErrorBody(BaseModel):
-    code: str = Field(description="for programs; texts may change, codes do not")
-    message: str
-    request_id: str
-    fields: dict[str, str] | None = None
-
-
-class ErrorAnswer(BaseModel):
-    error: ErrorBody

@@ -60,7 +60,7 @@ class Sidebar(Page):
         return await rm.actor_of(await open_bank(self.services, self.tenant), token)
 
     @override
-    async def invite(self) -> None:
+    async def redirect_to_sign_in(self) -> None:
         """To WeCom's OAuth page; a cookie remembers the state and where the visitor wanted to
         go."""
         state = secrets.token_hex(16)
@@ -114,7 +114,7 @@ class Customers(Sidebar):
     @override
     async def get(self, tenant: str) -> None:
         rows = await rm.list_customers(self.bank, self.actor)
-        self.page("customers", **await self.names(), rows=rows)
+        self.render_page("customers", **await self.names(), rows=rows)
 
 
 class Customer(Sidebar):
@@ -136,10 +136,7 @@ class Customer(Sidebar):
             "told": self.told,
             "details": self.details,
         }
-        if error is None:
-            self.page("customer", **values)
-        else:
-            self.refused(error, "customer", **values)
+        self.render_page("customer", error, **values)
 
     async def titles(self) -> dict[str, str]:
         """What campaigns and rewards are called, by id."""
@@ -183,7 +180,7 @@ class Change(Customer):
         except (InvalidInput, Unavailable, PlatformError) as error:
             await self.show(cid, error)
             return
-        self.see(f"/sidebar/{tenant}/customers/{cid}")
+        self.redirect_to(f"/sidebar/{tenant}/customers/{cid}")
 
 
 class Notes(Change):
@@ -219,4 +216,4 @@ class Logout(Sidebar):
             "staff", self.get_cookie(self.session_cookie(f"rm_{tenant}")) or ""
         )
         self.forget_session(f"rm_{tenant}")
-        self.page("goodbye", base=f"/sidebar/{tenant}")
+        self.render_page("goodbye", base=f"/sidebar/{tenant}")

@@ -12,7 +12,7 @@ from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
 from handlers.http.api import Api
-from handlers.http.models import LoginBody, PhoneBody, SubscriptionsBody
+from handlers.portal.models import LoginBody, PhoneBody, SubscriptionsBody
 from rewards import portal
 from services.container import Services
 from services.errors import Forbidden, InvalidInput, NotSignedIn

@@ -1,0 +1,40 @@
+"""The console's page of alarms."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from customers.alerts import alarms
+from handlers.console.base import Decision
+from services.errors import YinqiaoError
+
+
+class Alarms(Decision):
+    """The open ones, or those that somebody resolved."""
+
+    @override
+    async def get(self) -> None:
+        await self.show()
+
+    @override
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        wanted = self.get_query_argument("state", "")
+        state = alarms.HANDLED if wanted == alarms.HANDLED else alarms.OPEN
+        rows = await alarms.list_alarms(self.bank, self.actor, state)
+        self.render_page("alarms", error, rows=rows, state=state, label=self.label)
+
+    @override
+    def address(self) -> str:
+        return "/console/alarms"
+
+    def label(self, name: str) -> str:
+        """A field of an alarm in the clerk's language."""
+        return self.locale.translate(f"data:{name}").removeprefix("data:")
+
+
+class HandleAlarm(Alarms):
+    done = "alarm_handled"
+
+    @override
+    async def decide(self) -> None:
+        await alarms.handle_by_clerk(self.bank, self.actor, self.path_kwargs["alarm"])

@@ -1,0 +1,139 @@
+"""What the console's pages share: a clerk's session, the sections, and the change that is done or
+refused on its page."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
+
+from customers.actors import ClerkActor
+from handlers.http.auth import check_granted
+from handlers.http.pages import Page
+from services.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    NotSignedIn,
+    Unavailable,
+    YinqiaoError,
+)
+from services.wechat.core.errors import PlatformError
+
+REFUSALS = (Conflict, Forbidden, InvalidInput, NotFound, Unavailable, PlatformError)
+"""What a page says itself, beside what was asked; all else is an error's page."""
+
+SECTIONS = (
+    ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
+    ("Channels", "/console/channels", "campaigns.read", ()),
+    ("Hand-over", "/console/handover", "handover.read", ()),
+    ("Alarms", "/console/alarms", "alarms.read", ()),
+    ("Events", "/console/events", "events.read", ()),
+    ("Sync", "/console/sync", "sync.read", ()),
+    ("People", "/console/people", "customers.read", ()),
+    ("Archive", "/console/archive", "archive.see", ()),
+    ("Words", "/console/intercepts", "intercepts.read", ()),
+    ("Audit trail", "/console/audit", "audit.read", ()),
+)
+"""The sections in the order of the navigation: name, address, the right that shows it, and what
+else lies in it."""
+
+HALF_DONE = frozenset({"sync_failed_again"})
+"""What a page says was done, and did not help."""
+
+
+class Form(BaseModel):
+    """A posted form; every field is a text."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class RejectForm(Form):
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class Console(Page):
+    """A clerk's session, kept on the server and rotated at every sign-in."""
+
+    folder: ClassVar[str] = "console"
+    actor: ClerkActor
+
+    @override
+    def home(self) -> str:
+        return "/console/"
+
+    @property
+    def token(self) -> str:
+        return self.get_cookie(self.session_cookie("console")) or ""
+
+    @override
+    async def identify(self, permission: str) -> ClerkActor:
+        session = await self.services.sessions.read("clerk", self.token) if self.token else None
+        if session is None:
+            raise NotSignedIn("not_signed_in", "sign in to the console")
+        permissions = frozenset(session["permissions"])
+        actor = ClerkActor(session["tenant"], session["login"], session["name"], permissions)
+        check_granted(actor, permission)
+        return actor
+
+    @override
+    async def redirect_to_sign_in(self) -> None:
+        self.redirect_to("/console/login")
+
+    @override
+    def get_template_namespace(self) -> dict[str, Any]:
+        actor: ClerkActor | None = getattr(self, "actor", None)
+        may = frozenset() if actor is None else actor.permissions
+        return {
+            **super().get_template_namespace(),
+            "actor": actor,
+            "bank": getattr(self, "bank", None),
+            "may": may,
+            "sections": self.sections(may),
+            "half_done": HALF_DONE,
+            "done": self.get_query_argument("done", "") if self.request.method == "GET" else "",
+        }
+
+    def sections(self, may: frozenset[str]) -> list[tuple[str, str, bool]]:
+        """(name, address, whether we are in it) of every section that the clerk may see."""
+        at = self.request.path
+        return [
+            (name, address, _lies_in(at, address, more))
+            for name, address, permission, more in SECTIONS
+            if permission in may
+        ]
+
+
+def _lies_in(at: str, address: str, more: tuple[str, ...]) -> bool:
+    own = at == address if address == "/console/" else at.startswith(address)
+    return own or at.startswith(more)
+
+
+class Decision(Console):
+    """A POST that changes one thing: done, and its page shows it; refused, and its page says why.
+    What it is about is in `path_kwargs`."""
+
+    done: ClassVar[str] = ""
+
+    async def decide(self) -> str | None:
+        """The one use-case; the word for what was done, if it is not `done`."""
+        raise NotImplementedError
+
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        """The page of what it is about."""
+        raise NotImplementedError
+
+    def address(self) -> str:
+        """Where that page is."""
+        raise NotImplementedError
+
+    @override
+    async def post(self, **_: str) -> None:
+        try:
+            said = await self.decide()
+        except REFUSALS as error:
+            await self.show(error)
+            return
+        self.redirect_to(self.address(), done=said or self.done)

@@ -1,0 +1,123 @@
+"""The console's pages of campaigns, from draft to live."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from typing_extensions import override
+
+from campaigns import stats
+from campaigns.document.reading import DocumentError
+from campaigns.publishing import versions
+from handlers.console.base import Console, Decision, Form, RejectForm
+from services.errors import Conflict, InvalidInput, Unavailable, YinqiaoError
+
+
+class CampaignForm(Form):
+    text: str = ""
+    campaign: str = Field("", max_length=128)
+
+
+class Campaigns(Console):
+    @override
+    async def get(self) -> None:
+        self.render_page(
+            "campaigns",
+            rows=await versions.list_campaigns(self.bank, self.actor),
+        )
+
+
+class NewCampaign(Console):
+    @override
+    async def get(self) -> None:
+        self.render_page("edit", campaign="", text="", problems=[])
+
+
+class Submit(Console):
+    """Takes a document; a wrong one comes back with its problems beside it, and not a character of
+    it lost."""
+
+    @override
+    async def post(self) -> None:
+        form = self.form(CampaignForm)
+        text = form.text.replace("\r\n", "\n")
+        try:
+            submitted = await versions.submit(self.bank, self.actor, text)
+        except (InvalidInput, Conflict, Unavailable) as error:
+            problems = error.problems if isinstance(error, DocumentError) else []
+            self.render_page("edit", error, campaign=form.campaign, text=text, problems=problems)
+            return
+        self.redirect_to(f"/console/campaigns/{submitted['campaign']}", done="submitted")
+
+
+class Campaign(Decision):
+    """One campaign: its funnel, its codes, its versions, and the one that waits."""
+
+    @property
+    def campaign(self) -> str:
+        return self.path_kwargs["campaign"]
+
+    @override
+    async def get(self, campaign: str) -> None:
+        await self.show()
+
+    @override
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        view = await versions.get_campaign(self.bank, self.actor, self.campaign)
+        funnel = await stats.funnel(self.bank, self.actor, self.campaign)
+        self.render_page("campaign", error, campaign=view, funnel=funnel)
+
+    @override
+    def address(self) -> str:
+        return f"/console/campaigns/{self.campaign}"
+
+
+class Funnel(Console):
+    """The part of a campaign's page that htmx fetches again and again."""
+
+    @override
+    async def get(self, campaign: str) -> None:
+        self.render_page(
+            "funnel",
+            funnel=await stats.funnel(self.bank, self.actor, campaign),
+        )
+
+
+class Edit(Console):
+    @override
+    async def get(self, campaign: str) -> None:
+        view = await versions.get_campaign(self.bank, self.actor, campaign)
+        self.render_page("edit", campaign=view["id"], text=view["text"], problems=[])
+
+
+class Approve(Campaign):
+    done = "approved"
+
+    @override
+    async def decide(self) -> None:
+        version = int(self.path_kwargs["version"])
+        await versions.approve(self.bank, self.actor, self.campaign, version)
+
+
+class Reject(Campaign):
+    done = "rejected"
+
+    @override
+    async def decide(self) -> None:
+        version, reason = int(self.path_kwargs["version"]), self.form(RejectForm).reason.strip()
+        await versions.reject(self.bank, self.actor, self.campaign, version, reason)
+
+
+class Pause(Campaign):
+    done = "paused"
+
+    @override
+    async def decide(self) -> None:
+        await versions.pause(self.bank, self.actor, self.campaign)
+
+
+class Resume(Campaign):
+    done = "resumed"
+
+    @override
+    async def decide(self) -> None:
+        await versions.resume(self.bank, self.actor, self.campaign)

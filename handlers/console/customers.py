@@ -1,0 +1,107 @@
+"""The console's pages of customers: finding one, how we know him, merges, questions.
+
+What changes who is who takes two clerks.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from typing_extensions import override
+
+from customers.identity import review
+from handlers.console.base import Console, Decision, Form
+from services.errors import YinqiaoError
+
+
+class SearchForm(Form):
+    q: str = Field("", max_length=128, repr=False)
+
+
+class DecisionForm(Form):
+    """`cid` is whose page the form is on."""
+
+    cid: str = Field(min_length=1, max_length=128)
+    answer: str = Field("", max_length=16)
+    reason: str = Field("", max_length=500)
+
+
+class Customers(Console):
+    """An exact search, and the questions that wait. The form is posted, so that no phone number is
+    in an address."""
+
+    @override
+    async def get(self) -> None:
+        await self.show(self.get_query_argument("q", ""))
+
+    @override
+    async def post(self) -> None:
+        await self.show(self.form(SearchForm).q)
+
+    async def show(self, wanted: str) -> None:
+        found = await review.search(self.bank, self.actor, wanted)
+        questions = await review.list_questions(self.bank, self.actor)
+        self.render_page("people", wanted=wanted, found=found, questions=questions)
+
+
+class Customer(Decision):
+    """One customer: his ids with where each came from, the merges that he was in, the questions
+    about him."""
+
+    @property
+    def cid(self) -> str:
+        return self.path_kwargs.get("cid") or self.form(DecisionForm).cid
+
+    @override
+    async def get(self, cid: str) -> None:
+        await self.show()
+
+    @override
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        view = await review.explain(self.bank, self.actor, self.cid)
+        self.render_page("people_customer", error, person=view)
+
+    @override
+    def address(self) -> str:
+        return f"/console/people/{self.cid}"
+
+
+class UndoMerge(Customer):
+    done = "undo_asked"
+
+    @override
+    async def decide(self) -> None:
+        reason = self.form(DecisionForm).reason
+        await review.undo(self.bank, self.actor, self.path_kwargs["merge"], reason)
+
+
+class ApproveUndo(Customer):
+    done = "merge_undone"
+
+    @override
+    async def decide(self) -> None:
+        await review.approve_undo(self.bank, self.actor, self.path_kwargs["merge"])
+
+
+class KeepMerge(Customer):
+    done = "merge_kept"
+
+    @override
+    async def decide(self) -> None:
+        await review.keep(self.bank, self.actor, self.path_kwargs["merge"])
+
+
+class Propose(Customer):
+    done = "answer_proposed"
+
+    @override
+    async def decide(self) -> None:
+        form, question = self.form(DecisionForm), self.path_kwargs["question"]
+        await review.propose(self.bank, self.actor, question, form.answer, form.reason)
+
+
+class Agree(Customer):
+    done = "answer_agreed"
+
+    @override
+    async def decide(self) -> None:
+        await review.agree(self.bank, self.actor, self.path_kwargs["question"])

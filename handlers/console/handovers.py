@@ -1,0 +1,125 @@
+"""The console's pages of hand-overs: customers and groups that go to another RM."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from customers.handover import batches
+from handlers.console.base import REFUSALS, Console, Decision, Form, RejectForm
+from services.errors import YinqiaoError
+from services.wechat.core.errors import PlatformError
+
+
+class HandoverForm(Form):
+    """`customers` and `groups` say whether all, none or the chosen ones (fields `cid` and `chat`)
+    go over."""
+
+    mode: Literal["onjob", "resigned"]
+    giver: str = Field(min_length=1, max_length=64)
+    taker: str = Field(min_length=1, max_length=64)
+    customers: Literal["all", "chosen", "none"] = "none"
+    groups: Literal["all", "chosen", "none"] = "none"
+    message: str = Field("", max_length=2000)
+    key: str = Field(min_length=8, max_length=64)
+
+
+class Handovers(Console):
+    """All batches, and what members who left have left behind; POST hands a new one in."""
+
+    @override
+    async def get(self) -> None:
+        rows = await batches.list_batches(self.bank, self.actor)
+        left: dict[str, int] | None
+        try:
+            left = await batches.unassigned(self.bank, self.actor)
+        except PlatformError:
+            left = None
+        self.render_page("handovers", rows=rows, left=left)
+
+    @override
+    async def post(self) -> None:
+        form = self.form(HandoverForm)
+        wanted = batches.Wanted(
+            form.mode,
+            form.giver,
+            form.taker,
+            form.key,
+            cids=self.chosen(form.customers, "cid"),
+            chat_ids=self.chosen(form.groups, "chat"),
+            message=form.message.replace("\r\n", "\n").strip(),
+        )
+        try:
+            batch = await batches.start(self.bank, self.actor, wanted)
+        except REFUSALS as error:
+            await self.show_form(form.mode, form.giver, error)
+            return
+        self.redirect_to(f"/console/handover/{batch}", done="handover_submitted")
+
+    def chosen(self, which: str, field: str) -> tuple[str, ...] | None:
+        """The ids that were ticked; None for all, none for none."""
+        if which == "all":
+            return None
+        return tuple(self.get_body_arguments(field)) if which == "chosen" else ()
+
+    async def show_form(self, mode: str, giver: str, error: YinqiaoError | None = None) -> None:
+        """The form for what `giver` has; empty at WeCom's mercy: what cannot be listed cannot be
+        chosen one by one."""
+        choices = None
+        if giver:
+            try:
+                choices = await batches.choices(self.bank, self.actor, giver)
+            except PlatformError as refusal:
+                error = error or refusal
+        values = {"mode": mode, "giver": giver, "choices": choices, "key": secrets.token_hex(16)}
+        people = await batches.people(self.bank, self.actor)
+        self.render_page("handover_new", error, people=people, **values)
+
+
+class NewHandover(Handovers):
+    @override
+    async def get(self) -> None:
+        mode = self.get_query_argument("mode", "onjob")
+        await self.show_form(
+            "resigned" if mode == "resigned" else "onjob", self.get_query_argument("giver", "")
+        )
+
+
+class Handover(Decision):
+    """One batch: what was asked, and what became of every item."""
+
+    @property
+    def batch(self) -> str:
+        return self.path_kwargs["batch"]
+
+    @override
+    async def get(self, batch: str) -> None:
+        await self.show()
+
+    @override
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        view = await batches.batch_view(self.bank, self.actor, self.batch)
+        self.render_page("handover", error, batch=view)
+
+    @override
+    def address(self) -> str:
+        return f"/console/handover/{self.batch}"
+
+
+class Approve(Handover):
+    done = "approved"
+
+    @override
+    async def decide(self) -> None:
+        await batches.approve(self.bank, self.actor, self.batch)
+
+
+class Reject(Handover):
+    done = "rejected"
+
+    @override
+    async def decide(self) -> None:
+        await batches.reject(self.bank, self.actor, self.batch, self.form(RejectForm).reason)

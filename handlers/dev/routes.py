@@ -1,0 +1,22 @@
+"""The portal as pages and the demo's front page; none of them is there in production."""
+
+from __future__ import annotations
+
+from handlers.dev import front, preview
+from handlers.http.auth import CUSTOMER, PUBLIC
+from handlers.http.route import dev_page, op
+
+ROUTES = (
+    dev_page("/", front.Front, get=op(PUBLIC, "The demo's front page")),
+    dev_page(
+        "/preview/{appid}/", preview.Arrive, get=op(PUBLIC, "The portal's home, or how to get in")
+    ),
+    dev_page("/preview/{appid}/phone", preview.Phone, post=op(CUSTOMER, "Bind the phone")),
+    dev_page(
+        "/preview/{appid}/rewards/{reward}/claim",
+        preview.Claim,
+        post=op(CUSTOMER, "Claim a reward"),
+    ),
+    dev_page("/preview/{appid}/redemptions", preview.Redemptions, get=op(CUSTOMER, "My rewards")),
+    dev_page("/preview/{appid}/logout", preview.Logout, post=op(CUSTOMER, "Sign out")),
+)

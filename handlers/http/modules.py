@@ -1,0 +1,36 @@
+"""The modules that pages are built of: what went wrong or was done, an empty table, a decision."""
+
+from __future__ import annotations
+
+from tornado.web import UIModule
+from typing_extensions import override
+
+
+class Notice(UIModule):
+    """What went wrong, else what was done, at the top of a page; nothing when both are empty.
+    `warning`: it was done and did not help."""
+
+    @override
+    def render(self, error: str | None, done: str, *, warning: bool = False) -> str:
+        values = {"error": error, "done": done, "warning": warning}
+        return self.render_string("modules/notice.html", **values).decode()
+
+
+class Nothing(UIModule):
+    """The one row of a table that has none."""
+
+    @override
+    def render(self, columns: int, text: str) -> str:
+        return self.render_string("modules/nothing.html", columns=columns, text=text).decode()
+
+
+class Decision(UIModule):
+    """Approve, or reject with a reason: posts to `address`/approve and `address`/reject."""
+
+    @override
+    def render(self, address: str, *, small: bool = False) -> str:
+        size = "btn-sm" if small else ""
+        return self.render_string("modules/decision.html", address=address, size=size).decode()
+
+
+MODULES = {"Notice": Notice, "Nothing": Nothing, "Decision": Decision}

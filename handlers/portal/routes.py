@@ -1,0 +1,77 @@
+"""The mini-program's addresses: JSON, with the right beside each."""
+
+from __future__ import annotations
+
+from handlers.http.auth import CUSTOMER, PUBLIC
+from handlers.http.route import json, op
+from handlers.portal import models, resources
+
+ROUTES = (
+    json(
+        "/mp/{appid}/login",
+        resources.Login,
+        post=op(
+            PUBLIC,
+            "Exchange a wx.login code for a session",
+            body=models.LoginBody,
+            answers=models.LoginAnswer,
+        ),
+    ),
+    json("/mp/{appid}/logout", resources.Logout, post=op(CUSTOMER, "End the session", status=204)),
+    json(
+        "/mp/{appid}/phone",
+        resources.Phone,
+        post=op(
+            CUSTOMER,
+            "Bind the phone, with consent",
+            body=models.PhoneBody,
+            answers=models.CustomerView,
+        ),
+    ),
+    json(
+        "/mp/{appid}/home",
+        resources.Home,
+        get=op(CUSTOMER, "The customer's home", answers=models.HomeAnswer),
+    ),
+    json(
+        "/mp/{appid}/rewards",
+        resources.Rewards,
+        get=op(CUSTOMER, "The rewards on offer to this customer", answers=models.RewardsAnswer),
+    ),
+    json(
+        "/mp/{appid}/rewards/{reward}/claim",
+        resources.Claim,
+        post=op(
+            CUSTOMER,
+            "Claim a reward, once; `Idempotency-Hit: true` marks a repeated answer",
+            body=models.ClaimBody,
+            answers=models.ClaimAnswer,
+            headers=("Idempotency-Key",),
+        ),
+    ),
+    json(
+        "/mp/{appid}/redemptions",
+        resources.Redemptions,
+        get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
+    ),
+    json(
+        "/mp/{appid}/subscriptions",
+        resources.Subscriptions,
+        post=op(
+            CUSTOMER,
+            "What the customer answered to the prompt for subscribe messages",
+            body=models.SubscriptionsBody,
+            answers=models.SubscriptionsAnswer,
+            headers=("Idempotency-Key",),
+        ),
+    ),
+    json(
+        "/mp/{appid}/scenes/{scene}",
+        resources.Scene,
+        get=op(
+            CUSTOMER,
+            "What the code stands for that the mini-program was opened with",
+            answers=models.SceneAnswer,
+        ),
+    ),
+)
