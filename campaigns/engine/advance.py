@@ -75,7 +75,7 @@ def _walk(program: Program, state: State, facts: Mapping[str, Any], now: float) 
     """Goes from step to step until one waits or the run ends. Forward only, so it ends."""
     while state.position is not None:
         op = program.ops[state.position]
-        move = op.verb.moves(op.step.body, now) if op.when(facts) else Move("skipped")
+        move = op.verb.moves(op.body, now) if op.when(facts) else Move("skipped")
         state = _moved(state, op, move)
         if state.wake is not None or state.status != "active":
             return state

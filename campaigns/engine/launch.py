@@ -48,7 +48,7 @@ def prepare(run: Run, op: Op, cause: Cause) -> Effect | None:
     always has the same id."""
     if op.verb.prepare is None:
         return None
-    asked = op.verb.prepare(op.step.body, cause)
+    asked = op.verb.prepare(op.body, cause)
     return Effect(
         id=effect_id(run, op.step.id),
         tenant=run["tenant"],

@@ -12,13 +12,17 @@ from campaigns.engine.verbs import BY_NAME
 from campaigns.engine.verbs.verb import Verb
 from customers.segments.rules import Predicate, compile_rule
 
+Codes = Mapping[str, list[str]]
+
 
 @dataclass(frozen=True)
 class Op:
-    """One step in its place: where to go on, and where when its wait's timeout comes first."""
+    """One step in its place, with what its verb says (`body`): where to go on, and where when its
+    wait's timeout comes first."""
 
     step: Step
     verb: Verb[Any]
+    body: Any
     when: Predicate
     next: str | None
     otherwise: str | None
@@ -36,26 +40,27 @@ class Program:
     enters: Predicate
 
 
-def compile_program(campaign: Campaign, version: int, codes: Mapping[str, list[str]]) -> Program:
+def compile_program(campaign: Campaign, version: int, codes: Codes) -> Program:
     """The program of a checked document; `codes` are the states of its live codes by group."""
     ops: dict[str, Op] = {}
-    fields = facts.known(facts.RULE)
-
-    def predicate(rule: str | None) -> Predicate:
-        return compile_rule(rule, codes, fields) if rule is not None else _always
-
-    def place(steps: list[Step], after: str | None) -> str | None:
-        for step in reversed(steps):
-            verb = BY_NAME[step.verb]
-            inside = verb.otherwise(step.body)
-            otherwise = place(inside, after) if inside else None
-            ops[step.id] = Op(step, verb, predicate(step.when), after, otherwise)
-            after = step.id
-        return after
-
-    first = place(campaign.steps, None)
-    enters = predicate(campaign.entry.when) if campaign.entry is not None else _never
+    first = _place(campaign.steps, None, ops, codes)
+    enters = _rule(campaign.entry.when, codes) if campaign.entry is not None else _never
     return Program(campaign, version, ops, first, enters)
+
+
+def _place(steps: list[Step], after: str | None, ops: dict[str, Op], codes: Codes) -> str | None:
+    """Puts steps into `ops`, the last before `after`; the id of the first."""
+    for step in reversed(steps):
+        verb, body = BY_NAME[step.verb], step.body
+        inside = verb.otherwise(body)
+        otherwise = _place(inside, after, ops, codes) if inside else None
+        ops[step.id] = Op(step, verb, body, _rule(step.when, codes), after, otherwise)
+        after = step.id
+    return after
+
+
+def _rule(text: str | None, codes: Codes) -> Predicate:
+    return compile_rule(text, codes, facts.known(facts.RULE)) if text is not None else _always
 
 
 def _always(_: Mapping[str, Any]) -> bool:
