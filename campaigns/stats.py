@@ -17,16 +17,17 @@ from rewards import rows as ledger
 from services.cache import cached
 from services.errors import NotFound
 from services.queue import outbox
+from services.texts import in_every_language
 
 CACHE_SECONDS = 1.0
-_ENTERED = {"zh": "进入活动", "en": "Entered"}
-_CLAIMED = {"zh": "已领取", "en": "Claimed"}
 
 
 @dataclass(frozen=True)
 class Stage:
+    """`label` is the code of its name."""
+
     step: str
-    label: Mapping[str, str]
+    label: str
     customers: int
 
 
@@ -48,14 +49,14 @@ async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str,
 
 
 async def _stages(bank: Bank, campaign: str, document: Campaign | None) -> list[Stage]:
-    stages = [Stage("entered", _ENTERED, await runs.customers(bank, campaign))]
+    stages = [Stage("entered", "stage_entered", await runs.customers(bank, campaign))]
     if document is None:
         return stages
     done = await outbox.customers_by_step(bank.db, campaign)
     stages += _steps(document, done)
     if document.rewards:
         names = [catalogue.reward_id(campaign, key) for key in document.rewards]
-        stages.append(Stage("claimed", _CLAIMED, await ledger.customers(bank, names)))
+        stages.append(Stage("claimed", "stage_claimed", await ledger.customers(bank, names)))
     return stages
 
 
@@ -63,7 +64,7 @@ def _steps(document: Campaign, done: Mapping[str, int]) -> Iterator[Stage]:
     """A stage for each step on the way; those of side branches are none."""
     for step in document.steps:
         label = BY_NAME[step.verb].label
-        if label is not None:
+        if label:
             yield Stage(step.id, label, done.get(step.id, 0))
 
 
@@ -75,7 +76,7 @@ def _shares(stages: list[Stage]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "step": stage.step,
-                "label": stage.label,
+                "label": in_every_language(stage.label),
                 "customers": stage.customers,
                 "of_first": stage.customers / first if first else 0.0,
                 "of_previous": stage.customers / before if before else 0.0,

@@ -49,7 +49,7 @@ verbs.VERBS += (
     Verb(
         name="invite",
         model=Invite,
-        label={"zh": "已邀请", "en": "Invited"},
+        label="stage_invite",
         references=lambda invite: (Reference("template", "templates", invite.template),),
         lint=_lint,
         prepare=_prepare,

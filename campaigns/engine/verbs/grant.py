@@ -29,7 +29,7 @@ def _prepare(grant: Grant, cause: Cause) -> Asked:
 GRANT = Verb(
     name="grant",
     model=Grant,
-    label={"zh": "权益已发放", "en": "Reward offered"},
+    label="stage_grant",
     references=_references,
     prepare=_prepare,
     kinds=(OFFER,),

@@ -24,6 +24,7 @@ from services.limiter import lane
 from services.queue import outbox
 from services.queue.effects import EffectKind, Outcome
 from services.queue.outbox import Effect
+from services.texts import sentence
 from services.wechat.core.errors import AlreadyDone, PlatformError
 
 WELCOME_SECONDS = 20.0
@@ -31,7 +32,6 @@ WELCOME_BYTES, STAFF_BYTES = 4000, 2048
 """of a text in UTF-8 (contract/wechat D3)"""
 CODE_GONE = 41050
 REPEAT_SECONDS = 1800
-BY_HAND = "欢迎语未能自动发送，请亲自问候客户："
 log = logging.getLogger(__name__)
 
 
@@ -117,7 +117,7 @@ async def _greet_by_hand(bank: Bank, effect: Effect) -> None:
         tenant=bank.id,
         kind=STAFF.name,
         cid=effect.cid,
-        args={**effect.args, "note": BY_HAND},
+        args={**effect.args, "note": "greet_by_hand"},
         campaign=effect.campaign,
         version=effect.version,
         run=effect.run,
@@ -127,10 +127,16 @@ async def _greet_by_hand(bank: Bank, effect: Effect) -> None:
     bank.signal(SEND_EFFECTS)
 
 
+def _note(effect: Effect) -> str:
+    """What stands before the message: the sentence of a code, or nothing."""
+    code = effect.args.get("note", "")
+    return sentence(code) if code else ""
+
+
 async def _tell_staff(bank: Bank, effect: Effect) -> None:
     message = {
         "msgtype": "text",
-        "text": {"content": effect.args.get("note", "") + await _text(bank, effect)},
+        "text": {"content": _note(effect) + await _text(bank, effect)},
         "enable_duplicate_check": 1,
         "duplicate_check_interval": REPEAT_SECONDS,
     }
@@ -149,7 +155,7 @@ STAFF: EffectKind[Bank] = EffectKind(name="staff", execute=_tell_staff, story="s
 SEND = Verb(
     name="send",
     model=Send,
-    label={"zh": "欢迎语已发送", "en": "Welcome sent"},
+    label="stage_send",
     references=_references,
     lint=_lint,
     prepare=_prepare,

@@ -57,7 +57,7 @@ MARK: EffectKind[Bank] = EffectKind(name="tag", execute=_mark, story="tag.added"
 TAG = Verb(
     name="tag",
     model=Tag,
-    label={"zh": "已打标签", "en": "Tagged"},
+    label="stage_tag",
     lint=_lint,
     prepare=_prepare,
     kinds=(MARK,),

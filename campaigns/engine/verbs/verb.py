@@ -79,13 +79,12 @@ class Verb(Generic[Body]):
 
     Whoever has a `prepare` asks for an effect, of one of `kinds`, and goes on at once; the others
     `move` their run: `move(body, now)`, `now` in seconds UTC; `waits` says that it may wait there.
-    `label` is the stage's name in the
-    funnel; a verb without one is no stage.
+    `label` is the code of the stage's name in the funnel; a verb without one is no stage.
     """
 
     name: str
     model: type[Body]
-    label: Mapping[str, str] | None = None
+    label: str = ""
     references: Callable[[Body], Iterable[Reference]] = _none
     lint: Callable[[Body, bool], Iterable[tuple[Place, str]]] = _no_faults
     otherwise: Callable[[Body], list[Step]] = _no_steps

@@ -56,5 +56,5 @@ async def test_a_verb_that_one_module_adds_goes_from_the_file_to_the_explanation
     assert told["stories"] == ["customer.added", "campaign.entered", "invite.asked", "invite.sent"]
     assert [(row["step"], row["label"]["en"], row["customers"]) for row in told["funnel"]] == [
         ("entered", "Entered", 1),
-        ("evening", "Invited", 1),
+        ("evening", "stage_invite", 1),
     ]
