@@ -10,7 +10,9 @@ from typing import Any
 
 from campaigns import live
 from campaigns.channels import live_codes, rosters
-from campaigns.engine import runs
+from campaigns.engine import enter, facts, runs
+from campaigns.engine.facts import Scene
+from campaigns.engine.rows import Context
 from customers import relationships, timeline
 from customers.banks.bank import Bank
 from customers.handover import departures
@@ -22,7 +24,6 @@ from services.limiter import lane
 from services.observe import trace
 from services.queue import outbox
 from services.queue.inbox import InboxRow
-from services.queue.outbox import OUTBOX
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -99,12 +100,11 @@ async def _enrich_later(bank: Bank, row: InboxRow, event: events.ExternalContact
     effect = outbox.Effect(
         id=ids.tenant_id(bank.id, "enrich", row["_id"]),
         tenant=bank.id,
-        kind="enrich",
+        kind=details.ENRICH.name,
         cid=cid,
         args={"external_userid": event.external_userid},
     )
-    due = bank.now() + 2.0
-    await bank.insert(OUTBOX, outbox.row_of(bank.services, effect, due=due, owner=None))
+    await outbox.put(bank.services, effect, due=bank.now() + 2.0)
 
 
 async def _enter_campaigns(
@@ -118,18 +118,17 @@ async def _enter_campaigns(
     _note_channel(event.state or "", channel)
     if not event.welcome_code:
         trace.note("welcome.no_code")
-    person = await resolution.customer(bank, cid)
-    facts = {
-        "channel.code": event.state,
-        "channel.branch": channel["branch"] if channel else None,
-        "follow.userid": event.userid,
-        "follow.add_way": follow.get("add_way"),
-        "customer.id": cid,
-        "customer.name": person.name,
-        "customer.bound": bool(person.phone),
-    }
-    context = {
-        "tenant": bank.id,
+    scene = Scene(
+        bank=bank,
+        cid=cid,
+        customer=await resolution.customer(bank, cid),
+        userid=event.userid,
+        state=event.state,
+        branch=channel["branch"] if channel else None,
+        add_way=follow.get("add_way"),
+    )
+    known = facts.at_entry(scene)
+    context: Context = {
         "event": row["_id"],
         "happened_at": events.happened(event, row),
         "userid": event.userid,
@@ -145,7 +144,7 @@ async def _enter_campaigns(
             )
             trace.note("campaign.not_entered", campaign=campaign["campaign"], why=why)
     for program in programs:
-        await runs.enter(bank, program, cid, facts, context, row["owner"] or "")
+        await enter.enter(bank, program, cid, known, context, row["owner"] or "")
 
 
 def _note_channel(state: str, channel: Doc | None) -> None:
