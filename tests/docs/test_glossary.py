@@ -29,8 +29,6 @@ NOT_YET = {
         '"told"',
         'run["outbox"]',
         "why()",
-        "wish",
-        ".hit",
         "see()",
         "page()",
         "refused()",
