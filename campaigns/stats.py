@@ -14,15 +14,9 @@ from rewards.rows import TRANSFERS
 from services.cache import cached
 from services.errors import NotFound
 from services.queue.outbox import OUTBOX
+from services.texts import in_every_language
 
 CACHE_SECONDS = 1.0
-_LABELS = {
-    "entered": {"zh": "进入活动", "en": "Entered"},
-    "send": {"zh": "欢迎语已发送", "en": "Welcome sent"},
-    "tag": {"zh": "已打标签", "en": "Tagged"},
-    "grant": {"zh": "权益已发放", "en": "Reward offered"},
-    "claimed": {"zh": "已领取", "en": "Claimed"},
-}
 
 
 async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
@@ -50,16 +44,19 @@ async def _count(bank: Bank, campaign: str, document: Campaign | None) -> list[d
         [{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")]
     )
     counts = {row["_id"]: row["customers"] for row in [*entered, *done]}
-    stages = [("entered", _LABELS["entered"], counts.get("entered", 0))]
+    stages = [("entered", in_every_language("stage_entered"), counts.get("entered", 0))]
     for step in document.steps if document is not None else []:  # side branches are not on the way
         if step.verb in ("send", "tag", "grant"):
-            stages.append((step.id, _LABELS[step.verb], counts.get(step.id, 0)))
+            stages.append(
+                (step.id, in_every_language(f"stage_{step.verb}"), counts.get(step.id, 0))
+            )
     if document is not None and document.rewards:
         names = [catalogue.reward_id(campaign, key) for key in document.rewards]
         claimed = await db[TRANSFERS].aggregate(
             [{"$match": {"kind": "grant", "reward": {"$in": names}}}, *_distinct("claimed")]
         )
-        stages.append(("claimed", _LABELS["claimed"], claimed[0]["customers"] if claimed else 0))
+        customers = claimed[0]["customers"] if claimed else 0
+        stages.append(("claimed", in_every_language("stage_claimed"), customers))
     return _shares(stages)
 
 

@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from customers.actors import ClerkActor
+from customers.approvals import approvals
+from customers.approvals.rows import Approval
 from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
-from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 from services.store.rows import Rows
 from services.wechat.core.errors import AlreadyDone, PlatformError
@@ -37,6 +39,16 @@ SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = (
     "done",
     "rejected",
     "replaced",
+)
+PENDING = (SUBMITTED, APPROVED)
+WORDS = approvals.Kind(
+    name="words",
+    submitted="intercept.submitted",
+    approved="intercept.approved",
+    rejected="intercept.rejected",
+    refused="intercept.approval_refused",
+    decided="intercept_decided",
+    revocable=True,
 )
 MOST_RULES, MOST_WORDS, MOST_WORD, MOST_NAME = 100, 300, 32, 20
 TYPES = {"block": 1, "warn": 2}
@@ -124,21 +136,37 @@ async def submit_end(bank: Bank, actor: ClerkActor, name: str) -> str:
 
 
 async def _propose(bank: Bank, actor: ClerkActor, action: str, rule: Rule) -> str:
-    db, change = bank.db, ids.new_id(bank.id)
-    earlier = {"name": rule.name, "state": SUBMITTED}
-    await db[INTERCEPT_CHANGES].update_many(earlier, {"$set": {"state": REPLACED}})
+    change = ids.new_id(bank.id)
+    await _replace(bank, {"name": rule.name, "state": SUBMITTED})
     row = {
         "_id": change,
         "action": action,
         "state": SUBMITTED,
         "author": actor.login,
-        "at": utc(bank.now()),
+        "at": bank.utc(),
+        "decided_by": "",
+        "decided_at": None,
+        "reason": "",
+        **_fields(rule),
     }
-    row |= {"decided_by": "", "decided_at": None, "reason": ""}
-    await db[INTERCEPT_CHANGES].insert({**row, **_fields(rule)})
-    data = {"rule": rule.name, "change": action, "words": len(rule.words)}
-    await bank.audit(actor.login, "intercept.submitted", change, **data)
+    data: Doc = {"rule": rule.name, "change": action, "words": len(rule.words)}
+    await approvals.submit(bank, actor, WORDS, change, _content(row), **data)
+    await bank.db[INTERCEPT_CHANGES].insert(row)
     return change
+
+
+def _content(row: Doc) -> approvals.Content:
+    """What is decided on."""
+    return {"words": {"action": row["action"], **_fields(_rule_of(row))}}
+
+
+async def _replace(bank: Bank, earlier: Doc) -> None:
+    """A newer change takes the place of these that wait."""
+    rows = await bank.db[INTERCEPT_CHANGES].find(earlier, fields={"_id": 1}, limit=None)
+    changes = [row["_id"] for row in rows]
+    await approvals.replace(bank, WORDS, changes)
+    replaced = {**earlier, "_id": {"$in": changes}}
+    await bank.db[INTERCEPT_CHANGES].update_many(replaced, {"$set": {"state": REPLACED}})
 
 
 async def approve(bank: Bank, actor: ClerkActor, change: str) -> None:
@@ -146,34 +174,16 @@ async def approve(bank: Bank, actor: ClerkActor, change: str) -> None:
     approving again.
 
     Raises Forbidden `approver_is_author`, NotFound `intercept_unknown`, Conflict
-    `intercept_decided`, PlatformError.
+    `intercept_decided` or `approval_changed`, PlatformError.
     """
-    db, row = bank.db, await _change(bank, change)
-    if row["author"] == actor.login:
-        await bank.audit(actor.login, "intercept.approval_refused", change)
-        raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
-    if row["state"] != APPROVED:
-        decided = {
-            "state": APPROVED,
-            "decided_by": actor.login,
-            "decided_at": utc(bank.now()),
-        }
-        if not await db[INTERCEPT_CHANGES].update(
-            {"_id": change, "state": SUBMITTED}, {"$set": decided}
-        ):
-            raise Conflict("intercept_decided", "this change waits for no decision")
-        data = {"rule": row["name"], "author": row["author"]}
-        await bank.audit(actor.login, "intercept.approved", change, **data)
-    await _carry_out(bank, row)
-    await db[INTERCEPT_CHANGES].update(
-        {"_id": change, "state": APPROVED}, {"$set": {"state": DONE}}
-    )
-    passed = {
-        "name": row["name"],
-        "state": {"$in": [SUBMITTED, APPROVED]},
-        "at": {"$lt": row["at"]},
-    }
-    await db[INTERCEPT_CHANGES].update_many(passed, {"$set": {"state": REPLACED}})
+    row = await _change(bank, change)
+    async with approvals.approve(bank, actor, WORDS, change, _content(row)) as approval:
+        await _follow(bank, change, approval)
+        await _carry_out(bank, row)
+        agreed = {"_id": change, "state": APPROVED}
+        await bank.db[INTERCEPT_CHANGES].update(agreed, {"$set": {"state": DONE}})
+        passed = {"name": row["name"], "state": {"$in": PENDING}, "at": {"$lt": row["at"]}}
+        await _replace(bank, passed)
 
 
 async def reject(bank: Bank, actor: ClerkActor, change: str, reason: str) -> None:
@@ -181,18 +191,22 @@ async def reject(bank: Bank, actor: ClerkActor, change: str, reason: str) -> Non
     NotFound `intercept_unknown`, Conflict `intercept_decided`."""
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why")
-    db, row = bank.db, await _change(bank, change)
-    decided = {
-        "state": REJECTED,
-        "decided_by": actor.login,
-        "decided_at": utc(bank.now()),
-        "reason": reason.strip(),
-    }
-    open_ = {"_id": change, "state": {"$in": [SUBMITTED, APPROVED]}}
-    if not await db[INTERCEPT_CHANGES].update(open_, {"$set": decided}):
+    row = await _change(bank, change)
+    if row["state"] not in PENDING:
         raise Conflict("intercept_decided", "this change waits for no decision")
-    data = {"rule": row["name"], "reason": reason.strip()}
-    await bank.audit(actor.login, "intercept.rejected", change, **data)
+    await _follow(bank, change, await approvals.reject(bank, actor, WORDS, change, reason.strip()))
+
+
+async def _follow(bank: Bank, change: str, approval: Approval) -> None:
+    """The change's own row says what was decided."""
+    decided = {
+        "state": approval.state,
+        "decided_by": approval.decided_by,
+        "decided_at": approval.decided_at,
+        "reason": approval.reason,
+    }
+    waits = {"_id": change, "state": {"$in": PENDING}}
+    await bank.db[INTERCEPT_CHANGES].update(waits, {"$set": decided})
 
 
 async def _change(bank: Bank, change: str) -> Doc:

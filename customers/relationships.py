@@ -226,14 +226,19 @@ async def bring(bank: Bank, cid: str, info: FollowInfo, asked: float) -> None:
     if known is None:  # merged or renamed in this moment: whoever did it has the row
         return
     if not known["active"] and known.get("ended_by") == ENDED_BY_SYNC:
-        revived = {"active": True, "at": max(known["at"], info.since), "ended_by": None}
-        inferred = {"_id": row["_id"], "active": False, "ended_by": ENDED_BY_SYNC}
-        await bank.db[RELATIONSHIPS].update(inferred, {"$set": revived})
+        await _revive(bank, known, info)
     if known["at"] <= info.since:
         began = {"state": info.state, "add_way": info.add_way}
         await changed(bank, info.userid, cid, at=info.since, active=True, **began)
     if differences(bank, {**known, "active": True}, info):
         await describe(bank, [(row["_id"], info)], asked)
+
+
+async def _revive(bank: Bank, row: Relationship, info: FollowInfo) -> None:
+    """The two are friends after all: no event told of the end."""
+    inferred = {"_id": row["_id"], "active": False, "ended_by": ENDED_BY_SYNC}
+    revived = {"active": True, "at": max(row["at"], info.since), "ended_by": None}
+    await bank.db[RELATIONSHIPS].update(inferred, {"$set": revived})
 
 
 async def describe(bank: Bank, told: Iterable[tuple[str, FollowInfo]], asked: float) -> None:

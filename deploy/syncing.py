@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console, RenderableType
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from customers.banks.bank import open_bank
 from deploy.terminal import TenantOption, only_tenant, run
+from operations.sync.view import Progress
 from services.container import Services
 from services.errors import Conflict, NotFound
 
@@ -27,7 +28,7 @@ out = Console(highlight=False)
 Watching = Annotated[bool, typer.Option("--watch", help="look on until it is over")]
 
 
-def bar(sync: dict[str, Any]) -> RenderableType:
+def bar(sync: Progress) -> RenderableType:
     """The sync's parts as a table with a bar each."""
     title = f"sync {sync['number']}: {sync['state']}" + (
         f" ({sync['reason']})" if sync["reason"] else ""
@@ -41,9 +42,13 @@ def bar(sync: dict[str, Any]) -> RenderableType:
         pulsing = part["state"] == "running" and part["total"] is None
         progress = ProgressBar(total=1.0, completed=part["share"], pulse=pulsing, width=16)
         total = f" / {part['total']}" if part["total"] not in (None, part["done"]) else ""
-        figures = [f"{part[name]:,}" for name in ("new", "changed", "gone", "errors")]
+        figures = [part["new"], part["changed"], part["gone"], part["errors"]]
         table.add_row(
-            part["name"], progress, f"{part['done']:,}{total}", f"{part['rate']:,.0f}", *figures
+            part["name"],
+            progress,
+            f"{part['done']:,}{total}",
+            f"{part['rate']:,.0f}",
+            *(f"{figure:,}" for figure in figures),
         )
     return table
 
@@ -150,9 +155,7 @@ async def _show(services: Services, bank: str) -> None:
         for name in ("id", "part", "object", "code", "attempts"):
             table.add_column(name, overflow="fold")
         for row in errors:
-            table.add_row(
-                *(str(row[name]) for name in ("id", "part", "object", "code", "attempts"))
-            )
+            table.add_row(row["id"], row["part"], row["object"], row["code"], str(row["attempts"]))
         out.print(table)
     number, differences = await view.differences(await open_bank(services, bank))
     if number is not None:

@@ -28,6 +28,7 @@ from customers.handover import work as handover
 from customers.handover.rows import HANDOVER_BATCHES
 from operations.events import handle
 from operations.sync import run as syncing
+from operations.sync import walk
 from operations.sync.rows import SYNCS
 from rewards import claims
 from rewards.rows import REWARDS
@@ -187,11 +188,11 @@ JOBS: tuple[Job | Sweep, ...] = (
         name=syncing.TASK,
         queue=EFFECTS,
         rows=SYNCS,
-        work=syncing.move,
-        lease=syncing.LEASE_SECONDS,
-        retry=syncing.RETRY,
+        work=walk.move,
+        lease=walk.LEASE_SECONDS,
+        retry=walk.RETRY,
         at_once=2,
-        budget=syncing.TIME_BUDGET,
+        budget=walk.TIME_BUDGET,
         doc="moves the sync with WeCom by some pages",
     ),
     Job(

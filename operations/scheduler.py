@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TypedDict
 
 from campaigns.channels import rosters
 from customers.archive import pull
-from customers.banks.bank import Bank, list_banks, open_bank
+from customers.banks.bank import Bank, list_banks
 from operations import jobs
 from operations.sync import run as syncing
 from services.container import Services
@@ -21,7 +22,15 @@ from services.store.mongo import Duplicate
 from services.store.rows import Rows
 
 TICKS = Rows("ticks", of_bank=False)
-"""The slots of the schedulers, one row a job."""
+"""The slots of the schedulers."""
+
+
+class Tick(TypedDict):
+    """A slot of one bank, such as its tick; `due` in seconds UTC is when the next one begins."""
+
+    _id: str
+    due: float
+
 
 TICK_SECONDS = 1.0
 NIGHTLY_SECONDS = 30.0
@@ -34,8 +43,8 @@ async def run(services: Services, stop: asyncio.Event) -> None:
     other's business."""
     while not stop.is_set():
         try:
-            for tenant in await list_banks(services):
-                await _tick_safely(await open_bank(services, tenant.id))
+            for bank in await list_banks(services):
+                await _tick_safely(bank)
         except Unavailable:
             log.warning("the database is away; the scheduler waits")
         try:
@@ -80,10 +89,9 @@ async def _ours(bank: Bank, slot: str, every: float) -> bool:
     seconds."""
     now = bank.now()
     ticks = bank.services.store.system(TICKS)
-    begun = {"$set": {"due": now + every * 0.9}}
+    begun = Tick(_id=f"{bank.id}:{slot}", due=now + every * 0.9)
+    over = {"_id": begun["_id"], "due": {"$lte": now}}
     try:
-        return await ticks.update(
-            {"_id": f"{bank.id}:{slot}", "due": {"$lte": now}}, begun, upsert=True
-        )
+        return await ticks.update(over, {"$set": {"due": begun["due"]}}, upsert=True)
     except Duplicate:
         return False

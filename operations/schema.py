@@ -7,6 +7,7 @@ from campaigns.community.rows import GROUP_GREETINGS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
 from customers.alerts.rows import ALARMS, NOTICES
+from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
 from customers.banks.rows import CLERKS, STAFF, TENANTS
 from customers.consent import CONSENTS
@@ -39,6 +40,7 @@ COLLECTIONS = (
     ACQUISITION_BALANCE,
     ACQUISITION_LINKS,
     ALARMS,
+    APPROVALS,
     ARCHIVE,
     ARCHIVE_CONSENTS,
     ARCHIVE_PULLS,

@@ -20,7 +20,6 @@ from campaigns.document.model import Campaign
 from campaigns.document.reading import states_of
 from customers import timeline
 from customers.alerts import alarms
-from customers.alerts.rows import ALARMS
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
@@ -42,7 +41,6 @@ KEY_SECONDS = 1800.0
 WARNED_DAYS = (1, 2, 3, 7, 14)
 OK, LOW, EXHAUSTED = "ok", "low", "exhausted"
 BALANCE_ALARMS = {LOW: "links.balance_low", EXHAUSTED: "links.balance_exhausted"}
-TEXTS = {LOW: "获客链接额度不足20", EXHAUSTED: "获客链接额度已用完，链接已停用"}
 
 
 async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
@@ -225,18 +223,13 @@ async def _level(bank: Bank, level: str, at: float, cause: str) -> None:
         trace.note("balance.newer_known")
         return
     if level == OK:
-        kinds = {"$in": list(BALANCE_ALARMS.values())}
-        over = await db[ALARMS].find(
-            {"state": alarms.OPEN, "at": {"$lte": utc(at)}, "kind": kinds}, limit=None
-        )
-        await alarms.handle(bank, [row["_id"] for row in over], "wecom", "refilled", cause)
+        over = await alarms.open_since(bank, list(BALANCE_ALARMS.values()), utc(at))
+        await alarms.handle(bank, over, "wecom", "refilled", cause)
         return
     row = await db[ACQUISITION_BALANCE].find_one({"_id": row_id})
     since = int(row["cleared"]) if row else 0
-    await alarms.raise_alarm(
-        bank, BALANCE_ALARMS[level], str(since), userids=await _heads(bank), at=at,
-        text=TEXTS[level],
-    )  # fmt: skip
+    heads = await _heads(bank)
+    await alarms.raise_alarm(bank, BALANCE_ALARMS[level], str(since), userids=heads, at=at)
 
 
 async def _expiring(bank: Bank, expires: float, number: int, now: float) -> None:
@@ -246,11 +239,16 @@ async def _expiring(bank: Bank, expires: float, number: int, now: float) -> None
     ahead = next((days for days in WARNED_DAYS if left <= days), None)
     if ahead is None or left < 0 or not number:
         return
-    text = f"{number}个获客额度将在{ahead}天内到期"
     await alarms.raise_alarm(
-        bank, "links.quota_expiring", f"{int(expires)}:{ahead}", userids=await _heads(bank),
-        at=now, text=text, number=number, expires=utc(expires),
-    )  # fmt: skip
+        bank,
+        "links.quota_expiring",
+        f"{int(expires)}:{ahead}",
+        userids=await _heads(bank),
+        at=now,
+        number=number,
+        days=ahead,
+        expires=utc(expires),
+    )
 
 
 async def _heads(bank: Bank) -> list[str]:
@@ -291,11 +289,8 @@ async def _broken(
         await links.close(bank, [link_id])
         invalidate(bank.services, f"channels:{bank.id}")
     told = [bank.heads[branch]] if branch in bank.heads else await _heads(bank)
-    text = f"获客链接{state}{'已被删除' if deleted else '已失效'}"
-    await alarms.raise_alarm(
-        bank, "link.deleted" if deleted else "link.unavailable", f"{link_id}:{int(at)}", userids=told,
-        at=at, text=text, state=state,
-    )  # fmt: skip
+    kind = "link.deleted" if deleted else "link.unavailable"
+    await alarms.raise_alarm(bank, kind, f"{link_id}:{int(at)}", userids=told, at=at, state=state)
 
 
 async def _looked_at(

@@ -81,7 +81,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     ]
     wanted = sorted(alive, key=lambda one: _is_full(there, one, code))[:MOST_GROUPS]
     if not wanted:
-        await _tell(bank, row, "group_code.nowhere", "", f"群码{row['state']}已没有可进入的群")
+        await _tell(bank, row, "group_code.nowhere")
         return LOOK_SECONDS
     settings = _settings(code, row["state"])
     settings["room_base_id"] = max(
@@ -104,7 +104,7 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     may_grow = code.auto_create_room and len(wanted) < MOST_GROUPS
     if not may_grow and all(_is_full(there, one, code) for one in wanted):
         which = ids.fingerprint("|".join(sorted(wanted)).encode())[:12]
-        await _tell(bank, row, "group_code.full", which, f"群码{row['state']}的群都已满员")
+        await _tell(bank, row, "group_code.full", which)
     return LOOK_SECONDS
 
 
@@ -125,10 +125,10 @@ def _is_full(there: dict[str, Doc], chat_id: str, code: GroupCode) -> bool:
     return int(there.get(chat_id, {}).get("people", 0)) >= code.full_at
 
 
-async def _tell(bank: Bank, row: Doc, kind: str, which: str, text: str) -> None:
+async def _tell(bank: Bank, row: Doc, kind: str, which: str = "") -> None:
     key = f"{row['state']}:{which}"
     heads = sorted(set(bank.heads.values()))
-    await alarms.raise_alarm(bank, kind, key, userids=heads, text=text, state=row["state"])
+    await alarms.raise_alarm(bank, kind, key, userids=heads, state=row["state"])
 
 
 async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:

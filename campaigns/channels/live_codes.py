@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from campaigns import live
 from campaigns.channels import provisioning, rosters
 from campaigns.channels.provisioning import MADE, WANTED, looked_after
 from campaigns.channels.rows import CHANNELS
@@ -213,3 +214,14 @@ async def _again(job: Job, config_id: str) -> None:
 
 
 LIVE_CODES_PART = Part("live_codes", _read_page, _write_page, _again)
+
+
+async def make_again(bank: Bank) -> None:
+    """Live codes that WeCom no longer has are made anew, with the same state, if a published
+    campaign wants them."""
+    gone = {"made": WANTED, "kind": CODE, "since": 0.0}
+    rows = await bank.db[CHANNELS].find(gone, fields={"campaign": 1}, limit=None)
+    for name in sorted({row["campaign"] for row in rows}):
+        campaign = await live.published(bank, name)
+        if campaign is not None:
+            await ensure(bank, campaign)

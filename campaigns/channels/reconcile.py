@@ -55,8 +55,11 @@ async def _refused(bank: Bank, row: Doc, error: PlatformError) -> None:
     day."""
     day = rosters.day_of(row["tz"], bank.now())
     head = bank.heads.get(row["branch"])
-    text, why = f"企业微信拒绝更新渠道{row['state']}", f"{error.code}:{error.errcode}"
     await alarms.raise_alarm(
-        bank, "channel.refused", f"{row['state']}:{day}", userids=[head] if head else [], text=text,
-        state=row["state"], why=why,
-    )  # fmt: skip
+        bank,
+        "channel.refused",
+        f"{row['state']}:{day}",
+        userids=[head] if head else [],
+        state=row["state"],
+        why=f"{error.code}:{error.errcode}",
+    )

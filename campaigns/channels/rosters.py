@@ -173,8 +173,6 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
 
 async def _nobody(bank: Bank, row: Doc, day: str) -> None:
     head = bank.heads.get(row["branch"])
-    text = f"活码{row['state']}已无可接待的客户经理"
-    await alarms.raise_alarm(
-        bank, "code.nobody", f"{row['state']}:{day}", userids=[head] if head else [], text=text,
-        state=row["state"],
-    )  # fmt: skip
+    told = [head] if head else []
+    state = row["state"]
+    await alarms.raise_alarm(bank, "code.nobody", f"{state}:{day}", userids=told, state=state)

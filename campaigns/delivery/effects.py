@@ -43,6 +43,7 @@ from services.queue.retry import FAIL, Retry
 from services.queue.trace_rows import told, tried
 from services.store import leases
 from services.store.mongo import Doc
+from services.texts import sentence
 from services.wechat.core.errors import AlreadyDone, PlatformError, SubjectState, no_turn
 
 LEASE_SECONDS = {outbox.WELCOME: 6.0, outbox.EFFECTS: 20.0}
@@ -246,7 +247,7 @@ async def _fall_back(bank: Bank, effect: Effect) -> None:
         tenant=bank.id,
         kind="staff",
         cid=effect.cid,
-        args={**effect.args, "note": "欢迎语未能自动发送，请亲自问候客户："},
+        args={**effect.args, "note": "greet_by_hand"},
         campaign=effect.campaign,
         version=effect.version,
         run=effect.run,
@@ -255,6 +256,12 @@ async def _fall_back(bank: Bank, effect: Effect) -> None:
     row = outbox.row_of(bank.services, told, due=bank.now(), owner=None)
     await bank.insert(OUTBOX, row)
     bank.signal(SEND_EFFECTS)
+
+
+def _note(effect: Effect) -> str:
+    """What stands before the message: the sentence of a code, or nothing."""
+    code = effect.args.get("note", "")
+    return sentence(code) if code else ""
 
 
 async def _text(bank: Bank, effect: Effect) -> str:
@@ -286,7 +293,7 @@ async def _welcome(bank: Bank, effect: Effect) -> Outcome:
 async def _staff(bank: Bank, effect: Effect) -> Outcome:
     message = {
         "msgtype": "text",
-        "text": {"content": effect.args.get("note", "") + await _text(bank, effect)},
+        "text": {"content": _note(effect) + await _text(bank, effect)},
         "enable_duplicate_check": 1,
         "duplicate_check_interval": 1800,
     }

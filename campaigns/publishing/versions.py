@@ -1,8 +1,8 @@
 """From a file or a form to a live campaign: versions, maker and checker, pause (promise P7,
 contract/engine T13).
 
-A version never changes once it is written. Whoever submitted it cannot approve it; the approval
-names the hash of the document that was approved. The command line publishes at once in development,
+A version never changes once it is written, and customers/approvals decides on it: whoever submitted
+it cannot approve it, and what is approved is the text that was submitted. The command line publishes at once in development,
 so that a laptop needs no second person; in production it submits, like the console.
 """
 
@@ -19,13 +19,15 @@ from campaigns.document.model import Campaign
 from campaigns.document.reading import Problem
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from customers.actors import ClerkActor
+from customers.approvals import approvals
+from customers.approvals.rows import Approval
 from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
 from services import ids
 from services.clock import utc
 from services.container import Services
-from services.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
-from services.store.mongo import Doc, Duplicate, TenantStore
+from services.errors import Conflict, InvalidInput, NotFound, Unavailable
+from services.store.mongo import Doc, Duplicate
 from services.wechat.core.errors import PlatformError
 
 SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
@@ -36,6 +38,16 @@ SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
     "replaced",
 )
 PENDING = (SUBMITTED, APPROVED)
+CAMPAIGN = approvals.Kind(
+    name="campaign",
+    submitted="campaign.submitted",
+    approved="campaign.approved",
+    rejected="campaign.rejected",
+    refused="campaign.approval_refused",
+    decided="version_decided",
+    changed="version_changed",
+    revocable=True,
+)
 _TRIES = 20
 
 
@@ -97,7 +109,8 @@ async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
         return [
             f"campaign {document.id}: version {version} waits for a second person's approval in the console"
         ]
-    done = await _publish(bank, document.id, version, f"{author} (development)")
+    alone = ClerkActor(bank.id, f"{author} (development)", author, frozenset())
+    done = await _publish(bank, alone, await _version(bank, document.id, version))
     return [f"campaign {document.id}: version {version} is live", *done]
 
 
@@ -105,38 +118,55 @@ async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campai
     """Stores a new version that waits for approval; {campaign, version, sha256}. Raises
     DocumentError."""
     document = reading.read(text, source, bank.branches)
-    db = bank.db
-    digest = ids.fingerprint(text.encode())
     await _campaign_row(bank, document)
-    for _ in range(_TRIES):
-        row = await db[CAMPAIGNS].find_one({"campaign": document.id})
-        version = int(row["versions"]) + 1 if row else 1
-        try:
-            await db[CAMPAIGN_VERSIONS].insert(
-                _version_row(bank, actor, document, version, text, digest)
-            )
-        except Duplicate:
-            await db[CAMPAIGNS].update(
-                {"campaign": document.id, "versions": version - 1}, {"$set": {"versions": version}}
-            )
-            continue
-        break
-    else:
-        raise Unavailable("busy", "somebody else is changing this campaign; try again")
-    await db[CAMPAIGNS].update(
-        {"campaign": document.id},
-        {
-            "$max": {"versions": version},
-            "$set": {"name": document.name.model_dump(), "updated_at": utc(bank.now())},
-        },
+    row = await _next_version(bank, actor, document, text)
+    version = row["version"]
+    named = {"name": document.name.model_dump(), "updated_at": bank.utc()}
+    await bank.db[CAMPAIGNS].update(
+        {"campaign": document.id}, {"$max": {"versions": version}, "$set": named}
     )
-    await db[CAMPAIGN_VERSIONS].update_many(
-        {"campaign": document.id, "state": {"$in": PENDING}, "version": {"$lt": version}},
-        {"$set": {"state": REPLACED}},
-    )
+    await _replace(bank, {"campaign": document.id, "version": {"$lt": version}})
     live.forget(bank)
-    await bank.audit(actor.login, "campaign.submitted", document.id, version=version, sha256=digest)
-    return {"campaign": document.id, "version": version, "sha256": digest}
+    return {"campaign": document.id, "version": version, "sha256": row["sha256"]}
+
+
+async def _next_version(bank: Bank, actor: ClerkActor, document: Campaign, text: str) -> Doc:
+    """The row of the first version whose number is free. A number that was taken by somebody who
+    did not live to write his version stays without one."""
+    for _ in range(_TRIES):
+        campaign = await bank.db[CAMPAIGNS].find_one({"campaign": document.id})
+        version = int(campaign["versions"]) + 1 if campaign else 1
+        row = _version_row(bank, actor, document, version, text)
+        if await _submitted(bank, actor, row):
+            return row
+        passed = {"campaign": document.id, "versions": version - 1}
+        await bank.db[CAMPAIGNS].update(passed, {"$set": {"versions": version}})
+    raise Unavailable("busy", "somebody else is changing this campaign; try again")
+
+
+async def _submitted(bank: Bank, actor: ClerkActor, row: Doc) -> bool:
+    """False when somebody else has this version."""
+    what = {"version": row["version"], "sha256": row["sha256"]}
+    about = row["campaign"]
+    if not await approvals.submit(
+        bank, actor, CAMPAIGN, row["_id"], _content(row), about=about, **what
+    ):
+        return False
+    try:
+        await bank.db[CAMPAIGN_VERSIONS].insert(row)
+    except Duplicate:
+        return False
+    return True
+
+
+async def _replace(bank: Bank, earlier: Doc) -> None:
+    """A newer version takes the place of those that wait."""
+    waiting = {**earlier, "state": {"$in": PENDING}}
+    rows = await bank.db[CAMPAIGN_VERSIONS].find(waiting, fields={"_id": 1}, limit=None)
+    versions = [row["_id"] for row in rows]
+    await approvals.replace(bank, CAMPAIGN, versions)
+    replaced = {"_id": {"$in": versions}, "state": {"$in": PENDING}}
+    await bank.db[CAMPAIGN_VERSIONS].update_many(replaced, {"$set": {"state": REPLACED}})
 
 
 async def _campaign_row(bank: Bank, document: Campaign) -> None:
@@ -153,16 +183,14 @@ async def _campaign_row(bank: Bank, document: Campaign) -> None:
     await bank.db[CAMPAIGNS].insert_new([row])
 
 
-def _version_row(
-    bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str, digest: str
-) -> Doc:
+def _version_row(bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str) -> Doc:
     return {
         "_id": live.version_id(bank.id, document.id, version),
         "campaign": document.id,
         "version": version,
         "text": text,
         "document": _dumped(document),
-        "sha256": digest,
+        "sha256": ids.fingerprint(text.encode()),
         "state": SUBMITTED,
         "author": actor.login,
         "at": utc(bank.now()),
@@ -174,14 +202,16 @@ def _dumped(document: Campaign) -> Doc:
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-async def _undecided(db: TenantStore, campaign: str, version: int, states: tuple[str, ...]) -> Doc:
-    row = await db[CAMPAIGN_VERSIONS].find_one({"campaign": campaign, "version": version})
+def _content(row: Doc) -> approvals.Content:
+    """What is decided on. The parsed copy beside the text is no way around it."""
+    names = ("campaign", "version", "text", "sha256", "document")
+    return {"document": [row[name] for name in names]}
+
+
+async def _version(bank: Bank, campaign: str, version: int) -> Doc:
+    row = await bank.db[CAMPAIGN_VERSIONS].find_one({"campaign": campaign, "version": version})
     if row is None:
         raise NotFound("version_unknown", f"{campaign} has no version {version}")
-    if row["state"] not in states:
-        raise Conflict(
-            "version_decided", f"version {version} is {row['state']}, it waits for no decision"
-        )
     return row
 
 
@@ -189,48 +219,34 @@ async def approve(bank: Bank, actor: ClerkActor, campaign: str, version: int) ->
     """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict, and
     Unavailable when WeCom fails: the version is approved then and not live, and approving again
     goes on."""
-    db = bank.db
-    row = await _undecided(db, campaign, version, PENDING)
-    if row["author"] == actor.login:
-        why = {"version": version, "reason": "author"}
-        await bank.audit(actor.login, "campaign.approval_refused", campaign, **why)
-        raise Forbidden("approver_is_author", "whoever submitted a version cannot approve it")
-    if ids.fingerprint(row["text"].encode()) != row["sha256"]:
-        raise Conflict("version_changed", "the stored document is not the one that was submitted")
-    done = await _publish(bank, campaign, version, actor.login)
+    done = await _publish(bank, actor, await _version(bank, campaign, version))
     return {"campaign": campaign, "version": version, "done": done}
 
 
-async def _publish(bank: Bank, campaign: str, version: int, approver: str) -> list[str]:
-    """Decides first, in one conditional write; then puts codes and rewards in place; then goes
-    live. Killed in between, the version is approved and publishing it again goes on."""
-    db, begun = bank.db, bank.now()
-    row = await _undecided(db, campaign, version, PENDING)
-    if row["state"] == SUBMITTED:
-        decided = {"state": APPROVED, "approved_by": approver, "approved_at": utc(bank.now())}
-        if not await db[CAMPAIGN_VERSIONS].update(
-            {"_id": row["_id"], "state": SUBMITTED}, {"$set": decided}
-        ):
-            raise Conflict(
-                "version_decided", f"version {version} was decided by somebody else at this moment"
-            )
-        what = {"version": version, "sha256": row["sha256"], "author": row["author"]}
-        await bank.audit(approver, "campaign.approved", campaign, **what)
-    document = Campaign.model_validate(row["document"])
-    if _dumped(reading.read(row["text"], campaign)) != row["document"]:
-        raise Conflict("version_changed", "the stored document is not the one that was submitted")
-    done = await _put_in_place(bank, document, version)
-    await _go_live(bank, row, document)
-    await live_codes.look_again(bank, document.id, begun)
-    approved_by = row["approved_by"] or approver
-    what = {
-        "version": version,
-        "sha256": row["sha256"],
-        "author": row["author"],
-        "approved_by": approved_by,
-    }
-    await bank.audit(approver, "campaign.published", campaign, **what)
+async def _publish(bank: Bank, actor: ClerkActor, row: Doc) -> list[str]:
+    """Decides first; then puts codes and rewards in place; then goes live. Killed in between, the
+    version is approved and publishing it again goes on."""
+    begun, campaign = bank.now(), row["campaign"]
+    async with approvals.approve(bank, actor, CAMPAIGN, row["_id"], _content(row)) as approval:
+        await _follow(bank, row, approval)
+        document = Campaign.model_validate(row["document"])
+        done = await _put_in_place(bank, document, row["version"])
+        await _go_live(bank, row, document)
+        await live_codes.look_again(bank, campaign, begun)
+        what = {"author": row["author"], "approved_by": approval.decided_by, **approval.data}
+        await bank.audit(actor.login, "campaign.published", campaign, **what)
     return done
+
+
+async def _follow(bank: Bank, row: Doc, approval: Approval) -> None:
+    """The version's own row says what was decided."""
+    decided = {
+        "state": APPROVED,
+        "approved_by": approval.decided_by,
+        "approved_at": approval.decided_at,
+    }
+    waits = {"_id": row["_id"], "state": SUBMITTED}
+    await bank.db[CAMPAIGN_VERSIONS].update(waits, {"$set": decided})
 
 
 async def _go_live(bank: Bank, row: Doc, document: Campaign) -> None:
@@ -248,6 +264,7 @@ async def _go_live(bank: Bank, row: Doc, document: Campaign) -> None:
     )
     paused = await bank.db[CAMPAIGNS].find_one({"campaign": campaign, "state": "paused"})
     await catalogue.set_state(bank, campaign, "paused" if paused else "live")
+    await _replace(bank, {"campaign": campaign, "version": {"$lt": version}})
     published = {"state": LIVE, "published_at": now}
     await bank.db[CAMPAIGN_VERSIONS].update_many(
         {"campaign": campaign, "state": {"$in": [LIVE, APPROVED]}, "version": {"$ne": version}},
@@ -292,18 +309,14 @@ async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, rea
     """Turns a submitted version down, with a reason; raises InvalidInput without one."""
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
-    db = bank.db
-    row = await _undecided(db, campaign, version, PENDING)
-    decided = {"state": REJECTED, "rejected_by": actor.login, "reason": reason.strip()[:500]}
-    if not await db[CAMPAIGN_VERSIONS].update(
-        {"_id": row["_id"], "state": row["state"]}, {"$set": decided}
-    ):
-        raise Conflict(
-            "version_decided", f"version {version} was decided by somebody else at this moment"
-        )
-    await bank.audit(
-        actor.login, "campaign.rejected", campaign, version=version, reason=reason.strip()[:500]
-    )
+    row = await _version(bank, campaign, version)
+    if row["state"] not in PENDING:
+        raise Conflict("version_decided", f"version {version} is {row['state']}")
+    why = reason.strip()[:500]
+    rejected = await approvals.reject(bank, actor, CAMPAIGN, row["_id"], why)
+    decided = {"state": REJECTED, "rejected_by": rejected.decided_by, "reason": rejected.reason}
+    waits = {"_id": row["_id"], "state": {"$in": PENDING}}
+    await bank.db[CAMPAIGN_VERSIONS].update(waits, {"$set": decided})
 
 
 async def pause(bank: Bank, actor: ClerkActor, campaign: str) -> None:

@@ -6,12 +6,11 @@ from typing import Any
 
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
-from services.security.audit import AUDIT
 
 
 async def audit_rows(bank: Bank, actor: ClerkActor, limit: int = 50) -> list[dict[str, Any]]:
     """The newest `limit` rows of the actor's own bank."""
-    rows = await bank.db[AUDIT].find({}, sort=[("seq", -1)], limit=limit)
+    rows = await bank.services.audit.newest(bank.db, limit)
     return [
         {name: row[name] for name in ("seq", "at", "actor", "action", "object", "data")}
         for row in rows

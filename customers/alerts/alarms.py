@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 from customers import timeline
 from customers.actors import ClerkActor
-from customers.alerts.rows import ALARMS, NOTICES
+from customers.alerts.rows import ALARMS, NOTICES, Alarm, Notice
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
@@ -22,7 +23,6 @@ from services.cache import Slot
 from services.clock import utc
 from services.errors import Conflict, NotFound
 from services.queue import outbox
-from services.queue.outbox import OUTBOX
 from services.store.mongo import Doc
 
 OPEN, HANDLED = "open", "handled"
@@ -46,36 +46,31 @@ async def raise_alarm(
     """Raises the alarm (`kind`, `key`) once; False when it was raised before, and nobody is told
     again then.
 
-    It stands on the console, and the members `userids` are told by a card. `at` is in seconds UTC
-    (now). `data` and `key` carry no person's data in clear; `text` in `data` is a sentence for the
-    card.
+    It stands on the console, and the members `userids` are told by a card: the sentence
+    `card_<kind>` of the catalogues, with `data` in its places. `at` is in seconds UTC (now). `data`
+    and `key` carry no person's data in clear.
     """
-    alarm = ids.tenant_id(bank.id, "alarm", kind, key)
-    when = utc(bank.now() if at is None else at)
     told = list(dict.fromkeys(userids))
-    row = {
-        "_id": alarm,
+    alarm: Alarm = {
+        "_id": ids.tenant_id(bank.id, "alarm", kind, key),
         "kind": kind,
         "key": key,
         "state": OPEN,
-        "at": when,
+        "at": utc(bank.now() if at is None else at),
         "cid": cid,
         "data": data,
         "userids": told,
     }
-    notices = [
-        {
-            "_id": ids.tenant_id(bank.id, "notice", alarm, userid),
-            "userid": userid,
-            "alarm": alarm,
-            "card": "",
-        }
-        for userid in told
-    ]
-    new = await bank.insert(ALARMS, row)  # before any card can look for it
-    await asyncio.gather(*(bank.insert(NOTICES, notice) for notice in notices))
+    new = await bank.insert(ALARMS, {**alarm})  # before any card can look for it
+    await asyncio.gather(*(_put_notice(bank, alarm, userid) for userid in told))
     await asyncio.gather(*(ask_for_card(bank, userid) for userid in told))
     return new
+
+
+async def _put_notice(bank: Bank, alarm: Alarm, userid: str) -> None:
+    notice_id = ids.tenant_id(bank.id, "notice", alarm["_id"], userid)
+    notice: Notice = {"_id": notice_id, "userid": userid, "alarm": alarm["_id"], "card": ""}
+    await bank.insert(NOTICES, {**notice})
 
 
 async def ask_for_card(bank: Bank, userid: str) -> None:
@@ -86,18 +81,23 @@ async def ask_for_card(bank: Bank, userid: str) -> None:
     waiting = bank.services.cache.of(_CARDS)[bank.id]
     if waiting.get(userid) == minute:  # this minute's and the next one's are there already
         return
-    for slot, due in ((minute, now + COLLECT_SECONDS), (minute + 1, float((minute + 1) * MINUTE))):
-        card = outbox.Effect(
-            id=ids.tenant_id(bank.id, "card", userid, slot),
-            tenant=bank.id,
-            kind="card",
-            cid="",
-            args={"userid": userid},
-        )
-        row = outbox.row_of(bank.services, card, due=due, owner=None)
-        if await bank.insert(OUTBOX, row):
-            return
-    waiting[userid] = minute
+    next_minute = float((minute + 1) * MINUTE)
+    if await _put_card(bank, userid, minute, now + COLLECT_SECONDS):
+        return
+    if not await _put_card(bank, userid, minute + 1, next_minute):
+        waiting[userid] = minute
+
+
+async def _put_card(bank: Bank, userid: str, minute: int, due: float) -> bool:
+    """False when that minute's card is there already."""
+    card = outbox.Effect(
+        id=ids.tenant_id(bank.id, "card", userid, minute),
+        tenant=bank.id,
+        kind="card",
+        cid="",
+        args={"userid": userid},
+    )
+    return await outbox.put(bank.services, card, due=due)
 
 
 async def take(bank: Bank, userid: str, card: str) -> list[str]:
@@ -120,48 +120,46 @@ async def untold(bank: Bank, userid: str) -> bool:
     return bool(await bank.db[NOTICES].find({"userid": userid, "card": ""}, limit=1))
 
 
-async def rows_of(bank: Bank, alarms: Iterable[str]) -> list[Doc]:
+async def rows_of(bank: Bank, alarms: Iterable[str]) -> list[Alarm]:
     """These alarms, oldest first."""
     found = await bank.read(ALARMS, list(alarms))
-    return sorted(found.values(), key=lambda row: (row["at"], row["_id"]))
+    rows = cast("list[Alarm]", list(found.values()))
+    return sorted(rows, key=lambda row: (row["at"], row["_id"]))
 
 
 async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: str) -> int:
     """Marks those that are still open as handled, and says so in the customers' stories and in the
     audit trail; how many `by` handled for this `cause` (what made him: an event's id). Who was
     first stays. Cut short, it is finished by the next call with the same cause."""
-    db = bank.db
-    rows, wanted = db[ALARMS], {"_id": {"$in": list(alarms)}}
-    done = {
-        "state": HANDLED,
-        "handled_by": by,
-        "how": how,
-        "cause": cause,
-        "handled_at": utc(bank.now()),
-    }
-    await rows.update_many({**wanted, "state": OPEN}, {"$set": {**done, "unrecorded": True}})
-    mine = await rows.find({**wanted, "cause": cause, "unrecorded": True}, limit=None)
-    if not mine:
-        return 0
+    rows = bank.db[ALARMS]
+    wanted = {"_id": {"$in": list(alarms)}}
+    done = {"state": HANDLED, "handled_by": by, "how": how, "cause": cause, "unrecorded": True}
+    done["handled_at"] = bank.utc()
+    await rows.update_many({**wanted, "state": OPEN}, {"$set": done})
+    unrecorded = {**wanted, "cause": cause, "unrecorded": True}
+    mine = cast("list[Alarm]", await rows.find(unrecorded, limit=None))
+    if mine:
+        await _record(bank, mine, by, how, cause)
+        await rows.update_many(unrecorded, {"$unset": {"unrecorded": ""}})
+    return len(mine)
+
+
+async def _record(bank: Bank, handled: Sequence[Alarm], by: str, how: str, cause: str) -> None:
+    told = {"by": by, "how": how}
     stories = [
-        timeline.entry(bank, row["cid"], "alarm.handled", row["_id"], {"by": by, "how": how})
-        for row in mine
+        timeline.entry(bank, row["cid"], "alarm.handled", row["_id"], told)
+        for row in handled
         if row["cid"]
     ]
     await timeline.record_many(bank, stories)
-    kinds = sorted({row["kind"] for row in mine})
-    subject = mine[0]["_id"] if len(mine) == 1 else cause
-    await bank.audit(by, "alarm.handled", subject, how=how, kinds=kinds, alarms=len(mine))
-    await rows.update_many(
-        {**wanted, "cause": cause, "unrecorded": True}, {"$unset": {"unrecorded": ""}}
-    )
-    return len(mine)
+    kinds = sorted({row["kind"] for row in handled})
+    subject = handled[0]["_id"] if len(handled) == 1 else cause
+    await bank.audit(by, "alarm.handled", subject, how=how, kinds=kinds, alarms=len(handled))
 
 
 async def handle_by_clerk(bank: Bank, actor: ClerkActor, alarm: str) -> None:
     """Raises NotFound `alarm_unknown`, or Conflict `alarm_handled` when somebody else was first."""
-    db = bank.db
-    if await db[ALARMS].find_one({"_id": alarm}, {"_id": 1}) is None:
+    if await bank.db[ALARMS].find_one({"_id": alarm}, {"_id": 1}) is None:
         raise NotFound("alarm_unknown", "no such alarm")
     cause = ids.tenant_id(bank.id, "handled", alarm, actor.login)
     if not await handle(bank, [alarm], actor.login, "console", cause):
@@ -185,3 +183,9 @@ async def masked_name(bank: Bank, cid: str) -> str:
         return resolution.mask_name((await resolution.customer(bank, cid)).name)
     except NotFound:
         return ""
+
+
+async def open_since(bank: Bank, kinds: Sequence[str], until: datetime) -> list[str]:
+    """The open alarms of these kinds that were raised by `until`."""
+    wanted = {"state": OPEN, "at": {"$lte": until}, "kind": {"$in": list(kinds)}}
+    return [row["_id"] for row in await bank.db[ALARMS].find(wanted, limit=None)]

@@ -8,9 +8,11 @@ click leads back to what stood on it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from customers.alerts import alarms
+from customers.alerts.rows import Alarm
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
 from customers.banks.tasks import SEND_EFFECTS
@@ -18,19 +20,16 @@ from services import ids
 from services.errors import NotFound
 from services.observe import trace
 from services.queue import outbox
-from services.queue.outbox import OUTBOX, Effect
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
+from services.texts import sentence
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
 from services.wechat.wecom import WeComClient
 
-BUTTONS = {"seen": "已知悉", "contact": "我来联系"}
-TITLES = {
-    "customer.lost": "客户删除了客户经理",
-    "customer.removed": "客户经理删除了客户",
-    "staff.left": "客户经理离开，名下仍有客户",
-}
-"""What a card says of a kind of alarm; other kinds bring their own `text`."""
+BUTTONS = ("seen", "contact")
+TITLES = frozenset({"customer.lost", "customer.removed", "staff.left"})
+"""Alarms whose sentence is a card's title; that of others stands below."""
 LINES = 5
 DUPLICATE_SECONDS = 1800
 TASK_ID_TAKEN = 42014
@@ -38,18 +37,18 @@ _PREFIX = "alarm-"
 
 
 def button_card(
-    task_id: str, title: str, text: str, lines: list[tuple[str, str]], buttons: dict[str, str]
+    task_id: str, title: str, text: str, lines: list[tuple[str, str]], buttons: Sequence[str]
 ) -> Doc:
     """An app message that is a `button_interaction` card; at most 6 `lines` (label, value) and 6
-    `buttons` (key, text)."""
+    `buttons`, each with the sentence of its key."""
     card = {
         "card_type": "button_interaction",
         "main_title": {"title": title, "desc": text},
         "horizontal_content_list": [{"keyname": label, "value": value} for label, value in lines],
         "task_id": task_id,
         "button_list": [
-            {"text": text, "style": 1 + (place > 0), "key": key}
-            for place, (key, text) in enumerate(buttons.items())
+            {"text": sentence(f"card_{key}"), "style": 1 + (place > 0), "key": key}
+            for place, key in enumerate(buttons)
         ],
     }
     return {
@@ -84,30 +83,42 @@ async def _once(client: WeComClient, userid: str, message: Doc) -> None:
         trace.note("card.sent_before")
 
 
-async def _alarm_card(bank: Bank, effect: Effect, rows: list[Doc]) -> Doc:
-    kinds = {row["kind"] for row in rows}
-    first = rows[0]
-    title = (
-        TITLES.get(first["kind"], "银桥提醒") if len(kinds) == 1 else f"您有{len(rows)}条新的提醒"
-    )
-    text = str(first["data"].get("text", "")) if len(rows) == 1 else f"共{len(rows)}条"
-    shown = await asyncio.gather(*(_line(bank, row, alone=len(kinds) == 1) for row in rows[:LINES]))
+async def _alarm_card(bank: Bank, effect: Effect, rows: list[Alarm]) -> Doc:
+    alone = len({row["kind"] for row in rows}) == 1
+    shown = await asyncio.gather(*(_line(bank, row, alone=alone) for row in rows[:LINES]))
     lines = [line for line in shown if line[1]]
     if len(rows) > LINES:
-        lines.append(("其他", f"另有{len(rows) - LINES}条，请在控制台查看"))
+        lines.append((sentence("card_rest"), sentence("card_more", count=len(rows) - LINES)))
     task_id = _PREFIX + effect.id.rpartition(":")[2]
-    return button_card(task_id, title, text, lines, BUTTONS)
+    return button_card(task_id, _title(rows, alone=alone), _text(rows), lines, BUTTONS)
 
 
-async def _line(bank: Bank, row: Doc, *, alone: bool) -> tuple[str, str]:
+def _title(rows: list[Alarm], *, alone: bool) -> str:
+    if not alone:
+        return sentence("card_titles", count=len(rows))
+    return _said(rows[0]) if rows[0]["kind"] in TITLES else sentence("card_title")
+
+
+def _text(rows: list[Alarm]) -> str:
+    if len(rows) > 1:
+        return sentence("card_count", count=len(rows))
+    return "" if rows[0]["kind"] in TITLES else _said(rows[0])
+
+
+def _said(row: Alarm) -> str:
+    """What a card says of an alarm."""
+    return sentence(f"card_{row['kind']}", **row["data"])
+
+
+async def _line(bank: Bank, row: Alarm, *, alone: bool) -> tuple[str, str]:
     """Whom it is about and by whom; the kind too when a card has several."""
     name = await alarms.masked_name(bank, row["cid"])
-    about = [] if alone else [TITLES.get(row["kind"], "") or str(row["data"].get("text", ""))]
+    about = [] if alone else [_said(row)]
     if userid := row["data"].get("userid"):
         about.append(await _staff_name(bank, str(userid)))
     if count := row["data"].get("customers"):
-        about.append(f"{count}位客户")
-    return name or "提醒", "，".join(part for part in about if part)
+        about.append(sentence("card_customers", count=count))
+    return name or sentence("card_alarm"), sentence("card_and").join(about)
 
 
 async def _staff_name(bank: Bank, userid: str) -> str:
@@ -129,8 +140,7 @@ async def update(bank: Bank, effect: Effect) -> None:
 async def card_clicked(bank: Bank, row: Doc, event: events.CardClicked) -> None:
     """Marks as handled what stood on the card. Only a member to whom it was sent counts; whoever
     clicks again changes nothing."""
-    answer = BUTTONS.get(event.event_key)
-    if answer is None or not event.task_id.startswith(_PREFIX):
+    if event.event_key not in BUTTONS or not event.task_id.startswith(_PREFIX):
         trace.note("card.unknown")
         return
     card = f"{bank.id}:{event.task_id.removeprefix(_PREFIX)}"
@@ -141,6 +151,7 @@ async def card_clicked(bank: Bank, row: Doc, event: events.CardClicked) -> None:
     handled = await alarms.handle(bank, told, event.userid, event.event_key, row["_id"])
     trace.note("card.handled", alarms=handled)
     if event.response_code:
+        answer = sentence(f"card_{event.event_key}")
         await _show_answer(bank, row, event.userid, event.response_code, answer)
 
 
@@ -153,6 +164,5 @@ async def _show_answer(bank: Bank, row: Doc, userid: str, code: str, answer: str
         cid="",
         args=args,
     )
-    waiting = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-    if await bank.insert(OUTBOX, waiting):
+    if await outbox.put(bank.services, effect, due=bank.now()):
         bank.signal(SEND_EFFECTS)

@@ -1,4 +1,5 @@
-"""The tenant file that `manage.py tenant apply` reads: a bank, its mini-programs, branches and people."""
+"""The tenant file that `manage.py tenant apply` reads: a bank, its mini-programs, branches and
+people."""
 
 from __future__ import annotations
 
@@ -97,21 +98,28 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
     """The tenant in `text`, or InvalidInput that names `source`, the place and what was
     expected."""
     try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark else ""
-        raise InvalidInput(
-            "tenant_file", f"{source}{place}: not YAML: {getattr(error, 'problem', error)}"
-        ) from error
-    try:
-        file = TenantFile.model_validate(raw)
+        file = TenantFile.model_validate(_parse(text, source))
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
             for e in error.errors(include_input=False)
         ]
         raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems)) from None
+    _check_branches(file, source)
+    return file
+
+
+def _parse(text: str, source: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", error)
+        raise InvalidInput("tenant_file", f"{source}{place}: not YAML: {problem}") from error
+
+
+def _check_branches(file: TenantFile, source: str) -> None:
     branches = {branch.id for branch in file.branches}
     strangers = sorted({member.branch for member in file.staff} - branches)
     if strangers:
@@ -119,5 +127,3 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
         raise InvalidInput(
             "tenant_file", f"{source}: staff: unknown branch {', '.join(strangers)}; {expected}"
         )
-
-    return file

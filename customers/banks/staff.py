@@ -155,3 +155,18 @@ async def rename(bank: Bank, old: str, new: str, at: float) -> None:
         "changed_at": utc(at),
     }
     await bank.db[STAFF].update({"_id": row_id(bank, new)}, {"$set": moved}, upsert=True)
+
+
+async def end_staff(bank: Bank, userid: str, at: float) -> None:
+    """The member is staff no more since `at` (seconds UTC), unless something newer is known. He is
+    `leaving` until `end_leaving`."""
+    older = {"$or": [{"changed_at": {"$exists": False}}, {"changed_at": {"$lte": utc(at)}}]}
+    present = {"_id": row_id(bank, userid), "active": True, **older}
+    leaving = {"active": False, "leaving": True, "changed_at": utc(at), "left_at": utc(at)}
+    await bank.db[STAFF].update(present, {"$set": leaving})
+
+
+async def end_leaving(bank: Bank, row: StaffRow) -> None:
+    """Everybody has been told that he left."""
+    same = {"_id": row["_id"], "left_at": row["left_at"]}
+    await bank.db[STAFF].update(same, {"$unset": {"leaving": ""}})

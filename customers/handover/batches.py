@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from customers import relationships, timeline
 from customers.actors import ClerkActor
+from customers.approvals import approvals
+from customers.approvals.rows import Approval
+from customers.banks import staff
 from customers.banks.bank import Bank
-from customers.banks.rows import STAFF
-from customers.banks.staff import staff_member
-from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
+from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS, Batch, Item, Mode
 from customers.identity import resolution
-from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.cache import cached
 from services.clock import utc
-from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from services.errors import Conflict, InvalidInput, NotFound
 from services.observe import trace
-from services.store.mongo import Doc, Duplicate
+from services.store.mongo import Doc
 from services.wechat import events
 
 SUBMITTED, APPROVED, REJECTED = "submitted", "approved", "rejected"
@@ -36,8 +36,17 @@ SHOWN = 500
 SEALED_AT_ONCE = 200
 UNASSIGNED_SECONDS = 30.0
 TASK = "customers.handover"
+HANDOVER = approvals.Kind(
+    name="handover",
+    submitted="handover.submitted",
+    approved="handover.approved",
+    rejected="handover.rejected",
+    refused="handover.approval_refused",
+    decided="handover_decided",
+)
 
-Mode = Literal["onjob", "resigned"]
+_Target = tuple[Literal["customer", "group"], str, str]
+"""(kind, external_userid or chat_id, cid)"""
 
 
 @dataclass(frozen=True)
@@ -64,30 +73,54 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
     `handover_nothing`), and PlatformError when WeCom cannot say what he leaves behind.
     """
     batch = ids.tenant_id(bank.id, "handover_batch", actor.login, wanted.key)
-    db = bank.db
-    if await db[HANDOVER_BATCHES].find_one({"_id": batch}, {"_id": 1}):
+    if await bank.db[HANDOVER_BATCHES].find_one({"_id": batch}, {"_id": 1}):
         return batch
     await _check(bank, wanted)
     customers = await _customers(bank, wanted)
     groups = await _groups(bank, wanted)
-    targets = [("customer", target, cid) for target, cid in customers.items()]
+    targets: list[_Target] = [("customer", target, cid) for target, cid in customers.items()]
     targets += [("group", chat_id, "") for chat_id in groups]
     if not targets:
         raise Conflict("handover_nothing", "there is nothing to hand over")
-    for first in range(
-        0, len(targets), SEALED_AT_ONCE
-    ):  # a leaver may have 20,000 customers, and others wait for the loop
-        part = targets[first : first + SEALED_AT_ONCE]
-        await db[HANDOVERS].insert_new([_item(bank, batch, wanted, *one) for one in part])
+    await _keep_items(bank, batch, wanted, targets)
     row = _batch_row(bank, actor, batch, wanted, len(customers), len(groups))
-    try:
-        await db[HANDOVER_BATCHES].insert(row)
-    except Duplicate:
-        return batch
-    data = {"mode": wanted.mode, "from": wanted.handover_userid, "to": wanted.takeover_userid}
-    counts = {"customers": len(customers), "groups": len(groups)}
-    await bank.audit(actor.login, "handover.submitted", batch, **data, **counts)
+    await _submit(bank, actor, row)
+    await bank.insert(HANDOVER_BATCHES, {**row})
     return batch
+
+
+async def _keep_items(bank: Bank, batch: str, wanted: Wanted, targets: list[_Target]) -> None:
+    """A leaver may have 20,000 customers, and others wait for the loop."""
+    for first in range(0, len(targets), SEALED_AT_ONCE):
+        part = targets[first : first + SEALED_AT_ONCE]
+        items = [_item(bank, batch, wanted, *target) for target in part]
+        await bank.db[HANDOVERS].insert_new([{**item} for item in items])
+
+
+async def _submit(bank: Bank, actor: ClerkActor, row: Batch) -> None:
+    about: Doc = {"mode": row["mode"], "from": row["handover_userid"], "to": row["takeover_userid"]}
+    about |= {"customers": row["customers"], "groups": row["groups"]}
+    content = await _content(bank, row)
+    await approvals.submit(bank, actor, HANDOVER, row["_id"], content, **about)
+
+
+async def _content(bank: Bank, row: Batch) -> approvals.Content:
+    """What is decided on: who, what the customer reads, and every item."""
+    items = await bank.db[HANDOVERS].find({"batch": row["_id"]}, fields={"_id": 1}, limit=None)
+    return {
+        "handover": {
+            "mode": row["mode"],
+            "from": row["handover_userid"],
+            "to": row["takeover_userid"],
+            "message": message_of(bank, row),
+            "items": sorted(item["_id"] for item in items),
+        }
+    }
+
+
+def message_of(bank: Bank, row: Batch) -> str:
+    """What the customer reads."""
+    return bank.vault.open_text(HANDOVER_BATCHES, "message", row["_id"], row["message"])
 
 
 async def _check(bank: Bank, wanted: Wanted) -> None:
@@ -95,8 +128,8 @@ async def _check(bank: Bank, wanted: Wanted) -> None:
         raise InvalidInput("handover_same", "nobody takes over from himself")
     if len(wanted.message) > MESSAGE_MOST:
         raise InvalidInput("handover_message", f"at most {MESSAGE_MOST} characters")
-    await staff_member(bank, wanted.takeover_userid)
-    row = await bank.db[STAFF].find_one({"_id": f"{bank.id}:{wanted.handover_userid}"})
+    await staff.staff_member(bank, wanted.takeover_userid)
+    row = await staff.find(bank, wanted.handover_userid)
     if wanted.mode == "resigned" and row is not None and row["active"]:
         raise Conflict("handover_in_service", "this member has not left")
     if wanted.mode == "onjob" and (row is None or not row["active"]):
@@ -165,8 +198,15 @@ async def _unassigned(bank: Bank) -> dict[str, list[str]]:
 async def people(bank: Bank, actor: ClerkActor) -> list[Doc]:
     """Everybody who is or was staff of the actor's bank, by userid: `userid`, `name`, `branch`,
     `active`."""
-    rows = await bank.db[STAFF].find({}, sort=[("userid", 1)], limit=None)
-    return [{name: row[name] for name in ("userid", "name", "branch", "active")} for row in rows]
+    return [
+        {
+            "userid": row["userid"],
+            "name": row["name"],
+            "branch": row["branch"],
+            "active": row["active"],
+        }
+        for row in await staff.everybody(bank)
+    ]
 
 
 async def choices(bank: Bank, actor: ClerkActor, userid: str) -> dict[str, Any]:
@@ -174,7 +214,7 @@ async def choices(bank: Bank, actor: ClerkActor, userid: str) -> dict[str, Any]:
     his groups; raises PlatformError."""
     rows = await relationships.of_staff(bank, userid, limit=SHOWN)
     found = await _people(bank, [row["cid"] for row in rows])
-    total = await bank.db[RELATIONSHIPS].count({"userid": userid, "active": True})
+    total = await relationships.count_of_staff(bank, userid)
     return {
         "customers": [
             {"cid": person.cid, "name": resolution.mask_name(person.name)} for person in found
@@ -193,7 +233,14 @@ def item_id(tenant: str, batch: str, kind: str, index: str) -> str:
     return ids.tenant_id(tenant, "handover", batch, kind, index)
 
 
-def _item(bank: Bank, batch: str, wanted: Wanted, kind: str, target: str, cid: str) -> Doc:
+def _item(
+    bank: Bank,
+    batch: str,
+    wanted: Wanted,
+    kind: Literal["customer", "group"],
+    target: str,
+    cid: str,
+) -> Item:
     index = target_index(bank, target)
     row_id = item_id(bank.id, batch, kind, index)
     return {
@@ -214,7 +261,7 @@ def _item(bank: Bank, batch: str, wanted: Wanted, kind: str, target: str, cid: s
 
 def _batch_row(
     bank: Bank, actor: ClerkActor, batch: str, wanted: Wanted, customers: int, groups: int
-) -> Doc:
+) -> Batch:
     message = bank.vault.seal_text(HANDOVER_BATCHES, "message", batch, wanted.message)
     return {
         "_id": batch,
@@ -240,14 +287,11 @@ def _batch_row(
 
 async def approve(bank: Bank, actor: ClerkActor, batch: str) -> None:
     """Lets WeCom be asked. Raises Forbidden `approver_is_author` for whoever submitted it, NotFound
-    `handover_unknown`, Conflict `handover_decided`."""
-    row = await _batch(bank, batch)
-    if row["requested_by"] == actor.login:
-        await bank.audit(actor.login, "handover.approval_refused", batch)
-        raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
-    now = bank.now()
-    await _decide(bank, actor, batch, {"state": APPROVED, "open": True, "due": now, "polls": 0})
-    await bank.audit(actor.login, "handover.approved", batch, submitted_by=row["requested_by"])
+    `handover_unknown`, Conflict `handover_decided` or `approval_changed`."""
+    content = await _content(bank, await _batch(bank, batch))
+    async with approvals.approve(bank, actor, HANDOVER, batch, content) as approval:
+        due: Doc = {"open": True, "due": bank.now(), "polls": 0}
+        await _follow(bank, batch, approval, due)
     bank.signal(TASK)
 
 
@@ -256,23 +300,30 @@ async def reject(bank: Bank, actor: ClerkActor, batch: str, reason: str) -> None
     `reason_missing`."""
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why")
-    await _batch(bank, batch)
-    await _decide(bank, actor, batch, {"state": REJECTED, "reason": reason.strip()})
-    await bank.audit(actor.login, "handover.rejected", batch, reason=reason.strip())
-
-
-async def _decide(bank: Bank, actor: ClerkActor, batch: str, fields: Doc) -> None:
-    decided = {"decided_by": actor.login, "decided_at": utc(bank.now()), **fields}
-    batches = bank.db[HANDOVER_BATCHES]
-    if not await batches.update({"_id": batch, "state": SUBMITTED}, {"$set": decided}):
+    row = await _batch(bank, batch)
+    if row["state"] != SUBMITTED:
         raise Conflict("handover_decided", "this hand-over waits for no decision")
+    rejected = await approvals.reject(bank, actor, HANDOVER, batch, reason.strip())
+    await _follow(bank, batch, rejected, {"reason": rejected.reason})
 
 
-async def _batch(bank: Bank, batch: str) -> Doc:
+async def _follow(bank: Bank, batch: str, approval: Approval, fields: Doc) -> None:
+    """The batch's own row says what was decided."""
+    decided = {
+        "state": approval.state,
+        "decided_by": approval.decided_by,
+        "decided_at": approval.decided_at,
+        **fields,
+    }
+    waits = {"_id": batch, "state": SUBMITTED}
+    await bank.db[HANDOVER_BATCHES].update(waits, {"$set": decided})
+
+
+async def _batch(bank: Bank, batch: str) -> Batch:
     row = await bank.db[HANDOVER_BATCHES].find_one({"_id": batch})
     if row is None:
         raise NotFound("handover_unknown", "no such hand-over")
-    return row
+    return cast("Batch", row)
 
 
 async def list_batches(bank: Bank, actor: ClerkActor, limit: int = 50) -> list[dict[str, Any]]:
@@ -297,17 +348,16 @@ async def batch_view(bank: Bank, actor: ClerkActor, batch: str) -> dict[str, Any
     row = await _batch(bank, batch)
     rows = bank.db[HANDOVERS]
     items = await rows.find({"batch": batch}, sort=[("state", 1)], limit=SHOWN)
-    shown = await asyncio.gather(*(_shown(bank, item) for item in items))
-    message = bank.vault.open_text(HANDOVER_BATCHES, "message", batch, row["message"])
+    shown = await asyncio.gather(*(_shown(bank, item) for item in cast("list[Item]", items)))
     return {
         **row,
-        "message": message,
+        "message": message_of(bank, row),
         "items": shown,
         "states": await _counts(bank, batch),
     }
 
 
-async def _shown(bank: Bank, item: Doc) -> dict[str, Any]:
+async def _shown(bank: Bank, item: Item) -> dict[str, Any]:
     if item["kind"] == "group":
         name = bank.vault.open_text(HANDOVERS, "target", item["_id"], item["target"])
     elif item["cid"]:
@@ -328,16 +378,16 @@ async def transfer_failed(bank: Bank, row: Doc, event: events.HandoverFailed) ->
     }
     found = await items.find({"takeover_userid": event.userid, "target_index": index, **asked})
     full = event.fail_reason == "customer_limit_exceed"
-    for item in found:
+    for item in cast("list[Item]", found):
         await end(bank, item, "limit" if full else "refused", event.fail_reason)
     trace.note("handover.failed", items=len(found), reason=event.fail_reason)
 
 
-async def end(bank: Bank, item: Doc, state: str, reason: str) -> None:
+async def end(bank: Bank, item: Item, state: str, reason: str) -> None:
     """Ends an item that did not go over; the customer's story says why, and the friendship stays as
     it is."""
     if item["cid"]:
-        people = {"from": item["handover_userid"], "to": item["takeover_userid"]}
+        people: Doc = {"from": item["handover_userid"], "to": item["takeover_userid"]}
         await timeline.record(
             bank, item["cid"], "handover.failed", item["_id"], reason=reason, **people
         )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from customers import relationships
 from customers.alerts import alarms
+from customers.banks import staff
 from customers.banks.bank import Bank
-from customers.banks.rows import STAFF
+from customers.banks.staff import StaffRow
 from customers.identity import resolution
-from customers.relationships import RELATIONSHIPS
 from services.cache import invalidate
-from services.clock import utc
 from services.observe import trace
 from services.store.mongo import Doc
 from services.wechat import events
@@ -29,35 +28,34 @@ async def left(bank: Bank, userid: str, at: float) -> None:
 
     May run twice. A member who joined again after `at` is let alone.
     """
-    db = bank.db
-    row_id = f"{bank.id}:{userid}"
-    older = {"$or": [{"changed_at": {"$exists": False}}, {"changed_at": {"$lte": utc(at)}}]}
-    leaving = {"active": False, "leaving": True, "changed_at": utc(at), "left_at": utc(at)}
-    await db[STAFF].update({"_id": row_id, "active": True, **older}, {"$set": leaving})
-    row = await db[STAFF].find_one({"_id": row_id})
+    await staff.end_staff(bank, userid, at)
+    row = await staff.find(bank, userid)
     if row is None or row["active"]:
         trace.note("staff.not_left", userid=userid, why="unknown" if row is None else "older")
         return
     ended = await bank.services.sessions.end_all("staff", subject(bank.id, userid))
     invalidate(bank.services, f"staff:{bank.id}")
-    if not row.get("leaving"):  # told before
-        return
-    customers = await db[RELATIONSHIPS].count({"userid": userid, "active": True})
-    if customers:
-        heads = await _listeners(bank, userid, row["branch"])
-        since = row["changed_at"].timestamp()
-        key = f"{userid}:{int(since)}"
-        await alarms.raise_alarm(
-            bank,
-            "staff.left",
-            key,
-            userids=heads,
-            at=since,
-            userid=userid,
-            customers=customers,
-        )
-    await bank.audit("wecom", "staff.left", userid, sessions=ended, customers=customers)
-    await db[STAFF].update({"_id": row_id, "left_at": row["left_at"]}, {"$unset": {"leaving": ""}})
+    if row.get("leaving"):
+        customers = await relationships.count_of_staff(bank, userid)
+        if customers:
+            await _tell_head(bank, row, customers)
+        await bank.audit("wecom", "staff.left", userid, sessions=ended, customers=customers)
+        await staff.end_leaving(bank, row)
+
+
+async def _tell_head(bank: Bank, row: StaffRow, customers: int) -> None:
+    """Somebody left, and leaves so many customers behind."""
+    userid, since = row["userid"], row["changed_at"].timestamp()
+    heads = await _listeners(bank, userid, row["branch"])
+    await alarms.raise_alarm(
+        bank,
+        "staff.left",
+        f"{userid}:{int(since)}",
+        userids=heads,
+        at=since,
+        userid=userid,
+        customers=customers,
+    )
 
 
 async def lost(bank: Bank, row: Doc, event: events.ContactEvent, cid: str) -> None:
@@ -70,7 +68,7 @@ async def lost(bank: Bank, row: Doc, event: events.ContactEvent, cid: str) -> No
     if await relationships.between(bank, event.userid, cids) is not None:
         return
     kind = "customer.lost" if isinstance(event, events.FollowUserDeleted) else "customer.removed"
-    member = await bank.db[STAFF].find_one({"_id": f"{bank.id}:{event.userid}"})
+    member = await staff.find(bank, event.userid)
     branch = member["branch"] if member else ""
     told = await _listeners(bank, event.userid, branch)
     if member and member["active"]:

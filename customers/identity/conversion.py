@@ -9,6 +9,7 @@ sign-in after they are over.
 from __future__ import annotations
 
 from customers.banks.bank import Bank
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.facts import Customer, Facts
 from customers.identity.rows import CONVERSIONS

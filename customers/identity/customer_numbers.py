@@ -69,18 +69,22 @@ async def link(bank: Bank, number: str, cid: str, *, source: str, proof: str) ->
         return await _ask(bank, "number_other", [customer["_id"]], number, origin)
     row = _number_row(bank, number, customer, origin)
     if not await bank.insert(IDENTITIES, row):
-        held = (await read_identities(bank, [row["_id"]]))[row["_id"]]
-        holder = await root(bank, held["cid"])
-        both = [customer["_id"], holder["_id"]]
-        if both[0] != both[1]:
-            return await _ask(bank, "number_taken", both, number, origin)
+        holder = await _holder(bank, row["_id"])
+        if holder != customer["_id"]:
+            return await _ask(bank, "number_taken", [customer["_id"], holder], number, origin)
         if customer.get("number_index"):
             return ALREADY
     if await _write(bank, customer["_id"], number):
         return LINKED
-    ours = {"_id": row["_id"], "cid": customer["_id"], "moves": 0}
-    await bank.db[IDENTITIES].delete(ours)
+    unmoved = {"_id": row["_id"], "cid": customer["_id"], "moves": 0}
+    await bank.db[IDENTITIES].delete(unmoved)
     return await _ask(bank, "number_other", [customer["_id"]], number, origin)
+
+
+async def _holder(bank: Bank, row_id: str) -> str:
+    """Whose the number is now."""
+    held = (await read_identities(bank, [row_id]))[row_id]
+    return (await root(bank, held["cid"]))["_id"]
 
 
 def _check(number: str) -> None:
@@ -118,27 +122,26 @@ async def _ask(bank: Bank, kind: str, cids: Sequence[str], number: str, origin: 
 async def move(bank: Bank, number: str, cid: str, origin: Origin) -> None:
     """Gives the number to the customer, whoever had it, in place of any other that he had; safe to
     repeat."""
-    identities = bank.db[IDENTITIES]
     customer = await root(bank, cid)
     row = _number_row(bank, number, customer, origin)
-    held = await identities.find_one({"_id": row["_id"]})
-    if held is not None:
-        holder = await root(bank, held["cid"])
-        if holder["_id"] != customer["_id"]:
-            await _take_away(bank, holder["_id"], number)
+    await _take_away(bank, row["_id"], number, customer["_id"])
     if _has_another(bank, customer, number):
         his = identity_id(bank, NUMBER, open_customer(bank, customer).number)
-        await identities.delete({"cid": customer["_id"], "_id": his})
+        await bank.db[IDENTITIES].delete({"cid": customer["_id"], "_id": his})
     fields = {name: value for name, value in row.items() if name not in ("_id", "tenant", "moves")}
     change = {"$set": fields, "$inc": {"moves": 1}}
-    await identities.update({"_id": row["_id"]}, change, upsert=True)
+    await bank.db[IDENTITIES].update({"_id": row["_id"]}, change, upsert=True)
     if not await _write(bank, customer["_id"], number, instead=True):
         raise Conflict("question_decided", "the customer was merged in this moment; agree again")
 
 
-async def _take_away(bank: Bank, cid: str, number: str) -> None:
-    has = {"_id": cid, "number_index": number_index(bank, number)}
-    row_id = identity_id(bank, NUMBER, number)
+async def _take_away(bank: Bank, row_id: str, number: str, to: str) -> None:
+    """Takes the number from whoever has it and is not `to`."""
+    held = await bank.db[IDENTITIES].find_one({"_id": row_id})
+    holder = await root(bank, held["cid"]) if held else None
+    if holder is None or holder["_id"] == to:
+        return
+    has = {"_id": holder["_id"], "number_index": number_index(bank, number)}
     gone = {"$unset": {NUMBER: "", "number_index": ""}, "$pull": {"ids": {"$in": [row_id]}}}
     await bank.db[CUSTOMERS].update(has, gone)
 

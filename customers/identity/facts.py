@@ -3,7 +3,7 @@ opened."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 NUMBER, PENDING = "number", "pending"
@@ -27,6 +27,21 @@ class Facts:
         known |= {f"openid.{appid}": openid for appid, openid in self.openids.items()}
         known |= {PENDING: self.pending_id}
         return {kind: value for kind, value in known.items() if value}
+
+    def with_ids_of(self, kinds: Collection[str]) -> Facts:
+        """The same without the ids of other kinds."""
+        ids = {kind: value for kind, value in self.ids().items() if kind in kinds}
+        openids = {
+            appid: openid for appid, openid in self.openids.items() if f"openid.{appid}" in ids
+        }
+        return Facts(
+            external_userid=ids.get("external_userid", ""),
+            unionid=ids.get("unionid", ""),
+            openids=openids,
+            phone=self.phone,
+            name=self.name,
+            pending_id=ids.get(PENDING, ""),
+        )
 
     def by_field(self) -> dict[str, str]:
         """The facts that a customer's row keeps, by its fields' names."""

@@ -107,10 +107,7 @@ async def carry(bank: Bank, loser: CustomerRow) -> None:
         return
     winner, plan = taken
     await relationships.move(bank, loser["_id"], winner)
-    moved = {"$set": {"cid": winner}, "$inc": {"moves": 1}}
-    await bank.db[IDENTITIES].bulk_update(
-        [({"_id": row_id, "moves": moves}, moved) for row_id, moves in plan["ids"]]
-    )
+    await _point(bank, plan, winner)
     planned = {"_id": plan["_id"], "state": PLANNED}
     await bank.db[MERGES].update(planned, {"$set": {"state": DONE}})
     this_time = {"_id": loser["_id"], "merges": loser.get("merges", 0)}
@@ -118,6 +115,13 @@ async def carry(bank: Bank, loser: CustomerRow) -> None:
     await bank.db[CUSTOMERS].update(this_time, ended)
     facts = {"tenant": bank.id, "winner": winner, "loser": loser["_id"]}
     log.info("customers merged", extra={"fields": facts})
+
+
+async def _point(bank: Bank, plan: MergeRow, winner: str) -> None:
+    """The loser's ids lead to the winner, as far as nobody moved them since the plan."""
+    moved = {"$set": {"cid": winner}, "$inc": {"moves": 1}}
+    changes = [({"_id": row_id, "moves": moves}, moved) for row_id, moves in plan["ids"]]
+    await bank.db[IDENTITIES].bulk_update(changes)
 
 
 async def _take_in(bank: Bank, loser: CustomerRow) -> tuple[str, MergeRow] | None:
@@ -132,9 +136,7 @@ async def _take_in(bank: Bank, loser: CustomerRow) -> tuple[str, MergeRow] | Non
         if conflict or winner["_id"] == loser["_id"]:
             await _let_go(bank, loser)
             if conflict:
-                origin = loser.get("merge_origin", {})
-                asker = Origin(origin.get("source", ""), origin.get("proof", ""))
-                await _ask(bank, conflict, winner, loser, asker)
+                await _ask(bank, conflict, winner, loser, _origin_of(loser))
             return None
         plan = await _plan(bank, loser, winner)
         await _keep_plan(bank, plan)
@@ -142,6 +144,11 @@ async def _take_in(bank: Bank, loser: CustomerRow) -> tuple[str, MergeRow] | Non
         if await bank.db[CUSTOMERS].update(_fence(loser, plan), change):
             return winner["_id"], plan
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
+
+
+def _origin_of(loser: CustomerRow) -> Origin:
+    origin = loser.get("merge_origin", {})
+    return Origin(origin.get("source", ""), origin.get("proof", ""))
 
 
 async def _let_go(bank: Bank, loser: CustomerRow) -> None:

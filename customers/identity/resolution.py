@@ -9,7 +9,7 @@ is and is read along (`aliases`). A phone alone never merges: two persons may sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import cast
@@ -42,7 +42,6 @@ from customers.identity.rows import (
 )
 from customers.identity.sealing import (
     empty_customer,
-    facts_with_ids,
     identities_of_facts,
     identity_id,
     identity_row,
@@ -91,14 +90,37 @@ async def known_by_external_userid(bank: Bank, external_userids: Iterable[str]) 
     return {wanted[row_id]: cid for row_id, cid in owners.items()}
 
 
-@dataclass
-class _Telling:
-    """What was said once. `identities` are the rows of its ids, by `_id`: kind and value, strongest
-    first; `known` is what they said when they were read, `claimed` those that we made ourselves."""
+@dataclass(frozen=True)
+class _Said:
+    """What was said of somebody. `identities` are the rows of his ids, by `_id`: kind and value,
+    strongest first."""
 
     facts: Facts
     origin: Origin
     identities: Mapping[str, tuple[str, str]]
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self.identities)
+
+    @property
+    def by(self) -> str:
+        """The row of the id in whose company all else was said."""
+        return next(iter(self.identities), "")
+
+    def only(self, wanted: Set[str]) -> _Said:
+        """The same without the ids whose rows are not `wanted`."""
+        left = {one: told for one, told in self.identities.items() if one in wanted}
+        facts = self.facts.with_ids_of({kind for kind, _ in left.values()})
+        return _Said(facts, self.origin, left)
+
+
+@dataclass
+class _Telling:
+    """What was said once, and what the rows of its ids said when they were read (`known`);
+    `claimed` are those that we made ourselves."""
+
+    said: _Said
     known: dict[str, IdentityRow] = field(default_factory=dict)
     claimed: set[str] = field(default_factory=set)
 
@@ -106,7 +128,8 @@ class _Telling:
         """The rows by who the telling speaks of, when its ids do not agree: WeCom speaks of the
         external_userid, a login of the openid."""
         order = {"external_userid": 0, "unionid": 2, "pending": 3}
-        return sorted(self.identities, key=lambda one: order.get(self.identities[one][0], 1))
+        identities = self.said.identities
+        return sorted(identities, key=lambda one: order.get(identities[one][0], 1))
 
     def owners(self) -> set[str]:
         """Whom the ids lead to. An id that we claimed ourselves says nothing beside one that was
@@ -127,7 +150,7 @@ async def identify(bank: Bank, facts: Facts, *, source: str = "", proof: str = "
     identities = identities_of_facts(bank, facts)
     if not identities:
         raise ValueError("nobody can be identified by nothing")
-    telling = _Telling(facts, Origin(source, proof), identities)
+    telling = _Telling(_Said(facts, Origin(source, proof), identities))
     for _ in range(HOPS):
         cid = await _identify(bank, telling)
         if cid is not None:
@@ -143,7 +166,7 @@ async def _identify(bank: Bank, telling: _Telling) -> str | None:
         roots = await _unite(bank, telling, owners)
         return None if roots is None else await _identify_one_of(bank, telling, roots)
     (cid,) = owners
-    found = await _keep_facts(bank, telling, cid, telling.facts)
+    found = await _keep_facts(bank, telling.said, cid)
     if found is not None:
         await _point(bank, telling, owners, found)
     return found
@@ -152,15 +175,12 @@ async def _identify(bank: Bank, telling: _Telling) -> str | None:
 async def _identify_one_of(bank: Bank, telling: _Telling, roots: Mapping[str, str]) -> str | None:
     """Of all whom the ids led to (owner → who he is now), the one of whom the telling speaks; he is
     told what belongs to him."""
-    known = telling.known
-    lead = next(one for one in telling.by_subject() if one in known and known[one]["cid"] in roots)
-    cid = roots[known[lead]["cid"]]
-    his_ids = [
-        one for one, row in known.items() if roots.get(row["cid"]) == cid or one in telling.claimed
-    ]
-    found = await _keep_facts(bank, telling, cid, facts_with_ids(bank, telling.facts, his_ids))
+    now = {one: roots[row["cid"]] for one, row in telling.known.items() if row["cid"] in roots}
+    cid = next(now[one] for one in telling.by_subject() if one in now)
+    his_ids = {one for one, owner in now.items() if owner == cid} | telling.claimed
+    found = await _keep_facts(bank, telling.said.only(his_ids), cid)
     if found is not None:
-        owners = {owner for owner, now in roots.items() if now == cid}
+        owners = {owner for owner, root_cid in roots.items() if root_cid == cid}
         await _point(bank, telling, owners, found)
     return found
 
@@ -168,62 +188,71 @@ async def _identify_one_of(bank: Bank, telling: _Telling, roots: Mapping[str, st
 async def _claim(bank: Bank, telling: _Telling) -> None:
     """Reads the rows of all the telling's ids; those that nobody had are made for the customer whom
     the others lead to."""
-    wanted = list(telling.identities)
+    wanted = telling.said.ids
     telling.known = await read_identities(bank, wanted)
     missing = [one for one in wanted if one not in telling.known]
-    if not missing:
-        return
-    lead = next((one for one in telling.by_subject() if one in telling.known), "")
-    by = lead or wanted[0]
-    cid = telling.known[lead]["cid"] if lead else ids.tenant_id(bank.id, "customer", by)
-    for one in missing:
-        kind, value = telling.identities[one]
-        row = identity_row(bank, kind, value, cid, telling.origin, "" if one == by else by)
-        if await bank.insert(IDENTITIES, cast("Doc", row)):
-            telling.claimed.add(one)
-            telling.known[one] = row
+    if missing:
+        await _make_identities(bank, telling, missing)
     if any(one not in telling.known for one in missing):
         # somebody else was told of the same person in this moment
         telling.known = await read_identities(bank, wanted)
 
 
-async def _keep_facts(bank: Bank, telling: _Telling, cid: str, facts: Facts) -> str | None:
+async def _make_identities(bank: Bank, telling: _Telling, missing: Sequence[str]) -> None:
+    known, said = telling.known, telling.said
+    lead = next((one for one in telling.by_subject() if one in known), "")
+    by = lead or said.by
+    cid = known[lead]["cid"] if lead else ids.tenant_id(bank.id, "customer", by)
+    for one in missing:
+        kind, value = said.identities[one]
+        row = identity_row(bank, kind, value, cid, said.origin, "" if one == by else by)
+        if await bank.insert(IDENTITIES, cast("Doc", row)):
+            telling.claimed.add(one)
+            known[one] = row
+
+
+async def _keep_facts(bank: Bank, said: _Said, cid: str) -> str | None:
     """Writes what is new of the person to his row, or to that of whom he was merged into; whose row
     it was. None when an id was taken from that customer by an undone merge: who has it now must be
     asked again."""
-    his_ids = list(identities_of_facts(bank, facts))
-    by = his_ids[0] if his_ids else ""
     for _ in range(HOPS):
         row = (await read_customers(bank, [cid])).get(cid)
-        if row is None:
-            made = new_customer(bank, cid, facts, telling.origin, by)
-            if await bank.insert(CUSTOMERS, cast("Doc", made)):
-                return cid
-        elif row.get("merged_into"):
-            if row.get("carrying"):
-                await merging.carry(bank, row)
-            cid = (await root(bank, cid))["_id"]
-        elif {*his_ids} & {*row.get("revoked_ids", [])}:
+        if row is not None and row.get("merged_into"):
+            cid = await _winner_of(bank, row)
+        elif row is not None and {*said.ids} & {*row.get("revoked_ids", [])}:
             if row.get("undoing"):
                 await unmerging.finish(bank, row["undoing"])
             return None
-        else:
-            change = _change(bank, telling.origin, row, facts)
-            fence = {**unmerged(cid), "revoked_ids": {"$nin": his_ids}}
-            if not change or await bank.db[CUSTOMERS].update(fence, change):
-                return cid
+        elif await _write_facts(bank, said, cid, row):
+            return cid
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
 
-def _change(bank: Bank, origin: Origin, row: CustomerRow, facts: Facts) -> Doc:
+async def _winner_of(bank: Bank, row: CustomerRow) -> str:
+    """Who a closed customer is now, after a merge that was cut short is completed."""
+    if row.get("carrying"):
+        await merging.carry(bank, row)
+    return (await root(bank, row["_id"]))["_id"]
+
+
+async def _write_facts(bank: Bank, said: _Said, cid: str, row: CustomerRow | None) -> bool:
+    """Tells the customer's row what it lacks, or makes it; False when somebody changed it
+    meanwhile."""
+    if row is None:
+        made = new_customer(bank, cid, said.facts, said.origin, said.by)
+        return await bank.insert(CUSTOMERS, cast("Doc", made))
+    change = _change(bank, said, row)
+    fence = {**unmerged(cid), "revoked_ids": {"$nin": said.ids}}
+    return not change or await bank.db[CUSTOMERS].update(fence, change)
+
+
+def _change(bank: Bank, said: _Said, row: CustomerRow) -> Doc:
     """The update that tells a customer's row what it lacks; empty when nothing is new."""
-    his_ids = list(identities_of_facts(bank, facts))
-    by = his_ids[0] if his_ids else ""
-    new = unknown_facts(open_customer(bank, row), facts)
-    fields = sealed_facts(bank, row["_id"], new, origin, by)
+    new = unknown_facts(open_customer(bank, row), said.facts)
+    fields = sealed_facts(bank, row["_id"], new, said.origin, said.by)
     change: Doc = {"$set": fields} if fields else {}
-    if not {*his_ids} <= {*row.get("ids", [])}:
-        change["$addToSet"] = {"ids": {"$each": his_ids}}
+    if not {*said.ids} <= {*row.get("ids", [])}:
+        change["$addToSet"] = {"ids": {"$each": said.ids}}
     return change
 
 
@@ -231,17 +260,22 @@ async def _unite(bank: Bank, telling: _Telling, owners: set[str]) -> dict[str, s
     """Merges the owners where nothing keeps them apart; owner → who he is now. None when a race
     left two who should be one."""
     await _complete(bank, owners)
-    kinds = sorted({row["kind"] for row in telling.known.values()})
-    distinct = {row["_id"]: row for row in (await _roots(bank, owners)).values()}
-    rows = merging.by_age(distinct.values())
-    for number, row in enumerate(rows[1:], 1):
-        elder = _eldest_without_conflict(rows[:number], row)
-        await merging.merge(bank, elder, row, telling.origin, kinds)
+    await _merge_all(bank, telling, (await _roots(bank, owners)).values())
     roots = await _roots(bank, owners)
     left = {row["_id"]: row for row in roots.values()}
     if any(not merging.conflict_between(*two) for two in combinations(left.values(), 2)):
         return None
     return {owner: row["_id"] for owner, row in roots.items()}
+
+
+async def _merge_all(bank: Bank, telling: _Telling, rows: Iterable[CustomerRow]) -> None:
+    """Merges each into the eldest whom nothing keeps him apart from."""
+    kinds = sorted({row["kind"] for row in telling.known.values()})
+    distinct = {row["_id"]: row for row in rows}
+    eldest_first = merging.by_age(distinct.values())
+    for number, row in enumerate(eldest_first[1:], 1):
+        elder = _eldest_without_conflict(eldest_first[:number], row)
+        await merging.merge(bank, elder, row, telling.said.origin, kinds)
 
 
 async def _complete(bank: Bank, owners: set[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from customers import timeline
 from customers.actors import ClerkActor
+from customers.approvals import approvals
 from customers.banks.bank import Bank
 from customers.identity import customer_numbers, merging, review_tasks, unmerging
 from customers.identity.facts import NUMBER, Customer, Origin, mask_id, mask_name, mask_phone
@@ -35,12 +36,29 @@ from customers.identity.sealing import (
     open_identity,
     phone_index,
 )
-from services.clock import utc
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
 
 READ, DECIDE = "customers.read", "customers.unmerge"
 MOST_FOUND = 50
+UNDOING = approvals.Kind(
+    name="merge",
+    submitted="merge.undo_asked",
+    approved="",  # `merge.undone` says so when it is done
+    rejected="merge.undo_refused",
+    refused="merge.approval_refused",
+    decided="merge_decided",
+    replaces=approvals.AFTERWARDS,
+)
+ANSWER = approvals.Kind(
+    name="identity",
+    submitted="question.proposed",
+    approved="",  # `question.answered` says so when it is done
+    rejected="",
+    refused="question.approval_refused",
+    decided="question_decided",
+    replaces=approvals.ANY_TIME,
+)
 
 
 def _check(actor: ClerkActor, permission: str) -> None:
@@ -199,24 +217,35 @@ async def undo(bank: Bank, actor: ClerkActor, merge_id: str, reason: str) -> str
     be asked for.
     """
     merge, why = await _merge_row(bank, actor, merge_id), _reason(reason)
-    db = bank.db
-    asked = {"state": merging.ASKED, "asked_by": actor.login, "reason": why}
-    if not await db[MERGES].update({"_id": merge_id, "state": merging.DONE}, {"$set": asked}):
+    told = {"loser": merge["loser"], "reason": why}
+    wanted: MergeRow = {**merge, "reason": why}
+    if merge["state"] != merging.DONE or not await approvals.submit(
+        bank, actor, UNDOING, merge_id, _undoing(wanted), **told
+    ):
         raise Conflict("merge_decided", "this merge is undone, or its undoing was asked for")
-    await bank.audit(actor.login, "merge.undo_asked", merge_id, loser=merge["loser"], reason=why)
+    asked = {"state": merging.ASKED, "asked_by": actor.login, "reason": why}
+    await bank.db[MERGES].update({"_id": merge_id, "state": merging.DONE}, {"$set": asked})
     return str(merge["loser"])
+
+
+def _undoing(merge: MergeRow) -> approvals.Content:
+    """What is decided on: whom it tells apart, which ids go back, and why."""
+    decided = {
+        "winner": merge["winner"],
+        "loser": merge["loser"],
+        "reason": merge.get("reason", ""),
+        "ids": sorted(row_id for row_id, _ in merge["ids"]),
+    }
+    return {"merge": decided}
 
 
 async def keep(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
     """Turns down, or takes back, the wish to undo a merge; the loser's cid. Raises NotFound,
     Conflict `merge_decided`."""
     merge = await _merge_row(bank, actor, merge_id)
-    db = bank.db
-    if not await db[MERGES].update(
-        {"_id": merge_id, "state": merging.ASKED}, {"$set": {"state": merging.DONE}}
-    ):
-        raise Conflict("merge_decided", "nobody waits for this merge to be undone")
-    await bank.audit(actor.login, "merge.undo_refused", merge_id, loser=merge["loser"])
+    await approvals.reject(bank, actor, UNDOING, merge_id)
+    asked = {"_id": merge_id, "state": merging.ASKED}
+    await bank.db[MERGES].update(asked, {"$set": {"state": merging.DONE}})
     return str(merge["loser"])
 
 
@@ -224,29 +253,22 @@ async def approve_undo(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
     """Undoes a merge whose undoing another clerk asked for; the loser's cid. Called again after it
     was cut short, it goes on.
 
-    Raises NotFound, Forbidden `asker_cannot_agree`, Conflict `merge_decided` or `merge_covered`.
+    Raises NotFound, Forbidden `approver_is_author`, Conflict `merge_decided`, `merge_covered` or
+    `approval_changed`.
     """
     merge = await _merge_row(bank, actor, merge_id)
-    if merge["state"] not in (merging.ASKED, merging.UNDOING):
-        raise Conflict("merge_decided", "nobody asked for this merge to be undone")
-    if merge["asked_by"] == actor.login:
-        raise Forbidden("asker_cannot_agree", "whoever asked for it cannot agree to it")
-    await unmerging.begin(bank, merge, actor.login)
-    for cid in (merge["winner"], merge["loser"]):
-        await timeline.record(bank, cid, "customer.unmerged", merge_id)
-    facts = {
-        "loser": merge["loser"],
-        "winner": merge["winner"],
-        "asked_by": merge["asked_by"],
-        "reason": merge["reason"],
-    }
-    await bank.audit(actor.login, "merge.undone", merge_id, **facts)
+    async with approvals.approve(bank, actor, UNDOING, merge_id, _undoing(merge)) as approval:
+        await unmerging.begin(bank, merge, approval.decided_by)
+        for cid in (merge["winner"], merge["loser"]):
+            await timeline.record(bank, cid, "customer.unmerged", merge_id)
+        told = {"winner": merge["winner"], "asked_by": approval.author, **approval.data}
+        await bank.audit(actor.login, "merge.undone", merge_id, **told)
     return str(merge["loser"])
 
 
-async def _question_row(bank: Bank, actor: ClerkActor, question: str) -> Doc:
+async def _question_row(bank: Bank, actor: ClerkActor, question: str) -> ReviewTask:
     _check(actor, DECIDE)
-    row = await bank.db[REVIEW_TASKS].find_one({"_id": question})
+    row = await review_tasks.find(bank, question)
     if row is None:
         raise NotFound("question_unknown", "no such question")
     return row
@@ -263,71 +285,73 @@ async def propose(bank: Bank, actor: ClerkActor, question: str, answer: str, rea
         raise InvalidInput(
             "answer_unknown", "this question has no such answer", fields={"answer": "unknown"}
         )
-    db = bank.db
-    fields = {
-        "state": review_tasks.PROPOSED,
-        "answer": answer,
-        "reason": why,
-        "proposed_by": actor.login,
-    }
-    waits = {"_id": question, "state": {"$in": [review_tasks.OPEN, review_tasks.PROPOSED]}}
-    if not await db[REVIEW_TASKS].update(waits, {"$set": fields}):
+    proposed = {"answer": answer, "reason": why}
+    waits = row["state"] in (review_tasks.OPEN, review_tasks.PROPOSED)
+    content = _answer(row, answer, why)
+    if not waits or not await approvals.submit(bank, actor, ANSWER, question, content, **proposed):
         raise Conflict("question_decided", "this question was answered")
-    await bank.audit(actor.login, "question.proposed", question, answer=answer, reason=why)
+    fields = {"state": review_tasks.PROPOSED, "proposed_by": actor.login, **proposed}
+    await review_tasks.change(bank, question, (review_tasks.OPEN, review_tasks.PROPOSED), fields)
     return str(row["cids"][0])
+
+
+def _answer(row: ReviewTask, answer: str, reason: str) -> approvals.Content:
+    """What is decided on: the answer, and what it is an answer to."""
+    about = {"kind": row["kind"], "cids": row["cids"]}
+    return {"answer": {**about, "answer": answer, "reason": reason}}
 
 
 async def agree(bank: Bank, actor: ClerkActor, question: str) -> str:
     """Agrees to another clerk's answer and does what it says. A cid that the question is about.
 
-    Raises NotFound, Forbidden `asker_cannot_agree`, Conflict `question_decided`, or
-    `numbers_differ` for two customers whom the bank gave different numbers.
+    Raises NotFound, Forbidden `approver_is_author`, Conflict `question_decided`,
+    `approval_changed`, or `numbers_differ` for two customers whom the bank gave different numbers.
     """
     row = await _question_row(bank, actor, question)
     if row["state"] != review_tasks.PROPOSED:
         raise Conflict("question_decided", "nobody proposed an answer to this question")
-    if row["proposed_by"] == actor.login:
-        raise Forbidden("asker_cannot_agree", "whoever proposed it cannot agree to it")
-    await _act(bank, actor, row)
-    db = bank.db
-    same = {
-        "_id": question,
-        "state": review_tasks.PROPOSED,
-        "answer": row["answer"],
-        "proposed_by": row["proposed_by"],
-    }
-    ended = {
-        "state": review_tasks.ANSWERED,
-        "agreed_by": actor.login,
-        "answered_at": utc(bank.now()),
-    }
-    if not await db[REVIEW_TASKS].update(same, {"$set": ended}):
-        raise Conflict("question_decided", "somebody else decided on this question")
-    await bank.audit(
-        actor.login,
-        "question.answered",
-        question,
-        answer=row["answer"],
-        proposed_by=row["proposed_by"],
-    )
+    await _check_numbers(bank, actor, row)
+    content = _answer(row, row["answer"], row["reason"])
+    async with approvals.approve(bank, actor, ANSWER, question, content) as approval:
+        await _act(bank, row)
+        ended = {"agreed_by": approval.decided_by, "answered_at": approval.decided_at}
+        fields = {"state": review_tasks.ANSWERED, **ended}
+        await review_tasks.change(bank, question, (review_tasks.PROPOSED,), fields)
+        told = {"answer": row["answer"], "proposed_by": approval.author}
+        await bank.audit(actor.login, "question.answered", question, **told)
     return str(row["cids"][0])
 
 
-async def _act(bank: Bank, actor: ClerkActor, row: Doc) -> None:
+async def _check_numbers(bank: Bank, actor: ClerkActor, row: ReviewTask) -> None:
+    """Before anything is decided: what cannot be done is not agreed to, and waits."""
+    if row["answer"] == "merge" and row["proposed_by"] != actor.login:
+        one, other = [await root(bank, cid) for cid in row["cids"]]
+        _refuse_numbers(one, other)
+
+
+def _refuse_numbers(one: CustomerRow, other: CustomerRow) -> None:
+    if one["_id"] != other["_id"] and merging.conflict_between(one, other) == "numbers_differ":
+        raise Conflict("numbers_differ", "the bank gave these customers different numbers")
+
+
+async def _act(bank: Bank, row: ReviewTask) -> None:
     """What the answer says; safe to repeat."""
-    _tenant, origin = bank.id, Origin("clerk", row["_id"])
+    origin = Origin("clerk", row["_id"])
     if row["answer"] == "merge":
-        one, other = [await root(bank, cid) for cid in row["cids"]]
-        if one["_id"] == other["_id"]:
-            return
-        if merging.conflict_between(one, other) == "numbers_differ":
-            raise Conflict("numbers_differ", "the bank gave these customers different numbers")
-        await _bring_together(bank, one, other)
-        one, other = [await root(bank, cid) for cid in row["cids"]]
-        await merging.merge(bank, one, other, origin, ["clerk"])
+        await _merge(bank, row["cids"], origin)
     elif row["answer"] == "move":
         number = bank.vault.open_text(REVIEW_TASKS, "value", row["_id"], row["value"])
         await customer_numbers.move(bank, number, row["cids"][0], origin)
+
+
+async def _merge(bank: Bank, cids: Sequence[str], origin: Origin) -> None:
+    one, other = [await root(bank, cid) for cid in cids]
+    if one["_id"] == other["_id"]:
+        return
+    _refuse_numbers(one, other)
+    await _bring_together(bank, one, other)
+    one, other = [await root(bank, cid) for cid in cids]
+    await merging.merge(bank, one, other, origin, ["clerk"])
 
 
 async def _bring_together(bank: Bank, one: CustomerRow, other: CustomerRow) -> None:

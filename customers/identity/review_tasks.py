@@ -69,6 +69,10 @@ async def ask(
     return row_id
 
 
+async def find(bank: Bank, task: str) -> ReviewTask | None:
+    return cast("ReviewTask | None", await bank.db[REVIEW_TASKS].find_one({"_id": task}))
+
+
 async def open_ones(bank: Bank) -> list[ReviewTask]:
     """What waits for a clerk, newest first."""
     rows = bank.db[REVIEW_TASKS]
@@ -83,3 +87,9 @@ async def of_customer(bank: Bank, cids: Sequence[str]) -> list[ReviewTask]:
     found = await bank.db[REVIEW_TASKS].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
     newest_first = sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)
     return cast("list[ReviewTask]", newest_first)
+
+
+async def change(bank: Bank, task: str, states: Sequence[str], fields: Doc) -> None:
+    """Changes a question that is still in one of these states."""
+    waits = {"_id": task, "state": {"$in": list(states)}}
+    await bank.db[REVIEW_TASKS].update(waits, {"$set": fields})

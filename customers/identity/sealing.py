@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 from customers.banks.bank import Bank
-from customers.identity.facts import NUMBER, PENDING, Customer, Facts, Origin
+from customers.identity.facts import NUMBER, Customer, Facts, Origin
 from customers.identity.rows import CUSTOMERS, IDENTITIES, CustomerRow, IdentityRow, Provenance
 from services.store.mongo import Doc
 
@@ -139,21 +139,4 @@ def open_customer(bank: Bank, row: CustomerRow) -> Customer:
         number=text(NUMBER, row.get("number")),
         openids={appid: text(f"openids.{appid}", value) for appid, value in openids.items()},
         tags=tuple(row["tags"]),
-    )
-
-
-def facts_with_ids(bank: Bank, facts: Facts, wanted: Collection[str]) -> Facts:
-    """`facts` without the ids whose rows are not among `wanted`."""
-
-    def kept(kind: str, value: str) -> str:
-        return value if value and identity_id(bank, kind, value) in wanted else ""
-
-    openids = {appid: kept(f"openid.{appid}", openid) for appid, openid in facts.openids.items()}
-    return Facts(
-        external_userid=kept("external_userid", facts.external_userid),
-        unionid=kept("unionid", facts.unionid),
-        openids={appid: openid for appid, openid in openids.items() if openid},
-        phone=facts.phone,
-        name=facts.name,
-        pending_id=kept(PENDING, facts.pending_id),
     )

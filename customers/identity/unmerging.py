@@ -19,7 +19,7 @@ from typing import Any, cast
 from customers import relationships
 from customers.banks.bank import Bank
 from customers.identity.facts import NUMBER, PENDING, field_of
-from customers.identity.merging import DONE, UNDOING, UNDONE
+from customers.identity.merging import ASKED, DONE, UNDOING, UNDONE
 from customers.identity.rows import (
     CUSTOMERS,
     HOPS,
@@ -78,13 +78,18 @@ async def finish(bank: Bank, merge_id: str) -> bool:
     await _point_back(bank, merge, returned)
     await _give_relationships_back(bank, merge)
     await _ask_wecom(bank, merge)
-    for cid in (merge["winner"], merge["loser"]):
-        await bank.services.sessions.end_all("customer", session_subject(bank.id, cid))
+    await _end_sessions(bank, merge)
     parted = {"_id": merge["winner"], "undoing": merge_id}
     await bank.db[CUSTOMERS].update(parted, {"$unset": {"undoing": ""}})
     await merges.update(undoing, {"$set": {"state": UNDONE, "undone_at": bank.utc()}})
     log.info("a merge was undone", extra={"fields": {"tenant": bank.id, "merge": merge_id}})
     return True
+
+
+async def _end_sessions(bank: Bank, merge: MergeRow) -> None:
+    """Nobody can say whose a session of both is."""
+    for cid in (merge["winner"], merge["loser"]):
+        await bank.services.sessions.end_all("customer", session_subject(bank.id, cid))
 
 
 def session_subject(tenant: str, cid: str) -> str:
@@ -302,11 +307,10 @@ async def _ask_wecom(bank: Bank, merge: MergeRow) -> None:
 
 
 async def begin(bank: Bank, merge: MergeRow, by: str) -> None:
-    """Undoes a merge that `by` agreed to undo. Raises Conflict `merge_covered` when the winner was
-    merged on."""
-    asked = {"_id": merge["_id"], "state": merge["state"]}
+    """Undoes a merge that `by` agreed to undo; safe to repeat. Raises Conflict `merge_covered` when
+    the winner was merged on."""
+    asked = {"_id": merge["_id"], "state": {"$in": [DONE, ASKED, UNDOING]}}
     undoing = {"$set": {"state": UNDOING, "undone_by": by}}
-    if not await bank.db[MERGES].update(asked, undoing):
-        raise Conflict("merge_decided", "somebody else decided on this merge")
+    await bank.db[MERGES].update(asked, undoing)
     if not await finish(bank, merge["_id"]):
         raise Conflict(COVERED, "the customer was merged again since; undo the later merge first")

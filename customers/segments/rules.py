@@ -94,24 +94,30 @@ class _Compiler:
         return RuleError(message, len(before) + 1)
 
     def value(self, node: ast.expr) -> _Value:
-        if isinstance(node, ast.BoolOp):
-            return self._bool(node)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            inner = self.value(node.operand)
-            return lambda facts: not inner(facts)
-        if isinstance(node, ast.Compare):
-            return self._compare(node)
-        if isinstance(node, ast.Attribute | ast.Name):
-            return self._field(node)
-        if isinstance(node, ast.Call):
-            return self._call(node)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | bool):
-            constant = node.value
-            return lambda facts: constant
-        if isinstance(node, ast.List | ast.Tuple):
-            items = [self.value(item) for item in node.elts]
-            return lambda facts: [item(facts) for item in items]
+        match node:
+            case ast.BoolOp():
+                return self._bool(node)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self._not(operand)
+            case ast.Compare():
+                return self._compare(node)
+            case ast.Attribute() | ast.Name():
+                return self._field(node)
+            case ast.Call():
+                return self._call(node)
+            case ast.Constant(value=str() | int() | float() as constant):
+                return lambda facts: constant
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return self._list(items)
         raise self._error(node, "expected a field, a value, a comparison, and, or, not, in")
+
+    def _not(self, operand: ast.expr) -> _Value:
+        inner = self.value(operand)
+        return lambda facts: not inner(facts)
+
+    def _list(self, items: list[ast.expr]) -> _Value:
+        values = [self.value(item) for item in items]
+        return lambda facts: [value(facts) for value in values]
 
     def _bool(self, node: ast.BoolOp) -> _Value:
         parts = [self.value(part) for part in node.values]

@@ -4,7 +4,7 @@ one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -263,13 +263,18 @@ async def _new_customer(bank: Bank, one: Told) -> CustomerRow:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A customer of a page and what WeCom says of him and one RM, beside our row of the two and
+    """A customer of a page and what WeCom says of him and one RM, beside our row of the two, and
     what in it differs."""
 
+    row_id: str
     told: Told
     info: FollowInfo
     row: Relationship | None
     differs: list[str]
+
+    def differences(self) -> list[Difference]:
+        kinds = self.differs if self.row else ["missing"]
+        return [_difference(kind, self.told, self.info) for kind in kinds]
 
 
 async def _bring_relationships(
@@ -277,43 +282,28 @@ async def _bring_relationships(
 ) -> None:
     """Brings the relationships of the page up to what it says."""
     pairs = await _pairs(job.bank, told)
-    added = {row_id: pair for row_id, pair in pairs.items() if pair.row is None}
-    changed = {row_id: pair for row_id, pair in pairs.items() if pair.differs}
+    added = [pair for pair in pairs if pair.row is None]
+    changed = [pair for pair in pairs if pair.differs]
     outcome.new += len(added)
     outcome.changed = len(changed)
-    found = [
-        _difference(kind, one.told, one.info) for one in changed.values() for kind in one.differs
-    ]
-    await note(job, found)
-    await note(job, [_difference("missing", one.told, one.info) for one in added.values()])
-    if not job.mend:
-        return
-    await _carry_tags(job.bank, [*changed.values(), *added.values()])
-    fresh = [
-        relationships.new_relationship(job.bank, pair.told.cid, pair.info, asked)
-        for pair in added.values()
-    ]
-    alone = await relationships.insert_new(job.bank, fresh)
-    alone |= {row_id for row_id, pair in changed.items() if "state" in pair.differs}
-    for row_id in alone:
-        await relationships.bring(job.bank, pairs[row_id].told.cid, pairs[row_id].info, asked)
-    described = [(row_id, pair.info) for row_id, pair in changed.items() if row_id not in alone]
-    await relationships.describe(job.bank, described, asked)
+    await note(job, [one for pair in changed + added for one in pair.differences()])
+    if job.mend:
+        await _carry_tags(job.bank, changed + added)
+        await _write_pairs(job.bank, added, changed, asked)
 
 
-async def _pairs(bank: Bank, told: Sequence[Told]) -> dict[str, _Pair]:
-    """By the `_id` of the relationship's row."""
+async def _pairs(bank: Bank, told: Sequence[Told]) -> list[_Pair]:
     said = {
         relationships.relationship_id(bank.id, info.userid, one.cid): (one, info)
         for one in told
         for info in one.follow_infos
     }
     known = await relationships.by_id(bank, list(said))
-    pairs: dict[str, _Pair] = {}
+    pairs = []
     for row_id, (one, info) in said.items():
         row = known.get(row_id)
         differs = relationships.differences(bank, row, info) if row else []
-        pairs[row_id] = _Pair(one, info, row, differs)
+        pairs.append(_Pair(row_id, one, info, row, differs))
     return pairs
 
 
@@ -323,6 +313,21 @@ async def _carry_tags(bank: Bank, pairs: Sequence[_Pair]) -> None:
     for pair in pairs:
         if pair.told.known or pair.row is not None:
             await tags.follow(bank, pair.told.cid, pair.info, pair.row)
+
+
+async def _write_pairs(bank: Bank, added: list[_Pair], changed: list[_Pair], asked: float) -> None:
+    """Writes the relationships by the hundred; one by one those that began or ended otherwise than
+    we know, and those that somebody else told of in this moment."""
+    fresh = [
+        relationships.new_relationship(bank, pair.told.cid, pair.info, asked) for pair in added
+    ]
+    alone = await relationships.insert_new(bank, fresh)
+    alone |= {pair.row_id for pair in changed if "state" in pair.differs}
+    for pair in added + changed:
+        if pair.row_id in alone:
+            await relationships.bring(bank, pair.told.cid, pair.info, asked)
+    described = [(pair.row_id, pair.info) for pair in changed if pair.row_id not in alone]
+    await relationships.describe(bank, described, asked)
 
 
 def _difference(kind: str, one: Told, info: FollowInfo) -> Difference:
@@ -385,8 +390,7 @@ async def _compared(
     bank: Bank, userid: str, external_userids: Sequence[str], present: Set[str]
 ) -> tuple[set[str], list[str]]:
     """The `_id`s of the relationships that WeCom's list tells of, as far as these are customers
-    here, and who of the list is no friend of this RM here. An end that an event told is believed:
-    who deleted the RM may stay in the RM's list."""
+    here, and who of the list is no friend of this RM here."""
     listed: set[str] = set()
     missing: list[str] = []
     for start in range(0, len(external_userids), AT_ONCE):
@@ -396,15 +400,20 @@ async def _compared(
             one: relationships.relationship_id(bank.id, userid, cid) for one, cid in cids.items()
         }
         listed |= {*row_ids.values()}
-        absent = [row_id for row_id in row_ids.values() if row_id not in present]
-        believed = {
-            row_id
-            for row_id, row in (await relationships.by_id(bank, absent)).items()
-            if row.get("ended_by") != relationships.ENDED_BY_SYNC
-        }
-        settled = present | believed
+        settled = await _settled(bank, row_ids.values(), present)
         missing += [one for one in some if row_ids.get(one, "") not in settled]
     return listed, missing
+
+
+async def _settled(bank: Bank, row_ids: Iterable[str], present: Set[str]) -> set[str]:
+    """Of these relationships, those that are present or that an event ended: who deleted the RM may
+    stay in the RM's list."""
+    absent = [row_id for row_id in row_ids if row_id not in present]
+    rows = await relationships.by_id(bank, absent)
+    ended = {
+        row_id for row_id, row in rows.items() if row.get("ended_by") != relationships.ENDED_BY_SYNC
+    }
+    return {row_id for row_id in row_ids if row_id in present} | ended
 
 
 async def _end(job: Job, userid: str, gone: Sequence[Relationship]) -> None:

@@ -256,15 +256,21 @@ async def _bring_members(bank: Bank, told: Mapping[str, Any], asked: float, ways
     fresh = [
         _member(bank, chat_id, row_id, one, asked)
         for row_id, one in said.items()
-        if row_id not in there or _differs(bank, there[row_id], one)
+        if _is_news(bank, there.get(row_id), one)
     ]
     await _write_members(bank, fresh, asked)
     known = {row_id for row_id, row in there.items() if row["cid"]}
-    joined = [row for row in fresh if row["cid"] and row["_id"] not in known]
-    stories = [_story(bank, row, "group.joined", float(row["joined"])) for row in joined]
-    await timeline.record_many(bank, stories)
+    await _tell_joinings(bank, [row for row in fresh if row["_id"] not in known])
     gone = [row for row_id, row in there.items() if row_id not in said]
     await _end(bank, gone, {"$lt": utc(asked)}, asked, ways)
+
+
+async def _tell_joinings(bank: Bank, fresh: Sequence[GroupMember]) -> None:
+    """Into the stories of those who are customers of ours."""
+    stories = [
+        _story(bank, row, "group.joined", float(row["joined"])) for row in fresh if row["cid"]
+    ]
+    await timeline.record_many(bank, stories)
 
 
 async def _write_members(bank: Bank, fresh: Sequence[GroupMember], asked: float) -> None:
@@ -297,8 +303,9 @@ def _member(bank: Bank, chat_id: str, row_id: str, one: _Person, asked: float) -
     }
 
 
-def _differs(bank: Bank, row: GroupMember, one: _Person) -> bool:
-    if row["joined"] != one.joined or row["cid"] != one.cid:
+def _is_news(bank: Bank, row: GroupMember | None, one: _Person) -> bool:
+    """Whether he is not known to be in the group, or otherwise."""
+    if row is None or row["joined"] != one.joined or row["cid"] != one.cid:
         return True
     sealed = row["name"]
     name = bank.vault.open_text(GROUP_MEMBERS, "name", row["_id"], sealed) if sealed else ""
@@ -387,12 +394,15 @@ async def _read_page(job: Job, cursor: str) -> Batch:
             raise
         return Batch([], await _next_owners(job, ""), asked)
     items, problems = await _read_groups(job, page.get("group_chat_list") or [])
-    following = str(page.get("next_cursor") or "")
-    if following:
-        after = orjson.dumps({**at, "next": following}).decode()
-    else:
-        after = "" if at["all"] else await _next_owners(job, at["owners"][-1])
+    after = await _after(job, at, str(page.get("next_cursor") or ""))
     return Batch(items, after, asked, problems=problems)
+
+
+async def _after(job: Job, at: Mapping[str, Any], following: str) -> str:
+    """The cursor of the page after this one."""
+    if following:
+        return orjson.dumps({**at, "next": following}).decode()
+    return "" if at["all"] else await _next_owners(job, at["owners"][-1])
 
 
 async def _read_groups(

@@ -150,14 +150,17 @@ async def employ(bank: Bank, members: Sequence[Member], at: float, asked: float)
     parents = await _parents(bank) if bank.departments else {}
     for member in members:
         known = employed.get(member["userid"])
-        from_file = known is not None and known.get("source") != staff.FROM_WECOM
         branch = _branch_of(bank, parents, member["departments"])
-        if member["status"] in GONE_STATUS or not (branch or from_file):
+        if member["status"] in GONE_STATUS or not (branch or _is_from_file(known)):
             if known is not None and known["active"]:
                 await departures.left(bank, member["userid"], at)
-        elif branch and not (from_file and known is not None and known["active"]):
+        elif branch and not (known and known["active"] and _is_from_file(known)):
             one = staff.Staff(member["userid"], member["name"], branch)
             await staff.hire(bank, one, known, at=at, asked=asked)
+
+
+def _is_from_file(known: staff.StaffRow | None) -> bool:
+    return known is not None and known.get("source") != staff.FROM_WECOM
 
 
 async def _parents(bank: Bank) -> dict[int, int]:
@@ -212,7 +215,7 @@ async def _write_departments(job: Job, batch: Batch) -> Outcome:
     await note(job, [Difference("gone", str(row["department_id"])) for row in gone])
     for row in gone if job.mend else []:
         await _close(job.bank, DEPARTMENTS, {"_id": row["_id"]}, job.started)
-    return Outcome(len(batch.items), len(compared.missing), len(compared.changed), len(gone))
+    return compared.outcome(len(batch.items), len(gone))
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,9 @@ class _Compared:
 
     missing: list[Doc]
     changed: list[Doc]
+
+    def outcome(self, done: int, gone: int) -> Outcome:
+        return Outcome(done, len(self.missing), len(self.changed), gone)
 
 
 def _compare(told: Sequence[Doc], known: Iterable[Doc]) -> _Compared:
@@ -316,17 +322,16 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
     await note(job, [Difference("gone", userid) for userid in gone])
     if job.mend:
         await employ(job.bank, cast("list[Member]", fresh), job.started, batch.asked)
-        for userid in gone:
-            await _end_member(job.bank, userid, job.started)
-    if batch.items:
-        await job.db[MEMBERS].update_many(told, {"$set": {"seen": job.number}})
-    return Outcome(
-        done=len(fresh),
-        new=len(compared.missing),
-        changed=len(compared.changed),
-        gone=len(gone),
-        problems=list(batch.problems),
-    )
+        await _end_members(job, gone)
+    await job.db[MEMBERS].update_many(told, {"$set": {"seen": job.number}})
+    outcome = compared.outcome(len(fresh), len(gone))
+    outcome.problems = list(batch.problems)
+    return outcome
+
+
+async def _end_members(job: Job, userids: Sequence[str]) -> None:
+    for userid in userids:
+        await _end_member(job.bank, userid, job.started)
 
 
 async def _again(job: Job, userid: str) -> None:

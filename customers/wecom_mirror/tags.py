@@ -217,10 +217,15 @@ async def carry(
     if given := await names(bank, new):
         await identity_rows.add_tags(bank, cid, given)
     if gone := old - new:
-        others = await relationships.of_customer(bank, [cid])
-        gone -= {tag for row in others if row["userid"] != userid for tag in row.get("tags") or []}
+        gone -= await _tags_of_others(bank, cid, userid)
         if taken := await names(bank, gone):
             await identity_rows.remove_tags(bank, cid, taken)
+
+
+async def _tags_of_others(bank: Bank, cid: str, userid: str) -> set[str]:
+    """The tags that other RMs than `userid` gave the customer, by id."""
+    rows = await relationships.of_customer(bank, [cid])
+    return {tag for row in rows if row["userid"] != userid for tag in row.get("tags") or []}
 
 
 async def follow(bank: Bank, cid: str, info: FollowInfo, row: Relationship | None) -> None:

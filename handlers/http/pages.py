@@ -16,9 +16,8 @@ from typing_extensions import override
 from handlers.http.base import Base, Model, Refusal, read_model, refusal_of
 from handlers.http.route import Op, Route
 from services.errors import NotSignedIn, YinqiaoError
+from services.texts import DOMAIN, LOCALES
 
-DOMAIN = "yinqiao"
-LOCALES = {"zh": "zh_CN", "en": "en_US"}
 LANGUAGE_COOKIE = "yq_lang"
 CHINA = timezone(timedelta(hours=8))
 Moment = datetime | str | float

@@ -104,6 +104,10 @@ class Audit:
             return seq
         raise Unavailable("audit_busy", "the audit trail is being written by too many at once")
 
+    async def newest(self, db: TenantStore, limit: int) -> list[Doc]:
+        """The newest `limit` rows, newest first."""
+        return await db[AUDIT].find({}, sort=[("seq", -1)], limit=limit)
+
     async def _newest(self, db: TenantStore) -> tuple[int, str]:
         """Number and hash of the newest row: from where this process last saw it, forward to the
         end."""

@@ -145,6 +145,8 @@ def error_codes() -> dict[str, set[int]]:
             found.setdefault(code, set()).update({statuses[error]} if error in statuses else set())
     for reason in returned_by("rewards/catalogue.py", "why_closed"):
         found.setdefault(reason, set()).add(statuses["Conflict"])
+    for code in given("Kind", "decided", "changed"):  # customers/approvals raises them
+        found.setdefault(code, set()).add(statuses["Conflict"])
     return {code: at for code, at in found.items() if code}
 
 
@@ -166,6 +168,17 @@ def _named(file: Module, statuses: dict[str, int]) -> Iterator[tuple[str, str]]:
                 match line:
                     case ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(code))):
                         yield code, node.name
+
+
+def given(name: str, *keywords: str) -> set[str]:
+    """The texts, not empty, that calls of `name` have under these keywords."""
+    found: set[str] = set()
+    for file in modules():
+        for call, function, _ in file.calls():
+            if name_of(call) == name:
+                wanted = (one.value for one in call.keywords if one.arg in keywords)
+                found = found.union(*(file.texts(value, function) for value in wanted))
+    return found - {""}
 
 
 def returned_by(path: str, function: str) -> set[str]:

@@ -18,7 +18,6 @@ DOORS = {"db", "_db"}
 """What a collection is taken out of, and what takes its name as an argument."""
 TAKING = {"insert", "read", "change", "close_each", "system", "find_across", "insert_new_across", "by_id"}
 KNOWN: set[tuple[str, str]] = {
-    ("campaigns.channels.acquisition", "ALARMS"),
     ("campaigns.channels.group_codes", "GROUPS"),
     ("campaigns.channels.view", "GROUP_GREETINGS"),
     ("campaigns.delivery.effects", "OUTBOX"),
@@ -31,24 +30,12 @@ KNOWN: set[tuple[str, str]] = {
     ("campaigns.stats", "OUTBOX"),
     ("campaigns.stats", "RUNS"),
     ("campaigns.stats", "TRANSFERS"),
-    ("customers.access.history", "AUDIT"),
-    ("customers.alerts.alarms", "OUTBOX"),
-    ("customers.alerts.cards", "OUTBOX"),
     ("customers.archive.consents", "RELATIONSHIPS"),
     ("customers.archive.reading", "STAFF"),
-    ("customers.handover.batches", "RELATIONSHIPS"),
-    ("customers.handover.batches", "STAFF"),
-    ("customers.handover.departures", "RELATIONSHIPS"),
-    ("customers.handover.departures", "STAFF"),
     ("customers.messaging.subscriptions", "OUTBOX"),
     ("operations.events.explain", "OUTBOX"),
     ("operations.events.explain", "RUNS"),
     ("operations.events.external_contacts", "OUTBOX"),
-    ("operations.sync.run", "CHANNELS"),
-    ("operations.sync.run", "SYNC_DIFFERENCES"),
-    ("operations.sync.run", "SYNC_ERRORS"),
-    ("operations.sync.view", "SYNC_DIFFERENCES"),
-    ("operations.sync.view", "SYNC_ERRORS"),
 }
 """(module, constant) of those that still name another's collection."""
 

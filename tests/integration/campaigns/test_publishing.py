@@ -12,6 +12,7 @@ import pytest
 from campaigns.channels import live_codes
 from campaigns.publishing import versions as publishing
 from config.settings import Settings
+from customers.approvals import approvals
 from rewards import catalogue, claims, ledger
 from services.container import Services
 from services.errors import Conflict, Forbidden, NotFound, Unavailable, YinqiaoError
@@ -20,6 +21,7 @@ from tests.integration.campaigns import tools
 from tests.integration.rewards import world
 from tests.support.banks import open_bank
 from tests.support.documents import LIN, REWARDS, WELCOME, ZHAO
+from tests.support.killing import before_write
 
 HI = "- {id: hi, send: {via: wecom.welcome, template: hi}}\n"
 DB_NAMES = ("campaigns", "campaign_versions", "channels", "rewards", "transfers")
@@ -218,6 +220,31 @@ async def test_an_approval_that_was_cut_short_can_be_given_again(
     }  # fmt: skip
     assert await ways(sandbox, "s") == ["s.gz-tianhe", "s.sz-futian", "s.sz-nanshan"]
     assert await ledger.check(await open_bank(demo, "demo")) == []
+
+
+async def test_an_approval_whose_checker_was_killed_anywhere_goes_live_when_it_is_given_again(
+    demo: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each write in turn, the one between the decision and the version's own row among them."""
+    bank = await open_bank(demo, "demo")
+    for number in range(60):
+        text = REWARDS.replace("id: shop", f"id: shop-{number}")
+        await publishing.submit(bank, LIN, text)
+        with monkeypatch.context() as patch:
+            was_killed = before_write(patch, number)
+            await asyncio.gather(publishing.approve(bank, ZHAO, f"shop-{number}", 1), return_exceptions=True)
+        if was_killed():
+            await publishing.approve(bank, ZHAO, f"shop-{number}", 1)
+        seen = await publishing.get_campaign(bank, LIN, f"shop-{number}")
+        (version,) = seen["versions"]
+        assert (seen["live_version"], version["state"], version["approved_by"]) == (1, "live", "zhao"), number
+        approval = await approvals.find(bank, publishing.CAMPAIGN, f"demo:shop-{number}:1")
+        assert approval is not None
+        assert (approval.state, approval.decided_by, approval.author) == ("applied", "zhao", "lin")
+        if not was_killed():
+            break
+    assert number >= 8
+    assert await ledger.check(bank) == []
 
 
 async def test_an_answer_of_wecom_that_was_lost_makes_no_second_live_code(demo: Services, sandbox: Sandbox) -> None:

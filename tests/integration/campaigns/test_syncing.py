@@ -16,7 +16,7 @@ from customers.identity import resolution
 from customers.wecom_mirror import customers
 from customers.wecom_mirror.sync import Batch, Job, Outcome, Problem, keep_problems
 from operations.sync import run as syncing
-from operations.sync import view
+from operations.sync import view, walk
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound
 from tests.conftest import Sandbox
@@ -82,8 +82,8 @@ async def test_everything_that_wecom_has_comes_in_once(demo: Services, sandbox: 
     assert (row["state"], sorted(row["counts"])) == ("done", sorted(syncing.PARTS))
     assert await ours(demo) == await truth(sandbox)
     assert await counts(demo) == {"customers": 250, "identities": 500, "relationships": 500}
-    assert row["counts"]["customers"] | {"started": 0, "finished": 0} == {
-        "started": 0, "finished": 0, "done": 500, "total": 500, "new": 500, "changed": 0, "gone": 0, "errors": 0,
+    assert row["counts"]["customers"] | {"started_at": 0, "finished_at": 0} == {
+        "started_at": 0, "finished_at": 0, "done": 500, "total": 500, "new": 500, "changed": 0, "gone": 0, "errors": 0,
     }  # fmt: skip
     assert (await demo.store.tenant("demo")["members"].count({"active": True})) == 6
     assert (await demo.store.tenant("demo")["departments"].count({"active": True})) == 4
@@ -374,7 +374,7 @@ async def test_nothing_of_a_customer_is_kept_in_clear(
         )
 
     async def slowly(job: Job, batch: Batch) -> Outcome:
-        clock.advance(syncing.TIME_BUDGET)
+        clock.advance(walk.TIME_BUDGET)
         return await customers.CUSTOMERS_PART.write(job, batch)
 
     part = syncing.Part("customers", customers.CUSTOMERS_PART.read, slowly, private=True)

@@ -11,6 +11,7 @@ import pytest
 from campaigns.channels import live_codes
 from customers.banks.bank import Bank
 from customers.wecom_mirror.sync import Problem, keep_problems
+from operations.sync import rows
 from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Conflict
@@ -32,12 +33,12 @@ async def test_two_who_find_no_sync_in_the_same_moment_begin_one_because_its_num
         await both.wait()
         return row
 
-    def unguarded(tenant: str, number: int) -> str:
-        return f"{tenant}:{number:08d}:{secrets.token_hex(8)}"
+    def unguarded(bank: Bank, number: int) -> str:
+        return f"{bank.id}:{number:08d}:{secrets.token_hex(8)}"
 
     monkeypatch.setattr(syncing, "latest", at_once)
     if not guarded:
-        monkeypatch.setattr(syncing, "_row_id", unguarded)
+        monkeypatch.setattr(rows, "row_id", unguarded)
     told = await asyncio.gather(*[syncing.start(await open_bank(one, "demo"), "cli") for one in (demo, second)])
     assert sorted(begun for _, begun in told) == [not guarded, True]
     assert await demo.store.tenant("demo")["syncs"].count({"open": True}) == open_syncs

@@ -154,7 +154,7 @@ async def test_two_clerks_may_say_that_they_are_one_after_all(services: Services
     await review.propose(await open_bank(services, "demo"), LIN, question["id"], "merge", "本人到店核实")
     with pytest.raises(Forbidden) as refused:
         await review.agree(await open_bank(services, "demo"), LIN, question["id"])
-    assert refused.value.code == "asker_cannot_agree"
+    assert refused.value.code == "approver_is_author"
     assert (await resolution.customer(await open_bank(services, "demo"), loser)).cid == loser
     await review.agree(await open_bank(services, "demo"), ZHAO, question["id"])
     one = await resolution.customer(await open_bank(services, "demo"), loser)
@@ -186,7 +186,7 @@ async def test_nobody_undoes_a_merge_alone_or_without_a_reason_or_the_right(serv
     await review.undo(await open_bank(services, "demo"), LIN, merge, "两个人")
     for action, error, code in (
         (review.undo(await open_bank(services, "demo"), ZHAO, merge, "again"), Conflict, "merge_decided"),
-        (review.approve_undo(await open_bank(services, "demo"), LIN, merge), Forbidden, "asker_cannot_agree"),
+        (review.approve_undo(await open_bank(services, "demo"), LIN, merge), Forbidden, "approver_is_author"),
         (review.approve_undo(await open_bank(services, "demo"), reader, merge), Forbidden, "not_permitted"),
     ):
         with pytest.raises(error) as refused:

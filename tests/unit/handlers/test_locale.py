@@ -11,7 +11,8 @@ from tornado import locale
 
 from deploy.processes import ROOT
 from handlers.console.base import SECTIONS
-from handlers.http.pages import LOCALES, language_of, load_locale
+from handlers.http.pages import language_of, load_locale
+from services.texts import LOCALES
 
 WEB = ROOT / "web"
 CALLED = re.compile(r"\b_\((\"[^\"]*\"|'[^']*')")
