@@ -10,6 +10,8 @@ from customers.banks.bank import Bank
 from rewards.rows import OFFERS
 from services import ids
 from services.clock import utc
+from services.queue.effects import EffectKind
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
 
 
@@ -39,3 +41,12 @@ async def of_customers(
     by_id = {offer_id(bank.id, reward, cid): (reward, cid) for reward, cid in wanted}
     found = await bank.read(OFFERS, list(by_id))
     return {by_id[row_id]: row for row_id, row in found.items()}
+
+
+async def perform(bank: Bank, effect: Effect) -> None:
+    """Makes the offer that a campaign's step asked for."""
+    await make(bank, effect.cid, effect.args["reward"], effect.run)
+
+
+OFFER: EffectKind[Bank] = EffectKind(name="offer", execute=perform)
+"""The right to claim a reward; the story is `make`'s."""

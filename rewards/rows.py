@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from customers.banks.bank import Bank
 from services.store.rows import Rows
 
 REWARDS = Rows(
@@ -17,3 +20,15 @@ OFFERS = Rows(
     "offers",
 )
 """The right of one customer to claim one reward."""
+
+
+async def customers(bank: Bank, rewards: Sequence[str]) -> int:
+    """How many customers were granted one of these rewards."""
+    counted = await bank.db[TRANSFERS].aggregate(
+        [
+            {"$match": {"kind": "grant", "reward": {"$in": list(rewards)}}},
+            {"$group": {"_id": "$cid"}},
+            {"$group": {"_id": None, "customers": {"$sum": 1}}},
+        ]
+    )
+    return int(counted[0]["customers"]) if counted else 0

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from campaigns.channels import links, live_codes, provisioning, rosters
 from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRIVALS, CHANNELS
 from campaigns.document.model import Campaign
-from campaigns.document.reading import states_of
+from campaigns.document.states import states_of
 from customers import timeline
 from customers.alerts import alarms
 from customers.banks.bank import Bank

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from campaigns.channels import provisioning
 from campaigns.community.rows import GROUP_GREETINGS
-from campaigns.delivery.effects import fill
 from campaigns.document.model import Campaign
+from campaigns.engine import facts
 from customers.banks.bank import Bank
 from services.errors import Conflict
 from services.store.mongo import Doc
@@ -30,7 +30,7 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
         await _drop(bank, there[name])
         done.append(f"group greeting {name}: ended")
     for name, greeting in campaign.group_welcome.items():
-        content = fill(campaign.templates[greeting.template].zh, {"bank.name": bank.name["zh"]})
+        content = facts.fill(campaign.templates[greeting.template].zh, facts.for_group(bank))
         row_id = f"{bank.id}:{campaign.id}:{name}"
         if name in there and await _stands(bank, there[name], content):
             continue

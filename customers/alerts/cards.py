@@ -20,6 +20,7 @@ from services import ids
 from services.errors import NotFound
 from services.observe import trace
 from services.queue import outbox
+from services.queue.effects import EffectKind
 from services.queue.inbox import InboxRow
 from services.queue.outbox import Effect
 from services.store.mongo import Doc
@@ -161,9 +162,15 @@ async def _show_answer(bank: Bank, row: InboxRow, userid: str, code: str, answer
     effect = Effect(
         id=ids.tenant_id(bank.id, "card_update", row["_id"]),
         tenant=bank.id,
-        kind="card_update",
+        kind=CARD_UPDATE.name,
         cid="",
         args=args,
     )
     if await outbox.put(bank.services, effect, due=bank.now()):
         bank.signal(SEND_EFFECTS)
+
+
+CARD: EffectKind[Bank] = EffectKind(name=alarms.CARD, execute=send)
+"""Alarms told to a member."""
+CARD_UPDATE: EffectKind[Bank] = EffectKind(name="card_update", execute=update)
+"""The card after his click."""

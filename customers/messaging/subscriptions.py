@@ -27,8 +27,9 @@ from services import ids
 from services.clock import utc
 from services.errors import Conflict, InvalidInput
 from services.queue import outbox
+from services.queue.effects import EffectKind
 from services.queue.inbox import InboxRow
-from services.queue.outbox import OUTBOX, Effect
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError, SubjectState, UnknownOutcome
@@ -209,12 +210,11 @@ async def send(
     effect = Effect(
         id=ids.tenant_id(bank.id, "subscribe", cid, template_id, key),
         tenant=bank.id,
-        kind="subscribe",
+        kind=SUBSCRIBE.name,
         cid=cid,
         args={"appid": appid, "template_id": template_id, "data": dict(data), "page": page},
     )
-    row = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-    if await bank.insert(OUTBOX, row):
+    if await outbox.put(bank.services, effect, due=bank.now()):
         bank.signal(SEND_EFFECTS)
     return effect.id
 
@@ -275,3 +275,7 @@ async def _give_back(bank: Bank, row_id: str, effect_id: str) -> None:
     mine = {"_id": row_id, "taken": effect_id}
     if not await rows.update({**mine, "long_term": False}, {**untake, "$inc": {"allowance": 1}}):
         await rows.update(mine, untake)
+
+
+SUBSCRIBE: EffectKind[Bank] = EffectKind(name="subscribe", execute=deliver, story="subscribe.sent")
+"""A subscribe message; a lost answer is never tried again."""

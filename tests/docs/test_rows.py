@@ -20,22 +20,10 @@ TAKING = {"insert", "read", "change", "close_each", "system", "find_across", "in
 KNOWN: set[tuple[str, str]] = {
     ("campaigns.channels.group_codes", "GROUPS"),
     ("campaigns.channels.view", "GROUP_GREETINGS"),
-    ("campaigns.delivery.effects", "OUTBOX"),
-    ("campaigns.engine.runs", "CAMPAIGNS"),
-    ("campaigns.engine.runs", "OUTBOX"),
-    ("campaigns.live", "CAMPAIGNS"),
-    ("campaigns.live", "CAMPAIGN_VERSIONS"),
     ("campaigns.publishing.versions", "CAMPAIGNS"),
     ("campaigns.publishing.versions", "CAMPAIGN_VERSIONS"),
-    ("campaigns.stats", "OUTBOX"),
-    ("campaigns.stats", "RUNS"),
-    ("campaigns.stats", "TRANSFERS"),
     ("customers.archive.consents", "RELATIONSHIPS"),
     ("customers.archive.reading", "STAFF"),
-    ("customers.messaging.subscriptions", "OUTBOX"),
-    ("operations.events.explain", "OUTBOX"),
-    ("operations.events.explain", "RUNS"),
-    ("operations.events.external_contacts", "OUTBOX"),
 }
 """(module, constant) of those that still name another's collection."""
 
