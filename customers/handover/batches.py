@@ -374,7 +374,7 @@ async def transfer_failed(bank: Bank, row: InboxRow, event: events.HandoverFaile
     index = target_index(bank, event.external_userid)
     items = bank.db[HANDOVERS]
     asked = {
-        "asked_at": {"$lt": events.happened(event, row) + 1.0},
+        "asked_at": {"$lt": utc(events.happened(event, row) + 1.0)},
         "state": {"$in": [ASKING, WAITING]},
     }
     found = await items.find({"takeover_userid": event.userid, "target_index": index, **asked})
