@@ -29,8 +29,8 @@ from customers.wecom_mirror.rows import GROUP_MEMBERS
 from deploy.errors import DeployError
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run, settings
 from deploy.truth_file import Answer, Customer, Truth, read
-from rewards import catalogue, claims, ledger
-from rewards.rows import REWARDS, TRANSFERS
+from rewards import catalogue, ledger
+from rewards.rows import REWARDS, TRANSFERS, grant_ids
 from services.container import Services
 from services.queue.outbox import OUTBOX
 
@@ -222,11 +222,8 @@ class Comparison:
         rewards = await catalogue.all_rewards(self._bank)
         slots: dict[str, _Known] = {}
         for one in known:
-            for reward, row in rewards.items():
-                wish = claims.Claim(self._bank.id, reward, (), "", "")
-                slots |= {
-                    wish.slot_id(cid, slot): one for cid in one.cids for slot in range(row["slots"])
-                }
+            for reward_row in rewards.values():
+                slots |= dict.fromkeys(grant_ids(self._bank.id, reward_row, one.cids), one)
         query = {"_id": {"$in": list(slots)}}
         found: dict[str, set[tuple[str, str]]] = {}
         for row in await self._db[TRANSFERS].find(

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 from customers.banks.bank import Bank
-from rewards.rows import REWARDS, TRANSFERS
+from rewards.rows import REWARDS, TRANSFERS, Move, Reward, RewardRow, StockLine, doc_id
 from services import ids
 from services.cache import cached, invalidate
-from services.clock import utc
 from services.errors import Conflict, NotFound
-from services.store.mongo import Doc, Duplicate, TenantStore
+from services.store.mongo import Doc, Duplicate
 
 CACHE_SECONDS = 1.0
 
@@ -47,20 +46,27 @@ def reward_id(campaign: str, key: str) -> str:
     return f"{campaign}.{key}"
 
 
-def doc_id(tenant: str, reward: str) -> str:
-    return f"{tenant}:{reward}"
-
-
 async def put(bank: Bank, campaign: str, definition: Definition) -> None:
     """Creates the reward or brings it to its new definition; raises Conflict `stock_in_use` when
     fewer are left than are to be taken away. Running it again changes nothing: the stock moves by
     the difference to `declared`."""
     reward = reward_id(campaign, definition.key)
-    fields = _fields(campaign, reward, definition)
-    now = utc(bank.now())
-    fresh: Doc = {
-        "_id": doc_id(bank.db.tenant, reward),
-        **fields,
+    fresh = _without_stock(bank, campaign, reward, definition)
+    try:
+        await bank.db[REWARDS].insert(fresh)
+    except Duplicate:
+        fields = _defined(campaign, reward, definition)
+        change = {"$set": fields, "$max": {"slots": definition.per_customer}}
+        await bank.db[REWARDS].update({"_id": fresh["_id"]}, change)
+    await _restock(bank, reward, definition.stock)
+    _invalidate(bank)
+
+
+def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definition) -> Doc:
+    """The row of a new reward, for `_restock` to fill."""
+    return {
+        "_id": doc_id(bank.id, reward),
+        **_defined(campaign, reward, definition),
         "slots": definition.per_customer,
         "declared": 0,
         "total": 0,
@@ -72,18 +78,11 @@ async def put(bank: Bank, campaign: str, definition: Definition) -> None:
         "days": {},
         "moves": 0,
         "state": "live",
-        "created_at": now,
+        "created_at": bank.utc(),
     }
-    try:
-        await bank.db[REWARDS].insert(fresh)
-    except Duplicate:
-        change = {"$set": fields, "$max": {"slots": definition.per_customer}}
-        await bank.db[REWARDS].update({"_id": fresh["_id"]}, change)
-    await _restock(bank.db, fresh["_id"], reward, definition.stock, now)
-    invalidate(bank.services, f"rewards:{bank.db.tenant}")
 
 
-def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
+def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
     return {
         "reward": reward,
         "campaign": campaign,
@@ -99,95 +98,119 @@ def _fields(campaign: str, reward: str, definition: Definition) -> Doc:
     }
 
 
-async def _restock(db: TenantStore, row_id: str, reward: str, wanted: int, now: datetime) -> None:
+async def _restock(bank: Bank, reward: str, wanted: int) -> None:
     """Moves the stock from what was declared to `wanted`: one conditional write, then the ledger's
     line for that move."""
-    row = await db[REWARDS].find_one({"_id": row_id})
+    row = await _row(bank, reward)
+    if "move" in row:  # an earlier change was cut short before its line was written
+        await _write_line(bank, reward, row["move"])
+    move: Move = {"n": row["moves"] + 1, "difference": wanted - row["declared"]}
+    if not move["difference"]:
+        return
+    if not await _move(bank, row, move):
+        why = f"{reward}: fewer than {-move['difference']} are left, or the stock was just changed"
+        raise Conflict("stock_in_use", why)
+    await _write_line(bank, reward, move)
+
+
+async def _row(bank: Bank, reward: str) -> RewardRow:
+    row = await bank.db[REWARDS].find_one({"_id": doc_id(bank.id, reward)})
     if row is None:
         raise NotFound("reward_unknown", f"no reward {reward}")
-    if row.get("move"):  # an earlier change was cut short before its line was written
-        await write_move(db, row, now)
-    difference = wanted - row["declared"]
-    if difference:
-        guard: Doc = {"_id": row_id, "declared": row["declared"], "moves": row["moves"]}
-        change: Doc = {"declared": difference, "moves": 1, "available": difference}
-        if difference > 0:
-            change["total"] = difference
-        else:
-            guard["available"] = {"$gte": -difference}
-            change["retired"] = -difference
-        pending = {"n": row["moves"] + 1, "difference": difference}
-        if not await db[REWARDS].update(guard, {"$inc": change, "$set": {"move": pending}}):
-            raise Conflict(
-                "stock_in_use",
-                f"{reward}: fewer than {-difference} are left, or the stock was just changed",
-            )
-        await write_move(db, {**row, "move": pending}, now)
+    return cast("RewardRow", row)
 
 
-async def write_move(db: TenantStore, row: Doc, now: datetime) -> None:
-    """Writes the ledger's line of a stock change that the reward's document still carries as
-    `move`."""
-    await db[TRANSFERS].insert_new([stock_line(db.tenant, row["reward"], row["move"], now)])
-    await db[REWARDS].update(
-        {"_id": row["_id"], "move.n": row["move"]["n"]}, {"$unset": {"move": ""}}
-    )
-
-
-def stock_line(tenant: str, reward: str, move: Doc, now: datetime) -> Doc:
-    """The ledger's line of the n-th change of a reward's stock; its id comes from n, so telling it
-    twice is once."""
+async def _move(bank: Bank, row: RewardRow, move: Move) -> bool:
+    """Changes the stock by one conditional write; False when somebody else just did, or when fewer
+    are left than are to be taken away."""
     difference = move["difference"]
-    source, target = (
-        (f"supply:{reward}", f"stock:{reward}")
-        if difference > 0
-        else (f"stock:{reward}", f"retired:{reward}")
-    )
+    unchanged: Doc = {"_id": row["_id"], "declared": row["declared"], "moves": row["moves"]}
+    change: Doc = {"declared": difference, "moves": 1, "available": difference}
+    if difference > 0:
+        change["total"] = difference
+    else:
+        unchanged["available"] = {"$gte": -difference}
+        change["retired"] = -difference
+    return await bank.db[REWARDS].update(unchanged, {"$inc": change, "$set": {"move": move}})
+
+
+async def finish_moves(bank: Bank) -> None:
+    """Writes the ledger's lines of stock changes that were cut short."""
+    for row in await bank.db[REWARDS].find({"move": {"$exists": True}}):
+        await _write_line(bank, row["reward"], row["move"])
+
+
+async def _write_line(bank: Bank, reward: str, move: Move) -> None:
+    """Writes the ledger's line of a stock change that the reward's row still carries as `move`."""
+    line = _stock_line(bank, reward, move)
+    await bank.db[TRANSFERS].insert_new([cast("Doc", line)])
+    carried = {"_id": doc_id(bank.id, reward), "move.n": move["n"]}
+    await bank.db[REWARDS].update(carried, {"$unset": {"move": ""}})
+
+
+def stock_line_id(tenant: str, reward: str, move: Move) -> str:
+    """The `_id` of the ledger's line of a stock change; it comes from the change's number, so
+    telling it twice is once."""
+    return ids.tenant_id(tenant, "stock", reward, move["n"])
+
+
+def _stock_line(bank: Bank, reward: str, move: Move) -> StockLine:
+    supplied = move["difference"] > 0
     return {
-        "_id": ids.tenant_id(tenant, "stock", reward, move["n"]),
-        "kind": "stock" if difference > 0 else "retire",
+        "_id": stock_line_id(bank.id, reward, move),
+        "kind": "stock" if supplied else "retire",
         "reward": reward,
-        "debit": source,
-        "credit": target,
-        "amount": abs(difference),
+        "debit": f"supply:{reward}" if supplied else f"stock:{reward}",
+        "credit": f"stock:{reward}" if supplied else f"retired:{reward}",
+        "amount": abs(move["difference"]),
         "cid": None,
-        "at": now,
+        "at": bank.utc(),
     }
 
 
 async def set_state(bank: Bank, campaign: str, state: str) -> None:
     """Opens (`live`) or closes (`paused`) all rewards of a campaign to claims, but those that a
     later version dropped."""
-    await bank.db[REWARDS].update_many(
-        {"campaign": campaign, "state": {"$ne": "ended"}}, {"$set": {"state": state}}
-    )
-    invalidate(bank.services, f"rewards:{bank.db.tenant}")
+    kept = {"campaign": campaign, "state": {"$ne": "ended"}}
+    await bank.db[REWARDS].update_many(kept, {"$set": {"state": state}})
+    _invalidate(bank)
 
 
 async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     """Ends the campaign's rewards that its document does not name any more; a reward that is named
     again is open again."""
     named = [reward_id(campaign, key) for key in keys]
-    await bank.db[REWARDS].update_many(
-        {"campaign": campaign, "reward": {"$nin": named}}, {"$set": {"state": "ended"}}
-    )
+    others = {"campaign": campaign, "reward": {"$nin": named}}
+    await bank.db[REWARDS].update_many(others, {"$set": {"state": "ended"}})
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db[REWARDS].update_many(again, {"$set": {"state": "live"}})
-    invalidate(bank.services, f"rewards:{bank.db.tenant}")
+    _invalidate(bank)
 
 
-async def all_rewards(bank: Bank) -> dict[str, Doc]:
+def _invalidate(bank: Bank) -> None:
+    invalidate(bank.services, f"rewards:{bank.id}")
+
+
+async def all_rewards(bank: Bank) -> dict[str, Reward]:
     """Every reward of the bank by id, at most CACHE_SECONDS old. For showing; claims look at the
     document itself."""
 
-    async def load() -> dict[str, Doc]:
+    async def load() -> dict[str, Reward]:
         rows = await bank.db[REWARDS].find({}, fields={"leases": 0}, limit=None)
-        return {row["reward"]: row for row in rows}
+        return {row["reward"]: cast("Reward", row) for row in rows}
 
     return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
 
 
-def why_closed(row: Mapping[str, Any], now: datetime, day: str) -> str:
+async def find(bank: Bank, reward: str) -> Reward:
+    """The reward, at most CACHE_SECONDS old; raises NotFound `reward_unknown`."""
+    found = (await all_rewards(bank)).get(reward)
+    if found is None:
+        raise NotFound("reward_unknown", "no such reward")
+    return found
+
+
+def why_closed(row: Reward, now: datetime, day: str) -> str:
     """The reason code for which the reward gives nothing at `now`, or an empty string
     (contract/rewards 2)."""
     if now < row["starts"]:

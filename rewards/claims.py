@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import cast
 
 import orjson
@@ -27,12 +28,10 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
-from rewards.rows import REWARDS, TRANSFERS
+from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids
 from services import ids
 from services.cache import Slot, TtlCache
-from services.clock import utc
-from services.container import Services
-from services.errors import Conflict, KeyReused, NotFound, Unavailable
+from services.errors import Conflict, KeyReused, Unavailable
 from services.queue import inbox
 from services.store.mongo import Doc
 
@@ -41,373 +40,341 @@ IN_DOUBT = "stock_in_doubt"
 HINTS: Slot[TtlCache[tuple[str, str], str]] = Slot("hints", lambda: TtlCache(10_000))
 """Why a reward (tenant, id) refused a moment ago."""
 _BATCHES: Slot[set[str]] = Slot("batches", set)
+"""The batches of this process that are under way: their leases are no reason for doubt."""
+UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
+"""Rewards that `settle_stale` may have to see to."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One customer's wish. `cids` are his own id first, then those merged into him; `key` and
-    `body` are hashes. `shared` are the times in which he was one with somebody who turned out to be
-    another: what was granted then counts for both."""
+    """One customer's request for a reward. `cids` are his own id first, then those merged into him;
+    `key` and `body` are hashes. `shared` are the times in which he was one with somebody who turned
+    out to be another: what was granted then counts for both."""
 
-    tenant: str
     reward: str
     cids: tuple[str, ...]
     key: str
     body: str
     shared: tuple[Shared, ...] = ()
 
-    def slot_id(self, cid: str, slot: int) -> str:
-        return ids.tenant_id(self.tenant, "grant", self.reward, cid, slot)
-
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The grant row; `hit` when this key had it already (the first answer, replayed)."""
+    """The grant's row; `replayed` when this key had it already."""
 
-    grant: Doc
-    hit: bool
+    grant: Grant
+    replayed: bool
+
+
+Answer = Granted | Exception
+
+
+@dataclass
+class _Pending:
+    """A claim while its group is decided; `answer` is None until it has one. `ids` are those of the
+    grants that the customer may have, `shared_ids` those of each of `request.shared`."""
+
+    request: Claim
+    ids: list[str]
+    shared_ids: list[list[str]]
+    answer: Answer | None = None
 
 
 @dataclass
 class _Group:
-    """A group of claims on one reward while it is decided."""
+    """Claims on one reward. `rows` is what stands under the grants' ids; `asking` leads from the
+    ids of the grants that are to be made to the claims that ask for them."""
 
-    definition: Doc
-    claims: list[Claim]
-    answers: list[Granted | Exception | None]
-    held: dict[str, Doc]
+    reward: Reward
+    claims: list[_Pending]
+    rows: dict[str, Grant | Void]
     offered: set[str]
-    wanting: dict[str, int] = field(default_factory=dict)
-    """grant id → position of the claim that asks for it"""
+    asking: dict[str, _Pending] = field(default_factory=dict)
 
 
-async def claim(bank: Bank, wish: Claim) -> Granted:
+async def claim(bank: Bank, request: Claim) -> Granted:
     """The grant. Raises Conflict with a reason code (sold_out, quota_customer, quota_day,
     not_eligible, not_started, ended, paused), KeyReused for the same key with another body,
     NotFound, and Unavailable when the outcome is not known: the same key tells it then."""
 
-    if wish.reward not in await catalogue.all_rewards(bank):
-        raise NotFound("reward_unknown", "no such reward")
+    await catalogue.find(bank, request.reward)
 
-    async def flush(wishes: list[Claim]) -> Sequence[Granted | Exception]:
-        return await _flush(bank, wishes)
+    async def flush(requests: list[Claim]) -> Sequence[Answer]:
+        return await _flush(bank, requests)
 
-    group = bank.services.groups.get(
-        f"claims:{bank.id}:{wish.reward}", flush, limit=64, backlog=5_000
-    )
-    return cast("Granted", await group.submit(wish))
+    name = f"claims:{bank.id}:{request.reward}"
+    group = bank.services.groups.get(name, flush, limit=64, backlog=5_000)
+    return cast("Granted", await group.submit(request))
 
 
-async def _flush(bank: Bank, wishes: list[Claim]) -> Sequence[Granted | Exception]:
-    group = await _read(bank, wishes)
-    for position, wish in enumerate(wishes):
-        group.answers[position] = _decide(group, position, wish)
-    if group.wanting:
+async def _flush(bank: Bank, requests: list[Claim]) -> Sequence[Answer]:
+    group = await _read(bank, requests)
+    for pending in group.claims:
+        pending.answer = _replay(group, pending) or _refusal(group, pending)
+        if pending.answer is None:
+            _ask(group, pending)
+    if group.asking:
         await _take_and_grant(bank, group)
-    for position, wish in enumerate(
-        wishes
-    ):  # the same customer twice in one group: the second learns what the first got
-        if group.answers[position] is None:
-            group.answers[position] = _replay(group, wish) or _like_the_other(group, position, wish)
-    return cast("Sequence[Granted | Exception]", group.answers)
+    return [
+        pending.answer or _replay(group, pending) or _like_the_other(group, pending)
+        for pending in group.claims
+    ]
 
 
-def _like_the_other(group: _Group, position: int, wish: Claim) -> Exception:
+async def _read(bank: Bank, requests: list[Claim]) -> _Group:
+    """The group with what its customers were granted and offered of the reward so far."""
+    reward = await catalogue.find(bank, requests[0].reward)
+    claims = [_pending(bank, reward, request) for request in requests]
+    wanted = chain.from_iterable(chain(one.ids, *one.shared_ids) for one in claims)
+    rows, offered = await asyncio.gather(
+        bank.read(TRANSFERS, list(dict.fromkeys(wanted))), _offered(bank, reward, requests)
+    )
+    return _Group(reward, claims, cast("dict[str, Grant | Void]", rows), offered)
+
+
+def _pending(bank: Bank, reward: Reward, request: Claim) -> _Pending:
+    own = grant_ids(bank.id, reward, request.cids)
+    shared = [grant_ids(bank.id, reward, [one.cid]) for one in request.shared]
+    return _Pending(request, own, shared)
+
+
+async def _offered(bank: Bank, reward: Reward, requests: list[Claim]) -> set[str]:
+    """Those of the customers' ids to whom the reward was offered; nobody is looked for when it is
+    open to anyone."""
+    if reward["open_to"] == "anyone":
+        return set()
+    pairs = [(reward["reward"], cid) for request in requests for cid in request.cids]
+    return {cid for _, cid in await offers.offered(bank, pairs)}
+
+
+def _among(group: _Group, wanted: Iterable[str]) -> list[Grant]:
+    """The grants that there are under these ids."""
+    rows = [group.rows.get(grant_id) for grant_id in wanted]
+    return [row for row in rows if row is not None and row["kind"] == "grant"]
+
+
+def _had(group: _Group, pending: _Pending) -> list[Grant]:
+    """What the customer was granted of the reward, with what was granted while he was one with
+    another."""
+    had = _among(group, pending.ids)
+    for shared, shared_ids in zip(pending.request.shared, pending.shared_ids, strict=True):
+        then = [
+            row
+            for row in _among(group, shared_ids)
+            if shared.since <= row["at"] <= shared.until and row not in had
+        ]
+        had.extend(then)
+    return had
+
+
+def _replay(group: _Group, pending: _Pending) -> Answer | None:
+    """The answer that this key has had before, if it has."""
+    request = pending.request
+    for row in _had(group, pending):
+        if row["key"] == request.key:
+            if row["body"] != request.body:
+                return KeyReused("idempotency_key_reused", "this key was used with another body")
+            return Granted(row, replayed=True)
+    return None
+
+
+def _refusal(group: _Group, pending: _Pending) -> Exception | None:
+    """A refusal that no stock is needed for."""
+    if len(_had(group, pending)) >= group.reward["per_customer"]:
+        return Conflict("quota_customer", "this customer has it already")
+    offered = not group.offered.isdisjoint(pending.request.cids)
+    if group.reward["open_to"] != "anyone" and not offered:
+        return Conflict("not_eligible", "this reward was not offered to this customer")
+    return None
+
+
+def _ask(group: _Group, pending: _Pending) -> None:
+    """Asks for a unit in the customer's next slot, unless other claims of his in this group have
+    the same key or ask for all that he may still have."""
+    asked = [grant_id for grant_id in pending.ids if grant_id in group.asking]
+    twin = any(group.asking[one].request.key == pending.request.key for one in asked)
+    if twin or len(_had(group, pending)) + len(asked) >= group.reward["per_customer"]:
+        return
+    taken = {*asked, *(row["_id"] for row in _among(group, pending.ids))}
+    group.asking[next(one for one in pending.ids if one not in taken)] = pending
+
+
+def _like_the_other(group: _Group, pending: _Pending) -> Exception:
     """The answer of a claim that waited for the same customer's other claim, or lost its slot to
     another process."""
-    other = _same_customer(group, wish)
-    refused = group.answers[other] if other is not None and other != position else None
-    if isinstance(refused, Exception):
-        return refused
-    used = len(_had(group, wish))
-    if used < group.definition["per_customer"]:
+    owner = pending.request.cids[0]
+    other = next((one for one in group.asking.values() if one.request.cids[0] == owner), None)
+    if other is not None and other is not pending and isinstance(other.answer, Exception):
+        return other.answer
+    if len(_had(group, pending)) < group.reward["per_customer"]:
         return Unavailable("claim_unknown", "try again with the same key")
     return Conflict("quota_customer", "this customer has it already")
 
 
-def _slots(group: _Group, wish: Claim) -> list[str]:
-    """The ids of every grant that this customer may have of the reward."""
-    return [
-        wish.slot_id(cid, slot) for cid in wish.cids for slot in range(group.definition["slots"])
-    ]
-
-
-def _had(group: _Group, wish: Claim) -> list[Doc]:
-    """What the customer was granted of the reward, with what was granted while he was one with
-    another."""
-    mine = [group.held.get(slot) for slot in _slots(group, wish)]
-    had = [row for row in mine if row is not None and _is_grant(row)]
-    for shared in wish.shared:
-        slots = [wish.slot_id(shared.cid, slot) for slot in range(group.definition["slots"])]
-        rows = [group.held[slot] for slot in slots if _is_grant(group.held.get(slot))]
-        had += [row for row in rows if shared.since <= row["at"] <= shared.until and row not in had]
-    return had
-
-
-async def _read(bank: Bank, wishes: list[Claim]) -> _Group:
-    _tenant, reward = wishes[0].tenant, wishes[0].reward
-    definition = (await catalogue.all_rewards(bank)).get(reward)
-    if definition is None:
-        raise NotFound("reward_unknown", "no such reward")
-    slots = range(definition["slots"])
-    people = [
-        (wish, cid)
-        for wish in wishes
-        for cid in (*wish.cids, *(shared.cid for shared in wish.shared))
-    ]
-    grant_ids = list(
-        dict.fromkeys(wish.slot_id(cid, slot) for wish, cid in people for slot in slots)
-    )
-    asked = (
-        []
-        if definition["open_to"] == "anyone"
-        else [(reward, cid) for wish in wishes for cid in wish.cids]
-    )
-    held, offered = await asyncio.gather(
-        bank.read(TRANSFERS, grant_ids),
-        offers.of_customers(bank, asked),
-    )
-    return _Group(definition, wishes, [None] * len(wishes), held, {cid for _, cid in offered})
-
-
-def _decide(group: _Group, position: int, wish: Claim) -> Granted | Exception | None:
-    """An answer that needs no stock, or None when the claim asks for a unit (or waits for the same
-    customer's other claim)."""
-    known = _replay(group, wish)
-    if known is not None:
-        return known
-    limit = group.definition["per_customer"]
-    mine = _slots(group, wish)
-    used = [slot for slot in mine if _is_grant(group.held.get(slot))]
-    had = len(_had(group, wish))
-    if had >= limit:
-        return Conflict("quota_customer", "this customer has it already")
-    if group.definition["open_to"] != "anyone" and group.offered.isdisjoint(wish.cids):
-        return Conflict("not_eligible", "this reward was not offered to this customer")
-    asked = [slot for slot in mine if slot in group.wanting]
-    twin = any(group.claims[group.wanting[slot]].key == wish.key for slot in asked)
-    if not twin and had + len(asked) < limit:
-        group.wanting[next(slot for slot in mine if slot not in used and slot not in asked)] = (
-            position
-        )
-    return None
-
-
-def _same_customer(group: _Group, wish: Claim) -> int | None:
-    """The position of a claim of the same customer that asked for a unit."""
-    return next(
-        (other for other in group.wanting.values() if group.claims[other].cids[0] == wish.cids[0]),
-        None,
-    )
-
-
-def _is_grant(row: Doc | None) -> bool:
-    return row is not None and row["kind"] == "grant"
-
-
-def _replay(group: _Group, wish: Claim) -> Granted | Exception | None:
-    """The answer that this key has had before, if it has."""
-    for row in _had(group, wish):
-        if row["key"] == wish.key:
-            if row["body"] != wish.body:
-                return KeyReused("idempotency_key_reused", "this key was used with another body")
-            return Granted(row, hit=True)
-    return None
-
-
 async def _take_and_grant(bank: Bank, group: _Group) -> None:
-    first = group.claims[0]
-    hints = bank.services.cache.of(HINTS)
-    hint = hints.get((first.tenant, first.reward), bank.now())
+    hint = bank.services.cache.of(HINTS).get((bank.id, group.reward["reward"]), bank.now())
     if hint is not None:
-        _refuse(group, list(group.wanting), hint)
+        _refuse(group, group.asking, hint)
         return
     batch = secrets.token_hex(8)
-    grant_ids = list(group.wanting)
-    ours = _batches(bank.services)
-    ours.add(batch)
+    under_way = bank.services.cache.of(_BATCHES)
+    under_way.add(batch)
     try:
-        taken = await stock.take(bank, first.reward, batch, grant_ids, ours)
+        taken = await _take(bank, group, batch)
+        grants = await _insert_grants(bank, group, taken) if taken.n else []
     except Unavailable:
-        ours.discard(batch)
+        under_way.discard(batch)
         raise
-    if taken.n < len(grant_ids):
-        reason = IN_DOUBT if taken.in_doubt else taken.reason
-        _refuse(group, grant_ids[taken.n :], reason)
-        hints.put((first.tenant, first.reward), reason, bank.now() + HINT_SECONDS)
-    if not taken.n:
-        ours.discard(batch)
-        return
-    try:
-        await _grant(bank, group, taken, grant_ids[: taken.n])
-    except Unavailable:
-        ours.discard(batch)
-        raise
-
-
-def _batches(services: Services) -> set[str]:
-    """The batches of this process that are under way: their leases are no reason for doubt."""
-    return services.cache.of(_BATCHES)
-
-
-def _refuse(group: _Group, grant_ids: list[str], reason: str) -> None:
-    if reason == IN_DOUBT:
-        refusal: Exception = Unavailable(
-            reason, "the last units may come back in a moment; try again", retry_after=2
-        )
+    if taken.n:  # behind the answers
+        bank.services.groups.spawn(_tell_and_settle(bank, taken, grants))
     else:
-        refusal = Conflict(reason, f"the reward cannot be given: {reason.replace('_', ' ')}")
-    for grant_id in grant_ids:
-        group.answers[group.wanting[grant_id]] = refusal
+        under_way.discard(batch)
 
 
-async def _grant(bank: Bank, group: _Group, taken: stock.Taken, grant_ids: list[str]) -> None:
-    """Inserts the grants and answers; then, behind the answers, tells and settles."""
-    rows = [_row(bank, group, taken, grant_id) for grant_id in grant_ids]
-    refused = await bank.services.store.insert_new_across(TRANSFERS, rows)
-    mine = [row for position, row in enumerate(rows) if position not in refused]
-    for row in mine:
-        group.held[row["_id"]] = row
-        group.answers[group.wanting[row["_id"]]] = Granted(row, hit=False)
+async def _take(bank: Bank, group: _Group, batch: str) -> stock.Taken:
+    """Takes units for the claims that ask; those for which there is none are refused, and so is
+    whoever comes within the next moment."""
+    name, wanted = group.reward["reward"], list(group.asking)
+    ours = bank.services.cache.of(_BATCHES)
+    taken = await stock.take(bank, name, batch, wanted, ours)
+    if taken.n < len(wanted):
+        reason = IN_DOUBT if taken.in_doubt else taken.reason
+        _refuse(group, wanted[taken.n :], reason)
+        until = bank.now() + HINT_SECONDS
+        bank.services.cache.of(HINTS).put((bank.id, name), reason, until)
+    return taken
+
+
+def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
+    refusal: Exception
+    if reason == IN_DOUBT:
+        message = "the last units may come back in a moment; try again"
+        refusal = Unavailable(reason, message, retry_after=2)
+    else:
+        message = f"the reward cannot be given: {reason.replace('_', ' ')}"
+        refusal = Conflict(reason, message)
+    for grant_id in wanted:
+        group.asking[grant_id].answer = refusal
+
+
+async def _insert_grants(bank: Bank, group: _Group, taken: stock.Taken) -> list[Grant]:
+    """Grants the units that were taken, and answers the claims; the grants that are new."""
+    wanted = list(group.asking)[: taken.n]
+    rows = [_grant_row(bank, group, taken, grant_id) for grant_id in wanted]
+    refused = await bank.services.store.insert_new_across(TRANSFERS, cast("list[Doc]", rows))
+    new = [row for position, row in enumerate(rows) if position not in refused]
+    for row in new:
+        _answer(group, row)
     if refused:
-        mine += await _dispute(bank, group, taken, [rows[position] for position in sorted(refused)])
-    bank.services.groups.spawn(_tell_and_settle(bank, taken, mine))
+        disputed = [rows[position] for position in sorted(refused)]
+        new += await _dispute(bank, group, taken.batch, disputed)
+    return new
 
 
-def _row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> Doc:
-    wish = group.claims[group.wanting[grant_id]]
-    several = group.definition["slots"] > 1
-    key = (
-        {"idem": ids.tenant_id(bank.id, "idem", wish.reward, wish.cids[0], wish.key)}
-        if several
-        else {}
-    )
-    return {
-        **key,
+def _answer(group: _Group, row: Grant) -> None:
+    group.rows[row["_id"]] = row
+    group.asking[row["_id"]].answer = Granted(row, replayed=False)
+
+
+def _grant_row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> Grant:
+    request = group.asking[grant_id].request
+    row: Grant = {
         "_id": grant_id,
         "tenant": bank.id,
         "kind": "grant",
-        "reward": wish.reward,
-        "debit": f"stock:{wish.reward}",
-        "credit": f"issued:{wish.reward}",
+        "reward": request.reward,
+        "debit": f"stock:{request.reward}",
+        "credit": f"issued:{request.reward}",
         "amount": 1,
         "cost": taken.reward["cost"],
-        "cid": wish.cids[0],
-        "key": wish.key,
-        "body": wish.body,
+        "cid": request.cids[0],
+        "key": request.key,
+        "body": request.body,
         "batch": taken.batch,
-        "at": utc(bank.now()),
+        "at": bank.utc(),
     }
+    if group.reward["slots"] > 1:
+        row["idem"] = ids.tenant_id(bank.id, "idem", request.reward, row["cid"], request.key)
+    return row
 
 
-async def _dispute(bank: Bank, group: _Group, taken: stock.Taken, rows: list[Doc]) -> list[Doc]:
+async def _dispute(bank: Bank, group: _Group, batch: str, rows: list[Grant]) -> list[Grant]:
     """Grants whose id was there already: another process's grant answers the claim; a void row of
     an old, dead batch is overwritten; a void row of this very batch says that we were taken for
     dead; no row at all, that another process granted this key in another slot. Returns the grants
     that are ours after all."""
-    rows[0]["tenant"]
-    transfers = bank.db[TRANSFERS]
-    old_void = {"kind": "void", "dead": {"$ne": taken.batch}}
-    changes = [
-        {
-            "$set": {name: value for name, value in row.items() if name != "_id"},
-            "$unset": {"dead": ""},
-        }
-        for row in rows
-    ]
-    await transfers.bulk_update(
-        [
-            ({"_id": row["_id"], **old_void}, change)
-            for row, change in zip(rows, changes, strict=True)
-        ]
-    )
-    found = {
-        row["_id"]: row
-        for row in await transfers.find({"_id": {"$in": [row["_id"] for row in rows]}})
-    }
-    ours = []
-    for row in rows:
-        present = found.get(row["_id"])
-        position = group.wanting[row["_id"]]
+    await _overwrite_old_voids(bank, batch, rows)
+    wanted = [row["_id"] for row in rows]
+    found = {row["_id"]: row for row in await bank.db[TRANSFERS].find({"_id": {"$in": wanted}})}
+    ours: list[Grant] = []
+    for grant_id in wanted:
+        present = cast("Grant | Void | None", found.get(grant_id))
         if present is None or present["kind"] == "void":
-            group.answers[position] = Unavailable("claim_unknown", "try again with the same key")
-        elif present["batch"] == taken.batch:
+            unknown = Unavailable("claim_unknown", "try again with the same key")
+            group.asking[grant_id].answer = unknown
+        elif present["batch"] == batch:
             ours.append(present)
-            group.held[row["_id"]] = present
-            group.answers[position] = Granted(present, hit=False)
-        else:
-            group.held[row["_id"]] = present
-            group.answers[position] = None  # decided again from what is held now
+            _answer(group, present)
+        else:  # the claim is decided again from what is there now
+            group.rows[grant_id] = present
     return ours
 
 
-async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Doc]) -> None:
-    tenant, reward = taken.reward["tenant"], taken.reward["reward"]
+async def _overwrite_old_voids(bank: Bank, batch: str, rows: list[Grant]) -> None:
+    """Puts the grants in the place of voids, but not of those that say that `batch` is dead."""
+    changes: list[tuple[Doc, Doc]] = []
+    for row in rows:
+        fields = {name: value for name, value in row.items() if name != "_id"}
+        old_void = {"_id": row["_id"], "kind": "void", "dead": {"$ne": batch}}
+        changes.append((old_void, {"$set": fields, "$unset": {"dead": ""}}))
+    await bank.db[TRANSFERS].bulk_update(changes)
+
+
+async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Grant]) -> None:
+    reward = taken.reward["reward"]
     day = taken.reward["leases"][taken.batch]["day"]
     try:
         await tell(bank, taken.reward, grants)
         await stock.settle(bank, reward, taken.batch, day, len(grants))
     except Unavailable:
-        log.warning(
-            "a lease is left to the sweep", extra={"fields": {"tenant": tenant, "reward": reward}}
-        )
+        fields = {"tenant": bank.id, "reward": reward}
+        log.warning("a lease is left to the sweep", extra={"fields": fields})
     finally:
-        _batches(bank.services).discard(taken.batch)
+        bank.services.cache.of(_BATCHES).discard(taken.batch)
 
 
-async def tell(bank: Bank, reward: Doc, grants: list[Doc]) -> None:
+async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells
     campaigns of those that were offered. Repeating it adds nothing."""
     if not grants:
         return
-    told = sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants)
     event = {
         "event": "reward.claimed",
         "reward": reward["reward"],
         "offered": reward["open_to"] != "anyone",
-        "grants": told,
+        "grants": sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants),
     }
     await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
     bank.signal(HANDLE_INBOX)
 
 
-UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
-"""Rewards that `settle_stale` may have to see to."""
-
-
 async def settle_stale(bank: Bank) -> int:
     """Settles the leases of processes that died: voids what never arrived, keeps what did; how many
     leases. Completes stock changes that were cut short as well."""
-    db = bank.db
-    now = utc(bank.now())
-    for reward in await db[REWARDS].find({"move": {"$exists": True}}):
-        await catalogue.write_move(db, reward, now)
-    leases = await stock.stale_leases(db, now)
+    await catalogue.finish_moves(bank)
+    leases = await stock.stale_leases(bank)
     for reward, batch, lease in leases:
         await _settle_one(bank, reward, batch, lease)
     return len(leases)
 
 
-async def _settle_one(bank: Bank, reward: Doc, batch: str, lease: Doc) -> None:
-    transfers = bank.db[TRANSFERS]
-    wanted = lease["ids"][: lease["n"]]
-    now = utc(bank.now())
-    await transfers.insert_new(
-        [stock.void(bank.id, reward["reward"], grant_id, batch, now) for grant_id in wanted]
-    )
-    await transfers.update_many(
-        {"_id": {"$in": wanted}, "kind": "void"}, {"$addToSet": {"dead": batch}}
-    )
-    found = await transfers.find(
-        {"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}, limit=len(wanted)
-    )
-    await tell(bank, reward, found)
-    await stock.settle(bank, reward["reward"], batch, lease["day"], len(found))
-    fields = {
-        "tenant": bank.id,
-        "reward": reward["reward"],
-        "granted": len(found),
-        "of": len(wanted),
-    }
+async def _settle_one(bank: Bank, reward: RewardRow, batch: str, lease: Lease) -> None:
+    name, wanted = reward["reward"], lease["ids"][: lease["n"]]
+    await stock.void(bank, name, batch, wanted)
+    arrived = {"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}
+    found = await bank.db[TRANSFERS].find(arrived, limit=len(wanted))
+    await tell(bank, reward, cast("list[Grant]", found))
+    await stock.settle(bank, name, batch, lease["day"], len(found))
+    fields = {"tenant": bank.id, "reward": name, "granted": len(found), "of": len(wanted)}
     log.warning("settled a dead lease", extra={"fields": fields})

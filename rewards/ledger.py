@@ -9,18 +9,25 @@ that its reward does not count yet.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 from customers.banks.bank import Bank
 from rewards import catalogue
-from rewards.rows import REWARDS, TRANSFERS
+from rewards.rows import REWARDS, TRANSFERS, Grant, RewardRow, StockLine, Void
 from services.store.mongo import Doc
+
+MOST_REWARDS = 10_000
+CHECKS = 3
+"""How often rewards that change while they are checked are looked at again."""
 
 
 @dataclass
-class _Tally:
-    """What the transfers say of one reward."""
+class _Counted:
+    """What the transfers say of one reward: units supplied and retired, grants altogether, by
+    customer, by (customer, key) and by batch, and the ids of the stock's lines."""
 
     supplied: int = 0
     retired: int = 0
@@ -28,127 +35,157 @@ class _Tally:
     per_customer: Counter[str] = field(default_factory=Counter)
     keys: Counter[tuple[str, str]] = field(default_factory=Counter)
     batches: Counter[str] = field(default_factory=Counter)
-    moves: set[str] = field(default_factory=set)
+    lines: set[str] = field(default_factory=set)
+
+    def add(self, row: StockLine | Grant | Void) -> None:
+        if row["kind"] == "grant":
+            self.grants += 1
+            self.per_customer[row["cid"]] += 1
+            self.keys[row["cid"], row["key"]] += 1
+            self.batches[row["batch"]] += 1
+        elif row["kind"] == "stock":
+            self.supplied += row["amount"]
+            self.lines.add(row["_id"])
+        elif row["kind"] == "retire":
+            self.retired += row["amount"]
+            self.lines.add(row["_id"])
+
+    def under_leases(self, row: RewardRow) -> int:
+        """Grants that the reward does not count yet."""
+        return sum(self.batches[batch] for batch in row["leases"])
+
+
+@dataclass
+class _Transfers:
+    """All transfers of a bank: what they say of each reward, and what each account holds."""
+
+    rewards: dict[str, _Counted] = field(default_factory=lambda: defaultdict(_Counted))
+    balances: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: StockLine | Grant | Void) -> None:
+        self.balances[row["debit"]] -= row["amount"]
+        self.balances[row["credit"]] += row["amount"]
+        self.rewards[row["reward"]].add(row)
 
 
 async def check(bank: Bank) -> list[str]:
     """Every violation of P1 as a sentence; an empty list when the ledger holds."""
-    db = bank.db
-    for _ in range(3):
-        before = {row["reward"]: row for row in await db[REWARDS].find({}, limit=10_000)}
-        tallies, balances = await _tally(bank)
-        after = {row["reward"]: row for row in await db[REWARDS].find({}, limit=10_000)}
-        problems = _prove(before, tallies, balances)
-        if not problems or before == after:
-            return problems
+    problems: list[str] = []
+    for _ in range(CHECKS):
+        before = await _rewards(bank)
+        transfers = await _count(bank)
+        problems = list(_prove(bank, before, transfers))
+        if not problems or before == await _rewards(bank):
+            break
     return problems
 
 
-async def _tally(bank: Bank) -> tuple[dict[str, _Tally], Counter[str]]:
-    tallies: dict[str, _Tally] = defaultdict(_Tally)
-    balances: Counter[str] = Counter()
+async def _rewards(bank: Bank) -> dict[str, RewardRow]:
+    rows = await bank.db[REWARDS].find({}, sort=[("reward", 1)], limit=MOST_REWARDS)
+    return {row["reward"]: cast("RewardRow", row) for row in rows}
+
+
+async def _count(bank: Bank) -> _Transfers:
+    counted = _Transfers()
     async for row in bank.db[TRANSFERS].scan():
-        balances[row["debit"]] -= row["amount"]
-        balances[row["credit"]] += row["amount"]
-        tally = tallies[row["reward"]]
-        if row["kind"] == "stock":
-            tally.supplied += row["amount"]
-            tally.moves.add(row["_id"])
-        elif row["kind"] == "retire":
-            tally.retired += row["amount"]
-            tally.moves.add(row["_id"])
-        elif row["kind"] == "grant":
-            tally.grants += 1
-            tally.per_customer[row["cid"]] += 1
-            tally.keys[row["cid"], row["key"]] += 1
-            tally.batches[row["batch"]] += 1
-    return tallies, balances
+        counted.add(cast("StockLine | Grant | Void", row))
+    return counted
 
 
-def _prove(
-    rewards: dict[str, Doc], tallies: dict[str, _Tally], balances: Counter[str]
-) -> list[str]:
-    problems = [f"transfers of {name} have no reward" for name in tallies if name not in rewards]
-    known: set[str] = set()
+def _prove(bank: Bank, rewards: Mapping[str, RewardRow], transfers: _Transfers) -> Iterator[str]:
+    for name in sorted(transfers.rewards.keys() - rewards.keys()):
+        yield f"transfers of {name} have no reward"
+    accounts: dict[str, int] = {}
     for name, row in rewards.items():
-        tally = tallies.get(name, _Tally())
-        accounts = _accounts(row, tally)
-        known |= accounts.keys()
-        problems += [f"{name}: {problem}" for problem in _prove_reward(row, tally)]
-        problems += [
-            f"{name}: account {account} holds {balances[account]}, not {wanted}"
-            for account, wanted in accounts.items()
-            if balances[account] != wanted
-        ]
-    problems += [
-        f"account {name} of no reward holds {value}"
-        for name, value in balances.items()
-        if value and name not in known
-    ]
-    return problems
-
-
-def _accounts(row: Doc, tally: _Tally) -> dict[str, int]:
-    """What each account of the reward must hold by its document; together they are zero."""
-    name, under_leases = row["reward"], sum(tally.batches[batch] for batch in row["leases"])
-    to_come, to_go = (
-        now - told
-        for now, told in zip((row["total"], row["retired"]), _told(row, tally), strict=True)
-    )
-    return {
-        f"supply:{name}": to_come - row["total"],
-        f"stock:{name}": row["available"] + row["held"] - under_leases - to_come + to_go,
-        f"issued:{name}": row["granted"] + under_leases,
-        f"retired:{name}": row["retired"] - to_go,
-    }
-
-
-def _prove_reward(row: Doc, tally: _Tally) -> list[str]:
-    problems = []
-    parts = {part: row[part] for part in ("available", "held", "granted", "retired")}
-    if row["total"] != sum(parts.values()):
-        problems.append(f"total {row['total']} is not the sum of {parts}")
-    problems += [f"{part} is {value}" for part, value in parts.items() if value < 0]
-    leased = sum(lease["n"] for lease in row["leases"].values())
-    if row["held"] != leased:
-        problems.append(f"held {row['held']}, but the leases hold {leased}")
-    if (tally.supplied, tally.retired) != _told(row, tally):
-        ledger = f"{tally.supplied} supplied and {tally.retired} retired"
-        problems.append(f"the ledger has {ledger}, the reward {row['total']} and {row['retired']}")
-    in_leases = sum(tally.batches[batch] for batch in row["leases"])
-    if tally.grants - in_leases != row["granted"]:
-        problems.append(
-            f"{tally.grants} grants ({in_leases} under open leases), but granted is {row['granted']}"
+        counted = transfers.rewards.get(name, _Counted())
+        told = _told(bank, row, counted)
+        problems = chain(
+            _sum_problems(row),
+            _transfer_problems(row, counted, told),
+            _limit_problems(row, counted),
         )
-    limit = row["slots"]
-    problems += [
-        f"customer {cid} has {n} grants, more than {limit}"
-        for cid, n in tally.per_customer.items()
-        if n > limit
-    ]
-    problems += [
-        f"customer {cid} has {n} grants under one key"
-        for (cid, _), n in tally.keys.items()
-        if n > 1
-    ]
-    return problems
+        yield from (f"{name}: {problem}" for problem in problems)
+        accounts |= _accounts(row, counted, told)
+    yield from _account_problems(accounts, transfers.balances)
 
 
-def _told(row: Doc, tally: _Tally) -> tuple[int, int]:
+def _told(bank: Bank, row: RewardRow, counted: _Counted) -> tuple[int, int]:
     """What the ledger must have been told of supply and retirement: all, or all but the change
     whose line is still to come."""
     move = row.get("move")
-    if (
-        not move
-        or catalogue.stock_line(row["tenant"], row["reward"], move, row["created_at"])["_id"]
-        in tally.moves
-    ):
+    if move is None or catalogue.stock_line_id(bank.id, row["reward"], move) in counted.lines:
         return row["total"], row["retired"]
-    return row["total"] - max(0, move["difference"]), row["retired"] - max(0, -move["difference"])
+    to_come = move["difference"]
+    return row["total"] - max(0, to_come), row["retired"] - max(0, -to_come)
+
+
+def _accounts(row: RewardRow, counted: _Counted, told: tuple[int, int]) -> dict[str, int]:
+    """What each account of the reward must hold by its document; together they are zero."""
+    name = row["reward"]
+    supplied, retired = told
+    under_leases = counted.under_leases(row)
+    to_come = row["total"] - supplied
+    to_go = row["retired"] - retired
+    return {
+        f"supply:{name}": -supplied,
+        f"stock:{name}": row["available"] + row["held"] - under_leases - to_come + to_go,
+        f"issued:{name}": row["granted"] + under_leases,
+        f"retired:{name}": retired,
+    }
+
+
+def _account_problems(accounts: Mapping[str, int], balances: Counter[str]) -> Iterator[str]:
+    """Accounts that hold something else than the rewards' documents say."""
+    for account, wanted in accounts.items():
+        if balances[account] != wanted:
+            reward = account.partition(":")[2]
+            yield f"{reward}: account {account} holds {balances[account]}, not {wanted}"
+    for account, value in balances.items():
+        if value and account not in accounts:
+            yield f"account {account} of no reward holds {value}"
+
+
+def _sum_problems(row: RewardRow) -> Iterator[str]:
+    """What is wrong within the reward's own document."""
+    parts = {
+        "available": row["available"],
+        "held": row["held"],
+        "granted": row["granted"],
+        "retired": row["retired"],
+    }
+    if row["total"] != sum(parts.values()):
+        yield f"total {row['total']} is not the sum of {parts}"
+    for part, value in parts.items():
+        if value < 0:
+            yield f"{part} is {value}"
+    leased = sum(lease["n"] for lease in row["leases"].values())
+    if row["held"] != leased:
+        yield f"held {row['held']}, but the leases hold {leased}"
+
+
+def _transfer_problems(row: RewardRow, counted: _Counted, told: tuple[int, int]) -> Iterator[str]:
+    """What the ledger was told otherwise than the reward's document has it."""
+    if (counted.supplied, counted.retired) != told:
+        ledger = f"{counted.supplied} supplied and {counted.retired} retired"
+        yield f"the ledger has {ledger}, the reward {row['total']} and {row['retired']}"
+    under_leases = counted.under_leases(row)
+    if counted.grants - under_leases != row["granted"]:
+        grants = f"{counted.grants} grants ({under_leases} under open leases)"
+        yield f"{grants}, but granted is {row['granted']}"
+
+
+def _limit_problems(row: RewardRow, counted: _Counted) -> Iterator[str]:
+    """Customers who were granted more than they may have, or twice under one key."""
+    for cid, n in counted.per_customer.items():
+        if n > row["slots"]:
+            yield f"customer {cid} has {n} grants, more than {row['slots']}"
+    for (cid, _), n in counted.keys.items():
+        if n > 1:
+            yield f"customer {cid} has {n} grants under one key"
 
 
 async def summary(bank: Bank) -> list[dict[str, Any]]:
-    """The balances of every reward, for people."""
-    rows = await bank.db[REWARDS].find({}, sort=[("reward", 1)], limit=10_000)
+    """The balances of every reward, and how many leases are on it, for people."""
     names = ("reward", "total", "available", "held", "granted", "retired")
+    rows = cast("list[Doc]", list((await _rewards(bank)).values()))
     return [{**{name: row[name] for name in names}, "leases": len(row["leases"])} for row in rows]

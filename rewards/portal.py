@@ -1,28 +1,26 @@
 """What a customer sees and does in the mini-program: his home, the rewards, claiming, his
-redemptions."""
+vouchers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from customers import relationships
 from customers.actors import CustomerActor
-from customers.banks.bank import Bank, list_banks
+from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
 from customers.identity import resolution
 from rewards import catalogue, claims, offers
-from rewards.rows import TRANSFERS
+from rewards.rows import TRANSFERS, Grant, Reward, grant_ids
 from rewards.stock import day_of
 from services import ids
 from services.cache import Slot, TtlCache
-from services.clock import utc
 from services.errors import InvalidInput, NotFound, YinqiaoError
-from services.store.mongo import Doc
 
 HOME_SECONDS = 1.0
 _HOMES: Slot[TtlCache[tuple[str, str, str], bytes]] = Slot("homes", lambda: TtlCache(20_000))
@@ -30,10 +28,10 @@ _HOMES: Slot[TtlCache[tuple[str, str, str], bytes]] = Slot("homes", lambda: TtlC
 
 @dataclass(frozen=True)
 class Claimed:
-    """The answer to a claim; `hit` when an earlier answer to the same key is replayed."""
+    """The answer to a claim; `replayed` when an earlier answer to the same key is given again."""
 
     view: dict[str, Any]
-    hit: bool
+    replayed: bool
 
 
 async def home(bank: Bank, actor: CustomerActor, lang: str) -> bytes:
@@ -50,7 +48,7 @@ async def home(bank: Bank, actor: CustomerActor, lang: str) -> bytes:
     return body
 
 
-def forget_home(bank: Bank, actor: CustomerActor) -> None:
+def invalidate_home(bank: Bank, actor: CustomerActor) -> None:
     """The customer changed something: his next home is made anew."""
     for lang in ("zh", "en"):
         bank.services.cache.of(_HOMES).discard((bank.id, actor.cid, lang))
@@ -71,16 +69,13 @@ async def _home(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
 
 
 async def _manager(bank: Bank, person: resolution.Customer) -> dict[str, str] | None:
-    friends = await relationships.of_customer(bank, person.cids)
-    for friend in friends:
+    """The first of the customer's friends who works here."""
+    for friend in await relationships.of_customer(bank, person.cids):
         try:
             staff = await staff_member(bank, friend["userid"])
         except NotFound:
             continue
-        branches = next(
-            bank.branches for bank in await list_banks(bank.services) if bank.id == bank.id
-        )
-        return {"name": staff.name, "branch": branches.get(staff.branch, staff.branch)}
+        return {"name": staff.name, "branch": bank.branches.get(staff.branch, staff.branch)}
     return None
 
 
@@ -91,59 +86,50 @@ async def list_rewards(bank: Bank, actor: CustomerActor, lang: str) -> dict[str,
 
 
 async def _rewards(bank: Bank, person: resolution.Customer, lang: str) -> list[dict[str, Any]]:
-    catalogue_ = await catalogue.all_rewards(bank)
-    closed = [row for row in catalogue_.values() if row["open_to"] != "anyone"]
-    offered = await offers.of_customers(
-        bank, [(row["reward"], cid) for row in closed for cid in person.cids]
-    )
-    mine = {reward for reward, _ in offered}
-    shown = [
-        row
-        for name, row in sorted(catalogue_.items())
-        if row["open_to"] == "anyone" or name in mine
-    ]
+    shown = await _visible(bank, person)
     grants = await _grants(bank, person, shown)
     had = Counter(grant["reward"] for grant in grants)
-    now = utc(bank.now())
-    return [
-        _reward_view(
-            row, lang, "claimed" if had[row["reward"]] >= row["per_customer"] else _state(row, now)
-        )
-        for row in shown
-    ]
+    return [_reward_view(bank, reward, lang, had[reward["reward"]]) for reward in shown]
 
 
-def _state(row: Doc, now: Any) -> str:
-    reason = catalogue.why_closed(row, now, day_of(now))
-    return {"": "claimable", "quota_day": "sold_out", "paused": "paused"}.get(reason, reason)
+async def _visible(bank: Bank, person: resolution.Customer) -> list[Reward]:
+    """The rewards that are open to anyone or offered to the customer, by id."""
+    rewards = await catalogue.all_rewards(bank)
+    closed = [name for name, reward in rewards.items() if reward["open_to"] != "anyone"]
+    offered = await offers.offered(bank, [(name, cid) for name in closed for cid in person.cids])
+    hidden = set(closed) - {name for name, _ in offered}
+    return [reward for name, reward in sorted(rewards.items()) if name not in hidden]
 
 
-def _reward_view(row: Doc, lang: str, state: str) -> dict[str, Any]:
+def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, Any]:
     return {
-        "id": row["reward"],
-        "title": _text(row["title"], lang),
-        "text": _text(row["text"], lang),
-        "kind": row["kind"],
-        "state": state,
-        "left": row["available"],
-        "until": row["ends"].isoformat(),
+        "id": reward["reward"],
+        "title": _text(reward["title"], lang),
+        "text": _text(reward["text"], lang),
+        "kind": reward["kind"],
+        "state": "claimed" if had >= reward["per_customer"] else _state(bank, reward),
+        "left": reward["available"],
+        "until": reward["ends"].isoformat(),
     }
+
+
+def _state(bank: Bank, reward: Reward) -> str:
+    now = bank.utc()
+    reason = catalogue.why_closed(reward, now, day_of(now))
+    return {"": "claimable", "quota_day": "sold_out"}.get(reason, reason)
 
 
 def _text(texts: dict[str, str], lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
 
 
-async def _grants(bank: Bank, person: resolution.Customer, rewards: Iterable[Doc]) -> list[Doc]:
+async def _grants(
+    bank: Bank, person: resolution.Customer, rewards: Iterable[Reward]
+) -> list[Grant]:
     """The customer's grants among these rewards: their ids are known, so no index is needed."""
-    wanted = [
-        claims.Claim(bank.id, row["reward"], (), "", "").slot_id(cid, slot)
-        for row in rewards
-        for cid in person.cids
-        for slot in range(row["slots"])
-    ]
-    found = await bank.read(TRANSFERS, wanted)
-    return [grant for grant in found.values() if grant["kind"] == "grant"]
+    wanted = [one for reward in rewards for one in grant_ids(bank.id, reward, person.cids)]
+    found = (await bank.read(TRANSFERS, wanted)).values()
+    return [cast("Grant", row) for row in found if row["kind"] == "grant"]
 
 
 async def claim(
@@ -157,23 +143,25 @@ async def claim(
     if not key:
         raise InvalidInput("idempotency_key_missing", "a claim needs the header Idempotency-Key")
     cids, shared = await resolution.claimant(bank, actor.cid)
-    wish = claims.Claim(
-        bank.id,
-        reward,
-        tuple(cids),
-        ids.fingerprint(key.encode()),
-        _body_hash(body),
-        tuple(shared),
-    )
+    fingerprint = ids.fingerprint(key.encode())
+    request = claims.Claim(reward, tuple(cids), fingerprint, _body_hash(body), tuple(shared))
+    granted = await _counted(bank, request)
+    invalidate_home(bank, actor)
+    row = await catalogue.find(bank, reward)
+    voucher = _voucher_view(bank, granted.grant, row, lang)
+    return Claimed({"redemption": voucher}, granted.replayed)
+
+
+async def _counted(bank: Bank, request: claims.Claim) -> claims.Granted:
+    """The grant; what became of the claim is counted in the metrics."""
+    outcomes = bank.services.metrics.claims
     try:
-        granted = await claims.claim(bank, wish)
+        granted = await claims.claim(bank, request)
     except YinqiaoError as error:
-        bank.services.metrics.claims.labels(error.code).inc()
+        outcomes.labels(error.code).inc()
         raise
-    bank.services.metrics.claims.labels("replayed" if granted.hit else "granted").inc()
-    forget_home(bank, actor)
-    row = (await catalogue.all_rewards(bank))[reward]
-    return Claimed({"redemption": _redemption(bank, granted.grant, row, lang)}, granted.hit)
+    outcomes.labels("replayed" if granted.replayed else "granted").inc()
+    return granted
 
 
 def _body_hash(body: bytes) -> str:
@@ -186,21 +174,18 @@ def _body_hash(body: bytes) -> str:
     return ids.fingerprint(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
 
 
-async def redemptions(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
+async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
     """All that the customer was granted, newest first, each with the code that he shows."""
     person = await resolution.customer(bank, actor.cid)
     rewards = await catalogue.all_rewards(bank)
     grants = await _grants(bank, person, rewards.values())
     grants.sort(key=lambda grant: grant["at"], reverse=True)
-    return {
-        "redemptions": [
-            _redemption(bank, grant, rewards[grant["reward"]], lang) for grant in grants
-        ]
-    }
+    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang) for grant in grants]
+    return {"redemptions": views}
 
 
-def _redemption(bank: Bank, grant: Doc, reward: Doc, lang: str) -> dict[str, Any]:
-    code = bank.services.vault.mac(grant["tenant"], "voucher", grant["_id"].encode())[:12].upper()
+def _voucher_view(bank: Bank, grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
+    code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],

@@ -1,24 +1,145 @@
-"""The rows of rewards: their collections, indexes, and what is fixed about them."""
+"""The rows of rewards: what they are and their stock, the ledger's transfers, and offers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Literal, NotRequired, TypedDict
 
 from customers.banks.bank import Bank
+from services import ids
 from services.store.rows import Rows
 
-REWARDS = Rows(
-    "rewards",
-)
+
+class Lease(TypedDict):
+    """`n` units that one batch of claims holds since `at`, counted on the bank's `day`: those of
+    the first `n` of the grants `ids`."""
+
+    n: int
+    at: datetime
+    day: str
+    ids: list[str]
+
+
+class Move(TypedDict):
+    """The `n`-th change of a reward's stock."""
+
+    n: int
+    difference: int
+
+
+class Reward(TypedDict):
+    """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
+
+    `cost` in fen. `slots` is the highest `per_customer` there ever was, `declared` the stock of the
+    document, `moves` how often it was changed, and `move` the change whose line the ledger may not
+    have yet. `days` are the units taken on each of the bank's days.
+    """
+
+    _id: str
+    reward: str
+    campaign: str
+    kind: str
+    title: dict[str, str]
+    text: dict[str, str]
+    cost: int
+    per_customer: int
+    per_day: int | None
+    open_to: str
+    starts: datetime
+    ends: datetime
+    slots: int
+    declared: int
+    total: int
+    available: int
+    held: int
+    granted: int
+    retired: int
+    days: dict[str, int]
+    moves: int
+    move: NotRequired[Move]
+    state: str
+    created_at: datetime
+
+
+class RewardRow(Reward):
+    """A reward with the leases on its stock, by batch."""
+
+    leases: dict[str, Lease]
+
+
+class Transfer(TypedDict):
+    """A line of the ledger: `amount` units go from account `debit` to account `credit`."""
+
+    _id: str
+    reward: str
+    debit: str
+    credit: str
+    amount: int
+    at: datetime
+
+
+class StockLine(Transfer):
+    """Units that were supplied, or taken away again."""
+
+    kind: Literal["stock", "retire"]
+    cid: None
+
+
+class Grant(Transfer):
+    """A unit that a customer was granted under lease `batch`. `key` and `body` are hashes of his
+    request's; `idem` is there where a customer may have several."""
+
+    kind: Literal["grant"]
+    tenant: str
+    cost: int
+    cid: str
+    key: str
+    body: str
+    batch: str
+    idem: NotRequired[str]
+
+
+class Void(Transfer):
+    """What stands where a grant never arrived: no write of its `dead` batches may replace it."""
+
+    kind: Literal["void"]
+    tenant: str
+    cid: None
+    batch: str
+    dead: list[str]
+
+
+class Offer(TypedDict):
+    """The right to claim a reward, made by a step of the run `run`."""
+
+    _id: str
+    cid: str
+    reward: str
+    run: str
+    at: datetime
+
+
+def doc_id(tenant: str, reward: str) -> str:
+    return f"{tenant}:{reward}"
+
+
+def grant_ids(tenant: str, reward: Reward, cids: Iterable[str]) -> list[str]:
+    """The ids of all grants that a customer may have of the reward under these of his ids. No
+    other can exist: each is made of tenant, reward, customer and slot, the n-th of
+    `per_customer`."""
+    name, slots = reward["reward"], reward["slots"]
+    return [
+        ids.tenant_id(tenant, "grant", name, cid, slot) for cid in cids for slot in range(slots)
+    ]
+
+
+REWARDS = Rows("rewards")
 """A reward and its stock, in one document."""
-TRANSFERS = Rows(
-    "transfers",
-    unique="idem",
-)
-"""The ledger's transfers: each is the grant of a unit to a customer."""
-OFFERS = Rows(
-    "offers",
-)
+TRANSFERS = Rows("transfers", unique="idem")
+"""The ledger's transfers. By `_id` in a cluster, not by customer: a void must meet the grant whose
+id it has."""
+OFFERS = Rows("offers")
 """The right of one customer to claim one reward."""
 
 

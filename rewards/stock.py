@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import cast
 
 from customers.banks.bank import Bank
 from rewards import catalogue
-from rewards.rows import REWARDS
-from services.clock import utc
+from rewards.rows import REWARDS, TRANSFERS, Lease, RewardRow, Void, doc_id
 from services.errors import NotFound
-from services.store.mongo import Doc, TenantStore
+from services.store.mongo import Doc
 
 LEASE_SECONDS = 5.0
 """After this a lease is taken for dead. Short is safe: the voids guard against a writer who is only
@@ -38,7 +37,7 @@ class Taken:
     batch: str
     n: int
     reason: str
-    reward: Doc
+    reward: RewardRow
     in_doubt: bool
 
 
@@ -57,22 +56,28 @@ async def take(
     """Takes as many of `grant_ids`' units as the reward has and allows today, in one write.
     Repeating it with the same batch takes nothing more. `ours` are the batches that this process
     has under way."""
-    now = utc(bank.now())
-    day = day_of(now)
-    rows = bank.db[REWARDS]
-    row_id = catalogue.doc_id(bank.id, reward)
-    row = await rows.update_and_get(
-        {"_id": row_id, f"leases.{batch}": {"$exists": False}},
-        _taking(batch, list(grant_ids), now, day),
-    ) or await rows.find_one({"_id": row_id})
+    now = bank.utc()
+    row = await _take(bank, reward, batch, grant_ids, now)
+    lease = row["leases"].get(batch)
+    n = lease["n"] if lease else 0
+    reason = ""
+    if n < len(grant_ids):
+        reason = catalogue.why_closed(row, now, day_of(now)) or "sold_out"
+    theirs = row["leases"].keys() - {batch, *ours}
+    return Taken(batch, n, reason, row, in_doubt=reason == "sold_out" and bool(theirs))
+
+
+async def _take(
+    bank: Bank, reward: str, batch: str, grant_ids: Sequence[str], now: datetime
+) -> RewardRow:
+    """The reward after the write; as it is where the batch has its lease already."""
+    rows, row_id = bank.db[REWARDS], doc_id(bank.id, reward)
+    new_batch = {"_id": row_id, f"leases.{batch}": {"$exists": False}}
+    change = _taking(batch, list(grant_ids), now, day_of(now))
+    row = await rows.update_and_get(new_batch, change) or await rows.find_one({"_id": row_id})
     if row is None:
         raise NotFound("reward_unknown", "no such reward")
-    n = row["leases"].get(batch, {}).get("n", 0)
-    reason = "" if n == len(grant_ids) else catalogue.why_closed(row, now, day) or "sold_out"
-    in_doubt = reason == "sold_out" and any(
-        other != batch and other not in ours for other in row["leases"]
-    )
-    return Taken(batch, n, reason, row, in_doubt)
+    return cast("RewardRow", row)
 
 
 def _taking(batch: str, grant_ids: list[str], now: datetime, day: str) -> list[Doc]:
@@ -112,7 +117,7 @@ async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) ->
     rows = bank.db[REWARDS]
     back = {"$subtract": ["$ending.n", granted]}
     return await rows.update(
-        {"_id": catalogue.doc_id(bank.id, reward), f"leases.{batch}": {"$exists": True}},
+        {"_id": doc_id(bank.id, reward), f"leases.{batch}": {"$exists": True}},
         [
             {"$set": {"ending": f"$leases.{batch}"}},
             {
@@ -128,22 +133,26 @@ async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) ->
     )
 
 
-async def stale_leases(db: TenantStore, now: datetime) -> list[tuple[Doc, str, Doc]]:
+async def stale_leases(bank: Bank) -> list[tuple[RewardRow, str, Lease]]:
     """(reward, batch, lease) of every lease older than LEASE_SECONDS."""
-    rows = [row async for row in db[REWARDS].scan({"held": {"$gt": 0}})]
-    oldest = now - timedelta(seconds=LEASE_SECONDS)
-    return [
-        (row, batch, lease)
-        for row in rows
-        for batch, lease in row["leases"].items()
-        if lease["at"] < oldest
-    ]
+    oldest = bank.utc() - timedelta(seconds=LEASE_SECONDS)
+    held = [cast("RewardRow", row) async for row in bank.db[REWARDS].scan({"held": {"$gt": 0}})]
+    leases = [(row, batch, lease) for row in held for batch, lease in row["leases"].items()]
+    return [one for one in leases if one[2]["at"] < oldest]
 
 
-def void(tenant: str, reward: str, grant_id: str, batch: str, now: datetime) -> dict[str, Any]:
-    """The row that stands where a grant never arrived: it moves nothing, and no write of its `dead`
-    batches may replace it."""
-    row = {
+async def void(bank: Bank, reward: str, batch: str, grant_ids: Sequence[str]) -> None:
+    """Puts a void under each of the ids that has no grant: it moves nothing, and `batch` cannot
+    write there any more."""
+    transfers, now = bank.db[TRANSFERS], bank.utc()
+    rows = [_void(bank.id, reward, batch, grant_id, now) for grant_id in grant_ids]
+    await transfers.insert_new(cast("list[Doc]", rows))
+    voids = {"_id": {"$in": list(grant_ids)}, "kind": "void"}
+    await transfers.update_many(voids, {"$addToSet": {"dead": batch}})
+
+
+def _void(tenant: str, reward: str, batch: str, grant_id: str, now: datetime) -> Void:
+    return {
         "_id": grant_id,
         "tenant": tenant,
         "kind": "void",
@@ -151,9 +160,6 @@ def void(tenant: str, reward: str, grant_id: str, batch: str, now: datetime) -> 
         "batch": batch,
         "cid": None,
         "at": now,
-    }
-    return {
-        **row,
         "dead": [batch],
         "debit": f"stock:{reward}",
         "credit": f"stock:{reward}",

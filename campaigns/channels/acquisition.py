@@ -27,6 +27,7 @@ from services.cache import invalidate
 from services.clock import utc
 from services.limiter import lane
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -258,7 +259,7 @@ async def _heads(bank: Bank) -> list[str]:
     return sorted({head for branch, head in bank.heads.items() if branch in wanted or "" in wanted})
 
 
-async def acquisition_changed(bank: Bank, row: Doc, event: events.Event) -> None:
+async def acquisition_changed(bank: Bank, row: InboxRow, event: events.Event) -> None:
     """What WeCom tells of links, of their balance, and of customers who write to the member whom a
     link gave them."""
     bank, at = bank, events.happened(event, row)
@@ -295,7 +296,7 @@ async def _broken(
 
 async def _looked_at(
     bank: Bank,
-    row: Doc,
+    row: InboxRow,
     event: events.LinkOpened | events.FriendRequested,
     at: float,
 ) -> None:
@@ -318,7 +319,7 @@ async def _looked_at(
 
 async def _wrote(
     bank: Bank,
-    row: Doc,
+    row: InboxRow,
     event: events.ChatStarted | events.MessageFromCustomer,
     at: float,
 ) -> None:

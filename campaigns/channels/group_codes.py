@@ -19,6 +19,7 @@ from customers.wecom_mirror import groups
 from customers.wecom_mirror.rows import GROUPS
 from services import ids
 from services.cache import invalidate
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 
@@ -131,7 +132,7 @@ async def _tell(bank: Bank, row: Doc, kind: str, which: str = "") -> None:
     await alarms.raise_alarm(bank, kind, key, userids=heads, state=row["state"])
 
 
-async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:
+async def group_changed(bank: Bank, row: InboxRow, event: events.GroupEvent) -> None:
     """Brings the mirror up, and has the codes of that group looked at."""
     await groups.group_changed(bank, row, event)
     await provisioning.wake(bank, {"kind": live_codes.GROUP, "groups": event.chat_id})

@@ -146,7 +146,7 @@ class Claim(Preview):
 class Redemptions(Preview):
     @override
     async def get(self, appid: str) -> None:
-        view = await portal.redemptions(self.bank, self.actor, self.lang)
+        view = await portal.vouchers(self.bank, self.actor, self.lang)
         self.render_page("redemptions", **await self.names(), rows=view["redemptions"])
 
 

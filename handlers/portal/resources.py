@@ -83,7 +83,7 @@ class Phone(Portal):
     async def post(self, appid: str) -> None:
         body = self.body(PhoneBody)
         profile = await login.bind_phone(self.bank, self.actor, body.code, body.consent)
-        portal.forget_home(self.bank, self.actor)
+        portal.invalidate_home(self.bank, self.actor)
         self.answer(profile)
 
 
@@ -111,7 +111,7 @@ class Claim(Portal):
             self.request.body,
             self.lang(),
         )
-        if claimed.hit:
+        if claimed.replayed:
             self.set_header("Idempotency-Hit", "true")
         self.answer(claimed.view)
 
@@ -119,7 +119,7 @@ class Claim(Portal):
 class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
-        self.answer(await portal.redemptions(self.bank, self.actor, self.lang()))
+        self.answer(await portal.vouchers(self.bank, self.actor, self.lang()))
 
 
 class Subscriptions(Portal):

@@ -22,8 +22,6 @@ KNOWN: set[tuple[str, str]] = {
     ("campaigns.channels.view", "GROUP_GREETINGS"),
     ("campaigns.publishing.versions", "CAMPAIGNS"),
     ("campaigns.publishing.versions", "CAMPAIGN_VERSIONS"),
-    ("customers.archive.consents", "RELATIONSHIPS"),
-    ("customers.archive.reading", "STAFF"),
 }
 """(module, constant) of those that still name another's collection."""
 

@@ -193,8 +193,8 @@ async def test_a_reward_that_a_new_version_drops_gives_nothing_more(demo: Servic
     two = REWARDS + "  pen: {kind: code, title: {zh: 笔}, cost: 1, stock: 5, claim: anyone}\n"
     await tools.go_live(demo, two)
     await tools.go_live(demo, REWARDS)
-    wish = replace(world.wish("a"), reward="shop.pen")
-    assert await world.answer(demo, wish) in ("ended", "paused", "reward_unknown")
+    request = replace(world.request("a"), reward="shop.pen")
+    assert await world.answer(demo, request) in ("ended", "paused", "reward_unknown")
     assert await ledger.check(await open_bank(demo, "demo")) == []
 
 

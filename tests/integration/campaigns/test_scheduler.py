@@ -50,7 +50,7 @@ async def test_what_was_cut_short_is_woken_for_when_its_lease_is_over(
 
 async def test_held_units_are_woken_for(demo: Services, clock: MovedClock) -> None:
     await world.put(demo, 3)
-    await world.claim_and_die(demo, world.wish("a"), before=world.die)
+    await world.claim_and_die(demo, world.request("a"), before=world.die)
     clock.advance(2)
     assert await scheduler.tick(await open_bank(demo, "demo")) == ["rewards.settle"]
 

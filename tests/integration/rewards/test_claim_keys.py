@@ -127,7 +127,7 @@ async def test_one_key_of_two_customers_is_two_keys(demo: Services, http: httpx.
 
 async def test_as_many_keys_as_rewards_a_customer(demo: Services) -> None:
     await world.put(demo, 10, per_customer=3)
-    answers = await asyncio.gather(*(world.answer(demo, world.wish("a", f"k{n}")) for n in range(5)))
+    answers = await asyncio.gather(*(world.answer(demo, world.request("a", f"k{n}")) for n in range(5)))
     assert sorted(answers) == ["granted"] * 3 + ["quota_customer"] * 2
     await until(lambda: world.settled(demo))
     assert await ledger.check(await open_bank(demo, TENANT)) == []

@@ -74,7 +74,7 @@ async def _sold_out(services: Services) -> None:
 
 async def _quota_day(services: Services) -> None:
     await world.put(services, 5, per_day=1)
-    assert await world.answer(services, world.wish("somebody")) == "granted"
+    assert await world.answer(services, world.request("somebody")) == "granted"
     await until(lambda: world.settled(services))
 
 
@@ -136,14 +136,14 @@ async def test_an_unknown_reward_is_not_found_and_leaves_nothing_in_memory(
 
 async def test_the_end_of_a_sell_out_hint_lets_claims_through_again(demo: Services) -> None:
     await world.put(demo, 0)
-    assert await world.answer(demo, world.wish("a")) == "sold_out"
+    assert await world.answer(demo, world.request("a")) == "sold_out"
     await world.put(demo, 1)
     await until(lambda: _granted_at_last(demo))
     assert await world.grants(demo) == 1
 
 
 async def _granted_at_last(services: Services) -> bool:
-    return await world.answer(services, world.wish("a")) in ("granted", "replayed")
+    return await world.answer(services, world.request("a")) in ("granted", "replayed")
 
 
 async def test_the_second_of_two_is_still_on_offer(demo: Services, http: httpx.AsyncClient) -> None:

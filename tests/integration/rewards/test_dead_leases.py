@@ -22,7 +22,7 @@ LONG = stock.LEASE_SECONDS + 1
 
 async def test_killed_before_the_grants_the_units_come_back(services: Services, clock: MovedClock) -> None:
     await world.put(services, 5)
-    assert await world.claim_and_die(services, world.wish("a"), before=world.die) == "Killed"
+    assert await world.claim_and_die(services, world.request("a"), before=world.die) == "Killed"
     assert await world.stock(services) == {"total": 5, "available": 4, "held": 1, "granted": 0, "retired": 0}
     assert await settle_stale(await open_bank(services, TENANT)) == 0
     clock.advance(LONG)
@@ -34,12 +34,12 @@ async def test_killed_before_the_grants_the_units_come_back(services: Services, 
 async def test_killed_after_the_grants_they_stand_and_are_told(services: Services, clock: MovedClock) -> None:
     await world.put(services, 5, open_to="offered")
     await world.offer(services, "a")
-    assert await world.claim_and_die(services, world.wish("a"), after=world.die) == "Killed"
+    assert await world.claim_and_die(services, world.request("a"), after=world.die) == "Killed"
     clock.advance(LONG)
     await settle_stale(await open_bank(services, TENANT))
     assert await world.stock(services) == {"total": 5, "available": 4, "held": 0, "granted": 1, "retired": 0}
     assert await world.told(services) == ["a"]
-    assert await world.answer(services, world.wish("a")) == "replayed"
+    assert await world.answer(services, world.request("a")) == "replayed"
     assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
@@ -55,7 +55,7 @@ async def test_killed_before_settling_nothing_is_told_twice(
     with monkeypatch.context() as patch:
         patch.setattr(stock, "settle", gone)
         async with world.process(services) as dying:
-            assert await world.answer(dying, world.wish("a")) == "granted"
+            assert await world.answer(dying, world.request("a")) == "granted"
     assert (await world.stock(services))["held"] == 1
     clock.advance(LONG)
     await settle_stale(await open_bank(services, TENANT))
@@ -66,7 +66,7 @@ async def test_killed_before_settling_nothing_is_told_twice(
 async def test_two_sweeps_at_once_settle_once(services: Services, second: Services, clock: MovedClock) -> None:
     await world.put(services, 5)
     for cid, gate in (("a", "before"), ("b", "after"), ("c", "before")):
-        await world.claim_and_die(services, world.wish(cid), **{gate: world.die})
+        await world.claim_and_die(services, world.request(cid), **{gate: world.die})
     clock.advance(LONG)
     await asyncio.gather(settle_stale(await open_bank(services, TENANT)), settle_stale(await open_bank(second, TENANT)))
     assert await world.stock(services) == {"total": 5, "available": 4, "held": 0, "granted": 1, "retired": 0}
@@ -75,10 +75,10 @@ async def test_two_sweeps_at_once_settle_once(services: Services, second: Servic
 
 async def test_the_customer_of_a_dead_claim_can_claim_again(services: Services, clock: MovedClock) -> None:
     await world.put(services, 1)
-    await world.claim_and_die(services, world.wish("a"), before=world.die)
+    await world.claim_and_die(services, world.request("a"), before=world.die)
     clock.advance(LONG)
     await settle_stale(await open_bank(services, TENANT))
-    assert await world.answer(services, world.wish("a")) == "granted"
+    assert await world.answer(services, world.request("a")) == "granted"
     assert await world.grants(services) == 1
     assert await ledger.check(await open_bank(services, TENANT)) == []
 
@@ -95,11 +95,11 @@ async def _stall_then_sell(services: Services, settle: Any) -> tuple[str, str]:
     """`a` is taken for dead between taking the one unit and its grant; the unit is given to `b`; then `a` wakes."""
     stall = world.Stall()
     async with world.process(services, before=stall) as slow:
-        late = asyncio.create_task(world.answer(slow, world.wish("a")))
+        late = asyncio.create_task(world.answer(slow, world.request("a")))
         await stall.reached.wait()
         await settle()
         async with world.process(services) as other:
-            sold = await world.answer(other, world.wish("b"))
+            sold = await world.answer(other, world.request("b"))
         stall.release()
         return sold, await late
 
@@ -130,15 +130,15 @@ async def test_a_later_dead_batch_does_not_open_the_door_again(services: Service
     await world.put(services, 1)
     stall = world.Stall()
     async with world.process(services, before=stall) as slow:
-        late = asyncio.create_task(world.answer(slow, world.wish("a")))
+        late = asyncio.create_task(world.answer(slow, world.request("a")))
         await stall.reached.wait()
         clock.advance(LONG)
         await settle_stale(await open_bank(services, TENANT))
-        await world.claim_and_die(services, world.wish("a"), before=world.die)
+        await world.claim_and_die(services, world.request("a"), before=world.die)
         clock.advance(LONG)
         await settle_stale(await open_bank(services, TENANT))
         async with world.process(services) as other:
-            assert await world.answer(other, world.wish("b")) == "granted"
+            assert await world.answer(other, world.request("b")) == "granted"
         stall.release()
         await late
     assert await world.grants(services) == 1
@@ -161,7 +161,7 @@ async def test_a_late_group_keeps_what_arrived_and_loses_the_rest(services: Serv
 
     async with world.process(services) as slow:
         object.__setattr__(slow, "store", HalfDone(services.store))
-        late = [asyncio.create_task(world.answer(slow, world.wish(cid))) for cid in ("a", "b")]
+        late = [asyncio.create_task(world.answer(slow, world.request(cid))) for cid in ("a", "b")]
         await stall.reached.wait()
         clock.advance(LONG)
         assert await settle_stale(await open_bank(services, TENANT)) == 1
@@ -169,14 +169,14 @@ async def test_a_late_group_keeps_what_arrived_and_loses_the_rest(services: Serv
         stall.release()
         assert await asyncio.gather(*late) == ["granted", "claim_unknown"]
     assert await world.grants(services) == 1
-    assert await world.answer(services, world.wish("b")) == "granted"
+    assert await world.answer(services, world.request("b")) == "granted"
     assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_telling_again_adds_nothing(services: Services) -> None:
     await world.put(services, 5, open_to="offered")
     await world.offer(services, "a")
-    granted = await claims.claim(await open_bank(services, "demo"), world.wish("a"))
+    granted = await claims.claim(await open_bank(services, "demo"), world.request("a"))
     row = await world.reward_row(services)
     for _ in range(2):
         await claims.tell(await open_bank(services, TENANT), row, [granted.grant])

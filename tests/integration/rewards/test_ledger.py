@@ -9,6 +9,7 @@ import pytest
 
 from rewards import claims, ledger
 from services.container import Services
+from services.ids import tenant_id
 from tests.integration.rewards import world
 from tests.integration.rewards.world import REWARD, TENANT
 from tests.support.banks import open_bank
@@ -21,7 +22,7 @@ async def sold(services: Services) -> Services:
     await world.put(services, 10, per_customer=2)
     await world.put(services, 8, per_customer=2)
     at_bank = await open_bank(services, "demo")
-    await asyncio.gather(*(claims.claim(at_bank, world.wish(cid)) for cid in ("a", "b", "c")))
+    await asyncio.gather(*(claims.claim(at_bank, world.request(cid)) for cid in ("a", "b", "c")))
     await until(lambda: world.settled(services))
     assert await ledger.check(await open_bank(services, TENANT)) == []
     return services
@@ -75,7 +76,7 @@ async def test_a_second_grant_under_one_key_is_named(sold: Services) -> None:
     grant = await transfers.find_one({"kind": "grant", "cid": "a"})
     assert grant is not None
     del grant["idem"]  # the index that keeps this from happening
-    await transfers.insert({**grant, "_id": world.wish("a").slot_id("a", 1)})
+    await transfers.insert({**grant, "_id": tenant_id(TENANT, "grant", REWARD, "a", 1)})
     await sold.store.tenant(TENANT)["rewards"].update({"reward": REWARD}, {"$inc": {"granted": 1, "available": -1}})
     assert await ledger.check(await open_bank(sold, TENANT)) == [f"{REWARD}: customer a has 2 grants under one key"]
 
@@ -105,15 +106,15 @@ async def test_another_banks_rows_are_not_counted(sold: Services) -> None:
 
 async def test_the_check_holds_under_an_open_lease(services: Services) -> None:
     await world.put(services, 5)
-    await world.claim_and_die(services, world.wish("a"), before=world.die)
-    await world.claim_and_die(services, world.wish("b"), after=world.die)
+    await world.claim_and_die(services, world.request("a"), before=world.die)
+    await world.claim_and_die(services, world.request("b"), after=world.die)
     assert await world.stock(services) == {"total": 5, "available": 3, "held": 2, "granted": 0, "retired": 0}
     assert await ledger.check(await open_bank(services, TENANT)) == []
 
 
 async def test_fewer_a_customer_later_do_not_make_old_grants_wrong(services: Services) -> None:
     await world.put(services, 10, per_customer=2)
-    assert [await world.answer(services, world.wish("a", key)) for key in ("k1", "k2")] == ["granted", "granted"]
+    assert [await world.answer(services, world.request("a", key)) for key in ("k1", "k2")] == ["granted", "granted"]
     await until(lambda: world.settled(services))
     await world.put(services, 10, per_customer=1)
     assert await ledger.check(await open_bank(services, TENANT)) == []

@@ -80,9 +80,9 @@ class Machine(RuleBasedStateMachine):
         self.keys = 0
         self.play(world.put(self.services, stock, self.tenant))
 
-    def wish(self, cid: str) -> claims.Claim:
+    def request(self, cid: str) -> claims.Claim:
         self.keys += 1
-        return world.wish(cid, f"k{self.keys}", tenant=self.tenant)
+        return world.request(cid, f"k{self.keys}")
 
     def expect(self, cid: str, answer: str, granted: str) -> None:
         refusal = self.model.refusal(cid)
@@ -93,7 +93,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(cid=CUSTOMERS)
     def claim(self, cid: str) -> None:
-        answer = self.play(world.claim_and_die(self.services, self.wish(cid)))
+        answer = self.play(world.claim_and_die(self.services, self.request(cid), self.tenant))
         self.expect(cid, answer, "granted")
         if answer == "granted":
             self.model.available -= 1
@@ -101,7 +101,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(cid=CUSTOMERS)
     def die_before_the_grant(self, cid: str) -> None:
-        answer = self.play(world.claim_and_die(self.services, self.wish(cid), before=world.die))
+        answer = self.play(world.claim_and_die(self.services, self.request(cid), self.tenant, before=world.die))
         self.expect(cid, answer, "Killed")
         if answer == "Killed":
             self.model.available -= 1
@@ -110,7 +110,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(cid=CUSTOMERS)
     def die_after_the_grant(self, cid: str) -> None:
-        answer = self.play(world.claim_and_die(self.services, self.wish(cid), after=world.die))
+        answer = self.play(world.claim_and_die(self.services, self.request(cid), self.tenant, after=world.die))
         self.expect(cid, answer, "Killed")
         if answer == "Killed":
             self.model.available -= 1
@@ -133,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         stall = world.Stall()
         opened = world.process(self.services, before=stall)
         slow = await opened.__aenter__()
-        answer = asyncio.create_task(world.answer(slow, self.wish(cid)))
+        answer = asyncio.create_task(world.answer(slow, self.request(cid), self.tenant))
         reached = asyncio.create_task(stall.reached.wait())
         await asyncio.wait({answer, reached}, return_when=asyncio.FIRST_COMPLETED)
         if reached.done():

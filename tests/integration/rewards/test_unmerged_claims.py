@@ -42,7 +42,7 @@ async def _claim(services: Services, cid: str, key: str) -> str:
         )
     except Conflict as error:
         return error.code
-    return "replayed" if claimed.hit else "granted"
+    return "replayed" if claimed.replayed else "granted"
 
 
 async def test_what_was_granted_while_they_were_one_counts_for_both(services: Services, clock: MovedClock) -> None:

@@ -44,17 +44,17 @@ async def put(services: Services, stock: int, tenant: str = TENANT, **changes: A
     )
 
 
-def wish(cid: str, key: str = "k", *, tenant: str = TENANT, body: str = "b") -> Claim:
-    return Claim(tenant, REWARD, (cid,), fingerprint(key.encode()), body)
+def request(cid: str, key: str = "k", *, body: str = "b") -> Claim:
+    return Claim(REWARD, (cid,), fingerprint(key.encode()), body)
 
 
-async def answer(services: Services, claim: Claim) -> str:
+async def answer(services: Services, claim: Claim, tenant: str = TENANT) -> str:
     """`granted`, `replayed`, or the reason code of the refusal."""
     try:
-        granted = await claims.claim(await open_bank(services, claim.tenant), claim)
+        granted = await claims.claim(await open_bank(services, tenant), claim)
     except Exception as error:
         return str(getattr(error, "code", type(error).__name__))
-    return "replayed" if granted.hit else "granted"
+    return "replayed" if granted.replayed else "granted"
 
 
 async def offer(services: Services, cid: str) -> None:
@@ -160,7 +160,7 @@ async def process(services: Services, **gate: Any) -> AsyncIterator[Services]:
         await own.close()
 
 
-async def claim_and_die(services: Services, claim: Claim, **gate: Any) -> str:
+async def claim_and_die(services: Services, claim: Claim, tenant: str = TENANT, **gate: Any) -> str:
     """A claim by a process that ends at the gate."""
     async with process(services, **gate) as dying:
-        return await answer(dying, claim)
+        return await answer(dying, claim, tenant)
