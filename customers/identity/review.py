@@ -245,6 +245,8 @@ async def keep(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
     """Turns down, or takes back, the wish to undo a merge; the loser's cid. Raises NotFound,
     Conflict `merge_decided`."""
     merge = await _merge_row(bank, actor, merge_id)
+    if merge["state"] != merging.ASKED and not await approvals.waits(bank, UNDOING, merge_id):
+        raise Conflict("merge_decided", "nobody waits for this merge to be undone")
     await approvals.reject(bank, actor, UNDOING, merge_id)
     asked = {"_id": merge_id, "state": merging.ASKED}
     await bank.db[MERGES].update(asked, {"$set": {"state": merging.DONE}})
