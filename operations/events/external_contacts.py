@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaigns import live
-from campaigns.channels import live_codes, rosters
+from campaigns.channels import rosters
+from campaigns.channels.rows import Channel, by_state
 from campaigns.engine import runs
 from customers import relationships, timeline
 from customers.banks.bank import Bank
@@ -46,7 +47,7 @@ async def added(bank: Bank, row: Doc, event: events.ExternalContactAdded) -> Non
         new = await relationships.changed(
             bank, event.userid, cid, at=at, active=True, state=state, add_way=add_way
         )
-    channel = await live_codes.by_state(bank, state)
+    channel = await by_state(bank, state)
     story = timeline.record(
         bank, cid, "customer.added", row["_id"], at=at, userid=event.userid, state=state
     )
@@ -113,7 +114,7 @@ async def _enter_campaigns(
     event: events.ExternalContactAdded,
     follow: Mapping[str, Any],
 ) -> None:
-    channel = await live_codes.by_state(bank, event.state or "")
+    channel = await by_state(bank, event.state or "")
     _note_channel(event.state or "", channel)
     if not event.welcome_code:
         trace.note("welcome.no_code")
@@ -147,7 +148,7 @@ async def _enter_campaigns(
         await runs.enter(bank, program, cid, facts, context, row["owner"])
 
 
-def _note_channel(state: str, channel: Doc | None) -> None:
+def _note_channel(state: str, channel: Channel | None) -> None:
     """By which way he came, as far as it is one of ours."""
     if channel is not None:
         trace.note(
