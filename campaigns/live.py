@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
+from campaigns.document import rows
 from campaigns.document.model import Campaign
-from campaigns.document.program import Program, compile_program
-from campaigns.document.reading import states_of_rules
-from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
+from campaigns.document.rows import CampaignRow, version_id
+from campaigns.document.states import states_of_rules
+from campaigns.engine.program import Program, compile_program
 from customers.banks.bank import Bank
 from services import cache
 from services.cache import Slot
 from services.errors import NotFound
-from services.store.mongo import Doc
 
 CACHE_SECONDS = 1.0
 _PROGRAMS: Slot[dict[str, Program]] = Slot("programs", dict)
 
 
-def version_id(tenant: str, campaign: str, version: int) -> str:
-    return f"{tenant}:{campaign}:{version}"
-
-
 async def program(bank: Bank, campaign: str, version: int) -> Program:
     """The program of one version over the bank's present branches; kept for good, since neither
     changes under its key. Raises NotFound."""
-    branches = bank.branches
-    key = f"{version_id(bank.id, campaign, version)}:{'|'.join(sorted(branches))}"
+    key = f"{version_id(bank.id, campaign, version)}:{'|'.join(sorted(bank.branches))}"
     programs = bank.services.cache.of(_PROGRAMS)
     known = programs.get(key)
     if known is None:
-        row = await bank.db[CAMPAIGN_VERSIONS].find_one(
-            {"_id": version_id(bank.id, campaign, version)}
-        )
-        if row is None:
-            raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
-        document = Campaign.model_validate(row["document"])
-        known = programs[key] = compile_program(
-            document, version, states_of_rules(document, branches)
-        )
+        known = programs[key] = await _compiled(bank, campaign, version)
     return known
 
 
-async def campaign_rows(bank: Bank) -> dict[str, Doc]:
+async def _compiled(bank: Bank, campaign: str, version: int) -> Program:
+    row = await rows.version(bank, campaign, version)
+    if row is None:
+        raise NotFound("campaign_unknown", f"no version {version} of {campaign}")
+    document = Campaign.model_validate(row["document"])
+    return compile_program(document, version, states_of_rules(document, bank.branches))
+
+
+async def campaign_rows(bank: Bank) -> dict[str, CampaignRow]:
     """The bank's campaigns by id, at most CACHE_SECONDS old."""
 
-    async def load() -> dict[str, Doc]:
-        rows = await bank.db[CAMPAIGNS].find({}, limit=None)
-        return {row["campaign"]: row for row in rows}
+    async def load() -> dict[str, CampaignRow]:
+        return await rows.campaigns(bank)
 
     return await cache.cached(bank.services, f"campaigns:{bank.id}", CACHE_SECONDS, load)
 
@@ -65,18 +59,13 @@ def forget(bank: Bank) -> None:
 
 async def live_programs(bank: Bank) -> list[Program]:
     """The programs that take entries now: live, and inside their window."""
-    now = bank.now()
-    rows = await campaign_rows(bank)
     found = [
         await program(bank, row["campaign"], row["live_version"])
-        for row in rows.values()
+        for row in (await campaign_rows(bank)).values()
         if row["state"] == "live" and row["live_version"]
     ]
-    return [
-        p
-        for p in found
-        if p.campaign.window.starts.timestamp() <= now < p.campaign.window.ends.timestamp()
-    ]
+    now = bank.now()
+    return [one for one in found if one.campaign.window.is_open(now)]
 
 
 async def is_paused(bank: Bank, campaign: str) -> bool:

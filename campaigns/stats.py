@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from campaigns import live
 from campaigns.document.model import Campaign
-from campaigns.engine.rows import RUNS
+from campaigns.engine import rows as runs
+from campaigns.engine.verbs import BY_NAME
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from rewards import catalogue
-from rewards.rows import TRANSFERS
+from rewards import rows as ledger
 from services.cache import cached
 from services.errors import NotFound
-from services.queue.outbox import OUTBOX
+from services.queue import outbox
 from services.texts import in_every_language
 
 CACHE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`label` is the code of its name."""
+
+    step: str
+    label: str
+    customers: int
 
 
 async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str, Any]]:
@@ -30,56 +42,44 @@ async def funnel(bank: Bank, actor: ClerkActor, campaign: str) -> list[dict[str,
         row = (await live.campaign_rows(bank)).get(campaign)
         if row is None:
             raise NotFound("campaign_unknown", f"no campaign {campaign}")
-        version = row["live_version"]
-        document = (await live.program(bank, campaign, version)).campaign if version else None
-        return await _count(bank, campaign, document)
+        document = await live.published(bank, campaign)
+        return _shares(await _stages(bank, campaign, document))
 
     return await cached(bank.services, f"funnel:{bank.id}:{campaign}", CACHE_SECONDS, load)
 
 
-async def _count(bank: Bank, campaign: str, document: Campaign | None) -> list[dict[str, Any]]:
-    db = bank.db
-    entered = await db[RUNS].aggregate([{"$match": {"campaign": campaign}}, *_distinct("entered")])
-    done = await db[OUTBOX].aggregate(
-        [{"$match": {"campaign": campaign, "state": "done"}}, *_distinct("$step")]
-    )
-    counts = {row["_id"]: row["customers"] for row in [*entered, *done]}
-    stages = [("entered", in_every_language("stage_entered"), counts.get("entered", 0))]
-    for step in document.steps if document is not None else []:  # side branches are not on the way
-        if step.verb in ("send", "tag", "grant"):
-            stages.append(
-                (step.id, in_every_language(f"stage_{step.verb}"), counts.get(step.id, 0))
-            )
-    if document is not None and document.rewards:
+async def _stages(bank: Bank, campaign: str, document: Campaign | None) -> list[Stage]:
+    stages = [Stage("entered", "stage_entered", await runs.customers(bank, campaign))]
+    if document is None:
+        return stages
+    done = await outbox.customers_by_step(bank.db, campaign)
+    stages += _steps(document, done)
+    if document.rewards:
         names = [catalogue.reward_id(campaign, key) for key in document.rewards]
-        claimed = await db[TRANSFERS].aggregate(
-            [{"$match": {"kind": "grant", "reward": {"$in": names}}}, *_distinct("claimed")]
-        )
-        customers = claimed[0]["customers"] if claimed else 0
-        stages.append(("claimed", in_every_language("stage_claimed"), customers))
-    return _shares(stages)
+        stages.append(Stage("claimed", "stage_claimed", await ledger.customers(bank, names)))
+    return stages
 
 
-def _distinct(group: str) -> list[dict[str, Any]]:
-    """The stages that count customers, each once, by `group`."""
-    return [
-        {"$group": {"_id": {"group": group, "cid": "$cid"}}},
-        {"$group": {"_id": "$_id.group", "customers": {"$sum": 1}}},
-    ]
+def _steps(document: Campaign, done: Mapping[str, int]) -> Iterator[Stage]:
+    """A stage for each step on the way; those of side branches are none."""
+    for step in document.steps:
+        label = BY_NAME[step.verb].label
+        if label:
+            yield Stage(step.id, label, done.get(step.id, 0))
 
 
-def _shares(stages: list[tuple[str, dict[str, str], int]]) -> list[dict[str, Any]]:
-    first = stages[0][2]
+def _shares(stages: list[Stage]) -> list[dict[str, Any]]:
+    first = stages[0].customers
     rows: list[dict[str, Any]] = []
-    for position, (step, label, customers) in enumerate(stages):
-        before = stages[position - 1][2] if position else customers
+    for position, stage in enumerate(stages):
+        before = stages[position - 1].customers if position else stage.customers
         rows.append(
             {
-                "step": step,
-                "label": label,
-                "customers": customers,
-                "of_first": customers / first if first else 0.0,
-                "of_previous": customers / before if before else 0.0,
+                "step": stage.step,
+                "label": in_every_language(stage.label),
+                "customers": stage.customers,
+                "of_first": stage.customers / first if first else 0.0,
+                "of_previous": stage.customers / before if before else 0.0,
             }
         )
     return rows

@@ -8,7 +8,7 @@ from handlers.console.routes import ROUTES as CONSOLE
 from handlers.dev.routes import ROUTES as DEV
 from handlers.http import openapi
 from handlers.http.auth import PUBLIC
-from handlers.http.route import Route, json, op
+from handlers.http.route import Route, json_route, op
 from handlers.portal.routes import ROUTES as PORTAL
 from handlers.sidebar.routes import ROUTES as SIDEBAR
 
@@ -32,16 +32,16 @@ CALLBACKS = (
 )
 
 OPERATION = (
-    json(
+    json_route(
         "/healthz",
         health.Alive,
         get=op(PUBLIC, "The process is alive", answers=health.HealthAnswer),
     ),
-    json(
+    json_route(
         "/readyz", health.Ready, get=op(PUBLIC, "The process can serve", answers=health.ReadyAnswer)
     ),
     Route("/metrics", health.Prometheus, {"GET": op(PUBLIC, "Counters for Prometheus")}),
-    json("/openapi.json", openapi.OpenApi, get=op(PUBLIC, "This document")),
+    json_route("/openapi.json", openapi.OpenApi, get=op(PUBLIC, "This document")),
 )
 
 PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION

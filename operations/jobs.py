@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from campaigns.channels import provisioning, reconcile
 from campaigns.channels.rows import CHANNELS
-from campaigns.delivery import effects
+from campaigns.delivery import perform
 from campaigns.engine import runs
 from campaigns.engine.rows import RUNS
 from customers.archive import pull
@@ -33,7 +33,7 @@ from operations.sync.rows import SYNCS
 from rewards import claims
 from rewards.rows import REWARDS
 from services.errors import Unavailable, YinqiaoError
-from services.queue import outbox
+from services.queue import effects, outbox
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.queue.retry import Retry
@@ -160,8 +160,8 @@ JOBS: tuple[Job | Sweep, ...] = (
         queue=CALLBACK,
         rows=OUTBOX,
         query={"lane": outbox.WELCOME},
-        work=effects.perform,
-        lease=effects.LEASE_SECONDS[outbox.WELCOME],
+        work=perform.perform,
+        lease=perform.LEASE_SECONDS[outbox.WELCOME],
         retry=effects.RETRY,
         doc="tries welcomes that are due",
     ),
@@ -170,8 +170,8 @@ JOBS: tuple[Job | Sweep, ...] = (
         queue=EFFECTS,
         rows=OUTBOX,
         query={"lane": outbox.EFFECTS},
-        work=effects.perform,
-        lease=effects.LEASE_SECONDS[outbox.EFFECTS],
+        work=perform.perform,
+        lease=perform.LEASE_SECONDS[outbox.EFFECTS],
         retry=effects.RETRY,
         doc="tries all other effects that are due",
     ),

@@ -10,6 +10,8 @@ from customers import timeline
 from customers.banks.bank import Bank
 from rewards.rows import OFFERS, Offer
 from services import ids
+from services.queue.effects import EffectKind
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
 
 
@@ -36,3 +38,12 @@ async def offered(bank: Bank, pairs: Iterable[tuple[str, str]]) -> set[tuple[str
     """Those of the (reward, cid) pairs for which there is an offer."""
     by_id = {_offer_id(bank.id, reward, cid): (reward, cid) for reward, cid in pairs}
     return {by_id[row_id] for row_id in await bank.read(OFFERS, list(by_id))}
+
+
+async def perform(bank: Bank, effect: Effect) -> None:
+    """Makes the offer that a campaign's step asked for."""
+    await make(bank, effect.cid, effect.args["reward"], effect.run)
+
+
+OFFER: EffectKind[Bank] = EffectKind(name="offer", execute=perform)
+"""The right to claim a reward; the story is `make`'s."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal, NotRequired, TypedDict
 
+from customers.banks.bank import Bank
 from services import ids
 from services.store.rows import Rows
 
@@ -140,3 +141,15 @@ TRANSFERS = Rows("transfers", unique="idem")
 id it has."""
 OFFERS = Rows("offers")
 """The right of one customer to claim one reward."""
+
+
+async def customers(bank: Bank, rewards: Sequence[str]) -> int:
+    """How many customers were granted one of these rewards."""
+    counted = await bank.db[TRANSFERS].aggregate(
+        [
+            {"$match": {"kind": "grant", "reward": {"$in": list(rewards)}}},
+            {"$group": {"_id": "$cid"}},
+            {"$group": {"_id": None, "customers": {"$sum": 1}}},
+        ]
+    )
+    return int(counted[0]["customers"]) if counted else 0

@@ -27,7 +27,7 @@ from campaigns.channels.rows import (
     save,
 )
 from campaigns.document.model import Campaign
-from campaigns.document.reading import states_of
+from campaigns.document.states import states_of
 from customers import timeline
 from customers.alerts import alarms
 from customers.banks.bank import Bank
@@ -36,6 +36,7 @@ from services import ids
 from services.clock import utc
 from services.limiter import lane
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -161,7 +162,7 @@ async def _chats(bank: Bank, link_id: str) -> Counter[int]:
     return chats
 
 
-async def acquisition_changed(bank: Bank, row: Doc, event: events.Event) -> None:
+async def acquisition_changed(bank: Bank, row: InboxRow, event: events.Event) -> None:
     """What WeCom tells of links, of their balance, and of customers who write to the member whom a
     link gave them."""
     at = events.happened(event, row)
@@ -204,7 +205,7 @@ async def _channel(bank: Bank, link_id: str) -> Channel | None:
 
 async def _looked_at(
     bank: Bank,
-    row: Doc,
+    row: InboxRow,
     event: events.LinkOpened | events.FriendRequested,
     at: float,
 ) -> None:
@@ -226,7 +227,7 @@ async def _looked_at(
 
 async def _wrote(
     bank: Bank,
-    row: Doc,
+    row: InboxRow,
     event: events.ChatStarted | events.MessageFromCustomer,
     at: float,
 ) -> None:

@@ -25,6 +25,7 @@ from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
 from customers.wecom_mirror.rows import Group
 from services import ids
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.wecom.groups import JoinWayFields, JoinWaySettings
@@ -144,7 +145,7 @@ async def _tell(bank: Bank, row: GroupCodeRow, kind: str, which: str = "") -> No
     await alarms.raise_alarm(bank, kind, key, userids=heads, state=row["state"])
 
 
-async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:
+async def group_changed(bank: Bank, row: InboxRow, event: events.GroupEvent) -> None:
     """Brings the mirror up, and has the codes of that group looked at."""
     await groups.group_changed(bank, row, event)
     await provisioning.wake(bank, {"kind": GROUP, "groups": event.chat_id})

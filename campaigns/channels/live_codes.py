@@ -20,7 +20,7 @@ from campaigns.channels.rows import (
     new_channel,
 )
 from campaigns.document.model import Campaign
-from campaigns.document.reading import states_of
+from campaigns.document.states import states_of
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_of_branches
 from customers.wecom_mirror.sync import (

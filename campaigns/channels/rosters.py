@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 
 from campaigns.channels import provisioning
 from campaigns.channels.rows import ARRIVALS, Arrival, Channel, LiveCodeRow, differs, save
-from campaigns.document.model import DAYS, Campaign, Codes, Slot
+from campaigns.document.model import Campaign, Codes, Slot
+from campaigns.document.parts import DAYS
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_of_branches

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from campaigns.channels import provisioning
 from campaigns.channels.provisioning import PRESENT, WANTED_AGAIN
 from campaigns.community.rows import GROUP_GREETINGS, GroupGreeting, greeting_id, greetings
-from campaigns.delivery.effects import fill
 from campaigns.document.model import Campaign
+from campaigns.engine import facts
 from customers.banks.bank import Bank
 from services.errors import Conflict
 from services.store.mongo import Doc
@@ -52,7 +52,7 @@ def _wanted(bank: Bank, campaign: Campaign) -> list[_Wanted]:
     found: list[_Wanted] = []
     for name, greeting in campaign.group_welcome.items():
         text = campaign.templates[greeting.template].zh
-        content = fill(text, {"bank.name": bank.name["zh"]})
+        content = facts.fill(text, facts.for_group(bank))
         found.append(_Wanted(campaign.id, name, content, greeting.notify))
     return found
 

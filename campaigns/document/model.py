@@ -1,100 +1,44 @@
 """The campaign document, `campaign/v1` (contract/engine 2): what a clerk writes, as types.
 
-This version runs the verbs send, tag, grant, wait and exit, entry by scan, exit rules on events,
-and rewards that are offered or open to anyone. A key that it cannot run is refused, never ignored.
+This version runs the verbs of `campaigns/engine/verbs`, entry by scan, exit rules on events, and
+rewards that are offered or open to anyone. A key that it cannot run is refused, never ignored.
 """
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
 
-Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-EVENTS = ("reward.claimed", "customer.blocked")
-VERBS = ("send", "tag", "grant", "wait", "exit")
+from campaigns.document import parts
+from campaigns.document.parts import (
+    DAYS,
+    Day,
+    DayTime,
+    Event,
+    Key,
+    Part,
+    Place,
+    Template,
+    Text,
+    Userid,
+    Window,
+)
+from campaigns.engine.verbs import BY_NAME, VERBS
+
 MOST_VALUABLE = 5_000_000
 """fen: no prize may be worth more (Anti-Unfair Competition Law)."""
 
-_DURATION = re.compile(r"^(\d{1,6})(s|m|h|d)$")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds_of(duration: str) -> int:
-    """Seconds of `90s`, `15m`, `2h`, `7d`; raises ValueError."""
-    match = _DURATION.match(duration)
-    if match is None:
-        raise ValueError("expected a duration such as 90s, 15m, 2h or 7d")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _check_duration(value: str) -> str:
-    seconds_of(value)
-    return value
-
-
-Duration = Annotated[str, AfterValidator(_check_duration)]
-
-
-def _from_yaml(value: Any) -> Any:
-    """YAML reads an unquoted 18:00 as the number of its minutes."""
-    return (
-        f"{value // 60:02d}:{value % 60:02d}"
-        if isinstance(value, int) and 0 <= value < 1440
-        else value
-    )
-
-
-DayTime = Annotated[
-    str, BeforeValidator(_from_yaml), Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
-]
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-Userid = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class Part(BaseModel):
-    """Every part of the document: no unknown keys, no changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Text(Part):
-    zh: str = Field(min_length=1)
-    en: str = ""
-
-
-class Window(Part):
-    """Days in the bank's time zone; `to` is the last day."""
-
-    from_: date = Field(alias="from")
-    to: date
-    tz: str = "Asia/Shanghai"
-
-    @model_validator(mode="after")
-    def _usable(self) -> Window:
-        try:
-            ordered = 0 < self.starts.timestamp() < self.ends.timestamp()
-        except (KeyError, ValueError, OverflowError, OSError):
-            raise ValueError(
-                "expected a time zone such as Asia/Shanghai, and days between 1970 and 9998"
-            ) from None
-        if not ordered:
-            raise ValueError("the window ends before it begins")
-        return self
-
-    @property
-    def starts(self) -> datetime:
-        return datetime.combine(self.from_, time(), ZoneInfo(self.tz)).astimezone(UTC)
-
-    @property
-    def ends(self) -> datetime:
-        return (
-            datetime.combine(self.to, time(), ZoneInfo(self.tz)) + timedelta(days=1)
-        ).astimezone(UTC)
+if TYPE_CHECKING:
+    from campaigns.document.parts import Step as Step
+else:
+    _blocks: dict[str, Any] = {verb.name: (verb.model | None, None) for verb in VERBS}
+    Step = create_model("Step", __base__=parts.Step, __module__=__name__, **_blocks)
+    for _verb in VERBS:
+        if issubclass(_verb.model, BaseModel):
+            _verb.model.model_rebuild(_types_namespace={"Step": Step})
+    Step.model_rebuild()
 
 
 class Cap(Part):
@@ -113,7 +57,7 @@ class Entry(Part):
 
 
 class Exit(Part):
-    event: Literal["reward.claimed", "customer.blocked"]
+    event: Event
     as_: str = Field("left", alias="as")
 
 
@@ -173,14 +117,6 @@ class GroupWelcome(Part):
     notify: bool = True
 
 
-class Template(Part):
-    """A message text; {{customer.name}}, {{staff.name}}, {{branch.name}} and {{bank.name}} are
-    filled in. A group's greeting knows {{bank.name}} only, and WeCom fills in %NICKNAME%."""
-
-    zh: str = Field(min_length=1)
-    en: str = ""
-
-
 class Limits(Part):
     category: Literal["service", "transaction"] = "service"
 
@@ -220,87 +156,6 @@ class Reward(Part):
     claim: Literal["offered", "anyone"] = "offered"
 
 
-class Send(Part):
-    """`wecom.welcome` greets within 20 s of adding; `staff` tells the RM. `fallback: [staff]` when
-    the welcome cannot go out."""
-
-    via: Literal["wecom.welcome", "staff"]
-    template: str
-    fallback: list[Literal["staff"]] = []
-
-
-class Tag(Part):
-    """Corp tags by name, as `group:tag`; placeholders are filled in."""
-
-    add: list[str] = []
-    del_: list[str] = Field([], alias="del")
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Tag:
-        if not self.add and not self.del_:
-            raise ValueError("expected add or del")
-        return self
-
-
-class Grant(Part):
-    """Offers a reward of this campaign; `key` says what is offered once."""
-
-    reward: str
-    key: Literal["{{customer.id}}"] = "{{customer.id}}"
-
-
-class Wait(Part):
-    """One of `for`, `until`, `event`; an event needs a timeout, and `else` runs when it comes
-    first."""
-
-    for_: Duration | None = Field(None, alias="for")
-    until: datetime | None = None
-    event: Literal["reward.claimed", "customer.blocked"] | None = None
-    timeout: Duration | None = None
-    else_: list[Step] = Field([], alias="else")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Wait:
-        if sum(value is not None for value in (self.for_, self.until, self.event)) != 1:
-            raise ValueError("expected exactly one of for, until, event")
-        if (self.event is None) != (self.timeout is None):
-            raise ValueError("a wait for an event needs a timeout, and no other wait has one")
-        if self.else_ and self.event is None:
-            raise ValueError("only a wait for an event has an else")
-        if self.until is not None and self.until.tzinfo is None:
-            raise ValueError("expected until with a time zone, such as 2027-02-01T10:00:00+08:00")
-        return self
-
-
-class Step(Part):
-    """One verb, with an id that stays the same for ever: it is the step's identity in runs, effects
-    and statistics."""
-
-    id: Key
-    when: str | None = None
-    note: str = ""
-    send: Send | None = None
-    tag: Tag | None = None
-    grant: Grant | None = None
-    wait: Wait | None = None
-    exit: str | None = None
-
-    @model_validator(mode="after")
-    def _one_verb(self) -> Step:
-        if len(self.verbs()) != 1:
-            raise ValueError(
-                f"expected exactly one verb of {', '.join(VERBS)}, found {', '.join(self.verbs()) or 'none'}"
-            )
-        return self
-
-    def verbs(self) -> list[str]:
-        return [verb for verb in VERBS if getattr(self, verb) is not None]
-
-    @property
-    def verb(self) -> str:
-        return self.verbs()[0]
-
-
 class Campaign(Part):
     """The whole document."""
 
@@ -324,15 +179,15 @@ class Campaign(Part):
     rewards: dict[Key, Reward] = {}
     steps: list[Step] = []
 
-    def all_steps(self) -> list[tuple[tuple[Any, ...], Step]]:
+    def all_steps(self) -> list[tuple[Place, Step]]:
         """Every step, nested ones too, with its place in the document."""
         return _walk(self.steps, ("steps",))
 
 
-def _walk(steps: list[Step], place: tuple[Any, ...]) -> list[tuple[tuple[Any, ...], Step]]:
-    found: list[tuple[tuple[Any, ...], Step]] = []
+def _walk(steps: list[Step], place: Place) -> list[tuple[Place, Step]]:
+    found: list[tuple[Place, Step]] = []
     for index, step in enumerate(steps):
-        found.append(((*place, index), step))
-        if step.wait is not None:
-            found += _walk(step.wait.else_, (*place, index, "wait", "else"))
+        here = (*place, index)
+        found.append((here, step))
+        found += _walk(BY_NAME[step.verb].otherwise(step.body), (*here, step.verb, "else"))
     return found

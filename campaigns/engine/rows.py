@@ -1,7 +1,14 @@
-"""The rows of engine: their collections, indexes, and what is fixed about them."""
+"""The rows of runs: a customer's way through a campaign."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NotRequired, TypedDict, cast
+
+from customers.banks.bank import Bank
+from services.store import leases
+from services.store.mongo import Doc
 from services.store.rows import Rows
 
 RUNS = Rows(
@@ -10,5 +17,115 @@ RUNS = Rows(
         (("tenant", 1), ("open", 1), ("due", 1)),
         (("tenant", 1), ("status", 1), ("cid", 1)),
     ),
+    shard="cid",
+    sealed=("facts", "context"),
 )
 """A customer's way through a campaign."""
+
+LEASE_SECONDS = 6.0
+
+
+class Run(TypedDict):
+    """`facts` and `context` are sealed; `pending_steps` are those whose effects are not in the
+    outbox yet. `due` is when it is looked at again; `wake` is the `due` that its wait asks for
+    (seconds UTC both). `moves` counts its moves: whoever moves it names the number it had."""
+
+    _id: str
+    tenant: str
+    campaign: str
+    version: int
+    cid: str
+    event: str
+    event_at: datetime
+    entered_at: datetime
+    facts: bytes
+    context: bytes
+    moves: int
+    status: str
+    reason: str
+    position: str | None
+    wake: float | None
+    waiting: str | None
+    trail: list[list[str]]
+    pending_steps: list[str]
+    open: bool
+    due: float
+    owner: str | None
+    attempts: int
+
+
+class Context(TypedDict):
+    """What brought the customer: the event, when it happened and was received (seconds UTC), whose
+    friend he became, and the code that is good for one welcome."""
+
+    event: str
+    happened_at: float
+    received_at: float
+    userid: str
+    welcome_code: NotRequired[str | None]
+
+
+async def insert(bank: Bank, run: Run) -> bool:
+    """False when the customer entered before."""
+    return await bank.insert(RUNS, cast("Doc", run))
+
+
+async def exists(bank: Bank, run_id: str) -> bool:
+    return await bank.db[RUNS].find_one({"_id": run_id}, {"_id": 1}) is not None
+
+
+async def read(bank: Bank, wanted: Sequence[str]) -> dict[str, Run]:
+    """The runs with these ids, by id."""
+    found = await bank.read(RUNS, wanted) if wanted else {}
+    return cast("dict[str, Run]", found)
+
+
+async def active(bank: Bank, cids: Sequence[str]) -> list[Run]:
+    """What runs for a customer, under any of his ids."""
+    found = await bank.db[RUNS].find({"cid": {"$in": list(cids)}, "status": "active"}, limit=200)
+    return cast("list[Run]", found)
+
+
+async def hold(bank: Bank, run: Run, owner: str, **still: object) -> Run | None:
+    """The run again, `owner`'s now, if it is active and `still` as said; None otherwise."""
+    lease = {"owner": owner, "due": bank.now() + LEASE_SECONDS, "open": True}
+    held = await bank.db[RUNS].update_and_get(
+        {"_id": run["_id"], "status": "active", **still}, {"$set": lease}
+    )
+    return cast("Run | None", held)
+
+
+async def move(bank: Bank, owner: str, run: Run, moved: Mapping[str, Any]) -> bool:
+    """Writes a move, position and pending steps at once; False when somebody else moved the run."""
+    unmoved = {"_id": run["_id"], "owner": owner, "moves": run["moves"]}
+    return await bank.db[RUNS].update(unmoved, {"$set": dict(moved)})
+
+
+async def clear(bank: Bank, run: Run) -> None:
+    """The run's effects are in the outbox: it sleeps until it wakes, or is over."""
+    sleeps = run["status"] == "active" and run["wake"] is not None
+    due = "$wake" if sleeps else 0.0
+    cleared: Doc = {"pending_steps": [], "owner": None, "open": sleeps, "due": due, "attempts": 0}
+    await bank.change(RUNS, run["_id"], [{"$set": cleared}], owner=run["owner"] or "")
+
+
+async def put_back(bank: Bank, owner: str, run: Run, due: float, **fields: Any) -> None:
+    """Leaves a run that is still ours to be looked at again at `due` (seconds UTC)."""
+    await leases.put_back(bank.db[RUNS], owner, [run["_id"]], due, **fields)
+
+
+async def stop(bank: Bank, owner: str, run: Run, reason: str) -> None:
+    """Ends a run that cannot go on, in the state `error`."""
+    await leases.close(bank.db[RUNS], owner, [run["_id"]], status="error", reason=reason)
+
+
+async def customers(bank: Bank, campaign: str) -> int:
+    """How many customers ever entered a campaign."""
+    counted = await bank.db[RUNS].aggregate(
+        [
+            {"$match": {"campaign": campaign}},
+            {"$group": {"_id": "$cid"}},
+            {"$group": {"_id": None, "customers": {"$sum": 1}}},
+        ]
+    )
+    return int(counted[0]["customers"]) if counted else 0

@@ -15,10 +15,10 @@ from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
 from campaigns.channels.rows import by_state
 from campaigns.community import greetings
-from campaigns.document import reading
+from campaigns.document import reading, states
 from campaigns.document.model import Campaign
 from campaigns.document.reading import Problem
-from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
+from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS, version_id
 from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.approvals.rows import Approval
@@ -81,8 +81,8 @@ async def plan(bank: Bank, text: str, source: str) -> list[str]:
         steps = [
             f"campaign {document.id}: version {row['versions'] + 1} replaces {row['live_version'] or 'none'}"
         ]
-    for what, states in reading.wanted_states(document, bank.branches):
-        for state in states:
+    for what, wanted in states.wanted_states(document, bank.branches):
+        for state in wanted:
             known = await by_state(bank, state)
             steps.append(f"{what} {state}: {'is there' if known else 'to be made at WeCom'}")
     steps += [
@@ -186,7 +186,7 @@ async def _campaign_row(bank: Bank, document: Campaign) -> None:
 
 def _version_row(bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str) -> Doc:
     return {
-        "_id": live.version_id(bank.id, document.id, version),
+        "_id": version_id(bank.id, document.id, version),
         "campaign": document.id,
         "version": version,
         "text": text,

@@ -29,6 +29,8 @@ OPEN, HANDLED = "open", "handled"
 COLLECT_SECONDS = 2.0
 """How long the first card of a minute waits for company."""
 MINUTE = 60
+CARD = "card"
+"""The kind of effect that tells a member of alarms (customers/alerts/cards.py)."""
 _CARDS: Slot[defaultdict[str, dict[str, int]]] = Slot("cards", lambda: defaultdict(dict))
 """The minute for whose card each member has been seen to, by tenant."""
 
@@ -93,7 +95,7 @@ async def _put_card(bank: Bank, userid: str, minute: int, due: float) -> bool:
     card = outbox.Effect(
         id=ids.tenant_id(bank.id, "card", userid, minute),
         tenant=bank.id,
-        kind="card",
+        kind=CARD,
         cid="",
         args={"userid": userid},
     )

@@ -20,6 +20,8 @@ from services import ids
 from services.errors import NotFound
 from services.observe import trace
 from services.queue import outbox
+from services.queue.effects import EffectKind
+from services.queue.inbox import InboxRow
 from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.texts import sentence
@@ -137,7 +139,7 @@ async def update(bank: Bank, effect: Effect) -> None:
     await bank.wecom.messages.update_card([userid], code, replace_name=name)
 
 
-async def card_clicked(bank: Bank, row: Doc, event: events.CardClicked) -> None:
+async def card_clicked(bank: Bank, row: InboxRow, event: events.CardClicked) -> None:
     """Marks as handled what stood on the card. Only a member to whom it was sent counts; whoever
     clicks again changes nothing."""
     if event.event_key not in BUTTONS or not event.task_id.startswith(_PREFIX):
@@ -155,14 +157,20 @@ async def card_clicked(bank: Bank, row: Doc, event: events.CardClicked) -> None:
         await _show_answer(bank, row, event.userid, event.response_code, answer)
 
 
-async def _show_answer(bank: Bank, row: Doc, userid: str, code: str, answer: str) -> None:
+async def _show_answer(bank: Bank, row: InboxRow, userid: str, code: str, answer: str) -> None:
     args: dict[str, Any] = {"userid": userid, "response_code": code, "replace_name": answer}
     effect = Effect(
         id=ids.tenant_id(bank.id, "card_update", row["_id"]),
         tenant=bank.id,
-        kind="card_update",
+        kind=CARD_UPDATE.name,
         cid="",
         args=args,
     )
     if await outbox.put(bank.services, effect, due=bank.now()):
         bank.signal(SEND_EFFECTS)
+
+
+CARD: EffectKind[Bank] = EffectKind(name=alarms.CARD, execute=send)
+"""Alarms told to a member."""
+CARD_UPDATE: EffectKind[Bank] = EffectKind(name="card_update", execute=update)
+"""The card after his click."""

@@ -9,16 +9,17 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from customers import relationships
 from customers.archive.messages import party_index
-from customers.archive.rows import ARCHIVE_CONSENTS
-from customers.banks.bank import Bank, list_banks
+from customers.archive.rows import ARCHIVE_CONSENTS, PullRow
+from customers.banks.bank import Bank
 from customers.banks.files import Archive
 from customers.identity import resolution
-from customers.relationships import RELATIONSHIPS
 from services import ids
 from services.cache import cached
 from services.limiter import lane
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.wechat import events
@@ -40,7 +41,7 @@ NOT_AGREED = 41053
 log = logging.getLogger(__name__)
 
 
-async def consented(bank: Bank, row: Doc, event: events.ArchiveConsented) -> None:
+async def consented(bank: Bank, row: InboxRow, event: events.ArchiveConsented) -> None:
     """The customer agreed."""
     await keep(
         bank,
@@ -83,7 +84,7 @@ def _row_id(tenant: str, userid: str, index: str) -> str:
 async def of_pair(bank: Bank, userid: str, external_userid: str) -> dict[str, Any] | None:
     """`state` (AGREED, BY_DEFAULT, REFUSED or UNKNOWN), `at` (seconds UTC, or None) and `source`;
     None at a bank without an archive."""
-    if not any(bank.id == bank.id and bank.archive for bank in await list_banks(bank.services)):
+    if (await bank.current()).archive is None:
         return None
     row_id = _row_id(bank.id, userid, party_index(bank, external_userid))
     row = await bank.db[ARCHIVE_CONSENTS].find_one({"_id": row_id})
@@ -110,7 +111,7 @@ async def explain(bank: Bank, effect: Effect, error: PlatformError) -> None:
     trace.note("welcome.archive", why=f"archive_{known['state'] if known else UNKNOWN}")
 
 
-async def ask_some(bank: Bank, archive: Archive, pull: Doc) -> Doc:
+async def ask_some(bank: Bank, archive: Archive, pull: PullRow) -> Doc:
     """Asks for the next pairs, if it is time; where to go on and when, for the row of the pull."""
     now = bank.now()
     if pull["walk_due"] > now:
@@ -132,33 +133,33 @@ async def ask_some(bank: Bank, archive: Archive, pull: Doc) -> Doc:
 async def _walk(bank: Bank, client: WeComClient, place: Sequence[str]) -> list[str]:
     """Goes through the archived members' friendships from `place` (userid, cid), CALLS pages; the
     next place, or nothing."""
+    userid, after = place or ("", "")
+    left = CALLS
+    for member in await _permitted(bank, client, userid):
+        if member != userid:
+            after = ""
+        while page := await relationships.page_of_staff(bank, member, after, PAIRS):
+            if not left:
+                return [member, after]
+            cids = [row["cid"] for row in page]
+            await _ask_page(bank, client, member, cids)
+            after = cids[-1]
+            left -= 1
+    return []
+
+
+async def _permitted(bank: Bank, client: WeComClient, first: str) -> list[str]:
+    """The members whose messages are archived, in order, from `first` on."""
 
     async def load() -> list[str]:
         return sorted((await client.archive.list_permitted_users()).get("ids") or [])
 
-    permitted = await cached(bank.services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
-    rows = bank.db[RELATIONSHIPS]
-    userid, cid = place or ("", "")
-    left = CALLS
-    for member in (one for one in permitted if one >= userid):
-        after = cid if member == userid else ""
-        while True:
-            if not left:
-                return [member, after]
-            page = await rows.find(
-                {"userid": member, "active": True, "cid": {"$gt": after}},
-                sort=[("cid", 1)],
-                limit=PAIRS,
-            )
-            if not page:
-                break
-            await _ask_page(bank, client, member, page)
-            after, left = page[-1]["cid"], left - 1
-    return []
+    userids = await cached(bank.services, f"archive_permit:{bank.id}", PERMIT_SECONDS, load)
+    return [userid for userid in userids if userid >= first]
 
 
-async def _ask_page(bank: Bank, client: WeComClient, userid: str, page: Sequence[Doc]) -> None:
-    people = await asyncio.gather(*(resolution.customer(bank, row["cid"]) for row in page))
+async def _ask_page(bank: Bank, client: WeComClient, userid: str, cids: Sequence[str]) -> None:
+    people = await asyncio.gather(*(resolution.customer(bank, cid) for cid in cids))
     externals = {one.external_userid for one in people if one.external_userid}
     by_row = {_row_id(bank.id, userid, party_index(bank, one)): one for one in externals}
     lately: Doc = {

@@ -8,18 +8,18 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from customers.archive.rows import ARCHIVE
+from customers.archive.rows import ARCHIVE, ArchivedRow
 from customers.banks.bank import Bank
 from customers.banks.files import Archive
 from customers.identity import resolution
 from services.clock import utc
 from services.errors import Unavailable
-from services.store.mongo import Doc
 from services.wechat.core.archive import Record, Unreadable, private_key, random_key
 
-READ, KEPT = "read", "kept"
+READ: Literal["read"] = "read"
+KEPT: Literal["kept"] = "kept"
 AT_ONCE = 8
 CUSTOMERS, ROBOTS = ("wm", "wo"), ("wb",)
 """How the ids of customers (in WeChat, in WeCom) and of robots begin; all others are members."""
@@ -57,24 +57,39 @@ class Message:
 
 def read_message(message: Mapping[str, Any], now: float) -> Message:
     """Takes whatever WeCom may send: what is missing or of another type counts as not said."""
-    told = message.get("tolist")
-    parties = [message.get("from"), message.get("user"), *(told if isinstance(told, list) else [])]
-    everybody = sorted({party for party in parties if isinstance(party, str) and party})
-    members = tuple(party for party in everybody if not party.startswith(CUSTOMERS + ROBOTS))
-    sent = message.get("msgtime") or message.get("time")
-    kind = message.get("msgtype")
+    senders = [message.get("from"), message.get("user")]
+    parties = _texts([*senders, *_list(message.get("tolist"))])
+    members = tuple(party for party in parties if not party.startswith(CUSTOMERS + ROBOTS))
     revoked = message.get("revoke")
-    room = message.get("roomid")
+    recalls = revoked.get("pre_msgid") if isinstance(revoked, dict) else ""
     return Message(
-        at=sent / 1000 if isinstance(sent, int) and 0 < sent < 1 << 42 else now,
-        sender=next((one for one in parties[:2] if one in members), ""),
+        at=_at(message.get("msgtime") or message.get("time"), now),
+        sender=next((one for one in senders if one in members), ""),
         action=str(message.get("action") or ""),
-        kind=kind if isinstance(kind, str) else "",
+        kind=_text(message.get("msgtype")),
         userids=members,
-        customers=tuple(party for party in everybody if party.startswith(CUSTOMERS)),
-        room=room if isinstance(room, str) else "",
-        recalls=str(revoked.get("pre_msgid") or "") if isinstance(revoked, dict) else "",
+        customers=tuple(party for party in parties if party.startswith(CUSTOMERS)),
+        room=_text(message.get("roomid")),
+        recalls=str(recalls or ""),
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _texts(values: Sequence[object]) -> list[str]:
+    """The texts among the values, not empty, once and in order."""
+    return sorted({_text(value) for value in values} - {""})
+
+
+def _at(millis: object, now: float) -> float:
+    """Seconds UTC; `now` for what is no time."""
+    return millis / 1000 if isinstance(millis, int) and 0 < millis < 1 << 42 else now
 
 
 class Reader:
@@ -85,12 +100,25 @@ class Reader:
         self._keys = {version: private_key(pem) for version, pem in archive.private_keys.items()}
         self._bank = bank
 
-    async def rows(self, records: Sequence[Record], *, leave_out: bool = False) -> list[Doc]:
+    async def rows(
+        self, records: Sequence[Record], *, leave_out: bool = False
+    ) -> list[ArchivedRow]:
         """A row for every record, in their order. Raises Unavailable when the gateway is away,
         unless it answered a moment ago and `leave_out` says that what it cannot open is to be kept
         unread."""
-        gate = asyncio.Semaphore(AT_ONCE)
+        opened = await self._open_all(records, leave_out=leave_out)
+        now = self._bank.now()
+        heads = [None if isinstance(one, str) else read_message(one, now) for one in opened]
+        customers = {external for head in heads if head for external in head.customers}
+        cids = await resolution.known_by_external_userid(self._bank, sorted(customers))
+        together = zip(records, opened, heads, strict=True)
+        return [self._row_of(record, one, head, cids) for record, one, head in together]
 
+    async def _open_all(
+        self, records: Sequence[Record], *, leave_out: bool
+    ) -> list[dict[str, Any] | str]:
+        """Each message, or why it cannot be read; AT_ONCE side by side."""
+        gate = asyncio.Semaphore(AT_ONCE)
         away: list[Unavailable] = []
 
         async def opened(record: Record) -> dict[str, Any] | str:
@@ -103,18 +131,21 @@ class Reader:
                     away.append(error)
                     return ""
 
-        messages = await asyncio.gather(*(opened(record) for record in records))
+        found = await asyncio.gather(*(opened(record) for record in records))
         if away:
             raise away[0]
-        heads = [
-            None if isinstance(one, str) else read_message(one, self._bank.now())
-            for one in messages
-        ]
-        cids = await self._cids({external for head in heads if head for external in head.customers})
-        return [
-            self._kept(record, message) if isinstance(message, str) or head is None else self._read(record, message, head, cids)
-            for record, message, head in zip(records, messages, heads, strict=True)
-        ]  # fmt: skip
+        return found
+
+    def _row_of(
+        self,
+        record: Record,
+        opened: dict[str, Any] | str,
+        head: Message | None,
+        cids: Mapping[str, str],
+    ) -> ArchivedRow:
+        if isinstance(opened, str) or head is None:
+            return self._kept(record, str(opened))
+        return self._read(record, opened, head, cids)
 
     async def _opened(self, record: Record, *, leave_out: bool) -> dict[str, Any] | str:
         """The message, or why it cannot be read."""
@@ -128,23 +159,16 @@ class Reader:
                 return "archive_gateway_failed"
             raise
 
-    async def _cids(self, customers: set[str]) -> dict[str, str]:
-        """external_userid → cid of those whom we know."""
-        return await resolution.known_by_external_userid(self._bank, sorted(customers))
-
-    def _row(self, record: Record) -> Doc:
+    def _kept(self, record: Record, reason: str) -> ArchivedRow:
         doc_id = row_id(self._bank.id, record.seq)
         return {
             "_id": doc_id,
             "seq": record.seq,
             "msgid": record.msgid,
             "key_version": record.publickey_ver,
-        }
-
-    def _kept(self, record: Record, reason: object) -> Doc:
-        row = self._row(record)
-        raw = self._bank.vault.seal_json(ARCHIVE, "record", row["_id"], record.as_json())
-        unknown: Doc = {
+            "state": KEPT,
+            "reason": reason,
+            "at": self._bank.utc(),
             "sender": "",
             "action": "",
             "msgtype": "",
@@ -153,25 +177,20 @@ class Reader:
             "room": "",
             "cids": [],
             "recalls": "",
-        }
-        at = utc(self._bank.now())
-        return {
-            **row,
-            **unknown,
-            "state": KEPT,
-            "reason": str(reason),
-            "at": at,
             "body": None,
-            "record": raw,
+            "record": self._bank.vault.seal_json(ARCHIVE, "record", doc_id, record.as_json()),
         }
 
     def _read(
         self, record: Record, message: Mapping[str, Any], head: Message, cids: Mapping[str, str]
-    ) -> Doc:
-        vault, row = self._bank.vault, self._row(record)
-        body = vault.seal_text(ARCHIVE, "body", row["_id"], json.dumps(message))
+    ) -> ArchivedRow:
+        vault = self._bank.vault
+        doc_id = row_id(self._bank.id, record.seq)
         return {
-            **row,
+            "_id": doc_id,
+            "seq": record.seq,
+            "msgid": record.msgid,
+            "key_version": record.publickey_ver,
             "state": READ,
             "reason": "",
             "at": utc(head.at),
@@ -183,21 +202,21 @@ class Reader:
             "room": vault.blind("archive.room", head.room) if head.room else "",
             "cids": sorted({cids[one] for one in head.customers if one in cids}),
             "recalls": head.recalls,
-            "body": body,
+            "body": vault.seal_text(ARCHIVE, "body", doc_id, json.dumps(message)),
             "record": None,
         }
 
-    def record_of(self, row: Doc) -> Record:
+    def record_of(self, row: ArchivedRow) -> Record:
         """The record that was kept."""
+        if row["record"] is None:
+            raise TypeError("this message was read")
         raw = self._bank.vault.open_json(ARCHIVE, "record", row["_id"], row["record"])
         if not isinstance(raw, dict):
             raise TypeError("a kept record is an object")
         return Record(**raw)
 
 
-def open_body(bank: Bank, row: Doc) -> dict[str, Any]:
+def open_body(bank: Bank, row_id: str, sealed: bytes) -> dict[str, Any]:
     """The message itself."""
-    body: dict[str, Any] = json.loads(
-        bank.vault.open_text(ARCHIVE, "body", row["_id"], row["body"])
-    )
+    body: dict[str, Any] = json.loads(bank.vault.open_text(ARCHIVE, "body", row_id, sealed))
     return body

@@ -10,19 +10,23 @@ nothing.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
+from typing import cast
 
 from customers.alerts import alarms
 from customers.archive import consents
 from customers.archive.messages import KEPT, READ, Reader
-from customers.archive.rows import ARCHIVE, ARCHIVE_PULLS
+from customers.archive.rows import ARCHIVE, ARCHIVE_PULLS, ArchivedRow, PullRow
 from customers.banks.bank import Bank, list_banks
 from customers.banks.files import Archive
 from services.clock import utc
 from services.container import Services
 from services.errors import Unavailable
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.queue.retry import LEAVE_OUT, Retry
 from services.store import leases
 from services.store.mongo import Doc, Duplicate
@@ -50,14 +54,15 @@ def pull_id(tenant: str) -> str:
     return f"{tenant}:pull"
 
 
-async def notified(bank: Bank, row: Doc, event: events.ArchiveNotified) -> None:
+async def notified(bank: Bank, row: InboxRow, event: events.ArchiveNotified) -> None:
     """WeCom says that there are messages: they are pulled now. Nothing at a bank without an
     archive."""
     if bank.archive is None:
         trace.note("archive.not_set_up")
         return
     await _open(bank)
-    rows, pull = bank.db[ARCHIVE_PULLS], {"_id": pull_id(bank.id)}
+    rows = bank.db[ARCHIVE_PULLS]
+    pull = {"_id": pull_id(bank.id)}
     at = events.happened(event, row)
     await rows.update(pull, {"$inc": {"news": 1}, "$max": {"notified": at}})
     behind = {**pull, "behind_since": None, "newest": {"$lt": at - SLACK_SECONDS}}
@@ -68,7 +73,7 @@ async def notified(bank: Bank, row: Doc, event: events.ArchiveNotified) -> None:
 
 async def _open(bank: Bank) -> None:
     """Sees to it that the bank's pull is a waiting row, due every EVERY_SECONDS."""
-    rows, now = bank.db[ARCHIVE_PULLS], bank.now()
+    now = bank.now()
     new: Doc = {
         "news": 0,
         "notified": 0.0,
@@ -76,14 +81,16 @@ async def _open(bank: Bank) -> None:
         "behind_since": None,
         "more": False,
         "pulled": None,
+        "reason": "",
+        "failures": 0,
+        "attempts": 0,
+        "walk": [],
+        "walk_due": now,
     }
-    new |= {"reason": "", "failures": 0, "attempts": 0, "walk": [], "walk_due": now}
-    waiting = {"open": True, "due": now, "owner": None}
-    try:
-        closed = {"_id": pull_id(bank.id), "open": {"$ne": True}}
-        await rows.update(closed, {"$set": waiting, "$setOnInsert": new}, upsert=True)
-    except Duplicate:
-        return
+    waiting = {"$set": {"open": True, "due": now, "owner": None}, "$setOnInsert": new}
+    closed = {"_id": pull_id(bank.id), "open": {"$ne": True}}
+    with suppress(Duplicate):  # it is open
+        await bank.db[ARCHIVE_PULLS].update(closed, waiting, upsert=True)
 
 
 async def keep_going(bank: Bank) -> None:
@@ -92,25 +99,28 @@ async def keep_going(bank: Bank) -> None:
     if bank.archive is None:
         return
     await _open(bank)
-    row = await _pull_row(bank)
+    row = await find(bank)
     late = lag(bank, row)
     if row and late > bank.services.settings.archive_lag_alarm:
         since = float(row["behind_since"] or row["newest"])
-        data = {"since": utc(since).isoformat(), "reason": row["reason"]}
+        data: Doc = {"since": utc(since).isoformat(), "reason": row["reason"]}
         await alarms.raise_alarm(bank, "archive_lag", str(since), **data)
 
 
-async def _pull_row(bank: Bank) -> Doc | None:
-    return await bank.db[ARCHIVE_PULLS].find_one({"_id": pull_id(bank.id)})
+async def find(bank: Bank) -> PullRow | None:
+    """How far the bank's pull is."""
+    row = await bank.db[ARCHIVE_PULLS].find_one({"_id": pull_id(bank.id)})
+    return cast("PullRow | None", row)
 
 
-def lag(bank: Bank, row: Doc | None) -> float:
+def lag(bank: Bank, row: PullRow | None) -> float:
     """Seconds since the first message that WeCom told of and we do not have, or since the newest
     that we have while a whole page waits after it; 0.0 when nothing waits."""
     if row is None:
         return 0.0
-    since = [float(row["behind_since"])] if row["behind_since"] is not None else []
-    since += [float(row["newest"])] if row["more"] else []
+    since = [row["newest"]] if row["more"] else []
+    if row["behind_since"] is not None:
+        since.append(row["behind_since"])
     return max(0.0, bank.now() - min(since)) if since else 0.0
 
 
@@ -118,44 +128,53 @@ async def measure(services: Services) -> None:
     """Brings the metric of the lag up to the present."""
     for bank in await list_banks(services):
         if bank.archive is not None:
-            seconds = lag(bank, await _pull_row(bank))
+            seconds = lag(bank, await find(bank))
             services.metrics.archive_lag.labels(bank.id).set(seconds)
 
 
 async def pull(bank: Bank, owner: str, row: Doc) -> None:
     """Pulls what there is, page by page; asks for some consents; lets go of what the bank does not
     keep any longer. `row` is leased to `owner`; after TIME_BUDGET no further page is taken."""
-    rows = bank.db[ARCHIVE_PULLS]
+    mine = cast("PullRow", row)
     if bank.archive is None:
-        await leases.close(rows, owner, [row["_id"]])
+        await leases.close(bank.db[ARCHIVE_PULLS], owner, [mine["_id"]])
         return
-    pulling = _Pull(bank, bank.archive, owner, row)
+    ended = await _shift(bank, bank.archive, owner, mine)
+    await _put_back(bank, owner, mine, ended)
+
+
+async def _shift(bank: Bank, archive: Archive, owner: str, row: PullRow) -> Doc:
+    """One worker's time with the archive; what the pull's row says after it."""
+    pulling = _Pull(bank, archive, owner, row)
     try:
         await pulling.run(until=bank.now() + TIME_BUDGET)
-        await _expire(bank, bank.archive)
-        ended: Doc = {"reason": "", **await consents.ask_some(bank, bank.archive, row)}
+        await _expire(bank, archive)
+        return {"reason": "", **await consents.ask_some(bank, archive, row)}
     except Unavailable as error:
-        log.warning(
-            "the archive was not pulled",
-            extra={"fields": {"tenant": bank.id, "why": error.message}},
-        )
-        ended = {"reason": error.code, "failures": pulling.failures + 1}
+        why = {"tenant": bank.id, "why": error.message}
+        log.warning("the archive was not pulled", extra={"fields": why})
+        return {"reason": error.code, "failures": pulling.failures + 1}
+
+
+async def _put_back(bank: Bank, owner: str, row: PullRow, ended: Doc) -> None:
+    """Due again in EVERY_SECONDS; at once when there is more, or it was told of meanwhile."""
+    rows = bank.db[ARCHIVE_PULLS]
     due = bank.now() + EVERY_SECONDS
-    mine = {"_id": row["_id"], "owner": owner, "more": False, "news": row["news"]}
-    if await rows.update(mine, {"$set": {"owner": None, "due": due, **ended}}):
+    nothing_new = {"_id": row["_id"], "owner": owner, "more": False, "news": row["news"]}
+    if await rows.update(nothing_new, {"$set": {"owner": None, "due": due, **ended}}):
         return
-    soon = due if ended["reason"] else bank.now()  # there is more, or it was told of meanwhile
+    soon = due if ended["reason"] else bank.now()
     await leases.put_back(rows, owner, [row["_id"]], soon, **ended)
 
 
 class _Pull:
     """One worker's time with a bank's archive."""
 
-    def __init__(self, bank: Bank, archive: Archive, owner: str, row: Doc) -> None:
+    def __init__(self, bank: Bank, archive: Archive, owner: str, row: PullRow) -> None:
         self._bank = bank
         self._pull = row["_id"]
         self._owner = owner
-        self.failures = int(row["failures"])
+        self.failures = row["failures"]
         self._reader = Reader(bank, archive)
         self._rows = bank.db[ARCHIVE_PULLS]
 
@@ -166,14 +185,15 @@ class _Pull:
             limit = PAGE if self.failures < CAREFUL else 1
             records = await self._reader.source.pull(await cursor(self._bank), limit)
             found = await self._reader.rows(records, leave_out=RETRY.is_over(self.failures))
-            await self._bank.db[ARCHIVE].append(found)
+            await self._bank.db[ARCHIVE].append([{**row} for row in found])
             self.failures = 0
             if not await self._went_on(found, more=len(records) == limit) or len(records) < limit:
                 return
 
-    async def _went_on(self, found: Sequence[Doc], *, more: bool) -> bool:
+    async def _went_on(self, found: Sequence[ArchivedRow], *, more: bool) -> bool:
         """Writes how far it is, and keeps the lease; False when it is somebody else's."""
-        now, mine = self._bank.now(), {"_id": self._pull, "owner": self._owner}
+        now = self._bank.now()
+        mine = {"_id": self._pull, "owner": self._owner}
         newest = min(now, max((row["at"].timestamp() for row in found), default=0.0))
         far = {"due": now + LEASE_SECONDS, "pulled": utc(now), "more": more, "failures": 0}
         if not await self._rows.update(mine, {"$set": far, "$max": {"newest": newest}}):
@@ -195,10 +215,9 @@ async def _expire(bank: Bank, archive: Archive) -> None:
     """Forgets messages older than the bank keeps them; never the newest, which is the cursor."""
     if archive.retention_days is None:
         return
-    db = bank.db
-    before = utc(bank.now()) - timedelta(days=archive.retention_days)
+    before = bank.utc() - timedelta(days=archive.retention_days)
     old = {"at": {"$lt": before}, "seq": {"$lt": await cursor(bank)}}
-    if gone := await db[ARCHIVE].delete(old):
+    if gone := await bank.db[ARCHIVE].delete(old):
         data = {"messages": gone, "days": archive.retention_days}
         await bank.audit("retention", "archive.expired", bank.id, **data)
 
@@ -208,16 +227,26 @@ async def retry(bank: Bank, by: str) -> tuple[int, int]:
     now are read, and how many are not. Raises Unavailable."""
     if bank.archive is None:
         return 0, 0
-    reader, db = Reader(bank, bank.archive), bank.db
-    after, read, left = 0, 0, 0
-    while kept := await db[ARCHIVE].find(
-        {"state": KEPT, "seq": {"$gt": after}}, sort=[("seq", 1)], limit=PAGE
-    ):
+    reader = Reader(bank, bank.archive)
+    states: Counter[str] = Counter()
+    after = 0
+    while kept := await _kept(bank, after):
         for row in await reader.rows([reader.record_of(row) for row in kept]):
-            fields = {name: value for name, value in row.items() if name != "_id"}
-            await db[ARCHIVE].update({"_id": row["_id"], "state": KEPT}, {"$set": fields})
-            read, left = read + (row["state"] == READ), left + (row["state"] == KEPT)
+            await _replace(bank, row)
+            states[row["state"]] += 1
         after = kept[-1]["seq"]
-    if read:
-        await bank.audit(by, "archive.retried", bank.id, read=read, left=left)
-    return read, left
+    if states[READ]:
+        await bank.audit(by, "archive.retried", bank.id, read=states[READ], left=states[KEPT])
+    return states[READ], states[KEPT]
+
+
+async def _kept(bank: Bank, after: int) -> list[ArchivedRow]:
+    """The next page of what could not be read."""
+    wanted = {"state": KEPT, "seq": {"$gt": after}}
+    found = await bank.db[ARCHIVE].find(wanted, sort=[("seq", 1)], limit=PAGE)
+    return cast("list[ArchivedRow]", found)
+
+
+async def _replace(bank: Bank, row: ArchivedRow) -> None:
+    fields = {name: value for name, value in row.items() if name != "_id"}
+    await bank.db[ARCHIVE].update({"_id": row["_id"], "state": KEPT}, {"$set": fields})

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta, timezone
-from typing import Any
+from collections.abc import Collection, Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any, cast
 
 from customers.actors import ClerkActor
 from customers.archive import consents as archive_consents
 from customers.archive import pull
 from customers.archive.messages import CUSTOMERS, KEPT, open_body, party_index
-from customers.archive.rows import ARCHIVE, ARCHIVE_PULLS
+from customers.archive.rows import ARCHIVE, ArchivedRow
+from customers.banks import staff
 from customers.banks.bank import Bank
-from customers.banks.rows import STAFF
 from customers.identity import resolution
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
@@ -37,17 +37,9 @@ async def status(bank: Bank, actor: ClerkActor) -> dict[str, Any] | None:
     without an archive."""
     if bank.archive is None:
         return None
-    rows = bank.db[ARCHIVE]
-    row = await bank.db[ARCHIVE_PULLS].find_one({"_id": pull.pull_id(bank.id)})
-    reasons: list[Doc] = [
-        {"$match": {"state": KEPT}},
-        {"$group": {"_id": "$reason", "messages": {"$sum": 1}}},
-        {"$sort": {"_id": 1}},
-    ]
+    row = await pull.find(bank)
     unread, seq, consents = await asyncio.gather(
-        rows.aggregate(reasons),
-        pull.cursor(bank),
-        archive_consents.counts(bank),
+        _unread(bank), pull.cursor(bank), archive_consents.counts(bank)
     )
     return {
         "seq": seq,
@@ -56,11 +48,21 @@ async def status(bank: Bank, actor: ClerkActor) -> dict[str, Any] | None:
         "lag": pull.lag(bank, row),
         "more": bool(row and row["more"]),
         "reason": row["reason"] if row else "",
-        "unread": {one["_id"]: one["messages"] for one in unread},
+        "unread": unread,
         "consents": consents,
         "retention_days": bank.archive.retention_days,
         "keys": sorted(bank.archive.private_keys),
     }
+
+
+async def _unread(bank: Bank) -> dict[str, int]:
+    """Reason → how many messages could not be read."""
+    stages: list[Doc] = [
+        {"$match": {"state": KEPT}},
+        {"$group": {"_id": "$reason", "messages": {"$sum": 1}}},
+        {"$sort": {"_id": 1}},
+    ]
+    return {row["_id"]: row["messages"] for row in await bank.db[ARCHIVE].aggregate(stages)}
 
 
 async def search(
@@ -73,27 +75,26 @@ async def search(
     """
     await _permitted(bank, actor, case, userid)
     begin = _begin(bank, day)
-    rows = bank.db[ARCHIVE]
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": begin + timedelta(days=1)}}
-    found = await rows.find(wanted, sort=[("at", 1)], limit=SHOWN)
-    recalled = await _recalled(bank, actor, userid, begin)
+    found = await bank.db[ARCHIVE].find(wanted, sort=[("at", 1)], limit=SHOWN)
+    recalled = await _recalled(bank, userid, begin)
     names = await _names(bank, {cid for row in found for cid in row["cids"]})
-    await bank.services.audit.record(
-        bank.db, actor.login, "archive.searched", case, userid=userid, day=day, found=len(found)
-    )  # fmt: skip
-    return [
-        {
-            "id": row["_id"],
-            "at": row["at"],
-            "sender": row["sender"],
-            "members": row["userids"],
-            "customers": [names[cid] for cid in row["cids"]],
-            "group": bool(row["room"]),
-            "msgtype": row["msgtype"],
-            "recalled": row["msgid"] in recalled,
-        }
-        for row in found
-    ]
+    about = {"userid": userid, "day": day, "found": len(found)}
+    await bank.audit(actor.login, "archive.searched", case, **about)
+    return [_listed(row, names, recalled) for row in cast("list[ArchivedRow]", found)]
+
+
+def _listed(row: ArchivedRow, names: Mapping[str, str], recalled: Collection[str]) -> Doc:
+    return {
+        "id": row["_id"],
+        "at": row["at"],
+        "sender": row["sender"],
+        "members": row["userids"],
+        "customers": [names[cid] for cid in row["cids"]],
+        "group": bool(row["room"]),
+        "msgtype": row["msgtype"],
+        "recalled": row["msgid"] in recalled,
+    }
 
 
 async def read(bank: Bank, actor: ClerkActor, case: str, message: str) -> dict[str, Any]:
@@ -104,26 +105,35 @@ async def read(bank: Bank, actor: ClerkActor, case: str, message: str) -> dict[s
     Conflict `message_unread`.
     """
     await _permitted(bank, actor, case, message)
-    db = bank.db
-    row = await db[ARCHIVE].find_one({"_id": message})
-    if row is None:
-        raise NotFound("message_unknown", "no such message")
+    row = await _message(bank, message)
     if row["body"] is None:
         raise Conflict("message_unread", "this message could not be opened yet")
     await bank.audit(actor.login, "archive.revealed", message, case=case, members=row["userids"])
-    body = open_body(bank, row)
+    body = open_body(bank, row["_id"], row["body"])
     called = await _called(bank, row, body)
-    told = body.get("tolist")
     return {
         "id": message,
         "at": row["at"],
         "sender": called.get(str(body.get("from") or body.get("user")), "–"),
-        "to": [called[one] for one in told if one in called] if isinstance(told, list) else [],
+        "to": [called[one] for one in _told(body) if one in called],
         "msgtype": row["msgtype"],
         "action": row["action"],
         "content": _content(body, row["msgtype"]),
-        "recalled": bool(await _recalls_of(bank, actor, row)),
+        "recalled": await _is_recalled(bank, row),
     }
+
+
+async def _message(bank: Bank, message: str) -> ArchivedRow:
+    row = await bank.db[ARCHIVE].find_one({"_id": message})
+    if row is None:
+        raise NotFound("message_unknown", "no such message")
+    return cast("ArchivedRow", row)
+
+
+def _told(body: Mapping[str, Any]) -> list[str]:
+    """To whom a message was written."""
+    told = body.get("tolist")
+    return [one for one in told if isinstance(one, str)] if isinstance(told, list) else []
 
 
 async def _permitted(bank: Bank, actor: ClerkActor, case: str, subject: str) -> None:
@@ -136,26 +146,24 @@ async def _permitted(bank: Bank, actor: ClerkActor, case: str, subject: str) -> 
 
 def _begin(bank: Bank, day: str) -> datetime:
     try:
-        midnight = datetime.combine(date.fromisoformat(day), datetime.min.time())
-        return midnight.replace(
-            tzinfo=timezone(timedelta(hours=bank.services.settings.utc_offset_hours))
-        )
+        return datetime.combine(date.fromisoformat(day), time.min, tzinfo=bank.tz)
     except ValueError as error:
         raise InvalidInput("archive_day", "a day such as 2026-11-22") from error
 
 
-async def _recalled(bank: Bank, actor: ClerkActor, userid: str, begin: datetime) -> set[str]:
+async def _recalled(bank: Bank, userid: str, begin: datetime) -> set[str]:
+    """The msgids of what was taken back on the day or soon after it."""
     until = begin + timedelta(days=1, hours=RECALL_HOURS)
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": until}, "msgtype": "revoke"}
     rows = await bank.db[ARCHIVE].find(wanted, fields={"recalls": 1}, limit=None)
     return {row["recalls"] for row in rows}
 
 
-async def _recalls_of(bank: Bank, actor: ClerkActor, row: Doc) -> list[Doc]:
+async def _is_recalled(bank: Bank, row: ArchivedRow) -> bool:
     until = row["at"] + timedelta(hours=RECALL_HOURS)
     userid = row["userids"][0] if row["userids"] else ""
     wanted = {"userids": userid, "at": {"$gte": row["at"], "$lt": until}, "recalls": row["msgid"]}
-    return await bank.db[ARCHIVE].find(wanted, fields={"_id": 1}, limit=1)
+    return bool(await bank.db[ARCHIVE].find(wanted, fields={"_id": 1}, limit=1))
 
 
 async def _names(bank: Bank, cids: set[str]) -> dict[str, str]:
@@ -164,22 +172,23 @@ async def _names(bank: Bank, cids: set[str]) -> dict[str, str]:
     return {cid: resolution.mask_name(one.name) for cid, one in zip(wanted, people, strict=True)}
 
 
-async def _called(bank: Bank, row: Doc, body: dict[str, Any]) -> dict[str, str]:
+async def _called(bank: Bank, row: ArchivedRow, body: Mapping[str, Any]) -> dict[str, str]:
     """What everybody of the message is called on a page: members by name, customers masked."""
-    staff = await bank.read(STAFF, [f"{bank.id}:{userid}" for userid in row["userids"]])
-    called = {userid: userid for userid in row["userids"]} | {
-        one["userid"]: one["name"] for one in staff.values()
+    members = {userid: userid for userid in row["userids"]}
+    members |= await staff.names_of(bank, row["userids"])
+    people = await asyncio.gather(*(resolution.customer(bank, cid) for cid in row["cids"]))
+    known = {party_index(bank, one.external_userid): one.name for one in people}
+    parties = {str(body.get("from") or ""), *_told(body)}
+    customers = {
+        party: _masked(party, known.get(party_index(bank, party), ""))
+        for party in parties
+        if party.startswith(CUSTOMERS)
     }
-    told = body.get("tolist")
-    parties: Sequence[Any] = [body.get("from"), *(told if isinstance(told, list) else [])]
-    people = [resolution.customer(bank, cid) for cid in row["cids"]]
-    known = {
-        party_index(bank, one.external_userid): one.name for one in await asyncio.gather(*people)
-    }
-    for party in {one for one in parties if isinstance(one, str) and one.startswith(CUSTOMERS)}:
-        name = known.get(party_index(bank, party), "")
-        called[party] = resolution.mask_name(name) or resolution.mask_id(party)
-    return called
+    return members | customers
+
+
+def _masked(external_userid: str, name: str) -> str:
+    return resolution.mask_name(name) or resolution.mask_id(external_userid)
 
 
 def _content(body: dict[str, Any], kind: str) -> str:

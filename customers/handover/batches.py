@@ -26,6 +26,7 @@ from services.cache import cached
 from services.clock import utc
 from services.errors import Conflict, InvalidInput, NotFound
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 
@@ -367,13 +368,13 @@ async def _shown(bank: Bank, item: Item) -> dict[str, Any]:
     return {"kind": item["kind"], "name": name, "state": item["state"], "reason": item["reason"]}
 
 
-async def transfer_failed(bank: Bank, row: Doc, event: events.HandoverFailed) -> None:
+async def transfer_failed(bank: Bank, row: InboxRow, event: events.HandoverFailed) -> None:
     """The customer refused, or the member who takes over has too many: the item ends with that
     reason. An event from before we asked says nothing of this time."""
     index = target_index(bank, event.external_userid)
     items = bank.db[HANDOVERS]
     asked = {
-        "asked_at": {"$lt": events.happened(event, row) + 1.0},
+        "asked_at": {"$lt": utc(events.happened(event, row) + 1.0)},
         "state": {"$in": [ASKING, WAITING]},
     }
     found = await items.find({"takeover_userid": event.userid, "target_index": index, **asked})

@@ -10,7 +10,7 @@ from customers.banks.staff import StaffRow
 from customers.identity import resolution
 from services.cache import invalidate
 from services.observe import trace
-from services.store.mongo import Doc
+from services.queue.inbox import InboxRow
 from services.wechat import events
 
 TRANSFERRED = "DELETE_BY_TRANSFER"
@@ -58,7 +58,7 @@ async def _tell_head(bank: Bank, row: StaffRow, customers: int) -> None:
     )
 
 
-async def lost(bank: Bank, row: Doc, event: events.ContactEvent, cid: str) -> None:
+async def lost(bank: Bank, row: InboxRow, event: events.ContactEvent, cid: str) -> None:
     """The customer deleted the RM, or the RM the customer: both the RM and the head of his branch
     are told, once. A hand-over is no loss, and neither is a friendship that is there again by
     now."""

@@ -68,4 +68,4 @@ class Item(TypedDict):
     cid: str
     state: str
     reason: str
-    asked_at: float | None
+    asked_at: datetime | None

@@ -180,7 +180,7 @@ class _Step:
 
     async def _ask(self, kind: str, items: list[Item]) -> float:
         """Asks for at most 100; the seconds until the batch should go on."""
-        await self._set(items, REQUESTED, ASKING, asked_at=self.bank.now())
+        await self._set(items, REQUESTED, ASKING, asked_at=self.bank.utc())
         targets = {self._target(item): item for item in items}
         try:
             return await (
@@ -255,11 +255,7 @@ class _Step:
     async def _accepted(self, customers: list[Item]) -> list[Item]:
         """Those of whom WeCom's results speak since we asked."""
         found = {self._item_id(row): row async for page in self._pages() for row in page}
-        return [
-            item
-            for item in customers
-            if _since(found.get(item["_id"], {}), item["asked_at"] or 0.0)
-        ]
+        return [item for item in customers if _since(found.get(item["_id"], {}), _asked(item))]
 
     async def _is_handed_over(self, item: Item) -> bool:
         answer: Any = await self.client.groups.get(self._target(item))
@@ -317,7 +313,7 @@ class _Step:
                 await end(self.bank, item, "failed", "handover_no_record")
 
     def _was_asked_long_ago(self, item: Item) -> bool:
-        return self.bank.now() - (item["asked_at"] or 0.0) > NO_RECORD_SECONDS
+        return self.bank.now() - _asked(item) > NO_RECORD_SECONDS
 
     async def _moved(self, item: Item, external_userid: str, takeover_time: float) -> None:
         """The friendship is the new RM's; told by WeCom's own events as well, in any order, it ends
@@ -357,6 +353,11 @@ def _by_code(targets: dict[str, Item], answers: Any, name: str) -> dict[int, lis
     for target, item in targets.items():
         found[codes.get(target, 0)].append(item)
     return found
+
+
+def _asked(item: Item) -> float:
+    """When WeCom was asked for an item, in seconds UTC; 0.0 for never."""
+    return item["asked_at"].timestamp() if item["asked_at"] else 0.0
 
 
 def _since(row: Doc, asked_at: float) -> bool:

@@ -16,6 +16,7 @@ from customers.identity.rows import CONVERSIONS
 from customers.identity.sealing import identity_id
 from services import ids
 from services.queue import outbox
+from services.queue.effects import EffectKind
 from services.queue.outbox import Effect
 from services.store.mongo import Doc
 
@@ -35,7 +36,7 @@ async def ask(bank: Bank, customer: Customer, appid: str) -> None:
     effect = Effect(
         id=ids.tenant_id(bank.id, "convert", conversion, nth),
         tenant=bank.id,
-        kind="convert",
+        kind=CONVERT.name,
         cid=customer.cid,
         args={"unionid": customer.unionid, "openid": openid, "appid": appid},
     )
@@ -63,3 +64,7 @@ async def convert(bank: Bank, effect: Effect) -> None:
         pending_id=answer.get("pending_id", ""),
     )
     await resolution.identify(bank, facts, source="convert", proof=effect.id)
+
+
+CONVERT: EffectKind[Bank] = EffectKind(name="convert", execute=convert)
+"""Who a mini-program's customer is at WeCom."""

@@ -19,6 +19,8 @@ from services.store.rows import Rows
 
 HOPS = 8
 """How many merges after each other are followed, and how often a lost race is tried again."""
+ENRICH = "enrich"
+"""The kind of effect that asks WeCom for his details (customers/wecom_mirror/details.py)."""
 
 
 class Provenance(TypedDict, total=False):

@@ -22,6 +22,7 @@ from customers.identity.facts import NUMBER, PENDING, field_of
 from customers.identity.merging import ASKED, DONE, UNDOING, UNDONE
 from customers.identity.rows import (
     CUSTOMERS,
+    ENRICH,
     HOPS,
     IDENTITIES,
     MERGES,
@@ -299,7 +300,7 @@ async def _ask_wecom(bank: Bank, merge: MergeRow) -> None:
             effect = outbox.Effect(
                 id=ids.tenant_id(bank.id, "enrich", merge["_id"], cid),
                 tenant=bank.id,
-                kind="enrich",
+                kind=ENRICH,
                 cid=cid,
                 args={"external_userid": external_userid},
             )

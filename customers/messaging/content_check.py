@@ -14,6 +14,7 @@ from customers.messaging.rows import CONTENT_CHECKS
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, NotFound, Unavailable
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError, SubjectState
@@ -100,7 +101,7 @@ def _check_id(tenant: str, appid: str, trace_id: str) -> str:
     return ids.tenant_id(tenant, "check", appid, trace_id)
 
 
-async def media_checked(bank: Bank, row: Doc, event: events.MediaChecked) -> None:
+async def media_checked(bank: Bank, row: InboxRow, event: events.MediaChecked) -> None:
     """WeChat's verdict on a picture; it may come before we have written that we asked."""
     verdict = _judged(event.suggest, event.label)
     told = {

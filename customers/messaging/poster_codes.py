@@ -10,14 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from customers.banks.bank import Bank
-from customers.messaging.rows import POSTER_CODES
+from customers.messaging.rows import POSTER_CODES, PosterCode
 from services import ids
-from services.clock import utc
 from services.errors import NotFound, Unavailable
-from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 
 WIDTH = 430
@@ -48,35 +46,43 @@ def _row_id(tenant: str, appid: str, key: str) -> str:
 async def code(bank: Bank, appid: str, scene: Scene) -> bytes:
     """The picture of the code (JPEG or PNG), made by WeChat once. Raises NotFound for an unknown
     mini-program and Unavailable `wechat_unavailable` when WeChat makes none."""
-    bank = await _bank(bank, appid)
+    if appid not in bank.miniprograms:
+        raise NotFound("miniprogram_unknown", "no such mini-program")
     key = key_of(bank.id, appid, scene)
-    row_id = _row_id(bank.id, appid, key)
-    row = (await bank.read(POSTER_CODES, [row_id])).get(row_id)
+    row = await _find(bank, appid, key)
     if row is not None and "picture" in row:
         return bytes(row["picture"])
     if row is None:
-        fields: Doc = {
-            "appid": appid,
-            "page": scene.page,
-            "campaign": scene.campaign,
-            "inviter": scene.inviter,
-        }
-        made = {"_id": row_id, "at": utc(bank.now()), **fields}
-        await bank.insert(POSTER_CODES, made)
-    try:
-        picture = await bank.miniprogram(appid).get_unlimited(key, page=scene.page, width=WIDTH)
-    except PlatformError as error:
-        raise Unavailable(
-            "wechat_unavailable", "WeChat makes no code at the moment", retry_after=2
-        ) from error
-    await bank.db[POSTER_CODES].update({"_id": row_id}, {"$set": {"picture": picture}})
+        await bank.insert(POSTER_CODES, {**_row(bank, appid, key, scene)})
+    picture = await _picture(bank, appid, key, scene)
+    made = {"_id": _row_id(bank.id, appid, key)}
+    await bank.db[POSTER_CODES].update(made, {"$set": {"picture": picture}})
     return picture
 
 
-async def _bank(bank: Bank, appid: str) -> Bank:
-    if appid not in bank.miniprograms:
-        raise NotFound("miniprogram_unknown", "no such mini-program")
-    return bank
+async def _find(bank: Bank, appid: str, key: str) -> PosterCode | None:
+    row_id = _row_id(bank.id, appid, key)
+    row = (await bank.read(POSTER_CODES, [row_id])).get(row_id)
+    return cast("PosterCode | None", row)
+
+
+def _row(bank: Bank, appid: str, key: str, scene: Scene) -> PosterCode:
+    return {
+        "_id": _row_id(bank.id, appid, key),
+        "at": bank.utc(),
+        "appid": appid,
+        "page": scene.page,
+        "campaign": scene.campaign,
+        "inviter": scene.inviter,
+    }
+
+
+async def _picture(bank: Bank, appid: str, key: str, scene: Scene) -> bytes:
+    try:
+        return await bank.miniprogram(appid).get_unlimited(key, page=scene.page, width=WIDTH)
+    except PlatformError as error:
+        message = "WeChat makes no code at the moment"
+        raise Unavailable("wechat_unavailable", message, retry_after=2) from error
 
 
 async def read(bank: Bank, appid: str, key: str) -> dict[str, Any]:
@@ -89,12 +95,11 @@ async def read(bank: Bank, appid: str, key: str) -> dict[str, Any]:
 async def inviter(bank: Bank, appid: str, key: str) -> str:
     """The cid of who invites with this code, or an empty text; for our own use. Raises NotFound
     `scene_unknown`."""
-    return str((await _scene(bank, appid, key))["inviter"])
+    return (await _scene(bank, appid, key))["inviter"]
 
 
-async def _scene(bank: Bank, appid: str, key: str) -> Doc:
-    row_id = _row_id(bank.id, appid, key)
-    row = (await bank.read(POSTER_CODES, [row_id])).get(row_id)
+async def _scene(bank: Bank, appid: str, key: str) -> PosterCode:
+    row = await _find(bank, appid, key)
     if row is None:
         raise NotFound("scene_unknown", "no such code")
     return row

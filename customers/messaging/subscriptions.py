@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from customers import timeline
 from customers.actors import CustomerActor
@@ -22,12 +23,14 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.resolution import Facts
-from customers.messaging.rows import SUBSCRIPTIONS
+from customers.messaging.rows import SUBSCRIPTIONS, Subscription
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, InvalidInput
 from services.queue import outbox
-from services.queue.outbox import OUTBOX, Effect
+from services.queue.effects import EffectKind
+from services.queue.inbox import InboxRow
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError, SubjectState, UnknownOutcome
@@ -78,7 +81,7 @@ def _row_id(bank: Bank, appid: str, openid: str, template_id: str) -> str:
 async def _row(bank: Bank, appid: str, openid: str, template_id: str) -> str:
     """The id of the allowance's row, which is there from now on."""
     row_id = _row_id(bank, appid, openid, template_id)
-    row: Doc = {
+    row: Subscription = {
         "_id": row_id,
         "appid": appid,
         "template_id": template_id,
@@ -87,9 +90,9 @@ async def _row(bank: Bank, appid: str, openid: str, template_id: str) -> str:
         "state": "unknown",
         "heard": [],
         "taken": [],
-        "at": utc(bank.now()),
+        "at": bank.utc(),
     }
-    await bank.insert(SUBSCRIPTIONS, row)
+    await bank.insert(SUBSCRIPTIONS, {**row})
     return row_id
 
 
@@ -102,34 +105,57 @@ class _Answer:
     at: float
 
 
+class _Try(NamedTuple):
+    """A change that is right unless the row has a later time in the field `unless` (empty: always);
+    `counts` says whether the answer counted then."""
+
+    unless: str
+    change: Doc
+    counts: bool
+
+
 async def _count(bank: Bank, row_id: str, key: str, answer: _Answer) -> bool:
     """Counts one answer, unless it was counted under this key before. Only an accept in the prompt
     allows a message; a change of the settings turns messages off, or on again for a long-term
     template. Told late, an answer changes no newer state, an accept from before messages were
     turned off allows none, and turning them off takes no later accept away. (Of accepts before and
     after it, one too many may then be thought allowed: WeChat refuses it with 43101.)"""
-    rows, at = bank.db[SUBSCRIPTIONS], answer.at
-    unheard = {"_id": row_id, "heard": {"$ne": key}}
     heard: Doc = {"$push": {"heard": {"$each": [key], "$slice": -REMEMBERED}}}
-    state: Doc = {"state": "accepted" if answer.accepted else "refused", "state_at": at}
-    if answer.accepted == answer.prompt:
-        own, opposite = ("accepted_at", "off_at") if answer.accepted else ("off_at", "accepted_at")
-        counted: Doc = {**heard, "$max": {own: at}}
-        allowed: Doc = {"$inc": {"allowance": 1}} if answer.accepted else {"$set": {"allowance": 0}}
-        newest = {**counted, **allowed, "$set": {**allowed.get("$set", {}), **state}}
-        tries = [("state_at", newest), (opposite, {**counted, **allowed}), ("", counted)]
-    else:
-        tries = [("state_at", {**heard, "$set": state}), ("", heard)]
-    for known, change in tries:
-        older: Doc = {known: {"$not": {"$gt": at}}} if known else {}
-        if await rows.update({**unheard, **older}, change):
-            return bool(known) or not answer.accepted
+    unheard = {"_id": row_id, "heard": {"$ne": key}}
+    for unless, change, counts in _tries(answer):
+        older: Doc = {unless: {"$not": {"$gt": utc(answer.at)}}} if unless else {}
+        if await bank.db[SUBSCRIPTIONS].update({**unheard, **older}, {**heard, **change}):
+            return counts
     return False
 
 
-async def answered(bank: Bank, row: Doc, event: events.SubscribeAnswered) -> None:
+def _tries(answer: _Answer) -> list[_Try]:
+    """What an answer changes, from the newest word to one that came too late for anything."""
+    at = utc(answer.at)
+    state = {"state": "accepted" if answer.accepted else "refused", "state_at": at}
+    late_counts = not answer.accepted
+    if answer.accepted != answer.prompt:  # no allowance comes or goes by it
+        return [_Try("state_at", {"$set": state}, True), _Try("", {}, late_counts)]
+    if answer.accepted:
+        own, opposite = "accepted_at", "off_at"
+        allowed: Doc = {"$inc": {"allowance": 1}}
+        newest: Doc = {**allowed, "$set": state}
+    else:
+        own, opposite = "off_at", "accepted_at"
+        allowed = {"$set": {"allowance": 0}}
+        newest = {"$set": {"allowance": 0, **state}}
+    seen: Doc = {"$max": {own: at}}
+    return [
+        _Try("state_at", {**seen, **newest}, True),
+        _Try(opposite, {**seen, **allowed}, True),
+        _Try("", seen, late_counts),
+    ]
+
+
+async def answered(bank: Bank, row: InboxRow, event: events.SubscribeAnswered) -> None:
     """The customer answered the prompt, or changed his settings."""
-    bank, appid, at = bank, event.corp_id, events.happened(event, row)
+    appid = event.corp_id
+    at = events.happened(event, row)
     facts = Facts(openids={appid: event.openid})
     cid = await resolution.identify(bank, facts, source="callback", proof=row["_id"])
     for template_id, accepted in event.answers:
@@ -140,7 +166,7 @@ async def answered(bank: Bank, row: Doc, event: events.SubscribeAnswered) -> Non
         await timeline.record(bank, cid, kind, key, at=at, appid=appid, template=template_id)
 
 
-async def sent(bank: Bank, row: Doc, event: events.SubscribeSent) -> None:
+async def sent(bank: Bank, row: InboxRow, event: events.SubscribeSent) -> None:
     """What became of a message that WeChat had taken."""
     facts = Facts(openids={event.corp_id: event.openid})
     cid = await resolution.identify(bank, facts, source="callback", proof=row["_id"])
@@ -168,12 +194,8 @@ async def report(
     counted = {}
     for template_id, accepted in answers.items():
         row_id = await _row(bank, actor.appid, openid, template_id)
-        counted[template_id] = await _count(
-            bank,
-            row_id,
-            f"report:{key}",
-            _Answer(accepted, prompt=True, at=bank.now()),
-        )
+        answer = _Answer(accepted, prompt=True, at=bank.now())
+        counted[template_id] = await _count(bank, row_id, f"report:{key}", answer)
     return counted
 
 
@@ -208,12 +230,11 @@ async def send(
     effect = Effect(
         id=ids.tenant_id(bank.id, "subscribe", cid, template_id, key),
         tenant=bank.id,
-        kind="subscribe",
+        kind=SUBSCRIBE.name,
         cid=cid,
         args={"appid": appid, "template_id": template_id, "data": dict(data), "page": page},
     )
-    row = outbox.row_of(bank.services, effect, due=bank.now(), owner=None)
-    if await bank.insert(OUTBOX, row):
+    if await outbox.put(bank.services, effect, due=bank.now()):
         bank.signal(SEND_EFFECTS)
     return effect.id
 
@@ -225,7 +246,7 @@ async def deliver(bank: Bank, effect: Effect) -> None:
     `subscribe_unknown` when an earlier or this try's answer was lost, since a second message is
     worse than none; and PlatformError, with the allowance given back.
     """
-    args, _tenant = effect.args, bank.id
+    args = effect.args
     openid = await openid_of(bank, effect.cid, args["appid"])
     row_id = await _row(bank, args["appid"], openid, args["template_id"])
     await _take(bank, row_id, effect.id)
@@ -274,3 +295,7 @@ async def _give_back(bank: Bank, row_id: str, effect_id: str) -> None:
     mine = {"_id": row_id, "taken": effect_id}
     if not await rows.update({**mine, "long_term": False}, {**untake, "$inc": {"allowance": 1}}):
         await rows.update(mine, untake)
+
+
+SUBSCRIBE: EffectKind[Bank] = EffectKind(name="subscribe", execute=deliver, story="subscribe.sent")
+"""A subscribe message; a lost answer is never tried again."""

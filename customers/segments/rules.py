@@ -1,5 +1,5 @@
 """The rule language of campaigns: one expression, parsed once, checked against known fields,
-compiled to a predicate.
+compiled to a predicate. Which fields there are is the caller's to say.
 
     channel.code in codes('branch-q1') and not customer.bound
 
@@ -22,17 +22,6 @@ Facts = Mapping[str, Any]
 Predicate = Callable[[Facts], bool]
 _Value = Callable[[Facts], Any]
 
-FIELDS = frozenset(
-    {
-        "channel.code",
-        "channel.branch",
-        "follow.userid",
-        "follow.add_way",
-        "customer.id",
-        "customer.name",
-        "customer.bound",
-    }
-)
 LONGEST = 500
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -58,8 +47,11 @@ class RuleError(Exception):
         return f"column {self.column}: {self.message}"
 
 
-def compile_rule(text: str, codes: Mapping[str, Collection[str]]) -> Predicate:
-    """The predicate of `text`; `codes` are the campaign's code groups by name. Raises RuleError.
+def compile_rule(
+    text: str, codes: Mapping[str, Collection[str]], fields: Collection[str]
+) -> Predicate:
+    """The predicate of `text`; `codes` are the campaign's code groups by name, `fields` the names
+    that the facts may have. Raises RuleError.
 
     A field that the facts lack is None; comparing it by size is false, not an error.
     """
@@ -69,7 +61,7 @@ def compile_rule(text: str, codes: Mapping[str, Collection[str]]) -> Predicate:
     rule = text.strip()
     try:
         tree = ast.parse(rule, mode="eval")
-        value = _Compiler(codes, rule).value(tree.body)
+        value = _Compiler(codes, fields, rule).value(tree.body)
     except SyntaxError as error:
         raise RuleError(
             f"not a rule: {error.msg}", (error.offset or len(rule) + 1) + indent
@@ -82,8 +74,11 @@ def compile_rule(text: str, codes: Mapping[str, Collection[str]]) -> Predicate:
 
 
 class _Compiler:
-    def __init__(self, codes: Mapping[str, Collection[str]], rule: str) -> None:
+    def __init__(
+        self, codes: Mapping[str, Collection[str]], fields: Collection[str], rule: str
+    ) -> None:
         self._codes = codes
+        self._fields = fields
         self._lines = rule.splitlines() or [""]
 
     def _error(self, node: ast.AST, message: str) -> RuleError:
@@ -94,6 +89,7 @@ class _Compiler:
         return RuleError(message, len(before) + 1)
 
     def value(self, node: ast.expr) -> _Value:
+        """What gives the node's value; raises RuleError for whatever rules do not have."""
         match node:
             case ast.BoolOp():
                 return self._bool(node)
@@ -128,14 +124,11 @@ class _Compiler:
     def _compare(self, node: ast.Compare) -> _Value:
         if len(node.ops) != 1:
             raise self._error(node, "expected one comparison; join several with and")
-        kind = type(node.ops[0])
-        if kind not in _COMPARE:
+        compare = _COMPARE.get(type(node.ops[0]))
+        if compare is None:
             raise self._error(node, "expected ==, !=, <, <=, >, >=, in or not in")
-        compare, left, right = (
-            _COMPARE[kind],
-            self.value(node.left),
-            self.value(node.comparators[0]),
-        )
+        left = self.value(node.left)
+        right = self.value(node.comparators[0])
 
         def holds(facts: Facts) -> bool:
             try:
@@ -147,10 +140,9 @@ class _Compiler:
 
     def _field(self, node: ast.Attribute | ast.Name) -> _Value:
         name = ast.unparse(node)
-        if name not in FIELDS:
-            raise self._error(
-                node, f"unknown field {name}; expected one of {', '.join(sorted(FIELDS))}"
-            )
+        if name not in self._fields:
+            expected = ", ".join(sorted(self._fields))
+            raise self._error(node, f"unknown field {name}; expected one of {expected}")
         return lambda facts: facts.get(name)
 
     def _call(self, node: ast.Call) -> _Value:

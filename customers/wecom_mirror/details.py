@@ -11,8 +11,10 @@ from typing import Any
 
 from customers import relationships
 from customers.banks.bank import Bank
-from customers.identity import resolution
+from customers.identity import resolution, rows
 from customers.wecom_mirror import tags
+from services.queue.effects import EffectKind
+from services.queue.outbox import Effect
 from services.wechat.core.paging import pages
 from services.wechat.wecom import WeComClient
 
@@ -71,3 +73,12 @@ async def _ask(
             if user.get("userid"):
                 followers[str(user["userid"])] = dict(user)
     return contact, followers
+
+
+async def enrich(bank: Bank, effect: Effect) -> None:
+    """Asks for the details that WeCom could not tell at once; raises PlatformError."""
+    await fetch(bank, effect.args["external_userid"])
+
+
+ENRICH: EffectKind[Bank] = EffectKind(name=rows.ENRICH, execute=enrich)
+"""The customer's details, when WeCom could not tell them at once."""

@@ -33,6 +33,7 @@ from customers.wecom_mirror.sync import (
 from services import ids
 from services.clock import utc
 from services.observe import trace
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import BadRequest, PlatformError
@@ -86,7 +87,7 @@ async def _inside(bank: Bank, chat_id: str) -> list[GroupMember]:
     return cast("list[GroupMember]", await bank.db[GROUP_MEMBERS].find(present, limit=None))
 
 
-async def group_changed(bank: Bank, row: Doc, event: events.GroupEvent) -> None:
+async def group_changed(bank: Bank, row: InboxRow, event: events.GroupEvent) -> None:
     """A group began, changed or ended."""
     at = events.happened(event, row)
     if isinstance(event, events.GroupDismissed):

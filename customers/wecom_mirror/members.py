@@ -32,6 +32,7 @@ from customers.wecom_mirror.sync import (
 )
 from services.cache import cached
 from services.clock import utc
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
@@ -95,7 +96,7 @@ async def _close(bank: Bank, collection: str, row: Doc, at: float) -> bool:
     return await rows.update({"_id": row["_id"], "at": {"$lte": at}}, {"$set": ended})
 
 
-async def member_changed(bank: Bank, row: Doc, event: MemberChanged) -> None:
+async def member_changed(bank: Bank, row: InboxRow, event: MemberChanged) -> None:
     """A member is new, changed, or has a new userid, which his relationships and his place among
     the staff take over."""
     at = events.happened(event, row)
@@ -104,7 +105,7 @@ async def member_changed(bank: Bank, row: Doc, event: MemberChanged) -> None:
     await read_member(bank, event.new_userid or event.userid, at)
 
 
-async def member_left(bank: Bank, row: Doc, event: MemberLeft) -> None:
+async def member_left(bank: Bank, row: InboxRow, event: MemberLeft) -> None:
     """The member was deleted: nothing of his works any more, unless he is known to have come back
     since."""
     await _end_member(bank, event.userid, events.happened(event, row))
@@ -180,7 +181,7 @@ def _branch_of(bank: Bank, parents: Mapping[int, int], departments: Iterable[int
     return ""
 
 
-async def department_changed(bank: Bank, row: Doc, event: DepartmentChanged) -> None:
+async def department_changed(bank: Bank, row: InboxRow, event: DepartmentChanged) -> None:
     """Asks WeCom what the department is now, or notes that it is gone."""
     at, asked = events.happened(event, row), bank.now()
     gone = {"_id": f"{bank.id}:{event.department_id}", "department_id": event.department_id}

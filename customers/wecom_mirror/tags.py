@@ -19,6 +19,7 @@ from customers.wecom_mirror.rows import CORP_TAGS, CorpTag
 from customers.wecom_mirror.sync import Batch, Difference, Job, Outcome, Part, note
 from services.cache import Slot, TtlCache, cached, invalidate
 from services.clock import utc
+from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat.core.errors import BadRequest
 
@@ -195,7 +196,7 @@ async def _bring(bank: Bank, changes: _Changes, asked: float) -> None:
     invalidate(bank.services, f"corp_tags:{bank.id}")
 
 
-async def tag_changed(bank: Bank, row: Doc, event: TagChanged) -> None:
+async def tag_changed(bank: Bank, row: InboxRow, event: TagChanged) -> None:
     """Reads the tag or the group of the event again: whatever the order of events, WeCom's present
     word counts."""
     if event.change == "shuffle" or event.tag_type == "tag_group":

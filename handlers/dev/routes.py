@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from handlers.dev import front, preview
 from handlers.http.auth import CUSTOMER, PUBLIC
-from handlers.http.route import dev_page, op
+from handlers.http.route import dev_page_route, op
 
 ROUTES = (
-    dev_page("/", front.Front, get=op(PUBLIC, "The demo's front page")),
-    dev_page(
+    dev_page_route("/", front.Front, get=op(PUBLIC, "The demo's front page")),
+    dev_page_route(
         "/preview/{appid}/", preview.Arrive, get=op(PUBLIC, "The portal's home, or how to get in")
     ),
-    dev_page("/preview/{appid}/phone", preview.Phone, post=op(CUSTOMER, "Bind the phone")),
-    dev_page(
+    dev_page_route("/preview/{appid}/phone", preview.Phone, post=op(CUSTOMER, "Bind the phone")),
+    dev_page_route(
         "/preview/{appid}/rewards/{reward}/claim",
         preview.Claim,
         post=op(CUSTOMER, "Claim a reward"),
     ),
-    dev_page("/preview/{appid}/redemptions", preview.Redemptions, get=op(CUSTOMER, "My rewards")),
-    dev_page("/preview/{appid}/logout", preview.Logout, post=op(CUSTOMER, "Sign out")),
+    dev_page_route(
+        "/preview/{appid}/redemptions", preview.Redemptions, get=op(CUSTOMER, "My rewards")
+    ),
+    dev_page_route("/preview/{appid}/logout", preview.Logout, post=op(CUSTOMER, "Sign out")),
 )

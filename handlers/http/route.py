@@ -80,17 +80,17 @@ class Route:
         )
 
 
-def json(path: str, handler: type[Api], **ops: Op) -> Route:
+def json_route(path: str, handler: type[Api], **ops: Op) -> Route:
     """A JSON route: its methods as keywords, such as `get=op(…)`."""
     return Route(path, handler, _by_method(ops), json=True)
 
 
-def page(path: str, handler: type[Base], **ops: Op) -> Route:
+def page_route(path: str, handler: type[Base], **ops: Op) -> Route:
     """A browser's route."""
     return Route(path, handler, _by_method(ops))
 
 
-def dev_page(path: str, handler: type[Base], **ops: Op) -> Route:
+def dev_page_route(path: str, handler: type[Base], **ops: Op) -> Route:
     """A browser's route that is 404 in production."""
     return Route(path, handler, _by_method(ops), dev=True)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from handlers.http.auth import CUSTOMER, PUBLIC
-from handlers.http.route import json, op
+from handlers.http.route import json_route, op
 from handlers.portal import models, resources
 
 ROUTES = (
-    json(
+    json_route(
         "/mp/{appid}/login",
         resources.Login,
         post=op(
@@ -17,8 +17,10 @@ ROUTES = (
             answers=models.LoginAnswer,
         ),
     ),
-    json("/mp/{appid}/logout", resources.Logout, post=op(CUSTOMER, "End the session", status=204)),
-    json(
+    json_route(
+        "/mp/{appid}/logout", resources.Logout, post=op(CUSTOMER, "End the session", status=204)
+    ),
+    json_route(
         "/mp/{appid}/phone",
         resources.Phone,
         post=op(
@@ -28,17 +30,17 @@ ROUTES = (
             answers=models.CustomerView,
         ),
     ),
-    json(
+    json_route(
         "/mp/{appid}/home",
         resources.Home,
         get=op(CUSTOMER, "The customer's home", answers=models.HomeAnswer),
     ),
-    json(
+    json_route(
         "/mp/{appid}/rewards",
         resources.Rewards,
         get=op(CUSTOMER, "The rewards on offer to this customer", answers=models.RewardsAnswer),
     ),
-    json(
+    json_route(
         "/mp/{appid}/rewards/{reward}/claim",
         resources.Claim,
         post=op(
@@ -49,12 +51,12 @@ ROUTES = (
             headers=("Idempotency-Key",),
         ),
     ),
-    json(
+    json_route(
         "/mp/{appid}/redemptions",
         resources.Redemptions,
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
     ),
-    json(
+    json_route(
         "/mp/{appid}/subscriptions",
         resources.Subscriptions,
         post=op(
@@ -65,7 +67,7 @@ ROUTES = (
             headers=("Idempotency-Key",),
         ),
     ),
-    json(
+    json_route(
         "/mp/{appid}/scenes/{scene}",
         resources.Scene,
         get=op(

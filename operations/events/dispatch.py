@@ -17,7 +17,7 @@ from operations.events.rows import UNKNOWN
 from services.queue.inbox import InboxRow
 from services.wechat import events
 
-Reaction = Callable[[Bank, Any, Any], Awaitable[None]]
+Reaction = Callable[[Bank, InboxRow, Any], Awaitable[None]]
 """`(bank, inbox row, event)`. It may run twice and in any order: the row's `_id` is the
 event's id, and what is older than what is known undoes nothing (contract/wechat C3)."""
 

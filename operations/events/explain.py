@@ -13,17 +13,18 @@ from datetime import datetime
 from typing import Any
 
 from campaigns import live
-from campaigns.engine.rows import RUNS
+from campaigns.engine import rows
+from campaigns.engine.launch import effect_id
+from campaigns.engine.rows import Run
 from customers.banks.bank import Bank
 from operations.events import dead_letters
 from operations.events.handle import plain, read
 from operations.events.rows import DEAD, UNKNOWN
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound
-from services.queue import inbox
+from services.queue import inbox, outbox
 from services.queue.inbox import WECHAT, WECOM, InboxRow
-from services.queue.outbox import OUTBOX
-from services.store.mongo import Doc
+from services.queue.outbox import OutboxRow
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable
 
@@ -206,13 +207,13 @@ def ground_text(code: str, texts: Texts) -> str:
 async def _runs(bank: Bank, notes: Iterable[Mapping[str, Any]], texts: Texts) -> list[Answer]:
     """The runs that began with the event, or were told of it, with what they did outside."""
     named = list(dict.fromkeys(note["run"] for note in notes if note.get("run")))
-    found = await bank.read(RUNS, named) if named else {}
+    found = await rows.read(bank, named)
     return [await _run(bank, found[name], texts) for name in named if name in found]
 
 
-async def _run(bank: Bank, run: Doc, texts: Texts) -> Answer:
+async def _run(bank: Bank, run: Run, texts: Texts) -> Answer:
     program = await live.program(bank, run["campaign"], run["version"])
-    steps = [ids.tenant_id(bank.id, "effect", run["_id"], step) for step in program.ops]
+    steps = [effect_id(run, step) for step in program.ops]
     fallbacks = [ids.tenant_id(bank.id, "fallback", effect) for effect in steps]
     return {
         "run": run["_id"],
@@ -227,11 +228,11 @@ async def _run(bank: Bank, run: Doc, texts: Texts) -> Answer:
 
 async def _effects(bank: Bank, wanted: Iterable[str], texts: Texts) -> list[Answer]:
     names = list(dict.fromkeys(wanted))
-    found = await bank.read(OUTBOX, names) if names else {}
+    found = await outbox.read(bank.services, bank.id, names)
     return [_effect(found[name], texts) for name in names if name in found]
 
 
-def _effect(row: Doc, texts: Texts) -> Answer:
+def _effect(row: OutboxRow, texts: Texts) -> Answer:
     began = row["at"].timestamp()
     story = row.get("story") or {}
     return {

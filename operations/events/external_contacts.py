@@ -11,7 +11,9 @@ from typing import Any
 from campaigns import live
 from campaigns.channels import rosters
 from campaigns.channels.rows import Channel, by_state
-from campaigns.engine import runs
+from campaigns.engine import enter, facts, runs
+from campaigns.engine.facts import Scene
+from campaigns.engine.rows import Context
 from customers import relationships, timeline
 from customers.banks.bank import Bank
 from customers.handover import departures
@@ -22,8 +24,7 @@ from services import ids
 from services.limiter import lane
 from services.observe import trace
 from services.queue import outbox
-from services.queue.outbox import OUTBOX
-from services.store.mongo import Doc
+from services.queue.inbox import InboxRow
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
 
@@ -32,7 +33,7 @@ NO_FRIEND = 84061
 log = logging.getLogger(__name__)
 
 
-async def added(bank: Bank, row: Doc, event: events.ExternalContactAdded) -> None:
+async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> None:
     """A new friend: who he is, the friendship, and the campaigns that his code leads to. When WeCom
     cannot say who he is in time, the welcome does not wait: the details come later."""
     known = await _details(bank, row, event)
@@ -65,7 +66,7 @@ async def added(bank: Bank, row: Doc, event: events.ExternalContactAdded) -> Non
         await runs.on_event(bank, cids, "customer.blocked", at)
 
 
-async def _identify(bank: Bank, row: Doc, event: events.ContactEvent) -> str:
+async def _identify(bank: Bank, row: InboxRow, event: events.ContactEvent) -> str:
     facts = resolution.Facts(external_userid=event.external_userid)
     return await resolution.identify(bank, facts, source="callback", proof=row["_id"])
 
@@ -74,7 +75,7 @@ async def _is_over(bank: Bank, cid: str, userid: str) -> bool:
     return await relationships.between(bank, userid, await resolution.cids(bank, cid)) is None
 
 
-async def _details(bank: Bank, row: Doc, event: events.ExternalContactAdded) -> Details | None:
+async def _details(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> Details | None:
     """What WeCom says of him; None when it cannot in time (it is asked again later), or does not
     count him as a friend before the member has added him back (the event of that brings them)."""
     try:
@@ -94,23 +95,22 @@ async def _details(bank: Bank, row: Doc, event: events.ExternalContactAdded) -> 
     return None
 
 
-async def _enrich_later(bank: Bank, row: Doc, event: events.ExternalContactAdded) -> None:
+async def _enrich_later(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> None:
     cid = await _identify(bank, row, event)
     effect = outbox.Effect(
         id=ids.tenant_id(bank.id, "enrich", row["_id"]),
         tenant=bank.id,
-        kind="enrich",
+        kind=details.ENRICH.name,
         cid=cid,
         args={"external_userid": event.external_userid},
     )
-    due = bank.now() + 2.0
-    await bank.insert(OUTBOX, outbox.row_of(bank.services, effect, due=due, owner=None))
+    await outbox.put(bank.services, effect, due=bank.now() + 2.0)
 
 
 async def _enter_campaigns(
     bank: Bank,
     cid: str,
-    row: Doc,
+    row: InboxRow,
     event: events.ExternalContactAdded,
     follow: Mapping[str, Any],
 ) -> None:
@@ -118,18 +118,17 @@ async def _enter_campaigns(
     _note_channel(event.state or "", channel)
     if not event.welcome_code:
         trace.note("welcome.no_code")
-    person = await resolution.customer(bank, cid)
-    facts = {
-        "channel.code": event.state,
-        "channel.branch": channel["branch"] if channel else None,
-        "follow.userid": event.userid,
-        "follow.add_way": follow.get("add_way"),
-        "customer.id": cid,
-        "customer.name": person.name,
-        "customer.bound": bool(person.phone),
-    }
-    context = {
-        "tenant": bank.id,
+    scene = Scene(
+        bank=bank,
+        cid=cid,
+        customer=await resolution.customer(bank, cid),
+        userid=event.userid,
+        state=event.state,
+        branch=channel["branch"] if channel else None,
+        add_way=follow.get("add_way"),
+    )
+    known = facts.at_entry(scene)
+    context: Context = {
         "event": row["_id"],
         "happened_at": events.happened(event, row),
         "userid": event.userid,
@@ -145,7 +144,7 @@ async def _enter_campaigns(
             )
             trace.note("campaign.not_entered", campaign=campaign["campaign"], why=why)
     for program in programs:
-        await runs.enter(bank, program, cid, facts, context, row["owner"])
+        await enter.enter(bank, program, cid, known, context, row["owner"] or "")
 
 
 def _note_channel(state: str, channel: Channel | None) -> None:
@@ -158,7 +157,7 @@ def _note_channel(state: str, channel: Channel | None) -> None:
         trace.note("channel.not_ours" if state else "channel.none", state=state)
 
 
-async def edited(bank: Bank, _: Doc, event: events.ExternalContactEdited) -> None:
+async def edited(bank: Bank, _: InboxRow, event: events.ExternalContactEdited) -> None:
     """Asks WeCom for what changed. Nothing when he is nobody's friend any more: his going is told
     by an event of its own."""
     try:
@@ -169,19 +168,19 @@ async def edited(bank: Bank, _: Doc, event: events.ExternalContactEdited) -> Non
         trace.note("details.none")
 
 
-async def lost_by_customer(bank: Bank, row: Doc, event: events.FollowUserDeleted) -> None:
+async def lost_by_customer(bank: Bank, row: InboxRow, event: events.FollowUserDeleted) -> None:
     """The customer deleted the member: what runs for him hears of it."""
     cid = await _ended(bank, row, event, "customer.deleted_rm")
     cids = await resolution.cids(bank, cid)
     await runs.on_event(bank, cids, "customer.blocked", events.happened(event, row))
 
 
-async def lost_by_member(bank: Bank, row: Doc, event: events.ExternalContactDeleted) -> None:
+async def lost_by_member(bank: Bank, row: InboxRow, event: events.ExternalContactDeleted) -> None:
     """The member deleted the customer, or a hand-over did."""
     await _ended(bank, row, event, "rm.deleted_customer")
 
 
-async def _ended(bank: Bank, row: Doc, event: events.ContactEvent, kind: str) -> str:
+async def _ended(bank: Bank, row: InboxRow, event: events.ContactEvent, kind: str) -> str:
     """Writes down the end, and has it told to whom it concerns; whose it was."""
     cid = await _identify(bank, row, event)
     at = events.happened(event, row)

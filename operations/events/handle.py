@@ -98,21 +98,27 @@ def plain(name: str) -> str:
 
 
 async def _failed(bank: Bank, owner: str, row: InboxRow, error: Exception, story: Story) -> None:
-    """A later try, or after the last of RETRY a dead letter. What was never asked because the
-    platform's allowance is used up does not count as a try."""
-    counts = not no_turn(error)
+    """A later try, or after the last of RETRY a dead letter."""
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
     kept = {"reason": reason, "tries": trace_rows.tried({**row}, bank.now(), reason, story)}
-    if isinstance(error, EventUnreadable) or (counts and RETRY.is_over(row["attempts"])):
+    if _is_over(row, error):
         log.error("an event is a dead letter", extra={"fields": fields})
         await dead_letters.add_dead(bank, row, reason)
         await inbox.give_up(bank.db, row, owner, state=DEAD, **kept)
         return
     log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
     due = bank.now() + RETRY.delay(row["attempts"], at_least=_asked_for(error))
-    attempts = row["attempts"] if counts else row["attempts"] - 1
+    attempts = row["attempts"] - no_turn(error)
     await inbox.put_back(bank.db, row, owner, due=due, attempts=attempts, **kept)
+
+
+def _is_over(row: InboxRow, error: Exception) -> bool:
+    """Whether this was the last try. What was never asked, because the platform's allowance is used
+    up, is none."""
+    if isinstance(error, EventUnreadable):
+        return True
+    return RETRY.is_over(row["attempts"]) and not no_turn(error)
 
 
 def _asked_for(error: Exception) -> float:

@@ -7,24 +7,52 @@ Arguments are sealed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NotRequired, TypedDict, cast
 
 from services.clock import utc
 from services.container import Services
 from services.observe import trace
-from services.store import batching
-from services.store.mongo import Doc
+from services.store import batching, leases
+from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
 
 OUTBOX = Rows(
     "outbox",
     indexes=((("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)),),
+    sealed=("args",),
 )
 """Effects that wait for a worker."""
 
 WELCOME, EFFECTS = "welcome", "effects"
+
+
+class OutboxRow(TypedDict):
+    """An effect as it is stored; `due` and `deadline` in seconds UTC, `state` is `ready` until it
+    ended. `tries` are those that came to nothing, `story` what the last one called and decided."""
+
+    _id: str
+    tenant: str
+    kind: str
+    lane: str
+    cid: str
+    campaign: str
+    version: int
+    run: str
+    step: str
+    args: bytes
+    deadline: float | None
+    at: datetime
+    open: bool
+    due: float
+    owner: str | None
+    attempts: int
+    state: str
+    reason: str
+    tries: NotRequired[list[Doc]]
+    story: NotRequired[Doc]
 
 
 @dataclass(frozen=True)
@@ -84,4 +112,55 @@ async def put(services: Services, effect: Effect, *, due: float, owner: str | No
     """Writes the effect's row as `row_of` says it, durable when this returns; False when it was
     there."""
     row = row_of(services, effect, due=due, owner=owner)
-    return await batching.insert(services, effect.tenant, OUTBOX, row)
+    return await insert(services, row)
+
+
+async def insert(services: Services, row: Doc) -> bool:
+    """Writes a row of `row_of`, durable when this returns; False when it was there."""
+    return await batching.insert(services, row["tenant"], OUTBOX, row)
+
+
+async def read(services: Services, tenant: str, wanted: Sequence[str]) -> dict[str, OutboxRow]:
+    """The rows of these effects, by id."""
+    found = await batching.read(services, tenant, OUTBOX, wanted) if wanted else {}
+    return cast("dict[str, OutboxRow]", found)
+
+
+async def put_back(db: TenantStore, owner: str, row_id: str, due: float, **fields: Any) -> None:
+    """Leaves an effect that is still ours for a later try, at `due` (seconds UTC)."""
+    await leases.put_back(db[OUTBOX], owner, [row_id], due, **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an effect ended, and what its row keeps besides."""
+
+    state: str
+    reason: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def end(services: Services, row: Mapping[str, Any], owner: str, ended: Ended) -> None:
+    """Ends an effect that is still ours."""
+    await batching.close_each(
+        services,
+        row["tenant"],
+        OUTBOX,
+        owner,
+        row["_id"],
+        dict(ended.kept),
+        state=ended.state,
+        reason=ended.reason,
+    )
+
+
+async def customers_by_step(db: TenantStore, campaign: str) -> dict[str, int]:
+    """For each step of a campaign, the customers for whom its effect was done."""
+    counted = await db[OUTBOX].aggregate(
+        [
+            {"$match": {"campaign": campaign, "state": "done"}},
+            {"$group": {"_id": {"step": "$step", "cid": "$cid"}}},
+            {"$group": {"_id": "$_id.step", "customers": {"$sum": 1}}},
+        ]
+    )
+    return {row["_id"]: row["customers"] for row in counted}

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from services.observe.trace import Story
 from services.store.mongo import Doc
 
@@ -14,7 +17,7 @@ def told(story: Story) -> Doc:
     return {"decided": story.notes, "called": story.calls, "dropped": story.dropped}
 
 
-def tried(row: Doc, at: float, reason: str, story: Story) -> list[Doc]:
+def tried(row: Mapping[str, Any], at: float, reason: str, story: Story) -> list[Doc]:
     """The row's tries that came to nothing, with this one; the newest MOST_TRIES. `at` in seconds
     UTC."""
     failed = {"at": at, "reason": reason, "called": story.calls}

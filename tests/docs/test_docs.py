@@ -13,11 +13,12 @@ import pytest
 import typer
 from pydantic_core import PydanticUndefined
 
-from campaigns.document import model
-from campaigns.document.reading import FILLED
+from campaigns.delivery.kinds import KINDS
+from campaigns.document import model, parts
+from campaigns.engine import facts
+from campaigns.engine.verbs import VERBS
 from config.settings import Settings
 from customers.banks.clerks import PERMISSIONS as ROLES
-from customers.segments.rules import FIELDS
 from deploy import house
 from deploy.processes import ROOT
 from handlers.http import auth
@@ -83,7 +84,7 @@ def default_of(field: str) -> str:
 
 PARTS = {
     "The document": model.Campaign,
-    "Window": model.Window,
+    "Window": parts.Window,
     "Entry": model.Entry,
     "Exit": model.Exit,
     "Limits": model.Limits,
@@ -96,11 +97,9 @@ PARTS = {
     "Group welcome": model.GroupWelcome,
     "Reward": model.Reward,
     "Step": model.Step,
-    "Send": model.Send,
-    "Tag": model.Tag,
-    "Grant": model.Grant,
-    "Wait": model.Wait,
+    **{verb.name.capitalize(): verb.model for verb in VERBS if hasattr(verb.model, "model_fields")},
 }
+TYPES = {str: "text", int: "number", bool: "`True` or `False`"}
 
 
 @pytest.mark.parametrize("heading", PARTS)
@@ -110,8 +109,9 @@ def test_every_key_of_a_campaign_is_documented(heading: str) -> None:
 
 
 def test_every_placeholder_and_field_of_rules_is_documented() -> None:
-    assert {name.strip("{}") for name in table(CAMPAIGNS, "Placeholders")} == FILLED
-    assert set(table(CAMPAIGNS, "Rules")) == FIELDS
+    assert {name.strip("{}") for name in table(CAMPAIGNS, "Placeholders")} == facts.known(facts.MESSAGE)
+    types = {name: cells[0] for name, cells in table(CAMPAIGNS, "Rules").items()}
+    assert types == {fact.name: TYPES[fact.type] for fact in facts.FACTS if facts.RULE in fact.known_when}
 
 
 def test_every_decision_is_listed() -> None:
@@ -146,6 +146,7 @@ def test_every_effect_reason_is_documented() -> None:
 
 def test_every_kind_of_story_is_documented() -> None:
     told = codes.arguments("record", 2, "timeline") | codes.arguments("entry", 2, "timeline")
+    told |= {kind.story for kind in KINDS.values() if kind.story}
     assert sorted(table(REFERENCE, "Story kinds")) == sorted(told)
 
 

@@ -18,22 +18,8 @@ DOORS = {"db", "_db"}
 """What a collection is taken out of, and what takes its name as an argument."""
 TAKING = {"insert", "read", "change", "close_each", "system", "find_across", "insert_new_across", "by_id"}
 KNOWN: set[tuple[str, str]] = {
-    ("campaigns.delivery.effects", "OUTBOX"),
-    ("campaigns.engine.runs", "CAMPAIGNS"),
-    ("campaigns.engine.runs", "OUTBOX"),
-    ("campaigns.live", "CAMPAIGNS"),
-    ("campaigns.live", "CAMPAIGN_VERSIONS"),
     ("campaigns.publishing.versions", "CAMPAIGNS"),
     ("campaigns.publishing.versions", "CAMPAIGN_VERSIONS"),
-    ("campaigns.stats", "OUTBOX"),
-    ("campaigns.stats", "RUNS"),
-    ("campaigns.stats", "TRANSFERS"),
-    ("customers.archive.consents", "RELATIONSHIPS"),
-    ("customers.archive.reading", "STAFF"),
-    ("customers.messaging.subscriptions", "OUTBOX"),
-    ("operations.events.explain", "OUTBOX"),
-    ("operations.events.explain", "RUNS"),
-    ("operations.events.external_contacts", "OUTBOX"),
 }
 """(module, constant) of those that still name another's collection."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from campaigns.document.model import Campaign
-from campaigns.document.program import Program, compile_program
-from campaigns.document.reading import read, states_of
+from campaigns.document.reading import read
+from campaigns.document.states import states_of
+from campaigns.engine.program import Program, compile_program
 from customers.actors import ClerkActor
 
 BRANCHES = {"sz-nanshan": "深圳南山支行", "sz-futian": "深圳福田支行", "gz-tianhe": "广州天河支行"}

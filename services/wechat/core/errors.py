@@ -46,6 +46,11 @@ class PlatformError(YinqiaoError):
         self.path = path
         self.retry_after = retry_after
 
+    @property
+    def reason(self) -> str:
+        """The code with the platform's number, as an effect keeps it."""
+        return f"{self.code}:{self.errcode}" if self.errcode is not None else self.code
+
 
 class TokenRejected(PlatformError):
     name = "platform_token_rejected"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.store.mongo import Doc
 from services.wechat.events.fields import Fields
 
 
@@ -37,7 +36,7 @@ def head(fields: Fields) -> dict[str, Any]:
     return {"corp_id": fields.text("ToUserName"), "create_time": fields.time("CreateTime")}
 
 
-def happened(event: Event, row: Doc) -> float:
+def happened(event: Event, row: Mapping[str, Any]) -> float:
     """When it happened, in seconds UTC: as the event says, else when its inbox row was received."""
     return float((event.create_time or row["at"]).timestamp())
 

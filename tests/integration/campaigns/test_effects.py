@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from campaigns.delivery import effects
+from campaigns.delivery import perform
+from campaigns.delivery.kinds import KINDS
+from campaigns.engine.verbs.send import WELCOME_SECONDS
 from campaigns.publishing import versions
 from services.container import Services
+from services.queue import outbox
+from services.queue.effects import RETRY, Outcome
 from services.wechat.core.errors import SlowDown
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
@@ -18,6 +23,8 @@ from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import LIN
 from tests.support.waiting import until
+
+TRIES = RETRY.tries or 0
 
 
 async def tried(demo: Services, clock: MovedClock, seconds: float, step: float = 1.0) -> None:
@@ -135,7 +142,7 @@ async def test_after_its_deadline_a_welcome_is_not_tried_at_all(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
 ) -> None:
     await tools.scanned(sandbox, http)
-    clock.advance(effects.WELCOME_SECONDS + 1)
+    clock.advance(WELCOME_SECONDS + 1)
     await tools.all_work(demo)
     row = await tools.effect(demo, "welcome")
     assert (row["state"], row["reason"]) == ("expired", "deadline")
@@ -174,7 +181,7 @@ async def test_a_pause_stops_sends_and_going_on_sends_what_is_overdue(
     assert "sz-nanshan" not in str((await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]["tag_names"])
     await tools.fault(sandbox, "errcode", "externalcontact/mark_tag", errcode=-1, times=1)
     await versions.resume(await open_bank(demo, "demo"), LIN, "acq-branch")
-    await tried(demo, clock, effects.PAUSED_SECONDS + 6)
+    await tried(demo, clock, perform.PAUSED_SECONDS + 6)
     assert (await tools.effect(demo, "tag"))["state"] == "done"
     assert "sz-nanshan" in str((await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]["tag_names"])
 
@@ -192,10 +199,10 @@ async def test_an_effect_without_a_deadline_is_given_up_in_the_end_with_a_reason
     await tools.fault(sandbox, "errcode", "externalcontact/mark_tag", errcode=-1)
     await tools.scanned(sandbox, http)
     await jobs.handle_inbox(await open_bank(demo, "demo"))
-    await tried(demo, clock, 400 * effects.MOST_TRIES, step=400)
+    await tried(demo, clock, 400 * TRIES, step=400)
     row = await tools.effect(demo, "tag")
-    assert (row["state"], row["attempts"]) == ("failed", effects.MOST_TRIES)
-    assert row["reason"] == f"gave_up_after_{effects.MOST_TRIES}:platform_busy:-1"
+    assert (row["state"], row["attempts"]) == ("failed", TRIES)
+    assert row["reason"] == f"gave_up_after_{TRIES}:platform_busy:-1"
     assert "tag.failed" in await tools.story(demo)
 
 
@@ -203,20 +210,63 @@ async def test_waiting_for_a_turn_is_no_try(
     demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An allowance that is used up for hours costs an effect time, and nothing else."""
-    done = effects._EXECUTORS["tag"]
+    done = KINDS["tag"]
 
-    async def no_turn(*_: object) -> effects.Outcome:
+    async def no_turn(*_: object) -> Outcome:
         raise SlowDown(None, "the allowance is used up", "/cgi-bin/externalcontact/mark_tag", retry_after=300)
 
-    monkeypatch.setitem(effects._EXECUTORS, "tag", no_turn)
+    monkeypatch.setitem(KINDS, "tag", replace(done, execute=no_turn))
     await tools.scanned(sandbox, http)
     await jobs.handle_inbox(await open_bank(demo, "demo"))
-    await tried(demo, clock, 400 * (effects.MOST_TRIES + 3), step=400)
+    await tried(demo, clock, 400 * (TRIES + 3), step=400)
     row = await tools.effect(demo, "tag")
     assert (row["state"], row["reason"], row["attempts"]) == ("ready", "platform_slow_down", 0)
-    monkeypatch.setitem(effects._EXECUTORS, "tag", done)
+    monkeypatch.setitem(KINDS, "tag", done)
     await tried(demo, clock, 400, step=400)
     assert (await tools.effect(demo, "tag"))["state"] == "done"
+
+
+async def test_a_fault_of_ours_in_an_effect_is_tried_as_often_as_others_and_then_has_failed(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    async def broken(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setitem(KINDS, "tag", replace(KINDS["tag"], execute=broken))
+    await tools.scanned(sandbox, http)
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    waiting = await tools.effect(demo, "tag")
+    assert (waiting["state"], waiting["reason"], waiting["open"]) == ("ready", "internal", True)
+    await tried(demo, clock, 400 * (TRIES + 3), step=400)
+    row = await tools.effect(demo, "tag")
+    assert (row["state"], row["reason"], row["open"], row["attempts"]) == ("failed", "internal", False, TRIES)
+    assert [one["reason"] for one in row["tries"]] == ["internal"] * (TRIES - 1)
+    assert calls == TRIES
+    kinds = await tools.story(demo)
+    assert (kinds.count("tag.failed"), "tag.added" in kinds) == (1, False)
+    (told,) = await demo.store.tenant("demo")["timeline"].find({"kind": "tag.failed"})
+    assert told["data"]["reason"] == "internal"
+
+
+async def test_an_effect_that_cannot_be_read_ends_as_well(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a fault of ours")
+
+    await tools.scanned(sandbox, http)
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "effect_of", broken)
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
+        for _ in range(TRIES + 2):
+            clock.advance(400)
+            await jobs.send_effects(await open_bank(demo, "demo"))
+    row = await tools.effect(demo, "tag")
+    assert (row["state"], row["reason"], row["open"], row["attempts"]) == ("failed", "internal", False, TRIES)
 
 
 async def test_a_tag_that_was_deleted_at_wecom_is_made_again(
@@ -242,7 +292,7 @@ async def test_two_workers_on_one_welcome_greet_once(
     clock.advance(2)
     first = asyncio.create_task(jobs.send_welcomes(await open_bank(demo, "demo")))
     await until(lambda: _taken(demo))
-    clock.advance(effects.LEASE_SECONDS["welcome"] + 0.5)
+    clock.advance(perform.LEASE_SECONDS["welcome"] + 0.5)
     await asyncio.gather(jobs.send_welcomes(await open_bank(second, "demo")), first)
     assert await tools.welcomes(sandbox) == 1
     assert (await tools.effect(demo, "welcome"))["state"] == "done"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
-from campaigns.engine import runs
+from campaigns import live
+from campaigns.delivery import perform
+from campaigns.engine import enter, launch, rows, runs
+from campaigns.engine.rows import Context
 from campaigns.publishing import versions
 from operations.events import external_contacts
 from services.container import Services
@@ -22,7 +27,8 @@ from tests.support.clock import MovedClock
 from tests.support.documents import LIN, WELCOME
 from tests.support.waiting import until
 
-LEASE = runs.LEASE_SECONDS + 0.5
+LEASE = rows.LEASE_SECONDS + 0.5
+TRIES = runs.RETRY.tries or 0
 HI = "- {id: hi, send: {via: wecom.welcome, template: hi}}\n"
 
 
@@ -39,12 +45,12 @@ def dying(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> pytest.Mon
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (runs, "_launch"),
-        (runs, "_clear"),
+        (launch, "launch"),
+        (rows, "clear"),
         (runs.timeline, "record"),
-        (runs.effects, "perform"),
+        (perform, "perform"),
         (batching, "close_each"),
-        (external_contacts.runs, "enter"),
+        (enter, "enter"),
         (external_contacts.relationships, "changed"),
         (external_contacts.details, "fetch"),
     ],
@@ -67,7 +73,7 @@ async def test_killed_anywhere_the_welcome_goes_out_once(
         await tools.all_work(demo)
     assert await tools.welcomes(sandbox) == 1
     (run,) = await tools.runs(demo)
-    assert (run["status"], run["waiting"], run["outbox"], run["owner"]) == ("active", "reward.claimed", [], None)
+    assert (run["status"], run["waiting"], run["pending_steps"], run["owner"]) == ("active", "reward.claimed", [], None)
     states = {row["kind"]: row["state"] for row in await demo.store.tenant("demo")["outbox"].find({})}
     assert states == {"welcome": "done", "tag": "done", "offer": "done"}
     assert await demo.store.tenant("demo")["inbox"].count({"open": True}) == 0
@@ -126,6 +132,27 @@ async def test_a_cap_lets_in_as_many_as_it_says_and_tells_the_others_why_not(
     assert [row["data"] for row in refused] == [{"campaign": "hello", "reason": "cap"}] * 5
 
 
+async def test_a_daily_cap_counts_the_days_of_the_windows_time_zone(demo: Services, clock: MovedClock) -> None:
+    """Midnight in Auckland is no new day in Shanghai."""
+    tz = ZoneInfo("Pacific/Auckland")
+    head = WELCOME.replace("to: 2029-12-31", f"to: 2029-12-31, tz: {tz}")
+    capped = head.replace("when: \"channel.code in codes('c')\"", "cap: {per_day: 1}")
+    await tools.go_live(demo, capped + "- {id: w, wait: {for: 1h}}\n")
+    bank = await open_bank(demo, "demo")
+    noon = datetime.combine(datetime.fromtimestamp(clock(), tz).date() + timedelta(days=1), time(12), tz)
+    moments = [noon, noon + timedelta(hours=11, minutes=59), noon + timedelta(hours=12, minutes=1)]
+    entered = []
+    for moment in moments:
+        clock.advance(moment.timestamp() - clock())
+        (program,) = [one for one in await live.live_programs(bank) if one.campaign.id == "hello"]
+        at = clock()
+        context: Context = {"event": "e", "happened_at": at, "received_at": at, "userid": "rm.chen"}
+        cid = f"demo:{len(entered)}"
+        entered.append(await enter.enter(bank, program, cid, {"customer.id": cid}, context))
+    assert entered == [True, False, True]
+    assert len({moment.astimezone(ZoneInfo("Asia/Shanghai")).date() for moment in moments}) == 1
+
+
 async def test_two_workers_resume_a_run_and_it_moves_once(
     demo: Services, second: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
 ) -> None:
@@ -163,19 +190,20 @@ async def test_a_move_whose_owner_was_replaced_changes_nothing(
     assert await tools.told_staff(sandbox, scan["userid"]) == []
 
 
-@pytest.mark.parametrize("name", ["_launch", "_clear"])
+@pytest.mark.parametrize(("module", "name"), [(launch, "launch"), (rows, "clear")])
 async def test_an_event_for_a_run_that_was_cut_short_is_not_lost(
     demo: Services,
     sandbox: Sandbox,
     http: httpx.AsyncClient,
     clock: MovedClock,
     monkeypatch: pytest.MonkeyPatch,
+    module: Any,
     name: str,
 ) -> None:
     """The run's process died with effects unsent; before its lease is over the customer deletes the RM."""
     person, scan = await tools.scanned(sandbox, http)
     with monkeypatch.context() as patch:
-        dying(patch, runs, name)
+        dying(patch, module, name)
         await asyncio.gather(jobs.handle_inbox(await open_bank(demo, "demo")), return_exceptions=True)
     await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": scan["userid"]})
     for _ in range(3):
@@ -213,7 +241,7 @@ async def test_a_long_pause_does_not_use_up_a_runs_tries(
     await tools.all_work(demo)
     await versions.pause(await open_bank(demo, "demo"), LIN, "hello")
     clock.advance(3601)
-    for _ in range(runs.MOST_TRIES + 2):
+    for _ in range(TRIES + 2):
         await jobs.advance_runs(await open_bank(demo, "demo"))
         clock.advance(runs.PAUSED_SECONDS + 0.1)
     assert await tools.told_staff(sandbox, scan["userid"]) == []
@@ -244,7 +272,7 @@ async def test_a_run_that_cannot_go_on_ends_as_an_error_with_a_reason(
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(runs, "advance", fails)
-    for _ in range(runs.MOST_TRIES):
+    for _ in range(TRIES):
         await jobs.advance_runs(await open_bank(demo, "demo"))
         clock.advance(301)
     (run,) = await tools.runs(demo)

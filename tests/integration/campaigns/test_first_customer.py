@@ -88,7 +88,7 @@ async def test_a_claim_ends_the_wait_for_it(demo: Services, sandbox: Sandbox, ht
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     runs = demo.store.tenant("demo")["runs"]
     (run,) = await runs.find({})
-    assert (run["status"], run["waiting"], run["outbox"]) == ("active", "reward.claimed", [])
+    assert (run["status"], run["waiting"], run["pending_steps"]) == ("active", "reward.claimed", [])
     headers = await login(http, sandbox, person)
     await http.post(f"/mp/{BANK}/rewards/acq-branch.coffee/claim", headers={**headers, "Idempotency-Key": "k"})
     await until(lambda: _settled(demo))

@@ -81,7 +81,7 @@ async def texts(services: Services) -> list[str]:
     """What was said, in order."""
     rows = await kept(services)
     at_bank = await open_bank(services, "demo")
-    return [open_body(at_bank, row)["text"]["content"] for row in rows if row["body"]]
+    return [open_body(at_bank, row["_id"], row["body"])["text"]["content"] for row in rows if row["body"]]
 
 
 async def pull_row(services: Services) -> Doc:

@@ -9,6 +9,7 @@ from customers.access import rm
 from customers.handover import batches, departures
 from customers.handover import work as handover_work
 from customers.identity import resolution
+from services.clock import utc
 from services.container import Services
 from services.errors import NotFound
 from services.wechat.wecom.groups import Groups as WeComGroups
@@ -163,7 +164,7 @@ async def test_who_died_before_he_asked_is_followed_by_one_who_asks(
 ) -> None:
     await friend(bank, sandbox)
     await approved(bank)
-    asking = {"state": "asking", "asked_at": bank.clock()}
+    asking = {"state": "asking", "asked_at": utc(bank.clock())}
     await bank.store.tenant("demo")["handovers"].update_many({}, {"$set": asking})
     await work(bank, clock)
     assert await items(bank) == [("waiting", "")]

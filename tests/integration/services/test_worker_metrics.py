@@ -78,7 +78,7 @@ from services.queue.worker import WorkerLoop
 
 worker_metrics.REPORT_SECONDS = 0.1
 mongodb, database, redis, seconds = *sys.argv[1:4], float(sys.argv[4])
-loop = WorkerLoop(Settings(mongodb_uri=mongodb, mongodb_database=database, redis_url=redis), ())
+loop = WorkerLoop(Settings(mongodb_uri=mongodb, mongodb_database=database, redis_url=redis), (), {})
 
 async def work(services):
     for _ in range(10):

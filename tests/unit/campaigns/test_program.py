@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns.document.program import START, TIMER, Program, State, advance
+from campaigns.engine.advance import START, TIMER, State, advance
+from campaigns.engine.program import Program
 from tests.support.documents import WELCOME, program
 
 NOW = 1_800_000_000.0

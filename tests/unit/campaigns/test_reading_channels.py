@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from campaigns.document.reading import DocumentError, read, states_of_rules, wanted_states
+from campaigns.document.reading import DocumentError, read
+from campaigns.document.states import states_of_rules, wanted_states
 from tests.support.documents import BRANCHES, WELCOME
 
 HI = "- {id: hi, send: {via: wecom.welcome, template: hi}}\n"

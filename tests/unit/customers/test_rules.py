@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customers.segments.rules import FIELDS, RuleError, compile_rule
+from campaigns.engine import facts
+from customers.segments.rules import RuleError, compile_rule
+
+FIELDS = facts.known(facts.RULE)
 
 CODES = {"branch-q1": ["q1.sz", "q1.gz"], "empty": []}
 FACTS = {
@@ -49,12 +52,12 @@ FACTS = {
     ],
 )
 def test_a_rule_says_whether_it_holds(rule: str, holds: bool) -> None:
-    assert compile_rule(rule, CODES)(FACTS) is holds
+    assert compile_rule(rule, CODES, FIELDS)(FACTS) is holds
 
 
 def test_the_codes_are_those_of_the_time_of_compiling() -> None:
     codes = {"a": ["x"]}
-    rule = compile_rule("channel.code in codes('a')", codes)
+    rule = compile_rule("channel.code in codes('a')", codes, FIELDS)
     codes["a"].append("y")
     assert (rule({"channel.code": "x"}), rule({"channel.code": "y"})) == (True, False)
 
@@ -94,7 +97,7 @@ def test_the_codes_are_those_of_the_time_of_compiling() -> None:
 )
 def test_a_mistake_is_named_with_its_column(rule: str, column: int, says: str) -> None:
     with pytest.raises(RuleError) as refused:
-        compile_rule(rule, CODES)
+        compile_rule(rule, CODES, FIELDS)
     assert (refused.value.column, says in refused.value.message) == (column, True), str(refused.value)
     assert str(refused.value).startswith(f"column {column}: ")
 
@@ -125,7 +128,7 @@ def test_no_text_is_too_odd_to_be_refused(rule: str) -> None:
 def _read(rule: str, facts: dict[str, Any]) -> bool | str:
     """What the rule says, or that it was refused at a place within it."""
     try:
-        predicate = compile_rule(rule, CODES)
+        predicate = compile_rule(rule, CODES, FIELDS)
     except RuleError as error:
         return "refused" if error.message and 1 <= error.column <= len(rule) + 1 else f"refused at {error.column}"
     return predicate(facts)

@@ -1,0 +1,22 @@
+"""Every kind of effect that the product performs, by name: those of the campaigns' verbs, and those
+of the other rooms."""
+
+from __future__ import annotations
+
+from campaigns.engine.verbs import VERBS
+from customers.alerts.cards import CARD, CARD_UPDATE
+from customers.banks.bank import Bank
+from customers.identity.conversion import CONVERT
+from customers.messaging.subscriptions import SUBSCRIBE
+from customers.wecom_mirror.details import ENRICH
+from services.queue.effects import EffectKind
+
+_ALL: tuple[EffectKind[Bank], ...] = (
+    *(kind for verb in VERBS for kind in verb.kinds),
+    ENRICH,
+    CARD,
+    CARD_UPDATE,
+    CONVERT,
+    SUBSCRIBE,
+)
+KINDS = {kind.name: kind for kind in _ALL}

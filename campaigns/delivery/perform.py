@@ -1,0 +1,191 @@
+"""Performing effects, whatever their kind: tried until they are done, given up with a reason, or
+too late.
+
+What a try does is the kind's own (`campaigns/delivery/kinds.py`); what its refusal means, when it is
+tried again and how it ends is the same for all.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from campaigns import live
+from campaigns.delivery.kinds import KINDS
+from customers import timeline
+from customers.banks.bank import Bank
+from services.errors import Conflict, Unavailable
+from services.observe import trace
+from services.observe.trace import Story
+from services.queue import outbox
+from services.queue.effects import RETRY, EffectKind, Outcome
+from services.queue.outbox import Effect
+from services.queue.trace_rows import told, tried
+from services.store.mongo import Doc
+from services.wechat.core.errors import AlreadyDone, PlatformError, SubjectState, no_turn
+
+LEASE_SECONDS = {outbox.WELCOME: 6.0, outbox.EFFECTS: 20.0}
+"""By lane. A welcome is soon too late, and trying it twice is harmless. Of the others none may look
+dead while it still waits for its turn and its answer: a subscribe message is taken for lost when
+somebody else finds it begun."""
+PAUSED_SECONDS = 5.0
+URGENT_SECONDS = 20.0
+"""An urgent effect does not wait for a limit that is over sooner than this."""
+FIXED_SECONDS = 60.0
+"""A pause that is asked for and as long as this is kept as it is."""
+INTERNAL, PAUSED = "internal", "paused"
+_FAULT = "an effect failed"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Try:
+    """One try of a leased effect: its row, and under whose name it may be changed."""
+
+    bank: Bank
+    owner: str
+    row: Doc
+    kind: EffectKind[Bank]
+    effect: Effect
+    story: Story
+
+    @property
+    def attempt(self) -> int:
+        return int(self.row["attempts"])
+
+
+async def perform(bank: Bank, owner: str, row: Doc) -> None:
+    """Tries a leased effect once and writes down what became of it. Never raises: a fault of ours
+    is a later try, and after the last one the effect has failed for `internal`."""
+    try:
+        kind = KINDS[row["kind"]]
+        effect = outbox.effect_of(bank.services, row)
+        with trace.collect() as story:
+            outcome = await _attempt(bank, kind, effect)
+        await _settle(_Try(bank, owner, row, kind, effect, story), outcome)
+    except Unavailable:
+        log.warning(
+            "an effect's outcome could not be written; it is due again",
+            extra={"fields": {"effect": row["_id"]}},
+        )
+    except Exception:
+        log.exception(_FAULT, extra={"fields": {"effect": row["_id"], "kind": row["kind"]}})
+        await _give_back(bank, owner, row)
+
+
+async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcome:
+    if effect.deadline is not None and bank.now() > effect.deadline:
+        return Outcome("expired", "deadline")
+    if effect.campaign and await live.is_paused(bank, effect.campaign):
+        return Outcome("later", "paused", PAUSED_SECONDS, begun=False)
+    try:
+        return await kind.execute(bank, effect) or Outcome("done")
+    except PlatformError as error:
+        return _refused(effect, error)
+    except Conflict as error:
+        return Outcome("failed", error.code)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception(_FAULT, extra={"fields": {"effect": effect.id, "kind": effect.kind}})
+        return Outcome("later", "internal", 1.0)
+
+
+def _refused(effect: Effect, error: PlatformError) -> Outcome:
+    """What a platform's refusal means for the effect (contract/wechat D2)."""
+    urgent = effect.lane == outbox.WELCOME
+    if isinstance(error, AlreadyDone):
+        return Outcome("done", error.reason)
+    if isinstance(error, SubjectState) or error.action == "give_up":
+        return Outcome("failed", error.reason)
+    if error.action == "defer":
+        soon = urgent and error.retry_after < URGENT_SECONDS
+        seconds = 1.0 if soon else float(error.retry_after)
+        return Outcome("later", error.reason, seconds, begun=not no_turn(error))
+    if error.action == "page":
+        log.error(
+            "WeCom refuses our configuration",
+            extra={"fields": {"tenant": effect.tenant, "reason": error.reason}},
+        )
+        return Outcome("later", error.reason, 2.0 if urgent else 60.0)
+    return Outcome("later", error.reason, 0.5 if urgent else 2.0)
+
+
+async def _settle(this: _Try, outcome: Outcome) -> None:
+    """Ends the effect, or leaves it for a later try."""
+    if outcome.state != "later":
+        await _end(this, outcome)
+        return
+    due = this.bank.now() + _pause(this, outcome)
+    end = _last(this, outcome, due)
+    if end is not None:
+        await _end(this, end)
+    else:
+        await _try_later(this, outcome, due)
+
+
+def _pause(this: _Try, outcome: Outcome) -> float:
+    """Seconds until the next try."""
+    if outcome.reason == PAUSED or outcome.seconds >= FIXED_SECONDS:
+        return outcome.seconds
+    return this.kind.retry.delay(this.attempt, at_least=outcome.seconds)
+
+
+def _last(this: _Try, outcome: Outcome, due: float) -> Outcome | None:
+    """How the effect ends when this try was the last; None when it is tried again at `due`."""
+    deadline = this.effect.deadline
+    if outcome.reason == PAUSED:
+        return None
+    if deadline is not None:
+        return None if due <= deadline else Outcome("expired", outcome.reason)
+    if not outcome.begun or not this.kind.retry.is_over(this.attempt):
+        return None
+    if outcome.reason == INTERNAL:
+        return Outcome("failed", INTERNAL)
+    return Outcome("failed", f"gave_up_after_{this.attempt}:{outcome.reason}")
+
+
+async def _try_later(this: _Try, outcome: Outcome, due: float) -> None:
+    """Makes the effect due at `due`, with this try and what was called in it; a pause is none."""
+    fields: Doc = {"reason": outcome.reason, "attempts": this.attempt - (not outcome.begun)}
+    if outcome.reason != PAUSED:
+        fields["tries"] = tried(this.row, this.bank.now(), outcome.reason, this.story)
+    await outbox.put_back(this.bank.db, this.owner, this.effect.id, due, **fields)
+
+
+async def _end(this: _Try, outcome: Outcome) -> None:
+    """Tells the customer's story, then ends the effect with what was called and answered."""
+    await _tell(this, outcome)
+    ended = outbox.Ended(outcome.state, outcome.reason, {"story": told(this.story)})
+    await outbox.end(this.bank.services, this.row, this.owner, ended)
+
+
+async def _tell(this: _Try, outcome: Outcome) -> None:
+    """The customer's story, before the effect is closed: told twice, it is there once."""
+    kind, effect = this.kind, this.effect
+    done = outcome.state == "done"
+    story = kind.story if done else f"{kind.name}.{outcome.state}"
+    if story and effect.cid:
+        await timeline.record(
+            this.bank,
+            effect.cid,
+            story,
+            effect.id,
+            campaign=effect.campaign,
+            step=effect.step,
+            reason=outcome.reason,
+            **kind.details(effect),
+        )
+    if kind.unsent is not None and not done:
+        await kind.unsent(this.bank, effect)
+
+
+async def _give_back(bank: Bank, owner: str, row: Doc) -> None:
+    """A later try of what could not even be begun or told, or its end after the last one."""
+    kind = KINDS.get(row["kind"])
+    retry = kind.retry if kind is not None else RETRY
+    if not retry.is_over(row["attempts"]):
+        due = bank.now() + retry.delay(row["attempts"], at_least=1.0)
+        await outbox.put_back(bank.db, owner, row["_id"], due, reason=INTERNAL)
+        return
+    await outbox.end(bank.services, row, owner, outbox.Ended("failed", INTERNAL))

@@ -1,0 +1,104 @@
+"""What follows a move: the effects of the run's pending steps are put into the outbox and tried at
+once.
+
+An effect's id is made of run and step, so whoever finds a run with pending steps may launch them
+again: what is in the outbox stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from campaigns.delivery import perform
+from campaigns.engine import rows
+from campaigns.engine.program import Op, Program
+from campaigns.engine.rows import LEASE_SECONDS, Context, Run
+from campaigns.engine.verbs.verb import Cause
+from customers.banks.bank import Bank
+from services import ids
+from services.cache import Slot
+from services.queue import outbox
+from services.queue.outbox import Effect
+from services.store.mongo import Doc
+
+PATIENT_SECONDS = 1.0
+SURGE = 8
+"""With more runs than this being launched in one process at once, only welcomes are sent at
+once."""
+
+
+@dataclass
+class _Load:
+    launches: int = 0
+
+
+_LOAD: Slot[_Load] = Slot("launches", _Load)
+"""How many runs this process launches at the moment."""
+
+
+def effect_id(run: Run, step: str) -> str:
+    return ids.tenant_id(run["tenant"], "effect", run["_id"], step)
+
+
+def prepare(run: Run, op: Op, cause: Cause) -> Effect | None:
+    """The effect of one step of a run, None when its verb has none; the same step of the same run
+    always has the same id."""
+    if op.verb.prepare is None:
+        return None
+    asked = op.verb.prepare(op.body, cause)
+    return Effect(
+        id=effect_id(run, op.step.id),
+        tenant=run["tenant"],
+        kind=asked.kind.name,
+        cid=run["cid"],
+        args=asked.args,
+        lane=asked.kind.lane,
+        campaign=run["campaign"],
+        version=run["version"],
+        run=run["_id"],
+        step=op.step.id,
+        deadline=asked.deadline,
+    )
+
+
+async def launch(
+    bank: Bank, program: Program, run: Run, facts: Mapping[str, Any], context: Context
+) -> None:
+    """Moves the pending steps' effects to the outbox, greets, clears the run, and tries the other
+    effects; in a surge those are left to their lane, so that no welcome waits for somebody else's
+    tag."""
+    cause = Cause(run["campaign"], program.campaign.templates, facts, context)
+    prepared = [prepare(run, program.ops[step], cause) for step in run["pending_steps"]]
+    effects = [effect for effect in prepared if effect is not None]
+    load = bank.services.cache.of(_LOAD)
+    load.launches += 1
+    try:
+        ours = await _put(bank, run, effects, surge=load.launches > SURGE)
+        await _perform(bank, [row for row in ours if row["lane"] == outbox.WELCOME])
+        await rows.clear(bank, run)
+        await _perform(bank, [row for row in ours if row["lane"] != outbox.WELCOME])
+    finally:
+        load.launches -= 1
+
+
+async def _put(bank: Bank, run: Run, effects: Sequence[Effect], *, surge: bool) -> list[Doc]:
+    """Puts effects into the outbox; the rows of those that are new and leased to us."""
+    wanted = [_row(bank, run, effect, surge=surge) for effect in effects]
+    new = await asyncio.gather(*(outbox.insert(bank.services, row) for row in wanted))
+    return [row for row, is_new in zip(wanted, new, strict=True) if is_new and row["owner"]]
+
+
+async def _perform(bank: Bank, effects: Iterable[Doc]) -> None:
+    await asyncio.gather(*(perform.perform(bank, row["owner"], row) for row in effects))
+
+
+def _row(bank: Bank, run: Run, effect: Effect, *, surge: bool) -> Doc:
+    """The outbox row of one effect: leased to us, or in a surge left to its lane when it is not
+    urgent."""
+    now = bank.now()
+    if surge and effect.lane != outbox.WELCOME:
+        return outbox.row_of(bank.services, effect, due=now + PATIENT_SECONDS, owner=None)
+    return outbox.row_of(bank.services, effect, due=now + LEASE_SECONDS, owner=run["owner"])

@@ -1,0 +1,36 @@
+"""grant: the right to claim a reward of this campaign."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from campaigns.document.parts import Part
+from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
+from rewards import catalogue
+from rewards.offers import OFFER
+
+
+class Grant(Part):
+    """Offers a reward of this campaign; `key` says what is offered once."""
+
+    reward: str
+    key: Literal["{{customer.id}}"] = "{{customer.id}}"
+
+
+def _references(grant: Grant) -> tuple[Reference]:
+    return (Reference("reward", "rewards", grant.reward),)
+
+
+def _prepare(grant: Grant, cause: Cause) -> Asked:
+    reward = catalogue.reward_id(cause.campaign, grant.reward)
+    return Asked(OFFER, {"userid": cause.context["userid"], "reward": reward})
+
+
+GRANT = Verb(
+    name="grant",
+    model=Grant,
+    label="stage_grant",
+    references=_references,
+    prepare=_prepare,
+    kinds=(OFFER,),
+)

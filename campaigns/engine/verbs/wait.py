@@ -1,0 +1,52 @@
+"""wait: for a time, until a moment, or for an event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pydantic import Field, model_validator
+
+from campaigns.document.parts import Duration, Event, Part, seconds_of
+from campaigns.engine.verbs.verb import Move, Verb
+
+if TYPE_CHECKING:  # the document's Step has this block as a field, and completes it
+    from campaigns.document.parts import Step
+
+
+class Wait(Part):
+    """One of `for`, `until`, `event`; an event needs a timeout, and `else` runs when it comes
+    first."""
+
+    for_: Duration | None = Field(None, alias="for")
+    until: datetime | None = None
+    event: Event | None = None
+    timeout: Duration | None = None
+    else_: list[Step] = Field([], alias="else")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Wait:
+        if sum(value is not None for value in (self.for_, self.until, self.event)) != 1:
+            raise ValueError("expected exactly one of for, until, event")
+        if (self.event is None) != (self.timeout is None):
+            raise ValueError("a wait for an event needs a timeout, and no other wait has one")
+        if self.else_ and self.event is None:
+            raise ValueError("only a wait for an event has an else")
+        if self.until is not None and self.until.tzinfo is None:
+            raise ValueError("expected until with a time zone, such as 2027-02-01T10:00:00+08:00")
+        return self
+
+
+def _move(wait: Wait, now: float) -> Move:
+    if wait.until is not None:
+        wake = wait.until.timestamp()
+    else:
+        wake = now + seconds_of(wait.for_ or wait.timeout or "0s")
+    return Move("waiting", wake=wake, waiting=wait.event)
+
+
+def _otherwise(wait: Wait) -> list[Step]:
+    return wait.else_
+
+
+WAIT = Verb(name="wait", model=Wait, move=_move, waits=True, otherwise=_otherwise)
