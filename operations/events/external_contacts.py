@@ -11,6 +11,7 @@ from typing import Any
 
 from campaigns import live
 from campaigns.channels import rosters
+from campaigns.channels.rows import Channel, by_state
 from campaigns.engine import enter, facts, runs
 from campaigns.engine.facts import Scene
 from campaigns.engine.program import Program
