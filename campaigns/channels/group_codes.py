@@ -7,7 +7,7 @@ if it may and puts it behind the code; such a group stays there when we change t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from campaigns.channels import live_codes, provisioning, rosters
@@ -16,7 +16,7 @@ from campaigns.document.model import Campaign, GroupCode
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
-from customers.wecom_mirror.rows import GROUPS
+from customers.wecom_mirror.rows import Group
 from services import ids
 from services.cache import invalidate
 from services.queue.inbox import InboxRow
@@ -74,11 +74,11 @@ async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
     present = [str(one) for one in way.get("chat_id_list") or []]
     listed: list[str] = row["listed"]
     made = [one for one in present if one not in listed]
-    there = await _known(bank, [*code.groups, *made])
+    there = await groups.by_chat_id(bank, [*code.groups, *made])
     alive = [
         one
         for one in dict.fromkeys([*code.groups, *made])
-        if there.get(one, {}).get("active", True)
+        if one not in there or there[one]["active"]
     ]
     wanted = sorted(alive, key=lambda one: _is_full(there, one, code))[:MOST_GROUPS]
     if not wanted:
@@ -116,14 +116,8 @@ def _told(way: Mapping[str, Any], name: str) -> Any:
     return bool(way.get(name, 1)) if name == "auto_create_room" else str(way.get(name) or "")
 
 
-async def _known(bank: Bank, chat_ids: Sequence[str]) -> dict[str, Doc]:
-    wanted = [groups.group_id(bank.id, one) for one in chat_ids]
-    rows = await bank.db[GROUPS].find({"_id": {"$in": wanted}}, limit=None)
-    return {row["chat_id"]: row for row in rows}
-
-
-def _is_full(there: dict[str, Doc], chat_id: str, code: GroupCode) -> bool:
-    return int(there.get(chat_id, {}).get("people", 0)) >= code.full_at
+def _is_full(there: Mapping[str, Group], chat_id: str, code: GroupCode) -> bool:
+    return chat_id in there and there[chat_id]["people"] >= code.full_at
 
 
 async def _tell(bank: Bank, row: Doc, kind: str, which: str = "") -> None:
