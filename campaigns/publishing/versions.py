@@ -13,6 +13,7 @@ from typing import Any
 
 from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
+from campaigns.channels.rows import by_state
 from campaigns.community import greetings
 from campaigns.document import reading, states
 from campaigns.document.model import Campaign
@@ -82,7 +83,7 @@ async def plan(bank: Bank, text: str, source: str) -> list[str]:
         ]
     for what, wanted in states.wanted_states(document, bank.branches):
         for state in wanted:
-            known = await live_codes.by_state(bank, state)
+            known = await by_state(bank, state)
             steps.append(f"{what} {state}: {'is there' if known else 'to be made at WeCom'}")
     steps += [
         f"reward {catalogue.reward_id(document.id, key)}: stock {r.stock}"

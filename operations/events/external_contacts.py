@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaigns import live
-from campaigns.channels import live_codes, rosters
+from campaigns.channels import rosters
+from campaigns.channels.rows import Channel, by_state
 from campaigns.engine import enter, facts, runs
 from campaigns.engine.facts import Scene
 from campaigns.engine.program import Program
@@ -26,7 +27,6 @@ from services.limiter import lane
 from services.observe import trace
 from services.queue import outbox
 from services.queue.inbox import InboxRow
-from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
 
@@ -45,7 +45,7 @@ class _Coming:
     row: InboxRow
     event: events.ExternalContactAdded
     cid: str
-    channel: Doc | None
+    channel: Channel | None
     follow: Mapping[str, Any]
 
     @property
@@ -67,7 +67,7 @@ async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -
     known = await _details(bank, row, event)
     cid = known.cid if known else await _identify(bank, row, event)
     follow = known.follow_users.get(event.userid, {}) if known else {}
-    channel = await live_codes.by_state(bank, event.state or "")
+    channel = await by_state(bank, event.state or "")
     coming = _Coming(row, event, cid, channel, follow)
     is_news = await _begin_relationship(bank, coming)
     if not is_news and await _is_over(bank, coming):  # his going was delivered before his coming

@@ -22,7 +22,6 @@ NOT_YET = {
     for form in (
         "kept()",
         "forget()",
-        "KEEPERS",
         "keep()",
         '"questions"',
         '"told"',
