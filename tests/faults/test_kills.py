@@ -251,4 +251,4 @@ async def _check_welcomes(services: Services, sandbox: Sandbox) -> None:
     greeted = Counter(one["person"] for one in (await sandbox.control("GET", "welcomes"))["welcomes"])
     assert set(greeted.values()) == {1}
     assert sum(row["state"] == "done" for row in effects) <= len(greeted) <= len(effects)
-    assert await db["runs"].count({"status": "active", "waiting": "reward.claimed", "outbox": []}) == len(stored)
+    assert await db["runs"].count({"status": "active", "waiting": "reward.claimed", "pending_steps": []}) == len(stored)
