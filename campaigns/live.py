@@ -52,7 +52,7 @@ async def published(bank: Bank, campaign: str) -> Campaign | None:
     return (await program(bank, campaign, row["live_version"])).campaign
 
 
-def forget(bank: Bank) -> None:
+def invalidate(bank: Bank) -> None:
     """Drops what is kept of the bank's campaigns in this process, after a change."""
     cache.invalidate(bank.services, f"campaigns:{bank.id}")
 

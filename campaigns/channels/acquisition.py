@@ -63,10 +63,7 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     for name, states in states_of(campaign.links, bank.branches).items():
         for branch, state in states.items():
             users = _users(campaign, name, branch, staff)
-            row = new_channel(
-                bank, LINK, name, state,
-                campaign=campaign.id, tz=campaign.window.tz, branch=branch,
-            )  # fmt: skip
+            row = new_channel(bank, campaign, LINK, name, state, branch)
             if users and await _ensure_one(bank, campaign, row, users):
                 done.append(f"acquisition link {state}: made for {', '.join(users)}")
     invalidate_channels(bank)

@@ -45,14 +45,21 @@ async def read(bank: Bank) -> None:
     except PlatformError:
         await _change(bank, {"asked": now}, {"asked": 0.0})
         raise
-    number, parts = int(quota.get("balance") or 0), _parts(quota)
+    number = int(quota.get("balance") or 0)
+    parts = _parts(quota)
     counted = {"balance": number, "total": int(quota.get("total") or 0), "expiring": parts}
     await _change(bank, {"asked": now}, counted)
-    level = EXHAUSTED if number == 0 else LOW if number < LOW_BALANCE else OK
+    level = _level(number)
     if level != OK or (await known(bank))["level"] != OK:
         await _reach(bank, level, now, _row_id(bank))
     for part in parts:
         await _warn(bank, utc(part["at"]), part["number"], now)
+
+
+def _level(number: int) -> str:
+    if number == 0:
+        return EXHAUSTED
+    return LOW if number < LOW_BALANCE else OK
 
 
 async def _begin(bank: Bank, now: float) -> bool:

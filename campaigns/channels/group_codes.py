@@ -60,7 +60,7 @@ async def _ensure_one(bank: Bank, campaign: Campaign, name: str, code: GroupCode
             **provisioning.first_look(bank.now()),
         }
 
-    row = new_channel(bank, GROUP, name, name, campaign=campaign.id, tz=campaign.window.tz)
+    row = new_channel(bank, campaign, GROUP, name, name)
     return await provisioning.provision(bank, bank.db[CHANNELS], row, create)
 
 
@@ -90,12 +90,15 @@ async def reconcile_group_code(bank: Bank, row: GroupCodeRow, campaign: Campaign
         return LOOK_SECONDS
     await _bring_way(bank, row, code, way, wanted)
     qr_code = way.get("qr_code") or row["qr_code"]
-    fields = {"groups": wanted, "listed": list(code.groups), "qr_code": qr_code}
-    await save(bank, row, fields)
+    await save(bank, row, {"groups": wanted, "listed": list(code.groups), "qr_code": qr_code})
     if _takes_nobody(code, wanted, known):
-        which = ids.fingerprint("|".join(sorted(wanted)).encode())[:12]
-        await _tell(bank, row, "group_code.full", which)
+        await _tell(bank, row, "group_code.full", _name_of(wanted))
     return LOOK_SECONDS
+
+
+def _name_of(chat_ids: Sequence[str]) -> str:
+    """The same for the same groups in any order."""
+    return ids.fingerprint("|".join(sorted(chat_ids)).encode())[:12]
 
 
 def _candidates(row: GroupCodeRow, code: GroupCode, way: JoinWayFields) -> list[str]:

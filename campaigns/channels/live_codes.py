@@ -68,10 +68,7 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     for group, states in states_of(campaign.codes, bank.branches).items():
         for branch, state in states.items():
             users = rosters.first(campaign, group, branch, staff, bank.now())
-            row = new_channel(
-                bank, CODE, group, state,
-                campaign=campaign.id, tz=campaign.window.tz, branch=branch,
-            )  # fmt: skip
+            row = new_channel(bank, campaign, CODE, group, state, branch)
             if users and await _ensure_one(bank, campaign, row, users):
                 done.append(f"live code {state}: made for {', '.join(users)}")
     invalidate_channels(bank)
@@ -159,23 +156,18 @@ async def _write_page(job: Job, batch: Batch) -> Outcome:
     """Live codes are compared with the channels that campaigns wanted. One that no campaign has is
     somebody's own: it is noted and let alone. At the end, a channel whose code WeCom no longer has
     is wanted again (`make_again`)."""
-    ways: list[WayFields] = batch.items
     present = await _live_codes(job.bank, {"at_wecom": PRESENT})
     rows = {row["config_id"]: row for row in present}
-    differences = _compare(rows, ways)
+    differences = _compare(rows, batch.items)
     await note(job, differences)
     if job.mend:
-        ours = [way for way in ways if way["config_id"] in rows]
-        changes = [({"_id": rows[way["config_id"]]["_id"]}, _mended(way)) for way in ours]
-        await job.db[CHANNELS].bulk_update(changes)
-    seen = [way["config_id"] for way in ways] + [problem.object for problem in batch.problems]
-    met = {"config_id": {"$in": seen}}
-    await job.db[CHANNELS].update_many(met, {"$set": {"seen": job.number}})
+        await _mend(job, rows, batch.items)
+    await _mark_seen(job, batch)
     gone = 0 if batch.next else await _want_unseen(job)
     invalidate_channels(job.bank)
     kinds = Counter(one.kind for one in differences)
     problems = list(batch.problems)
-    return Outcome(len(ways), kinds["missing"], kinds["changed"], gone, problems)
+    return Outcome(len(batch.items), kinds["missing"], kinds["changed"], gone, problems)
 
 
 def _compare(rows: Mapping[str, LiveCodeRow], ways: Iterable[WayFields]) -> list[Difference]:
@@ -194,9 +186,24 @@ def _users(userids: Sequence[str] | None) -> list[str]:
     return sorted(userids or [])
 
 
+async def _mend(job: Job, rows: Mapping[str, LiveCodeRow], ways: Iterable[WayFields]) -> None:
+    """Our rows, by config_id, say what WeCom told."""
+    ours = [way for way in ways if way["config_id"] in rows]
+    changes = [({"_id": rows[way["config_id"]]["_id"]}, _mended(way)) for way in ours]
+    await job.db[CHANNELS].bulk_update(changes)
+
+
 def _mended(way: WayFields) -> Doc:
     """The change after which a channel says what WeCom told of its code."""
     return {"$set": {"users": _users(way.get("user")), "qr_code": way.get("qr_code") or ""}}
+
+
+async def _mark_seen(job: Job, batch: Batch) -> None:
+    """The codes of this page are there, also those that could not be read."""
+    told = [way["config_id"] for way in batch.items]
+    untold = [problem.object for problem in batch.problems]
+    seen = {"config_id": {"$in": [*told, *untold]}}
+    await job.db[CHANNELS].update_many(seen, {"$set": {"seen": job.number}})
 
 
 async def _want_unseen(job: Job) -> int:

@@ -152,8 +152,8 @@ async def reconcile_live_code(bank: Bank, row: LiveCodeRow, campaign: Campaign) 
         recent = [at for at in row.get("updates", []) if at > now - LOOK_SECONDS]
         if len(recent) >= MOST_UPDATES:
             return recent[0] + LOOK_SECONDS - now
-        client = bank.wecom.ways
-        await client.update(row["config_id"], userids=users, skip_verify=code.skip_verify)
+        skip = code.skip_verify
+        await bank.wecom.ways.update(row["config_id"], userids=users, skip_verify=skip)
         fields["updates"] = [*recent, now]
     await save(bank, row, fields)
     return LOOK_SECONDS

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict, cast
 
+from campaigns.document.model import Campaign
 from customers.banks.bank import Bank
 from services.cache import cached, invalidate
 from services.store.mongo import Doc
@@ -181,17 +182,17 @@ def differs(row: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
 
 
 def new_channel(
-    bank: Bank, kind: str, name: str, state: str, *, campaign: str, tz: str, branch: str = ""
+    bank: Bank, campaign: Campaign, kind: str, name: str, state: str, branch: str = ""
 ) -> Doc:
-    """The row of a channel that a document wants under `name`, before it is made."""
+    """The row of a channel that the document wants under `name`, before it is made."""
     return {
         "_id": f"{bank.id}:{state}",
-        "campaign": campaign,
+        "campaign": campaign.id,
         "kind": kind,
         "code": name,
         "branch": branch,
         "state": state,
-        "tz": tz,
+        "tz": campaign.window.tz,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from campaigns.document.model import Cap
 from customers.banks.bank import Bank
-from services.store.mongo import Doc
+from services.store.mongo import Doc, Duplicate
 from services.store.rows import Rows
 
 CAMPAIGNS = Rows("campaigns")
@@ -25,7 +25,6 @@ class CampaignRow(TypedDict):
     counted for campaigns with a cap only."""
 
     _id: str
-    tenant: str
     campaign: str
     name: Mapping[str, str]
     state: str
@@ -42,7 +41,6 @@ class VersionRow(TypedDict):
     submitted, approved, live, rejected or replaced."""
 
     _id: str
-    tenant: str
     campaign: str
     version: int
     text: str
@@ -60,6 +58,64 @@ class VersionRow(TypedDict):
 
 def version_id(tenant: str, campaign: str, version: int) -> str:
     return f"{tenant}:{campaign}:{version}"
+
+
+async def add_campaign(bank: Bank, campaign: str, name: Mapping[str, str]) -> None:
+    """A draft without versions, unless the campaign is there."""
+    row: CampaignRow = {
+        "_id": f"{bank.id}:{campaign}",
+        "campaign": campaign,
+        "name": name,
+        "state": "draft",
+        "live_version": None,
+        "live_sha256": None,
+        "versions": 0,
+        "updated_at": bank.utc(),
+    }
+    await bank.db[CAMPAIGNS].insert_new([cast("Doc", row)])
+
+
+async def campaign(bank: Bank, campaign: str) -> CampaignRow | None:
+    """The campaign's row, or None."""
+    row = await bank.db[CAMPAIGNS].find_one({"campaign": campaign})
+    return cast("CampaignRow | None", row)
+
+
+async def change_campaign(
+    bank: Bank, campaign: str, change: Mapping[str, Any], *, state: str = ""
+) -> bool:
+    """Sets these fields, with `state` only while the campaign is in that state; False when it is
+    not."""
+    query = {"campaign": campaign, **({"state": state} if state else {})}
+    return await bank.db[CAMPAIGNS].update(query, {"$set": dict(change)})
+
+
+async def count_version(bank: Bank, campaign: str, number: int) -> None:
+    """There are so many versions, or more."""
+    await bank.db[CAMPAIGNS].update({"campaign": campaign}, {"$max": {"versions": number}})
+
+
+async def add_version(bank: Bank, row: VersionRow) -> bool:
+    """False when the campaign has a version of that number."""
+    try:
+        await bank.db[CAMPAIGN_VERSIONS].insert(cast("Doc", row))
+    except Duplicate:
+        return False
+    return True
+
+
+async def versions(
+    bank: Bank, query: Mapping[str, Any], limit: int | None = None
+) -> list[VersionRow]:
+    """The versions that match, newest first."""
+    order = [("campaign", 1), ("version", -1)]
+    rows = await bank.db[CAMPAIGN_VERSIONS].find(query, sort=order, limit=limit)
+    return cast("list[VersionRow]", rows)
+
+
+async def change_versions(bank: Bank, query: Mapping[str, Any], change: Mapping[str, Any]) -> None:
+    """Sets these fields in the versions that match: what was decided, and what became of it."""
+    await bank.db[CAMPAIGN_VERSIONS].update_many(query, {"$set": dict(change)})
 
 
 async def version(bank: Bank, campaign: str, number: int) -> VersionRow | None:

@@ -2,34 +2,33 @@
 contract/engine T13).
 
 A version never changes once it is written, and customers/approvals decides on it: whoever submitted
-it cannot approve it, and what is approved is the text that was submitted. The command line
-publishes at once in development, so that a laptop needs no second person; in production it submits,
-like the console.
+it cannot approve it, and what is approved is the text that was submitted. The command line publishes
+at once in development, so that a laptop needs no second person; in production it submits, like the
+console.
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, cast
 
 from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
 from campaigns.channels.rows import by_state
 from campaigns.community import greetings
-from campaigns.document import reading, states
+from campaigns.document import reading, rows, states
 from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import Problem
-from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS, version_id
+from campaigns.document.rows import CampaignRow, VersionRow
 from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.approvals.rows import Approval
 from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
 from services import ids
-from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, InvalidInput, NotFound, Unavailable
-from services.store.mongo import Doc, Duplicate
+from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 
 SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
@@ -51,6 +50,7 @@ CAMPAIGN = approvals.Kind(
     revocable=True,
 )
 _TRIES = 20
+MOST_SHOWN = 100
 
 
 async def validate_text(
@@ -70,93 +70,84 @@ async def validate_text(
 async def plan(bank: Bank, text: str, source: str) -> list[str]:
     """What `apply` would do, as sentences; changes nothing. Raises DocumentError."""
     document = reading.read(text, source, bank.branches)
-    row = await _campaign(bank, document.id)
-    named = f"campaign {document.id}"
+    row = await rows.campaign(bank, document.id)
     if row is None:
-        steps = [f"create {named}"]
-    elif _is_live(row, text):
-        return [f"{named}: nothing to do, version {row['live_version']} is this document"]
-    else:
-        before = row["live_version"] or "none"
-        steps = [f"{named}: version {row['versions'] + 1} replaces {before}"]
-    return [*steps, *await _planned_codes(bank, document), *_stocks(document)]
+        return [f"create campaign {document.id}", *await _plan_parts(bank, document)]
+    live_version = row["live_version"]
+    if _is_live(row, text):
+        return [f"campaign {document.id}: nothing to do, version {live_version} is this document"]
+    step = f"version {row['versions'] + 1} replaces {live_version or 'none'}"
+    return [f"campaign {document.id}: {step}", *await _plan_parts(bank, document)]
 
 
-async def _planned_codes(bank: Bank, document: Campaign) -> list[str]:
-    steps = []
+def _is_live(row: CampaignRow | None, text: str) -> bool:
+    """Whether this text is the campaign's live version."""
+    return row is not None and row["live_sha256"] == ids.fingerprint(text.encode())
+
+
+async def _plan_parts(bank: Bank, document: Campaign) -> list[str]:
+    """What is there and what is to be made of all that the document wants."""
+    steps: list[str] = []
     for what, wanted in states.wanted_states(document, bank.branches):
         for state in wanted:
             known = await by_state(bank, state)
             steps.append(f"{what} {state}: {'is there' if known else 'to be made at WeCom'}")
+    for key, reward in document.rewards.items():
+        steps.append(_stocked(document, key, reward))
     return steps
 
 
-def _stocks(document: Campaign) -> list[str]:
-    return [
-        f"reward {catalogue.reward_id(document.id, key)}: stock {reward.stock}"
-        for key, reward in document.rewards.items()
-    ]
-
-
-async def _campaign(bank: Bank, campaign: str) -> Doc | None:
-    return await bank.db[CAMPAIGNS].find_one({"campaign": campaign})
-
-
-def _is_live(row: Doc, text: str) -> bool:
-    """Whether the live version has this text."""
-    return bool(row.get("live_sha256") == ids.fingerprint(text.encode()))
+def _stocked(document: Campaign, key: str, reward: Reward) -> str:
+    return f"reward {catalogue.reward_id(document.id, key)}: stock {reward.stock}"
 
 
 async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     """The command line's way: publishes in development, submits for approval in production. Safe to
     run again."""
     document = reading.read(text, source, bank.branches)
-    row = await _campaign(bank, document.id)
-    named = f"campaign {document.id}"
+    name = f"campaign {document.id}"
+    row = await rows.campaign(bank, document.id)
     if row is not None and _is_live(row, text):
-        done = await _put_in_place(bank, document)
-        return [f"{named}: version {row['live_version']} is this document already", *done]
+        said = f"{name}: version {row['live_version']} is this document already"
+        return [said, *await _put_in_place(bank, document)]
     actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
-    version = (await submit(bank, actor, text, source))["version"]
+    version = int((await submit(bank, actor, text, source))["version"])
     if bank.services.settings.env == "production":
-        waits = "waits for a second person's approval in the console"
-        return [f"{named}: version {version} {waits}"]
+        return [f"{name}: version {version} waits for a second person's approval in the console"]
     alone = ClerkActor(bank.id, f"{author} (development)", author, frozenset())
     done = await _publish(bank, alone, await _version(bank, document.id, version))
-    return [f"{named}: version {version} is live", *done]
+    return [f"{name}: version {version} is live", *done]
 
 
 async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campaign") -> Doc:
     """Stores a new version that waits for approval; {campaign, version, sha256}. Raises
     DocumentError."""
     document = reading.read(text, source, bank.branches)
-    await _campaign_row(bank, document)
+    name = document.name.model_dump()
+    await rows.add_campaign(bank, document.id, name)
     row = await _next_version(bank, actor, document, text)
     version = row["version"]
-    named = {"name": document.name.model_dump(), "updated_at": bank.utc()}
-    await bank.db[CAMPAIGNS].update(
-        {"campaign": document.id}, {"$max": {"versions": version}, "$set": named}
-    )
+    await rows.count_version(bank, document.id, version)
+    await rows.change_campaign(bank, document.id, {"name": name, "updated_at": bank.utc()})
     await _replace(bank, {"campaign": document.id, "version": {"$lt": version}})
-    live.forget(bank)
+    live.invalidate(bank)
     return {"campaign": document.id, "version": version, "sha256": row["sha256"]}
 
 
-async def _next_version(bank: Bank, actor: ClerkActor, document: Campaign, text: str) -> Doc:
+async def _next_version(bank: Bank, actor: ClerkActor, document: Campaign, text: str) -> VersionRow:
     """The row of the first version whose number is free. A number that was taken by somebody who
     did not live to write his version stays without one."""
     for _ in range(_TRIES):
-        campaign = await bank.db[CAMPAIGNS].find_one({"campaign": document.id})
-        version = int(campaign["versions"]) + 1 if campaign else 1
+        campaign = await rows.campaign(bank, document.id)
+        version = campaign["versions"] + 1 if campaign else 1
         row = _version_row(bank, actor, document, version, text)
         if await _submitted(bank, actor, row):
             return row
-        passed = {"campaign": document.id, "versions": version - 1}
-        await bank.db[CAMPAIGNS].update(passed, {"$set": {"versions": version}})
+        await rows.count_version(bank, document.id, version)
     raise Unavailable("busy", "somebody else is changing this campaign; try again")
 
 
-async def _submitted(bank: Bank, actor: ClerkActor, row: Doc) -> bool:
+async def _submitted(bank: Bank, actor: ClerkActor, row: VersionRow) -> bool:
     """False when somebody else has this version."""
     what = {"version": row["version"], "sha256": row["sha256"]}
     about = row["campaign"]
@@ -164,40 +155,23 @@ async def _submitted(bank: Bank, actor: ClerkActor, row: Doc) -> bool:
         bank, actor, CAMPAIGN, row["_id"], _content(row), about=about, **what
     ):
         return False
-    try:
-        await bank.db[CAMPAIGN_VERSIONS].insert(row)
-    except Duplicate:
-        return False
-    return True
+    return await rows.add_version(bank, row)
 
 
 async def _replace(bank: Bank, earlier: Doc) -> None:
     """A newer version takes the place of those that wait."""
-    waiting = {**earlier, "state": {"$in": PENDING}}
-    rows = await bank.db[CAMPAIGN_VERSIONS].find(waiting, fields={"_id": 1}, limit=None)
-    versions = [row["_id"] for row in rows]
-    await approvals.replace(bank, CAMPAIGN, versions)
-    replaced = {"_id": {"$in": versions}, "state": {"$in": PENDING}}
-    await bank.db[CAMPAIGN_VERSIONS].update_many(replaced, {"$set": {"state": REPLACED}})
+    waiting = await rows.versions(bank, {**earlier, "state": {"$in": PENDING}})
+    wanted = [row["_id"] for row in waiting]
+    await approvals.replace(bank, CAMPAIGN, wanted)
+    replaced = {"_id": {"$in": wanted}, "state": {"$in": PENDING}}
+    await rows.change_versions(bank, replaced, {"state": REPLACED})
 
 
-async def _campaign_row(bank: Bank, document: Campaign) -> None:
-    row: Doc = {
-        "_id": f"{bank.db.tenant}:{document.id}",
-        "campaign": document.id,
-        "name": document.name.model_dump(),
-        "state": "draft",
-        "live_version": None,
-        "live_sha256": None,
-        "versions": 0,
-        "updated_at": utc(bank.now()),
-    }
-    await bank.db[CAMPAIGNS].insert_new([row])
-
-
-def _version_row(bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str) -> Doc:
+def _version_row(
+    bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str
+) -> VersionRow:
     return {
-        "_id": version_id(bank.id, document.id, version),
+        "_id": rows.version_id(bank.id, document.id, version),
         "campaign": document.id,
         "version": version,
         "text": text,
@@ -205,7 +179,7 @@ def _version_row(bank: Bank, actor: ClerkActor, document: Campaign, version: int
         "sha256": ids.fingerprint(text.encode()),
         "state": SUBMITTED,
         "author": actor.login,
-        "at": utc(bank.now()),
+        "at": bank.utc(),
         "approved_by": None,
     }
 
@@ -214,14 +188,21 @@ def _dumped(document: Campaign) -> Doc:
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _content(row: Doc) -> approvals.Content:
+def _content(row: VersionRow) -> approvals.Content:
     """What is decided on. The parsed copy beside the text is no way around it."""
-    names = ("campaign", "version", "text", "sha256", "document")
-    return {"document": [row[name] for name in names]}
+    return {
+        "document": [
+            row["campaign"],
+            row["version"],
+            row["text"],
+            row["sha256"],
+            row["document"],
+        ]
+    }
 
 
-async def _version(bank: Bank, campaign: str, version: int) -> Doc:
-    row = await bank.db[CAMPAIGN_VERSIONS].find_one({"campaign": campaign, "version": version})
+async def _version(bank: Bank, campaign: str, version: int) -> VersionRow:
+    row = await rows.version(bank, campaign, version)
     if row is None:
         raise NotFound("version_unknown", f"{campaign} has no version {version}")
     return row
@@ -235,7 +216,7 @@ async def approve(bank: Bank, actor: ClerkActor, campaign: str, version: int) ->
     return {"campaign": campaign, "version": version, "done": done}
 
 
-async def _publish(bank: Bank, actor: ClerkActor, row: Doc) -> list[str]:
+async def _publish(bank: Bank, actor: ClerkActor, row: VersionRow) -> list[str]:
     """Decides first; then puts codes and rewards in place; then goes live. Killed in between, the
     version is approved and publishing it again goes on."""
     begun, campaign = bank.now(), row["campaign"]
@@ -250,60 +231,61 @@ async def _publish(bank: Bank, actor: ClerkActor, row: Doc) -> list[str]:
     return done
 
 
-async def _follow(bank: Bank, row: Doc, approval: Approval) -> None:
+async def _follow(bank: Bank, row: VersionRow, approval: Approval) -> None:
     """The version's own row says what was decided."""
     decided = {
         "state": APPROVED,
         "approved_by": approval.decided_by,
         "approved_at": approval.decided_at,
     }
-    waits = {"_id": row["_id"], "state": SUBMITTED}
-    await bank.db[CAMPAIGN_VERSIONS].update(waits, {"$set": decided})
+    await rows.change_versions(bank, {"_id": row["_id"], "state": SUBMITTED}, decided)
 
 
-async def _go_live(bank: Bank, row: Doc, document: Campaign) -> None:
+async def _go_live(bank: Bank, row: VersionRow, document: Campaign) -> None:
     """The campaign's row names the new version; a campaign that somebody paused stays paused."""
-    campaign, now = {"campaign": document.id}, bank.utc()
-    fields = {
+    campaign, now = document.id, bank.utc()
+    live_version = {
         "live_version": row["version"],
         "live_sha256": row["sha256"],
         "name": document.name.model_dump(),
         "updated_at": now,
     }
-    campaigns = bank.db[CAMPAIGNS]
-    await campaigns.update(campaign, {"$set": fields})
-    await campaigns.update({**campaign, "state": "draft"}, {"$set": {"state": "live"}})
-    paused = await campaigns.find_one({**campaign, "state": "paused"})
-    await catalogue.set_state(bank, document.id, "paused" if paused else "live")
-    await _replace(bank, {**campaign, "version": {"$lt": row["version"]}})
-    await _end_others(bank, row)
-    published = {"state": LIVE, "published_at": now}
-    await bank.db[CAMPAIGN_VERSIONS].update({"_id": row["_id"]}, {"$set": published})
-    live.forget(bank)
-
-
-async def _end_others(bank: Bank, row: Doc) -> None:
-    """No other version is live, or about to be."""
-    others = {"campaign": row["campaign"], "version": {"$ne": row["version"]}}
-    going = {**others, "state": {"$in": [LIVE, APPROVED]}}
-    await bank.db[CAMPAIGN_VERSIONS].update_many(going, {"$set": {"state": REPLACED}})
+    await rows.change_campaign(bank, campaign, live_version)
+    await rows.change_campaign(bank, campaign, {"state": "live"}, state="draft")
+    present = await rows.campaign(bank, campaign)
+    paused = present is not None and present["state"] == "paused"
+    await catalogue.set_state(bank, campaign, "paused" if paused else "live")
+    await _replace(bank, {"campaign": campaign, "version": {"$lt": row["version"]}})
+    others = {"campaign": campaign, "version": {"$ne": row["version"]}}
+    decided = {**others, "state": {"$in": [LIVE, APPROVED]}}
+    await rows.change_versions(bank, decided, {"state": REPLACED})
+    await rows.change_versions(bank, {"_id": row["_id"]}, {"state": LIVE, "published_at": now})
+    live.invalidate(bank)
 
 
 async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:
     """The codes, links, greetings and rewards that the document wants. Each part is safe to
     repeat."""
+    done = await _provision(bank, document)
+    for key, reward in document.rewards.items():
+        await catalogue.put(bank, document.id, _definition(document, key, reward))
+        done.append(_stocked(document, key, reward))
+    await catalogue.end_others(bank, document.id, list(document.rewards))
+    return done
+
+
+async def _provision(bank: Bank, document: Campaign) -> list[str]:
+    """What is made at WeCom. Raises Unavailable when WeCom fails."""
     try:
-        done = await live_codes.ensure(bank, document)
-        done += await acquisition.ensure(bank, document)
-        done += await group_codes.ensure(bank, document)
-        done += await greetings.ensure(bank, document)
+        return [
+            *await live_codes.ensure(bank, document),
+            *await acquisition.ensure(bank, document),
+            *await group_codes.ensure(bank, document),
+            *await greetings.ensure(bank, document),
+        ]
     except PlatformError as error:
         reason = f"WeCom did not make the codes ({error.message}); run it again"
         raise Unavailable("wecom_unavailable", reason, retry_after=5) from error
-    for key, reward in document.rewards.items():
-        await catalogue.put(bank, document.id, _definition(document, key, reward))
-    await catalogue.end_others(bank, document.id, list(document.rewards))
-    return done + _stocks(document)
 
 
 def _definition(document: Campaign, key: str, reward: Reward) -> catalogue.Definition:
@@ -333,7 +315,7 @@ async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, rea
     rejected = await approvals.reject(bank, actor, CAMPAIGN, row["_id"], why)
     decided = {"state": REJECTED, "rejected_by": rejected.decided_by, "reason": rejected.reason}
     waits = {"_id": row["_id"], "state": {"$in": PENDING}}
-    await bank.db[CAMPAIGN_VERSIONS].update(waits, {"$set": decided})
+    await rows.change_versions(bank, waits, decided)
 
 
 async def pause(bank: Bank, actor: ClerkActor, campaign: str) -> None:
@@ -347,35 +329,35 @@ async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
 
 
 async def _switch(bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str) -> None:
-    db = bank.db
-    changed = {"state": after, "updated_at": utc(bank.now())}
-    switched = await db[CAMPAIGNS].update(
-        {"campaign": campaign, "state": before}, {"$set": changed}
-    )
-    row = await db[CAMPAIGNS].find_one({"campaign": campaign})
-    if row is None:
-        raise NotFound("campaign_unknown", f"no campaign {campaign}")
+    changed = {"state": after, "updated_at": bank.utc()}
+    switched = await rows.change_campaign(bank, campaign, changed, state=before)
+    row = await _campaign(bank, campaign)
     if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
         await catalogue.set_state(bank, campaign, after)
-    live.forget(bank)
+    live.invalidate(bank)
     if not switched:
         raise Conflict("wrong_state", f"the campaign is not {before}")
     action = "campaign.paused" if after == "paused" else "campaign.resumed"
     await bank.audit(actor.login, action, campaign)
 
 
+async def _campaign(bank: Bank, campaign: str) -> CampaignRow:
+    row = await rows.campaign(bank, campaign)
+    if row is None:
+        raise NotFound("campaign_unknown", f"no campaign {campaign}")
+    return row
+
+
 async def list_campaigns(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
     """Every campaign of the actor's bank, the last changed first."""
-    db = bank.db
-    rows = await db[CAMPAIGNS].find({}, sort=[("updated_at", -1)])
-    pending = {
-        row["campaign"]: row
-        for row in await db[CAMPAIGN_VERSIONS].find({"state": {"$in": PENDING}}, fields={"text": 0})
-    }
-    return [_listed(row, pending.get(row["campaign"])) for row in rows]
+    known = (await rows.campaigns(bank)).values()
+    waiting = await rows.versions(bank, {"state": {"$in": PENDING}})
+    pending = {row["campaign"]: row for row in reversed(waiting)}
+    newest = sorted(known, key=lambda row: row["updated_at"], reverse=True)
+    return [_listed(row, pending.get(row["campaign"])) for row in newest]
 
 
-def _listed(row: Doc, pending: Doc | None) -> dict[str, Any]:
+def _listed(row: CampaignRow, pending: VersionRow | None) -> dict[str, Any]:
     return {
         "id": row["campaign"],
         "name": row["name"],
@@ -390,28 +372,22 @@ def _listed(row: Doc, pending: Doc | None) -> dict[str, Any]:
 async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str, Any]:
     """One campaign with its versions, live codes, and what a pending version would change; raises
     NotFound."""
-    db = bank.db
-    row = await db[CAMPAIGNS].find_one({"campaign": campaign})
-    if row is None:
-        raise NotFound("campaign_unknown", f"no campaign {campaign}")
-    versions = await db[CAMPAIGN_VERSIONS].find(
-        {"campaign": campaign}, sort=[("version", -1)], limit=100
-    )
-    pending = next((version for version in versions if version["state"] in PENDING), None)
-    current = next(
-        (version for version in versions if version["version"] == row["live_version"]), None
-    )
+    row = await _campaign(bank, campaign)
+    versions = await rows.versions(bank, {"campaign": campaign}, limit=MOST_SHOWN)
+    pending = next((one for one in versions if one["state"] in PENDING), None)
+    current = next((one for one in versions if one["version"] == row["live_version"]), None)
     names = ("version", "state", "author", "at", "approved_by", "sha256")
+    shown = cast("list[Doc]", versions)
     return {
         **_listed(row, pending),
         "text": versions[0]["text"] if versions else "",
         "diff": _diff(current, pending),
         "codes": await live_codes.of_campaign(bank, campaign),
-        "versions": [{name: version.get(name) for name in names} for version in versions],
+        "versions": [{name: version.get(name) for name in names} for version in shown],
     }
 
 
-def _diff(current: Doc | None, pending: Doc | None) -> str:
+def _diff(current: VersionRow | None, pending: VersionRow | None) -> str:
     if pending is None:
         return ""
     before = current["text"].splitlines() if current else []

@@ -21,7 +21,6 @@ NOT_YET = {
     Word(form)
     for form in (
         "kept()",
-        "forget()",
         "keep()",
         '"questions"',
         '"told"',

@@ -198,12 +198,12 @@ async def test_a_reward_that_a_new_version_drops_gives_nothing_more(demo: Servic
     assert await ledger.check(await open_bank(demo, "demo")) == []
 
 
-@pytest.mark.parametrize("broken", ["ensure", "put", "set_state", "forget"])
+@pytest.mark.parametrize("broken", ["ensure", "put", "set_state", "invalidate"])
 async def test_an_approval_that_was_cut_short_can_be_given_again(
     demo: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS + "codes: {s: {per: branch, branches: all}}\n")
-    modules = {"ensure": live_codes, "put": catalogue, "set_state": catalogue, "forget": publishing.live}
+    modules = {"ensure": live_codes, "put": catalogue, "set_state": catalogue, "invalidate": publishing.live}
 
     def dies(*_: Any, **__: Any) -> None:
         raise Unavailable("killed")
