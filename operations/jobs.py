@@ -19,6 +19,7 @@ from campaigns.channels.rows import CHANNELS
 from campaigns.delivery import perform
 from campaigns.engine import runs
 from campaigns.engine.rows import RUNS
+from customers.approvals.rows import APPROVALS, APPROVED
 from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
 from customers.banks.bank import Bank
@@ -199,8 +200,8 @@ JOBS: tuple[Job | Sweep, ...] = (
         name=provisioning.TASK,
         queue=EFFECTS,
         rows=CHANNELS,
-        query={"made": provisioning.MADE},
-        work=reconcile.look_after,
+        query={"at_wecom": provisioning.PRESENT},
+        work=reconcile.reconcile_channel,
         lease=reconcile.LEASE_SECONDS,
         retry=reconcile.RETRY,
         at_once=8,
@@ -224,6 +225,15 @@ JOBS: tuple[Job | Sweep, ...] = (
         retry=handover.RETRY,
         at_once=4,
         doc="asks WeCom for approved hand-overs, and looks what became of them",
+    ),
+    Sweep(
+        name=batches.COMPLETE,
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query={"kind": batches.HANDOVER.name, "state": APPROVED},
+        work=batches.complete,
+        every=30.0,
+        doc="makes those hand-overs due whose checker was cut short",
     ),
     Job(
         name=pull.TASK,

@@ -8,125 +8,138 @@ if it may and puts it behind the code; such a group stays there when we change t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from campaigns.channels import live_codes, provisioning, rosters
-from campaigns.channels.rows import CHANNELS
+from campaigns.channels import provisioning, rosters
+from campaigns.channels.rows import (
+    CHANNELS,
+    GROUP,
+    GroupCodeRow,
+    differs,
+    invalidate_channels,
+    new_channel,
+    save,
+)
 from campaigns.document.model import Campaign, GroupCode
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
-from customers.wecom_mirror.rows import GROUPS
+from customers.wecom_mirror.rows import Group
 from services import ids
-from services.cache import invalidate
 from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
+from services.wechat.wecom.groups import JoinWayFields, JoinWaySettings
 
 LOOK_SECONDS = 600.0
 MOST_GROUPS = 5
+Known = Mapping[str, Group]
 
 
 async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     """Makes the group codes that the campaign wants; what was done, as sentences. Raises
     PlatformError."""
-    rows = bank.db[CHANNELS]
     done: list[str] = []
     for name, code in campaign.group_codes.items():
-
-        async def make(_again: bool, name: str = name, code: GroupCode = code) -> Doc:
-            client = bank.wecom
-            config_id = (
-                await client.groups.create_join_way(
-                    code.groups, remark=name, **_settings(code, name)
-                )
-            )["config_id"]
-            way = (await client.groups.get_join_way(config_id)).get("join_way") or {}
-            told: Doc = {"config_id": config_id, "qr_code": way.get("qr_code", "")}
-            told |= {"groups": list(code.groups), "listed": list(code.groups)}
-            return told | provisioning.looked_after(bank.now())
-
-        if await provisioning.once(
-            bank, rows, live_codes.row_of(bank.id, campaign, live_codes.GROUP, name, name), make
-        ):
+        if await _ensure_one(bank, campaign, name, code):
             done.append(f"group code {name}: made for {len(code.groups)} groups")
-    invalidate(bank.services, f"channels:{bank.id}")
+    invalidate_channels(bank)
     return done
 
 
-def _settings(code: GroupCode, state: str) -> dict[str, Any]:
+async def _ensure_one(bank: Bank, campaign: Campaign, name: str, code: GroupCode) -> bool:
+    async def create(_again: bool) -> Doc:
+        client = bank.wecom.groups
+        answer = await client.create_join_way(code.groups, **_settings(code, name))
+        config_id = answer["config_id"]
+        way = (await client.get_join_way(config_id)).get("join_way") or {}
+        return {
+            "config_id": config_id,
+            "qr_code": way.get("qr_code", ""),
+            "groups": list(code.groups),
+            "listed": list(code.groups),
+            **provisioning.first_look(bank.now()),
+        }
+
+    row = new_channel(bank, GROUP, name, name, campaign=campaign.id, tz=campaign.window.tz)
+    return await provisioning.provision(bank, bank.db[CHANNELS], row, create)
+
+
+def _settings(code: GroupCode, state: str) -> JoinWaySettings:
     return {
         "state": state,
+        "remark": state,
         "auto_create_room": code.auto_create_room,
         "room_base_name": code.room_base_name,
         "room_base_id": code.room_base_id,
     }
 
 
-async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
+async def reconcile_group_code(bank: Bank, row: GroupCodeRow, campaign: Campaign) -> float:
     """Brings the code's groups up to the document and to what became of them; the seconds until the
     next look. Raises PlatformError."""
     code = campaign.group_codes.get(row["code"])
     if code is None:
         return rosters.IDLE_SECONDS
-    client = bank.wecom
-    way = (await client.groups.get_join_way(row["config_id"])).get("join_way") or {}
-    present = [str(one) for one in way.get("chat_id_list") or []]
-    listed: list[str] = row["listed"]
-    made = [one for one in present if one not in listed]
-    there = await _known(bank, [*code.groups, *made])
-    alive = [
-        one
-        for one in dict.fromkeys([*code.groups, *made])
-        if there.get(one, {}).get("active", True)
-    ]
-    wanted = sorted(alive, key=lambda one: _is_full(there, one, code))[:MOST_GROUPS]
+    answer = await bank.wecom.groups.get_join_way(row["config_id"])
+    way: JoinWayFields = answer.get("join_way") or {}
+    candidates = _candidates(row, code, way)
+    known = await groups.by_chat_id(bank, candidates)
+    wanted = _wanted(code, candidates, known)
     if not wanted:
         await _tell(bank, row, "group_code.nowhere")
         return LOOK_SECONDS
-    settings = _settings(code, row["state"])
-    settings["room_base_id"] = max(
-        code.room_base_id, int(way.get("room_base_id") or 1)
-    )  # WeCom counts on by itself
-    if set(present) != set(wanted) or any(
-        _told(way, name) != value for name, value in settings.items()
-    ):
-        await client.groups.update_join_way(
-            row["config_id"], wanted, remark=row["state"], **settings
-        )
-    fresh = {
-        "groups": wanted,
-        "listed": list(code.groups),
-        "qr_code": way.get("qr_code") or row["qr_code"],
-    }
-    if any(row.get(name) != value for name, value in fresh.items()):
-        await bank.db[CHANNELS].update({"_id": row["_id"]}, {"$set": fresh})
-        invalidate(bank.services, f"channels:{bank.id}")
-    may_grow = code.auto_create_room and len(wanted) < MOST_GROUPS
-    if not may_grow and all(_is_full(there, one, code) for one in wanted):
+    await _bring_way(bank, row, code, way, wanted)
+    qr_code = way.get("qr_code") or row["qr_code"]
+    fields = {"groups": wanted, "listed": list(code.groups), "qr_code": qr_code}
+    await save(bank, row, fields)
+    if _takes_nobody(code, wanted, known):
         which = ids.fingerprint("|".join(sorted(wanted)).encode())[:12]
         await _tell(bank, row, "group_code.full", which)
     return LOOK_SECONDS
 
 
-def _told(way: Mapping[str, Any], name: str) -> Any:
-    """What WeCom says of a setting, as we would write it."""
-    if name == "room_base_id":
-        return int(way.get(name) or 1)
-    return bool(way.get(name, 1)) if name == "auto_create_room" else str(way.get(name) or "")
+def _candidates(row: GroupCodeRow, code: GroupCode, way: JoinWayFields) -> list[str]:
+    """The groups of the document, and those that WeCom made by itself."""
+    behind = [str(one) for one in way.get("chat_id_list") or []]
+    made = [one for one in behind if one not in row["listed"]]
+    return list(dict.fromkeys([*code.groups, *made]))
 
 
-async def _known(bank: Bank, chat_ids: Sequence[str]) -> dict[str, Doc]:
-    wanted = [groups.group_id(bank.id, one) for one in chat_ids]
-    rows = await bank.db[GROUPS].find({"_id": {"$in": wanted}}, limit=None)
-    return {row["chat_id"]: row for row in rows}
+def _wanted(code: GroupCode, candidates: Sequence[str], known: Known) -> list[str]:
+    """The groups that still exist, those first that have room."""
+    alive = [one for one in candidates if one not in known or known[one]["active"]]
+    return sorted(alive, key=lambda one: _is_full(code, one, known))[:MOST_GROUPS]
 
 
-def _is_full(there: dict[str, Doc], chat_id: str, code: GroupCode) -> bool:
-    return int(there.get(chat_id, {}).get("people", 0)) >= code.full_at
+def _is_full(code: GroupCode, chat_id: str, known: Known) -> bool:
+    return chat_id in known and known[chat_id]["people"] >= code.full_at
 
 
-async def _tell(bank: Bank, row: Doc, kind: str, which: str = "") -> None:
+def _takes_nobody(code: GroupCode, wanted: Sequence[str], known: Known) -> bool:
+    """Whether every group is full and WeCom may not make another."""
+    may_grow = code.auto_create_room and len(wanted) < MOST_GROUPS
+    return not may_grow and all(_is_full(code, one, known) for one in wanted)
+
+
+async def _bring_way(
+    bank: Bank, row: GroupCodeRow, code: GroupCode, way: JoinWayFields, wanted: list[str]
+) -> None:
+    """Changes the code at WeCom if it is not as it should be."""
+    settings = _settings(code, row["state"])
+    told: JoinWaySettings = {
+        "state": str(way.get("state") or ""),
+        "remark": row["state"],  # somebody may have written another there
+        "auto_create_room": bool(way.get("auto_create_room", 1)),
+        "room_base_name": str(way.get("room_base_name") or ""),
+        "room_base_id": int(way.get("room_base_id") or 1),
+    }
+    settings["room_base_id"] = max(code.room_base_id, told["room_base_id"] or 1)  # WeCom counts on
+    if set(way.get("chat_id_list") or []) != set(wanted) or differs(told, settings):
+        client = bank.wecom.groups
+        await client.update_join_way(row["config_id"], wanted, **settings)
+
+
+async def _tell(bank: Bank, row: GroupCodeRow, kind: str, which: str = "") -> None:
     key = f"{row['state']}:{which}"
     heads = sorted(set(bank.heads.values()))
     await alarms.raise_alarm(bank, kind, key, userids=heads, state=row["state"])
@@ -135,4 +148,4 @@ async def _tell(bank: Bank, row: Doc, kind: str, which: str = "") -> None:
 async def group_changed(bank: Bank, row: InboxRow, event: events.GroupEvent) -> None:
     """Brings the mirror up, and has the codes of that group looked at."""
     await groups.group_changed(bank, row, event)
-    await provisioning.wake(bank, {"kind": live_codes.GROUP, "groups": event.chat_id})
+    await provisioning.wake(bank, {"kind": GROUP, "groups": event.chat_id})

@@ -3,10 +3,11 @@ sync."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
-from campaigns.channels.rows import ACQUISITION_LINKS, CHANNELS
+from campaigns.channels.provisioning import PRESENT, WANTED_AGAIN
+from campaigns.channels.rows import ACQUISITION_LINKS, CHANNELS, AcquisitionLink, differs
 from customers.banks.bank import Bank
 from customers.wecom_mirror.sync import (
     Batch,
@@ -20,18 +21,28 @@ from customers.wecom_mirror.sync import (
 )
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
+from services.wechat.wecom.acquisition import Link
 
 A_PAGE = 20
 
 
-def row_of(tenant: str, link_id: str, answer: Mapping[str, Any]) -> Doc:
-    """The mirror's row of a link as WeCom told it."""
-    link, whom = answer.get("link") or {}, answer.get("range") or {}
+async def read_link(bank: Bank, link_id: str) -> AcquisitionLink:
+    """The mirror's row of a link as WeCom has it now. Raises PlatformError."""
+    return _row(bank, link_id, await bank.wecom.links.get(link_id))
+
+
+def _row_id(bank: Bank, link_id: str) -> str:
+    return f"{bank.id}:{link_id}"
+
+
+def _row(bank: Bank, link_id: str, answer: Link) -> AcquisitionLink:
+    link = answer.get("link") or {}
+    whom = answer.get("range") or {}
     return {
-        "_id": f"{tenant}:{link_id}",
+        "_id": _row_id(bank, link_id),
         "link_id": link_id,
-        "name": str(link.get("link_name") or ""),
-        "url": str(link.get("url") or ""),
+        "name": link.get("link_name") or "",
+        "url": link.get("url") or "",
         "skip_verify": bool(link.get("skip_verify", True)),
         "users": sorted(whom.get("user_list") or []),
         "departments": sorted(whom.get("department_list") or []),
@@ -39,68 +50,84 @@ def row_of(tenant: str, link_id: str, answer: Mapping[str, Any]) -> Doc:
     }
 
 
-async def _read(job: Job, cursor: str) -> Batch:
-    asked = job.bank.now()
-    page = await job.client.links.list(cursor=cursor, limit=A_PAGE)
-    items: list[Doc] = []
-    problems = []
-    for link_id in page.get("link_id_list") or []:
-        try:
-            items.append(row_of(job.bank.id, link_id, await job.client.links.get(link_id)))
-        except PlatformError as error:
-            if error.action != "give_up":
-                raise
-            problems.append(Problem(link_id, code_of(error)))
-    return Batch(items, str(page.get("next_cursor") or ""), asked, problems=problems)
+async def put(bank: Bank, *rows: AcquisitionLink) -> None:
+    """The mirror says this of the links, and keeps what else it has of them."""
+    changes: list[tuple[Doc, Doc]] = []
+    for row in rows:
+        fields = {name: value for name, value in row.items() if name != "_id"}
+        changes.append(({"_id": row["_id"]}, {"$set": fields}))
+    await bank.db[ACQUISITION_LINKS].bulk_update(changes, upsert=True)
 
 
-async def _write(job: Job, batch: Batch) -> Outcome:
-    rows = job.db[ACQUISITION_LINKS]
-    wanted = [row["_id"] for row in batch.items]
-    there = {row["_id"]: row for row in await rows.find({"_id": {"$in": wanted}}, limit=None)}
-    missing = [row for row in batch.items if row["_id"] not in there]
-    changed = [
-        row for row in batch.items if row["_id"] in there and _differs(row, there[row["_id"]])
-    ]
-    await note(job, [Difference("missing", row["link_id"], row["name"]) for row in missing])
-    await note(job, [Difference("changed", row["link_id"], row["name"]) for row in changed])
-    if job.mend:
-        await rows.insert_new(missing)
-        await rows.bulk_update([({"_id": row["_id"]}, {"$set": row}) for row in changed])
-    seen = wanted + [f"{job.bank.id}:{problem.object}" for problem in batch.problems]
-    await rows.update_many({"_id": {"$in": seen}}, {"$set": {"seen": job.number}})
-    gone = 0 if batch.next else await _close_unseen(job)
-    return Outcome(len(batch.items), len(missing), len(changed), gone, list(batch.problems))
-
-
-def _differs(row: Doc, there: Doc) -> bool:
-    return any(there.get(name) != value for name, value in row.items())
-
-
-async def _close_unseen(job: Job) -> int:
-    """Links that this sync did not see are gone at WeCom."""
-    gone = await job.db[ACQUISITION_LINKS].find(
-        {"active": True, "seen": {"$ne": job.number}}, limit=None
-    )
-    await note(job, [Difference("gone", row["link_id"], row["name"]) for row in gone])
-    if job.mend and gone:
-        await close(job.bank, [row["link_id"] for row in gone])
-    return len(gone)
+async def mirrored(bank: Bank) -> dict[str, AcquisitionLink]:
+    """Every link that WeCom ever told of, by its link_id."""
+    rows = cast("list[AcquisitionLink]", await bank.db[ACQUISITION_LINKS].find({}, limit=None))
+    return {row["link_id"]: row for row in rows}
 
 
 async def close(bank: Bank, link_ids: Sequence[str]) -> None:
     """These links are no more at WeCom; a channel that was one is wanted again, so that the next
     publication makes it."""
-    db, gone = bank.db, {"link_id": {"$in": list(link_ids)}}
-    await db[ACQUISITION_LINKS].update_many(gone, {"$set": {"active": False}})
-    await db[CHANNELS].update_many(
-        {**gone, "made": "made"}, {"$set": {"made": "wanted", "since": 0.0}}
-    )
+    gone = {"link_id": {"$in": list(link_ids)}}
+    await bank.db[ACQUISITION_LINKS].update_many(gone, {"$set": {"active": False}})
+    present = {**gone, "at_wecom": PRESENT}
+    await bank.db[CHANNELS].update_many(present, {"$set": WANTED_AGAIN})
+
+
+async def _read(job: Job, cursor: str) -> Batch:
+    asked = job.bank.now()
+    page = await job.client.links.list(cursor=cursor, limit=A_PAGE)
+    items: list[AcquisitionLink] = []
+    problems: list[Problem] = []
+    for link_id in page.get("link_id_list") or []:
+        try:
+            items.append(await read_link(job.bank, link_id))
+        except PlatformError as error:
+            if error.action != "give_up":
+                raise
+            problems.append(Problem(link_id, code_of(error)))
+    return Batch(items, page.get("next_cursor") or "", asked, problems=problems)
+
+
+async def _write(job: Job, batch: Batch) -> Outcome:
+    told: list[AcquisitionLink] = batch.items
+    known = await job.bank.by_id(ACQUISITION_LINKS, [row["_id"] for row in told])
+    missing = [row for row in told if row["_id"] not in known]
+    changed = [row for row in told if row["_id"] in known and differs(known[row["_id"]], row)]
+    await _note(job, "missing", missing)
+    await _note(job, "changed", changed)
+    if job.mend:
+        await put(job.bank, *missing, *changed)
+    await _mark_seen(job, batch)
+    gone = 0 if batch.next else await _close_unseen(job)
+    return Outcome(len(told), len(missing), len(changed), gone, list(batch.problems))
+
+
+async def _note(job: Job, kind: str, rows: Sequence[AcquisitionLink]) -> None:
+    await note(job, [Difference(kind, row["link_id"], row["name"]) for row in rows])
+
+
+async def _mark_seen(job: Job, batch: Batch) -> None:
+    """The links of this page are there, also those that could not be read."""
+    told = [row["_id"] for row in batch.items]
+    untold = [_row_id(job.bank, problem.object) for problem in batch.problems]
+    seen = {"_id": {"$in": [*told, *untold]}}
+    await job.db[ACQUISITION_LINKS].update_many(seen, {"$set": {"seen": job.number}})
+
+
+async def _close_unseen(job: Job) -> int:
+    """Links that this sync did not see are gone at WeCom; how many."""
+    unseen: Doc = {"active": True, "seen": {"$ne": job.number}}
+    rows = await job.db[ACQUISITION_LINKS].find(unseen, limit=None)
+    gone = cast("list[AcquisitionLink]", rows)
+    await _note(job, "gone", gone)
+    if job.mend and gone:
+        await close(job.bank, [row["link_id"] for row in gone])
+    return len(gone)
 
 
 async def _again(job: Job, link_id: str) -> None:
-    row = row_of(job.bank.id, link_id, await job.client.links.get(link_id))
-    await job.db[ACQUISITION_LINKS].update({"_id": row["_id"]}, {"$set": row}, upsert=True)
+    await put(job.bank, await read_link(job.bank, link_id))
 
 
 LINKS_PART = Part("links", _read, _write, _again)

@@ -5,43 +5,45 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from campaigns import live
 from campaigns.channels import acquisition, group_codes, rosters
-from campaigns.channels.live_codes import CODE, GROUP, LINK
-from campaigns.channels.rows import CHANNELS
+from campaigns.channels.rows import CHANNELS, CODE, GROUP, LINK, Channel
 from campaigns.document.model import Campaign
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from services.queue.retry import Retry
 from services.store import leases
-from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 
 LEASE_SECONDS = 60.0
 RETRY = Retry(first=1.0, most=600.0)
-Keeper = Callable[[Bank, Doc, Campaign], Awaitable[float]]
-"""Does what is to be done for a channel; the seconds until it is looked at again. Raises
+Reconciler = Callable[[Bank, Any, Campaign], Awaitable[float]]
+"""Brings a channel's row of its kind up to the document; the seconds until the next look. Raises
 PlatformError."""
-
-KEEPERS: dict[str, Keeper] = {CODE: rosters.keep, LINK: acquisition.keep, GROUP: group_codes.keep}
+RECONCILERS: dict[str, Reconciler] = {
+    CODE: rosters.reconcile_live_code,
+    LINK: acquisition.reconcile_link,
+    GROUP: group_codes.reconcile_group_code,
+}
 log = logging.getLogger(__name__)
 
 
-async def look_after(bank: Bank, owner: str, row: Doc) -> None:
+async def reconcile_channel(bank: Bank, owner: str, row: Channel) -> None:
     """Looks at a channel that is due and leased to `owner`, and says when to look again."""
-    seconds, attempts = await _look(bank, row)
+    seconds, attempts = await _reconcile(bank, row)
     due = bank.now() + seconds
     await leases.put_back(bank.db[CHANNELS], owner, [row["_id"]], due, attempts=attempts)
 
 
-async def _look(bank: Bank, row: Doc) -> tuple[float, int]:
+async def _reconcile(bank: Bank, row: Channel) -> tuple[float, int]:
     """Seconds until the next look, and how many looks failed in a row."""
     campaign = await live.published(bank, row["campaign"])
     if campaign is None:
         return rosters.LOOK_SECONDS, 0
     try:
-        return await KEEPERS[row["kind"]](bank, row, campaign), 0
+        return await RECONCILERS[row["kind"]](bank, row, campaign), 0
     except PlatformError as error:
         fields = {"channel": row["_id"], "why": error.code}
         log.warning("a channel was not brought up", extra={"fields": fields})
@@ -50,7 +52,7 @@ async def _look(bank: Bank, row: Doc) -> tuple[float, int]:
         return RETRY.delay(row["attempts"], at_least=error.retry_after), row["attempts"]
 
 
-async def _refused(bank: Bank, row: Doc, error: PlatformError) -> None:
+async def _refused(bank: Bank, row: Channel, error: PlatformError) -> None:
     """WeCom will not do it however often it is asked: somebody must look, and is told once a
     day."""
     day = rosters.day_of(row["tz"], bank.now())

@@ -14,17 +14,18 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from campaigns.channels import provisioning
-from campaigns.channels.rows import ARRIVALS, CHANNELS
+from campaigns.channels.rows import ARRIVALS, Arrival, Channel, LiveCodeRow, differs, save
 from campaigns.document.model import Campaign, Codes, Slot
 from campaigns.document.parts import DAYS
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_of_branches
 from services import ids
-from services.cache import cached, invalidate
+from services.cache import cached
 from services.clock import utc
 from services.store.mongo import Doc
 
@@ -53,14 +54,10 @@ def behind(
     """
     on_duty = set(chain.from_iterable(slot.staff for slot in code.slots if _covers(slot, now)))
     ours = [userid for userid in staff if not code.slots or userid in on_duty]
-    free = [
-        userid
-        for userid in ours
-        if code.daily_cap is None or counts.get(userid, 0) < code.daily_cap
-    ]
-    return (free or [userid for userid in dict.fromkeys(code.backup) if userid in present])[
-        :MOST_BEHIND
-    ]
+    cap = code.daily_cap
+    free = [userid for userid in ours if cap is None or counts.get(userid, 0) < cap]
+    backup = [userid for userid in dict.fromkeys(code.backup) if userid in present]
+    return (free or backup)[:MOST_BEHIND]
 
 
 def _covers(slot: Slot, now: datetime) -> bool:
@@ -97,23 +94,24 @@ def first(
     return wanted or list(ours)[:MOST_BEHIND]
 
 
-async def came(bank: Bank, channel: Doc | None, userid: str, cid: str, at: float) -> None:
+async def came(bank: Bank, channel: Channel | None, userid: str, cid: str, at: float) -> None:
     """Counts a customer who came through one of our channels, once a day for each RM, on the day of
     `at` (seconds UTC) there. The add that reaches the cap has the code looked at now."""
     if channel is None:
         return
-    state, day = channel["state"], day_of(channel["tz"], at)
-    row = {
+    state = channel["state"]
+    day = day_of(channel["tz"], at)
+    arrival: Arrival = {
         "_id": ids.tenant_id(bank.id, "arrival", state, day, userid, cid),
         "day": day,
         "state": state,
+        "userid": userid,
+        "at": utc(at),
     }
-    await bank.insert(ARRIVALS, {**row, "userid": userid, "at": utc(at)})
-    cap = channel.get("cap")
-    if not cap:
-        return
-    db = bank.db
-    if await db[ARRIVALS].count({"day": day, "state": state, "userid": userid}) >= cap:
+    await bank.insert(ARRIVALS, cast("Doc", arrival))
+    cap = cast("LiveCodeRow", channel).get("cap")
+    his = {"day": day, "state": state, "userid": userid}
+    if cap and await bank.db[ARRIVALS].count(his) >= cap:
         await provisioning.wake(bank, {"_id": channel["_id"], "users": userid})
 
 
@@ -139,40 +137,44 @@ async def staff_now(bank: Bank) -> dict[str, list[str]]:
     return await cached(bank.services, f"branch_staff:{bank.id}", STAFF_SECONDS, load)
 
 
-async def keep(bank: Bank, row: Doc, campaign: Campaign) -> float:
+async def reconcile_live_code(bank: Bank, row: LiveCodeRow, campaign: Campaign) -> float:
     """Brings the code's members at WeCom up to who belongs there now; the seconds until the next
-    look. Raises PlatformError.
-
-    When nobody belongs there, those who were behind it stay, since a code of nobody does not work,
-    and the head is told.
-    """
-    code, now = campaign.codes.get(row["code"]), bank.now()
+    look. Raises PlatformError."""
+    code = campaign.codes.get(row["code"])
     if code is None:
         return IDLE_SECONDS
     tz = campaign.window.tz
-    staff = await staff_now(bank)
-    counts = await today(bank, row["state"], day_of(tz, now))
-    present = set(chain.from_iterable(staff.values()))
-    wanted = behind(code, staff.get(row["branch"], []), local(tz, now), counts, present)
-    if not wanted:
-        await _nobody(bank, row, day_of(tz, now))
-        wanted = [userid for userid in row["users"] if userid in present] or row["users"]
-    settings = {"users": wanted, "skip_verify": code.skip_verify}
-    if any(row.get(name) != value for name, value in settings.items()):
+    users = await _who_belongs(bank, row, code, tz)
+    settings: Doc = {"users": users, "skip_verify": code.skip_verify}
+    fields: Doc = {**settings, "cap": code.daily_cap, "tz": tz}
+    if differs(row, settings):
+        now = bank.now()
         recent = [at for at in row.get("updates", []) if at > now - LOOK_SECONDS]
         if len(recent) >= MOST_UPDATES:
-            return float(recent[0]) + LOOK_SECONDS - now
-        client = bank.wecom
-        await client.ways.update(row["config_id"], userids=wanted, skip_verify=code.skip_verify)
-        settings["updates"] = [*recent, now]
-    told = {"cap": code.daily_cap, "tz": tz}
-    if "updates" in settings or any(row.get(name) != value for name, value in told.items()):
-        await bank.db[CHANNELS].update({"_id": row["_id"]}, {"$set": settings | told})
-        invalidate(bank.services, f"channels:{bank.id}")
+            return recent[0] + LOOK_SECONDS - now
+        client = bank.wecom.ways
+        await client.update(row["config_id"], userids=users, skip_verify=code.skip_verify)
+        fields["updates"] = [*recent, now]
+    await save(bank, row, fields)
     return LOOK_SECONDS
 
 
-async def _nobody(bank: Bank, row: Doc, day: str) -> None:
+async def _who_belongs(bank: Bank, row: LiveCodeRow, code: Codes, tz: str) -> list[str]:
+    """The userids that belong behind the code now. When there are none, those who were behind it
+    stay, since a code of nobody does not work, and the head is told."""
+    now = bank.now()
+    day = day_of(tz, now)
+    staff = await staff_now(bank)
+    present = set(chain.from_iterable(staff.values()))
+    counts = await today(bank, row["state"], day)
+    wanted = behind(code, staff.get(row["branch"], []), local(tz, now), counts, present)
+    if wanted:
+        return wanted
+    await _nobody(bank, row, day)
+    return [userid for userid in row["users"] if userid in present] or row["users"]
+
+
+async def _nobody(bank: Bank, row: LiveCodeRow, day: str) -> None:
     head = bank.heads.get(row["branch"])
     told = [head] if head else []
     state = row["state"]

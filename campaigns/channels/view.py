@@ -4,84 +4,84 @@ balance, group codes, groups."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from campaigns.channels import acquisition, live_codes, rosters
-from campaigns.channels.rows import ACQUISITION_LINKS, ARRIVALS, CHANNELS
-from campaigns.community.rows import GROUP_GREETINGS
+from campaigns.channels import balance, links, rosters
+from campaigns.channels.rows import (
+    ARRIVALS,
+    CODE,
+    GROUP,
+    LINK,
+    AcquisitionLink,
+    Channel,
+    GroupCodeRow,
+    LinkRow,
+    LiveCodeRow,
+    channels,
+)
+from campaigns.community.rows import GroupGreeting, greetings
 from customers.banks.bank import Bank
 from customers.wecom_mirror import groups
-from services.store.mongo import Doc
 
 MOST_GROUPS = 200
+Arrivals = Mapping[str, Counter[str]]
+"""state → userid → today's customers; under "" those who opened a link or asked through it."""
 
 
 async def overview(bank: Bank) -> dict[str, Any]:
     """Everything on the page, each list in the order of its states; groups the largest first."""
-    db = bank.db
-    rows = await db[CHANNELS].find({}, sort=[("state", 1)], limit=None)
+    rows = await channels(bank)
     arrivals = await _today(bank, rows)
-    mirror = {row["link_id"]: row for row in await db[ACQUISITION_LINKS].find({}, limit=None)}
+    mirrored = await links.mirrored(bank)
     present = await groups.listed(bank)
-    by_chat = {row["chat_id"]: row for row in present}
-    names = bank.branches
-    greetings = await db[GROUP_GREETINGS].find({}, sort=[("campaign", 1), ("name", 1)], limit=None)
+    by_chat_id = {group["chat_id"]: group for group in present}
     return {
-        "codes": [_code(row, arrivals, names) for row in rows if row["kind"] == live_codes.CODE],
-        "links": [
-            _link(row, arrivals, mirror, names) for row in rows if row["kind"] == live_codes.LINK
-        ],
-        "balance": await acquisition.balance(bank),
-        "group_codes": [
-            _group_code(row, by_chat) for row in rows if row["kind"] == live_codes.GROUP
-        ],
+        "codes": [_code(bank, row, arrivals) for row in _of_kind(rows, CODE)],
+        "links": [_link(bank, row, arrivals, mirrored) for row in _of_kind(rows, LINK)],
+        "balance": await balance.known(bank),
+        "group_codes": [_group_code(bank, row, by_chat_id) for row in _of_kind(rows, GROUP)],
         "groups": present[:MOST_GROUPS],
         "group_count": len(present),
-        "greetings": [
-            {name: row.get(name, "") for name in ("campaign", "name", "content")}
-            for row in greetings
-        ],
+        "greetings": [_greeting(row) for row in await greetings(bank)],
     }
 
 
-async def _today(bank: Bank, rows: list[Doc]) -> dict[str, Counter[str]]:
-    """state → userid → today's customers; under "" those who opened a link or asked through it."""
-    found: dict[str, Counter[str]] = {}
+def _of_kind(rows: Sequence[Channel], kind: str) -> list[Any]:
+    return [row for row in rows if row["kind"] == kind]
+
+
+async def _today(bank: Bank, rows: Sequence[Channel]) -> Arrivals:
+    """Who came today, on the day of each channel's own time zone."""
     now = bank.now()
     days = {row["state"]: rosters.day_of(row["tz"], now) for row in rows}
-    for day in sorted(set(days.values())):
-        wanted = await bank.db[ARRIVALS].find(
-            {"day": day}, fields={"state": 1, "userid": 1}, limit=None
-        )
-        for row in wanted:
-            if days.get(row["state"]) == day:
-                found.setdefault(row["state"], Counter())[row["userid"]] += 1
+    some = {"day": {"$in": sorted(set(days.values()))}}
+    fields = {"day": 1, "state": 1, "userid": 1}
+    found: dict[str, Counter[str]] = {}
+    for row in await bank.db[ARRIVALS].find(some, fields=fields, limit=None):
+        if days.get(row["state"]) == row["day"]:
+            found.setdefault(row["state"], Counter())[row["userid"]] += 1
     return found
 
 
-def _head(row: Doc, branches: Mapping[str, str]) -> dict[str, Any]:
-    branch = branches.get(row["branch"], row["branch"])
+def _head(bank: Bank, row: Channel) -> dict[str, Any]:
     return {
         "state": row["state"],
         "campaign": row["campaign"],
-        "branch": branch,
-        "made": row["made"],
+        "branch": bank.branches.get(row["branch"], row["branch"]),
+        "at_wecom": row["at_wecom"],
     }
 
 
-def _code(
-    row: Doc, arrivals: dict[str, Counter[str]], branches: Mapping[str, str]
-) -> dict[str, Any]:
-    counts, cap = arrivals.get(row["state"], Counter()), row.get("cap")
+def _code(bank: Bank, row: LiveCodeRow, arrivals: Arrivals) -> dict[str, Any]:
+    counts = arrivals.get(row["state"], Counter())
+    cap = row.get("cap")
     behind = row.get("users") or []
-    out = sorted(
-        userid for userid, count in counts.items() if cap and count >= cap and userid not in behind
-    )
+    full = sorted(userid for userid, count in counts.items() if cap and count >= cap)
     return {
-        **_head(row, branches),
+        **_head(bank, row),
         "behind": [(userid, counts[userid]) for userid in behind],
-        "out": [(userid, counts[userid]) for userid in out],
+        "out": [(userid, counts[userid]) for userid in full if userid not in behind],
         "cap": cap,
         "today": counts.total(),
         "qr_code": row.get("qr_code", ""),
@@ -89,23 +89,33 @@ def _code(
 
 
 def _link(
-    row: Doc, arrivals: dict[str, Counter[str]], mirror: dict[str, Doc], branches: Mapping[str, str]
+    bank: Bank, row: LinkRow, arrivals: Arrivals, mirrored: Mapping[str, AcquisitionLink]
 ) -> dict[str, Any]:
     counts = arrivals.get(row["state"], Counter())
-    there = mirror.get(row.get("link_id", ""), {})
+    link = mirrored.get(row.get("link_id", ""))
     return {
-        **_head(row, branches),
+        **_head(bank, row),
         "users": row.get("users") or [],
         "url": row.get("url", ""),
         "today": counts.total() - counts[""],
-        "figures": there.get("figures"),
+        "figures": link.get("figures") if link else None,
     }
 
 
-def _group_code(row: Doc, by_chat: Mapping[str, groups.Listed]) -> dict[str, Any]:
-    people: list[tuple[str, int | None]] = []
+def _group_code(
+    bank: Bank, row: GroupCodeRow, by_chat_id: Mapping[str, groups.Listed]
+) -> dict[str, Any]:
+    shown: list[tuple[str, int | None]] = []
     for chat_id in row.get("groups") or []:
-        group = by_chat.get(chat_id)
+        group = by_chat_id.get(chat_id)
         name = (group["name"] if group else "") or chat_id
-        people.append((name, group["people"] if group else None))
-    return {**_head(row, {}), "groups": people, "qr_code": row.get("qr_code", "")}
+        shown.append((name, group["people"] if group else None))
+    return {**_head(bank, row), "groups": shown, "qr_code": row.get("qr_code", "")}
+
+
+def _greeting(row: GroupGreeting) -> dict[str, str]:
+    return {
+        "campaign": row["campaign"],
+        "name": row["name"],
+        "content": row.get("content", ""),
+    }

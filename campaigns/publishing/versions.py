@@ -2,8 +2,9 @@
 contract/engine T13).
 
 A version never changes once it is written, and customers/approvals decides on it: whoever submitted
-it cannot approve it, and what is approved is the text that was submitted. The command line publishes at once in development,
-so that a laptop needs no second person; in production it submits, like the console.
+it cannot approve it, and what is approved is the text that was submitted. The command line
+publishes at once in development, so that a laptop needs no second person; in production it submits,
+like the console.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 
 from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
+from campaigns.channels.rows import by_state
 from campaigns.community import greetings
 from campaigns.document import reading, states
-from campaigns.document.model import Campaign
+from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import Problem
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS, version_id
 from customers.actors import ClerkActor
@@ -68,50 +70,60 @@ async def validate_text(
 async def plan(bank: Bank, text: str, source: str) -> list[str]:
     """What `apply` would do, as sentences; changes nothing. Raises DocumentError."""
     document = reading.read(text, source, bank.branches)
-    row = await bank.db[CAMPAIGNS].find_one({"campaign": document.id})
-    digest = ids.fingerprint(text.encode())
+    row = await _campaign(bank, document.id)
+    named = f"campaign {document.id}"
     if row is None:
-        steps = [f"create campaign {document.id}"]
-    elif row.get("live_sha256") == digest:
-        return [
-            f"campaign {document.id}: nothing to do, version {row['live_version']} is this document"
-        ]
+        steps = [f"create {named}"]
+    elif _is_live(row, text):
+        return [f"{named}: nothing to do, version {row['live_version']} is this document"]
     else:
-        steps = [
-            f"campaign {document.id}: version {row['versions'] + 1} replaces {row['live_version'] or 'none'}"
-        ]
+        before = row["live_version"] or "none"
+        steps = [f"{named}: version {row['versions'] + 1} replaces {before}"]
+    return [*steps, *await _planned_codes(bank, document), *_stocks(document)]
+
+
+async def _planned_codes(bank: Bank, document: Campaign) -> list[str]:
+    steps = []
     for what, wanted in states.wanted_states(document, bank.branches):
         for state in wanted:
-            known = await live_codes.by_state(bank, state)
+            known = await by_state(bank, state)
             steps.append(f"{what} {state}: {'is there' if known else 'to be made at WeCom'}")
-    steps += [
-        f"reward {catalogue.reward_id(document.id, key)}: stock {r.stock}"
-        for key, r in document.rewards.items()
-    ]
     return steps
+
+
+def _stocks(document: Campaign) -> list[str]:
+    return [
+        f"reward {catalogue.reward_id(document.id, key)}: stock {reward.stock}"
+        for key, reward in document.rewards.items()
+    ]
+
+
+async def _campaign(bank: Bank, campaign: str) -> Doc | None:
+    return await bank.db[CAMPAIGNS].find_one({"campaign": campaign})
+
+
+def _is_live(row: Doc, text: str) -> bool:
+    """Whether the live version has this text."""
+    return bool(row.get("live_sha256") == ids.fingerprint(text.encode()))
 
 
 async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     """The command line's way: publishes in development, submits for approval in production. Safe to
     run again."""
     document = reading.read(text, source, bank.branches)
-    row = await bank.db[CAMPAIGNS].find_one({"campaign": document.id})
-    if row is not None and row.get("live_sha256") == ids.fingerprint(text.encode()):
-        done = await _put_in_place(bank, document, row["live_version"])
-        return [
-            f"campaign {document.id}: version {row['live_version']} is this document already",
-            *done,
-        ]
+    row = await _campaign(bank, document.id)
+    named = f"campaign {document.id}"
+    if row is not None and _is_live(row, text):
+        done = await _put_in_place(bank, document)
+        return [f"{named}: version {row['live_version']} is this document already", *done]
     actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
-    submitted = await submit(bank, actor, text, source)
-    version = int(submitted["version"])
+    version = (await submit(bank, actor, text, source))["version"]
     if bank.services.settings.env == "production":
-        return [
-            f"campaign {document.id}: version {version} waits for a second person's approval in the console"
-        ]
+        waits = "waits for a second person's approval in the console"
+        return [f"{named}: version {version} {waits}"]
     alone = ClerkActor(bank.id, f"{author} (development)", author, frozenset())
     done = await _publish(bank, alone, await _version(bank, document.id, version))
-    return [f"campaign {document.id}: version {version} is live", *done]
+    return [f"{named}: version {version} is live", *done]
 
 
 async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campaign") -> Doc:
@@ -230,7 +242,7 @@ async def _publish(bank: Bank, actor: ClerkActor, row: Doc) -> list[str]:
     async with approvals.approve(bank, actor, CAMPAIGN, row["_id"], _content(row)) as approval:
         await _follow(bank, row, approval)
         document = Campaign.model_validate(row["document"])
-        done = await _put_in_place(bank, document, row["version"])
+        done = await _put_in_place(bank, document)
         await _go_live(bank, row, document)
         await live_codes.look_again(bank, campaign, begun)
         what = {"author": row["author"], "approved_by": approval.decided_by, **approval.data}
@@ -251,30 +263,33 @@ async def _follow(bank: Bank, row: Doc, approval: Approval) -> None:
 
 async def _go_live(bank: Bank, row: Doc, document: Campaign) -> None:
     """The campaign's row names the new version; a campaign that somebody paused stays paused."""
-    campaign, version, now = document.id, row["version"], utc(bank.now())
+    campaign, now = {"campaign": document.id}, bank.utc()
     fields = {
-        "live_version": version,
+        "live_version": row["version"],
         "live_sha256": row["sha256"],
         "name": document.name.model_dump(),
         "updated_at": now,
     }
-    await bank.db[CAMPAIGNS].update({"campaign": campaign}, {"$set": fields})
-    await bank.db[CAMPAIGNS].update(
-        {"campaign": campaign, "state": "draft"}, {"$set": {"state": "live"}}
-    )
-    paused = await bank.db[CAMPAIGNS].find_one({"campaign": campaign, "state": "paused"})
-    await catalogue.set_state(bank, campaign, "paused" if paused else "live")
-    await _replace(bank, {"campaign": campaign, "version": {"$lt": version}})
+    campaigns = bank.db[CAMPAIGNS]
+    await campaigns.update(campaign, {"$set": fields})
+    await campaigns.update({**campaign, "state": "draft"}, {"$set": {"state": "live"}})
+    paused = await campaigns.find_one({**campaign, "state": "paused"})
+    await catalogue.set_state(bank, document.id, "paused" if paused else "live")
+    await _replace(bank, {**campaign, "version": {"$lt": row["version"]}})
+    await _end_others(bank, row)
     published = {"state": LIVE, "published_at": now}
-    await bank.db[CAMPAIGN_VERSIONS].update_many(
-        {"campaign": campaign, "state": {"$in": [LIVE, APPROVED]}, "version": {"$ne": version}},
-        {"$set": {"state": REPLACED}},
-    )
     await bank.db[CAMPAIGN_VERSIONS].update({"_id": row["_id"]}, {"$set": published})
     live.forget(bank)
 
 
-async def _put_in_place(bank: Bank, document: Campaign, version: int) -> list[str]:
+async def _end_others(bank: Bank, row: Doc) -> None:
+    """No other version is live, or about to be."""
+    others = {"campaign": row["campaign"], "version": {"$ne": row["version"]}}
+    going = {**others, "state": {"$in": [LIVE, APPROVED]}}
+    await bank.db[CAMPAIGN_VERSIONS].update_many(going, {"$set": {"state": REPLACED}})
+
+
+async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:
     """The codes, links, greetings and rewards that the document wants. Each part is safe to
     repeat."""
     try:
@@ -286,23 +301,25 @@ async def _put_in_place(bank: Bank, document: Campaign, version: int) -> list[st
         reason = f"WeCom did not make the codes ({error.message}); run it again"
         raise Unavailable("wecom_unavailable", reason, retry_after=5) from error
     for key, reward in document.rewards.items():
-        definition = catalogue.Definition(
-            key=key,
-            kind=reward.kind,
-            title=reward.title.model_dump(),
-            text=reward.text.model_dump(),
-            cost=reward.cost,
-            stock=reward.stock,
-            per_customer=reward.per_customer,
-            per_day=reward.per_day,
-            open_to=reward.claim,
-            starts=document.window.starts,
-            ends=document.window.ends,
-        )
-        await catalogue.put(bank, document.id, definition)
-        done.append(f"reward {catalogue.reward_id(document.id, key)}: stock {reward.stock}")
+        await catalogue.put(bank, document.id, _definition(document, key, reward))
     await catalogue.end_others(bank, document.id, list(document.rewards))
-    return done
+    return done + _stocks(document)
+
+
+def _definition(document: Campaign, key: str, reward: Reward) -> catalogue.Definition:
+    return catalogue.Definition(
+        key=key,
+        kind=reward.kind,
+        title=reward.title.model_dump(),
+        text=reward.text.model_dump(),
+        cost=reward.cost,
+        stock=reward.stock,
+        per_customer=reward.per_customer,
+        per_day=reward.per_day,
+        open_to=reward.claim,
+        starts=document.window.starts,
+        ends=document.window.ends,
+    )
 
 
 async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, reason: str) -> None:

@@ -86,6 +86,12 @@ async def find(bank: Bank, kind: Kind, subject: str) -> Approval | None:
     return None if row is None else approval_of(row)
 
 
+async def waits(bank: Bank, kind: Kind, subject: str) -> bool:
+    """Whether a decision on it is asked for."""
+    found = await find(bank, kind, subject)
+    return found is not None and found.state == SUBMITTED
+
+
 async def submit(
     bank: Bank,
     actor: ClerkActor,
@@ -166,8 +172,14 @@ async def approve(
     if approval.state != APPROVED:
         yield approval
         return
-    try:
+    async with _carrying_out(bank, approval):
         yield approval
+
+
+@asynccontextmanager
+async def _carrying_out(bank: Bank, approval: Approval) -> AsyncIterator[None]:
+    try:
+        yield
     except Conflict as error:
         await _leave(bank, approval, state=LAPSED, reason=error.code)
         raise
@@ -175,6 +187,22 @@ async def approve(
         await _leave(bank, approval, busy_until=bank.utc())
         raise
     await _leave(bank, approval, state=APPLIED)
+
+
+async def left_over(bank: Bank, kind: Kind) -> list[Approval]:
+    """What was agreed to and is not carried out, and nobody is at it: whoever decided was cut
+    short."""
+    wanted = {"kind": kind.name, "state": APPROVED, "busy_until": {"$lte": bank.utc()}}
+    return [approval_of(row) for row in await bank.db[APPROVALS].find(wanted)]
+
+
+@asynccontextmanager
+async def finish(bank: Bank, kind: Kind, approval: Approval) -> AsyncIterator[Approval]:
+    """As `approve`, for a worker who carries out what is left over. Raises Conflict `kind.decided`
+    when somebody else is at it."""
+    taken = await _go_on(bank, kind, approval, by="")
+    async with _carrying_out(bank, taken):
+        yield taken
 
 
 async def _agree(
@@ -196,7 +224,7 @@ async def _agree(
             kind.changed or "approval_changed", "what is stored is not what was submitted"
         )
     if approval.state == APPROVED:
-        return await _go_on(bank, actor, kind, approval)
+        return await _go_on(bank, kind, approval, actor.login)
     if approval.state != SUBMITTED:
         raise _decided(kind)
     if approval.expires_at is not None and approval.expires_at <= bank.utc():
@@ -258,10 +286,10 @@ def _undecided(approval: Approval, actor: ClerkActor) -> Doc:
     }
 
 
-async def _go_on(bank: Bank, actor: ClerkActor, kind: Kind, approval: Approval) -> Approval:
+async def _go_on(bank: Bank, kind: Kind, approval: Approval, by: str) -> Approval:
     """Takes up what was agreed to and not carried out."""
     now = bank.utc()
-    idle = {"$or": [{"decided_by": actor.login}, {"busy_until": {"$lte": now}}]}
+    idle = {"$or": [{"decided_by": by}, {"busy_until": {"$lte": now}}]}
     row = await bank.db[APPROVALS].update_and_get(
         {"_id": approval.id, "state": APPROVED, **idle}, {"$set": {"busy_until": now + BUSY}}
     )
@@ -285,8 +313,9 @@ async def _lapse(bank: Bank, approval: Approval) -> None:
 async def reject(
     bank: Bank, actor: ClerkActor, kind: Kind, subject: str, reason: str = ""
 ) -> Approval:
-    """Turns down what waits for a decision. The same clerk's second try answers as his first, so
-    that who was cut short can let the subject's row follow. Raises Conflict `kind.decided`."""
+    """Turns down what waits for a decision. The same clerk's second try answers as his first, and
+    after BUSY anybody's does, so that the subject's row can follow when he was cut short. Raises
+    Conflict `kind.decided`."""
     waits: list[Doc] = [{"state": SUBMITTED}]
     if kind.revocable:
         waits.append({"state": APPROVED, "busy_until": {"$lte": bank.utc()}})
@@ -296,11 +325,19 @@ async def reject(
     rejected = {"_id": row_id, "$or": waits}
     await bank.db[APPROVALS].update(rejected, {"$set": change})
     approval = await find(bank, kind, subject)
-    if approval is None or (approval.state, approval.decided_by) != (REJECTED, actor.login):
+    if approval is None or not _is_rejected(bank, approval, actor):
         raise _decided(kind)
     if not approval.recorded:
-        await _record(bank, approval, kind.rejected, actor.login)
+        await _record(bank, approval, kind.rejected, approval.decided_by)
     return approval
+
+
+def _is_rejected(bank: Bank, approval: Approval, actor: ClerkActor) -> bool:
+    """By this clerk, or so long ago that whoever rejected it is at it no more."""
+    decided = approval.decided_at
+    if approval.state != REJECTED or decided is None:
+        return False
+    return approval.decided_by == actor.login or decided + BUSY <= bank.utc()
 
 
 async def replace(bank: Bank, kind: Kind, subjects: Sequence[str]) -> None:

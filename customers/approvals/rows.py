@@ -13,6 +13,7 @@ from services.store.rows import Rows
 
 APPROVALS = Rows(
     "approvals",
+    indexes=((("tenant", 1), ("kind", 1), ("state", 1), ("busy_until", 1)),),
 )
 """One subject's request for a second person's decision, and the decision."""
 

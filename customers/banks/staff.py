@@ -17,7 +17,7 @@ from services.store.mongo import Doc
 GONE_STATUS = frozenset({2, 5})
 """A member's `status` at WeCom: disabled, or left the corp."""
 FROM_FILE, FROM_WECOM = "file", "wecom"
-"""The `source` of staff: the bank's file, or membership of a department that belongs to a branch."""
+"""The `source` of staff: the bank's file, or a department that belongs to a branch."""
 
 
 class StaffRow(TypedDict):

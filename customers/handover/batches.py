@@ -10,6 +10,7 @@ end as `done`, `refused`, `limit` or `failed`, with a reason.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -37,6 +38,7 @@ SHOWN = 500
 SEALED_AT_ONCE = 200
 UNASSIGNED_SECONDS = 30.0
 TASK = "customers.handover"
+COMPLETE = "customers.complete_handovers"
 HANDOVER = approvals.Kind(
     name="handover",
     submitted="handover.submitted",
@@ -291,9 +293,21 @@ async def approve(bank: Bank, actor: ClerkActor, batch: str) -> None:
     `handover_unknown`, Conflict `handover_decided` or `approval_changed`."""
     content = await _content(bank, await _batch(bank, batch))
     async with approvals.approve(bank, actor, HANDOVER, batch, content) as approval:
-        due: Doc = {"open": True, "due": bank.now(), "polls": 0}
-        await _follow(bank, batch, approval, due)
+        await _make_due(bank, batch, approval)
     bank.signal(TASK)
+
+
+async def complete(bank: Bank) -> None:
+    """Makes those batches due whose checker was cut short after he had decided."""
+    for approval in await approvals.left_over(bank, HANDOVER):
+        with suppress(Conflict):  # another worker makes it due
+            async with approvals.finish(bank, HANDOVER, approval) as taken:
+                await _make_due(bank, taken.subject, taken)
+
+
+async def _make_due(bank: Bank, batch: str, approval: Approval) -> None:
+    due: Doc = {"open": True, "due": bank.now(), "polls": 0}
+    await _follow(bank, batch, approval, due)
 
 
 async def reject(bank: Bank, actor: ClerkActor, batch: str, reason: str) -> None:

@@ -8,11 +8,13 @@ sign-in after they are over.
 
 from __future__ import annotations
 
+from typing import cast
+
 from customers.banks.bank import Bank
 from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from customers.identity.facts import Customer, Facts
-from customers.identity.rows import CONVERSIONS
+from customers.identity.rows import CONVERSIONS, Conversion
 from customers.identity.sealing import identity_id
 from services import ids
 from services.queue import outbox
@@ -29,7 +31,7 @@ async def ask(bank: Bank, customer: Customer, appid: str) -> None:
     if customer.external_userid or not customer.unionid or not openid:
         return
     conversion = identity_id(bank, "conversion", customer.unionid)
-    row = (await bank.read(CONVERSIONS, [conversion])).get(conversion)
+    row = await _find(bank, conversion)
     if row is not None and row["until"] >= bank.now():
         return
     nth = row["nth"] + 1 if row else 1
@@ -43,6 +45,11 @@ async def ask(bank: Bank, customer: Customer, appid: str) -> None:
     await outbox.put(bank.services, effect, due=bank.now())
     await _remember(bank, conversion, nth)
     bank.signal(SEND_EFFECTS)
+
+
+async def _find(bank: Bank, conversion: str) -> Conversion | None:
+    found = (await bank.read(CONVERSIONS, [conversion])).get(conversion)
+    return cast("Conversion | None", found)
 
 
 async def _remember(bank: Bank, conversion: str, nth: int) -> None:

@@ -86,8 +86,9 @@ async def merge(
     }
     closing = {"merged_into": winner["_id"], "carrying": True, "merge_origin": merge_origin}
     fence = {**unmerged(loser["_id"]), "never_merge_with": {"$nin": cids_of(winner)}}
-    change = {"$set": closing, "$inc": {"merges": 1}}
-    closed = await bank.db[CUSTOMERS].update_and_get(fence, change)
+    closed = await bank.db[CUSTOMERS].update_and_get(
+        fence, {"$set": closing, "$inc": {"merges": 1}}
+    )
     if closed is not None:
         await carry(bank, cast("CustomerRow", closed))
 

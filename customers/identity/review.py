@@ -18,15 +18,15 @@ from customers.identity import customer_numbers, merging, review_tasks, unmergin
 from customers.identity.facts import NUMBER, Customer, Origin, mask_id, mask_name, mask_phone
 from customers.identity.rows import (
     CUSTOMERS,
-    IDENTITIES,
     MERGES,
     REVIEW_TASKS,
     CustomerRow,
-    IdentityRow,
     MergeRow,
     ReviewTask,
     cids_of,
+    cids_with_phone,
     find_merge,
+    read_identities,
     root,
 )
 from customers.identity.sealing import (
@@ -76,21 +76,7 @@ async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, A
     """The customers with exactly this phone, customer number, external_userid, unionid or cid,
     masked."""
     _check(actor, READ)
-    wanted = wanted.strip()
-    if not wanted:
-        return []
-    tenant, db = bank.id, bank.db
-    by_id = [identity_id(bank, kind, wanted) for kind in (NUMBER, "external_userid", "unionid")]
-    found = {row["cid"] for row in (await bank.read(IDENTITIES, by_id)).values()}
-    by_phone = {"phone_index": phone_index(bank, wanted)}
-    found |= {
-        row["_id"]
-        for row in await db[CUSTOMERS].find(by_phone, fields={"_id": 1}, limit=MOST_FOUND)
-    }
-    if wanted.startswith(f"{tenant}:"):
-        found |= {
-            row["_id"] for row in await db[CUSTOMERS].find({"_id": wanted}, fields={"_id": 1})
-        }
+    found = await _found(bank, wanted.strip()) if wanted.strip() else set()
     rows: dict[str, CustomerRow] = {}
     for cid in sorted(found):
         try:
@@ -101,14 +87,24 @@ async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, A
     return [_line(open_customer(bank, row)) for row in rows.values()]
 
 
-def _line(person: Customer) -> dict[str, Any]:
+async def _found(bank: Bank, wanted: str) -> set[str]:
+    """The cids that this may mean."""
+    by_id = [identity_id(bank, kind, wanted) for kind in (NUMBER, "external_userid", "unionid")]
+    cids = {row["cid"] for row in (await read_identities(bank, by_id)).values()}
+    cids |= {*await cids_with_phone(bank, phone_index(bank, wanted), MOST_FOUND)}
+    if wanted.startswith(f"{bank.id}:"):
+        cids.add(wanted)
+    return cids
+
+
+def _line(customer: Customer) -> dict[str, Any]:
     return {
-        "cid": person.cid,
-        "name": mask_name(person.name),
-        "phone": mask_phone(person.phone),
-        "number": mask_id(person.number),
-        "friend": bool(person.external_userid),
-        "programs": len(person.openids),
+        "cid": customer.cid,
+        "name": mask_name(customer.name),
+        "phone": mask_phone(customer.phone),
+        "number": mask_id(customer.number),
+        "friend": bool(customer.external_userid),
+        "programs": len(customer.openids),
     }
 
 
@@ -117,32 +113,38 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
     merges that he was in, and the questions about him. Raises NotFound."""
     _check(actor, READ)
     row = await root(bank, cid)
-    person = open_customer(bank, row)
-    ids = (await bank.read(IDENTITIES, identity_ids_of(bank, row))).values()
-    provenance = cast("Doc", row.get("provenance", {}))
-    shown = [
-        _id_view(each["kind"], mask_id(open_identity(bank, cast("IdentityRow", each))), each)
-        for each in ids
-    ]
-    for name, text in (("phone", mask_phone(person.phone)), ("name", mask_name(person.name))):
-        if text:
-            shown.append(_id_view(name, text, provenance.get(name, {})))
+    customer = open_customer(bank, row)
+    tasks = await review_tasks.of_customer(bank, customer.cids)
     return {
-        **_line(person),
+        **_line(customer),
         "asked": cid,
         "created_at": row["created_at"],
-        "aliases": list(person.aliases),
+        "aliases": list(customer.aliases),
         "never_merge_with": list(row.get("never_merge_with", [])),
-        "ids": sorted(shown, key=lambda each: (each["kind"], str(each["at"]))),
-        "merges": [_merge_view(merge) for merge in await _merges_of(bank, cids_of(row))],
-        "questions": [
-            _question_view(bank, each)
-            for each in await review_tasks.of_customer(bank, cids_of(row))
-        ],
+        "ids": await _ids_view(bank, row, customer),
+        "merges": [_merge_view(merge) for merge in await _merges_of(bank, customer.cids)],
+        "questions": [_question_view(bank, task) for task in tasks],
     }
 
 
-def _id_view(kind: str, shown: str, told: Mapping[str, Any]) -> dict[str, Any]:
+async def _ids_view(bank: Bank, row: CustomerRow, customer: Customer) -> list[dict[str, Any]]:
+    """His ids and what else is known of him, masked, each with where it comes from."""
+    identities = await read_identities(bank, identity_ids_of(bank, row))
+    shown = [
+        _id_view(each["kind"], mask_id(open_identity(bank, each)), each)
+        for each in identities.values()
+    ]
+    provenance = row.get("provenance", {})
+    for name, text in (
+        ("phone", mask_phone(customer.phone)),
+        ("name", mask_name(customer.name)),
+    ):
+        if text:
+            shown.append(_id_view(name, text, provenance.get(name, {})))
+    return sorted(shown, key=lambda each: (each["kind"], str(each["at"])))
+
+
+def _id_view(kind: str, shown: str, told: Mapping[str, object]) -> dict[str, Any]:
     return {
         "kind": kind,
         "shown": shown,
@@ -243,6 +245,8 @@ async def keep(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
     """Turns down, or takes back, the wish to undo a merge; the loser's cid. Raises NotFound,
     Conflict `merge_decided`."""
     merge = await _merge_row(bank, actor, merge_id)
+    if merge["state"] != merging.ASKED and not await approvals.waits(bank, UNDOING, merge_id):
+        raise Conflict("merge_decided", "nobody waits for this merge to be undone")
     await approvals.reject(bank, actor, UNDOING, merge_id)
     asked = {"_id": merge_id, "state": merging.ASKED}
     await bank.db[MERGES].update(asked, {"$set": {"state": merging.DONE}})

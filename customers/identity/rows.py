@@ -149,6 +149,15 @@ class ReviewTask(TypedDict):
     answered_at: NotRequired[datetime]
 
 
+class Conversion(TypedDict):
+    """WeCom was asked for the n-th time (`nth`) who a unionid is, and is not again `until` then, in
+    seconds UTC."""
+
+    _id: str
+    nth: int
+    until: float
+
+
 CUSTOMERS = Rows(
     "customers",
     indexes=((("tenant", 1), ("phone_index", 1)),),

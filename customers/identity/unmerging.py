@@ -70,10 +70,9 @@ async def finish(bank: Bank, merge_id: str) -> bool:
     merge = await find_merge(bank, merge_id)
     if merge is None or merge["state"] != UNDOING:
         return True
-    merges, undoing = bank.db[MERGES], {"_id": merge_id, "state": UNDOING}
     returned = await _part(bank, merge)
     if returned is None:
-        await merges.update(undoing, {"$set": {"state": DONE}})
+        await _end(bank, merge, {"state": DONE})
         return False
     await _reopen(bank, merge, returned)
     await _point_back(bank, merge, returned)
@@ -82,9 +81,14 @@ async def finish(bank: Bank, merge_id: str) -> bool:
     await _end_sessions(bank, merge)
     parted = {"_id": merge["winner"], "undoing": merge_id}
     await bank.db[CUSTOMERS].update(parted, {"$unset": {"undoing": ""}})
-    await merges.update(undoing, {"$set": {"state": UNDONE, "undone_at": bank.utc()}})
+    await _end(bank, merge, {"state": UNDONE, "undone_at": bank.utc()})
     log.info("a merge was undone", extra={"fields": {"tenant": bank.id, "merge": merge_id}})
     return True
+
+
+async def _end(bank: Bank, merge: MergeRow, fields: Doc) -> None:
+    undoing = {"_id": merge["_id"], "state": UNDOING}
+    await bank.db[MERGES].update(undoing, {"$set": fields})
 
 
 async def _end_sessions(bank: Bank, merge: MergeRow) -> None:

@@ -236,9 +236,10 @@ def _person(told: Mapping[str, Any]) -> _Person:
     )
 
 
-async def _with_cids(bank: Bank, people: Sequence[_Person]) -> list[_Person]:
-    """The same, customers with the `cid` of those who are known, or whose unionid is told; the
-    others are nobody yet."""
+async def _said(bank: Bank, told: Mapping[str, Any]) -> dict[str, _Person]:
+    """Who is in the group by WeCom's word, by the `_id`s of their rows. Customers have the `cid` of
+    those who are known, or whose unionid is told; the others are nobody yet."""
+    people = [_person(one) for one in told.get("member_list") or []]
     outsiders = [one.userid for one in people if one.external]
     cids = await resolution.known_by_external_userid(bank, outsiders)
     for one in people:
@@ -246,13 +247,15 @@ async def _with_cids(bank: Bank, people: Sequence[_Person]) -> list[_Person]:
             facts = resolution.Facts(one.userid, one.unionid, name=one.name)
             cid = await resolution.identify(bank, facts, source="details", proof="groupchat/get")
             cids[one.userid] = cid
-    return [replace(one, cid=cids.get(one.userid, "")) for one in people]
+    return {
+        member_id(bank, told["chat_id"], one.userid): replace(one, cid=cids.get(one.userid, ""))
+        for one in people
+    }
 
 
 async def _bring_members(bank: Bank, told: Mapping[str, Any], asked: float, ways: Ways) -> None:
     chat_id = str(told["chat_id"])
-    people = await _with_cids(bank, [_person(one) for one in told.get("member_list") or []])
-    said = {member_id(bank, chat_id, one.userid): one for one in people}
+    said = await _said(bank, told)
     there = {row["_id"]: row for row in await _inside(bank, chat_id)}
     fresh = [
         _member(bank, chat_id, row_id, one, asked)

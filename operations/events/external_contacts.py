@@ -1,4 +1,4 @@
-"""What becomes of friendships: customers are added, changed and lost (contract/wechat C4), in
+"""What becomes of relationships: customers are added, changed and lost (contract/wechat C4), in
 whatever order it is told."""
 
 from __future__ import annotations
@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from campaigns import live
-from campaigns.channels import live_codes, rosters
+from campaigns.channels import rosters
+from campaigns.channels.rows import Channel, by_state
 from campaigns.engine import enter, facts, runs
 from campaigns.engine.facts import Scene
+from campaigns.engine.program import Program
 from campaigns.engine.rows import Context
 from customers import relationships, timeline
 from customers.banks.bank import Bank
@@ -24,55 +27,99 @@ from services.limiter import lane
 from services.observe import trace
 from services.queue import outbox
 from services.queue.inbox import InboxRow
-from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
 
 DETAILS_SECONDS = 3.0
+ENRICH_SECONDS = 2.0
+"""After so long details are asked for again that did not come in time."""
 NO_FRIEND = 84061
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Coming:
+    """A customer who came to an RM: who he is, through which of our channels, and what WeCom says
+    of the two (nothing while it does not answer)."""
+
+    row: InboxRow
+    event: events.ExternalContactAdded
+    cid: str
+    channel: Channel | None
+    follow: Mapping[str, Any]
+
+    @property
+    def userid(self) -> str:
+        return self.event.userid
+
+    @property
+    def state(self) -> str:
+        return self.event.state or ""
+
+    @property
+    def at(self) -> float:
+        return events.happened(self.event, self.row)
+
+
 async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> None:
-    """A new friend: who he is, the friendship, and the campaigns that his code leads to. When WeCom
-    cannot say who he is in time, the welcome does not wait: the details come later."""
+    """A new friend: who he is, the relationship, and the campaigns that his code leads to. When
+    WeCom cannot say who he is in time, the welcome does not wait: the details come later."""
     known = await _details(bank, row, event)
     cid = known.cid if known else await _identify(bank, row, event)
     follow = known.follow_users.get(event.userid, {}) if known else {}
-    state, at = event.state or "", events.happened(event, row)
-    new = True
-    if (
-        float(follow.get("createtime") or 0.0) < at
-    ):  # else the details have told of this friendship already
-        add_way = follow.get("add_way")
-        new = await relationships.changed(
-            bank, event.userid, cid, at=at, active=True, state=state, add_way=add_way
-        )
-    channel = await live_codes.by_state(bank, state)
-    story = timeline.record(
-        bank, cid, "customer.added", row["_id"], at=at, userid=event.userid, state=state
-    )
-    counted = rosters.came(bank, channel, event.userid, cid, at)
-    if not new and await _is_over(
-        bank, cid, event.userid
-    ):  # his going was delivered before his coming
+    channel = await by_state(bank, event.state or "")
+    coming = _Coming(row, event, cid, channel, follow)
+    is_news = await _begin_relationship(bank, coming)
+    if not is_news and await _is_over(bank, coming):  # his going was delivered before his coming
         trace.note("friendship.over")
-        await asyncio.gather(story, counted)
+        await _record(bank, coming)
         return
-    await asyncio.gather(story, counted, _enter_campaigns(bank, cid, row, event, follow))
-    if await _is_over(bank, cid, event.userid):  # or while we were at it
+    await asyncio.gather(_record(bank, coming), _enter_campaigns(bank, coming))
+    if await _is_over(bank, coming):  # or while we were at it
         trace.note("friendship.over")
-        cids = await resolution.cids(bank, cid)
-        await runs.on_event(bank, cids, "customer.blocked", at)
+        await _stop_runs(bank, cid, coming.at)
+
+
+async def _begin_relationship(bank: Bank, coming: _Coming) -> bool:
+    """False when something newer is known of the two."""
+    if float(coming.follow.get("createtime") or 0.0) >= coming.at:
+        return True  # the details have told of it already
+    return await relationships.changed(
+        bank,
+        coming.userid,
+        coming.cid,
+        at=coming.at,
+        active=True,
+        state=coming.state,
+        add_way=coming.follow.get("add_way"),
+    )
+
+
+async def _record(bank: Bank, coming: _Coming) -> None:
+    """Into the customer's timeline, and on the RM's count for today."""
+    key, at, userid = coming.row["_id"], coming.at, coming.userid
+    await asyncio.gather(
+        timeline.record(
+            bank, coming.cid, "customer.added", key, at=at, userid=userid, state=coming.state
+        ),
+        rosters.came(bank, coming.channel, userid, coming.cid, at),
+    )
+
+
+async def _is_over(bank: Bank, coming: _Coming) -> bool:
+    cids = await resolution.cids(bank, coming.cid)
+    return await relationships.between(bank, coming.userid, cids) is None
+
+
+async def _stop_runs(bank: Bank, cid: str, at: float) -> None:
+    """What runs for the customer hears that he left an RM at that time."""
+    cids = await resolution.cids(bank, cid)
+    await runs.on_event(bank, cids, "customer.blocked", at)
 
 
 async def _identify(bank: Bank, row: InboxRow, event: events.ContactEvent) -> str:
-    facts = resolution.Facts(external_userid=event.external_userid)
-    return await resolution.identify(bank, facts, source="callback", proof=row["_id"])
-
-
-async def _is_over(bank: Bank, cid: str, userid: str) -> bool:
-    return await relationships.between(bank, userid, await resolution.cids(bank, cid)) is None
+    known = resolution.Facts(external_userid=event.external_userid)
+    return await resolution.identify(bank, known, source="callback", proof=row["_id"])
 
 
 async def _details(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> Details | None:
@@ -85,76 +132,71 @@ async def _details(bank: Bank, row: InboxRow, event: events.ExternalContactAdded
         if event.half and isinstance(error, PlatformError) and error.errcode == NO_FRIEND:
             trace.note("details.none")
             return None
-        log.warning(
-            "details come later", extra={"fields": {"event": row["_id"], "why": str(error)[:200]}}
-        )
-        trace.note(
-            "details.later", why=error.code if isinstance(error, PlatformError) else "timeout"
-        )
+        why = error.code if isinstance(error, PlatformError) else "timeout"
+        fields = {"event": row["_id"], "why": str(error)[:200]}
+    log.warning("details come later", extra={"fields": fields})
+    trace.note("details.later", why=why)
     await _enrich_later(bank, row, event)
     return None
 
 
 async def _enrich_later(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> None:
-    cid = await _identify(bank, row, event)
     effect = outbox.Effect(
         id=ids.tenant_id(bank.id, "enrich", row["_id"]),
         tenant=bank.id,
         kind=details.ENRICH.name,
-        cid=cid,
+        cid=await _identify(bank, row, event),
         args={"external_userid": event.external_userid},
     )
-    await outbox.put(bank.services, effect, due=bank.now() + 2.0)
+    await outbox.put(bank.services, effect, due=bank.now() + ENRICH_SECONDS)
 
 
-async def _enter_campaigns(
-    bank: Bank,
-    cid: str,
-    row: InboxRow,
-    event: events.ExternalContactAdded,
-    follow: Mapping[str, Any],
-) -> None:
-    channel = await live_codes.by_state(bank, event.state or "")
-    _note_channel(event.state or "", channel)
-    if not event.welcome_code:
-        trace.note("welcome.no_code")
+async def _enter_campaigns(bank: Bank, coming: _Coming) -> None:
+    """Lets him into every campaign that takes him, one after the other."""
+    _note_coming(coming)
     scene = Scene(
         bank=bank,
-        cid=cid,
-        customer=await resolution.customer(bank, cid),
-        userid=event.userid,
-        state=event.state,
-        branch=channel["branch"] if channel else None,
-        add_way=follow.get("add_way"),
+        cid=coming.cid,
+        customer=await resolution.customer(bank, coming.cid),
+        userid=coming.userid,
+        state=coming.event.state,
+        branch=coming.channel["branch"] if coming.channel else None,
+        add_way=coming.follow.get("add_way"),
     )
-    known = facts.at_entry(scene)
     context: Context = {
-        "event": row["_id"],
-        "happened_at": events.happened(event, row),
-        "userid": event.userid,
-        "welcome_code": event.welcome_code,
-        "received_at": row["at"].timestamp(),
+        "event": coming.row["_id"],
+        "happened_at": coming.at,
+        "userid": coming.userid,
+        "welcome_code": coming.event.welcome_code,
+        "received_at": coming.row["at"].timestamp(),
     }
     programs = await live.live_programs(bank)
+    await _note_closed(bank, programs)
+    known = facts.at_entry(scene)
+    for program in programs:
+        await enter.enter(bank, program, coming.cid, known, context, coming.row["owner"] or "")
+
+
+def _note_coming(coming: _Coming) -> None:
+    """By which way he came, as far as it is one of ours, and whether he can be greeted."""
+    state, channel = coming.state, coming.channel
+    if channel is not None:
+        ours = {"campaign": channel["campaign"], "branch": channel["branch"]}
+        trace.note("channel.ours", state=state, **ours)
+    else:
+        trace.note("channel.not_ours" if state else "channel.none", state=state)
+    if not coming.event.welcome_code:
+        trace.note("welcome.no_code")
+
+
+async def _note_closed(bank: Bank, programs: list[Program]) -> None:
+    """Which campaigns take nobody now, and why."""
     taking = {program.campaign.id for program in programs}
     for campaign in (await live.campaign_rows(bank)).values():
         if campaign["campaign"] not in taking:
-            why = (
-                "outside_window" if campaign["state"] == "live" else f"campaign_{campaign['state']}"
-            )
+            state = campaign["state"]
+            why = "outside_window" if state == "live" else f"campaign_{state}"
             trace.note("campaign.not_entered", campaign=campaign["campaign"], why=why)
-    for program in programs:
-        await enter.enter(bank, program, cid, known, context, row["owner"] or "")
-
-
-def _note_channel(state: str, channel: Doc | None) -> None:
-    """By which way he came, as far as it is one of ours."""
-    if channel is not None:
-        trace.note(
-            "channel.ours", state=state, campaign=channel["campaign"], branch=channel["branch"]
-        )
-    else:
-        trace.note("channel.not_ours" if state else "channel.none", state=state)
 
 
 async def edited(bank: Bank, _: InboxRow, event: events.ExternalContactEdited) -> None:
@@ -171,8 +213,7 @@ async def edited(bank: Bank, _: InboxRow, event: events.ExternalContactEdited) -
 async def lost_by_customer(bank: Bank, row: InboxRow, event: events.FollowUserDeleted) -> None:
     """The customer deleted the member: what runs for him hears of it."""
     cid = await _ended(bank, row, event, "customer.deleted_rm")
-    cids = await resolution.cids(bank, cid)
-    await runs.on_event(bank, cids, "customer.blocked", events.happened(event, row))
+    await _stop_runs(bank, cid, events.happened(event, row))
 
 
 async def lost_by_member(bank: Bank, row: InboxRow, event: events.ExternalContactDeleted) -> None:

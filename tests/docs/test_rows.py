@@ -18,8 +18,6 @@ DOORS = {"db", "_db"}
 """What a collection is taken out of, and what takes its name as an argument."""
 TAKING = {"insert", "read", "change", "close_each", "system", "find_across", "insert_new_across", "by_id"}
 KNOWN: set[tuple[str, str]] = {
-    ("campaigns.channels.group_codes", "GROUPS"),
-    ("campaigns.channels.view", "GROUP_GREETINGS"),
     ("campaigns.publishing.versions", "CAMPAIGNS"),
     ("campaigns.publishing.versions", "CAMPAIGN_VERSIONS"),
 }

@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from campaigns.channels import acquisition, live_codes
+from campaigns.channels.balance import known as known_balance
+from campaigns.channels.balance import read as read_balance
 from campaigns.publishing import versions
 from customers.banks import bank as banks_bank
 from operations.sync import run as syncing
@@ -125,7 +127,7 @@ async def test_figures_and_balance_are_read_every_hour(
     assert {name: mirror["figures"][name] for name in names} == {
         "clicks": 3, "new": 2, "came": 2, "silent": 1, "wrote": 1,
     }  # fmt: skip
-    known = await acquisition.balance(await open_bank(demo, "demo"))
+    known = await known_balance(await open_bank(demo, "demo"))
     assert (known["balance"], known["level"]) == ((await sandbox.control("GET", "links"))["quota"]["balance"], "ok")
     row = await channel(demo, "ads.sz-nanshan")
     assert 3000 < row["due"] - clock() <= acquisition.LOOK_SECONDS
@@ -157,7 +159,7 @@ async def test_levels_told_in_any_order_end_as_the_newest(demo: Services, order:
     now = demo.clock() - 1000
     tellings = [balance("low", now), balance("exhausted", now + 10), balance("increased", now + 20)]
     await react(demo, *(tellings[place] for place in order))
-    assert (await raised(demo), (await acquisition.balance(await open_bank(demo, "demo")))["level"]) == ([], "ok")
+    assert (await raised(demo), (await known_balance(await open_bank(demo, "demo")))["level"]) == ([], "ok")
 
 
 async def test_the_hourly_reading_raises_what_no_event_told_and_ends_it(
@@ -167,9 +169,9 @@ async def test_the_hourly_reading_raises_what_no_event_told_and_ends_it(
     quota = {"balance": 7, "quota_list": [{"expire_date": soon, "balance": 5}]}
     await sandbox.control("POST", "acquisition/quota", quota)
     bank = await banks_bank.open_bank(demo, "demo")
-    await acquisition.read_balance(bank)
+    await read_balance(bank)
     clock.advance(3601)
-    await acquisition.read_balance(bank)
+    await read_balance(bank)
     expected = [("links.balance_low", "0"), ("links.quota_expiring", f"{soon}:7")]
     assert await raised(demo) == expected
     await react(demo, balance("low", clock()))
@@ -179,7 +181,7 @@ async def test_the_hourly_reading_raises_what_no_event_told_and_ends_it(
     assert await raised(demo) == expected
     await sandbox.control("POST", "acquisition/quota", {"balance": 900, "quota_list": []})
     clock.advance(3601)
-    await acquisition.read_balance(bank)
+    await read_balance(bank)
     assert await raised(demo) == [("links.quota_expiring", f"{soon}:7")]
 
 
@@ -196,10 +198,10 @@ async def test_a_link_that_is_deleted_is_told_and_made_again_by_the_next_version
     assert sorted((row["kind"], row["userids"], row["data"]["state"]) for row in rows) == [
         ("link.deleted", ["rm.chen"], "ads.sz-nanshan"), ("link.unavailable", ["rm.chen"], "ads.sz-nanshan"),
     ]  # fmt: skip
-    assert (await channel(demo, "ads.sz-nanshan"))["made"] == "wanted"
+    assert (await channel(demo, "ads.sz-nanshan"))["at_wecom"] == "wanted"
     await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
     assert sorted(await links(sandbox)) == ["ads.sz-nanshan", "vip"]
-    assert (await channel(demo, "ads.sz-nanshan"))["made"] == "made"
+    assert (await channel(demo, "ads.sz-nanshan"))["at_wecom"] == "present"
 
 
 async def test_what_a_customer_of_a_link_writes_is_in_his_story(

@@ -147,7 +147,7 @@ async def test_a_code_that_wecom_refuses_stops_the_publication(demo: Services, s
     with pytest.raises(Unavailable, match="wecom_unavailable"):
         await versions.apply(await open_bank(demo, "demo"), text("wrNoSuchGroup"), "t.yaml", "cli")
     assert (await sandbox.control("GET", "groups"))["join_ways"] == []
-    assert (await channel(demo))["made"] == "wanted"
+    assert (await channel(demo))["at_wecom"] == "wanted"
     row = await demo.store.tenant("demo")["campaigns"].find_one({"campaign": "hello"})
     assert row is not None
     assert row["live_version"] is None
@@ -157,7 +157,7 @@ async def test_greetings_follow_the_published_version(demo: Services, sandbox: S
     await tools.go_live(demo, text())
     first = "%NICKNAME%您好，欢迎来到银桥示范银行"
     (row,) = await demo.store.tenant("demo")["group_greetings"].find({})
-    assert (row["name"], row["content"], row["made"]) == ("hello", first, "made")
+    assert (row["name"], row["content"], row["at_wecom"]) == ("hello", first, "present")
     assert await told(demo, row) == first
     await tools.go_live(demo, text().replace("欢迎来到", "你已来到"))
     (changed,) = await demo.store.tenant("demo")["group_greetings"].find({})
@@ -190,7 +190,13 @@ async def test_the_hundred_and_first_greeting_is_refused_before_wecom_is_asked(
     demo: Services, sandbox: Sandbox
 ) -> None:
     rows = [
-        {"_id": f"demo:old:g{number}", "campaign": "old", "name": f"g{number}", "made": "made", "template_id": "t"}
+        {
+            "_id": f"demo:old:g{number}",
+            "campaign": "old",
+            "name": f"g{number}",
+            "at_wecom": "present",
+            "template_id": "t",
+        }
         for number in range(greetings.MOST_GREETINGS)
     ]
     await demo.store.tenant("demo")["group_greetings"].insert_new(rows)

@@ -86,4 +86,4 @@ async def test_a_live_code_that_somebody_deleted_in_wecom_is_made_again_by_a_nig
     else:
         assert after[0]["config_id"] != lost["config_id"]
         assert ways[after[0]["config_id"]] == lost["state"]
-        assert await demo.store.tenant("demo")["channels"].count({"made": "wanted"}) == 0
+        assert await demo.store.tenant("demo")["channels"].count({"at_wecom": "wanted"}) == 0

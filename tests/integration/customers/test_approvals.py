@@ -285,8 +285,28 @@ async def test_an_approved_hand_over_whose_checker_was_killed_anywhere_is_comple
     assert number >= 4
 
 
+async def test_an_approved_hand_over_is_made_due_by_a_worker_when_nobody_approves_it_again(
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, clock: MovedClock
+) -> None:
+    await friend(bank, sandbox)
+    at_bank, rows = await open_bank(bank, "demo"), bank.store.tenant("demo")["handover_batches"]
+    batch = await batches.start(at_bank, LIN, wanted())
+    approve = batches.approve(at_bank, ZHAO, batch)
+    assert await killed_at_each_write(at_bank, lambda: approve, monkeypatch, 1)
+    for seconds, then in ((0.0, ("submitted", False)), (approvals.BUSY.total_seconds(), ("approved", True))):
+        clock.advance(seconds)
+        await batches.complete(at_bank)
+        row = await rows.find_one({"_id": batch})
+        assert row is not None
+        assert (row["state"], row["open"]) == then
+    assert (await state(at_bank, batches.HANDOVER, batch), row["decided_by"]) == (("applied", "zhao"), "zhao")
+    told = await at_bank.db["audit"].find({"object": batch, "action": "handover.approved"})
+    assert [one["actor"] for one in told] == ["zhao"]
+    assert await approvals.left_over(at_bank, batches.HANDOVER) == []
+
+
 async def test_a_rejected_hand_over_whose_checker_was_killed_anywhere_stays_rejected(
-    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, clock: MovedClock
 ) -> None:
     await friend(bank, sandbox)
     at_bank, rows = await open_bank(bank, "demo"), bank.store.tenant("demo")["handover_batches"]
@@ -297,7 +317,10 @@ async def test_a_rejected_hand_over_whose_checker_was_killed_anywhere_stays_reje
         if killed and number:
             with pytest.raises(Conflict, match="handover_decided"):
                 await batches.approve(at_bank, WU, batch)
-        if killed:
+        if killed and number == 2:  # he does not come back
+            clock.advance(approvals.BUSY.total_seconds())
+            await batches.reject(at_bank, WU, batch, "不需要")
+        elif killed:
             await batches.reject(at_bank, ZHAO, batch, "客户在休假")
         row = await rows.find_one({"_id": batch})
         assert row is not None
