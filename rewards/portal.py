@@ -115,7 +115,7 @@ def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, A
 
 def _state(bank: Bank, reward: Reward) -> str:
     now = bank.utc()
-    reason = catalogue.why_closed(reward, now, day_of(now))
+    reason = catalogue.why_closed(reward, now, day_of(now, bank.tz))
     return {"": "claimable", "quota_day": "sold_out"}.get(reason, reason)
 
 

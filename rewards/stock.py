@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, tzinfo
 from typing import cast
 
 from customers.banks.bank import Bank
@@ -22,7 +22,6 @@ from services.store.mongo import Doc
 LEASE_SECONDS = 5.0
 """After this a lease is taken for dead. Short is safe: the voids guard against a writer who is only
 slow."""
-BANK_TIME = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class Taken:
     in_doubt: bool
 
 
-def day_of(now: datetime) -> str:
-    """The bank's day that `now` belongs to, as a field name."""
-    return f"{now.astimezone(BANK_TIME):%Y%m%d}"
+def day_of(now: datetime, tz: tzinfo) -> str:
+    """The day in the bank's time `tz` that `now` belongs to, as a field name."""
+    return f"{now.astimezone(tz):%Y%m%d}"
 
 
 async def take(
@@ -62,7 +61,7 @@ async def take(
     n = lease["n"] if lease else 0
     reason = ""
     if n < len(grant_ids):
-        reason = catalogue.why_closed(row, now, day_of(now)) or "sold_out"
+        reason = catalogue.why_closed(row, now, day_of(now, bank.tz)) or "sold_out"
     theirs = row["leases"].keys() - {batch, *ours}
     return Taken(batch, n, reason, row, in_doubt=reason == "sold_out" and bool(theirs))
 
@@ -73,7 +72,7 @@ async def _take(
     """The reward after the write; as it is where the batch has its lease already."""
     rows, row_id = bank.db[REWARDS], doc_id(bank.id, reward)
     new_batch = {"_id": row_id, f"leases.{batch}": {"$exists": False}}
-    change = _taking(batch, list(grant_ids), now, day_of(now))
+    change = _taking(batch, list(grant_ids), now, day_of(now, bank.tz))
     row = await rows.update_and_get(new_batch, change) or await rows.find_one({"_id": row_id})
     if row is None:
         raise NotFound("reward_unknown", "no such reward")

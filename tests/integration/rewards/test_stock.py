@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from config.settings import Settings
 from rewards import catalogue
 from rewards.stock import day_of, settle, take
 from services.container import Services
@@ -71,9 +72,10 @@ async def test_the_next_day_has_its_own_share(services: Services, clock: MovedCl
     assert (await take(await open_bank(services, TENANT), REWARD, "b3", ["b"])).n == 1
 
 
-def test_the_banks_day_begins_at_midnight_in_shanghai() -> None:
-    assert day_of(datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC)) == "20261231"
-    assert day_of(datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC)) == "20270101"
+def test_the_banks_day_begins_at_midnight_in_shanghai(settings: Settings) -> None:
+    tz = settings.tz
+    assert day_of(datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC), tz) == "20261231"
+    assert day_of(datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC), tz) == "20270101"
 
 
 async def test_an_unknown_reward_cannot_be_taken(services: Services) -> None:
