@@ -8,8 +8,9 @@ One clerk proposes a change, another agrees (promise P7), and then it is brought
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypedDict, cast
 
 from customers.actors import ClerkActor
 from customers.approvals import approvals
@@ -95,20 +96,68 @@ class Rule:
         )
 
 
-def _rule_of(row: Doc) -> Rule:
-    many = {name: tuple(row[name]) for name in ("words", "userids", "departments", "semantics")}
-    return Rule(row["name"], row["kind"], **many)
+class RuleFields(TypedDict):
+    """A rule as rows have it."""
+
+    name: str
+    kind: Literal["block", "warn"]
+    words: list[str]
+    userids: list[str]
+    departments: list[int]
+    semantics: list[int]
 
 
-def _fields(rule: Rule) -> Doc:
+class RuleRow(RuleFields):
+    """A rule that WeCom has, by its id there; `change` is the proposal that made it so."""
+
+    _id: str
+    rule_id: str
+    change: str
+    at: datetime
+
+
+class ChangeRow(RuleFields):
+    """A proposal: `action` is PUT or END."""
+
+    _id: str
+    action: str
+    state: str
+    author: str
+    at: datetime
+    decided_by: str
+    decided_at: datetime | None
+    reason: str
+
+
+def _rule_of(row: RuleFields) -> Rule:
+    return Rule(
+        row["name"],
+        row["kind"],
+        tuple(row["words"]),
+        tuple(row["userids"]),
+        tuple(row["departments"]),
+        tuple(row["semantics"]),
+    )
+
+
+def _fields(rule: Rule) -> RuleFields:
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(rule).items()
+        "name": rule.name,
+        "kind": rule.kind,
+        "words": list(rule.words),
+        "userids": list(rule.userids),
+        "departments": list(rule.departments),
+        "semantics": list(rule.semantics),
     }
 
 
 def _rule_id(tenant: str, name: str) -> str:
     return ids.tenant_id(tenant, "intercept", name)
+
+
+async def _find_rule(bank: Bank, name: str) -> RuleRow | None:
+    row = await bank.db[INTERCEPT_RULES].find_one({"_id": _rule_id(bank.id, name)})
+    return cast("RuleRow | None", row)
 
 
 async def submit(bank: Bank, actor: ClerkActor, rule: Rule) -> str:
@@ -120,16 +169,15 @@ async def submit(bank: Bank, actor: ClerkActor, rule: Rule) -> str:
     rule = rule.normal()
     if problems := rule.problems():
         raise InvalidInput("intercept_rule", "WeCom would not take this rule", fields=problems)
-    rules = bank.db[INTERCEPT_RULES]
-    known = await rules.find_one({"_id": _rule_id(bank.id, rule.name)}, {"_id": 1})
-    if known is None and await rules.count() >= MOST_RULES:
+    known = await _find_rule(bank, rule.name)
+    if known is None and await bank.db[INTERCEPT_RULES].count() >= MOST_RULES:
         raise Conflict("intercept_rules_full", f"WeCom takes at most {MOST_RULES} rules")
     return await _propose(bank, actor, PUT, rule)
 
 
 async def submit_end(bank: Bank, actor: ClerkActor, name: str) -> str:
     """Proposes to end a rule; the change's id. Raises NotFound `intercept_unknown`."""
-    row = await bank.db[INTERCEPT_RULES].find_one({"_id": _rule_id(bank.id, name)})
+    row = await _find_rule(bank, name)
     if row is None:
         raise NotFound("intercept_unknown", "no such rule")
     return await _propose(bank, actor, END, _rule_of(row))
@@ -138,7 +186,7 @@ async def submit_end(bank: Bank, actor: ClerkActor, name: str) -> str:
 async def _propose(bank: Bank, actor: ClerkActor, action: str, rule: Rule) -> str:
     change = ids.new_id(bank.id)
     await _replace(bank, {"name": rule.name, "state": SUBMITTED})
-    row = {
+    row: ChangeRow = {
         "_id": change,
         "action": action,
         "state": SUBMITTED,
@@ -151,11 +199,11 @@ async def _propose(bank: Bank, actor: ClerkActor, action: str, rule: Rule) -> st
     }
     data: Doc = {"rule": rule.name, "change": action, "words": len(rule.words)}
     await approvals.submit(bank, actor, WORDS, change, _content(row), **data)
-    await bank.db[INTERCEPT_CHANGES].insert(row)
+    await bank.db[INTERCEPT_CHANGES].insert({**row})
     return change
 
 
-def _content(row: Doc) -> approvals.Content:
+def _content(row: ChangeRow) -> approvals.Content:
     """What is decided on."""
     return {"words": {"action": row["action"], **_fields(_rule_of(row))}}
 
@@ -209,18 +257,19 @@ async def _follow(bank: Bank, change: str, approval: Approval) -> None:
     await bank.db[INTERCEPT_CHANGES].update(waits, {"$set": decided})
 
 
-async def _change(bank: Bank, change: str) -> Doc:
+async def _change(bank: Bank, change: str) -> ChangeRow:
     row = await bank.db[INTERCEPT_CHANGES].find_one({"_id": change})
     if row is None:
         raise NotFound("intercept_unknown", "no such change")
-    return row
+    return cast("ChangeRow", row)
 
 
-async def _carry_out(bank: Bank, row: Doc) -> None:
+async def _carry_out(bank: Bank, row: ChangeRow) -> None:
     """Does at WeCom what was agreed, and keeps it; safe to repeat."""
-    rules, rule = bank.db[INTERCEPT_RULES], _rule_of(row)
+    rules = bank.db[INTERCEPT_RULES]
+    rule = _rule_of(row)
     client = bank.wecom
-    known = await rules.find_one({"_id": _rule_id(bank.id, rule.name)})
+    known = await _find_rule(bank, rule.name)
     if row["action"] == END:
         if known is not None:
             await _end(client, known["rule_id"])
@@ -308,12 +357,11 @@ async def _there(client: WeComClient, rule_id: str) -> Rule:
     ).normal()
 
 
-async def overview(bank: Bank, actor: ClerkActor) -> tuple[list[Doc], list[Doc]]:
+async def overview(bank: Bank, actor: ClerkActor) -> tuple[list[RuleRow], list[ChangeRow]]:
     """The rules that hold, by name, and the newest 50 changes, newest first."""
-    db = bank.db
-    rules = await db[INTERCEPT_RULES].find({}, sort=[("name", 1)], limit=None)
-    changes = await db[INTERCEPT_CHANGES].find({}, sort=[("at", -1)], limit=50)
-    return rules, changes
+    rules = await bank.db[INTERCEPT_RULES].find({}, sort=[("name", 1)], limit=None)
+    changes = await bank.db[INTERCEPT_CHANGES].find({}, sort=[("at", -1)], limit=50)
+    return cast("list[RuleRow]", rules), cast("list[ChangeRow]", changes)
 
 
 async def differences(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
@@ -344,13 +392,11 @@ async def bring(bank: Bank, actor: ClerkActor) -> int:
     """Makes WeCom's rules like the agreed ones where they are missing or different; how many. Rules
     that nobody agreed to here stay. Raises PlatformError."""
     wanted = {one["name"] for one in await differences(bank, actor) if one["kind"] != "unknown"}
-    db = bank.db
-    client = bank.wecom
     for name in sorted(wanted):
-        row = await db[INTERCEPT_RULES].find_one({"_id": _rule_id(bank.id, name)})
+        row = await _find_rule(bank, name)
         if row is not None:
-            rule_id = await _put(client, _rule_of(row), row["rule_id"])
-            await db[INTERCEPT_RULES].update({"_id": row["_id"]}, {"$set": {"rule_id": rule_id}})
+            made = {"rule_id": await _put(bank.wecom, _rule_of(row), row["rule_id"])}
+            await bank.db[INTERCEPT_RULES].update({"_id": row["_id"]}, {"$set": made})
     if wanted:
         await bank.audit(actor.login, "intercept.renewed", bank.id, rules=sorted(wanted))
     return len(wanted)

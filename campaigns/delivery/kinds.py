@@ -11,7 +11,7 @@ from customers.messaging.subscriptions import SUBSCRIBE
 from customers.wecom_mirror.details import ENRICH
 from services.queue.effects import EffectKind
 
-_ALL: tuple[EffectKind[Bank], ...] = (
+ALL: tuple[EffectKind[Bank], ...] = (
     *(kind for verb in VERBS for kind in verb.kinds),
     ENRICH,
     CARD,
@@ -19,4 +19,4 @@ _ALL: tuple[EffectKind[Bank], ...] = (
     CONVERT,
     SUBSCRIBE,
 )
-KINDS = {kind.name: kind for kind in _ALL}
+KINDS = {kind.name: kind for kind in ALL}

@@ -16,11 +16,11 @@ from customers import timeline
 from customers.banks.bank import Bank
 from services.errors import Conflict, Unavailable
 from services.observe import trace
-from services.observe.trace import Story
+from services.observe.trace import Trace
 from services.queue import outbox
 from services.queue.effects import RETRY, EffectKind, Outcome
 from services.queue.outbox import Effect
-from services.queue.trace_rows import told, tried
+from services.queue.trace_rows import trace_row, tries_with
 from services.store.mongo import Doc
 from services.wechat.core.errors import AlreadyDone, PlatformError, SubjectState, no_turn
 
@@ -47,7 +47,7 @@ class _Try:
     row: Doc
     kind: EffectKind[Bank]
     effect: Effect
-    story: Story
+    trace: Trace
 
     @property
     def attempt(self) -> int:
@@ -60,9 +60,9 @@ async def perform(bank: Bank, owner: str, row: Doc) -> None:
     try:
         kind = KINDS[row["kind"]]
         effect = outbox.effect_of(bank.services, row)
-        with trace.collect() as story:
+        with trace.collect() as traced:
             outcome = await _attempt(bank, kind, effect)
-        await _settle(_Try(bank, owner, row, kind, effect, story), outcome)
+        await _settle(_Try(bank, owner, row, kind, effect, traced), outcome)
     except Unavailable:
         log.warning(
             "an effect's outcome could not be written; it is due again",
@@ -149,14 +149,14 @@ async def _try_later(this: _Try, outcome: Outcome, due: float) -> None:
     """Makes the effect due at `due`, with this try and what was called in it; a pause is none."""
     fields: Doc = {"reason": outcome.reason, "attempts": this.attempt - (not outcome.begun)}
     if outcome.reason != PAUSED:
-        fields["tries"] = tried(this.row, this.bank.now(), outcome.reason, this.story)
+        fields["tries"] = tries_with(this.row, this.bank.now(), outcome.reason, this.trace)
     await outbox.put_back(this.bank.db, this.owner, this.effect.id, due, **fields)
 
 
 async def _end(this: _Try, outcome: Outcome) -> None:
     """Tells the customer's story, then ends the effect with what was called and answered."""
     await _tell(this, outcome)
-    ended = outbox.Ended(outcome.state, outcome.reason, {"story": told(this.story)})
+    ended = outbox.Ended(outcome.state, outcome.reason, {"trace": trace_row(this.trace)})
     await outbox.end(this.bank.services, this.row, this.owner, ended)
 
 

@@ -136,20 +136,20 @@ def read(
 def _parsed(text: str, source: str) -> tuple[dict[Any, Any], _Lines]:
     """The mapping that a YAML text is, and where its parts stand; raises DocumentError."""
 
-    def refused(line: int, message: str) -> DocumentError:
+    def unreadable(line: int, message: str) -> DocumentError:
         return DocumentError([Problem(line, message, source)])
 
     try:
         root = yaml.compose(text, Loader=_Loader)
         raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except RecursionError:
-        raise refused(1, "not YAML: nested too deeply") from None
+        raise unreadable(1, "not YAML: nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
-        raise refused(line, f"not YAML: {getattr(error, 'problem', error)}") from error
+        raise unreadable(line, f"not YAML: {getattr(error, 'problem', error)}") from error
     if not isinstance(raw, dict):
-        raise refused(1, "expected a mapping that begins with kind: campaign/v1")
+        raise unreadable(1, "expected a mapping that begins with kind: campaign/v1")
     return raw, _Lines(root)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple, cast
 
@@ -290,15 +290,18 @@ class _Step:
         listed: set[str] = set()
         async for page in self._pages():
             told = {self._item_id(row): row for row in page}
-            known = cast("dict[str, Item]", await self.bank.read(HANDOVERS, list(told)))
-            waiting = [item for item in known.values() if item["state"] == WAITING]
-            await asyncio.gather(*(self._settle(item, told[item["_id"]]) for item in waiting))
+            await self._settle_told(told)
             listed |= told.keys()
         left = await self._in(WAITING, limit=None)
         silent = [item for item in left if item["_id"] not in listed]
         for first in range(0, len(silent), AT_ONCE):
             part = silent[first : first + AT_ONCE]
             await asyncio.gather(*(self._settle(item, NO_WORD) for item in part))
+
+    async def _settle_told(self, told: Mapping[str, Doc]) -> None:
+        known = cast("dict[str, Item]", await self.bank.read(HANDOVERS, list(told)))
+        waiting = [item for item in known.values() if item["state"] == WAITING]
+        await asyncio.gather(*(self._settle(item, told[item["_id"]]) for item in waiting))
 
     async def _settle(self, item: Item, row: Doc) -> None:
         match int(row.get("status") or 0):

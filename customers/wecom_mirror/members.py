@@ -320,10 +320,9 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
     told = {"_id": {"$in": [row["_id"] for row in batch.items]}}
     compared = _compare(fresh, await job.db[MEMBERS].find(told, limit=None))
     await _bring(job, MEMBERS, "userid", compared, batch.asked)
-    await note(job, [Difference("gone", userid) for userid in gone])
+    await _end_members(job, gone)
     if job.mend:
         await employ(job.bank, cast("list[Member]", fresh), job.started, batch.asked)
-        await _end_members(job, gone)
     await job.db[MEMBERS].update_many(told, {"$set": {"seen": job.number}})
     outcome = compared.outcome(len(fresh), len(gone))
     outcome.problems = list(batch.problems)
@@ -331,7 +330,9 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
 
 
 async def _end_members(job: Job, userids: Sequence[str]) -> None:
-    for userid in userids:
+    """Those of whom WeCom knows nothing any more."""
+    await note(job, [Difference("gone", userid) for userid in userids])
+    for userid in userids if job.mend else []:
         await _end_member(job.bank, userid, job.started)
 
 

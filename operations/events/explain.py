@@ -22,9 +22,11 @@ from operations.events.handle import plain, read
 from operations.events.rows import DEAD, UNKNOWN
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound
+from services.observe.trace import Call
 from services.queue import inbox, outbox
 from services.queue.inbox import WECHAT, WECOM, InboxRow
 from services.queue.outbox import OutboxRow
+from services.queue.trace_rows import Traced, TraceRow
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable
 
@@ -34,6 +36,8 @@ Texts = Callable[[str], str]
 Answer = dict[str, Any]
 """As JSON takes it."""
 
+NO_TRACE = TraceRow(decided=[], called=[], dropped=0)
+"""Of what was not handled yet."""
 WAITING = "waiting"
 STATES = (WAITING, DEAD, UNKNOWN)
 """What the list of events may be asked for; without one it has the newest."""
@@ -72,8 +76,8 @@ async def explain_event(bank: Bank, event: str, texts: Texts) -> Answer:
     Raises what `find` raises.
     """
     row = await find(bank, event)
-    story: Mapping[str, Any] = row.get("story") or {}
-    notes = story.get("decided", [])
+    trace = row.get("trace") or NO_TRACE
+    notes = trace["decided"]
     began = row["at"].timestamp()
     runs = await _runs(bank, notes, texts)
     answer: Answer = {
@@ -85,7 +89,7 @@ async def explain_event(bank: Bank, event: str, texts: Texts) -> Answer:
         "attempts": row["attempts"],
         "tries": _tries(row, began, texts),
         "decided": [_decision(note, began, texts) for note in notes if note["kind"] != _ASKED],
-        "called": _calls(story, began),
+        "called": _calls(trace["called"], began),
         "runs": runs,
         "effects": await _effects(bank, _asked_besides(notes, runs), texts),
     }
@@ -167,21 +171,25 @@ def reason_text(reason: str, texts: Texts) -> str:
     return f"{texts(code)} ({rest})" if rest else texts(code)
 
 
-def _calls(story: Mapping[str, Any], began: float) -> list[Answer]:
-    names = ("path", "errcode", "ms")
+def _calls(called: Iterable[Call], began: float) -> list[Answer]:
     return [
-        {**{name: call[name] for name in names}, "after": round(call["at"] - began, 3)}
-        for call in story.get("called", [])
+        {
+            "path": call["path"],
+            "errcode": call["errcode"],
+            "ms": call["ms"],
+            "after": round(call["at"] - began, 3),
+        }
+        for call in called
     ]
 
 
-def _tries(row: Mapping[str, Any], began: float, texts: Texts) -> list[Answer]:
+def _tries(row: Traced, began: float, texts: Texts) -> list[Answer]:
     """The tries that came to nothing, each with its reason."""
     return [
         {
             "after": round(one["at"] - began, 3),
             **_reason(one, texts),
-            "called": _calls(one, began),
+            "called": _calls(one["called"], began),
         }
         for one in row.get("tries", [])
     ]
@@ -234,7 +242,7 @@ async def _effects(bank: Bank, wanted: Iterable[str], texts: Texts) -> list[Answ
 
 def _effect(row: OutboxRow, texts: Texts) -> Answer:
     began = row["at"].timestamp()
-    story = row.get("story") or {}
+    trace = row.get("trace") or NO_TRACE
     return {
         "effect": row["_id"],
         "kind": row["kind"],
@@ -243,8 +251,8 @@ def _effect(row: OutboxRow, texts: Texts) -> Answer:
         "state": row["state"],
         **_reason(row, texts),
         "attempts": row["attempts"],
-        "decided": [_decision(note, began, texts) for note in story.get("decided", [])],
-        "called": _calls(story, began),
+        "decided": [_decision(note, began, texts) for note in trace["decided"]],
+        "called": _calls(trace["called"], began),
         "tries": _tries(row, began, texts),
     }
 

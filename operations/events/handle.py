@@ -17,7 +17,7 @@ from operations.events.rows import DEAD
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.observe import trace
-from services.observe.trace import Story
+from services.observe.trace import Trace
 from services.queue import inbox, trace_rows
 from services.queue.inbox import InboxRow
 from services.queue.retry import DEAD_LETTER, Retry
@@ -44,14 +44,14 @@ class Handled(TypedDict):
 async def handle_message(bank: Bank, owner: str, row: InboxRow) -> None:
     """Handles a message of the inbox that is leased to `owner`, and writes down what became of it:
     handled, to be tried again, or a dead letter. Raises nothing but Unavailable."""
-    with trace.collect() as story:
+    with trace.collect() as traced:
         try:
             handled = await _react(bank, row)
-            await inbox.end(bank.services, row, owner, trace_rows.told(story), **handled)
+            await inbox.end(bank.services, row, owner, trace_rows.trace_row(traced), **handled)
         except Unavailable:
             raise
         except Exception as error:
-            await _failed(bank, owner, row, error, story)
+            await _failed(bank, owner, row, error, traced)
 
 
 async def _react(bank: Bank, row: InboxRow) -> Handled:
@@ -97,11 +97,11 @@ def plain(name: str) -> str:
     return name if _WORD.fullmatch(name) else "unreadable"
 
 
-async def _failed(bank: Bank, owner: str, row: InboxRow, error: Exception, story: Story) -> None:
+async def _failed(bank: Bank, owner: str, row: InboxRow, error: Exception, traced: Trace) -> None:
     """A later try, or after the last of RETRY a dead letter."""
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
-    kept = {"reason": reason, "tries": trace_rows.tried({**row}, bank.now(), reason, story)}
+    kept = {"reason": reason, "tries": trace_rows.tries_with(row, bank.now(), reason, traced)}
     if _is_over(row, error):
         log.error("an event is a dead letter", extra={"fields": fields})
         await dead_letters.add_dead(bank, row, reason)

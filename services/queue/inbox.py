@@ -11,12 +11,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, cast
 
 from services import ids
 from services.clock import utc
 from services.container import Services
 from services.errors import Forbidden
+from services.queue.trace_rows import Traced, TraceRow
 from services.store import batching, leases
 from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
@@ -38,7 +39,7 @@ URGENT_SECONDS = 86_400.0
 """Rows are handled in the order in which they are due: what is urgent is due since yesterday."""
 
 
-class InboxRow(TypedDict):
+class InboxRow(Traced):
     """A message and what became of it. `at` is when it was received, `due` seconds UTC; `body` is
     sealed. The fields that may be missing are those of a message that was handled, or tried."""
 
@@ -54,8 +55,6 @@ class InboxRow(TypedDict):
     state: NotRequired[str | None]
     type: NotRequired[str]
     reason: NotRequired[str]
-    tries: NotRequired[list[Doc]]
-    story: NotRequired[Doc]
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,12 @@ def message_of(services: Services, row: InboxRow) -> bytes:
     return services.vault.open(row["tenant"], INBOX, "body", row["_id"], bytes(row["body"]))
 
 
-async def end(services: Services, row: InboxRow, owner: str, story: Doc, **fields: Any) -> None:
+async def end(
+    services: Services, row: InboxRow, owner: str, trace: TraceRow, **fields: Any
+) -> None:
     """Ends a row that is still `owner`'s, together with others that end alike in `fields`; its
-    `story` is its own."""
-    own = {"story": story}
+    `trace` is its own."""
+    own = {"trace": trace}
     await batching.close_each(services, row["tenant"], INBOX, owner, row["_id"], own, **fields)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 from services.clock import utc
 from services.container import Services
 from services.observe import trace
+from services.queue.trace_rows import Traced
 from services.store import batching, leases
 from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
@@ -29,9 +30,9 @@ OUTBOX = Rows(
 WELCOME, EFFECTS = "welcome", "effects"
 
 
-class OutboxRow(TypedDict):
+class OutboxRow(Traced):
     """An effect as it is stored; `due` and `deadline` in seconds UTC, `state` is `ready` until it
-    ended. `tries` are those that came to nothing, `story` what the last one called and decided."""
+    ended."""
 
     _id: str
     tenant: str
@@ -51,8 +52,6 @@ class OutboxRow(TypedDict):
     attempts: int
     state: str
     reason: str
-    tries: NotRequired[list[Doc]]
-    story: NotRequired[Doc]
 
 
 @dataclass(frozen=True)

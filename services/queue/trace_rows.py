@@ -1,24 +1,47 @@
-"""What an inbox row and an effect keep of how they were handled: for "why?"
-(operations/events/explain.py)."""
+"""What an inbox row and an effect keep of how they were handled
+(operations/events/explain.py shows it)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from services.observe.trace import Story
-from services.store.mongo import Doc
+from services.observe.trace import Call, Trace
 
 MOST_TRIES = 12
 
 
-def told(story: Story) -> Doc:
+class TraceRow(TypedDict):
+    """What was decided and called. A decision has its `kind`, `at` in seconds UTC, and what belongs
+    to it; `dropped` is how much more there was."""
+
+    decided: list[dict[str, Any]]
+    called: list[Call]
+    dropped: int
+
+
+class TryRow(TypedDict):
+    """A try that came to nothing: why, what was called, and `at` when, in seconds UTC."""
+
+    at: float
+    reason: str
+    called: list[Call]
+
+
+class Traced(TypedDict):
+    """What rows keep of their handling: the trace of the last one, and the tries before it."""
+
+    trace: NotRequired[TraceRow]
+    tries: NotRequired[list[TryRow]]
+
+
+def trace_row(trace: Trace) -> TraceRow:
     """What was decided and called, as it is kept with the row that ends."""
-    return {"decided": story.notes, "called": story.calls, "dropped": story.dropped}
+    return TraceRow(decided=trace.notes, called=trace.calls, dropped=trace.dropped)
 
 
-def tried(row: Mapping[str, Any], at: float, reason: str, story: Story) -> list[Doc]:
+def tries_with(row: Mapping[str, Any], at: float, reason: str, trace: Trace) -> list[TryRow]:
     """The row's tries that came to nothing, with this one; the newest MOST_TRIES. `at` in seconds
     UTC."""
-    failed = {"at": at, "reason": reason, "called": story.calls}
+    failed = TryRow(at=at, reason=reason, called=trace.calls)
     return [*row.get("tries", []), failed][-MOST_TRIES:]

@@ -115,11 +115,6 @@ async def _change(rows: Collection, owner: str, ids: Iterable[str], fields: Doc)
     return await rows.update_many({"_id": {"$in": wanted}, "owner": owner}, {"$set": fields})
 
 
-def backoff(attempts: int, *, first: float = 1.0, most: float = 300.0) -> float:
-    """Seconds to wait after the n-th failed try: doubling from `first`, at most `most`."""
-    return min(most, first * 2.0 ** max(0, min(attempts, 32) - 1))
-
-
 Handle = Callable[[str, Doc], Coroutine[Any, Any, None]]
 
 

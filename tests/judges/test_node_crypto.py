@@ -144,7 +144,7 @@ class Caller:
 
 @pytest.fixture
 async def caller(http: httpx.AsyncClient, demo: Services) -> Caller:
-    app = (await open_bank(demo, "demo")).wecom
+    app = (await open_bank(demo, "demo")).wecom_app
     return Caller(http, app.token, app.aes_key, app.corp_id)
 
 

@@ -120,7 +120,7 @@ async def test_rows_that_end_together_share_a_write_and_each_keeps_its_own(servi
     rows = services.store.tenant("a")["things"]
     await rows.insert_new([{"_id": f"a:{n}", "open": True, "owner": "me"} for n in range(30)])
     await rows.update({"_id": "a:7"}, {"$set": {"owner": "somebody else"}})
-    own = [{"story": {"calls": [{"path": "$x", "n": n}], "at": n / 2}, "more": "$_id"} for n in range(30)]
+    own = [{"trace": {"calls": [{"path": "$x", "n": n}], "at": n / 2}, "more": "$_id"} for n in range(30)]
     await asyncio.gather(
         *(batching.close_each(services, "a", "things", "me", f"a:{n}", own[n], state="$done") for n in range(30))
     )

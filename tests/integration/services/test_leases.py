@@ -200,11 +200,6 @@ async def test_a_row_that_was_put_back_is_due_when_it_said(rows: Collection) -> 
     assert [(doc["_id"], doc["attempts"], doc["reason"]) for doc in again] == [("a:1", 2, "busy"), ("a:2", 2, "busy")]
 
 
-def test_waits_double_from_the_first_and_have_a_most() -> None:
-    assert [leases.backoff(n) for n in (0, 1, 2, 3, 9, 10, 10_000)] == [1.0, 1.0, 2.0, 4.0, 256.0, 300.0, 300.0]
-    assert [leases.backoff(n, first=0.5, most=3.0) for n in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 3.0]
-
-
 async def test_the_pump_handles_everything_that_is_due_once(rows: Collection) -> None:
     handled: list[str] = []
 
