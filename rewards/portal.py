@@ -15,9 +15,8 @@ from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
 from customers.identity import resolution
-from rewards import catalogue, claims, offers
+from rewards import catalogue, claims, offers, stock
 from rewards.rows import TRANSFERS, Grant, Reward, grant_ids
-from rewards.stock import day_of
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import InvalidInput, NotFound, YinqiaoError
@@ -114,8 +113,7 @@ def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, A
 
 
 def _state(bank: Bank, reward: Reward) -> str:
-    now = bank.utc()
-    reason = catalogue.why_closed(reward, now, day_of(now, bank.tz))
+    reason = catalogue.why_closed(reward, bank.utc(), stock.today(bank))
     return {"": "claimable", "quota_day": "sold_out"}.get(reason, reason)
 
 

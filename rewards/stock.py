@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from typing import cast
 
 from customers.banks.bank import Bank
@@ -40,9 +40,9 @@ class Taken:
     in_doubt: bool
 
 
-def day_of(now: datetime, tz: tzinfo) -> str:
-    """The day in the bank's time `tz` that `now` belongs to, as a field name."""
-    return f"{now.astimezone(tz):%Y%m%d}"
+def today(bank: Bank) -> str:
+    """The bank's day, as a field name."""
+    return f"{bank.today():%Y%m%d}"
 
 
 async def take(
@@ -56,23 +56,21 @@ async def take(
     Repeating it with the same batch takes nothing more. `ours` are the batches that this process
     has under way."""
     now = bank.utc()
-    row = await _take(bank, reward, batch, grant_ids, now)
+    day = today(bank)
+    row = await _take(bank, reward, batch, _taking(batch, list(grant_ids), now, day))
     lease = row["leases"].get(batch)
     n = lease["n"] if lease else 0
     reason = ""
     if n < len(grant_ids):
-        reason = catalogue.why_closed(row, now, day_of(now, bank.tz)) or "sold_out"
+        reason = catalogue.why_closed(row, now, day) or "sold_out"
     theirs = row["leases"].keys() - {batch, *ours}
     return Taken(batch, n, reason, row, in_doubt=reason == "sold_out" and bool(theirs))
 
 
-async def _take(
-    bank: Bank, reward: str, batch: str, grant_ids: Sequence[str], now: datetime
-) -> RewardRow:
+async def _take(bank: Bank, reward: str, batch: str, change: list[Doc]) -> RewardRow:
     """The reward after the write; as it is where the batch has its lease already."""
     rows, row_id = bank.db[REWARDS], doc_id(bank.id, reward)
     new_batch = {"_id": row_id, f"leases.{batch}": {"$exists": False}}
-    change = _taking(batch, list(grant_ids), now, day_of(now, bank.tz))
     row = await rows.update_and_get(new_batch, change) or await rows.find_one({"_id": row_id})
     if row is None:
         raise NotFound("reward_unknown", "no such reward")

@@ -1,8 +1,8 @@
 """Things that are made at WeCom once, and looked after from then on.
 
-A row says `wanted` before WeCom is asked, and `present` after; whoever is killed in between leaves a
-row that somebody else takes over after PROVISIONING_SECONDS. A channel that is present is a waiting
-row (services/store/leases.py) that campaigns/channels/reconcile.py looks at when it is due.
+A row says `wanted` before WeCom is asked, and `present` after; whoever is killed in between leaves
+a row that somebody else takes over after PROVISIONING_SECONDS. A channel that is present is a
+waiting row (services/store/leases.py) that campaigns/channels/reconcile.py looks at when it is due.
 """
 
 from __future__ import annotations

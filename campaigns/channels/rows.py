@@ -122,8 +122,9 @@ class Expiring(TypedDict):
 
 
 class Balance(TypedDict):
-    """What is left of the bank's acquisition quota, None where nothing is known. `level` since `at`,
-    `cleared` when it was last refilled, `asked` when WeCom was last asked (seconds UTC)."""
+    """What is left of the bank's acquisition quota, None where nothing is known. It is at `level`
+    since `at`, was last refilled when `cleared` says, and WeCom was last `asked` then (all seconds
+    UTC)."""
 
     _id: str
     level: str

@@ -1,10 +1,10 @@
 """From a file or a form to a live campaign: versions, maker and checker, pause (promise P7,
 contract/engine T13).
 
-A version never changes once it is written, and customers/approvals decides on it: whoever submitted
-it cannot approve it, and what is approved is the text that was submitted. The command line publishes
-at once in development, so that a laptop needs no second person; in production it submits, like the
-console.
+A version never changes once it is written, and customers/approvals decides on it: whoever
+submitted it cannot approve it, and what is approved is the text that was submitted. The command
+line publishes at once in development, so that a laptop needs no second person; in production it
+submits, like the console.
 """
 
 from __future__ import annotations
@@ -252,8 +252,7 @@ async def _go_live(bank: Bank, row: VersionRow, document: Campaign) -> None:
     }
     await rows.change_campaign(bank, campaign, live_version)
     await rows.change_campaign(bank, campaign, {"state": "live"}, state="draft")
-    present = await rows.campaign(bank, campaign)
-    paused = present is not None and present["state"] == "paused"
+    paused = (await _campaign(bank, campaign))["state"] == "paused"
     await catalogue.set_state(bank, campaign, "paused" if paused else "live")
     await _replace(bank, {"campaign": campaign, "version": {"$lt": row["version"]}})
     others = {"campaign": campaign, "version": {"$ne": row["version"]}}
@@ -324,7 +323,8 @@ async def pause(bank: Bank, actor: ClerkActor, campaign: str) -> None:
 
 
 async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
-    """Goes on where the pause stopped; what is overdue is sent now (contract/engine T9, `send_now`)."""
+    """Goes on where the pause stopped; what is overdue is sent now (contract/engine T9,
+    `send_now`)."""
     await _switch(bank, actor, campaign, "paused", "live")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from config.settings import Settings
+from customers.banks.bank import Bank
 from rewards import catalogue
-from rewards.stock import day_of, settle, take
+from rewards.stock import settle, take, today
 from services.container import Services
 from services.errors import Conflict, NotFound
 from tests.integration.rewards import world
@@ -72,10 +73,15 @@ async def test_the_next_day_has_its_own_share(services: Services, clock: MovedCl
     assert (await take(await open_bank(services, TENANT), REWARD, "b3", ["b"])).n == 1
 
 
-def test_the_banks_day_begins_at_midnight_in_shanghai(settings: Settings) -> None:
-    tz = settings.tz
-    assert day_of(datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC), tz) == "20261231"
-    assert day_of(datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC), tz) == "20270101"
+@pytest.mark.parametrize(
+    ("now", "day"),
+    [
+        (datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC), "20261231"),
+        (datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC), "20270101"),
+    ],
+)
+def test_the_banks_day_begins_at_midnight_in_shanghai(services: Services, now: datetime, day: str) -> None:
+    assert today(Bank(replace(services, clock=now.timestamp), TENANT)) == day
 
 
 async def test_an_unknown_reward_cannot_be_taken(services: Services) -> None:
