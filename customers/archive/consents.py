@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 async def consented(bank: Bank, row: InboxRow, event: events.ArchiveConsented) -> None:
     """The customer agreed."""
-    await keep(
+    await note_consent(
         bank,
         event.userid,
         event.external_userid,
@@ -53,7 +53,7 @@ async def consented(bank: Bank, row: InboxRow, event: events.ArchiveConsented) -
     )
 
 
-async def keep(
+async def note_consent(
     bank: Bank,
     userid: str,
     external_userid: str,
@@ -180,7 +180,7 @@ async def _ask(bank: Bank, client: WeComClient, userid: str, externals: list[str
         answer = await client.archive.check_single_agree((userid, one) for one in externals)
     except (SubjectState, BadRequest):
         if len(externals) == 1:
-            await keep(bank, userid, externals[0], UNKNOWN, 0.0, "asked")
+            await note_consent(bank, userid, externals[0], UNKNOWN, 0.0, "asked")
             return
         half = len(externals) // 2
         await _ask(bank, client, userid, externals[:half])
@@ -197,4 +197,4 @@ async def _keep_answers(
         one = told.get(external, {})
         state = STATES.get(str(one.get("agree_status")), UNKNOWN)
         at = float(one.get("status_change_time") or 0.0)
-        await keep(bank, userid, external, state, at, "asked")
+        await note_consent(bank, userid, external, state, at, "asked")

@@ -123,7 +123,7 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
         "never_merge_with": list(row.get("never_merge_with", [])),
         "ids": await _ids_view(bank, row, customer),
         "merges": [_merge_view(merge) for merge in await _merges_of(bank, customer.cids)],
-        "questions": [_question_view(bank, task) for task in tasks],
+        "review_tasks": [_question_view(bank, task) for task in tasks],
     }
 
 
@@ -241,7 +241,7 @@ def _undoing(merge: MergeRow) -> approvals.Content:
     return {"merge": decided}
 
 
-async def keep(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
+async def stay_merged(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
     """Turns down, or takes back, the wish to undo a merge; the loser's cid. Raises NotFound,
     Conflict `merge_decided`."""
     merge = await _merge_row(bank, actor, merge_id)

@@ -87,7 +87,7 @@ class KeepMerge(Customer):
 
     @override
     async def decide(self) -> None:
-        await review.keep(self.bank, self.actor, self.path_kwargs["merge"])
+        await review.stay_merged(self.bank, self.actor, self.path_kwargs["merge"])
 
 
 class Propose(Customer):

@@ -133,7 +133,7 @@ class Customer(Sidebar):
             "card": card,
             "called": called,
             "offered": offered,
-            "told": self.told,
+            "kind_text": self.kind_text,
             "details": self.details,
         }
         self.render_page("customer", error, **values)
@@ -146,7 +146,7 @@ class Customer(Sidebar):
         named |= {reward: row["title"] for reward, row in rewards.items()}
         return {known: str(name.get(self.lang) or name["zh"]) for known, name in named.items()}
 
-    def told(self, kind: str) -> str:
+    def kind_text(self, kind: str) -> str:
         """What happened, in the RM's language; a kind that has no text yet is shown as it is."""
         text = self.locale.translate(f"kind:{kind}")
         return kind if text.startswith("kind:") else text

@@ -75,9 +75,9 @@ async def test_an_agreement_that_is_told_is_known_and_an_older_one_changes_nothi
         "source": "event",
     }
     external = person["external_userid"]
-    await consents.keep(await open_bank(bank, "demo"), "rm.chen", external, REFUSED, 1_799_999_999.0, "asked")
+    await consents.note_consent(await open_bank(bank, "demo"), "rm.chen", external, REFUSED, 1_799_999_999.0, "asked")
     assert await state(bank, person) == (AGREED, "event")
-    await consents.keep(await open_bank(bank, "demo"), "rm.chen", external, REFUSED, 1_800_000_001.0, "asked")
+    await consents.note_consent(await open_bank(bank, "demo"), "rm.chen", external, REFUSED, 1_800_000_001.0, "asked")
     assert await state(bank, person) == (REFUSED, "asked")
     await consent(bank, person, 1_800_000_000.0)
     assert await state(bank, person) == (REFUSED, "asked")

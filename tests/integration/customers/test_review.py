@@ -50,7 +50,7 @@ async def test_each_id_says_where_it_came_from(bank: Services, sandbox: Sandbox)
         "unionid": (resolution.mask_id(person["unionid"]), "login"),
     }
     assert all(row["at"] and row["proof"] for row in shown["ids"])
-    assert (shown["cid"], shown["merges"], shown["questions"], shown["aliases"]) == (actor.cid, [], [], [])
+    assert (shown["cid"], shown["merges"], shown["review_tasks"], shown["aliases"]) == (actor.cid, [], [], [])
     assert person["unionid"] not in str(shown)
 
 

@@ -193,7 +193,7 @@ async def test_nobody_undoes_a_merge_alone_or_without_a_reason_or_the_right(serv
             await action
         assert refused.value.code == code
     assert await _as_they_are(services, "demo", winner, loser) == before
-    await review.keep(await open_bank(services, "demo"), ZHAO, merge)
+    await review.stay_merged(await open_bank(services, "demo"), ZHAO, merge)
     with pytest.raises(Conflict):
         await review.approve_undo(await open_bank(services, "demo"), ZHAO, merge)
     assert await _as_they_are(services, "demo", winner, loser) == before
