@@ -6,6 +6,7 @@ server's (`port` + 1 sandbox, + 2 MongoDB, + 3 Redis).
 
 from __future__ import annotations
 
+from datetime import timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Literal
 
@@ -140,6 +141,11 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         return self.broker_url or self.redis
+
+    @property
+    def tz(self) -> tzinfo:
+        """The bank's time: the one zone in which its days begin and its people read the clock."""
+        return timezone(timedelta(hours=self.utc_offset_hours))
 
     @property
     def url(self) -> str:

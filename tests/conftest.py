@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from services.clock import Clock, system_clock
 from services.container import Services, open_services
 from tests.support import selection
 from tests.support import stores as run_stores
+from tests.support.alone import ALONE, Room
 from tests.support.banks import open_bank
 from tests.support.once import catalogues, paid_once
 
@@ -54,6 +55,15 @@ __all__ = ["catalogues", "paid_once"]
 
 DEMO_BANK = ROOT / "config" / "demo" / "tenant.yaml"
 DEMO_CAMPAIGNS = ROOT / "config" / "demo" / "campaigns"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """One test marked `alone` at a time, and no other beside it (tests/support/alone.py)."""
+    folder = item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    shared = folder.parent if hasattr(item.config, "workerinput") else folder
+    with Room(shared).held(alone=item.get_closest_marker(ALONE) is not None):
+        return (yield)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta, timezone, tzinfo
+from datetime import date, datetime, tzinfo
 from functools import cached_property
 from typing import Any, cast
 
@@ -65,7 +65,7 @@ class Bank:
     @property
     def tz(self) -> tzinfo:
         """The bank's time."""
-        return timezone(timedelta(hours=self.services.settings.utc_offset_hours))
+        return self.services.settings.tz
 
     def today(self) -> date:
         """The day in the bank's time."""

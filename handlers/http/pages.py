@@ -4,7 +4,7 @@ errors as pages."""
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlencode
@@ -19,7 +19,6 @@ from services.errors import NotSignedIn, YinqiaoError
 from services.texts import DOMAIN, LOCALES
 
 LANGUAGE_COOKIE = "yq_lang"
-CHINA = timezone(timedelta(hours=8))
 Moment = datetime | str | float
 """A moment: aware, as ISO text, or in seconds since the epoch."""
 
@@ -41,10 +40,10 @@ def language_of(wanted: str) -> Literal["zh", "en"]:
     return "en" if wanted.lower().startswith("en") else "zh"
 
 
-def _in_china(at: Moment) -> datetime:
+def _in_zone(at: Moment, tz: tzinfo) -> datetime:
     if isinstance(at, int | float):
-        return datetime.fromtimestamp(at, CHINA)
-    return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(CHINA)
+        return datetime.fromtimestamp(at, tz)
+    return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(tz)
 
 
 class Page(Base):
@@ -152,12 +151,14 @@ class Page(Base):
         return text if not text.startswith("code:") else message or code
 
     def format_time(self, at: Moment) -> str:
-        """A moment as the bank's staff and customers read it, in China's time, to the minute."""
-        return _in_china(at).strftime("%Y-%m-%d %H:%M")
+        """A moment as the bank's staff and customers read it, in the bank's time, to the minute."""
+        return _in_zone(at, self.services.settings.tz).strftime("%Y-%m-%d %H:%M")
 
     def last_day(self, end: Moment) -> str:
         """The last day before `end`: what ends at midnight ends with the day before."""
-        return (_in_china(end) - timedelta(seconds=1)).strftime("%Y-%m-%d")
+        return (_in_zone(end, self.services.settings.tz) - timedelta(seconds=1)).strftime(
+            "%Y-%m-%d"
+        )
 
     @override
     def answer_refusal(self, refusal: Refusal) -> None:

@@ -129,6 +129,7 @@ async def customers(demo: Services, request: pytest.FixtureRequest) -> list[str]
 
 
 @pytest.mark.kills_store
+@pytest.mark.alone
 async def test_whatever_is_killed_nothing_is_lost_and_nothing_is_done_twice(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
 ) -> None:
@@ -155,6 +156,7 @@ async def _one_after_the_other(
 
 
 @pytest.mark.kills_store
+@pytest.mark.alone
 async def test_after_a_power_cut_nothing_is_lost_and_nothing_is_done_twice(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox
 ) -> None:

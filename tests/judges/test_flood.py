@@ -33,6 +33,7 @@ async def stage(demo: Services, stack: Stack, sandbox: Sandbox) -> AsyncIterator
         yield SyncStage(demo, stack.parts, control)
 
 
+@pytest.mark.alone
 async def test_each_genuine_callback_counts_once_and_each_forged_one_is_refused(
     stage: SyncStage, demo: Services
 ) -> None:

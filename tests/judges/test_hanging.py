@@ -57,6 +57,7 @@ def test_the_meter_sees_a_callback_that_computes() -> None:
 
 
 @pytest.mark.parametrize("name", TROUBLES)
+@pytest.mark.alone
 async def test_no_callback_of_the_loop_takes_50_ms_while_wecom(
     name: str, http: httpx.AsyncClient, demo: Services, sandbox: Sandbox
 ) -> None:

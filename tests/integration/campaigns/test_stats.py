@@ -37,7 +37,7 @@ async def test_every_stage_counts_customers(demo: Services, sandbox: Sandbox, ht
     await scan(sandbox, 4)
     await tools.all_work(demo)
     (run, *_) = await tools.runs(demo)
-    claim = world.Claim("demo", "acq-branch.coffee", (run["cid"],), "k", "b")
+    claim = world.Claim("acq-branch.coffee", (run["cid"],), "k", "b")
     assert await world.answer(demo, claim) == "granted"
     await until(lambda: world.settled(demo))
     demo.cache.clear()
@@ -61,6 +61,6 @@ async def test_a_welcome_that_the_rm_was_asked_for_is_not_counted_as_sent(
 
 
 async def test_a_campaign_without_steps_counts_its_claims(demo: Services) -> None:
-    claims = [world.Claim("demo", "flash.voucher", (f"c{n}",), "k", "b") for n in range(3)]
+    claims = [world.Claim("flash.voucher", (f"c{n}",), "k", "b") for n in range(3)]
     await asyncio.gather(*(world.answer(demo, claim) for claim in claims))
     assert await funnel(demo, "flash") == {"entered": 0, "claimed": 3}
