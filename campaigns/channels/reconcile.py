@@ -63,5 +63,5 @@ async def _refused(bank: Bank, row: Channel, error: PlatformError) -> None:
         f"{row['state']}:{day}",
         userids=[head] if head else [],
         state=row["state"],
-        why=f"{error.code}:{error.errcode}",
+        why=error.reason,
     )

@@ -149,7 +149,7 @@ async def reconcile_live_code(bank: Bank, row: LiveCodeRow, campaign: Campaign) 
     fields: Doc = {**settings, "cap": code.daily_cap, "tz": tz}
     if differs(row, settings):
         now = bank.now()
-        recent = [at for at in row.get("updates", []) if at > now - LOOK_SECONDS]
+        recent = _recent_updates(row, now)
         if len(recent) >= MOST_UPDATES:
             return recent[0] + LOOK_SECONDS - now
         skip = code.skip_verify
@@ -157,6 +157,11 @@ async def reconcile_live_code(bank: Bank, row: LiveCodeRow, campaign: Campaign) 
         fields["updates"] = [*recent, now]
     await save(bank, row, fields)
     return LOOK_SECONDS
+
+
+def _recent_updates(row: LiveCodeRow, now: float) -> list[float]:
+    """When the code was changed within the last minute, oldest first."""
+    return [at for at in row.get("updates", []) if at > now - LOOK_SECONDS]
 
 
 async def _who_belongs(bank: Bank, row: LiveCodeRow, code: Codes, tz: str) -> list[str]:

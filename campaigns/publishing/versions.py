@@ -10,6 +10,7 @@ submits, like the console.
 from __future__ import annotations
 
 import difflib
+from datetime import datetime
 from typing import Any, cast
 
 from campaigns import live
@@ -114,9 +115,14 @@ async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     version = int((await submit(bank, actor, text, source))["version"])
     if bank.services.settings.env == "production":
         return [f"{name}: version {version} waits for a second person's approval in the console"]
-    alone = ClerkActor(bank.id, f"{author} (development)", author, frozenset())
-    done = await _publish(bank, alone, await _version(bank, document.id, version))
+    done = await _publish_alone(bank, author, await _version(bank, document.id, version))
     return [f"{name}: version {version} is live", *done]
+
+
+async def _publish_alone(bank: Bank, author: str, row: VersionRow) -> list[str]:
+    """Publishes without a second person, for development."""
+    alone = ClerkActor(bank.id, f"{author} (development)", author, frozenset())
+    return await _publish(bank, alone, row)
 
 
 async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campaign") -> Doc:
@@ -255,11 +261,16 @@ async def _go_live(bank: Bank, row: VersionRow, document: Campaign) -> None:
     paused = (await _campaign(bank, campaign))["state"] == "paused"
     await catalogue.set_state(bank, campaign, "paused" if paused else "live")
     await _replace(bank, {"campaign": campaign, "version": {"$lt": row["version"]}})
-    others = {"campaign": campaign, "version": {"$ne": row["version"]}}
+    await _follow_published(bank, row, now)
+    live.invalidate(bank)
+
+
+async def _follow_published(bank: Bank, row: VersionRow, now: datetime) -> None:
+    """The versions' own rows say that this one is live, in the place of whichever was."""
+    others = {"campaign": row["campaign"], "version": {"$ne": row["version"]}}
     decided = {**others, "state": {"$in": [LIVE, APPROVED]}}
     await rows.change_versions(bank, decided, {"state": REPLACED})
     await rows.change_versions(bank, {"_id": row["_id"]}, {"state": LIVE, "published_at": now})
-    live.invalidate(bank)
 
 
 async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:

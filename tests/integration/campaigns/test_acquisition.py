@@ -75,8 +75,9 @@ async def react(services: Services, *tellings: events.Event) -> None:
 
 
 async def test_links_are_made_once_with_their_state(demo: Services, sandbox: Sandbox) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, TEXT)
-    said = await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
+    said = await versions.apply(bank, TEXT, "t.yaml", "cli")
     assert said == ["campaign hello: version 1 is this document already"]
     made = await links(sandbox)
     assert {name: one["user_list"] for name, one in made.items()} == {
@@ -84,15 +85,16 @@ async def test_links_are_made_once_with_their_state(demo: Services, sandbox: San
     }  # fmt: skip
     row = await channel(demo, "ads.sz-nanshan")
     assert row["url"] == f"{made['ads.sz-nanshan']['url']}?customer_channel=ads.sz-nanshan"
-    assert await live_codes.of_campaign(await open_bank(demo, "demo"), "hello") == []
+    assert await live_codes.of_campaign(bank, "hello") == []
 
 
 async def test_an_answer_that_was_lost_makes_no_second_link(demo: Services, sandbox: Sandbox) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.fault(sandbox, "timeout_after_success", CREATE, times=1)
     with pytest.raises(Unavailable, match="wecom_unavailable"):
-        await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
+        await versions.apply(bank, TEXT, "t.yaml", "cli")
     assert sorted(await links(sandbox)) == ["ads.sz-nanshan"]
-    await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
+    await versions.apply(bank, TEXT, "t.yaml", "cli")
     assert len((await sandbox.control("GET", "links"))["links"]) == 2
 
 
@@ -114,20 +116,21 @@ async def test_who_comes_through_a_link_enters_its_campaign(
 async def test_figures_and_balance_are_read_every_hour(
     demo: Services, http: httpx.AsyncClient, sandbox: Sandbox, clock: MovedClock
 ) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, TEXT)
     link = (await links(sandbox))["ads.sz-nanshan"]
     person = await clicked(sandbox, link, "ads.sz-nanshan", userid="rm.chen")
     await clicked(sandbox, link, "ads.sz-nanshan")
     await clicked(sandbox, link, "ads.sz-nanshan", add=False)
     await sandbox.control("POST", f"people/{person['id']}/message", {"userid": "rm.chen", "text": "您好"})
-    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await jobs.keep_channels(bank)
     mirror = await demo.store.tenant("demo")["acquisition_links"].find_one({"link_id": link["link_id"]})
     assert mirror is not None
     names = ("clicks", "new", "came", "silent", "wrote")
     assert {name: mirror["figures"][name] for name in names} == {
         "clicks": 3, "new": 2, "came": 2, "silent": 1, "wrote": 1,
     }  # fmt: skip
-    known = await known_balance(await open_bank(demo, "demo"))
+    known = await known_balance(bank)
     assert (known["balance"], known["level"]) == ((await sandbox.control("GET", "links"))["quota"]["balance"], "ok")
     row = await channel(demo, "ads.sz-nanshan")
     assert 3000 < row["due"] - clock() <= acquisition.LOOK_SECONDS
@@ -188,8 +191,9 @@ async def test_the_hourly_reading_raises_what_no_event_told_and_ends_it(
 async def test_a_link_that_is_deleted_is_told_and_made_again_by_the_next_version(
     demo: Services, http: httpx.AsyncClient, sandbox: Sandbox
 ) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, TEXT)
-    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await jobs.keep_channels(bank)
     link = (await links(sandbox))["ads.sz-nanshan"]
     await sandbox.control("POST", f"links/{link['link_id']}/unavailable")
     await sandbox.control("DELETE", f"links/{link['link_id']}")
@@ -199,7 +203,7 @@ async def test_a_link_that_is_deleted_is_told_and_made_again_by_the_next_version
         ("link.deleted", ["rm.chen"], "ads.sz-nanshan"), ("link.unavailable", ["rm.chen"], "ads.sz-nanshan"),
     ]  # fmt: skip
     assert (await channel(demo, "ads.sz-nanshan"))["at_wecom"] == "wanted"
-    await versions.apply(await open_bank(demo, "demo"), TEXT, "t.yaml", "cli")
+    await versions.apply(bank, TEXT, "t.yaml", "cli")
     assert sorted(await links(sandbox)) == ["ads.sz-nanshan", "vip"]
     assert (await channel(demo, "ads.sz-nanshan"))["at_wecom"] == "present"
 
@@ -231,12 +235,13 @@ async def test_a_chat_key_that_is_over_is_not_asked_for(demo: Services, sandbox:
 
 
 async def test_a_sync_leaves_our_links_as_they_are(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, TEXT)
-    await jobs.keep_channels(await open_bank(demo, "demo"))
-    await syncing.start(await open_bank(demo, "demo"), "cli", parts=["live_codes", "links"])
+    await jobs.keep_channels(bank)
+    await syncing.start(bank, "cli", parts=["live_codes", "links"])
     clock.advance(1)
-    await jobs.sync(await open_bank(demo, "demo"))
-    row = await syncing.latest(await open_bank(demo, "demo"))
+    await jobs.sync(bank)
+    row = await syncing.latest(bank)
     assert row is not None
     assert row["state"] == "done"
     told = {name: (one["new"], one["changed"], one["gone"]) for name, one in row["counts"].items()}

@@ -39,13 +39,14 @@ async def ways(sandbox: Sandbox, group: str) -> list[str]:
 
 
 async def test_the_author_cannot_approve_and_a_second_clerk_can(demo: Services) -> None:
-    handed_in = await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    bank = await open_bank(demo, "demo")
+    handed_in = await publishing.submit(bank, LIN, REWARDS)
     before = await state(demo)
     with pytest.raises(Forbidden, match="approver_is_author"):
-        await publishing.approve(await open_bank(demo, "demo"), LIN, "shop", 1)
+        await publishing.approve(bank, LIN, "shop", 1)
     assert await state(demo) == before
-    await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
-    seen = await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "shop")
+    await publishing.approve(bank, ZHAO, "shop", 1)
+    seen = await publishing.get_campaign(bank, LIN, "shop")
     assert (seen["state"], seen["live_version"], seen["pending_version"]) == ("live", 1, None)
     (version,) = seen["versions"]
     assert (version["author"], version["approved_by"], version["sha256"]) == ("lin", "zhao", handed_in["sha256"])
@@ -64,21 +65,23 @@ async def test_what_is_only_submitted_gives_nothing(demo: Services, http: httpx.
 
 
 async def test_approving_twice_approves_once(demo: Services) -> None:
-    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
-    await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, REWARDS)
+    await publishing.approve(bank, ZHAO, "shop", 1)
     before = await state(demo)
     with pytest.raises(Conflict, match="version_decided"):
-        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+        await publishing.approve(bank, ZHAO, "shop", 1)
     assert await state(demo) == before
 
 
 async def test_two_approvals_at_once_make_one_live_code_a_branch(
     demo: Services, second: Services, sandbox: Sandbox
 ) -> None:
-    await publishing.submit(await open_bank(demo, "demo"), LIN, WELCOME + HI)
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, WELCOME + HI)
     other = replace(ZHAO, login="qian")
     done = await asyncio.gather(
-        publishing.approve(await open_bank(demo, "demo"), ZHAO, "hello", 1),
+        publishing.approve(bank, ZHAO, "hello", 1),
         publishing.approve(await open_bank(second, "demo"), other, "hello", 1),
         return_exceptions=True,
     )
@@ -90,33 +93,36 @@ async def test_two_approvals_at_once_make_one_live_code_a_branch(
 
 
 async def test_a_stored_document_that_was_changed_is_not_published(demo: Services) -> None:
-    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, REWARDS)
     versions = demo.store.tenant("demo")["campaign_versions"]
     await versions.update({"campaign": "shop"}, {"$set": {"text": REWARDS.replace("stock: 10", "stock: 999")}})
     before = await state(demo)
     with pytest.raises(Conflict, match="version_changed"):
-        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+        await publishing.approve(bank, ZHAO, "shop", 1)
     assert await state(demo) == before
 
 
 async def test_what_goes_live_is_the_text_that_was_approved(demo: Services) -> None:
     """The parsed copy beside the text is no way around the approval."""
-    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, REWARDS)
     versions = demo.store.tenant("demo")["campaign_versions"]
     await versions.update({"campaign": "shop"}, {"$set": {"document.rewards.cup.stock": 999}})
-    await asyncio.gather(publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1), return_exceptions=True)
+    await asyncio.gather(publishing.approve(bank, ZHAO, "shop", 1), return_exceptions=True)
     row = await demo.store.tenant("demo")["rewards"].find_one({"reward": "shop.cup"})
     assert row is None or row["total"] == 10
 
 
 async def test_a_newer_submission_takes_the_place_of_one_that_waits(demo: Services) -> None:
-    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
-    await publishing.submit(await open_bank(demo, "demo"), ZHAO, REWARDS.replace("stock: 10", "stock: 20"))
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, REWARDS)
+    await publishing.submit(bank, ZHAO, REWARDS.replace("stock: 10", "stock: 20"))
     with pytest.raises(Conflict, match="version_decided"):
-        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+        await publishing.approve(bank, ZHAO, "shop", 1)
     with pytest.raises(Forbidden, match="approver_is_author"):
-        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 2)
-    await publishing.approve(await open_bank(demo, "demo"), LIN, "shop", 2)
+        await publishing.approve(bank, ZHAO, "shop", 2)
+    await publishing.approve(bank, LIN, "shop", 2)
     assert (await world.stock(demo, reward="shop.cup"))["available"] == 20
 
 
@@ -132,22 +138,24 @@ async def test_submissions_at_once_get_numbers_of_their_own(demo: Services, seco
 
 
 async def test_a_rejected_version_stays_rejected(demo: Services) -> None:
-    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS)
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, REWARDS)
     with pytest.raises(YinqiaoError, match="reason_missing"):
-        await publishing.reject(await open_bank(demo, "demo"), ZHAO, "shop", 1, "  ")
-    await publishing.reject(await open_bank(demo, "demo"), ZHAO, "shop", 1, "too dear")
+        await publishing.reject(bank, ZHAO, "shop", 1, "  ")
+    await publishing.reject(bank, ZHAO, "shop", 1, "too dear")
     with pytest.raises(Conflict, match="version_decided"):
-        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
+        await publishing.approve(bank, ZHAO, "shop", 1)
     assert await demo.store.tenant("demo")["rewards"].count({"campaign": "shop"}) == 0
 
 
 async def test_applying_the_same_file_again_changes_nothing(demo: Services, sandbox: Sandbox) -> None:
-    await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+    bank = await open_bank(demo, "demo")
+    await publishing.apply(bank, WELCOME + HI, "t.yaml", "cli")
     before, codes = await state(demo), await ways(sandbox, "c")
-    assert await publishing.plan(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml") == [
+    assert await publishing.plan(bank, WELCOME + HI, "t.yaml") == [
         "campaign hello: nothing to do, version 1 is this document"
     ]
-    said = await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+    said = await publishing.apply(bank, WELCOME + HI, "t.yaml", "cli")
     assert said == ["campaign hello: version 1 is this document already"]
     assert (await state(demo), await ways(sandbox, "c")) == (before, codes)
 
@@ -162,29 +170,31 @@ async def test_in_production_the_command_line_only_submits(demo: Services, setti
 
 
 async def test_a_pause_stops_claims_and_going_on_opens_them(demo: Services, http: httpx.AsyncClient) -> None:
+    bank = await open_bank(demo, "demo")
     (customer,) = await world.signed_in(demo, 1)
     path = f"/mp/{world.BANK}/rewards/flash.voucher/claim"
-    await publishing.pause(await open_bank(demo, "demo"), LIN, "flash")
+    await publishing.pause(bank, LIN, "flash")
     before = await world.all_rows(demo)
     refused = await http.post(path, headers={**customer, "Idempotency-Key": "k"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "paused")
     after = await world.all_rows(demo)
     assert after["transfers"] == before["transfers"]
     with pytest.raises(Conflict, match="wrong_state"):
-        await publishing.pause(await open_bank(demo, "demo"), LIN, "flash")
-    await publishing.resume(await open_bank(demo, "demo"), ZHAO, "flash")
+        await publishing.pause(bank, LIN, "flash")
+    await publishing.resume(bank, ZHAO, "flash")
     demo.cache.of(claims.HINTS).clear()
     assert (await http.post(path, headers={**customer, "Idempotency-Key": "k"})).status_code == 200
 
 
 async def test_publishing_while_paused_leaves_campaign_and_rewards_in_one_state(demo: Services) -> None:
-    await publishing.pause(await open_bank(demo, "demo"), LIN, "flash")
-    text = (await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "flash"))["text"]
-    await publishing.submit(await open_bank(demo, "demo"), LIN, text.replace("二十元生活券", "生活券"))
-    await publishing.approve(await open_bank(demo, "demo"), ZHAO, "flash", 2)
-    campaign = (await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "flash"))["state"]
+    bank = await open_bank(demo, "demo")
+    await publishing.pause(bank, LIN, "flash")
+    text = (await publishing.get_campaign(bank, LIN, "flash"))["text"]
+    await publishing.submit(bank, LIN, text.replace("二十元生活券", "生活券"))
+    await publishing.approve(bank, ZHAO, "flash", 2)
+    campaign = (await publishing.get_campaign(bank, LIN, "flash"))["state"]
     assert (await world.reward_row(demo, reward="flash.voucher"))["state"] == campaign == "paused"
-    await publishing.resume(await open_bank(demo, "demo"), LIN, "flash")
+    await publishing.resume(bank, LIN, "flash")
     assert (await world.reward_row(demo, reward="flash.voucher"))["state"] == "live"
 
 
@@ -202,7 +212,8 @@ async def test_a_reward_that_a_new_version_drops_gives_nothing_more(demo: Servic
 async def test_an_approval_that_was_cut_short_can_be_given_again(
     demo: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    await publishing.submit(await open_bank(demo, "demo"), LIN, REWARDS + "codes: {s: {per: branch, branches: all}}\n")
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, REWARDS + "codes: {s: {per: branch, branches: all}}\n")
     modules = {"ensure": live_codes, "put": catalogue, "set_state": catalogue, "invalidate": publishing.live}
 
     def dies(*_: Any, **__: Any) -> None:
@@ -211,15 +222,15 @@ async def test_an_approval_that_was_cut_short_can_be_given_again(
     with monkeypatch.context() as patch:
         patch.setattr(modules[broken], broken, dies)
         with pytest.raises(Unavailable):
-            await publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1)
-    await asyncio.gather(publishing.approve(await open_bank(demo, "demo"), ZHAO, "shop", 1), return_exceptions=True)
-    seen = await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "shop")
+            await publishing.approve(bank, ZHAO, "shop", 1)
+    await asyncio.gather(publishing.approve(bank, ZHAO, "shop", 1), return_exceptions=True)
+    seen = await publishing.get_campaign(bank, LIN, "shop")
     assert (seen["state"], seen["live_version"], seen["versions"][0]["state"]) == ("live", 1, "live")
     assert await world.stock(demo, reward="shop.cup") == {
         "total": 10, "available": 10, "held": 0, "granted": 0, "retired": 0,
     }  # fmt: skip
     assert await ways(sandbox, "s") == ["s.gz-tianhe", "s.sz-futian", "s.sz-nanshan"]
-    assert await ledger.check(await open_bank(demo, "demo")) == []
+    assert await ledger.check(bank) == []
 
 
 async def test_an_approval_whose_checker_was_killed_anywhere_goes_live_when_it_is_given_again(
@@ -248,21 +259,23 @@ async def test_an_approval_whose_checker_was_killed_anywhere_goes_live_when_it_i
 
 
 async def test_an_answer_of_wecom_that_was_lost_makes_no_second_live_code(demo: Services, sandbox: Sandbox) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.fault(sandbox, "timeout_after_success", tools.ADD, times=1)
     with pytest.raises(Unavailable, match="wecom_unavailable"):
-        await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+        await publishing.apply(bank, WELCOME + HI, "t.yaml", "cli")
     assert len(await ways(sandbox, "c")) == 1
-    await publishing.apply(await open_bank(demo, "demo"), WELCOME + HI, "t.yaml", "cli")
+    await publishing.apply(bank, WELCOME + HI, "t.yaml", "cli")
     assert await ways(sandbox, "c") == ["c.gz-tianhe", "c.sz-futian", "c.sz-nanshan"]
-    listed = await live_codes.of_campaign(await open_bank(demo, "demo"), "hello")
+    listed = await live_codes.of_campaign(bank, "hello")
     known = {way["config_id"] for way in (await sandbox.control("GET", "ways"))["ways"]}
     assert {row["config_id"] for row in listed} <= known
     assert len(listed) == 3
 
 
 async def test_what_is_not_there_is_not_found(demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
     for act in (publishing.pause, publishing.resume, publishing.get_campaign):
         with pytest.raises(NotFound, match="campaign_unknown"):
-            await act(await open_bank(demo, "demo"), LIN, "none")
+            await act(bank, LIN, "none")
     with pytest.raises(NotFound, match="version_unknown"):
-        await publishing.approve(await open_bank(demo, "demo"), ZHAO, "flash", 99)
+        await publishing.approve(bank, ZHAO, "flash", 99)

@@ -105,12 +105,13 @@ async def test_the_add_that_reaches_the_cap_makes_the_code_due_even_while_it_is_
 async def test_nobody_left_keeps_the_last_and_tells_the_head_once_a_day(
     demo: Services, sandbox: Sandbox, clock: MovedClock
 ) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, text(daily_cap=1))
     row = await channel(demo)
     for userid in STAFF:
-        await rosters.came(await open_bank(demo, "demo"), row, userid, f"demo:{userid}", clock())
+        await rosters.came(bank, row, userid, f"demo:{userid}", clock())
     for _ in range(3):
-        await jobs.keep_channels(await open_bank(demo, "demo"))
+        await jobs.keep_channels(bank)
         clock.advance(61)
     assert (await way(sandbox, tools.CODE))["user"] == STAFF
     (alarm,) = await demo.store.tenant("demo")["alarms"].find({"kind": "code.nobody"})
@@ -118,14 +119,15 @@ async def test_nobody_left_keeps_the_last_and_tells_the_head_once_a_day(
 
 
 async def test_a_leaver_is_taken_out_of_the_code(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, text())
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(61)
-    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await jobs.keep_channels(bank)
     assert (await way(sandbox, tools.CODE))["user"] == ["rm.chen"]
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": True}})
     clock.advance(61)
-    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await jobs.keep_channels(bank)
     assert (await way(sandbox, tools.CODE))["user"] == STAFF
 
 
@@ -155,15 +157,16 @@ async def test_two_workers_change_a_code_once(demo: Services, second: Services, 
 
 
 async def test_an_answer_that_was_lost_is_asked_for_again(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, text())
     await demo.store.tenant("demo")["staff"].update({"userid": "rm.li"}, {"$set": {"active": False}})
     clock.advance(61)
     await tools.fault(sandbox, "timeout_after_success", UPDATE, times=1)
-    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await jobs.keep_channels(bank)
     both = (tools.CODE, tools.NANSHAN)
     assert sorted([(await channel(demo, state))["users"] for state in both]) == [["rm.chen"], STAFF]
     clock.advance(61)
-    await jobs.keep_channels(await open_bank(demo, "demo"))
+    await jobs.keep_channels(bank)
     for state in both:
         assert (await channel(demo, state))["users"] == (await way(sandbox, state))["user"] == ["rm.chen"]
 
@@ -205,12 +208,11 @@ async def test_a_channel_that_cannot_be_looked_after_holds_up_no_other(
 
 
 async def test_arrivals_of_long_ago_are_forgotten(demo: Services, sandbox: Sandbox, clock: MovedClock) -> None:
+    bank = await open_bank(demo, "demo")
     await tools.go_live(demo, text())
     row = await channel(demo)
-    await rosters.came(
-        await open_bank(demo, "demo"), row, "rm.chen", "demo:a", clock() - (rosters.KEPT_DAYS + 2) * 86400
-    )
-    await rosters.came(await open_bank(demo, "demo"), row, "rm.chen", "demo:b", clock())
-    await scheduler.tick(await open_bank(demo, "demo"))
+    await rosters.came(bank, row, "rm.chen", "demo:a", clock() - (rosters.KEPT_DAYS + 2) * 86400)
+    await rosters.came(bank, row, "rm.chen", "demo:b", clock())
+    await scheduler.tick(bank)
     (left,) = await demo.store.tenant("demo")["arrivals"].find({})
     assert left["day"] == rosters.day_of(row["tz"], clock())

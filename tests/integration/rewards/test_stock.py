@@ -20,30 +20,33 @@ from tests.support.clock import MovedClock
 
 
 async def test_a_batch_takes_what_is_left_and_says_why_it_is_not_more(services: Services) -> None:
+    bank = await open_bank(services, TENANT)
     await world.put(services, 3)
-    taken = await take(await open_bank(services, TENANT), REWARD, "b1", ["a", "b", "c", "d", "e"])
+    taken = await take(bank, REWARD, "b1", ["a", "b", "c", "d", "e"])
     assert (taken.n, taken.reason) == (3, "sold_out")
     assert taken.reward["leases"]["b1"]["ids"] == ["a", "b", "c"]
     assert await world.stock(services) == {"total": 3, "available": 0, "held": 3, "granted": 0, "retired": 0}
-    nothing = await take(await open_bank(services, TENANT), REWARD, "b2", ["f"])
+    nothing = await take(bank, REWARD, "b2", ["f"])
     assert (nothing.n, nothing.reason) == (0, "sold_out")
     assert "b2" not in nothing.reward["leases"]
 
 
 async def test_taking_twice_under_one_batch_takes_once(services: Services) -> None:
+    bank = await open_bank(services, TENANT)
     await world.put(services, 5)
-    first = await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b"])
-    again = await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b"])
+    first = await take(bank, REWARD, "b", ["a", "b"])
+    again = await take(bank, REWARD, "b", ["a", "b"])
     assert (first.n, again.n, again.reason) == (2, 2, "")
     assert (await world.stock(services))["held"] == 2
 
 
 async def test_settling_twice_settles_once(services: Services) -> None:
+    bank = await open_bank(services, TENANT)
     await world.put(services, 5)
-    day = (await take(await open_bank(services, TENANT), REWARD, "b", ["a", "b", "c"])).reward["leases"]["b"]["day"]
-    assert await settle(await open_bank(services, TENANT), REWARD, "b", day, 1) is True
+    day = (await take(bank, REWARD, "b", ["a", "b", "c"])).reward["leases"]["b"]["day"]
+    assert await settle(bank, REWARD, "b", day, 1) is True
     once = await world.reward_row(services)
-    assert await settle(await open_bank(services, TENANT), REWARD, "b", day, 1) is False
+    assert await settle(bank, REWARD, "b", day, 1) is False
     assert await world.reward_row(services) == once
     assert await world.stock(services) == {"total": 5, "available": 4, "held": 0, "granted": 1, "retired": 0}
     assert once["days"] == {day: 1}
@@ -57,20 +60,22 @@ async def test_a_days_share_is_no_more_than_what_is_left(services: Services) -> 
 
 
 async def test_what_a_day_gave_back_can_be_taken_again_that_day(services: Services) -> None:
+    bank = await open_bank(services, TENANT)
     await world.put(services, 10, per_day=2)
-    first = await take(await open_bank(services, TENANT), REWARD, "b1", ["a", "b", "c"])
+    first = await take(bank, REWARD, "b1", ["a", "b", "c"])
     assert (first.n, first.reason) == (2, "quota_day")
-    await settle(await open_bank(services, TENANT), REWARD, "b1", first.reward["leases"]["b1"]["day"], 1)
-    second = await take(await open_bank(services, TENANT), REWARD, "b2", ["c", "d"])
+    await settle(bank, REWARD, "b1", first.reward["leases"]["b1"]["day"], 1)
+    second = await take(bank, REWARD, "b2", ["c", "d"])
     assert (second.n, second.reason) == (1, "quota_day")
 
 
 async def test_the_next_day_has_its_own_share(services: Services, clock: MovedClock) -> None:
+    bank = await open_bank(services, TENANT)
     await world.put(services, 10, per_day=1)
-    assert (await take(await open_bank(services, TENANT), REWARD, "b1", ["a"])).n == 1
-    assert (await take(await open_bank(services, TENANT), REWARD, "b2", ["b"])).reason == "quota_day"
+    assert (await take(bank, REWARD, "b1", ["a"])).n == 1
+    assert (await take(bank, REWARD, "b2", ["b"])).reason == "quota_day"
     clock.advance(86_400)
-    assert (await take(await open_bank(services, TENANT), REWARD, "b3", ["b"])).n == 1
+    assert (await take(bank, REWARD, "b3", ["b"])).n == 1
 
 
 @pytest.mark.parametrize(
@@ -125,10 +130,11 @@ async def test_a_stock_cannot_be_cut_below_what_is_out(services: Services) -> No
 
 
 async def test_a_paused_reward_gives_nothing_and_goes_on_after(services: Services) -> None:
+    bank = await open_bank(services, TENANT)
     await world.put(services, 1)
     db = services.store.tenant(TENANT)
     await catalogue.set_state(await open_bank(services, db.tenant), world.CAMPAIGN, "paused")
-    refused = await take(await open_bank(services, TENANT), REWARD, "b1", ["a"])
+    refused = await take(bank, REWARD, "b1", ["a"])
     assert (refused.n, refused.reason) == (0, "paused")
     await catalogue.set_state(await open_bank(services, db.tenant), world.CAMPAIGN, "live")
-    assert (await take(await open_bank(services, TENANT), REWARD, "b2", ["a"])).n == 1
+    assert (await take(bank, REWARD, "b2", ["a"])).n == 1

@@ -20,8 +20,9 @@ LIN, ZHAO = [ClerkActor(TENANT, login, login, frozenset({review.READ, review.DEC
 
 
 async def _two(services: Services) -> tuple[str, str]:
-    winner = await resolution.identify(await open_bank(services, TENANT), Facts(external_userid="wm"))
-    return winner, await resolution.identify(await open_bank(services, TENANT), Facts(unionid="u", openids={BANK: "o"}))
+    bank = await open_bank(services, TENANT)
+    winner = await resolution.identify(bank, Facts(external_userid="wm"))
+    return winner, await resolution.identify(bank, Facts(unionid="u", openids={BANK: "o"}))
 
 
 async def _merge(services: Services) -> str:
@@ -31,8 +32,9 @@ async def _merge(services: Services) -> str:
 
 
 async def _undo(services: Services, merge: str) -> None:
-    await review.undo(await open_bank(services, "demo"), LIN, merge, "two persons")
-    await review.approve_undo(await open_bank(services, "demo"), ZHAO, merge)
+    bank = await open_bank(services, "demo")
+    await review.undo(bank, LIN, merge, "two persons")
+    await review.approve_undo(bank, ZHAO, merge)
 
 
 async def _claim(services: Services, cid: str, key: str) -> str:
@@ -98,6 +100,7 @@ async def test_what_each_was_granted_apart_from_the_other_stays_his_own(services
 async def test_who_was_told_apart_and_merged_again_still_has_what_he_was_granted(
     services: Services, clock: MovedClock
 ) -> None:
+    bank = await open_bank(services, "demo")
     await world.put(services, 10)
     winner, loser = await _two(services)
     merge = await _merge(services)
@@ -106,8 +109,8 @@ async def test_who_was_told_apart_and_merged_again_still_has_what_he_was_granted
     clock.advance(10)
     await _undo(services, merge)
     await resolution.identify(await open_bank(services, TENANT), Facts(external_userid="wm", unionid="u"))
-    (question,) = await review.list_questions(await open_bank(services, "demo"), LIN)
-    await review.propose(await open_bank(services, "demo"), LIN, question["id"], "merge", "one person")
-    await review.agree(await open_bank(services, "demo"), ZHAO, question["id"])
+    (question,) = await review.list_questions(bank, LIN)
+    await review.propose(bank, LIN, question["id"], "merge", "one person")
+    await review.agree(bank, ZHAO, question["id"])
     assert await _claim(services, loser, "k2") == "quota_customer"
     assert await world.grants(services) == 1
