@@ -11,6 +11,7 @@ from customers.actors import StaffActor
 from customers.archive import consents
 from customers.archive.consents import AGREED, REFUSED, UNKNOWN, counts, of_pair
 from customers.banks import apply
+from customers.banks.apply import apply_tenant
 from customers.wecom_mirror import details
 from services.clock import utc
 from services.container import Services
@@ -22,6 +23,7 @@ from services.wechat.wecom.archive import Archive
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.customers import archived
 from tests.integration.customers.archived import friend, pull, pull_row
+from tests.integration.customers.conftest import other_bank
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 
@@ -177,3 +179,10 @@ async def test_a_welcome_that_wecom_refuses_for_want_of_consent_says_what_is_kno
 async def test_a_bank_without_an_archive_knows_of_no_consent(services: Services) -> None:
     await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
     assert await of_pair(await open_bank(services, "demo"), "rm.chen", "wmA") is None
+
+
+async def test_another_banks_archive_is_none_of_this_banks(bank: Services, sandbox: Sandbox) -> None:
+    await archived.apply(bank, sandbox)
+    await apply_tenant(bank, other_bank(), "other.yaml")
+    assert await consents.of_pair(await open_bank(bank, "demo"), "rm.chen", "wmA") is not None
+    assert await consents.of_pair(await open_bank(bank, "other"), "rm.chen", "wmA") is None
