@@ -49,6 +49,7 @@ CAMPAIGN = approvals.Kind(
     decided="version_decided",
     changed="version_changed",
     revocable=True,
+    lapses=False,
 )
 _TRIES = 20
 MOST_SHOWN = 100

@@ -56,7 +56,9 @@ class Kind:
     actions; an empty one is not recorded, since what follows records it. `decided` and `changed` are
     the codes of Conflict for what waits for no decision and for another content. `replaces` are the
     states of an earlier request whose place a new one takes. With `revocable`, what was agreed to
-    and could not be carried out may still be turned down. `lifetime`: for so long it may be decided.
+    and could not be carried out may still be turned down. With `lapses`, a Conflict while it is
+    carried out ends the request; without, what stands in the way may go away, and approving again
+    goes on. `lifetime`: for so long it may be decided.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Kind:
     changed: str = ""
     replaces: frozenset[str] = ONCE
     revocable: bool = False
+    lapses: bool = True
     lifetime: timedelta | None = None
 
 
@@ -161,8 +164,8 @@ async def approve(
             ...  # safe to repeat
 
     `content` is what stands in the subject's own row now. When the block ends, it is carried out; a
-    Conflict in it means that it cannot be any more, and the request lapses; after any other error it
-    stays agreed to, and approving again goes on. While other sections wait, `approval.state` is
+    Conflict in it means that it cannot be any more, and the request lapses (unless `kind.lapses` is
+    off); after any other error it stays agreed to, and approving again goes on. While other sections wait, `approval.state` is
     still `submitted` and nothing may be done.
 
     Raises Forbidden `approver_is_author`, and Conflict: `kind.decided`, `kind.changed` or
@@ -172,19 +175,19 @@ async def approve(
     if approval.state != APPROVED:
         yield approval
         return
-    async with _carrying_out(bank, approval):
+    async with _carrying_out(bank, kind, approval):
         yield approval
 
 
 @asynccontextmanager
-async def _carrying_out(bank: Bank, approval: Approval) -> AsyncIterator[None]:
+async def _carrying_out(bank: Bank, kind: Kind, approval: Approval) -> AsyncIterator[None]:
     try:
         yield
-    except Conflict as error:
-        await _leave(bank, approval, state=LAPSED, reason=error.code)
-        raise
-    except Exception:
-        await _leave(bank, approval, busy_until=bank.utc())
+    except Exception as error:
+        if kind.lapses and isinstance(error, Conflict):
+            await _leave(bank, approval, state=LAPSED, reason=error.code)
+        else:
+            await _leave(bank, approval, busy_until=bank.utc())
         raise
     await _leave(bank, approval, state=APPLIED)
 
@@ -201,7 +204,7 @@ async def finish(bank: Bank, kind: Kind, approval: Approval) -> AsyncIterator[Ap
     """As `approve`, for a worker who carries out what is left over. Raises Conflict `kind.decided`
     when somebody else is at it."""
     taken = await _go_on(bank, kind, approval, by="")
-    async with _carrying_out(bank, taken):
+    async with _carrying_out(bank, kind, taken):
         yield taken
 
 

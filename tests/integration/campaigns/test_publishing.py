@@ -233,6 +233,27 @@ async def test_an_approval_that_was_cut_short_can_be_given_again(
     assert await ledger.check(bank) == []
 
 
+async def test_what_stands_in_the_way_of_a_version_may_go_away_and_approving_again_goes_on(
+    demo: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = await open_bank(demo, "demo")
+    await publishing.submit(bank, LIN, REWARDS)
+
+    async def in_the_way(*_: Any) -> None:
+        raise Conflict("stock_out", "more of it is out than would be left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing.catalogue, "put", in_the_way)
+        for _ in range(2):
+            with pytest.raises(Conflict, match="stock_out"):
+                await publishing.approve(bank, ZHAO, "shop", 1)
+        seen = await publishing.get_campaign(bank, LIN, "shop")
+        assert (seen["state"], seen["live_version"], seen["pending_version"]) == ("draft", None, 1)
+    await publishing.approve(bank, ZHAO, "shop", 1)
+    seen = await publishing.get_campaign(bank, LIN, "shop")
+    assert (seen["state"], seen["live_version"], seen["pending_version"]) == ("live", 1, None)
+
+
 async def test_an_approval_whose_checker_was_killed_anywhere_goes_live_when_it_is_given_again(
     demo: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
