@@ -1,4 +1,4 @@
-"""Words that members may not write to customers: the bank's rules, which WeCom enforces before a
+"""Blocked words: what members may not write to customers: the bank's rules, which WeCom enforces before a
 message goes out (95097).
 
 One clerk proposes a change, another agrees (promise P7), and then it is brought to WeCom.

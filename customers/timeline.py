@@ -1,4 +1,4 @@
-"""A customer's story: one append-only row for everything that happened to him, from every room, in
+"""A customer's timeline: one append-only row for everything that happened to him, from every room, in
 one order."""
 
 from __future__ import annotations

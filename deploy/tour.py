@@ -241,11 +241,14 @@ async def side_panel(tour: Tour) -> list[str]:
     expect(tour.person["phone"] not in card, "the side panel shows the phone in clear")
     masked = f"{tour.person['phone'][:3]}****{tour.person['phone'][-4:]}"
     expect(masked in card, "the side panel does not show the masked phone")
-    story = await tour.rows("timeline").find({"cid": tour.cid}, sort=[("at", 1)])
-    expect("reward.claimed" in {row["kind"] for row in story}, "the story lacks the claimed reward")
+    entries = await tour.rows("timeline").find({"cid": tour.cid}, sort=[("at", 1)])
+    expect(
+        "reward.claimed" in {row["kind"] for row in entries},
+        "the timeline lacks the claimed reward",
+    )
     return [
         f"{tour.manager} signed in through WeCom's OAuth and sees the customer, phone {masked}",
-        "the story: " + " → ".join(row["kind"] for row in story),
+        "the timeline: " + " → ".join(row["kind"] for row in entries),
     ]
 
 
@@ -286,8 +289,8 @@ async def console(tour: Tour) -> list[str]:
     audit = await tour.services.audit.verify(tour.services.store.tenant(tour.tenant))
     expect(not audit, "the audit trail does not hold: " + "; ".join(audit))
     return [
-        f"lin handed in version {version} of {campaign}; the server refused lin's own approval (403), zhao's counts",
-        f"both see the funnel move: {before} → {after}; lin paused it, zhao let it go on",
+        f"lin submitted version {version} of {campaign}; the server refused lin's own approval (403), zhao's counts",
+        f"both see the funnel move: {before} → {after}; lin paused it, zhao resumed it",
         "the audit trail holds",
     ]
 
@@ -325,7 +328,7 @@ STAGES: list[tuple[str, Callable[[Tour], Awaitable[list[str]]], list[str]]] = [
     ),
     ("He opens the mini-program", sign_in, ["customers", "identities", "consents", "timeline"]),
     ("He claims the reward", claim, ["offers", "transfers", "rewards", "timeline"]),
-    ("His relationship manager sees the story", side_panel, ["relationships", "timeline"]),
+    ("His relationship manager sees the timeline", side_panel, ["relationships", "timeline"]),
     (
         "Two clerks change the campaign",
         console,
@@ -366,12 +369,12 @@ async def play(settings: Settings, screen: Console) -> None:
 
 
 async def what_it_holds(tour: Tour, before: dict[str, int]) -> Table:
-    """Counts of the stage's collections, and the main fields of this story's newest document in
+    """Counts of the stage's collections, and the main fields of this tour's newest document in
     each, masked."""
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     table.add_column("   collection", no_wrap=True)
     table.add_column("documents", justify="right", no_wrap=True)
-    table.add_column("the newest of this story")
+    table.add_column("the newest of this tour")
     for name, count in (await holdings(tour, list(before))).items():
         added = f" (+{count - before[name]})" if count > before[name] else ""
         found = await tour.rows(name).find(about(tour, name), limit=500)
@@ -387,7 +390,7 @@ async def what_it_holds(tour: Tour, before: dict[str, int]) -> Table:
 
 
 def about(tour: Tour, name: str) -> dict[str, Any]:
-    """Which documents of a collection belong to this story."""
+    """Which documents of a collection belong to this tour."""
     if name == "customers":
         return {"_id": tour.cid}
     if name in OF_A_CUSTOMER:

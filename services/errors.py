@@ -21,17 +21,23 @@ from typing import ClassVar
 
 class YinqiaoError(Exception):
     """An error that a caller may see: `code` for programs, `message` for people, `fields` for
-    forms."""
+    forms, `data` for the {places} in the code's sentence."""
 
     status: ClassVar[int] = 500
 
     def __init__(
-        self, code: str, message: str = "", *, fields: dict[str, str] | None = None
+        self,
+        code: str,
+        message: str = "",
+        *,
+        fields: dict[str, str] | None = None,
+        data: dict[str, str] | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.code = code
         self.message = message or code.replace("_", " ")
         self.fields = fields or {}
+        self.data = data or {}
 
 
 class InvalidInput(YinqiaoError):

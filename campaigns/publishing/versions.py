@@ -115,7 +115,7 @@ async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
     version = int((await submit(bank, actor, text, source))["version"])
     if bank.services.settings.env == "production":
-        return [f"{name}: version {version} waits for a second person's approval in the console"]
+        return [f"{name}: version {version} is pending approval in the console"]
     done = await _publish_alone(bank, author, await _version(bank, document.id, version))
     return [f"{name}: version {version} is live", *done]
 
@@ -216,11 +216,26 @@ async def _version(bank: Bank, campaign: str, version: int) -> VersionRow:
 
 
 async def approve(bank: Bank, actor: ClerkActor, campaign: str, version: int) -> Doc:
-    """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict, and
+    """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict (with the
+    newer version that took its place, if one did), and
     Unavailable when WeCom fails: the version is approved then and not live, and approving again
     goes on."""
-    done = await _publish(bank, actor, await _version(bank, campaign, version))
+    row = await _version(bank, campaign, version)
+    await _expect_newest(bank, row)
+    done = await _publish(bank, actor, row)
     return {"campaign": campaign, "version": version, "done": done}
+
+
+async def _expect_newest(bank: Bank, row: VersionRow) -> None:
+    """Raises Conflict `version_superseded`, naming the version that waits in this one's place."""
+    if row["state"] != REPLACED:
+        return
+    newer = {"campaign": row["campaign"], "version": {"$gt": row["version"]}}
+    waiting = await rows.versions(bank, {**newer, "state": {"$in": PENDING}}, limit=1)
+    if waiting:
+        data = {"author": waiting[0]["author"], "version": str(waiting[0]["version"])}
+        said = "{author} has submitted version {version}; review that one".format_map(data)
+        raise Conflict("version_superseded", said, data=data)
 
 
 async def _publish(bank: Bank, actor: ClerkActor, row: VersionRow) -> list[str]:
@@ -320,6 +335,7 @@ async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, rea
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
     row = await _version(bank, campaign, version)
+    await _expect_newest(bank, row)
     if row["state"] not in PENDING:
         raise Conflict("version_decided", f"version {version} is {row['state']}")
     why = reason.strip()[:500]

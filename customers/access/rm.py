@@ -1,4 +1,4 @@
-"""The relationship manager's side: signing in through WeCom, his customers, one customer's story,
+"""The relationship manager's side: signing in through WeCom, his customers, one customer's timeline,
 and what he notes of him."""
 
 from __future__ import annotations

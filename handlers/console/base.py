@@ -32,9 +32,9 @@ SECTIONS = (
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ()),
     ("Sync", "/console/sync", "sync.read", ()),
-    ("People", "/console/people", "customers.read", ()),
+    ("Customers", "/console/people", "customers.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
-    ("Words", "/console/intercepts", "intercepts.read", ()),
+    ("Blocked words", "/console/intercepts", "intercepts.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),
 )
 """The sections in the order of the navigation: name, address, the right that shows it, and what

@@ -1,4 +1,4 @@
-"""The console's pages of the words that members may not write. A change takes two clerks."""
+"""The console's pages of the blocked words. A change takes two clerks."""
 
 from __future__ import annotations
 

@@ -52,7 +52,9 @@ ROUTES = (
         "/console/api/events/{event}", events.EventApi, get=op("events.read", "The same as JSON")
     ),
     page_route(
-        "/console/campaigns", campaigns.Submit, post=op("campaigns.submit", "Hand in a version")
+        "/console/campaigns",
+        campaigns.Submit,
+        post=op("campaigns.submit", "Submit a version for approval"),
     ),
     page_route(
         "/console/campaigns/new",
@@ -80,7 +82,7 @@ ROUTES = (
     page_route(
         "/console/campaigns/{campaign}/resume",
         campaigns.Resume,
-        post=op("campaigns.pause", "Go on"),
+        post=op("campaigns.pause", "Resume"),
     ),
     page_route(
         "/console/campaigns/{campaign}/versions/{version}/approve",
@@ -96,7 +98,7 @@ ROUTES = (
         "/console/handover",
         handovers.Handovers,
         get=op("handover.read", "All hand-overs"),
-        post=op("handover.submit", "Hand a hand-over in"),
+        post=op("handover.submit", "Submit a hand-over for approval"),
     ),
     page_route(
         "/console/handover/new",
@@ -169,7 +171,7 @@ ROUTES = (
     page_route(
         "/console/intercepts",
         intercepts.Rules,
-        get=op("intercepts.read", "Words that members may not write"),
+        get=op("intercepts.read", "Blocked words"),
         post=op("intercepts.submit", "Propose a change of them"),
     ),
     page_route(
@@ -196,6 +198,6 @@ ROUTES = (
     page_route(
         "/console/alarms/{alarm}/handle",
         alarms.HandleAlarm,
-        post=op("alarms.handle", "Deal with an alarm"),
+        post=op("alarms.handle", "Mark an alarm as resolved"),
     ),
 )

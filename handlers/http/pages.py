@@ -140,15 +140,17 @@ class Page(Base):
         if error is not None:
             refusal = refusal_of(error, error.status)
             self.set_status(refusal.status)
-            values["error"] = self.explain(refusal.code, refusal.message)
+            values["error"] = self.explain(refusal.code, refusal.message, **error.data)
         name = f"{self.folder}/{template}.html" if self.folder else f"{template}.html"
         self.write(self.render_string(name, **values))
 
-    def explain(self, code: str, message: str = "") -> str:
-        """What a reason code means, in the visitor's language (promise P9); `message` when no text
-        was written for it."""
+    def explain(self, code: str, message: str = "", **data: str) -> str:
+        """What a reason code means, in the visitor's language (promise P9), with `data` in its
+        {places}; `message` when no text was written for it."""
         text = self.locale.translate(f"code:{code}")
-        return text if not text.startswith("code:") else message or code
+        if text.startswith("code:"):
+            return message or code
+        return text.format_map(data) if data else text
 
     def format_time(self, at: Moment) -> str:
         """A moment as the bank's staff and customers read it, in the bank's time, to the minute."""

@@ -1,4 +1,4 @@
-"""The relationship manager's side panel in WeCom: his customers, and one customer's story. Signed
+"""The relationship manager's side panel in WeCom: his customers, and one customer's timeline. Signed
 in through WeCom's OAuth."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NotesForm(_Form):
 
 
 class TagForm(_Form):
-    """One corp tag's id, to put on or to take off."""
+    """One corp tag's id, to add or to remove."""
 
     add: str = Field("", max_length=64)
     remove: str = Field("", max_length=64)
@@ -152,7 +152,7 @@ class Customer(Sidebar):
         return kind if text.startswith("kind:") else text
 
     def details(self, data: dict[str, Any], called: dict[str, str]) -> list[tuple[str, str]]:
-        """What a story row carries besides, as label and value; reasons are explained, and what has
+        """What a row of the timeline carries besides, as label and value; reasons are explained, and what has
         a name is named."""
         plain = [
             (name, str(value))

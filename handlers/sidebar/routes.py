@@ -12,7 +12,9 @@ ROUTES = (
         "/sidebar/{tenant}/oauth", pages.OAuth, get=op(PUBLIC, "Back from WeCom, with a code")
     ),
     page_route(
-        "/sidebar/{tenant}/customers/{cid}", pages.Customer, get=op(STAFF, "One customer's story")
+        "/sidebar/{tenant}/customers/{cid}",
+        pages.Customer,
+        get=op(STAFF, "One customer's timeline"),
     ),
     page_route(
         "/sidebar/{tenant}/customers/{cid}/notes",
@@ -22,7 +24,7 @@ ROUTES = (
     page_route(
         "/sidebar/{tenant}/customers/{cid}/tags",
         pages.Tags,
-        post=op(STAFF, "Put a tag on, or take it off"),
+        post=op(STAFF, "Add a tag, or remove it"),
     ),
     page_route("/sidebar/{tenant}/logout", pages.Logout, post=op(STAFF, "Sign out")),
 )

@@ -1,5 +1,5 @@
 """Effect kinds: how one kind of outbox row is tried, how often, and what it leaves in the customer's
-story.
+timeline.
 
 Each room declares its kinds beside the functions that perform them, and
 `campaigns/delivery/kinds.py` lists all of them: whoever asks for an effect and whoever performs it

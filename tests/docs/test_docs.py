@@ -144,10 +144,10 @@ def test_every_effect_reason_is_documented() -> None:
     assert sorted(table(REFERENCE, "Effect reasons")) == sorted(codes.arguments("Outcome", 1))
 
 
-def test_every_kind_of_story_is_documented() -> None:
+def test_every_kind_of_the_timeline_is_documented() -> None:
     told = codes.arguments("record", 2, "timeline") | codes.arguments("entry", 2, "timeline")
     told |= {kind.story for kind in KINDS.values() if kind.story}
-    assert sorted(table(REFERENCE, "Story kinds")) == sorted(told)
+    assert sorted(table(REFERENCE, "Timeline kinds")) == sorted(told)
 
 
 def test_every_audit_action_is_documented() -> None:

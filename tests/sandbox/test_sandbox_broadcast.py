@@ -22,7 +22,7 @@ async def results(play, msgid, userid="rm.chen"):
 async def test_broadcast_reaches_customers_when_the_member_confirms(playing):
     """B8, 92135: a task, a confirmation, messages on phones, results 0 before and 1 after."""
     async with playing() as play:
-        people = [await play.befriended(f"顾客{i}") for i in range(2)]
+        people = [await play.befriended(f"客户{i}") for i in range(2)]
         ids = [p["external_userid"] for p in people]
         made = await play.wecom(ADD, body(external_userid=[*ids, "wmNobody"], sender="rm.chen"))
         assert (made["errcode"], made["fail_list"]) == (0, ["wmNobody"])
@@ -109,7 +109,7 @@ async def test_unfriended_and_capped_customers_are_told_apart(playing):
 async def test_member_picks_customers_only_when_he_may(playing):
     """B8: allow_select."""
     async with playing() as play:
-        people = [await play.befriended(f"顾客{i}") for i in range(2)]
+        people = [await play.befriended(f"客户{i}") for i in range(2)]
         ids = [p["external_userid"] for p in people]
         fixed = (await play.wecom(ADD, body(external_userid=ids)))["msgid"]
         await play.control(f"/members/rm.chen/tasks/{fixed}/confirm", {"picked": ids[:1]}, status=400)

@@ -145,7 +145,7 @@ async def test_held_events_come_in_reverse(playing):
     async with playing() as play:
         await fault(play, "reorder", times=3)
         config_id = await play.way()
-        people = [await play.person(f"顾客{i}") for i in range(3)]
+        people = [await play.person(f"客户{i}") for i in range(3)]
         for person in people:
             answer = await play.control(f"/people/{person['id']}/scan", {"config_id": config_id})
             assert answer["delivered"] is False

@@ -128,7 +128,7 @@ async def test_full_taker_gets_nobody(playing):
 async def test_customers_of_a_leaver_are_unassigned_until_handed_over(playing):
     """B9, 92124, 94081, 94082: who left, to whom he went; no del event for who is gone."""
     async with playing() as play:
-        people = [await play.befriended(f"顾客{i}") for i in range(3)]
+        people = [await play.befriended(f"客户{i}") for i in range(3)]
         ids = [p["external_userid"] for p in people]
         assert (await play.http.delete("/control/members/rm.chen")).status_code == 200
         listed = await play.wecom(f"{EC}/get_unassigned_list", {"page_size": 2})

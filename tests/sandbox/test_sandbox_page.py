@@ -49,7 +49,7 @@ async def test_visitor_plays_both_sides(playing, chrome):
         await page.click("#answer button")
         await expect(page.locator("#screen")).to_contain_text("点卡片")
         await page.click("[data-log=deliveries]")
-        await expect(page.locator("#log")).to_contain_text("顾客添加了客户经理")
+        await expect(page.locator("#log")).to_contain_text("客户添加了客户经理")
         await visitor.look()
         await _work(play, page)
         await visitor.look()

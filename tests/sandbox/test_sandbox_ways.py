@@ -105,7 +105,7 @@ async def test_members_of_a_way_take_turns(playing):
     """B5: a way of several members."""
     async with playing() as play:
         config_id = await play.way(party=[2], user=["rm.wang"])
-        people = [await play.person(f"顾客{i}") for i in range(4)]
+        people = [await play.person(f"客户{i}") for i in range(4)]
         got = [(await play.control(f"/people/{p['id']}/scan", {"config_id": config_id}))["userid"] for p in people]
         assert got == ["rm.wang", "rm.chen", "rm.li", "rm.wang"]
 

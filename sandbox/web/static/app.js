@@ -15,7 +15,7 @@ function showPeople(people) {
     item.setAttribute("aria-pressed", String(p.id === page.person));
     return make("li", {}, item);
   });
-  const none = make("li", { className: "empty" }, "还没有人。先新建一位顾客。 Nobody yet: create a person first.");
+  const none = make("li", { className: "empty" }, "还没有人。先新建一位客户。 Nobody yet: create a person first.");
   replace("people", nodes.length ? nodes : [none]);
 }
 

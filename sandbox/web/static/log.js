@@ -4,14 +4,14 @@ import { clock, control, make, memberName, page, replace, tabs } from "./dom.js"
 
 const SHOWN = 60;
 const EVENTS = {
-  add_external_contact: "顾客添加了客户经理 customer added", add_half_external_contact: "顾客单方添加 half added",
-  del_follow_user: "顾客删除了客户经理 customer left", del_external_contact: "客户经理删除了顾客 member deleted",
+  add_external_contact: "客户添加了客户经理 customer added", add_half_external_contact: "客户单方添加 half added",
+  del_follow_user: "客户删除了客户经理 customer left", del_external_contact: "客户经理删除了客户 member deleted",
   edit_external_contact: "客户经理改了备注 notes edited", transfer_fail: "客户继承失败 hand-over failed",
-  msg_audit_approved: "顾客同意会话存档 archive agreed", change_external_chat: "客户群变化 group changed",
+  msg_audit_approved: "客户同意会话存档 archive agreed", change_external_chat: "客户群变化 group changed",
   change_external_tag: "企业标签变化 tag changed", change_contact: "通讯录变化 staff changed", customer_acquisition: "获客助手 acquisition",
   template_card_event: "点了卡片按钮 card pressed", enter_agent: "打开应用 app opened", click: "点了菜单 menu pressed",
-  msgaudit_notify: "有新的存档消息 archive has messages", subscribe_msg_popup_event: "顾客回答了订阅 subscription answered",
-  subscribe_msg_change_event: "顾客改了订阅设置 subscription changed", subscribe_msg_sent_event: "订阅消息送达 subscribe message sent",
+  msgaudit_notify: "有新的存档消息 archive has messages", subscribe_msg_popup_event: "客户回答了订阅 subscription answered",
+  subscribe_msg_change_event: "客户改了订阅设置 subscription changed", subscribe_msg_sent_event: "订阅消息送达 subscribe message sent",
   user_enter_tempsession: "进入客服 service entered", wxa_media_check: "图片审核结果 picture verdict", text: "发给客服的话 service message",
 };
 const CALLS = [

@@ -145,7 +145,7 @@ export async function showPhone() {
   const friend = person && person.friends.some((f) => f.userid === page.chat);
   $("speak").hidden = !(page.phone === "chats" && friend);
   $("ask").hidden = !(page.phone === "mini" && person);
-  const nodes = person ? await { chats, scan, mini, me }[page.phone](person) : [empty("先在左边新建或选择一位顾客。 First create or pick a customer.")];
+  const nodes = person ? await { chats, scan, mini, me }[page.phone](person) : [empty("先在左边新建或选择一位客户。 First create or pick a customer.")];
   if (replace("screen", nodes) && page.phone === "chats" && page.chat) $("screen").scrollTop = $("screen").scrollHeight;
 }
 

@@ -14,7 +14,7 @@ async function chats(desk) {
     const preview = make("p", { className: "soft" }, last ? last.text : "还没有来信 Has not written yet");
     nodes.push(make("button", { type: "button", className: "chat", onclick: () => attempt(() => { page.customer = customer.id; }) }, name, preview));
   }
-  if (!nodes.length) nodes.push(empty("还没有客户。让左边的顾客扫码添加。 No customers yet: let the customer scan a code."));
+  if (!nodes.length) nodes.push(empty("还没有客户。让左边的客户扫码添加。 No customers yet: let the customer scan a code."));
   return nodes;
 }
 
@@ -56,7 +56,7 @@ async function tasks() {
     if (!state) node.append(button("发表 Publish", () => control(mine(`/moments/${moment.moment_id}/publish`), {}), true));
     nodes.push(node);
   }
-  const words = { 1: "已完成 done", 2: "等待中，24 小时内顾客可拒绝 waiting", 3: "顾客已拒绝 refused", 4: "客户已满 full" };
+  const words = { 1: "已完成 done", 2: "等待中，24 小时内客户可拒绝 waiting", 3: "客户已拒绝 refused", 4: "客户已满 full" };
   for (const t of transfers.transfers.filter((x) => [x.handover_userid, x.takeover_userid].includes(page.member)).slice(-20).reverse()) {
     nodes.push(make("div", { className: "bubble" }, make("small", {}, `客户继承 hand-over · ${words[t.status]}`),
       `${memberName(t.handover_userid)} → ${memberName(t.takeover_userid)}`));
@@ -100,7 +100,7 @@ async function groups(desk) {
     const row = make("div", { className: "row" });
     const customer = desk.customers.find((c) => c.id === page.person);
     if (customer && !g.members.some((m) => m.userid === customer.external_userid)) {
-      row.append(button("邀请左边的顾客 Invite the customer", async () => told(await control(`/groups/${g.chat_id}/join`, { person: page.person }), "已进群 Joined")));
+      row.append(button("邀请左边的客户 Invite the customer", async () => told(await control(`/groups/${g.chat_id}/join`, { person: page.person }), "已进群 Joined")));
     }
     row.append(button("解散 Dismiss", async () => told(await control(`/groups/${g.chat_id}`, undefined, "DELETE"), "已解散 Dismissed")));
     return make("div", { className: "bubble" }, make("small", {}, `${g.members.length} 人 people`), make("b", {}, g.name), make("p", { className: "soft" }, names), row);

@@ -1,4 +1,4 @@
-"""Words that members may not write to customers (contract/wechat B11 95097)."""
+"""Blocked words: what members may not write to customers (contract/wechat B11 95097)."""
 
 from __future__ import annotations
 

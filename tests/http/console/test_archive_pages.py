@@ -37,7 +37,7 @@ def today(services: Services) -> str:
 async def test_a_bank_without_an_archive_is_told_so(clerk: Clerk) -> None:
     page = await (await clerk("audit")).get(f"{ARCHIVE}?lang=en")
     assert page.status_code == 200
-    assert "This bank has no message archive in its file." in page.text
+    assert "The message archive is not set up. Ask your administrator." in page.text
 
 
 async def test_an_auditor_reads_a_message_for_a_case(clerk: Clerk, bank: Services) -> None:
@@ -86,7 +86,7 @@ async def _approve(client: httpx.AsyncClient, services: Services) -> httpx.Respo
 async def test_words_go_from_one_clerk_over_another_to_wecom_and_back(clerk: Clerk, demo: Services) -> None:
     lin, zhao = await clerk("lin"), await clerk("zhao")
     proposed = await post_form(lin, f"{WORDS}?lang=en", WORDS, **RULE)
-    assert "Handed in; another clerk decides." in proposed.text
+    assert "Submitted: it is pending approval." in proposed.text
     assert (await _approve(lin, demo)).status_code == 403
     approved = await _approve(zhao, demo)
     assert (approved.status_code, "保本, 稳赚不赔" in approved.text) == (200, True)

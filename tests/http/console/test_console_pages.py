@@ -72,7 +72,7 @@ async def test_the_author_cannot_approve_and_a_second_clerk_can(clerk: Clerk, de
     text = (await _text(demo)).replace("stock: 20000", "stock: 19999")
     submitted = await post_form(lin, f"{CAMPAIGN}/edit", "/console/campaigns", text=text, campaign="acq-branch")
     assert submitted.status_code == 200
-    assert "版本 2 等待复核" in submitted.text
+    assert "版本 2 待审批" in submitted.text
     assert "+    stock: 19999" in submitted.text
     refused = await post_form(lin, CAMPAIGN, f"{CAMPAIGN}/versions/2/approve")
     assert refused.status_code == 403
@@ -85,7 +85,7 @@ async def test_the_author_cannot_approve_and_a_second_clerk_can(clerk: Clerk, de
     again = await post_form(zhao, CAMPAIGN, f"{CAMPAIGN}/versions/2/approve")
     assert again.status_code == 409
     audit = (await lin.get("/console/audit?lang=en")).text
-    assert "approval refused" in audit
+    assert "tried to approve his own version" in audit
     assert "version went live" in audit
 
 
@@ -99,6 +99,23 @@ async def test_a_rejected_version_stays_out_and_says_why(clerk: Clerk, demo: Ser
     assert "已驳回" in rejected.text
     rows = await demo.store.tenant("demo")["campaign_versions"].find({"campaign": "acq-branch", "version": 2})
     assert (rows[0]["state"], rows[0]["reason"]) == ("rejected", "预算未批")
+    assert (await _state(demo))["live"] == 1
+
+
+async def test_who_decides_on_a_replaced_version_is_told_which_one_waits_in_its_place(
+    clerk: Clerk, demo: Services
+) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    text = await _text(demo)
+    for stock in ("19997", "19996", "19995"):
+        changed = text.replace("stock: 20000", f"stock: {stock}")
+        await post_form(lin, f"{CAMPAIGN}/edit", "/console/campaigns", text=changed, campaign="acq-branch")
+    for deed, fields in (("approve", {}), ("reject", {"reason": "预算未批"})):
+        late = await post_form(zhao, CAMPAIGN, f"{CAMPAIGN}/versions/2/{deed}", **fields)
+        assert late.status_code == 409
+        assert "lin 已提交新版本 4，请重新审阅" in late.text
+    english = await post_form(zhao, f"{CAMPAIGN}?lang=en", f"{CAMPAIGN}/versions/3/approve")
+    assert "lin has submitted version 4" in english.text
     assert (await _state(demo))["live"] == 1
 
 

@@ -143,10 +143,10 @@ async def test_an_rm_puts_a_corp_tag_on_and_takes_it_off(
     (tag,) = [known for known, name in (await tags.known(at_bank)).items() if name == "客户等级:高净值"]
     page = f"/sidebar/demo/customers/{cid}"
     put = await post_form(rm, page, f"{page}/tags", add=tag)
-    assert "取消标签：客户等级:高净值" in put.text
+    assert "移除标签：客户等级:高净值" in put.text
     assert "客户等级:高净值" in (await resolution.customer(await open_bank(demo, "demo"), cid)).tags
     taken = await post_form(rm, page, f"{page}/tags", remove=tag)
-    assert "取消标签" not in taken.text
+    assert "移除标签" not in taken.text
     assert "客户等级:高净值" not in (await resolution.customer(await open_bank(demo, "demo"), cid)).tags
     unknown = await post_form(rm, page, f"{page}/tags", add="etNobody")
     assert (unknown.status_code, "没有这个企业标签" in unknown.text) == (400, True)

@@ -118,7 +118,7 @@ async def test_a_newer_submission_takes_the_place_of_one_that_waits(demo: Servic
     bank = await open_bank(demo, "demo")
     await publishing.submit(bank, LIN, REWARDS)
     await publishing.submit(bank, ZHAO, REWARDS.replace("stock: 10", "stock: 20"))
-    with pytest.raises(Conflict, match="version_decided"):
+    with pytest.raises(Conflict, match="version_superseded"):
         await publishing.approve(bank, ZHAO, "shop", 1)
     with pytest.raises(Forbidden, match="approver_is_author"):
         await publishing.approve(bank, ZHAO, "shop", 2)
@@ -163,7 +163,7 @@ async def test_applying_the_same_file_again_changes_nothing(demo: Services, sand
 async def test_in_production_the_command_line_only_submits(demo: Services, settings: Settings) -> None:
     production = replace(demo, settings=settings.model_copy(update={"env": "production"}))
     said = await publishing.apply(await open_bank(production, "demo"), REWARDS, "t.yaml", "cli")
-    assert said == ["campaign shop: version 1 waits for a second person's approval in the console"]
+    assert said == ["campaign shop: version 1 is pending approval in the console"]
     seen = await publishing.get_campaign(await open_bank(demo, "demo"), LIN, "shop")
     assert (seen["state"], seen["live_version"], seen["pending_version"]) == ("draft", None, 1)
     assert await demo.store.tenant("demo")["rewards"].count({"campaign": "shop"}) == 0
