@@ -10,6 +10,7 @@ YinqiaoError
 ├── TooLarge         413
 ├── KeyReused        422  the same idempotency key with another body
 ├── TooMany          429  the caller should slow down; `retry_after` in seconds
+├── PlatformRefused  502  WeChat or WeCom refuses this for good: trying again does not help
 └── Unavailable      503  try again; `retry_after` in seconds
     └── UnknownOutcome    the write may or may not have happened: re-read before answering
 """
@@ -68,6 +69,12 @@ class TooLarge(YinqiaoError):
 
 class KeyReused(YinqiaoError):
     status = 422
+
+
+class PlatformRefused(YinqiaoError):
+    """The platform answered, and would answer the same again: no outage, and nothing to repeat."""
+
+    status = 502
 
 
 class _Later(YinqiaoError):

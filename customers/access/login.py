@@ -15,11 +15,11 @@ from customers.identity.sealing import phone_index
 from customers.identity.unmerging import session_subject
 from services import ids
 from services.container import Services
-from services.errors import InvalidInput, NotSignedIn, Unavailable
-from services.wechat.core.errors import PlatformError, SubjectState
+from services.errors import InvalidInput, NotSignedIn
+from services.wechat.core.errors import PlatformError, SubjectState, to_whoever_waits
 from services.wechat.miniprogram.login import LoginSession
 
-CODE_USED = 40029
+BLOCKED = 40226
 MOST_SUGGESTED = 5
 
 
@@ -38,7 +38,8 @@ async def login(bank: Bank, appid: str, code: str) -> Login:
 
     Raises NotSignedIn `login_code_invalid` for a used, unknown or foreign code, `login_refused` for
     a user whom WeChat blocks, NotFound for an unknown mini-program, Unavailable when WeChat does
-    not answer. WeChat's session_key is not kept.
+    not answer, PlatformRefused `wechat_refused` when it does and will not. WeChat's session_key is
+    not kept.
     """
     session = await _exchange(bank, appid, code)
     facts = resolution.Facts(unionid=session.unionid or "", openids={appid: session.openid})
@@ -54,14 +55,10 @@ async def _exchange(bank: Bank, appid: str, code: str) -> LoginSession:
     try:
         return await bank.miniprogram(appid).code_to_session(code)
     except SubjectState as error:
-        kind = "login_code_invalid" if error.errcode == CODE_USED else "login_refused"
+        kind = "login_refused" if error.errcode == BLOCKED else "login_code_invalid"
         raise NotSignedIn(kind, "the login code is used, expired or unknown") from error
     except PlatformError as error:
-        raise _away() from error
-
-
-def _away() -> Unavailable:
-    return Unavailable("wechat_unavailable", "WeChat does not answer; try again", retry_after=2)
+        raise to_whoever_waits("wechat", error) from error
 
 
 async def _open_session(bank: Bank, actor: CustomerActor) -> Login:
@@ -97,7 +94,8 @@ async def bind_phone(
     profile.
 
     Raises InvalidInput `consent_missing` or `consent_unknown` before anything is asked of WeChat,
-    and `phone_code_invalid` for a used, expired or foreign code.
+    and `phone_code_invalid` for a used, expired or foreign code; Unavailable and PlatformRefused as
+    `login` does.
     """
     text = consent.text_of("phone", consent_version)
     phone = await _phone_behind(bank, actor.appid, code)
@@ -120,7 +118,7 @@ async def _phone_behind(bank: Bank, appid: str, code: str) -> str:
             "phone_code_invalid", "the phone code is used, expired or unknown"
         ) from error
     except PlatformError as error:
-        raise _away() from error
+        raise to_whoever_waits("wechat", error) from error
 
 
 async def _suggest(bank: Bank, cid: str, phone: str, proof: str) -> None:

@@ -18,8 +18,8 @@ from customers.identity import resolution
 from customers.identity.rows import read_customers
 from customers.relationships import FollowInfo, Relationship
 from customers.wecom_mirror import tags
-from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable
-from services.wechat.core.errors import PlatformError, SubjectState
+from services.errors import InvalidInput, NotFound, NotSignedIn
+from services.wechat.core.errors import PlatformError, SubjectState, to_whoever_waits
 
 SESSION = "staff"
 REMARK_MOST, DESCRIPTION_MOST = 20, 150
@@ -32,15 +32,14 @@ async def authorize_url(bank: Bank, redirect_uri: str, state: str) -> str:
 
 async def staff_login(bank: Bank, code: str) -> StaffActor:
     """The RM behind an OAuth code; raises NotSignedIn for a bad code or somebody who is not staff
-    of this bank."""
+    of this bank, Unavailable when WeCom does not answer, PlatformRefused when it does and will
+    not."""
     try:
         answer = await bank.wecom.members.get_user_info(code)
     except SubjectState as error:
         raise NotSignedIn("login_code_invalid", "the code is used, expired or unknown") from error
     except PlatformError as error:
-        raise Unavailable(
-            "wecom_unavailable", "WeCom does not answer; try again", retry_after=2
-        ) from error
+        raise to_whoever_waits("wecom", error) from error
     userid = str(answer.get("userid", ""))
     if not userid:
         raise NotSignedIn("not_staff", "only staff of the bank may enter")

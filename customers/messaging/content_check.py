@@ -13,11 +13,11 @@ from customers.messaging import subscriptions
 from customers.messaging.rows import CONTENT_CHECKS
 from services import ids
 from services.clock import utc
-from services.errors import Conflict, NotFound, Unavailable
+from services.errors import Conflict, NotFound
 from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
-from services.wechat.core.errors import PlatformError, SubjectState
+from services.wechat.core.errors import PlatformError, to_whoever_waits
 
 PASS, REVIEW, RISKY, WAITING = "pass", "review", "risky", "waiting"
 SECONDS = 1800.0
@@ -52,21 +52,17 @@ async def check_text(
 ) -> Verdict:
     """WeChat's verdict on a text of 1 to 2500 characters by this customer.
 
-    Raises Conflict `no_openid`, and Unavailable `wechat_unavailable` when there is no verdict:
+    Raises Conflict `no_openid`, and Unavailable or PlatformRefused when there is no verdict:
     nothing may be shown then.
     """
     openid = await subscriptions.openid_of(bank, cid, appid)
     client = bank.miniprogram(appid)
     try:
         answer = await client.msg_sec_check(openid, text, scene=scene, nickname=nickname)
-    except SubjectState as error:
+    except PlatformError as error:
         if error.errcode == INACTIVE:
             return Verdict(REVIEW, "customer_inactive")
-        raise Unavailable("wechat_unavailable", "WeChat does not judge this text") from error
-    except PlatformError as error:
-        raise Unavailable(
-            "wechat_unavailable", "WeChat does not answer; try again", retry_after=2
-        ) from error
+        raise to_whoever_waits("wechat", error) from error
     result = answer.get("result") or {}
     return _judged(result.get("suggest", ""), result.get("label", 0))
 
@@ -77,7 +73,7 @@ async def check_image(
     """Asks WeChat about a picture at an address that WeChat can reach; the id under which `verdict`
     tells the answer.
 
-    Raises Conflict `no_openid` or `customer_inactive`, Unavailable `wechat_unavailable`.
+    Raises Conflict `no_openid` or `customer_inactive`, Unavailable, PlatformRefused.
     """
     openid = await subscriptions.openid_of(bank, cid, appid)
     client = bank.miniprogram(appid)
@@ -88,9 +84,7 @@ async def check_image(
             raise Conflict(
                 "customer_inactive", "the customer was not in the mini-program lately"
             ) from error
-        raise Unavailable(
-            "wechat_unavailable", "WeChat does not answer; try again", retry_after=2
-        ) from error
+        raise to_whoever_waits("wechat", error) from error
     check = _check_id(bank.id, appid, answer.get("trace_id", ""))
     asked: Doc = {"appid": appid, "cid": cid, "until": utc(bank.now() + SECONDS)}
     await bank.db[CONTENT_CHECKS].update({"_id": check}, {"$set": asked}, upsert=True)

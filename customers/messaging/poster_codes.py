@@ -15,8 +15,8 @@ from typing import Any, cast
 from customers.banks.bank import Bank
 from customers.messaging.rows import POSTER_CODES, PosterCode
 from services import ids
-from services.errors import NotFound, Unavailable
-from services.wechat.core.errors import PlatformError
+from services.errors import NotFound
+from services.wechat.core.errors import PlatformError, to_whoever_waits
 
 WIDTH = 430
 
@@ -45,7 +45,7 @@ def _row_id(tenant: str, appid: str, key: str) -> str:
 
 async def code(bank: Bank, appid: str, scene: Scene) -> bytes:
     """The picture of the code (JPEG or PNG), made by WeChat once. Raises NotFound for an unknown
-    mini-program and Unavailable `wechat_unavailable` when WeChat makes none."""
+    mini-program, and Unavailable or PlatformRefused when WeChat makes none."""
     if appid not in bank.miniprograms:
         raise NotFound("miniprogram_unknown", "no such mini-program")
     key = key_of(bank.id, appid, scene)
@@ -81,8 +81,7 @@ async def _picture(bank: Bank, appid: str, key: str, scene: Scene) -> bytes:
     try:
         return await bank.miniprogram(appid).get_unlimited(key, page=scene.page, width=WIDTH)
     except PlatformError as error:
-        message = "WeChat makes no code at the moment"
-        raise Unavailable("wechat_unavailable", message, retry_after=2) from error
+        raise to_whoever_waits("wechat", error) from error
 
 
 async def read(bank: Bank, appid: str, key: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from handlers.http.auth import PUBLIC
 from handlers.http.route import Op, Route
 from services.container import Services
 from services.errors import InvalidInput, YinqiaoError
+from services.wechat.core.errors import PlatformError
 
 logger = logging.getLogger("yinqiao.http")
 
@@ -81,19 +82,20 @@ class Refusal:
     retry_after: int | None = None
 
 
+PLATFORM_FAILED = "the platform did not answer as it should"
+"""What outsiders hear of an answer of WeChat's or WeCom's, whose own words name addresses."""
 INTERNAL = Refusal(500, "internal", "something went wrong on our side")
 
 
 def refusal_of(error: BaseException | None, status: int) -> Refusal:
     """The one mapping of errors to HTTP. What is not an error of ours, or is a fault of ours, is a
     500 that says nothing."""
+    if isinstance(error, PlatformError):
+        later = error.retry_after if error.status == 503 else None
+        return Refusal(error.status, error.code, PLATFORM_FAILED, retry_after=later)
     if isinstance(error, YinqiaoError) and error.status in (502, 503):
-        message = (
-            error.message if error.status == 503 else "the platform did not answer as it should"
-        )
-        return Refusal(
-            error.status, error.code, message, retry_after=getattr(error, "retry_after", 1)
-        )
+        later = getattr(error, "retry_after", None)
+        return Refusal(error.status, error.code, error.message, retry_after=later)
     if isinstance(error, YinqiaoError) and error.status < 500:
         return Refusal(
             error.status,

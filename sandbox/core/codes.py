@@ -56,12 +56,14 @@ class Codes:
     def redeem(self, kind: str, value: str, scope: str) -> str:
         """Use up a code and return its subject.
 
-        Raises ApiError 40029 when it is unknown, used, of another kind or scope, or too old (OAuth:
-        42003).
+        Raises ApiError 40029 when it is unknown, used (a login code: 40163), of another kind or
+        scope, or too old (OAuth: 42003).
         """
         code = self._codes.get(value)
-        if code is None or code.kind != kind or code.scope != scope or code.used:
+        if code is None or code.kind != kind or code.scope != scope:
             raise ApiError(40029)
+        if code.used:
+            raise ApiError(40163 if kind == "login" else 40029)
         if self._clock.now() >= code.expires_at:
             raise ApiError(42003 if kind in OAUTH else 40029)
         code.used = True

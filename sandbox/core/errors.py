@@ -38,6 +38,7 @@ MESSAGES = {
     40129: "invalid scene",
     40130: "handover and takeover are the same person",
     40159: "invalid length for path, or the data is not json string",
+    40163: "code been used",
     40164: "invalid ip, not in whitelist",
     40165: "invalid weapp pagepath",
     40169: "invalid length for scene, or the data is not json string",

@@ -9,7 +9,8 @@ import pytest
 
 from handlers.http.base import INTERNAL, refusal_of
 from rewards import portal
-from services.errors import Conflict, InvalidInput, TooMany, Unavailable, YinqiaoError
+from services.errors import Conflict, InvalidInput, PlatformRefused, TooMany, Unavailable, YinqiaoError
+from services.wechat.core import errors as platform
 
 SECRET = "password=hunter2 at mongodb://10.0.0.1"
 
@@ -68,12 +69,16 @@ async def test_an_unavailable_part_says_when_to_try_again(
         (InvalidInput("bad", fields={"code": "missing"}), 400, None),
         (TooMany("too_many_attempts", retry_after=900), 429, 900),
         (Unavailable("busy"), 503, 1),
+        (PlatformRefused("wechat_refused"), 502, None),
+        (platform.UnknownCode(99999, SECRET, "/p"), 502, None),
+        (platform.SlowDown(45009, SECRET, "/p", retry_after=60), 503, 60),
     ],
 )
 def test_each_class_of_error_has_its_status(error: YinqiaoError, status: int, retry_after: int | None) -> None:
     refusal = refusal_of(error, 500)
     assert (refusal.status, refusal.code, refusal.fields) == (status, error.code, error.fields)
     assert refusal.retry_after == retry_after
+    assert "hunter2" not in refusal.message
 
 
 def test_a_fault_of_ours_is_never_told() -> None:

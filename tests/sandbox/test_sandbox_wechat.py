@@ -48,11 +48,11 @@ async def test_mini_program_without_open_platform_account_gives_no_unionid(playi
 
 
 async def test_login_code_works_once(playing):
-    """A2, F4: a used code is 40029."""
+    """A2, F4: a code that was used is 40163."""
     async with playing() as play:
         code = await login_code(play, await play.person())
         assert "openid" in await play.session(code)
-        assert (await play.session(code))["errcode"] == 40029
+        assert (await play.session(code))["errcode"] == 40163
 
 
 async def test_login_code_dies_after_five_minutes(playing):

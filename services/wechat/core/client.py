@@ -35,6 +35,7 @@ from services.wechat.core.errors import (
     TokenRejected,
     UnknownCode,
     UnknownOutcome,
+    is_known,
     platform_error,
 )
 from services.wechat.core.tokens import App, Grant, TokenStore
@@ -60,7 +61,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 log = logging.getLogger(__name__)
 
-OnUnknown = Callable[[str, Family, UnknownCode], None]
+OnUnknown = Callable[[str, Family, PlatformError], None]
 """Told of every code that nobody has classified yet, with the tenant and the platform; must not
 wait."""
 
@@ -254,8 +255,7 @@ class AsyncClientMixin:
             )
             if isinstance(error, (BadRequest, BadConfig, UnknownCode)):
                 log.warning("platform call failed for good: %s", error)
-            if isinstance(error, UnknownCode) and self._on_unknown is not None:
-                self._on_unknown(self._app.tenant, self.family, error)
+            self._report(error)
             raise
         self._count(path, "0")
         trace.call(path, 0, time.perf_counter() - start)
@@ -282,6 +282,13 @@ class AsyncClientMixin:
         request = self._client.build_request(call.method, url, timeout=limits, **body)
         request.headers["Accept-Encoding"] = "identity"
         return request
+
+    def _report(self, error: PlatformError) -> None:
+        """Tells of a code that nobody has classified."""
+        if error.errcode is None or is_known(self.family, error.errcode):
+            return
+        if self._on_unknown is not None:
+            self._on_unknown(self._app.tenant, self.family, error)
 
     def _count(self, path: str, errcode: str) -> None:
         if self._metrics:

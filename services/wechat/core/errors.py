@@ -4,12 +4,14 @@
     ├── TokenRejected   refresh   the access token; the client has already refreshed it once
     ├── BadConfig       page      a person must act: secret, trusted IP, permission, address
     ├── SlowDown        defer     a frequency limit; not before `retry_after` seconds
-    ├── Transient       retry     the platform is busy; at most 3 times
+    ├── Transient       retry     the platform is busy, or has an error of its own (any code below
+    │                             zero); at most 3 times
     ├── SubjectState    give_up   the customer, member, code, file or task is not in a state for this
     │   └── AlreadyDone done      what was asked for is so already, and need not be asked again
     ├── TryLater        defer     the platform is still working on something this call needs
     ├── BadRequest      give_up   a fault in our request
-    ├── UnknownCode     give_up   a code that nobody has classified yet; record it
+    ├── UnknownCode     give_up   a code above zero that nobody has classified yet: an answer, and
+    │                             no outage; recorded, and never asked again for
     ├── UnknownOutcome  defer     sent, and no readable answer: it may have happened
     └── NotSent         retry     no connection: it has not happened
 
@@ -23,7 +25,14 @@ import re
 from typing import ClassVar, Literal
 
 from services.clock import system_clock
-from services.errors import Forbidden, InvalidInput, TooLarge, YinqiaoError
+from services.errors import (
+    Forbidden,
+    InvalidInput,
+    PlatformRefused,
+    TooLarge,
+    Unavailable,
+    YinqiaoError,
+)
 
 Action = Literal["retry", "defer", "give_up", "done", "refresh", "page"]
 Family = Literal["wechat", "wecom"]
@@ -122,16 +131,19 @@ _REFRESH = {"wechat": {40001, 40014, 42001}, "wecom": {40014, 42001}}
 
 _WECHAT: dict[type[PlatformError], set[int]] = {
     BadConfig: {
-        40013, 40125, 40164, 41002, 41004, 48001,
+        40013, 40125, 40164, 40243, 41002, 41004, 48001,
+        89501, 89503, 89506, 89507,  # an administrator must confirm our address
         45029,  # no more codes of the counted kind
         85079,  # the mini-program is not published
     },
     SlowDown: {44990, 44991, 45009, 45011, 48006},
     Transient: {-1},
     SubjectState: {
-        40003, 40007, 40029, 40226, 43101, 43104, 45015, 45047, 45080, 61010, 87009, 87014,
+        40003, 40007, 40029, 40163, 40226, 41008, 43101, 43104, 45015, 45047, 45080, 45168, 61010,
+        87009, 87014,
     },
     AlreadyDone: {45081},
+    TryLater: {43108},
     BadRequest: {
         40002, 40004, 40005, 40006, 40037, 40066, 40097, 40129, 40159, 40165, 40169, 40212, 41001,
         41030, 43002, 43302, 44001, 44002, 45001, 45002, 45072, 47001, 47003, *range(76001, 76004),
@@ -143,29 +155,29 @@ _WECOM: dict[type[PlatformError], set[int]] = {
     BadConfig: {
         40001, 40013, 40056, 41002, 41004, 42009, 45031, 48002, 48006, 48008, 48009, 50001, 50002,
         50003, 60011, 60020, 81011, 301002, 301042,
-        40126, 41045, 41055, 41069, 41095,  # no more tags, ways, greetings, rules, links
+        40126, 41045, 41069, 41095,  # no more tags, ways, rules, links
         # corp not in order, not verified, not bound
         40141, 41057, 43009, 43012, 610015, 610016, 610017,
-        41058,  # another app's greeting
-        301052, 301053,  # the archive is over, or was never bought
+        90510,  # nobody has used the app for a year
     },
     SlowDown: {45009, 45033},
     Transient: {-1, 6000},
     SubjectState: {
         40003, 40007, 40029, 40031, 40096, *range(40097, 40101), *range(40128, 40133), 40143, 40201,
-        41048, 41050, 41053, 41054, 41061, 41062, 41070, 41094, 42003, 42013, 42016, 42022, 42052,
-        43004, 46004, 49008, 60003, 60021, 60111, 60123, 60140, 81013, 84061, 84074, 84083, 84084,
-        *range(90500, 90507), *range(90509, 90512), 301048, 301059, 301061, 610014, 610018,
+        40163, 41008, 41048, 41050, 41053, 41054, 41055, 41058, 41061, 41070, 41094, 42003, 42013, 42016,
+        42022, 42052, 43004, 46004, 49008, 60003, 60021, 60111, 60123, 60140, 81013, 84061, 84074,
+        84083, 84084, *range(90500, 90507), 90509, 90511, 301048, 301052, 301053, 301059, 301061,
+        610014, 610018,
     },
     AlreadyDone: {
         41051,  # greeted, or they are talking
         41071, 41093,  # the rule is deleted, the broadcast is cancelled
         90508,  # the group is the new owner's
     },
-    TryLater: {41063, 41078, 41079, 41096, 90507},
+    TryLater: {41062, 41063, 41078, 41079, 41096, 90507},
     BadRequest: {
         40004, 40005, 40006, 40008, 40032, 40033, 40035, 40058, 40063, 40066, 40068, 40070, 40071,
-        40072, 40094, 40123, 40206, 41001, 41005, 41006, 41008, 41009, 41011, 41035,
+        40072, 40094, 40123, 40206, 41001, 41005, 41006, 41009, 41011, 41035,
         *range(41037, 41045), 41046, 41047, 41049, 41056, 41059, 41060, 41064, 41065, 41067, 41068,
         41072, 41076, 41077, *range(41080, 41085), *range(41088, 41092), 42014, 42015,
         *range(42017, 42021), *range(42027, 42052), 43001, 43002, 44001, 44004, 45001, 45002, 45007,
@@ -181,7 +193,10 @@ _BY_CODE: dict[Family, dict[int, type[PlatformError]]] = {
 MINUTE, HOUR, DAY, MONTH = 60, 3600, 86400, 30 * 86400
 _BEIJING = 8 * HOUR
 _LIMIT = re.compile(r"\b(hour|day|daily|month)(?:s|ly)?\b", re.IGNORECASE)
-_RETRY_AFTER = {45011: MINUTE, 48006: MONTH, 41063: 10, 41078: MINUTE, 41079: 10, 90507: MINUTE}
+_RETRY_AFTER = {
+    45011: MINUTE, 48006: MONTH, 41062: 10 * MINUTE, 41063: 10, 41078: MINUTE, 41079: 10,
+    90507: MINUTE,
+}  # fmt: skip
 
 
 def _retry_after(errcode: int, errmsg: str, now: float) -> int:
@@ -219,9 +234,30 @@ def platform_error(
     if errcode in _REFRESH[family]:
         kind: type[PlatformError] = BadConfig if token_call else TokenRejected
     else:
-        kind = _BY_CODE[family].get(errcode, UnknownCode)
+        kind = _BY_CODE[family].get(errcode, UnknownCode if errcode > 0 else Transient)
     seconds = _retry_after(errcode, errmsg, system_clock() if now is None else now)
     return kind(errcode, errmsg, path, retry_after=seconds)
+
+
+def is_known(family: Family, errcode: int) -> bool:
+    """Whether somebody has classified the code."""
+    return errcode in _BY_CODE[family] or errcode in _REFRESH[family]
+
+
+ANSWER_SECONDS = 2
+"""After so long whoever waits may ask again."""
+
+
+def to_whoever_waits(family: Family, error: PlatformError) -> Unavailable | PlatformRefused:
+    """What somebody hears who waits for what the platform did not give: Unavailable where a repeat
+    may succeed, PlatformRefused where the platform has answered for good."""
+    ours = family == "wecom"
+    name = "WeCom" if ours else "WeChat"
+    if error.action in ("give_up", "done", "page"):
+        refused = "wecom_refused" if ours else "wechat_refused"
+        return PlatformRefused(refused, f"{name} refuses this; trying again does not help")
+    away = "wecom_unavailable" if ours else "wechat_unavailable"
+    return Unavailable(away, f"{name} does not answer; try again", retry_after=ANSWER_SECONDS)
 
 
 def no_turn(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from services.clock import Clock, utc
 from services.errors import Unavailable
 from services.store.mongo import Store
 from services.store.rows import Rows
-from services.wechat.core.errors import Family, UnknownCode
+from services.wechat.core.errors import Family, PlatformError
 
 PLATFORM_CODES = Rows(
     "platform_codes",
@@ -44,14 +44,14 @@ class UnknownCodes:
         self._spawn = spawn
         self._seen: set[str] = set()
 
-    def heard(self, tenant: str, family: Family, error: UnknownCode) -> None:
+    def heard(self, tenant: str, family: Family, error: PlatformError) -> None:
         """Writes the code down soon; never raises for the call's sake."""
         key = ids.tenant_id(tenant, "platform_code", family, error.path, error.errcode)
         if key in self._seen or len(self._seen) < MOST:
             self._seen.add(key)
             self._spawn(self._write(tenant, key, family, error))
 
-    async def _write(self, tenant: str, key: str, family: Family, error: UnknownCode) -> None:
+    async def _write(self, tenant: str, key: str, family: Family, error: PlatformError) -> None:
         now = utc(self._clock())
         first = {"family": family, "path": error.path, "errcode": error.errcode, "first": now}
         change = {

@@ -49,8 +49,8 @@ class Robot(Answer, total=False):
 
 
 class Archive(Calls):
-    """The archive; BadConfig 301042 (address not trusted), 301052 (expired), 301053 (not
-    bought)."""
+    """The archive; BadConfig 301042 (address not trusted), SubjectState 301052 (expired), 301053
+    (not bought)."""
 
     async def list_permitted_users(self, *, edition: int | None = None) -> PermitUsers:
         """The members whose talks are archived (91614); `edition` 1 office, 2 service, 3

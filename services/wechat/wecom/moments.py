@@ -137,7 +137,8 @@ class Moments(Calls):
     async def list_customers(
         self, moment_id: str, userid: str, *, cursor: str = "", limit: int = 500
     ) -> MomentCustomers:
-        """A page of the customers whom the member meant it for; SubjectState 41061, 41062."""
+        """A page of the customers whom the member meant it for; SubjectState 41061, TryLater
+        41062 until he has posted it."""
         path = f"{_PATH}/get_moment_customer_list"
         between(path, "limit", limit, 1, 1000)
         return await self._submit(
@@ -147,7 +148,8 @@ class Moments(Calls):
     async def list_results(
         self, moment_id: str, userid: str, *, cursor: str = "", limit: int = 3000
     ) -> MomentCustomers:
-        """A page of the customers who can see it; SubjectState 41061, 41062."""
+        """A page of the customers who can see it; SubjectState 41061, TryLater 41062 until it
+        is posted."""
         path = f"{_PATH}/get_moment_send_result"
         between(path, "limit", limit, 1, 5000)
         return await self._submit(

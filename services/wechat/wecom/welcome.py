@@ -58,14 +58,14 @@ class Welcome(Calls):
         """A greeting that group owners may choose (92366): text (3000 bytes, %NICKNAME%) and one
         other part.
 
-        `notify` tells the owners of it. BadConfig 41055: the corp has 100.
+        `notify` tells the owners of it. SubjectState 41055: the corp has 100.
         """
         path = "externalcontact/group_welcome_template/add"
         body = {**_content(path, content), "agentid": self._client.agent_id, "notify": int(notify)}
         return await self._submit(TemplateId, path, body)
 
     async def update_template(self, template_id: str, content: Mapping[str, Any]) -> Answer:
-        """Replaces a greeting; only the app that made it may: BadConfig 41058."""
+        """Replaces a greeting; only the app that made it may: SubjectState 41058."""
         path = "externalcontact/group_welcome_template/edit"
         body = {
             "template_id": template_id,

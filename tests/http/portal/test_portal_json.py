@@ -26,6 +26,18 @@ async def test_a_login_code_works_once(http: httpx.AsyncClient, sandbox: Sandbox
     assert (again.status_code, again.json()["error"]["code"]) == (401, "login_code_invalid")
 
 
+async def test_a_code_that_wechat_refuses_is_answered_at_once_without_a_retry(
+    http: httpx.AsyncClient, sandbox: Sandbox, appid: str
+) -> None:
+    for errcode, status, code in ((40163, 401, "login_code_invalid"), (40998, 502, "wechat_refused")):
+        fault = {"target": "api", "kind": "errcode", "errcode": errcode, "path": "/sns/jscode2session", "times": 1}
+        await sandbox.control("POST", "faults", fault)
+        answer = await http.post(f"/mp/{appid}/login", json={"code": "0abc"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert "Retry-After" not in answer.headers
+        assert "does not answer" not in answer.text
+
+
 async def test_a_claim_is_granted_once_and_its_answer_repeated(
     customer: httpx.AsyncClient, appid: str, demo: Services
 ) -> None:

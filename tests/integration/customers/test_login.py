@@ -10,7 +10,7 @@ from customers.actors import CustomerActor
 from customers.identity import resolution
 from services import ids
 from services.container import Services
-from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable
+from services.errors import InvalidInput, NotFound, NotSignedIn, PlatformRefused, Unavailable
 from services.wechat.miniprogram import LoginSession, MiniProgramClient
 from tests.conftest import Sandbox
 from tests.integration.customers.conftest import BANK, LIFE
@@ -73,6 +73,35 @@ async def test_a_code_is_good_once(bank: Services, sandbox: Sandbox) -> None:
         await login.login(await open_bank(bank, "demo"), BANK, code)
     assert (refused.value.code, refused.value.status) == ("login_code_invalid", 401)
     assert await _counts(bank) == before
+
+
+@pytest.mark.parametrize("errcode", [40029, 40163, 41008])
+async def test_a_dead_code_is_asked_of_wechat_once_and_the_customer_is_told_to_open_the_page_again(
+    bank: Services, sandbox: Sandbox, errcode: int
+) -> None:
+    code = await sandbox.open(await sandbox.person(), BANK)
+    await sandbox.control(
+        "POST", "faults", {"target": "api", "kind": "errcode", "errcode": errcode, "path": JSCODE2SESSION}
+    )
+    with pytest.raises(NotSignedIn) as refused:
+        await login.login(await open_bank(bank, "demo"), BANK, code)
+    assert refused.value.code == "login_code_invalid"
+    assert (await sandbox.control("GET", "calls"))["counts"]["/wechat" + JSCODE2SESSION] == 1
+
+
+@pytest.mark.parametrize("errcode", [40013, 40125, 40164, 40243, 41002, 41004, 89503, 40002, 40998, 87999])
+async def test_what_wechat_refuses_for_good_is_no_outage(bank: Services, sandbox: Sandbox, errcode: int) -> None:
+    code = await sandbox.open(await sandbox.person(), BANK)
+    await sandbox.control(
+        "POST", "faults", {"target": "api", "kind": "errcode", "errcode": errcode, "path": JSCODE2SESSION}
+    )
+    with pytest.raises(PlatformRefused) as refused:
+        await login.login(await open_bank(bank, "demo"), BANK, code)
+    assert (refused.value.code, refused.value.status) == ("wechat_refused", 502)
+    assert (await sandbox.control("GET", "calls"))["counts"]["/wechat" + JSCODE2SESSION] == 1
+    await bank.groups.close()
+    rows = await bank.store.tenant("demo")["platform_codes"].find()
+    assert [row["errcode"] for row in rows] == ([errcode] if errcode in (40998, 87999) else [])
 
 
 async def test_a_code_of_another_mini_program_or_of_nobody_is_refused(bank: Services, sandbox: Sandbox) -> None:
@@ -216,3 +245,24 @@ async def test_a_session_from_before_a_merge_still_finds_its_person(bank: Servic
     assert await resolution.identify(await open_bank(bank, "demo"), facts) == elder
     assert (await login.profile(await open_bank(bank, actor.tenant), actor))["name"] == "刘*"
     assert (await _sign_in(bank, sandbox, person)).cid == elder
+
+
+@pytest.mark.parametrize(
+    ("errcode", "code"),
+    [
+        (40029, "phone_code_invalid"),
+        (40163, "phone_code_invalid"),
+        (40013, "wechat_refused"),
+        (40998, "wechat_refused"),
+    ],
+)
+async def test_a_phone_code_that_wechat_refuses_is_no_outage(
+    bank: Services, sandbox: Sandbox, errcode: int, code: str
+) -> None:
+    actor = await _sign_in(bank, sandbox, await sandbox.person())
+    path = "/wxa/business/getuserphonenumber"
+    await sandbox.control("POST", "faults", {"target": "api", "kind": "errcode", "errcode": errcode, "path": path})
+    with pytest.raises((InvalidInput, PlatformRefused)) as refused:
+        await login.bind_phone(await open_bank(bank, "demo"), actor, "p1", PHONE_TEXT)
+    assert refused.value.code == code
+    assert (await sandbox.control("GET", "calls"))["counts"]["/wechat" + path] == 1

@@ -10,7 +10,7 @@ from customers.actors import StaffActor
 from customers.identity import resolution
 from customers.identity.resolution import Facts
 from services.container import Services
-from services.errors import NotFound, NotSignedIn, Unavailable
+from services.errors import NotFound, NotSignedIn, PlatformRefused, Unavailable
 from services.wechat.wecom.members import Members
 from tests.conftest import Sandbox
 from tests.support.banks import open_bank
@@ -115,6 +115,27 @@ async def test_a_stranger_whom_wecom_knows_as_a_customer_is_no_staff(
     with pytest.raises(NotSignedIn) as refused:
         await rm.staff_login(await open_bank(bank, "demo"), "OA1")
     assert refused.value.code == "not_staff"
+
+
+@pytest.mark.parametrize("errcode", [40029, 40163, 41008, 42003, 42022])
+async def test_a_dead_oauth_code_is_asked_once_and_the_rm_starts_again(
+    bank: Services, sandbox: Sandbox, errcode: int
+) -> None:
+    path = "/cgi-bin/auth/getuserinfo"
+    await sandbox.control("POST", "faults", {"target": "api", "kind": "errcode", "errcode": errcode, "path": path})
+    with pytest.raises(NotSignedIn) as refused:
+        await rm.staff_login(await open_bank(bank, "demo"), await sandbox.oauth_code("rm.chen"))
+    assert refused.value.code == "login_code_invalid"
+    assert (await sandbox.control("GET", "calls"))["counts"]["/wecom" + path] == 1
+
+
+@pytest.mark.parametrize("errcode", [50001, 60020, 48002, 40998])
+async def test_what_wecom_refuses_for_good_is_no_outage(bank: Services, sandbox: Sandbox, errcode: int) -> None:
+    path = "/cgi-bin/auth/getuserinfo"
+    await sandbox.control("POST", "faults", {"target": "api", "kind": "errcode", "errcode": errcode, "path": path})
+    with pytest.raises(PlatformRefused) as refused:
+        await rm.staff_login(await open_bank(bank, "demo"), await sandbox.oauth_code("rm.chen"))
+    assert (refused.value.code, refused.value.status) == ("wecom_refused", 502)
 
 
 async def test_while_wecom_is_away_the_rm_is_asked_to_try_again(bank: Services, sandbox: Sandbox) -> None:
