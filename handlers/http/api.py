@@ -165,9 +165,9 @@ class Api:
         self._headers["Content-Type"] = JSON
         self._body = body if isinstance(body, bytes) else orjson.dumps(body)
 
-    def answer_text(self, text: str) -> None:
+    def answer_text(self, text: str | bytes) -> None:
         self._headers["Content-Type"] = "text/plain; charset=UTF-8"
-        self._body = text.encode()
+        self._body = text if isinstance(text, bytes) else text.encode()
 
     def answer_refusal(self, refusal: Refusal) -> None:
         """Answers with an error as contract/design 5 says."""

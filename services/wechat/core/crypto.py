@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -24,13 +25,15 @@ from services.wechat.core.errors import CallbackRefused, CallbackTooLarge, Callb
 BODY_LIMIT = 64 * 1024
 WINDOW = 600
 _BLOCK = 32
+_BOM = b"\xef\xbb\xbf"
 _HEAD = 20  # 16 random bytes and the length
 _PADS = [bytes([n]) * n for n in range(_BLOCK + 1)]
 _AES_KEY = re.compile(r"[A-Za-z0-9+/]{43}")
 _DIGITS = re.compile(r"[0-9]{1,12}")
 _DTD = re.compile(rb"<!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)", re.IGNORECASE)
-_ENCODING = re.compile(rb"""encoding\s*=\s*["']([^"']*)["']""")
+_WIDE = re.compile(rb"""encoding\s*=\s*["']\s*(?:utf-?7|utf-?16|utf-?32|ucs)""", re.IGNORECASE)
 _JSON_ENCRYPT = re.compile(rb'"Encrypt"\s*:\s*"([^"]*)"')
+_JSON_ESCAPE = re.compile(rb"\\(?:u00([0-7][0-9a-fA-F])|(/))")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 
 
@@ -87,7 +90,7 @@ def verify_and_decrypt(
     callback_bad_length, callback_bad_receiveid).
     """
     _check_size(body)
-    encrypted = _encrypt_of_xml(body)
+    encrypted = _encrypt_of_xml(_trimmed(body))
     return _open(credentials, query, encrypted, now, window)
 
 
@@ -104,7 +107,8 @@ def verify_push(
     _check_size(body)
     if "msg_signature" not in query:
         raise CallbackRefused("callback_not_encrypted", "the push must be in safe mode")
-    encrypted = _encrypt_of_json(body) if body.lstrip()[:1] == b"{" else _encrypt_of_xml(body)
+    text = _trimmed(body)
+    encrypted = _encrypt_of_json(text) if text[:1] == b"{" else _encrypt_of_xml(text)
     return _open(credentials, query, encrypted, now, window)
 
 
@@ -112,7 +116,7 @@ def verify_url(
     credentials: Credentials, query: Mapping[str, str], *, now: float, window: int = WINDOW
 ) -> bytes:
     """The plaintext that answers WeCom's URL check (C1); refuses as `verify_and_decrypt` does."""
-    encrypted = query.get("echostr", "").encode("utf-8", "surrogatepass")
+    encrypted = _base64_of(query, "echostr").encode("utf-8", "surrogatepass")
     if len(encrypted) > BODY_LIMIT:
         raise CallbackTooLarge("callback_too_large")
     return _open(credentials, query, encrypted, now, window).message
@@ -123,13 +127,19 @@ def verify_push_url(
 ) -> bytes:
     """The echostr that answers the mini-program's URL check (A7), whose signature covers token,
     timestamp and nonce."""
-    echostr = query.get("echostr", "")
+    echostr = _base64_of(query, "echostr")
     if len(echostr) > BODY_LIMIT:
         raise CallbackTooLarge("callback_too_large")
-    timestamp, nonce = query.get("timestamp", ""), query.get("nonce", "")
-    _check_signature(query.get("signature", ""), sign(credentials.token, timestamp, nonce))
-    _check_age(timestamp, now, window)
+    _check_signed(credentials, query, "signature")
+    _check_age(query, now, window)
     return echostr.encode("utf-8", "surrogatepass")
+
+
+def _base64_of(query: Mapping[str, str], name: str) -> str:
+    """A parameter that is base64. A gateway that decodes twice makes a space of its `+`, and one
+    that encodes twice a `%2B`: neither is base64, so that each can only have been a `+`."""
+    given = query.get(name, "").strip("\r\n\t")
+    return (unquote(given) if "%" in given else given).replace(" ", "+")
 
 
 def encrypt(credentials: Credentials, message: bytes, *, random16: bytes | None = None) -> str:
@@ -157,10 +167,17 @@ def _check_size(body: bytes) -> None:
         raise CallbackTooLarge("callback_too_large", f"a callback has at most {BODY_LIMIT} bytes")
 
 
-def _encrypt_of_xml(body: bytes) -> bytes:
+def _trimmed(body: bytes) -> bytes:
+    """The body without the marks and spaces around it."""
+    text = body.strip()
+    while text.startswith(_BOM):
+        text = text.removeprefix(_BOM).lstrip()
+    return text
+
+
+def _encrypt_of_xml(text: bytes) -> bytes:
     """The content of the envelope's one `Encrypt`, by search alone: no parser sees an unverified
     byte."""
-    text = body.removeprefix(b"\xef\xbb\xbf").strip()
     if (
         b"\0" in text
         or not text.startswith((b"<xml>", b"<?xml", b"<!"))
@@ -176,11 +193,10 @@ def _encrypt_of_xml(body: bytes) -> bytes:
 
 
 def _after_declaration(text: bytes) -> bytes:
+    """The envelope itself. Whatever encoding is declared, its bytes are ASCII; one in which ASCII
+    reads otherwise is none."""
     declaration, _, rest = text.partition(b"?>")
-    encoding = _ENCODING.search(declaration)
-    if not rest.lstrip().startswith(b"<xml>") or (
-        encoding and encoding[1].lower() not in (b"utf-8", b"utf8")
-    ):
+    if not rest.lstrip().startswith(b"<xml>") or _WIDE.search(declaration):
         raise CallbackUnreadable("callback_not_xml", "not an XML envelope in UTF-8")
     return rest
 
@@ -194,14 +210,17 @@ def _one_encrypt(text: bytes) -> bytes:
     return content
 
 
-def _encrypt_of_json(body: bytes) -> bytes:
-    if b"\0" in body or not body.rstrip().endswith(b"}"):
+def _encrypt_of_json(text: bytes) -> bytes:
+    if b"\0" in text or not text.endswith(b"}"):
         raise CallbackUnreadable("callback_not_json", "not a JSON envelope in UTF-8")
-    found = _JSON_ENCRYPT.findall(body)
+    found = _JSON_ENCRYPT.findall(text)
     if len(found) != 1:
         raise CallbackUnreadable("callback_no_encrypt", "exactly one Encrypt is expected")
-    content: bytes = found[0].replace(b"\\/", b"/")
-    return content
+    return _JSON_ESCAPE.sub(_unescaped, found[0])
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 16)]) if found[1] else b"/"
 
 
 def _open(
@@ -209,19 +228,31 @@ def _open(
 ) -> Decrypted:
     if not _BASE64.fullmatch(encrypted):
         raise CallbackUnreadable("callback_no_encrypt", "Encrypt is not base64")
-    timestamp, nonce = query.get("timestamp", ""), query.get("nonce", "")
-    expected = sign(credentials.token, timestamp, nonce, encrypted.decode("ascii"))
-    _check_signature(query.get("msg_signature", ""), expected)
-    seconds = _check_age(timestamp, now, window)
+    nonce = _check_signed(credentials, query, "msg_signature", encrypted.decode("ascii"))
+    seconds = _check_age(query, now, window)
     return Decrypted(_decrypt(credentials, encrypted), seconds, nonce)
 
 
-def _check_signature(given: str, expected: str) -> None:
-    if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode()):
-        raise CallbackRefused("callback_bad_signature")
+def _check_signed(
+    credentials: Credentials, query: Mapping[str, str], name: str, *parts: str
+) -> str:
+    """The nonce with which the signature `name` is genuine: as it was given, or with the `+` of
+    which a gateway made a space."""
+    given = query.get(name, "").strip().encode("utf-8", "surrogatepass")
+    timestamp, nonce = _timestamp(query), query.get("nonce", "")
+    for each in dict.fromkeys((nonce, nonce.replace(" ", "+"))):
+        expected = sign(credentials.token, timestamp, each, *parts).encode()
+        if hmac.compare_digest(given, expected):
+            return each
+    raise CallbackRefused("callback_bad_signature")
 
 
-def _check_age(timestamp: str, now: float, window: int) -> int:
+def _timestamp(query: Mapping[str, str]) -> str:
+    return query.get("timestamp", "").strip()
+
+
+def _check_age(query: Mapping[str, str], now: float, window: int) -> int:
+    timestamp = _timestamp(query)
     if not _DIGITS.fullmatch(timestamp) or abs(now - int(timestamp)) > window:
         raise CallbackRefused("callback_stale", f"the timestamp must be within {window} seconds")
     return int(timestamp)

@@ -40,7 +40,7 @@ from services.wechat.events.customers import (
     QuotaExpiring,
     TagChanged,
 )
-from services.wechat.events.fields import Fields, read_json, read_xml
+from services.wechat.events.fields import Fields
 from services.wechat.events.pushes import (
     CustomerMessage,
     MediaChecked,
@@ -49,6 +49,7 @@ from services.wechat.events.pushes import (
     SubscribeAnswered,
     SubscribeSent,
 )
+from services.wechat.events.reading import read
 
 __all__ = [
     "AcquisitionBalance",
@@ -100,25 +101,23 @@ _READERS = customers.READERS | company.READERS
 
 
 def parse_event(message: bytes) -> Event:
-    """WeCom's event in `message` (XML in UTF-8).
+    """WeCom's event in `message`, read leniently (reading.py).
 
-    Raises EventUnreadable: event_not_xml, event_dtd, or event_incomplete when an id is missing.
+    Raises EventUnreadable: event_not_xml, event_not_json, or event_incomplete when an id or the
+    event's name is missing.
     """
-    fields = read_xml(message)
+    fields = read(message)
     event, change = fields.text("Event"), fields.text("ChangeType")
-    read = _READERS.get((event, change)) or _READERS.get((event, ""))
-    if read is not None:
-        return read(fields)
+    reader = _READERS.get((event, change)) or _READERS.get((event, ""))
+    if reader is not None:
+        return reader(fields)
     return _unknown(fields.text("ToUserName"), fields)
 
 
 def parse_push(appid: str, message: bytes) -> tuple[Event, ...]:
     """What the mini-program `appid` was pushed, in XML or JSON: one event, or one for each message
-    that was delivered.
-
-    Raises EventUnreadable: event_not_xml, event_not_json, event_dtd, event_incomplete.
-    """
-    fields = read_json(message) if message.lstrip()[:1] == b"{" else read_xml(message)
+    that was delivered. Raises what `parse_event` raises."""
+    fields = read(message)
     event, kind_of = fields.text("Event"), fields.text("MsgType")
     if event in pushes.READERS:
         return pushes.READERS[event](appid, fields)
@@ -131,6 +130,6 @@ def _unknown(corp_id: str, fields: Fields) -> Unknown:
     return Unknown(
         corp_id=corp_id,
         create_time=fields.time("CreateTime"),
-        event=fields.text("Event") or fields.text("MsgType"),
+        event=fields.text("Event") or fields.need("MsgType"),
         change_type=fields.text("ChangeType"),
     )

@@ -3,19 +3,12 @@ alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
-from xml.etree.ElementTree import Element, ParseError
-
-import orjson
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from services.clock import utc
 from services.wechat.core.errors import EventUnreadable
 
-_DEEPEST = 8
 _LATEST = 253_402_300_799  # the last second a datetime can hold
 _LONGEST_NUMBER = 18
 
@@ -30,6 +23,9 @@ class Fields:
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
 
     def text(self, name: str) -> str:
         """The first value's text; empty when it is missing or holds fields."""
@@ -79,50 +75,3 @@ def whole(text: str, default: int) -> int:
     if not (digits.isascii() and digits.isdigit()) or len(digits) > _LONGEST_NUMBER:
         return default
     return int(text)
-
-
-def read_xml(message: bytes) -> Fields:
-    """The root's children. Raises EventUnreadable: event_not_xml, event_dtd."""
-    try:
-        root: Element = fromstring(message, forbid_dtd=True)
-    except DefusedXmlException as error:
-        raise EventUnreadable("event_dtd", "a message has no document type") from error
-    except (ParseError, ValueError, LookupError) as error:
-        raise EventUnreadable("event_not_xml", "the message is not XML") from error
-    return _of_element(root, _DEEPEST)
-
-
-def _of_element(element: Element, depth: int) -> Fields:
-    def value(child: Element) -> str | Fields:
-        return _of_element(child, depth - 1) if len(child) and depth else (child.text or "").strip()
-
-    return Fields((child.tag, value(child)) for child in element)
-
-
-def read_json(message: bytes) -> Fields:
-    """The members of the object. Raises EventUnreadable event_not_json."""
-    try:
-        document = orjson.loads(message)
-    except ValueError as error:
-        raise EventUnreadable("event_not_json", "the message is not JSON") from error
-    if not isinstance(document, dict):
-        raise EventUnreadable("event_not_json", "the message is no JSON object")
-    return _of_object(document, _DEEPEST)
-
-
-def _of_object(members: Mapping[str, Any], depth: int) -> Fields:
-    return Fields(
-        (name, value) for name, said in members.items() for value in _of_value(said, depth)
-    )
-
-
-def _of_value(said: Any, depth: int) -> Iterable[str | Fields]:
-    if said is None or not depth:
-        return
-    if isinstance(said, dict):
-        yield _of_object(said, depth - 1)
-    elif isinstance(said, list):
-        for item in said:
-            yield from _of_value(item, depth - 1)
-    else:
-        yield str(said).strip()

@@ -68,3 +68,20 @@ async def test_what_cannot_be_trusted_or_read_is_refused_and_not_stored(
     unknown = await http.post(f"/wecom/nobody/callback?{query}", content=body)
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "tenant_unknown")
     assert await _stored(demo) == 0
+
+
+async def test_the_address_check_survives_a_gateway_that_decodes(http: httpx.AsyncClient, demo: Services) -> None:
+    for number in range(40):
+        query, encrypted = await _signed(demo, str(number).encode())
+        if "+" in encrypted:
+            answer = await http.get(f"/wecom/demo/callback?{query}&echostr={encrypted}")  # a bare + is a space
+            assert (answer.status_code, answer.text) == (200, str(number))
+            break
+    else:
+        raise AssertionError("no base64 with a +")
+
+
+async def test_a_plaintext_that_is_no_text_is_given_back_as_it_is(http: httpx.AsyncClient, demo: Services) -> None:
+    query, encrypted = await _signed(demo, b"\xff\xfe\x00")
+    answer = await http.get(f"/wecom/demo/callback?{query}&echostr={quote(encrypted, safe='')}")
+    assert (answer.status_code, answer.content) == (200, b"\xff\xfe\x00")

@@ -15,6 +15,7 @@ from operations.events import dead_letters, dispatch, explain, handle, receive
 from sandbox.core.crypto import Envelope
 from services.container import Services
 from services.errors import Conflict, NotFound, UnknownOutcome
+from services.queue import inbox
 from services.queue.inbox import Arrival
 from services.store import leases
 from services.wechat import events
@@ -95,8 +96,6 @@ REFUSALS: list[tuple[Callable[[WeCom], Post], int, str]] = [
     (lambda w: Post(_plain(w).query, b""), 400, "callback_not_xml"),
     (lambda w: Post(_plain(w).query, b"<xml></xml>"), 400, "callback_no_encrypt"),
     (lambda w: Post(_plain(w).query, DTD.encode() + _plain(w).body), 400, "callback_dtd"),
-    (lambda w: w.post(event(extra=IDS.format(1), dtd=DTD)), 400, "event_dtd"),
-    (lambda w: w.post(b"no xml at all"), 400, "event_not_xml"),
 ]
 
 
@@ -107,6 +106,47 @@ async def test_a_refused_callback_leaves_nothing_but_a_count(
     assert await send(http, make(wecom)) == (status, code)
     assert await demo.store.tenant("demo")["inbox"].count({}) == 0
     assert tools.counted(demo, code) == 1
+
+
+async def test_a_genuine_message_is_stored_as_it_came_whatever_it_is(
+    demo: Services, http: httpx.AsyncClient, wecom: WeCom
+) -> None:
+    messages = [
+        b"", b"no xml at all", b"\x00\xff\xfe", b"<xml>", b"{}", event(extra=IDS.format(1), dtd=DTD), b"\xc0\x80" * 20_000,
+        b"<a>" * 15_000, event(extra="<State>" + "x" * 40_000 + "</State>"),
+    ]  # fmt: skip
+    for message in messages:
+        assert await send(http, wecom.post(message)) == (200, "")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    rows = await demo.store.tenant("demo")["inbox"].find({})
+    assert {inbox.message_of(demo, row) for row in rows} == set(messages)
+    found = {inbox.message_of(demo, row)[:9]: (row.get("state"), row.get("reason")) for row in rows}
+    assert found[b""] == found[b"no xml at"] == ("dead", "event_not_xml")
+    assert (found[b"<xml>"], found[b"{}"]) == (("dead", "event_incomplete"), ("dead", "event_not_json"))
+
+
+async def test_a_friend_whose_code_has_a_control_character_is_a_friend_and_welcomed(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, wecom: WeCom
+) -> None:
+    await sandbox.control("POST", "faults", {"target": "callback", "kind": "drop"})
+    person = await sandbox.person()
+    scan = await sandbox.scan(person, state=tools.NANSHAN)
+    await sandbox.control("DELETE", "faults")
+    extra = (
+        f"<UserID><![CDATA[{scan['userid']}]]></UserID><ExternalUserID><![CDATA[{person['external_userid']}]]></ExternalUserID>"
+        f"<State><![CDATA[{tools.NANSHAN[:5]}\x0b{tools.NANSHAN[5:]}]]></State>"
+        f"<WelcomeCode><![CDATA[{scan['welcome_code']}]]></WelcomeCode>"
+    )
+    rest = event("add_external_contact", at=int(time.time()), extra=extra)
+    for n in range(3):
+        assert await send(http, wecom.post(event("del_follow_user", extra=IDS.format(n)))) == (200, "")
+    assert await send(http, wecom.post(rest)) == (200, "")
+    due = await demo.store.tenant("demo")["inbox"].find({}, sort=[("due", 1)], limit=1)
+    assert inbox.message_of(demo, due[0]) == rest
+    await tools.all_work(demo)
+    (follow,) = await demo.store.tenant("demo")["relationships"].find({"active": True})
+    assert (follow["userid"], follow["state"]) == (scan["userid"], tools.NANSHAN)
+    assert await tools.welcomes(sandbox) == 1
 
 
 async def test_an_exact_repeat_is_a_duplicate_and_no_attack(

@@ -9,7 +9,16 @@ from wechatpy.work.crypto import WeChatCrypto
 
 from services.errors import YinqiaoError
 from services.wechat.core import crypto
-from services.wechat.core.crypto import Credentials, encrypt, encrypt_reply, sign, verify_and_decrypt, verify_url
+from services.wechat.core.crypto import (
+    Credentials,
+    encrypt,
+    encrypt_reply,
+    sign,
+    verify_and_decrypt,
+    verify_push,
+    verify_push_url,
+    verify_url,
+)
 
 V1 = Credentials("QDG6eK", "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C", "wx5823bf96d3bd56c7")
 V1_ENCRYPT = (
@@ -319,3 +328,71 @@ def test_an_unusable_key_is_refused_when_the_credentials_are_made(key):
 
 def test_credentials_do_not_print_their_secrets():
     assert repr(V1) == "Credentials(receiveid='wx5823bf96d3bd56c7')"
+
+
+def _enveloped(message: bytes = b"<xml><Event>e</Event></xml>") -> tuple[str, dict[str, str]]:
+    """What is encrypted, and a genuine query for it."""
+    encrypted = encrypt(V1, message, random16=b"0123456789abcdef")
+    query = {"timestamp": str(NOW), "nonce": "n+1"}
+    query["msg_signature"] = sign(V1.token, str(NOW), "n+1", encrypted)
+    return encrypted, query
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        b"\xef\xbb\xbf<xml><Encrypt>%b</Encrypt></xml>",
+        b"\xef\xbb\xbf\xef\xbb\xbf\r\n<xml><Encrypt>%b</Encrypt></xml>",
+        b'<?xml version="1.0" encoding="GBK"?><xml><Encrypt>%b</Encrypt></xml>',
+        b"<?xml version='1.1' encoding='ISO-8859-1' standalone='yes' ?>\n<xml><Encrypt>%b</Encrypt></xml>",
+        b'\xef\xbb\xbf<?xml version="1.0" encoding="no-such"?><xml><Encrypt>%b</Encrypt></xml>\n',
+        b"<xml><ToUserName>\xff\xfe\x01</ToUserName><Encrypt>%b</Encrypt></xml>",
+    ],
+)
+def test_a_genuine_envelope_is_taken_with_what_stands_around_it(around: bytes) -> None:
+    encrypted, query = _enveloped()
+    got = verify_and_decrypt(V1, query, around % encrypted.encode(), now=NOW)
+    assert got.message == b"<xml><Event>e</Event></xml>"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        b'\xef\xbb\xbf{"Encrypt":"%b"}',
+        b'{"ToUserName":"\x01","Encrypt": "%b"}\n',
+    ],
+)
+def test_a_genuine_push_is_taken_with_what_stands_around_it(around: bytes) -> None:
+    encrypted, query = _enveloped()
+    escaped = encrypted.replace("/", "\\/").replace("+", "\\u002B").replace("=", "\\u003d")
+    for written in (encrypted, escaped):
+        got = verify_push(V1, query, around % written.encode(), now=NOW)
+        assert got.message == b"<xml><Event>e</Event></xml>"
+
+
+def _with_plus() -> bytes:
+    """A plaintext whose base64 has a `+`."""
+    return next(
+        text for number in range(1000) if "+" in encrypt(V1, text := str(number).encode(), random16=b"0123456789abcdef")
+    )
+
+
+@pytest.mark.parametrize("spoiled", [("+", " "), ("+", "%2B"), ("=", "%3D"), ("", "")])
+def test_a_space_in_base64_is_the_plus_that_a_gateway_decoded(spoiled: tuple[str, str]) -> None:
+    plain = _with_plus()
+    encrypted, query = _enveloped(plain)
+    echostr = encrypted.replace(*spoiled) if spoiled[0] else f"{encrypted}\n"
+    for nonce in ("n+1", "n 1"):
+        assert verify_url(V1, {**query, "nonce": nonce, "echostr": echostr}, now=NOW) == plain
+    with pytest.raises(YinqiaoError, match="callback_bad_signature"):
+        verify_url(V1, {**query, "echostr": echostr.replace("A", "B", 1)}, now=NOW)
+
+
+def test_the_push_address_check_gives_a_decoded_plus_back() -> None:
+    query = {
+        "timestamp": f" {NOW} ",
+        "nonce": "a 1",
+        "echostr": "x y/z==",
+        "signature": sign(V1.token, str(NOW), "a+1"),
+    }
+    assert verify_push_url(V1, query, now=NOW) == b"x+y/z=="
