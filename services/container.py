@@ -21,6 +21,7 @@ from services.queue.nonces import Nonces
 from services.queue.wakeups import Wakeups
 from services.security.audit import Audit
 from services.security.sessions import Sessions
+from services.security.tries import Tries
 from services.security.vault import Vault
 from services.store.groupcommit import GroupCommit
 from services.store.mongo import Store
@@ -82,6 +83,7 @@ class Services:
     vault: Vault
     audit: Audit
     sessions: Sessions
+    tries: Tries
     nonces: Nonces
     redis: Redis
     wakeups: Wakeups
@@ -133,7 +135,8 @@ async def open_services(
         store=store,
         vault=vault,
         audit=Audit(clock, settings.data_dir / "audit"),
-        sessions=Sessions(redis, clock, hours=settings.session_hours),
+        sessions=Sessions(redis, clock, vault, hours=settings.session_hours),
+        tries=Tries(redis),
         nonces=Nonces(redis, clock, metrics, window=settings.callback_window),
         redis=redis,
         wakeups=Wakeups(make_celery(settings, queues), metrics, known=queues),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from customers import consent, timeline
 from customers.actors import CustomerActor
-from customers.banks.bank import Bank
+from customers.banks.bank import Bank, open_bank
 from customers.identity import conversion, resolution, review_tasks
 from customers.identity.facts import Origin
 from customers.identity.rows import cids_with_phone
@@ -15,10 +16,11 @@ from customers.identity.sealing import phone_index
 from customers.identity.unmerging import session_subject
 from services import ids
 from services.container import Services
-from services.errors import InvalidInput, NotSignedIn
+from services.errors import InvalidInput, NotFound, NotSignedIn
 from services.wechat.core.errors import PlatformError, SubjectState, to_whoever_waits
 from services.wechat.miniprogram.login import LoginSession
 
+log = logging.getLogger("yinqiao.access")
 BLOCKED = 40226
 MOST_SUGGESTED = 5
 
@@ -56,6 +58,8 @@ async def _exchange(bank: Bank, appid: str, code: str) -> LoginSession:
         return await bank.miniprogram(appid).code_to_session(code)
     except SubjectState as error:
         kind = "login_refused" if error.errcode == BLOCKED else "login_code_invalid"
+        fields = {"tenant": bank.id, "appid": appid, "why": kind}
+        log.warning("a customer's sign-in failed", extra={"fields": fields})
         raise NotSignedIn(kind, "the login code is used, expired or unknown") from error
     except PlatformError as error:
         raise to_whoever_waits("wechat", error) from error
@@ -75,6 +79,18 @@ async def read_session(services: Services, token: str) -> CustomerActor:
     if session is None:
         raise NotSignedIn("session_invalid", "sign in again")
     return CustomerActor(session["tenant"], session["cid"], session["appid"])
+
+
+async def bank_of(services: Services, actor: CustomerActor) -> Bank:
+    """The customer's bank; raises NotSignedIn when it is no more, or has given up the mini-program
+    in which he signed in."""
+    try:
+        bank = await open_bank(services, actor.tenant)
+    except NotFound as error:
+        raise NotSignedIn("session_invalid", "sign in again") from error
+    if actor.appid not in bank.miniprograms:
+        raise NotSignedIn("session_invalid", "sign in again")
+    return bank
 
 
 async def profile(bank: Bank, actor: CustomerActor) -> dict[str, Any]:

@@ -4,15 +4,18 @@ and what he notes of him."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from customers import relationships, timeline
+from customers.access.origin import NOWHERE, Origin
 from customers.actors import StaffActor
 from customers.archive import consents
+from customers.banks import staff
 from customers.banks.bank import Bank
-from customers.banks.staff import names_of, staff_member
+from customers.banks.staff import names_of
 from customers.handover import departures
 from customers.identity import resolution
 from customers.identity.rows import read_customers
@@ -21,6 +24,7 @@ from customers.wecom_mirror import tags
 from services.errors import InvalidInput, NotFound, NotSignedIn
 from services.wechat.core.errors import PlatformError, SubjectState, to_whoever_waits
 
+log = logging.getLogger("yinqiao.access")
 SESSION = "staff"
 REMARK_MOST, DESCRIPTION_MOST = 20, 150
 
@@ -30,10 +34,32 @@ async def authorize_url(bank: Bank, redirect_uri: str, state: str) -> str:
     return bank.wecom.authorize_url(redirect_uri, state)
 
 
-async def staff_login(bank: Bank, code: str) -> StaffActor:
+async def staff_login(bank: Bank, code: str, origin: Origin = NOWHERE) -> StaffActor:
     """The RM behind an OAuth code; raises NotSignedIn for a bad code or somebody who is not staff
     of this bank, Unavailable when WeCom does not answer, PlatformRefused when it does and will
-    not."""
+    not. Who came in, and who was turned away, is in the audit trail."""
+    userid = await _userid(bank, code)
+    try:
+        await staff.staff_member(bank, userid)
+    except NotFound as error:
+        await bank.audit(userid, "staff.sign_in_refused", userid, **origin.told(bank))
+        raise NotSignedIn("not_staff", "only staff of the bank may enter") from error
+    await bank.audit(userid, "staff.signed_in", userid, **origin.told(bank))
+    fields = {"tenant": bank.id, "staff": userid, "address": origin.masked, "device": origin.device}
+    log.info("an RM signed in", extra={"fields": fields})
+    return StaffActor(bank.id, userid)
+
+
+async def open_session(bank: Bank, actor: StaffActor) -> str:
+    """A session's token for an RM who has signed in; it ends with all his others when he leaves."""
+    row = await staff.find(bank, actor.userid)
+    epoch = row.get("epoch", 0) if row else 0
+    session = {"tenant": bank.id, "userid": actor.userid, "epoch": epoch}
+    subject = departures.subject(bank.id, actor.userid)
+    return await bank.services.sessions.open(SESSION, session, subject=subject)
+
+
+async def _userid(bank: Bank, code: str) -> str:
     try:
         answer = await bank.wecom.members.get_user_info(code)
     except SubjectState as error:
@@ -43,31 +69,32 @@ async def staff_login(bank: Bank, code: str) -> StaffActor:
     userid = str(answer.get("userid", ""))
     if not userid:
         raise NotSignedIn("not_staff", "only staff of the bank may enter")
-    try:
-        await staff_member(bank, userid)
-    except NotFound as error:
-        raise NotSignedIn("not_staff", "only staff of the bank may enter") from error
-    return StaffActor(bank.id, userid)
-
-
-async def open_session(bank: Bank, actor: StaffActor) -> str:
-    """A session's token for an RM who has signed in; it ends with all his others when he leaves."""
-    session = {"tenant": bank.id, "userid": actor.userid}
-    subject = departures.subject(bank.id, actor.userid)
-    return await bank.services.sessions.open(SESSION, session, subject=subject)
+    return userid
 
 
 async def actor_of(bank: Bank, token: str) -> StaffActor:
     """The RM behind a session's token; raises NotSignedIn, also for one who is no longer staff of
-    this bank."""
+    this bank, or was none for a while since he signed in."""
     session = await bank.services.sessions.read(SESSION, token) if token else None
     if session is None or session["tenant"] != bank.id:
         raise NotSignedIn("not_signed_in", "open the side panel from WeCom")
     try:
-        await staff_member(bank, session["userid"])
+        member = await staff.staff_member(bank, session["userid"])
     except NotFound as error:
         raise NotSignedIn("not_staff", "only staff of the bank may enter") from error
+    if member.epoch != session["epoch"]:
+        raise NotSignedIn("not_signed_in", "open the side panel from WeCom")
     return StaffActor(bank.id, session["userid"])
+
+
+async def sign_out(bank: Bank, token: str, origin: Origin = NOWHERE) -> None:
+    """Ends the RM's session, and says so in the audit trail."""
+    try:
+        actor = await actor_of(bank, token)
+    except NotSignedIn:
+        return
+    await bank.audit(actor.userid, "staff.signed_out", actor.userid, **origin.told(bank))
+    await bank.services.sessions.end(SESSION, token)
 
 
 async def list_customers(bank: Bank, actor: StaffActor) -> list[dict[str, Any]]:

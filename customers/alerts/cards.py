@@ -65,6 +65,9 @@ async def send(bank: Bank, effect: Effect) -> None:
     """One card for all that its member has not been told of; nothing when that is nothing. Raises
     PlatformError."""
     userid = effect.args["userid"]
+    if not await _may_be_told(bank, userid):
+        trace.note("card.not_staff", userid=userid)
+        return
     told = await alarms.take(bank, userid, effect.id)
     if told:
         rows = await alarms.rows_of(bank, told)
@@ -72,6 +75,17 @@ async def send(bank: Bank, effect: Effect) -> None:
         await _once(bank.wecom, userid, message)
     if await alarms.untold(bank, userid):  # came while this one was on its way
         await alarms.ask_for_card(bank, userid)
+
+
+async def _may_be_told(bank: Bank, userid: str) -> bool:
+    """Whether he is staff, or the head of a branch, by now."""
+    if userid in bank.heads.values():
+        return True
+    try:
+        await staff_member(bank, userid)
+    except NotFound:
+        return False
+    return True
 
 
 async def _once(client: WeComClient, userid: str, message: Doc) -> None:
@@ -140,10 +154,13 @@ async def update(bank: Bank, effect: Effect) -> None:
 
 
 async def card_clicked(bank: Bank, row: InboxRow, event: events.CardClicked) -> None:
-    """Marks as handled what stood on the card. Only a member to whom it was sent counts; whoever
-    clicks again changes nothing."""
+    """Marks as handled what stood on the card. Only a member to whom it was sent counts, while he is
+    staff or the head of a branch; whoever clicks again changes nothing."""
     if event.event_key not in BUTTONS or not event.task_id.startswith(_PREFIX):
         trace.note("card.unknown")
+        return
+    if not await _may_be_told(bank, event.userid):
+        trace.note("card.not_staff", userid=event.userid)
         return
     card = f"{bank.id}:{event.task_id.removeprefix(_PREFIX)}"
     told = await alarms.told(bank, event.userid, card)

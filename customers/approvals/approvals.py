@@ -30,6 +30,7 @@ from customers.approvals.rows import (
     approval_id,
     approval_of,
 )
+from customers.banks import clerks
 from customers.banks.bank import Bank
 from services import ids
 from services.errors import Conflict, Forbidden
@@ -168,8 +169,8 @@ async def approve(
     off); after any other error it stays agreed to, and approving again goes on. While other sections wait, `approval.state` is
     still `submitted` and nothing may be done.
 
-    Raises Forbidden `approver_is_author`, and Conflict: `kind.decided`, `kind.changed` or
-    `approval_expired`.
+    Raises Forbidden `approver_is_author`, and Conflict: `kind.decided`, `kind.changed`,
+    `approval_expired`, or `author_left` while its author is no clerk any more.
     """
     approval = await _agree(bank, actor, kind, subject, content, sections)
     if approval.state != APPROVED:
@@ -222,6 +223,8 @@ async def _agree(
     if approval.author == actor.login:
         await bank.audit(actor.login, kind.refused, approval.about, **approval.data)
         raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
+    if approval.state == SUBMITTED and await clerks.has_left(bank, approval.author):
+        raise Conflict("author_left", "whoever submitted this is no clerk any more; submit it anew")
     if approval.sha256 != digest(_digests(content)):
         raise Conflict(
             kind.changed or "approval_changed", "what is stored is not what was submitted"

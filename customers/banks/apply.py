@@ -3,6 +3,7 @@ in any more."""
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 from customers.banks import clerks, staff
@@ -10,12 +11,15 @@ from customers.banks.bank import Bank, open_bank
 from customers.banks.files import TenantFile, read_tenant_file
 from customers.banks.rows import TENANTS, TenantRow
 from customers.banks.staff import Staff
+from customers.handover import departures
 from customers.wecom_mirror import members
 from services import ids
 from services.cache import invalidate
 from services.clock import utc
 from services.container import Services
-from services.errors import InvalidInput
+from services.errors import InvalidInput, Unavailable
+
+log = logging.getLogger(__name__)
 
 
 async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
@@ -73,8 +77,17 @@ async def _apply_staff(bank: Bank, file: TenantFile) -> list[str]:
     for one in file.staff:
         if not await _apply_member(bank, Staff(one.userid, one.name, one.branch)):
             left.append(one.userid)
-    await staff.end_all_but(bank, [one.userid for one in file.staff])
+    for userid in await staff.end_all_but(bank, [one.userid for one in file.staff]):
+        await _end_sessions(bank, userid)
     return left
+
+
+async def _end_sessions(bank: Bank, userid: str) -> None:
+    """Takes out of Redis what his row has ended already."""
+    try:
+        await bank.services.sessions.end_all("staff", departures.subject(bank.id, userid))
+    except Unavailable:
+        log.warning("sessions of an RM end by his row alone: Redis does not answer")
 
 
 async def _apply_member(bank: Bank, one: Staff) -> bool:

@@ -24,13 +24,17 @@ class TenantRow(TypedDict):
 
 
 class ClerkRow(TypedDict):
-    """A clerk; `password` is a hash, missing or empty for one who may not sign in."""
+    """A clerk; `password` is a hash, missing or empty for one who may not sign in. A session is good
+    in the `epoch` in which it was opened: what ends a clerk's sessions counts it up in the same
+    write, missing is 0. Who `must_change` his password may do nothing else before."""
 
     _id: str
     login: str
     name: str
     roles: list[str]
     password: NotRequired[str]
+    epoch: NotRequired[int]
+    must_change: NotRequired[bool]
 
 
 TENANTS = Rows("tenants", sealed=("secrets",), of_bank=False)

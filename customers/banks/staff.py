@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
@@ -22,7 +22,9 @@ FROM_FILE, FROM_WECOM = "file", "wecom"
 
 class StaffRow(TypedDict):
     """Somebody who is or was staff. `changed_at` is when he last joined or left by WeCom's word,
-    `left_at` when he left by it; he is `leaving` until all that follows from it is done."""
+    `left_at` when he left by it; he is `leaving` until all that follows from it is done. A session
+    is good in the `epoch` in which it was opened: whatever ends him as staff counts it up in the same
+    write, missing is 0."""
 
     _id: str
     userid: str
@@ -33,13 +35,17 @@ class StaffRow(TypedDict):
     changed_at: NotRequired[datetime]
     left_at: NotRequired[datetime]
     leaving: NotRequired[bool]
+    epoch: NotRequired[int]
 
 
 @dataclass(frozen=True)
 class Staff:
+    """Somebody who is staff; `epoch` as in StaffRow."""
+
     userid: str
     name: str
     branch: str
+    epoch: int = field(default=0, compare=False)
 
 
 def row_id(bank: Bank, userid: str) -> str:
@@ -51,7 +57,10 @@ async def staff_member(bank: Bank, userid: str) -> Staff:
 
     async def load() -> dict[str, Staff]:
         rows = await bank.db[STAFF].find({"active": True}, limit=None)
-        return {row["userid"]: Staff(row["userid"], row["name"], row["branch"]) for row in rows}
+        return {
+            row["userid"]: Staff(row["userid"], row["name"], row["branch"], row.get("epoch", 0))
+            for row in rows
+        }
 
     staff = (await cached(bank.services, f"staff:{bank.id}", CACHE_SECONDS, load)).get(userid)
     if staff is None:
@@ -111,11 +120,16 @@ async def take_back(bank: Bank, userid: str, left_at: datetime, at: float) -> bo
     return await bank.db[STAFF].update(gone, again)
 
 
-async def end_all_but(bank: Bank, userids: Sequence[str]) -> None:
-    """Whom the bank's file does not name any more is staff no more, except by WeCom's word."""
-    gone = {"userid": {"$nin": list(userids)}, "source": {"$ne": FROM_WECOM}}
-    await bank.db[STAFF].update_many(gone, {"$set": {"active": False}})
+async def end_all_but(bank: Bank, userids: Sequence[str]) -> list[str]:
+    """Whom the bank's file does not name any more is staff no more, except by WeCom's word; who
+    that was."""
+    gone = {"userid": {"$nin": list(userids)}, "source": {"$ne": FROM_WECOM}, "active": True}
+    found = await bank.db[STAFF].find(gone, fields={"userid": 1}, limit=None)
+    for row in found:
+        ended = {"$set": {"active": False}, "$inc": {"epoch": 1}}
+        await bank.db[STAFF].update({"_id": row["_id"], "active": True}, ended)
     invalidate(bank.services, f"staff:{bank.id}")
+    return [row["userid"] for row in found]
 
 
 async def hire(bank: Bank, one: Staff, known: StaffRow | None, *, at: float, asked: float) -> None:
@@ -163,7 +177,7 @@ async def end_staff(bank: Bank, userid: str, at: float) -> None:
     older = {"$or": [{"changed_at": {"$exists": False}}, {"changed_at": {"$lte": utc(at)}}]}
     present = {"_id": row_id(bank, userid), "active": True, **older}
     leaving = {"active": False, "leaving": True, "changed_at": utc(at), "left_at": utc(at)}
-    await bank.db[STAFF].update(present, {"$set": leaving})
+    await bank.db[STAFF].update(present, {"$set": leaving, "$inc": {"epoch": 1}})
 
 
 async def end_leaving(bank: Bank, row: StaffRow) -> None:

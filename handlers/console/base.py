@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from customers.access import clerk
 from customers.actors import ClerkActor
 from handlers.http.auth import check_granted
 from handlers.http.pages import Page
@@ -16,7 +17,6 @@ from services.errors import (
     Forbidden,
     InvalidInput,
     NotFound,
-    NotSignedIn,
     Unavailable,
     YinqiaoError,
 )
@@ -55,10 +55,12 @@ class RejectForm(Form):
 
 
 class Console(Page):
-    """A clerk's session, kept on the server and rotated at every sign-in."""
+    """A clerk's session, kept on the server and rotated at every sign-in; what he may do is asked anew
+    at every request."""
 
     folder: ClassVar[str] = "console"
     actor: ClerkActor
+    last_sign_in: clerk.LastSignIn | None = None
 
     @override
     def home(self) -> str:
@@ -70,12 +72,9 @@ class Console(Page):
 
     @override
     async def identify(self, permission: str) -> ClerkActor:
-        session = await self.services.sessions.read("clerk", self.token) if self.token else None
-        if session is None:
-            raise NotSignedIn("not_signed_in", "sign in to the console")
-        permissions = frozenset(session["permissions"])
-        actor = ClerkActor(session["tenant"], session["login"], session["name"], permissions)
+        actor, _ = await clerk.actor_of(self.services, self.token)
         check_granted(actor, permission)
+        self.last_sign_in = await clerk.last_sign_in(self.services, self.token)
         return actor
 
     @override
@@ -91,6 +90,7 @@ class Console(Page):
             "actor": actor,
             "bank": getattr(self, "bank", None),
             "may": may,
+            "last_sign_in": self.last_sign_in,
             "sections": self.sections(may),
             "half_done": HALF_DONE,
             "done": self.get_query_argument("done", "") if self.request.method == "GET" else "",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from typing_extensions import override
 
-from customers.banks import clerks
+from customers.access import clerk
+from customers.banks.clerks import SESSION
 from handlers.console.base import Console, Form
 from services.errors import NotSignedIn, TooMany
-
-TRIES, TRY_SECONDS = 30, 300
 
 
 class SignInForm(Form):
@@ -28,29 +27,18 @@ class SignIn(Console):
         form = self.form(SignInForm)
         bank, name = form.bank.strip(), form.name.strip()
         try:
-            await self.services.sessions.count_attempt(
-                f"ip|{self.client_ip()}", limit=TRIES, seconds=TRY_SECONDS
-            )
-            clerk = await clerks.check_clerk(self.services, bank, name, form.password)
+            token = await clerk.sign_in(self.services, bank, name, form.password, self.origin())
         except (NotSignedIn, TooMany) as error:
             self.render_page("login", error, bank_id=bank, name=name)
             return
-        await self.services.sessions.end("clerk", self.token)
-        session = {
-            "tenant": bank,
-            "login": clerk.login,
-            "name": clerk.name,
-            "permissions": sorted(clerk.permissions),
-        }
-        self.keep_session(
-            "console", await self.services.sessions.open("clerk", session), samesite="Strict"
-        )
+        await self.services.sessions.end(SESSION, self.token)
+        self.keep_session("console", token, samesite="Strict")
         self.redirect_to(self.home())
 
 
 class SignOut(Console):
     @override
     async def post(self) -> None:
-        await self.services.sessions.end("clerk", self.token)
+        await clerk.sign_out(self.services, self.token, self.origin())
         self.forget_session("console")
         self.redirect_to("/console/login")

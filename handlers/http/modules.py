@@ -5,6 +5,8 @@ from __future__ import annotations
 from tornado.web import UIModule
 from typing_extensions import override
 
+from customers.access.clerk import LastSignIn as LastSignInView
+
 
 class Notice(UIModule):
     """What went wrong, else what was done, at the top of a page; nothing when both are empty.
@@ -33,4 +35,12 @@ class Decision(UIModule):
         return self.render_string("modules/decision.html", address=address, size=size).decode()
 
 
-MODULES = {"Notice": Notice, "Nothing": Nothing, "Decision": Decision}
+class LastSignIn(UIModule):
+    """When and where from the clerk signed in the time before, and who failed since."""
+
+    @override
+    def render(self, last: LastSignInView) -> str:
+        return self.render_string("modules/last_sign_in.html", last=last).decode()
+
+
+MODULES = {"LastSignIn": LastSignIn, "Notice": Notice, "Nothing": Nothing, "Decision": Decision}

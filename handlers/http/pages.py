@@ -13,6 +13,7 @@ from tornado import locale
 from tornado.web import HTTPError, StaticFileHandler
 from typing_extensions import override
 
+from customers.access.origin import Origin, device_of
 from handlers.http.base import Base, Model, Refusal, read_model, refusal_of
 from handlers.http.route import Op, Route
 from services.errors import NotSignedIn, YinqiaoError
@@ -103,6 +104,10 @@ class Page(Base):
             self.session_cookie(name), token, path="/", httponly=True, samesite=samesite, secure=self.secure,
             max_age=self.services.sessions.seconds,
         )  # fmt: skip
+
+    def origin(self) -> Origin:
+        """Where the visitor comes from."""
+        return Origin(self.client_ip(), device_of(self.request.headers.get("User-Agent", "")))
 
     def forget_session(self, name: str) -> None:
         self.clear_cookie(self.session_cookie(name), path="/", secure=self.secure)

@@ -27,10 +27,10 @@ async def customer_of(services: Services, token: str, appid: str) -> CustomerAct
     Raises NotSignedIn, NotFound for an unknown appid, Forbidden `other_bank`.
     """
     actor = await login.read_session(services, token)
-    if actor.appid != appid:
-        bank = await bank_of_appid(services, appid)
-        if bank.id != actor.tenant:
-            raise Forbidden("other_bank", "this session belongs to another bank")
+    bank = await login.bank_of(services, actor)
+    if appid not in bank.miniprograms:
+        await bank_of_appid(services, appid)
+        raise Forbidden("other_bank", "this session belongs to another bank")
     return replace(actor, appid=appid)
 
 

@@ -90,7 +90,7 @@ class OAuth(Sidebar):
     async def get(self, tenant: str) -> None:
         wanted = self.expected_path()
         bank = await open_bank(self.services, tenant)
-        actor = await rm.staff_login(bank, self.get_query_argument("code", ""))
+        actor = await rm.staff_login(bank, self.get_query_argument("code", ""), self.origin())
         token = await rm.open_session(bank, actor)
         self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
         self.keep_session(f"rm_{tenant}", token, samesite="Lax")
@@ -212,8 +212,7 @@ class Tags(Change):
 class Logout(Sidebar):
     @override
     async def post(self, tenant: str) -> None:
-        await self.services.sessions.end(
-            "staff", self.get_cookie(self.session_cookie(f"rm_{tenant}")) or ""
-        )
+        token = self.get_cookie(self.session_cookie(f"rm_{tenant}")) or ""
+        await rm.sign_out(self.bank, token, self.origin())
         self.forget_session(f"rm_{tenant}")
         self.render_page("goodbye", base=f"/sidebar/{tenant}")

@@ -2,16 +2,21 @@
 sign in again.
 
 A session token is 256 random bits; Redis holds its hash, so a dump of Redis signs nobody in. What
-is read is kept in the process for `LOCAL_SECONDS`, which bounds how long an ended session still
+Redis holds beside it is sealed by the vault to that token and kind, with the time at which it is
+over, so whoever can write to Redis signs nobody in either: neither by a session of his own making,
+nor by another's copied under his token, nor by one that he kept until after its end. What a session
+may do is not in it: rights are read from the database at each request.
+
+What is read is kept in the process for `LOCAL_SECONDS`, which bounds how long an ended session still
 works. All sessions of one subject (a member, a clerk) can be ended at once: a sorted set for each
 subject holds their keys, by when they are over.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
-import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -19,10 +24,16 @@ from services import ids, lua
 from services.cache import TtlCache
 from services.clock import Clock
 from services.errors import TooMany, Unavailable
+from services.security.vault import CannotOpen, Vault
 from services.store.groupcommit import GroupCommit
+
+log = logging.getLogger(__name__)
 
 LOCAL_SECONDS = 2.0
 _LOCAL_LIMIT = 20_000
+
+_VAULT = ":sessions"
+"""In place of a tenant, which is not known before a session is open; no bank can be called that."""
 
 Session = dict[str, Any]
 
@@ -31,9 +42,10 @@ class Sessions:
     """Sessions by token. `kind` (customer, staff, clerk) is part of the key: a token of one face
     opens no other."""
 
-    def __init__(self, redis: Redis, clock: Clock, *, hours: int) -> None:
+    def __init__(self, redis: Redis, clock: Clock, vault: Vault, *, hours: int) -> None:
         self._redis = redis
         self._clock = clock
+        self._vault = vault
         self._ttl = hours * 3600
         self._local: TtlCache[str, Session] = TtlCache(_LOCAL_LIMIT)
         self._end_all: Any = redis.register_script(lua.script("services.security", "end_all"))
@@ -53,7 +65,7 @@ class Sessions:
         key = _key(kind, token)
         try:
             pipe: Any = self._redis.pipeline(transaction=True)
-            pipe.set(key, orjson.dumps(session), ex=self._ttl)
+            pipe.set(key, self._seal(key, session), ex=self._ttl)
             if subject:
                 now, every = self._clock(), _every_key(kind, subject)
                 pipe.zremrangebyscore(every, "-inf", now)
@@ -74,12 +86,25 @@ class Sessions:
         if known is not None:
             return known
         raw = await self._reads.submit(key)
-        if raw is None:
+        session = None if raw is None else self._open(key, raw, now)
+        if session is None:
             self._local.discard(key)
             return None
-        session = cast("Session", orjson.loads(raw))
         self._local.put(key, session, now + LOCAL_SECONDS)
         return session
+
+    def _seal(self, key: str, session: Session) -> bytes:
+        sealed = {"until": self._clock() + self._ttl, "session": session}
+        return self._vault.seal_json(_VAULT, "sessions", "session", key, sealed)
+
+    def _open(self, key: str, raw: bytes, now: float) -> Session | None:
+        """What was sealed under this very key and is not over; None for anything else."""
+        try:
+            sealed: Any = self._vault.open_json(_VAULT, "sessions", "session", key, raw)
+        except CannotOpen:
+            log.warning("a session in Redis is not one of ours, and is no session")
+            return None
+        return cast("Session", sealed["session"]) if now < sealed["until"] else None
 
     async def _read_all(self, keys: list[str]) -> list[bytes | None]:
         try:

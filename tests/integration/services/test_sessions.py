@@ -77,7 +77,7 @@ async def test_a_session_ends_after_its_hours(services: Services, settings: Sett
     await services.sessions.open("customer", SESSION)
     (key,) = await services.redis.keys("yq:session:*")
     assert 0 < await services.redis.ttl(key) <= services.sessions.seconds
-    brief = Sessions(services.redis, services.clock, hours=1)
+    brief = Sessions(services.redis, services.clock, services.vault, hours=1)
     token = await brief.open("customer", SESSION)
     for key in await services.redis.keys("yq:session:*"):
         await services.redis.pexpire(key, 1)
