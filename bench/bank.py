@@ -110,7 +110,7 @@ def _customer(services: Services, cid: str) -> Doc:
     """A customer's row as customers/identity/resolution.py keeps it."""
     plain = {
         "name": "刘敏",
-        "phone": "13800138000",
+        "phone": "+8613800138000",
         "unionid": f"u{cid}",
         "external_userid": f"wm{cid}",
     }

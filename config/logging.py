@@ -26,7 +26,9 @@ _SECRETS = "access_token|secret|corpsecret|js_code|code|suite_token|token|passwo
 _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(rf"(?<![\w.-])((?:{_SECRETS})=)[^&\s\"']+"), r"\1***"),
     (re.compile(rf"([\"'](?:{_SECRETS})[\"']\s*:\s*[\"'])[^\"']*"), r"\1***"),
-    (re.compile(r"(?<!\d)((?:86)?1[3-9]\d)\d{4}(\d{4})(?!\d)"), r"\1****\2"),
+    (re.compile(r"(\+(?!861[3-9])\d{1,3}[ -]?\d{2})[\d() -]{2,12}(\d{2})(?!\d)"), r"\1****\2"),
+    (re.compile(r"(?<!\d)((?:(?:00)?86)?1[3-9]\d)\d{4}(\d{4})(?!\d)"), r"\1****\2"),
+    (re.compile(r"(?<!\d)(1[3-9]\d)[ -]\d{4}[ -](\d{4})(?!\d)"), r"\1****\2"),
     (re.compile(r"(?<!\d)(\d{4})\d{10}(\d{3}[\dXx])(?![\dA-Za-z])"), r"\1**********\2"),
     (re.compile(r"(?<![\d.])(\d{4})\d{8,11}(\d{4})(?!\d)"), r"\1********\2"),
     (re.compile(r"\b(w[mo][A-Za-z0-9_-]{4})[A-Za-z0-9_-]{20,}"), r"\1***"),

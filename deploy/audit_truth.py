@@ -32,6 +32,7 @@ from deploy.truth_file import Answer, Customer, Truth, read
 from rewards import catalogue, ledger
 from rewards.rows import REWARDS, TRANSFERS, grant_ids
 from services.container import Services
+from services.phones import read as read_phone
 from services.queue.outbox import OUTBOX
 
 PAGE = 200
@@ -193,7 +194,9 @@ class Comparison:
 
     async def _phones(self, known: list[_Known]) -> None:
         for one in known:
-            if one.told.bound and open_customer(self._bank, one.row).phone != one.told.phone:
+            if one.told.bound and open_customer(self._bank, one.row).phone != read_phone(
+                one.told.phone
+            ):
                 self._differ(
                     "the bound phone is not the customer's", one.told.id, "bound", "another or none"
                 )

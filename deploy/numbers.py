@@ -21,7 +21,11 @@ def customers() -> None:
 @customers_app.command("link")
 def link(file: File, tenant: TenantOption = "") -> None:
     """Link the bank's customer numbers from a CSV file: `number` and phone, external_userid,
-    unionid or cid."""
+    unionid or cid.
+
+    Phones may be written as people and Excel write them. Lines that cannot be taken are named with
+    what to do, the others are linked; the exit status is 1 when a line was invalid or in conflict.
+    """
     from customers.identity import customer_numbers
 
     text = read(file)
@@ -38,3 +42,6 @@ def link(file: File, tenant: TenantOption = "") -> None:
     for line in lines:
         if line.outcome not in (customer_numbers.LINKED, customer_numbers.ALREADY):
             print(f"{file}:{line.line}: {line.outcome}" + (f" ({line.why})" if line.why else ""))
+    refused = (customer_numbers.INVALID, customer_numbers.CONFLICT)
+    if any(line.outcome in refused for line in lines):
+        raise typer.Exit(1)

@@ -20,8 +20,9 @@ from deploy import demo as demonstration
 from deploy.errors import DeployError
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
+from services import sheets
 from services.container import Services, open_services
-from services.errors import Unavailable, YinqiaoError
+from services.errors import InvalidInput, Unavailable, YinqiaoError
 
 T = TypeVar("T")
 File = Annotated[
@@ -40,11 +41,11 @@ def fail(*sentences: str) -> NoReturn:
 
 
 def read(file: Path) -> str:
-    """The file's text."""
+    """The file's text, in whichever encoding it was saved."""
     try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        fail(f"{file}: expected a text file in UTF-8")
+        return sheets.decode(file.read_bytes())
+    except InvalidInput as error:
+        fail(f"{file}: {error.message}")
 
 
 def settings() -> Settings:

@@ -14,7 +14,7 @@ from customers.identity.facts import Origin
 from customers.identity.rows import cids_with_phone
 from customers.identity.sealing import phone_index
 from customers.identity.unmerging import session_subject
-from services import ids
+from services import ids, phones
 from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn
 from services.wechat.core.errors import PlatformError, SubjectState, to_whoever_waits
@@ -110,8 +110,8 @@ async def bind_phone(
     profile.
 
     Raises InvalidInput `consent_missing` or `consent_unknown` before anything is asked of WeChat,
-    and `phone_code_invalid` for a used, expired or foreign code; Unavailable and PlatformRefused as
-    `login` does.
+    `phone_code_invalid` for a used, expired or foreign code, and `phone_invalid` when WeChat tells
+    what is no phone; Unavailable and PlatformRefused as `login` does.
     """
     text = consent.text_of("phone", consent_version)
     phone = await _phone_behind(bank, actor.appid, code)
@@ -126,18 +126,19 @@ async def bind_phone(
     return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
 
 
-async def _phone_behind(bank: Bank, appid: str, code: str) -> str:
+async def _phone_behind(bank: Bank, appid: str, code: str) -> phones.Phone:
     try:
-        return (await bank.miniprogram(appid).get_phone_number(code)).pure_number
+        told = await bank.miniprogram(appid).get_phone_number(code)
     except SubjectState as error:
         raise InvalidInput(
             "phone_code_invalid", "the phone code is used, expired or unknown"
         ) from error
     except PlatformError as error:
         raise to_whoever_waits("wechat", error) from error
+    return phones.of_wechat(told.number, told.pure_number, told.country_code)
 
 
-async def _suggest(bank: Bank, cid: str, phone: str, proof: str) -> None:
+async def _suggest(bank: Bank, cid: str, phone: phones.Phone, proof: str) -> None:
     """Others with the same phone may be the same person, or share it: a clerk is asked, nothing is
     merged."""
     index = phone_index(bank, phone)

@@ -65,6 +65,7 @@ def _row(services: Services, file: TenantFile) -> TenantRow:
         "branches": {branch.id: branch.name for branch in branches},
         "heads": {branch.id: branch.head for branch in branches if branch.head},
         "departments": {str(one): branch.id for branch in branches for one in branch.departments},
+        "region": file.region,
         "secrets": services.vault.seal_json(file.id, TENANTS, "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
     }

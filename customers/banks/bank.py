@@ -18,6 +18,7 @@ from services.cache import cached
 from services.clock import utc
 from services.container import Services
 from services.errors import NotFound
+from services.phones import MAINLAND
 from services.security.vault import TenantVault
 from services.store import batching
 from services.store.mongo import Doc, TenantStore
@@ -32,7 +33,8 @@ IDS_AT_ONCE = 50
 @dataclass(frozen=True)
 class Bank:
     """One bank of this installation, its secrets opened. `id` is the tenant's id; `branches` are
-    names and `heads` userids by branch, `departments` branches by WeCom's department."""
+    names and `heads` userids by branch, `departments` branches by WeCom's department. A phone
+    number without a country code is one of its `region`."""
 
     services: Services = field(repr=False)
     id: str
@@ -43,6 +45,7 @@ class Bank:
     heads: Mapping[str, str] = field(default_factory=dict)
     departments: Mapping[int, str] = field(default_factory=dict)
     archive: Archive | None = field(default=None, repr=False)
+    region: str = MAINLAND
 
     @cached_property
     def db(self) -> TenantStore:
@@ -175,6 +178,7 @@ def _opened(services: Services, row: TenantRow) -> Bank:
         heads=row["heads"],
         departments={int(one): branch for one, branch in row["departments"].items()},
         archive=Archive(**archive) if archive else None,
+        region=row.get("region", MAINLAND),
     )
 
 

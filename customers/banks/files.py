@@ -3,12 +3,13 @@ people."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services.errors import InvalidInput
+from services.phones import MAINLAND, is_region
 from services.wechat.core.archive import private_key
 
 
@@ -80,12 +81,23 @@ class ClerkEntry(_Strict):
     password: str | None = Field(None, min_length=8, repr=False)
 
 
+def _region(region: str) -> str:
+    if not is_region(region):
+        raise ValueError("two capital letters of a country or region, like CN, HK, MO, TW")
+    return region
+
+
+Region = Annotated[str, AfterValidator(_region)]
+
+
 class TenantFile(_Strict):
-    """The document that `manage.py tenant apply` reads."""
+    """The document that `manage.py tenant apply` reads. A phone number that comes without a country
+    code, in a file or a search, is one of `region`."""
 
     kind: Literal["tenant/v1"]
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
     name: dict[Literal["zh", "en"], str]
+    region: Region = MAINLAND
     wecom: WeCom
     miniprograms: list[MiniProgram] = Field(min_length=1)
     branches: list[Branch] = Field(min_length=1)

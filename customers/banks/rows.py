@@ -10,7 +10,8 @@ from services.store.rows import Rows
 
 class TenantRow(TypedDict):
     """A bank as its file says it; `secrets` are its apps' keys, sealed. `heads` are userids by
-    branch, `departments` branches by WeCom's department."""
+    branch, `departments` branches by WeCom's department; `region` is the country of its phone
+    numbers."""
 
     _id: str
     name: dict[str, str]
@@ -19,6 +20,7 @@ class TenantRow(TypedDict):
     branches: dict[str, str]
     heads: dict[str, str]
     departments: dict[str, str]
+    region: NotRequired[str]
     secrets: bytes
     applied_at: datetime
 

@@ -7,10 +7,8 @@ question for a clerk.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -34,13 +32,39 @@ from customers.identity.sealing import (
     phone_index,
     sealed_fields,
 )
-from services import ids
+from services import ids, phones, sheets
 from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 
 LINKED, ALREADY, UNKNOWN, CONFLICT, INVALID = "linked", "already", "unknown", "conflict", "invalid"
 OUTCOMES = (LINKED, ALREADY, UNKNOWN, CONFLICT, INVALID)
 COLUMNS = ("phone", "external_userid", "unionid", "cid")
+HEADINGS = {
+    NUMBER: (
+        "客户号",
+        "客户编号",
+        "客户号码",
+        "客户代码",
+        "核心客户号",
+        "customernumber",
+        "customer_number",
+    ),
+    "phone": (
+        "手机号",
+        "手机号码",
+        "手机",
+        "电话",
+        "电话号码",
+        "联系电话",
+        "联系方式",
+        "mobile",
+        "tel",
+    ),
+    "external_userid": ("外部联系人id", "外部联系人"),
+    "unionid": (),
+    "cid": (),
+}
+"""What the heading of a file may call each column, besides its own name."""
 MOST_WITH_PHONE = 10
 _NUMBER = re.compile(r"[A-Za-z0-9-]{4,32}")
 
@@ -147,33 +171,21 @@ async def _take_away(bank: Bank, row_id: str, number: str, to: str) -> None:
 
 
 async def link_file(bank: Bank, text: str, actor: str) -> list[Line]:
-    """Links every line of a CSV file (UTF-8, with a heading: `number` and at least one of COLUMNS);
-    what became of each.
+    """Links every line of a CSV file (with a heading: `number` and at least one of COLUMNS, or what
+    HEADINGS calls them); what became of each. A line that cannot be read costs no other line.
 
     Raises InvalidInput when the heading is wrong; nothing is linked then. Audited with the file's
     hash and the counts.
     """
     digest = ids.fingerprint(text.encode())
-    lines = [
-        await _link_line(bank, number, values, f"file:{digest[:12]}:{number}")
-        for number, values in _read_lines(text)
-    ]
+    table = sheets.table(text, HEADINGS)
+    if NUMBER not in table.columns or not {*table.columns} & {*COLUMNS}:
+        needs = f"the heading needs number (客户号) and one of {', '.join(COLUMNS)} (手机号)"
+        raise InvalidInput("numbers_file", needs)
+    proof = f"file:{digest[:12]}"
+    lines = [await _link_line(bank, row, f"{proof}:{row.line}") for row in table.rows]
     await bank.audit(actor, "numbers.linked", digest, **count(lines))
     return lines
-
-
-def _read_lines(text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of each line, and its values by column; raises InvalidInput for a wrong
-    heading."""
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    heading = [name.strip() for name in reader.fieldnames or []]
-    if NUMBER not in heading or not {*heading} & {*COLUMNS}:
-        needs = f"the heading needs number and one of {', '.join(COLUMNS)}"
-        raise InvalidInput("numbers_file", needs)
-    reader.fieldnames = heading
-    for row in reader:
-        values = {name: (row.get(name) or "").strip() for name in (NUMBER, *COLUMNS)}
-        yield reader.line_num, values
 
 
 def count(lines: Sequence[Line]) -> dict[str, int]:
@@ -181,26 +193,38 @@ def count(lines: Sequence[Line]) -> dict[str, int]:
     return {outcome: sum(line.outcome == outcome for line in lines) for outcome in OUTCOMES}
 
 
-async def _link_line(bank: Bank, line: int, values: Mapping[str, str], proof: str) -> Line:
+async def _link_line(bank: Bank, row: sheets.Row, proof: str) -> Line:
     try:
-        found = await _find(bank, values)
+        if row.problem:
+            raise InvalidInput("numbers_file", row.problem)
+        number = sheets.digits(row.cells.get(NUMBER, ""))
+        _check(number)
+        found = await _find(bank, row.cells)
         if len(found) != 1:
-            return Line(line, CONFLICT, "several customers") if found else Line(line, UNKNOWN)
-        outcome = await link(bank, values[NUMBER], found.pop(), source="bank", proof=proof)
+            return _nobody(row.line, found)
+        outcome = await link(bank, number, found.pop(), source="bank", proof=proof)
     except InvalidInput as error:
-        return Line(line, INVALID, error.message)
-    return Line(line, outcome, "a question for a clerk" if outcome == CONFLICT else "")
+        return Line(row.line, INVALID, error.message)
+    return Line(row.line, outcome, "a question for a clerk" if outcome == CONFLICT else "")
 
 
-async def _find(bank: Bank, values: Mapping[str, str]) -> set[str]:
-    """The customers whom all the given columns may mean."""
+def _nobody(line: int, found: set[str]) -> Line:
+    return Line(line, CONFLICT, "several customers") if found else Line(line, UNKNOWN)
+
+
+async def _find(bank: Bank, cells: Mapping[str, str]) -> set[str]:
+    """The customers whom all the given columns may mean; raises InvalidInput for a phone that is
+    none, or a line that names nobody."""
+    values = {name: sheets.cell(cells.get(name, "")) for name in COLUMNS}
+    if not any(values.values()):
+        raise InvalidInput("numbers_file", f"names nobody: fill in one of {', '.join(COLUMNS)}")
     found: list[set[str]] = []
     for kind in ("external_userid", "unionid"):
         if values[kind]:
             rows = await read_identities(bank, [identity_id(bank, kind, values[kind])])
             found.append({row["cid"] for row in rows.values()})
     if values["phone"]:
-        index = phone_index(bank, values["phone"])
+        index = phone_index(bank, phones.read(cells["phone"], bank.region))
         found.append({*await cids_with_phone(bank, index, MOST_WITH_PHONE)})
     if values["cid"]:
         found.append({values["cid"]})

@@ -12,7 +12,8 @@ NUMBER, PENDING = "number", "pending"
 @dataclass(frozen=True)
 class Facts:
     """What one source knows of a person; empty means unknown. `openids` by appid; `pending_id`
-    stands for an external_userid that WeCom does not tell yet (contract/wechat B3 95926)."""
+    stands for an external_userid that WeCom does not tell yet (contract/wechat B3 95926); `phone` is
+    in E.164 (services/phones.py)."""
 
     external_userid: str = ""
     unionid: str = ""
@@ -118,13 +119,6 @@ def unknown_facts(customer: Customer, facts: Facts) -> Facts:
         phone=unless_known(facts.phone, customer.phone),
         name=unless_known(facts.name, customer.name),
     )
-
-
-def mask_phone(phone: str) -> str:
-    """138****8000; shorter numbers show their last two digits."""
-    if len(phone) >= 7:
-        return f"{phone[:3]}****{phone[-4:]}"
-    return f"****{phone[-2:]}" if phone else ""
 
 
 def mask_name(name: str) -> str:

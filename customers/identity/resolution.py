@@ -22,7 +22,6 @@ from customers.identity.facts import (
     Origin,
     mask_id,
     mask_name,
-    mask_phone,
     unknown_facts,
 )
 from customers.identity.rows import (
@@ -51,6 +50,7 @@ from customers.identity.sealing import (
 )
 from services import ids
 from services.errors import NotFound, Unavailable
+from services.phones import mask_phone
 from services.store.mongo import Doc
 
 __all__ = [

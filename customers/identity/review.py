@@ -15,7 +15,7 @@ from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.banks.bank import Bank
 from customers.identity import customer_numbers, merging, review_tasks, unmerging
-from customers.identity.facts import NUMBER, Customer, Origin, mask_id, mask_name, mask_phone
+from customers.identity.facts import NUMBER, Customer, Origin, mask_id, mask_name
 from customers.identity.rows import (
     CUSTOMERS,
     MERGES,
@@ -36,7 +36,9 @@ from customers.identity.sealing import (
     open_identity,
     phone_index,
 )
+from services import phones, sheets
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from services.phones import mask_phone
 from services.store.mongo import Doc
 
 READ, DECIDE = "customers.read", "customers.unmerge"
@@ -76,7 +78,8 @@ async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, A
     """The customers with exactly this phone, customer number, external_userid, unionid or cid,
     masked."""
     _check(actor, READ)
-    found = await _found(bank, wanted.strip()) if wanted.strip() else set()
+    wanted = sheets.cell(wanted)
+    found = await _found(bank, wanted) if wanted else set()
     rows: dict[str, CustomerRow] = {}
     for cid in sorted(found):
         try:
@@ -91,10 +94,20 @@ async def _found(bank: Bank, wanted: str) -> set[str]:
     """The cids that this may mean."""
     by_id = [identity_id(bank, kind, wanted) for kind in (NUMBER, "external_userid", "unionid")]
     cids = {row["cid"] for row in (await read_identities(bank, by_id)).values()}
-    cids |= {*await cids_with_phone(bank, phone_index(bank, wanted), MOST_FOUND)}
+    phone = _as_phone(bank, wanted)
+    if phone:
+        cids |= {*await cids_with_phone(bank, phone_index(bank, phone), MOST_FOUND)}
     if wanted.startswith(f"{bank.id}:"):
         cids.add(wanted)
     return cids
+
+
+def _as_phone(bank: Bank, wanted: str) -> phones.Phone | None:
+    """What somebody looks for, read as a phone; None when it is none."""
+    try:
+        return phones.read(wanted, bank.region)
+    except InvalidInput:
+        return None
 
 
 def _line(customer: Customer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import cast
 from customers.banks.bank import Bank
 from customers.identity.facts import NUMBER, Customer, Facts, Origin
 from customers.identity.rows import CUSTOMERS, IDENTITIES, CustomerRow, IdentityRow, Provenance
+from services import phones
 from services.store.mongo import Doc
 
 
@@ -62,7 +63,10 @@ def identity_ids_of(bank: Bank, row: CustomerRow) -> list[str]:
 
 
 def phone_index(bank: Bank, phone: str) -> str:
-    """What a phone number is found by."""
+    """What a phone number is found by: its blind index. Raises ValueError for what is not in E.164,
+    which would be found by nobody, or by the owner of another country's number."""
+    if not phones.is_phone(phone):
+        raise ValueError("a phone is kept and looked for in E.164")
     return bank.vault.blind("customers.phone", phone)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -13,6 +14,9 @@ from sandbox.wecom import acquisition_links, friendships
 
 PEOPLE_SHOWN = 1000
 """So many unless `limit` says otherwise: to tell 100,000 would hold up everybody else."""
+
+
+_PHONE = re.compile(r"\d{5,15}|\+[1-9]\d{0,3} \d{4,12}", re.ASCII)
 
 
 def person_of(call: ControlCall) -> Person:
@@ -59,10 +63,11 @@ async def list_people(call: ControlCall) -> Any:
 
 
 async def add_person(call: ControlCall) -> Any:
-    """A new person; without `phone` a made-up number."""
+    """A new person; without `phone` a made-up number. A foreign phone is `+49 15123456700`."""
     phone = call.text("phone", "")
-    if phone and not (phone.isdecimal() and phone.isascii() and 5 <= len(phone) <= 15):
-        raise Refused(400, "bad_field", "phone: 5 to 15 digits are expected")
+    if phone and not _PHONE.fullmatch(phone):
+        rule = "5 to 15 digits, or + and a country code, a space and the number, are expected"
+        raise Refused(400, "bad_field", f"phone: {rule}")
     name = call.text("name").strip()
     if not 1 <= len(name) <= 64:
         raise Refused(400, "bad_field", "name: 1 to 64 characters are expected")

@@ -138,16 +138,22 @@ def _new_key(keys: list[EncryptKey], now: int) -> EncryptKey:
 
 
 def phone_number(call: Call) -> dict[str, Any]:
-    """A3: the code of the phone button becomes the person's number."""
+    """A3: the code of the phone button becomes the person's number; only a foreign one is written
+    with its country code."""
     code = call.text("code")
     if not code:
         raise ApiError(40029)
     person = call.box.state.people[call.box.codes.redeem("phone", code, call.app)]
+    foreign = person.phone.startswith("+")
+    country, _, pure = person.phone.removeprefix("+").rpartition(" ")
+    country = country or "86"
     return {
         "phone_info": {
-            "phoneNumber": person.phone,
-            "purePhoneNumber": person.phone,
-            "countryCode": 86 if call.box.switches.countryCode_type == "number" else "86",
+            "phoneNumber": f"+{country}{pure}" if foreign else pure,
+            "purePhoneNumber": pure,
+            "countryCode": int(country)
+            if call.box.switches.countryCode_type == "number"
+            else country,
             "watermark": {"timestamp": call.box.seconds(), "appid": call.app},
         }
     }

@@ -91,7 +91,7 @@ def test_a_file_that_is_no_text_is_refused(manage: Manage, tmp_path: Path) -> No
     picture = tmp_path / "picture.yaml"
     picture.write_bytes(b"\x89PNG\xff\xfe")
     refused = manage("campaign", "validate", picture)
-    assert (refused.returncode, refused.stderr) == (1, f"{picture}: expected a text file in UTF-8\n")
+    assert (refused.returncode, refused.stderr) == (1, f"{picture}: expected a text file in UTF-8, UTF-16 or GBK\n")
 
 
 def test_a_bank_that_is_not_there_is_named(manage: Manage, demo: Services) -> None:

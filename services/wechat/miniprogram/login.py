@@ -69,7 +69,7 @@ class Login(Calls):
         if isinstance(watermark, dict) and watermark.get("appid") not in (None, self.appid):
             raise BadConfig(None, "the phone number is watermarked for another appid", path)
         pure = info.get("purePhoneNumber") or info["phoneNumber"]
-        return PhoneNumber(info["phoneNumber"], str(pure), str(info.get("countryCode", "")))
+        return PhoneNumber(info["phoneNumber"], str(pure), str(info.get("countryCode") or ""))
 
     async def check_session(self, openid: str, session_key: str) -> bool:
         """Whether `session_key` is still the customer's (A2, checksession)."""

@@ -31,7 +31,7 @@ async def two(demo: Services) -> tuple[str, str]:
         source="callback",
         proof="event-77",
     )
-    signed_in = Facts(unionid=UNION, openids={APPID: OPEN}, phone=PHONE)
+    signed_in = Facts(unionid=UNION, openids={APPID: OPEN}, phone=f"+86{PHONE}")
     loser = await resolution.identify(await open_bank(demo, "demo"), signed_in, source="login", proof="login:1")
     return winner, loser
 

@@ -74,7 +74,7 @@ async def test_a_scan_leads_to_a_redeemed_reward(demo: Services, sandbox: Sandbo
     kinds = {row["kind"] for row in card["timeline"]}
     told = {"customer.added", "campaign.entered", "welcome.sent", "tag.added", "reward.offered"}
     assert kinds >= told | {"reward.claimed", "phone.bound"}
-    assert (await resolution.customer(await open_bank(demo, "demo"), listed["cid"])).phone == "13800138000"
+    assert (await resolution.customer(await open_bank(demo, "demo"), listed["cid"])).phone == "+8613800138000"
 
 
 async def _settled(services: Services) -> bool:

@@ -100,7 +100,7 @@ async def test_nothing_of_the_customer_is_kept_in_clear(
     (row,) = await demo.store.tenant("demo")["customers"].find({})
     person = await resolution.customer(await open_bank(demo, "demo"), row["_id"])
     assert (person.name, person.phone, person.unionid, person.external_userid) == (
-        NAME, PHONE, canaries["unionid"], canaries["external_userid"],
+        NAME, f"+86{PHONE}", canaries["unionid"], canaries["external_userid"],
     )  # fmt: skip
     kept = {**of_store(demo), "redis": await of_redis(demo)}
     assert {

@@ -25,9 +25,11 @@ async def _link(services: Services, number: str, cid: str, tenant: str = "demo")
 
 async def _two(services: Services) -> tuple[str, str]:
     one = await resolution.identify(
-        await open_bank(services, "demo"), Facts(external_userid="wm1", phone="13800138000")
+        await open_bank(services, "demo"), Facts(external_userid="wm1", phone="+8613800138000")
     )
-    return one, await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u2", phone="13900139000"))
+    return one, await resolution.identify(
+        await open_bank(services, "demo"), Facts(unionid="u2", phone="+8613900139000")
+    )
 
 
 async def _numbers(services: Services, *cids: str) -> list[str]:
@@ -174,8 +176,8 @@ async def test_what_is_no_number_or_no_customer_is_refused(services: Services) -
 
 async def test_a_file_is_linked_line_by_line_with_a_report(services: Services) -> None:
     one, two = await _two(services)
-    await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u3", phone="13700137000"))
-    await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u4", phone="13700137000"))
+    await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u3", phone="+8613700137000"))
+    await resolution.identify(await open_bank(services, "demo"), Facts(unionid="u4", phone="+8613700137000"))
     text = "\ufeffnumber,phone,external_userid,unionid\n" + "\n".join(
         (
             "C-1001,13800138000,,",
@@ -207,7 +209,7 @@ async def test_a_file_is_linked_line_by_line_with_a_report(services: Services) -
     )
 
 
-@pytest.mark.parametrize("text", ["", "number\nC-1001\n", "phone\n13800138000\n", "客户号,手机\nC-1001,1\n"])
+@pytest.mark.parametrize("text", ["", "number\nC-1001\n", "phone\n13800138000\n", "号码,手机\nC-1001,1\n"])
 async def test_a_file_with_a_wrong_heading_links_nothing(services: Services, text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         await customer_numbers.link_file(await open_bank(services, "demo"), text, "cli:op")

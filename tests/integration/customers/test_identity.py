@@ -50,11 +50,11 @@ async def _one_person(services: Services, tenant: str, told: list[str]) -> resol
 
 
 async def test_a_customer_is_known_by_all_his_ids(services: Services) -> None:
-    facts = Facts(E, U, {BANK: O1, LIFE: O2}, "13800138000", "刘敏")
+    facts = Facts(E, U, {BANK: O1, LIFE: O2}, "+8613800138000", "刘敏")
     cid = await resolution.identify(await open_bank(services, "demo"), facts)
     person = await resolution.customer(await open_bank(services, "demo"), cid)
     assert (person.external_userid, person.unionid, person.openids, person.phone, person.name) == (
-        E, U, {BANK: O1, LIFE: O2}, "13800138000", "刘敏",
+        E, U, {BANK: O1, LIFE: O2}, "+8613800138000", "刘敏",
     )  # fmt: skip
     assert (person.cids, person.tags) == ([cid], ())
     await _one_person(services, "demo", [cid])
@@ -90,7 +90,7 @@ async def test_every_order_of_telling_ends_in_the_same_customer(services: Servic
     await asyncio.gather(*(play(number, order) for number, order in enumerate(permutations(facts))))
 
 
-@pytest.mark.parametrize("facts", [ADDED, LOGIN, Facts(E, U, {BANK: O1, LIFE: O2}, "13800138000", "刘敏")])
+@pytest.mark.parametrize("facts", [ADDED, LOGIN, Facts(E, U, {BANK: O1, LIFE: O2}, "+8613800138000", "刘敏")])
 async def test_twenty_tellings_of_the_same_at_once_give_one_customer(services: Services, facts: Facts) -> None:
     at_bank = await open_bank(services, "demo")
     told = await asyncio.gather(*(resolution.identify(at_bank, facts) for _ in range(20)))
@@ -165,7 +165,7 @@ async def test_the_same_text_as_another_kind_of_id_is_another_person(services: S
 
 
 async def test_nobody_is_identified_by_nothing(services: Services) -> None:
-    for facts in (Facts(), Facts(name="刘敏", phone="13800138000"), Facts(openids={BANK: ""})):
+    for facts in (Facts(), Facts(name="刘敏", phone="+8613800138000"), Facts(openids={BANK: ""})):
         with pytest.raises(ValueError, match="nobody"):
             await resolution.identify(await open_bank(services, "demo"), facts)
     assert await services.store.tenant("demo")["customers"].count() == 0
@@ -173,13 +173,13 @@ async def test_nobody_is_identified_by_nothing(services: Services) -> None:
 
 async def test_what_is_told_later_counts_and_what_is_not_told_stays(services: Services) -> None:
     cid = await resolution.identify(
-        await open_bank(services, "demo"), Facts(unionid=U, name="旧名", phone="13800138000")
+        await open_bank(services, "demo"), Facts(unionid=U, name="旧名", phone="+8613800138000")
     )
     await resolution.identify(await open_bank(services, "demo"), Facts(unionid=U, name="新名"))
     person = await resolution.customer(await open_bank(services, "demo"), cid)
-    assert (person.name, person.phone) == ("新名", "13800138000")
+    assert (person.name, person.phone) == ("新名", "+8613800138000")
     (row,) = await _live(services, "demo")
-    assert row["phone_index"] == services.vault.blind("demo", "customers.phone", "13800138000")
+    assert row["phone_index"] == services.vault.blind("demo", "customers.phone", "+8613800138000")
 
 
 async def test_telling_nothing_new_changes_nothing(services: Services) -> None:
@@ -192,7 +192,7 @@ async def test_telling_nothing_new_changes_nothing(services: Services) -> None:
 
 async def test_nothing_of_a_person_is_stored_in_clear(services: Services) -> None:
     await resolution.identify(
-        await open_bank(services, "demo"), Facts(E, U, {BANK: O1 + "canary"}, "13800138000", "刘敏")
+        await open_bank(services, "demo"), Facts(E, U, {BANK: O1 + "canary"}, "+8613800138000", "刘敏")
     )
     db = services.store.tenant("demo")
     rows = [*await db["customers"].find({}), *await db["identities"].find({})]
@@ -204,7 +204,7 @@ async def test_nothing_of_a_person_is_stored_in_clear(services: Services) -> Non
 
 @pytest.mark.parametrize(
     ("clear", "masked"),
-    [("13800138000", "138****8000"), ("+8613800138000", "+86****8000"), ("12345", "****45"), ("", "")],
+    [("+8613800138000", "138****8000"), ("+4915123456700", "+49 151****6700"), ("12345", "****45"), ("", "")],
 )
 def test_a_phone_is_shown_masked(clear: str, masked: str) -> None:
     assert resolution.mask_phone(clear) == masked

@@ -28,7 +28,7 @@ def _facts(person: int, kinds: frozenset[str]) -> Facts:
         unionid=f"u{person}" if "unionid" in kinds else "",
         openids=openids,
         name=f"name{person}" if "external_userid" in kinds else "",
-        phone=f"1380000{person:04}" if BANK in kinds else "",
+        phone=f"+861380000{person:04}" if BANK in kinds else "",
     )
 
 

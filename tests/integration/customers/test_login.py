@@ -196,7 +196,7 @@ async def test_a_phone_is_bound_with_the_consent_that_was_shown(bank: Services, 
         == {"name": "", "phone": "138****8000", "bound": True}
         == await login.profile(await open_bank(bank, actor.tenant), actor)
     )
-    assert (await resolution.customer(await open_bank(bank, "demo"), actor.cid)).phone == "13800138000"
+    assert (await resolution.customer(await open_bank(bank, "demo"), actor.cid)).phone == "+8613800138000"
     (row,) = await bank.store.tenant("demo")["consents"].find({})
     shown = consent.TEXTS["phone", PHONE_TEXT]
     assert (row["cid"], row["channel"]) == (actor.cid, f"mp:{BANK}")

@@ -17,7 +17,7 @@ from tests.support.killing import Killed, before_write
 
 BANK = "wx1"
 SCANNED = Facts(external_userid="wmE", name="刘敏")
-LOGGED_IN = Facts(openids={BANK: "oO1"}, unionid="oU", phone="13800138000")
+LOGGED_IN = Facts(openids={BANK: "oO1"}, unionid="oU", phone="+8613800138000")
 BOTH = Facts(external_userid="wmE", unionid="oU")
 
 
@@ -47,7 +47,7 @@ async def _is_one(services: Services, tenant: str, elder: str, younger: str) -> 
         person = await resolution.customer(await open_bank(services, tenant), cid)
         assert (person.cid, person.cids) == (elder, [elder, younger])
         assert (person.external_userid, person.unionid, person.openids) == ("wmE", "oU", {BANK: "oO1"})
-        assert (person.name, person.phone) == ("刘敏", "13800138000")
+        assert (person.name, person.phone) == ("刘敏", "+8613800138000")
         assert sorted(person.tags) == ["vip", "已登录", "来源:网点"]
         story = await timeline.story(
             await open_bank(services, tenant), await resolution.cids(await open_bank(services, tenant), cid)
@@ -184,13 +184,14 @@ async def test_a_chain_of_merges_ends_at_the_eldest(services: Services) -> None:
 async def test_what_was_told_last_is_not_undone_by_what_the_younger_had_been_told(services: Services) -> None:
     await resolution.identify(await open_bank(services, "demo"), LOGGED_IN)
     await resolution.identify(
-        await open_bank(services, "demo"), Facts(external_userid="wmE", name="旧名", phone="13900139000")
+        await open_bank(services, "demo"), Facts(external_userid="wmE", name="旧名", phone="+8613900139000")
     )
     cid = await resolution.identify(
-        await open_bank(services, "demo"), Facts(external_userid="wmE", unionid="oU", name="新名", phone="13700137000")
+        await open_bank(services, "demo"),
+        Facts(external_userid="wmE", unionid="oU", name="新名", phone="+8613700137000"),
     )
     person = await resolution.customer(await open_bank(services, "demo"), cid)
-    assert (person.name, person.phone) == ("新名", "13700137000")
+    assert (person.name, person.phone) == ("新名", "+8613700137000")
 
 
 async def test_a_merge_at_one_bank_touches_nothing_of_another(services: Services) -> None:

@@ -58,7 +58,7 @@ async def test_a_merge_is_explained_with_what_led_to_it_and_what_it_carried(serv
     winner = await resolution.identify(
         await open_bank(services, "demo"), Facts(external_userid="wm1"), source="callback", proof="event-1"
     )
-    signed_in = Facts(unionid="u1", openids={BANK: "o1"}, phone="13800138000")
+    signed_in = Facts(unionid="u1", openids={BANK: "o1"}, phone="+8613800138000")
     loser = await resolution.identify(await open_bank(services, "demo"), signed_in, source="login", proof="login:1")
     await resolution.identify(await open_bank(services, "demo"), Facts("wm1", "u1"), source="details", proof="event-2")
     for cid in (winner, loser):

@@ -20,7 +20,7 @@ OTHER_CHEN = StaffActor("other", "rm.chen")
 
 
 async def _friend(services: Services, actor: StaffActor, name: str, phone: str, at: float = 100.0) -> str:
-    facts = Facts(external_userid=f"wm{name}", name=name, phone=phone)
+    facts = Facts(external_userid=f"wm{name}", name=name, phone=f"+86{phone}" if phone else "")
     cid = await resolution.identify(await open_bank(services, actor.tenant), facts)
     await relationships.changed(
         await open_bank(services, actor.tenant), actor.userid, cid, at=at, active=True, state="s", add_way=1

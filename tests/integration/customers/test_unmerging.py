@@ -24,7 +24,7 @@ BANK, LIFE = "wx1", "wx2"
 RIGHTS = frozenset({review.READ, review.DECIDE})
 LIN, ZHAO = ClerkActor("demo", "lin", "林晓", RIGHTS), ClerkActor("demo", "zhao", "赵敏", RIGHTS)
 SCANNED = Facts(external_userid="wmE", name="刘敏")
-LOGGED_IN = Facts(openids={BANK: "oO1"}, unionid="oU", phone="13800138000")
+LOGGED_IN = Facts(openids={BANK: "oO1"}, unionid="oU", phone="+8613800138000")
 BOTH = Facts(external_userid="wmE", unionid="oU")
 TO_THE_THIRD = (
     Facts(unionid="oU", openids={LIFE: "oO2"}),
@@ -108,7 +108,7 @@ async def test_both_are_again_what_they_were(services: Services) -> None:
 async def test_what_was_told_since_goes_with_the_id_that_it_was_told_with(services: Services) -> None:
     winner, loser = await _two(services)
     merge = await _merge(services)
-    later = Facts(unionid="oU", openids={LIFE: "oO2"}, phone="13900139000")
+    later = Facts(unionid="oU", openids={LIFE: "oO2"}, phone="+8613900139000")
     assert (
         await resolution.identify(await open_bank(services, "demo"), later, source="login", proof="login-2") == winner
     )
@@ -120,11 +120,11 @@ async def test_what_was_told_since_goes_with_the_id_that_it_was_told_with(servic
     at_bank = await open_bank(services, "demo")
     left, again = [await resolution.customer(at_bank, cid) for cid in (winner, loser)]
     assert (left.name, left.phone, left.unionid, left.external_userid, left.openids) == ("刘敏敏", "", "", "wmE", {})
-    assert (again.name, again.phone, again.unionid, again.external_userid) == ("", "13900139000", "oU", "")
+    assert (again.name, again.phone, again.unionid, again.external_userid) == ("", "+8613900139000", "oU", "")
     assert again.openids == {BANK: "oO1", LIFE: "oO2"}
     assert await resolution.identify(await open_bank(services, "demo"), Facts(openids={LIFE: "oO2"})) == loser
     found = await services.store.tenant("demo")["customers"].find(
-        {"phone_index": phone_index(await open_bank(services, "demo"), "13900139000")}
+        {"phone_index": phone_index(await open_bank(services, "demo"), "+8613900139000")}
     )
     assert [row["_id"] for row in found] == [loser]
 
@@ -158,7 +158,7 @@ async def test_two_clerks_may_say_that_they_are_one_after_all(services: Services
     assert (await resolution.customer(await open_bank(services, "demo"), loser)).cid == loser
     await review.agree(await open_bank(services, "demo"), ZHAO, question["id"])
     one = await resolution.customer(await open_bank(services, "demo"), loser)
-    assert (one.cid, one.unionid, one.external_userid, one.phone) == (winner, "oU", "wmE", "13800138000")
+    assert (one.cid, one.unionid, one.external_userid, one.phone) == (winner, "oU", "wmE", "+8613800138000")
     for facts in (SCANNED, LOGGED_IN, BOTH):
         assert await resolution.identify(await open_bank(services, "demo"), facts) == winner
     assert await review.list_questions(await open_bank(services, "demo"), LIN) == []

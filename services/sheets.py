@@ -1,0 +1,161 @@
+"""What people hand over as a file or a form, read as it was meant: the bytes of whatever encoding a
+spreadsheet chose, the rows of a table with the line of each, and cells without what a spreadsheet
+adds.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.errors import InvalidInput
+
+DELIMITERS = ",;\t|，；"
+_FORMULA = re.compile(r'="(.*)"')
+_WHOLE = re.compile(r"(\d+)\.0+")
+_SCIENTIFIC = re.compile(r"(\d)(?:\.(\d+)[eE]\+?|[eE]\+)(\d{1,2})")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+_APOSTROPHES = "'‘’`"
+
+
+def decode(data: bytes) -> str:
+    """The text of a file in UTF-8, UTF-16 or GBK (GB 18030), with or without a byte order mark.
+
+    Raises InvalidInput `file_unreadable` for what is none of them.
+    """
+    for encoding in _encodings(data):
+        try:
+            return _one_end(data.decode(encoding).removeprefix("\ufeff"))
+        except UnicodeDecodeError:
+            continue
+    raise InvalidInput("file_unreadable", "expected a text file in UTF-8, UTF-16 or GBK")
+
+
+def _encodings(data: bytes) -> Sequence[str]:
+    """The encodings that the bytes may be in, the likeliest first. Text without a mark and with a
+    zero in every other byte is UTF-16."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return ("utf-16",)
+    head = data[:200]
+    if head[1::2].count(0) > len(head) // 4:
+        return ("utf-16-le",)
+    if head[0::2].count(0) > len(head) // 4:
+        return ("utf-16-be",)
+    return () if b"\0" in data else ("utf-8", "gb18030")
+
+
+def cell(text: str) -> str:
+    """A cell as it was meant: full-width characters as plain ones, without blanks around it,
+    invisible characters, and the apostrophe or `="…"` by which a spreadsheet keeps digits as text.
+    """
+    plain = unicodedata.normalize("NFKC", text)
+    seen = "".join(one for one in plain if unicodedata.category(one) not in ("Cf", "Cc", "Cs"))
+    seen = seen.strip()
+    formula = _FORMULA.fullmatch(seen)
+    seen = formula[1] if formula else seen
+    return seen.strip(_APOSTROPHES).strip()
+
+
+def digits(text: str) -> str:
+    """A cell that holds a number which is a name (of a customer, of a phone), with all its digits:
+    `13800000001.0` and `1.3800000001E+10` lose nothing, and are written out.
+
+    Raises InvalidInput `digits_lost` for `1.38E+10`, whose other digits nobody knows any more.
+    """
+    read = cell(text)
+    if _THOUSANDS.fullmatch(read):
+        read = read.replace(",", "")
+    whole, scientific = _WHOLE.fullmatch(read), _SCIENTIFIC.fullmatch(read)
+    if whole:
+        return whole[1]
+    if scientific is None:
+        return read
+    first, rest, power = scientific[1], scientific[2] or "", int(scientific[3])
+    if len(rest) >= power and not rest[power:].strip("0"):
+        return first + rest[:power]
+    raise InvalidInput(
+        "digits_lost",
+        "the spreadsheet has rounded this number: format the column as text and fill it in again",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: its number in the file (the first line is 1), its cells by column, and
+    what is wrong with the line as a line."""
+
+    line: int
+    cells: Mapping[str, str] = field(repr=False)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`columns` that were known in the heading, in their order, and the rows that are not blank."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+
+def table(text: str, columns: Mapping[str, Sequence[str]]) -> Table:
+    """The table in `text`: its first line that is not blank is the heading, which says what divides
+    the cells. `columns` has the names that a heading may give to each column, in lower case.
+
+    Every line is read by itself, so a quotation mark that is not closed costs its own line and no
+    other. Columns that nobody knows are left out.
+    """
+    lines = [(number, line) for number, line in enumerate(_lines(text), 1) if _filled(line)]
+    if lines and re.fullmatch(r'"?sep=.', lines[0][1].strip('" '), re.IGNORECASE):
+        lines = lines[1:]  # Excel's own word on what divides the cells
+    if not lines:
+        return Table((), ())
+    names = {name: column for column, each in columns.items() for name in (column, *each)}
+    delimiter, heading = _heading(lines[0][1], names)
+    rows = [_row(number, line, delimiter, heading) for number, line in lines[1:]]
+    return Table([one for one in heading if one], rows)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The physical lines, whichever way they end."""
+    yield from _one_end(text.removeprefix("\ufeff")).split("\n")
+
+
+def _one_end(text: str) -> str:
+    """The text with one way to end a line."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _filled(line: str) -> bool:
+    return bool(line.strip(f'{DELIMITERS}" \t\u3000\x1a'))
+
+
+def _heading(line: str, names: Mapping[str, str]) -> tuple[str, list[str]]:
+    """What divides the cells, and the column of each; empty for a column that nobody knows."""
+    readings = []
+    for delimiter in DELIMITERS:
+        cells, _ = _split(line, delimiter)
+        known = [names.get(re.sub(r"\s+", "", cell(one)).lower(), "") for one in cells]
+        readings.append((sum(bool(one) for one in known), delimiter, known))
+    best = max(readings, key=lambda reading: reading[0])
+    return best[1], best[2]
+
+
+def _split(line: str, delimiter: str) -> tuple[list[str], str]:
+    """The cells of a line, and what is wrong with it."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True), []), ""
+    except csv.Error:
+        return [], "a quotation mark is not closed, or stands inside a cell"
+
+
+def _row(number: int, line: str, delimiter: str, heading: Sequence[str]) -> Row:
+    cells, problem = _split(line, delimiter)
+    if not problem and any(cell(one) for one in cells[len(heading) :]):
+        problem = "more cells than the heading has columns"
+    if problem:
+        return Row(number, {}, problem)
+    known = {column: one for column, one in zip(heading, cells, strict=False) if column}
+    return Row(number, known)
