@@ -15,7 +15,8 @@ from customers.alerts import alarms
 from customers.banks.bank import Bank
 from services.queue.retry import Retry
 from services.store import leases
-from services.wechat.core.errors import PlatformError
+from services.store.mongo import Doc
+from services.wechat.core.errors import PlatformError, behind
 
 LEASE_SECONDS = 60.0
 RETRY = Retry(first=1.0, most=600.0)
@@ -32,24 +33,26 @@ log = logging.getLogger(__name__)
 
 async def reconcile_channel(bank: Bank, owner: str, row: Channel) -> None:
     """Looks at a channel that is due and leased to `owner`, and says when to look again."""
-    seconds, attempts = await _reconcile(bank, row)
+    seconds, fields = await _reconcile(bank, row)
     due = bank.now() + seconds
-    await leases.put_back(bank.db[CHANNELS], owner, [row["_id"]], due, attempts=attempts)
+    await leases.put_back(bank.db[CHANNELS], owner, [row["_id"]], due, **fields)
 
 
-async def _reconcile(bank: Bank, row: Channel) -> tuple[float, int]:
-    """Seconds until the next look, and how many looks failed in a row."""
+async def _reconcile(bank: Bank, row: Channel) -> tuple[float, Doc]:
+    """Seconds until the next look, and what the row keeps: how many looks failed in a row, and what
+    it waits behind."""
     campaign = await live.published(bank, row["campaign"])
     if campaign is None:
-        return rosters.LOOK_SECONDS, 0
+        return rosters.LOOK_SECONDS, {"attempts": 0}
     try:
-        return await RECONCILERS[row["kind"]](bank, row, campaign), 0
+        return await RECONCILERS[row["kind"]](bank, row, campaign), {"attempts": 0}
     except PlatformError as error:
         fields = {"channel": row["_id"], "why": error.code}
         log.warning("a channel was not brought up", extra={"fields": fields})
         if error.action in ("give_up", "page"):
             await _refused(bank, row, error)
-        return RETRY.delay(row["attempts"], at_least=error.retry_after), row["attempts"]
+        seconds = RETRY.delay(row["attempts"], at_least=error.retry_after)
+        return seconds, {"attempts": row["attempts"], **behind(error)}
 
 
 async def _refused(bank: Bank, row: Channel, error: PlatformError) -> None:

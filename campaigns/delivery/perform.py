@@ -22,7 +22,7 @@ from services.queue.effects import RETRY, EffectKind, Outcome
 from services.queue.outbox import Effect
 from services.queue.trace_rows import trace_row, tries_with
 from services.store.mongo import Doc
-from services.wechat.core.errors import AlreadyDone, PlatformError, SubjectState, no_turn
+from services.wechat.core.errors import AlreadyDone, PlatformError, SubjectState, behind
 
 LEASE_SECONDS = {outbox.WELCOME: 6.0, outbox.EFFECTS: 20.0}
 """By lane. A welcome is soon too late, and trying it twice is harmless. Of the others none may look
@@ -97,11 +97,12 @@ def _refused(effect: Effect, error: PlatformError) -> Outcome:
     if isinstance(error, AlreadyDone):
         return Outcome("done", error.reason)
     if isinstance(error, SubjectState) or error.action == "give_up":
-        return Outcome("failed", error.reason)
+        return Outcome("failed", error.reason, the_customers=isinstance(error, SubjectState))
     if error.action == "defer":
         soon = urgent and error.retry_after < URGENT_SECONDS
         seconds = 1.0 if soon else float(error.retry_after)
-        return Outcome("later", error.reason, seconds, begun=not no_turn(error))
+        path = behind(error).get("behind", "")
+        return Outcome("later", error.reason, seconds, begun=not path, behind=path)
     if error.action == "page":
         log.error(
             "WeCom refuses our configuration",
@@ -148,6 +149,8 @@ def _last(this: _Try, outcome: Outcome, due: float) -> Outcome | None:
 async def _try_later(this: _Try, outcome: Outcome, due: float) -> None:
     """Makes the effect due at `due`, with this try and what was called in it; a pause is none."""
     fields: Doc = {"reason": outcome.reason, "attempts": this.attempt - (not outcome.begun)}
+    if outcome.behind:
+        fields["behind"] = outcome.behind
     if outcome.reason != PAUSED:
         fields["tries"] = tries_with(this.row, this.bank.now(), outcome.reason, this.trace)
     await outbox.put_back(this.bank.db, this.owner, this.effect.id, due, **fields)

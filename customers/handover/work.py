@@ -34,7 +34,7 @@ from services.observe import trace
 from services.queue.retry import Retry
 from services.store import leases
 from services.store.mongo import Doc
-from services.wechat.core.errors import NotSent, PlatformError, SlowDown
+from services.wechat.core.errors import NotSent, PlatformError, SlowDown, behind
 
 CALL_MOST = 100
 AT_ONCE = 500
@@ -86,6 +86,8 @@ class Next(NamedTuple):
 
     due: float
     polls: int
+    waits: dict[str, str] | None = None
+    """What it waits behind (services/wechat/core/errors.py: behind)."""
 
 
 NO_WORD: Doc = {"status": Result.NO_RECORD}
@@ -105,7 +107,8 @@ async def _move(bank: Bank, owner: str, batch: Batch) -> None:
     if then is None:
         await leases.close(batches, owner, [batch["_id"]], state=DONE)
     else:
-        await leases.put_back(batches, owner, [batch["_id"]], then.due, polls=then.polls)
+        kept = {"polls": then.polls, **(then.waits or {})}
+        await leases.put_back(batches, owner, [batch["_id"]], then.due, **kept)
 
 
 async def _step(bank: Bank, batch: Batch) -> Next | None:
@@ -117,7 +120,7 @@ async def _step(bank: Bank, batch: Batch) -> Next | None:
         fields = {"batch": batch["_id"], "why": error.code}
         log.warning("a hand-over waits for WeCom", extra={"fields": fields})
         wait = RETRY.delay(polls, at_least=error.retry_after)
-        return Next(bank.now() + wait, polls)
+        return Next(bank.now() + wait, polls, behind(error))
 
 
 class _Step:

@@ -21,8 +21,9 @@ from services.observe.trace import Trace
 from services.queue import inbox, trace_rows
 from services.queue.inbox import InboxRow
 from services.queue.retry import DEAD_LETTER, Retry
+from services.store.mongo import Doc
 from services.wechat import events
-from services.wechat.core.errors import EventUnreadable, PlatformError, no_turn
+from services.wechat.core.errors import EventUnreadable, PlatformError, behind
 
 LEASE_SECONDS = 6.0
 RETRY = Retry(12, first=0.5, then=DEAD_LETTER)
@@ -101,7 +102,7 @@ async def _failed(bank: Bank, owner: str, row: InboxRow, error: Exception, trace
     """A later try, or after the last of RETRY a dead letter."""
     fields = {"event": row["_id"], "attempts": row["attempts"], "error": type(error).__name__}
     reason = error.code if isinstance(error, YinqiaoError) else type(error).__name__
-    kept = {"reason": reason, "tries": trace_rows.tries_with(row, bank.now(), reason, traced)}
+    kept: Doc = {"reason": reason, "tries": trace_rows.tries_with(row, bank.now(), reason, traced)}
     if _is_over(row, error):
         log.error("an event is a dead letter", extra={"fields": fields})
         await dead_letters.add_dead(bank, row, reason)
@@ -109,16 +110,17 @@ async def _failed(bank: Bank, owner: str, row: InboxRow, error: Exception, trace
         return
     log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
     due = bank.now() + RETRY.delay(row["attempts"], at_least=_asked_for(error))
-    attempts = row["attempts"] - no_turn(error)
-    await inbox.put_back(bank.db, row, owner, due=due, attempts=attempts, **kept)
+    limited = behind(error)
+    attempts = row["attempts"] - bool(limited)
+    await inbox.put_back(bank.db, row, owner, due=due, attempts=attempts, **kept, **limited)
 
 
 def _is_over(row: InboxRow, error: Exception) -> bool:
-    """Whether this was the last try. What was never asked, because the platform's allowance is used
-    up, is none."""
+    """Whether this was the last try. What a platform's limit refused is none: it is waited for as
+    long as it takes."""
     if isinstance(error, EventUnreadable):
         return True
-    return RETRY.is_over(row["attempts"]) and not no_turn(error)
+    return RETRY.is_over(row["attempts"]) and not behind(error)
 
 
 def _asked_for(error: Exception) -> float:

@@ -24,7 +24,7 @@ from operations.sync.run import NIGHTLY, PARTS, TASK
 from services.errors import Unavailable
 from services.limiter import lane
 from services.queue.retry import LEAVE_OUT, Retry
-from services.wechat.core.errors import PlatformError
+from services.wechat.core.errors import PlatformError, behind
 
 LEASE_SECONDS = 10.0
 TIME_BUDGET = 5.0
@@ -216,6 +216,7 @@ class _Walk:
                 tries=tries,
                 due=self._bank.now() + pause,
                 owner=None,
+                **behind(error),
             )
 
     async def _leave_out(self, code: str) -> None:

@@ -289,7 +289,7 @@ class ApiHandler(RequestHandler):
         body: dict[str, Any] = {}
         try:
             if fault and fault.kind == "errcode":
-                raise ApiError(fault.errcode)
+                raise ApiError(fault.errcode, fault.text)
             self._trusted()
             body = self._body()
             result = self.endpoint.answer(self._call(query, body, fault))

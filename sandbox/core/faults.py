@@ -25,17 +25,25 @@ CALLBACK_KINDS = frozenset(
     }
 )
 
+LIMIT_TEXTS = {
+    "minute": "reach max api minute limit",
+    "hour": "reach max api hour limit",
+    "day": "reach max api daily quota limit",
+    "month": "reach max api month limit",
+}
+
 
 class Fault(BaseModel):
     """One kind of trouble.
 
     API: `latency` (seconds), `timeout_after_success` (done, never answered), `http` (status),
     `close` (connection closed before anything is done), `errcode`, `short_pages` (lists in
-    half-full and empty pages). Callback: `duplicate` and `replay` (`copies` more posts, newly
-    signed or byte for byte), `delay` (seconds), `reorder` (hold `times` events, release in
-    reverse), `wrong_signature`, `wrong_receiveid`, `stale_timestamp` (seconds old), `drop`. `times`
-    counts calls or events; without it, until cleared. `path` is an API path with or without its
-    base; without it, every path.
+    half-full and empty pages). A 45009 may speak of a `window`, whatever limit was met: the real
+    platforms' words are not to be trusted either (contract/wechat D1). Callback: `duplicate` and
+    `replay` (`copies` more posts, newly signed or byte for byte), `delay` (seconds), `reorder`
+    (hold `times` events, release in reverse), `wrong_signature`, `wrong_receiveid`,
+    `stale_timestamp` (seconds old), `drop`. `times` counts calls or events; without it, until
+    cleared. `path` is an API path with or without its base; without it, every path.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -46,6 +54,7 @@ class Fault(BaseModel):
     times: int | None = Field(default=None, ge=1)
     seconds: float = Field(default=0, ge=0, le=86_400)
     errcode: int = 0
+    window: Literal["minute", "hour", "day", "month"] | None = None
     status: int = Field(default=503, ge=500, le=599)
     copies: int = Field(default=1, ge=1, le=1000)
 
@@ -58,6 +67,11 @@ class Fault(BaseModel):
         if self.kind == "reorder" and not self.times:
             raise ValueError("reorder needs times: how many events to hold")
         return self
+
+    @property
+    def text(self) -> str:
+        """What the error says; empty for the code's usual words."""
+        return LIMIT_TEXTS[self.window] if self.window and self.errcode == 45009 else ""
 
     def matches(self, path: str, *, token_call: bool) -> bool:
         """Whether an API call to `path` meets this fault; token calls never answer "bad token"

@@ -27,6 +27,8 @@ Without Redis a process goes on with its share of the allowance (`YINQIAO_PLATFO
 Redis afterwards. When Redis comes back without its memory, every process tells it what it remembers
 before it is granted anything. At the moment in which Redis is lost, too many calls are possible;
 the platform's 45009 then blocks the API for everybody.
+
+A block is no sentence: one call at a time probes it, and the first that passes ends it (blocks.py).
 """
 
 from __future__ import annotations
@@ -44,17 +46,25 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.settings import PlatformLimits
-from services.limiter.gate import REDIS_SECONDS, Ending, Gate
-from services.limiter.limits import LANES, Limits
-from services.limiter.meters import ALIVE, ALIVE_SECONDS, ASK, BLOCK, CUT, Meter
+from services.limiter.blocks import HIGHEST
+from services.limiter.gate import REDIS_SECONDS, Ending, Gate, Keys, Permit
+from services.limiter.limits import LANES, Api, Limits
+from services.limiter.meters import ALIVE, ALIVE_SECONDS, ANSWERED, ASK, BLOCK, CUT, Meter
 from services.observe import trace
 from services.observe.metrics import Metrics
-from services.wechat.core.errors import NotSent, SlowDown, UnknownOutcome
+from services.wechat.core.errors import (
+    NotSent,
+    PlatformError,
+    SlowDown,
+    TokenRejected,
+    Transient,
+    UnknownOutcome,
+)
 
 AWAY_SECONDS = 2.0
 BEAT_SECONDS = 1.0
-LONGEST_BLOCKS = 60
-"""The longest block of an API, in blocks of the usual length: an hour for a minute."""
+OVERRUN, CROWDED = 45009, 45033
+EPOCH = "limit:epoch"
 
 Lane = Literal["welcome", "normal", "bulk"]
 
@@ -92,11 +102,11 @@ class Limiter:
         patience: float = 5.0,
         bulk_patience: float = 120.0,
     ) -> None:
-        self._redis = redis
+        self.redis = redis
         self._limits = Limits(own)
-        self._block_seconds = own.block_seconds
+        self.block_seconds = own.block_seconds
         self._metrics = metrics
-        self._source = source
+        self.source = source
         self._patience = {"welcome": patience, "normal": patience, "bulk": bulk_patience}
         self._gates: dict[tuple[str, str, str], Gate | None] = {}
         self._meters: dict[str, Meter] = {}
@@ -109,7 +119,7 @@ class Limiter:
         self._scripts = (
             {}
             if redis is None
-            else {text: redis.register_script(text) for text in (ASK, BLOCK, CUT)}
+            else {text: redis.register_script(text) for text in (ASK, BLOCK, CUT, ANSWERED)}
         )
 
     @asynccontextmanager
@@ -123,7 +133,8 @@ class Limiter:
         """
         gate = self._gate(family, scope, path)
         if gate is None:
-            yield
+            async with self._free(family, scope, path):
+                yield
             return
         name = _lane.get()
         try:
@@ -135,21 +146,51 @@ class Limiter:
         try:
             yield
             ending = "done"
-        except NotSent:
-            ending = "unused"
-            raise
-        except SlowDown as error:
-            ending = "done"
-            if error.errcode in (None, 45009, 45033):
-                await self._drew(gate, path, error)
-            raise
-        except (UnknownOutcome, asyncio.CancelledError):
+        except PlatformError as error:
+            ending = _ending(error)
+            await self._heard(gate, path, permit, error)
             raise
         except Exception:
             ending = "done"
             raise
+        else:
+            await gate.answered(permit, passed=True, answer="0")
         finally:
             gate.leave(permit, ending)
+
+    @asynccontextmanager
+    async def _free(self, family: str, scope: str, path: str) -> AsyncIterator[None]:
+        """Around a call of an API without a known limit: should the platform close it after all,
+        it has a gate from then on."""
+        try:
+            yield
+        except SlowDown as error:
+            if _is_overrun(error):
+                gate = self._open(family, scope, path, Api(path, (), 0))
+                self._gates[family, scope, path] = gate
+                await self._drew(gate, path, Permit.none(LANES.index(_lane.get())), error)
+            raise
+
+    async def _heard(self, gate: Gate, path: str, permit: Permit, error: PlatformError) -> None:
+        """What an answer that is no success says of the API's limits."""
+        if isinstance(error, SlowDown) and (_is_overrun(error) or error.errcode == CROWDED):
+            await self._drew(gate, path, permit, error)
+            return
+        passed = not isinstance(
+            error, (SlowDown, TokenRejected, Transient, UnknownOutcome, NotSent)
+        )
+        answer = error.name if error.errcode is None else str(error.errcode)
+        await gate.answered(permit, passed=passed, answer=answer)
+
+    def published(self, family: str, name: str) -> list[tuple[float, int]]:
+        """The windows of an API as the platform counts them: seconds and calls. `name` is as its
+        limit is named."""
+        return self._limits.published(family, name)
+
+    def named(self, family: str, path: str) -> str:
+        """Under which name the calls of a path are counted."""
+        api = self._limits.api(family, path)
+        return path if api is None else api.name
 
     async def close(self) -> None:
         """Tells Redis what has ended."""
@@ -163,32 +204,35 @@ class Limiter:
         key = (family, scope, path)
         if key not in self._gates:
             api = self._limits.api(family, path)
-            if api is None:
-                self._gates[key] = None
-                return None
-            shared = (family, scope, api.name)
-            if shared not in self._gates:
-                meters = [self._meter(f"limit:{family}:{scope}:{api.name}", api.rules)]
-                if rules := self._limits.address(family):
-                    meters.append(self._meter(f"limit:{family}:from:{self._source}", rules))
-                self._gates[shared] = Gate(self, api, path, tuple(meters))
-            self._gates[key] = self._gates[shared]
+            self._gates[key] = None if api is None else self._open(family, scope, path, api)
         return self._gates[key]
+
+    def _open(self, family: str, scope: str, path: str, api: Api) -> Gate:
+        """The gate of an API, one for all paths that share its allowance."""
+        shared = (family, scope, api.name)
+        gate = self._gates.get(shared)
+        if gate is None:
+            keys = Keys(family, scope, api.name, self.source)
+            meters = [self._meter(keys.counts, api.rules)]
+            if rules := self._limits.address(family):
+                meters.append(self._meter(f"limit:{family}:from:{self.source}", rules))
+            gate = self._gates[shared] = Gate(self, api, path, keys, tuple(meters))
+        return gate
 
     def _meter(self, key: str, rules: Any) -> Meter:
         if key not in self._meters:
             self._meters[key] = Meter(key, rules)
         return self._meters[key]
 
-    async def _drew(self, gate: Gate, path: str, error: SlowDown) -> None:
+    async def _drew(self, gate: Gate, path: str, permit: Permit, error: SlowDown) -> None:
         log.warning("the platform's limit was met: %s", error)
         if self._metrics:
             self._metrics.platform_overruns.labels(path, str(error.errcode or 429)).inc()
-        await gate.drew(error)
+        await gate.drew(permit, error)
 
     def shared(self, now: float) -> bool:
         """Whether Redis is there, as far as is known."""
-        return self._redis is not None and now >= self._away_until
+        return self.redis is not None and now >= self._away_until
 
     def lost(self, now: float) -> None:
         """Redis did not answer: nobody of this process asks it for a while."""
@@ -216,11 +260,11 @@ class Limiter:
     async def _beat(self) -> None:
         while any(gate is not None and gate.flying for gate in self._gates.values()):
             await asyncio.sleep(BEAT_SECONDS)
-            if self._redis is None or not self.shared(asyncio.get_running_loop().time()):
+            if self.redis is None or not self.shared(asyncio.get_running_loop().time()):
                 continue
             try:
                 async with asyncio.timeout(REDIS_SECONDS):
-                    await self._redis.set(ALIVE + self.process, 1, px=int(ALIVE_SECONDS * 1000))
+                    await self.redis.set(ALIVE + self.process, 1, px=int(ALIVE_SECONDS * 1000))
             except (RedisError, OSError):
                 self.lost(asyncio.get_running_loop().time())
 
@@ -233,25 +277,37 @@ class Limiter:
         if self._metrics:
             self._metrics.platform_refused.labels(path, lane_name).inc()
 
-    async def ask(self, meters: tuple[Meter, ...], question: dict[str, Any]) -> list[Any]:
+    async def ask(
+        self, keys: Keys, meters: tuple[Meter, ...], question: dict[str, Any]
+    ) -> list[Any]:
         """The answer of meters.ASK; raises RedisError or OSError."""
-        keys = ["limit:epoch", f"{meters[0].key}:who"]
+        named = [EPOCH, f"{keys.counts}:who", keys.block, keys.freed, keys.known]
         for meter in meters:
-            keys += [meter.key, f"{meter.key}:out"]
-        answer: list[Any] = await self._run(ASK, keys, orjson.dumps(question))
+            named += [meter.key, f"{meter.key}:out"]
+        answer: list[Any] = await self._run(ASK, named, orjson.dumps(question))
         return answer
 
-    async def block(self, meter: Meter, times: float) -> float:
-        """Blocks the API for every process, for so many times the usual length; for how many
-        seconds from now."""
-        longest = self._block_seconds * LONGEST_BLOCKS
-        length = min(self._block_seconds * times, longest)
+    async def block(self, keys: Keys, error: SlowDown, *, probed: bool) -> list[float] | None:
+        """Blocks the API for every process; for each lane the seconds until a call of it may be
+        tried, None without Redis."""
+        errcode = OVERRUN if error.errcode is None else error.errcode
+        given = [int(probed), self.block_seconds, HIGHEST[keys.family], errcode, error.errmsg[:200]]
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                return float(await self._run(BLOCK, [meter.key], length, longest)) / 1000
+                waits = await self._run(BLOCK, [keys.block, keys.blocked], keys.name, *given)
         except (RedisError, OSError):
             self.lost(asyncio.get_running_loop().time())
-            return length
+            return None
+        return [float(wait) / 1000 for wait in waits]
+
+    async def answered(self, keys: Keys, *, passed: bool, answer: str) -> None:
+        """Tells every process what a probe came to that was not refused."""
+        named = [keys.block, keys.blocked, keys.freed]
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                await self._run(ANSWERED, named, keys.name, int(passed), answer)
+        except (RedisError, OSError):
+            self.lost(asyncio.get_running_loop().time())
 
     async def cut(self, meter: Meter, at_once: int) -> None:
         """Halves how many calls of the API may be under way, for every process and a while."""
@@ -262,6 +318,18 @@ class Limiter:
             self.lost(asyncio.get_running_loop().time())
 
     async def _run(self, script: str, keys: list[str], *arguments: Any) -> Any:
-        if self._redis is None:
+        if self.redis is None:
             raise ConnectionError("there is no Redis")
         return await self._scripts[script](keys=keys, args=arguments)
+
+
+def _is_overrun(error: SlowDown) -> bool:
+    """Whether the platform closes the API to us: 45009, or HTTP 429."""
+    return error.errcode in (None, OVERRUN)
+
+
+def _ending(error: PlatformError) -> Ending:
+    """What became of a call that ended so, for whoever counts calls."""
+    if isinstance(error, NotSent):
+        return "unused"
+    return "late" if isinstance(error, UnknownOutcome) else "done"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import RedisError
 
+from services.limiter.blocks import HIGHEST, HOLD_SECONDS, Block
 from services.limiter.limits import LANES, Api
 from services.limiter.meters import POLL_SECONDS, Meter
 from services.wechat.core.errors import SlowDown
@@ -28,18 +30,62 @@ MARGIN_SECONDS = 5.0
 call begins."""
 
 LONGEST_PAUSE = 1.0
+LISTED_SECONDS = 1800.0
+"""How often Redis is told that the API is called at all, for whoever looks (view.py)."""
 
 Ending = Literal["done", "late", "unused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where Redis keeps what is known of the API `name` of one corp or mini-program (`scope`),
+    called from the address `source`."""
+
+    family: str
+    scope: str
+    name: str
+    source: str = ""
+
+    @property
+    def counts(self) -> str:
+        return f"limit:{self.family}:{self.scope}:{self.name}"
+
+    @property
+    def block(self) -> str:
+        """That the platform closed it, and what was tried since."""
+        return f"{self.counts}:block"
+
+    @property
+    def freed(self) -> str:
+        """When a block last ended behind the address."""
+        return f"limit:freed:{self.source}"
+
+    @property
+    def known(self) -> str:
+        """The names of all its APIs that were called."""
+        return f"limit:apis:{self.family}:{self.scope}"
+
+    @property
+    def blocked(self) -> str:
+        """The names of those that are blocked."""
+        return f"limit:blocked:{self.family}:{self.scope}"
 
 
 @dataclass(slots=True, eq=False)
 class Permit:
     """One call's right to be made, until the loop's time `use_by`; `shared` when Redis knows of
-    it."""
+    it, `probe` when it is to find out whether a block is over."""
 
     id: str
     use_by: float
     shared: bool
+    lane: int
+    probe: bool = False
+
+    @classmethod
+    def none(cls, lane: int) -> Permit:
+        """For a call that needed none."""
+        return cls("", 0.0, False, lane)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,10 +99,14 @@ class Gate:
     """One API of one corp or mini-program. At most one question to Redis is under way, for all who
     wait together."""
 
-    def __init__(self, limiter: Limiter, api: Api, path: str, meters: tuple[Meter, ...]) -> None:
+    def __init__(
+        self, limiter: Limiter, api: Api, path: str, keys: Keys, meters: tuple[Meter, ...]
+    ) -> None:
         self._limiter = limiter
         self._api = api
         self._path = path
+        self._keys = keys
+        self._listed_until = 0.0
         self._meters = meters
         self._waiting: tuple[deque[_Waiter], ...] = (deque(), deque(), deque())
         self._live = [0, 0, 0]
@@ -65,7 +115,7 @@ class Gate:
         self._crowded = False
         self._flying: dict[str, Permit] = {}
         self._back: dict[Ending, list[str]] = {"done": [], "late": [], "unused": []}
-        self._blocked_until = 0.0
+        self._block: Block | None = None
         self._closed = False
         self._lease = 0.0
         self._wake = asyncio.Event()
@@ -154,7 +204,7 @@ class Gate:
             self._reject(waits)
             refused = [wait for wait in waits if wait >= 0]
             self._crowded = bool(refused) and min(refused) <= POLL_SECONDS
-            if refused and not any(self._live[: self._refused_from]):
+            if refused and any(self._live) and not any(self._live[: self._refused_from]):
                 await self._pause(min(*refused, LONGEST_PAUSE))
         self._refused_from, self._crowded = len(LANES), False
 
@@ -202,7 +252,7 @@ class Gate:
         question, told = self._question(wants, now)
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                answer = await self._limiter.ask(self._meters, question)
+                answer = await self._limiter.ask(self._keys, self._meters, question)
         except (RedisError, OSError):
             self._unheard(question)
             self._limiter.lost(loop.time())
@@ -216,10 +266,13 @@ class Gate:
         granted, waits = answer[1:4], answer[4:7]
         first = question["first"]
         for lane, count in enumerate(granted):
-            self._hand_out(lane, range(first, first + count), now, shared=True)
+            numbers = range(first, first + count)
+            self._hand_out(lane, numbers, now, shared=True, probe=bool(answer[7]))
             first += count
         if any(granted):
             self._limiter.keep_alive()
+            if not answer[7]:
+                self._block = None
         return [wait / 1000 if wait >= 0 else -1.0 for wait in waits]
 
     def _question(self, wants: list[int], now: float) -> tuple[dict[str, Any], list[Permit]]:
@@ -234,6 +287,7 @@ class Gate:
             "lease": self._lease,
             "wants": wants,
             "at_once": self._api.at_once,
+            **({} if now < self._listed_until else {"name": self._keys.name}),
             **{ending: list(ids) for ending, ids in self._back.items()},
             "adopt": [permit.id for permit in adopt],
             "meters": [meter.question(now) for meter in self._meters],
@@ -242,6 +296,8 @@ class Gate:
 
     def _told(self, question: dict[str, Any], adopted: list[Permit]) -> None:
         """Redis has heard the question."""
+        if "name" in question:
+            self._listed_until = asyncio.get_running_loop().time() + LISTED_SECONDS
         for ending, ids in self._back.items():
             del ids[: len(question[ending])]
         for permit in adopted:
@@ -260,6 +316,7 @@ class Gate:
 
     def forgotten(self) -> None:
         """Redis has lost its memory of all permits; what has ended is in the meters."""
+        self._listed_until = 0.0
         for permit in self._flying.values():
             permit.shared = False
         for ids in self._back.values():
@@ -272,7 +329,11 @@ class Gate:
             unmet_before = any(earlier >= 0 for earlier in waits)
             got, wait = self._room_alone(lane, 0 if unmet_before else want, now)
             first = self._limiter.number(got)
-            self._hand_out(lane, range(first, first + got), now, shared=False)
+            probe = bool(got) and self._block is not None
+            if probe and self._block is not None:
+                self._block.probing = now + HOLD_SECONDS
+            numbers = range(first, first + got)
+            self._hand_out(lane, numbers, now, shared=False, probe=probe)
             waits.append(max(wait, POLL_SECONDS) if got < want else -1.0)
         return waits
 
@@ -281,8 +342,9 @@ class Gate:
         seconds there may be more."""
         share = self._limiter.share
         got, wait = want, 0.0
-        if now < self._blocked_until:
-            got, wait = 0, self._blocked_until - now
+        if self._block is not None:
+            wait = self._block.wait(lane, now)
+            got = min(got, int(wait <= 0))
         for meter in self._meters:
             room, frees = meter.room(now, lane, share)
             if room < got:
@@ -292,11 +354,14 @@ class Gate:
             got = min(got, at_once - len(self._flying))
         return max(got, 0), wait
 
-    def _hand_out(self, lane: int, numbers: Iterable[int], now: float, *, shared: bool) -> None:
+    def _hand_out(
+        self, lane: int, numbers: Iterable[int], now: float, *, shared: bool, probe: bool
+    ) -> None:
         """Hands a permit of each number to those who wait in the lane."""
         use_by = now + MARGIN_SECONDS / 2
         for number in numbers:
-            self._hand(lane, Permit(f"{self._limiter.process}:{number}", use_by, shared))
+            name = f"{self._limiter.process}:{number}"
+            self._hand(lane, Permit(name, use_by, shared, lane, probe))
 
     def _hand(self, lane: int, permit: Permit) -> None:
         """Gives the permit to the first who still waits, or back."""
@@ -312,16 +377,32 @@ class Gate:
                 return
         self.leave(permit, "unused")
 
-    async def drew(self, error: SlowDown) -> None:
-        """The platform said that we were too many: the API rests, or fewer of its calls go at once
-        (contract/wechat D1, D2)."""
+    async def drew(self, permit: Permit, error: SlowDown) -> None:
+        """The platform said that we were too many: the API rests but for its probes, or fewer of
+        its calls go at once (contract/wechat D1, D2). The error says then when it may be tried."""
         if error.errcode == 45033:
             await self._limiter.cut(self._meters[0], self._api.at_once)
             return
-        minutes = max(1.0, error.retry_after / 60)
-        seconds = await self._limiter.block(self._meters[0], minutes)
-        self._blocked_until = asyncio.get_running_loop().time() + seconds
-        error.retry_after = max(1, math.ceil(seconds), error.retry_after if minutes > 1 else 1)
+        now, base = asyncio.get_running_loop().time(), self._limiter.block_seconds
+        if self._block is None or (not permit.probe and now >= self._block.over):
+            self._block = Block(over=now + base, refused=now)
+        elif permit.probe:
+            self._block.refused_again(now, base, HIGHEST[self._keys.family], time.time())
+        waits = await self._limiter.block(self._keys, error, probed=permit.probe)
+        wait = self._block.wait(permit.lane, now) if waits is None else waits[permit.lane]
+        error.retry_after = max(1, math.ceil(wait))
+
+    async def answered(self, permit: Permit, *, passed: bool, answer: str) -> None:
+        """The platform's answer was no refusal for the limit's sake; `passed` says that it shows
+        there is none. Of calls that were under way before the block it shows nothing."""
+        if not permit.probe:
+            return
+        if passed:
+            self._block = None
+        elif self._block is not None:
+            self._block.refused, self._block.probing = asyncio.get_running_loop().time(), 0.0
+        if permit.shared:
+            await self._limiter.answered(self._keys, passed=passed, answer=answer)
 
     async def close(self) -> None:
         """Sends away those who wait, and tells Redis what has ended; what is still under way is

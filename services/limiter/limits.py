@@ -82,14 +82,32 @@ class Limits:
     def api(self, family: str, path: str) -> Api | None:
         """What holds for calls of `path`; None when no limit is known. Concurrency is WeCom's
         affair alone."""
+        found = self._find(family, path)
+        if found is None:
+            return None
+        name, windows, scale = found
+        return Api(name, _rules(windows, scale), self._own.concurrency if family == "wecom" else 0)
+
+    def published(self, family: str, name: str) -> list[tuple[float, int]]:
+        """The windows of what is counted under `name`, shortest first: seconds and calls."""
+        path = next((pattern for pattern, named, _ in _NAMED if name and named == name), "")
+        found = self._find(family, path.removeprefix(family) if path else name)
+        if found is None:
+            return []
+        _, windows, scale = found
+        return sorted((seconds, max(1, int(calls * scale))) for calls, seconds in windows)
+
+    def _find(
+        self, family: str, path: str
+    ) -> tuple[str, Iterable[tuple[int, float]], float] | None:
+        """The common name, the windows, and the factor for them."""
         full = f"{family}{path}"
-        at_once = self._own.concurrency if family == "wecom" else 0
         for pattern, windows in self._own.apis.items():
             if fnmatchcase(full, pattern):
-                return Api(path, _rules(windows, 1.0), at_once)
+                return path, windows, 1.0
         for pattern, name, known in _NAMED:
             if fnmatchcase(full, pattern):
-                return Api(name or path, _rules(known, self._own.scale), at_once)
+                return name or path, known, self._own.scale
         return None
 
     def address(self, family: str) -> tuple[Rule, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services import lua
+from services.limiter.blocks import HOLD_SECONDS, LOOK_SECONDS, PROBE_MOST, PROBE_SECONDS
 from services.limiter.limits import Rule
 
 BUCKETS = 200
@@ -25,6 +26,11 @@ ALIVE_SECONDS = 4.0
 """A process that has not been heard of for so long is dead, and its calls are over; while it calls
 it is heard of each second."""
 
+_PROBES = {
+    "PROBE": PROBE_SECONDS,
+    **{f"MOST{place}": most for place, most in enumerate(PROBE_MOST, 1)},
+}
+
 ASK = lua.script(
     "services.limiter",
     "ask",
@@ -34,11 +40,17 @@ ASK = lua.script(
     REGROW=REGROW_SECONDS,
     ALIVE=ALIVE,
     ALIVE_MS=int(ALIVE_SECONDS * 1000),
+    HOLD=HOLD_SECONDS,
+    LOOK=LOOK_SECONDS,
+    **_PROBES,
 )
 """What one process asks about one API: scripts/ask.lua says what it takes and answers."""
 
-BLOCK = lua.script("services.limiter", "block")
+BLOCK = lua.script("services.limiter", "block", **_PROBES)
 """A drawn 45009: scripts/block.lua."""
+
+ANSWERED = lua.script("services.limiter", "answered")
+"""A probe that was not refused: scripts/answered.lua."""
 
 CUT = lua.script("services.limiter", "cut", REGROW=REGROW_SECONDS)
 """A drawn 45033: scripts/cut.lua."""

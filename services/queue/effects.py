@@ -27,12 +27,16 @@ tries."""
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a try: `done`, `failed` and `expired` end the effect, `later` tries again in
-    `seconds` at the earliest. A try that was never `begun` does not count as one."""
+    `seconds` at the earliest. A try that was never `begun` does not count as one. `behind` is the
+    path of the API that has no room for it, if that is why. A failure that is `the_customers` is
+    about him alone, such as that he is no friend any more: nobody has to mend anything."""
 
     state: State
     reason: str = ""
     seconds: float = 0.0
     begun: bool = True
+    behind: str = ""
+    the_customers: bool = False
 
 
 def _nothing(_: Effect) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 A waiting row has `open: true`, `due` (seconds since the epoch, UTC: not before then) and an
 `owner`. Claiming moves `due` into the future, so that a row whose worker was killed is simply due
 again. Every later write names the owner (the fence): who lost his claim to another changes nothing.
+`behind` is there while a row waits for room at a platform's API: its path.
 """
 
 from __future__ import annotations
@@ -89,7 +90,12 @@ async def claim(
         return owner, []
     mine = {"_id": {"$in": [row["_id"] for row in found]}}
     taken = await rows.update_many(
-        {**mine, **due}, {"$set": {"owner": owner, "due": now + seconds}, "$inc": {"attempts": 1}}
+        {**mine, **due},
+        {
+            "$set": {"owner": owner, "due": now + seconds},
+            "$inc": {"attempts": 1},
+            "$unset": {"behind": ""},
+        },
     )
     if not taken:
         return owner, []
@@ -113,6 +119,13 @@ async def _change(rows: Collection, owner: str, ids: Iterable[str], fields: Doc)
     if not wanted:
         return 0
     return await rows.update_many({"_id": {"$in": wanted}, "owner": owner}, {"$set": fields})
+
+
+async def wake(rows: Collection, behind: Iterable[str], now: float) -> int:
+    """Makes rows due that wait `behind` one of these: what a row was put back with, until it is
+    claimed again; how many were."""
+    waiting = {"open": True, "behind": {"$in": list(behind)}, "due": {"$gt": now}}
+    return await rows.update_many(waiting, {"$set": {"due": now}})
 
 
 Handle = Callable[[str, Doc], Coroutine[Any, Any, None]]

@@ -1,11 +1,15 @@
 -- One question of one process about one API.
--- KEYS: the epoch, who waits, and for each meter (the API's, then the source address's) its counts
--- and its permits that are out.
+-- KEYS: the epoch, who waits, the API's block, when a block behind this address last ended, the
+-- names of the APIs that are called, and for each meter (the API's, then the source address's) its
+-- counts and its permits that are out.
 -- ARGV: the question as JSON (gate.py: Gate._question).
--- Answers the epoch, the permits granted to each lane, and for each lane that wants more, after
--- how many milliseconds there may be one (-1: it wants no more). An epoch alone says that Redis has
--- lost its memory since the asker last looked.
--- Constants: BUCKETS, LATE, POLL, REGROW, ALIVE, ALIVE_MS (meters.py).
+-- Answers the epoch, the permits granted to each lane, for each lane that wants more, after how many
+-- milliseconds there may be one (-1: it wants no more), and 1 if the permit is a probe's. An epoch
+-- alone says that Redis has lost its memory since the asker last looked.
+-- While the API is blocked, nobody is let through but one probe at a time, at growing intervals, of
+-- which each lane has its own longest: blocks.py has the same for a process without Redis.
+-- Constants: BUCKETS, LATE, POLL, REGROW, ALIVE, ALIVE_MS (meters.py), PROBE, MOST1, MOST2, MOST3,
+-- HOLD, LOOK (blocks.py).
 local ask = cjson.decode(ARGV[1])
 local epoch = redis.call('get', KEYS[1])
 if not epoch then
@@ -102,15 +106,27 @@ end
 
 redis.call('set', ALIVE .. ask.process, 1, 'PX', ALIVE_MS)
 for i, meter in ipairs(ask.meters) do
-  meter.key, meter.out = KEYS[2 * i + 1], KEYS[2 * i + 2]
+  meter.key, meter.out = KEYS[2 * i + 4], KEYS[2 * i + 5]
   read(meter)
 end
 local api = ask.meters[1]
-local seen = redis.call('hmget', api.key, 'block', 'at_once', 'cut')
-local block = tonumber(seen[1]) or 0
+local seen = redis.call('hmget', api.key, 'at_once', 'cut')
 local at_once = ask.at_once
-if seen[2] then
-  at_once = math.min(at_once, tonumber(seen[2]) + math.floor((now - tonumber(seen[3])) / REGROW))
+if seen[1] then
+  at_once = math.min(at_once, tonumber(seen[1]) + math.floor((now - tonumber(seen[2])) / REGROW))
+end
+
+local held = redis.call('hmget', KEYS[3], 'over', 'refused', 'refusals', 'probing')
+local over, probe = tonumber(held[1]), 0
+
+local function probe_wait(lane)
+  local refused, most = tonumber(held[2]), ({MOST1, MOST2, MOST3})[lane]
+  local due = refused + math.min(PROBE * 2 ^ (tonumber(held[3]) - 1), most)
+  due = math.min(due, math.max(over, refused))
+  if (tonumber(redis.call('get', KEYS[4])) or 0) > refused then due = now end
+  local probing = tonumber(held[4]) or 0
+  if probing > now then due = math.max(due, math.min(probing, now + LOOK)) end
+  return due - now
 end
 
 local others, better = {0, 0, 0}, false
@@ -131,7 +147,10 @@ for lane = 1, 3 do
   local got = want
   if want > 0 then
     if unmet or better then got = 0 end
-    if block > now then got, wait = 0, block - now end
+    if over then
+      wait = probe_wait(lane)
+      got = math.min(got, (wait <= 0 and probe == 0) and 1 or 0)
+    end
     for _, meter in ipairs(ask.meters) do
       for _, rule in ipairs(meter.rules) do
         got = math.min(got, rule.most[lane] - rule.sum - meter.flying)
@@ -144,6 +163,11 @@ for lane = 1, 3 do
       end
     end
     got = math.max(got, 0)
+    if over and got == 1 then
+      probe, held[4] = 1, string.format('%.6f', now + HOLD)
+      redis.call('hset', KEYS[3], 'probing', held[4])
+      wait = probe_wait(lane)
+    end
     for _ = 1, got do
       for _, meter in ipairs(ask.meters) do
         local id = ask.process .. ':' .. first
@@ -182,5 +206,12 @@ for _, meter in ipairs(ask.meters) do
     redis.call('expire', meter.out, math.ceil(ask.lease) + 60)
   end
 end
+if ask.name then
+  local longest = 3600
+  for _, rule in ipairs(api.rules) do longest = math.max(longest, rule.seconds) end
+  redis.call('sadd', KEYS[5], ask.name)
+  local ends = math.max(redis.call('ttl', KEYS[5]), math.ceil(longest * 1.1) + 60)
+  redis.call('expire', KEYS[5], ends)
+end
 if unmet then redis.call('expire', who, 60) end
-return {epoch, granted[1], granted[2], granted[3], waits[1], waits[2], waits[3]}
+return {epoch, granted[1], granted[2], granted[3], waits[1], waits[2], waits[3], probe}

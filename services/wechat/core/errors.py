@@ -15,16 +15,14 @@
     ├── UnknownOutcome  defer     sent, and no readable answer: it may have happened
     └── NotSent         retry     no connection: it has not happened
 
-Branch on the class or on `action`, never on the text of `errmsg`: that is read here only, for how
-long a limit holds.
+Branch on the class or on `action`, never on the text of `errmsg`: it does not even say which limit
+was met ("daily quota" is also said for a minute's).
 """
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar, Literal
 
-from services.clock import system_clock
 from services.errors import (
     Forbidden,
     InvalidInput,
@@ -72,8 +70,8 @@ class BadConfig(PlatformError):
 
 
 class SlowDown(PlatformError):
-    """`retry_after` is how long the block of contract/wechat D1 holds: a minute unless the platform
-    names a longer limit."""
+    """`retry_after` is when the next try may be made: services/limiter says it of a 45009, which
+    may last for a minute or for a month (contract/wechat D1)."""
 
     status: ClassVar[int] = 503
     name = "platform_slow_down"
@@ -190,31 +188,12 @@ _BY_CODE: dict[Family, dict[int, type[PlatformError]]] = {
     "wecom": {code: kind for kind, codes in _WECOM.items() for code in codes},
 }
 
-MINUTE, HOUR, DAY, MONTH = 60, 3600, 86400, 30 * 86400
-_BEIJING = 8 * HOUR
-_LIMIT = re.compile(r"\b(hour|day|daily|month)(?:s|ly)?\b", re.IGNORECASE)
+MINUTE, MONTH = 60, 30 * 86400
 _RETRY_AFTER = {
-    45011: MINUTE, 48006: MONTH, 41062: 10 * MINUTE, 41063: 10, 41078: MINUTE, 41079: 10,
-    90507: MINUTE,
+    45009: MINUTE, 45011: MINUTE, 48006: MONTH, 41062: 10 * MINUTE, 41063: 10, 41078: MINUTE,
+    41079: 10, 90507: MINUTE,
 }  # fmt: skip
-
-
-def _retry_after(errcode: int, errmsg: str, now: float) -> int:
-    """Seconds until a repeat can succeed. A day's limit ends with the platforms' day (UTC+8), the
-    others after their length."""
-    if errcode != 45009:
-        return _RETRY_AFTER.get(errcode, 1)
-    found = _LIMIT.search(errmsg)
-    if found is None:
-        return MINUTE
-    length = found[1].lower()
-    return (
-        HOUR
-        if length == "hour"
-        else MONTH
-        if length == "month"
-        else DAY - int(now + _BEIJING) % DAY
-    )
+"""Seconds until a repeat can succeed, of those codes for which one at once cannot."""
 
 
 def platform_error(
@@ -224,19 +203,14 @@ def platform_error(
     path: str,
     *,
     token_call: bool = False,
-    now: float | None = None,
 ) -> PlatformError:
     """The error for a non-zero `errcode`. In the token call itself a refused credential is a wrong
-    secret (A1, B1).
-
-    `now` is seconds UTC, by default the system's: it decides how much is left of a day's limit.
-    """
+    secret (A1, B1)."""
     if errcode in _REFRESH[family]:
         kind: type[PlatformError] = BadConfig if token_call else TokenRejected
     else:
         kind = _BY_CODE[family].get(errcode, UnknownCode if errcode > 0 else Transient)
-    seconds = _retry_after(errcode, errmsg, system_clock() if now is None else now)
-    return kind(errcode, errmsg, path, retry_after=seconds)
+    return kind(errcode, errmsg, path, retry_after=_RETRY_AFTER.get(errcode, 1))
 
 
 def is_known(family: Family, errcode: int) -> bool:
@@ -260,10 +234,12 @@ def to_whoever_waits(family: Family, error: PlatformError) -> Unavailable | Plat
     return Unavailable(away, f"{name} does not answer; try again", retry_after=ANSWER_SECONDS)
 
 
-def no_turn(error: Exception) -> bool:
-    """Whether a call was never made, for want of a place in the platform's limits
-    (services/limiter)."""
-    return isinstance(error, SlowDown) and error.errcode is None
+def behind(error: BaseException) -> dict[str, str]:
+    """What a row keeps that waits because the platform or our own limiter has no room for a call:
+    the call's path, under `behind` (services/store/leases.py: wake). Nothing after other errors."""
+    if isinstance(error, SlowDown) and error.errcode in (None, 45009):
+        return {"behind": error.path}
+    return {}
 
 
 class CallbackRefused(Forbidden):

@@ -73,7 +73,6 @@ async def test_already_greeted_is_done(demo: Services, sandbox: Sandbox, http: h
         (41050, "expired", "platform_subject_state:41050"),
         (84061, "failed", "platform_subject_state:84061"),
         (40058, "failed", "platform_bad_request:40058"),
-        (45009, "expired", "platform_slow_down:45009"),
         (99999, "failed", "platform_unknown_code:99999"),
     ],
 )

@@ -39,7 +39,7 @@ async def storm(
             except SlowDown:
                 await asyncio.sleep(0.05)
 
-    watch = asyncio.create_task(platform.watch_stalls(limiters[0]._redis if limiters[0] else None))
+    watch = asyncio.create_task(platform.watch_stalls(limiters[0].redis if limiters[0] else None))
     with lane(name):
         await asyncio.gather(*(caller(limiter) for limiter in limiters for _ in range(callers)))
     watch.cancel()
@@ -104,7 +104,7 @@ async def test_the_source_address_is_shared_by_all_corps_and_apis(make: Make) ->
                 await asyncio.sleep(0.05)
 
     routes = [(limiter, corp, path) for limiter in (one, two) for corp in ("ww1", "ww2") for path in ("/x", "/y")]
-    watch = asyncio.create_task(platform.watch_stalls(one._redis))
+    watch = asyncio.create_task(platform.watch_stalls(one.redis))
     await asyncio.gather(*(caller(*route) for route in routes for _ in range(3)))
     watch.cancel()
     assert platform.overruns == 0

@@ -273,46 +273,6 @@ async def draw(limiter: Limiter, errcode: int, count: int = 1) -> list[SlowDown]
     return await asyncio.gather(*(one() for _ in range(count)))
 
 
-async def test_a_drawn_45009_blocks_the_api_for_every_process(make: Make) -> None:
-    one, two, began = make(block_seconds=30.0), make(block_seconds=30.0), time.monotonic()
-    drawn = await draw(one, 45009, count=5)
-    assert {error.retry_after for error in drawn} == {30}
-    for limiter in (one, two):
-        with pytest.raises(SlowDown) as refused:
-            async with call(limiter):
-                raise AssertionError("was let through")
-        assert 28 - (time.monotonic() - began) <= refused.value.retry_after <= 30
-    async with two.passing("wecom", "ww2", "/x", 1.0):
-        pass
-    assert one._metrics is not None
-    assert one._metrics.platform_overruns.labels("/x", "45009")._value.get() == 5
-
-
-async def test_a_block_that_did_not_help_is_followed_by_longer_ones_up_to_a_bound(make: Make, redis: Redis) -> None:
-    limiter = make(block_seconds=10.0)
-    lengths = []
-    for _ in range(5):
-        await draw(limiter, 45009)
-        lengths.append(float(await redis.hget(COUNTS, "length") or 0))
-        await redis.hset(COUNTS, "block", "%.6f" % (float((await redis.time())[0]) - 0.5))
-    assert lengths == [10, 40, 160, 600, 600]
-    await redis.hset(COUNTS, "block", "%.6f" % (float((await redis.time())[0]) - 1300))
-    await draw(limiter, 45009)
-    assert float(await redis.hget(COUNTS, "length") or 0) == 10
-
-
-@pytest.mark.parametrize(("told", "length", "retry_after"), [(60, 1, 1), (3600, 60, 3600), (86_400, 60, 86_400)])
-async def test_a_limit_that_the_platform_names_blocks_for_as_long_as_an_hour_at_most(
-    make: Make, redis: Redis, told: int, length: int, retry_after: int
-) -> None:
-    error = SlowDown(45009, "reach the limit", "/x", retry_after=told)
-    with pytest.raises(SlowDown):
-        async with call(make(block_seconds=1.0)):
-            raise error
-    assert float(await redis.hget(COUNTS, "length") or 0) == length
-    assert error.retry_after == retry_after
-
-
 async def test_a_drawn_45033_halves_what_may_be_under_way_and_it_grows_again(make: Make, redis: Redis) -> None:
     limiter, calls = make(concurrency=8), Calls()
     await draw(limiter, 45033, count=7)
