@@ -11,17 +11,16 @@ from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.routing import AnyMatches, Rule
-from tornado.web import Application
 
+from config.bounds import HEADER_BYTES
 from config.logging import setup_logging
 from config.settings import ProductionRefused, load
-from handlers.http.api import ApiRouter
 from handlers.http.base import Traffic
+from handlers.http.door import LINGER_BYTES, Door
 from handlers.http.modules import MODULES
 from handlers.http.openapi import DOCUMENT, document
-from handlers.http.pages import NotFound, StaticFiles, load_locale
-from handlers.routes import BROWSERS, PROGRAMS, ROUTES
+from handlers.http.pages import StaticFiles, load_locale
+from handlers.routes import ROUTES
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
@@ -30,27 +29,24 @@ logger = logging.getLogger("yinqiao.server")
 
 WEB = Path(__file__).parent / "web"
 LIMITS = {
-    "max_body_size": 1024 * 1024,
-    "max_header_size": 16 * 1024,
+    "max_body_size": LINGER_BYTES,
+    "max_header_size": HEADER_BYTES,
     "idle_connection_timeout": 75.0,
     "body_timeout": 20.0,
 }
 LAG_SECONDS = 0.2
 
 
-def make_app(services: Services) -> Application:
+def make_app(services: Services) -> Door:
     """The application over services that are open; opens nothing itself."""
     load_locale(WEB / "locale")
     traffic = Traffic()
     services.cache.of(DOCUMENT).update(document(ROUTES))
-    secure = services.settings.url.startswith("https://")
-    return Application(
-        [
-            Rule(AnyMatches(), ApiRouter(PROGRAMS, services, traffic)),
-            *(route.spec(services, traffic) for route in BROWSERS),
-        ],
-        default_handler_class=NotFound,
-        default_handler_args={"services": services, "traffic": traffic, "route": NotFound.ROUTE},
+    secure = services.settings.secure
+    return Door(
+        ROUTES,
+        services,
+        traffic,
         log_function=lambda handler: None,
         template_path=str(WEB / "templates"),
         ui_modules=MODULES,
@@ -60,7 +56,7 @@ def make_app(services: Services) -> Application:
         xsrf_cookie_name="__Host-yq_xsrf" if secure else "yq_xsrf",
         xsrf_cookie_kwargs={"httponly": True, "samesite": "Strict", "secure": secure},
         cross_origin_protection=True,
-        traffic=traffic,
+        secure=secure,
     )
 
 

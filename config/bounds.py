@@ -26,6 +26,7 @@ DOCUMENT_FORM_BYTES = 3 * DOCUMENT_BYTES + 4 * KIB
 """The same in a form, where a byte may take three."""
 LISTS_FORM_BYTES = 512 * KIB
 """A form of many words, or of many ticked boxes."""
+CLAIM_BYTES = 4 * KIB
 CALLBACK_BYTES = 1024 * KIB
 """What a platform pushes."""
 TENANT_BYTES = 1024 * KIB
@@ -82,6 +83,7 @@ LongText = Annotated[str, Field(max_length=20_000), _Clean]
 Document = Annotated[str, Field(max_length=DOCUMENT_BYTES), _Clean]
 """A campaign file; its bytes are counted where it is read."""
 Password = Annotated[str, Field(max_length=PASSWORD_LENGTH)]
+IdempotencyKey = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH), _Clean]
 Secret = Annotated[str, Field(min_length=1, max_length=256), _Clean]
 Pem = Annotated[str, Field(min_length=1, max_length=8 * KIB), _Clean]
 WebAddress = Annotated[
@@ -114,7 +116,9 @@ ChatId = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 TagId = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 TemplateId = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """A subscribe message's template."""
-LoginCode = Annotated[str, Field(min_length=1, max_length=512), _Clean]
-"""What wx.login, the phone button and WeCom's OAuth give: at most 512 bytes."""
+LoginCode = Annotated[str, Field(min_length=1, max_length=256), _Clean]
+"""What wx.login and the phone button give."""
+OAuthCode = Annotated[str, Field(min_length=1, max_length=512), _Clean]
+"""What WeCom's OAuth page gives: at most 512 bytes."""
 CallbackToken = Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9]{1,32}$")]
 AesKey = Annotated[str, Field(max_length=43, pattern=r"^[A-Za-z0-9]{43}$")]

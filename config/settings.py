@@ -152,6 +152,11 @@ class Settings(BaseSettings):
         """The server as browsers reach it, without a trailing slash."""
         return (self.public_url or f"http://{self.address}:{self.port}").rstrip("/")
 
+    @property
+    def secure(self) -> bool:
+        """True when browsers reach us over https."""
+        return self.url.startswith("https://")
+
     def check(self) -> Settings:
         """These settings, or ProductionRefused with everything that a bank must not run with."""
         if self.env != "production":

@@ -3,6 +3,7 @@ review."""
 
 from __future__ import annotations
 
+from config.bounds import CALLBACK_BYTES
 from handlers import callbacks, health
 from handlers.console.routes import ROUTES as CONSOLE
 from handlers.dev.routes import ROUTES as DEV
@@ -18,7 +19,7 @@ CALLBACKS = (
         callbacks.WeComCallback,
         {
             "GET": op(PUBLIC, "WeCom checks the address"),
-            "POST": op(PUBLIC, "WeCom delivers an event"),
+            "POST": op(PUBLIC, "WeCom delivers an event", most=CALLBACK_BYTES),
         },
     ),
     Route(
@@ -26,7 +27,7 @@ CALLBACKS = (
         callbacks.WeChatCallback,
         {
             "GET": op(PUBLIC, "WeChat checks the address"),
-            "POST": op(PUBLIC, "WeChat delivers a message"),
+            "POST": op(PUBLIC, "WeChat delivers a message", most=CALLBACK_BYTES),
         },
     ),
 )

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import orjson
 
+from config.bounds import MOST_ENTRIES
 from customers import relationships
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
@@ -167,9 +168,12 @@ def _body_hash(body: bytes) -> str:
         value = orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError as error:
         raise InvalidInput("body_not_json", "the body is not JSON") from error
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or len(value) > MOST_ENTRIES:
         raise InvalidInput("body_not_object", "the body is not a JSON object")
-    return ids.fingerprint(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+    try:
+        return ids.fingerprint(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput("body_not_json", "the body is nested too deep") from error
 
 
 async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:

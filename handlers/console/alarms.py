@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from config.bounds import Word
 from customers.alerts import alarms
 from handlers.console.base import Decision
+from handlers.http.pages import Form
 from services.errors import YinqiaoError
+
+
+class Wanted(Form):
+    state: Word = ""
 
 
 class Alarms(Decision):
@@ -18,7 +24,7 @@ class Alarms(Decision):
 
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
-        wanted = self.get_query_argument("state", "")
+        wanted = self.asked(Wanted).state
         state = alarms.HANDLED if wanted == alarms.HANDLED else alarms.OPEN
         rows = await alarms.list_alarms(self.bank, self.actor, state)
         self.render_page("alarms", error, rows=rows, state=state, label=self.label)

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
 from typing_extensions import override
 
+from config.bounds import Word
 from customers.archive import reading
 from customers.handover import batches
-from handlers.console.base import REFUSALS, Console, Form
+from handlers.console.base import REFUSALS, Console
+from handlers.http.pages import Form
 
 
 class SearchForm(Form):
-    case: str = Field("", max_length=64)
-    userid: str = Field("", max_length=64)
-    day: str = Field("", max_length=16)
+    case: Word = ""
+    userid: Word = ""
+    day: Word = ""
 
 
 class CaseForm(Form):
-    case: str = Field("", max_length=64)
+    case: Word = ""
 
 
 class _ArchivePage(Console):

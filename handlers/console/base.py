@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from config.bounds import GivenReason, Word
 from customers.access import clerk
 from customers.actors import ClerkActor
 from handlers.http.auth import check_granted
-from handlers.http.pages import Page
+from handlers.http.pages import Form, Page
 from services.errors import (
     Conflict,
     Forbidden,
@@ -44,14 +44,14 @@ HALF_DONE = frozenset({"sync_failed_again"})
 """What a page says was done, and did not help."""
 
 
-class Form(BaseModel):
-    """A posted form; every field is a text."""
-
-    model_config = ConfigDict(strict=True)
-
-
 class RejectForm(Form):
-    reason: str = Field(min_length=1, max_length=500)
+    reason: GivenReason
+
+
+class Done(Form):
+    """What was done before this page was shown."""
+
+    done: Word = ""
 
 
 class Console(Page):
@@ -93,8 +93,17 @@ class Console(Page):
             "last_sign_in": self.last_sign_in,
             "sections": self.sections(may),
             "half_done": HALF_DONE,
-            "done": self.get_query_argument("done", "") if self.request.method == "GET" else "",
+            "done": self.done_before(),
         }
+
+    def done_before(self) -> str:
+        """What the address says was done; nothing where that is no word."""
+        if self.request.method != "GET":
+            return ""
+        try:
+            return self.asked(Done).done
+        except InvalidInput:
+            return ""
 
     def sections(self, may: frozenset[str]) -> list[tuple[str, str, bool]]:
         """(name, address, whether we are in it) of every section that the clerk may see."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
 from typing_extensions import override
 
 from campaigns import stats
 from campaigns.document.reading import DocumentError
 from campaigns.publishing import versions
-from handlers.console.base import Console, Decision, Form, RejectForm
+from config.bounds import Document, RowId
+from handlers.console.base import Console, Decision, RejectForm
+from handlers.http.pages import Form
 from services.errors import Conflict, InvalidInput, Unavailable, YinqiaoError
 
 
 class CampaignForm(Form):
-    text: str = ""
-    campaign: str = Field("", max_length=128)
+    text: Document = ""
+    campaign: RowId | Literal[""] = ""
 
 
 class Campaigns(Console):

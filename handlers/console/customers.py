@@ -8,21 +8,23 @@ from __future__ import annotations
 from pydantic import Field
 from typing_extensions import override
 
+from config.bounds import Reason, RowId, ShortText, Word
 from customers.identity import review
-from handlers.console.base import Console, Decision, Form
+from handlers.console.base import Console, Decision
+from handlers.http.pages import Form
 from services.errors import YinqiaoError
 
 
 class SearchForm(Form):
-    q: str = Field("", max_length=128, repr=False)
+    q: ShortText = Field("", repr=False)
 
 
 class DecisionForm(Form):
     """`cid` is whose page the form is on."""
 
-    cid: str = Field(min_length=1, max_length=128)
-    answer: str = Field("", max_length=16)
-    reason: str = Field("", max_length=500)
+    cid: RowId
+    answer: Word = ""
+    reason: Reason = ""
 
 
 class Customers(Console):
@@ -31,7 +33,7 @@ class Customers(Console):
 
     @override
     async def get(self) -> None:
-        await self.show(self.get_query_argument("q", ""))
+        await self.show(self.asked(SearchForm).q)
 
     @override
     async def post(self) -> None:

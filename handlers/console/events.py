@@ -5,10 +5,16 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from config.bounds import Word
 from handlers.console.base import Console
 from handlers.http.base import Base, Refusal
+from handlers.http.pages import Form
 from operations.events import explain
 from services.errors import NotSignedIn
+
+
+class Wanted(Form):
+    state: Word = ""
 
 
 class Events(Console):
@@ -16,7 +22,7 @@ class Events(Console):
 
     @override
     async def get(self) -> None:
-        state = self.query().get("state", "")
+        state = self.asked(Wanted).state
         rows = await explain.newest(self.bank, state)
         self.render_page("events", rows=rows, state=state, states=explain.STATES)
 

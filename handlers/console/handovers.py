@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
+from config.bounds import LISTS_FORM_FIELDS, Name, RowId, Text, Word
 from customers.handover import batches
-from handlers.console.base import REFUSALS, Console, Decision, Form, RejectForm
+from handlers.console.base import REFUSALS, Console, Decision, RejectForm
+from handlers.http.pages import Form
 from services.errors import YinqiaoError
 from services.wechat.core.errors import PlatformError
 
@@ -19,12 +21,19 @@ class HandoverForm(Form):
     go over."""
 
     mode: Literal["onjob", "resigned"]
-    giver: str = Field(min_length=1, max_length=64)
-    taker: str = Field(min_length=1, max_length=64)
+    giver: Name
+    taker: Name
     customers: Literal["all", "chosen", "none"] = "none"
     groups: Literal["all", "chosen", "none"] = "none"
-    message: str = Field("", max_length=2000)
-    key: str = Field(min_length=8, max_length=64)
+    message: Text = ""
+    key: Word = Field(min_length=8)
+
+
+class Beginning(Form):
+    """Whose customers a new hand-over is about."""
+
+    mode: Word = "onjob"
+    giver: Word = ""
 
 
 class Handovers(Console):
@@ -48,8 +57,8 @@ class Handovers(Console):
             form.giver,
             form.taker,
             form.key,
-            cids=self.chosen(form.customers, "cid"),
-            chat_ids=self.chosen(form.groups, "chat"),
+            cids=self.chosen(form.customers, "cid", RowId),
+            chat_ids=self.chosen(form.groups, "chat", Name),
             message=form.message.replace("\r\n", "\n").strip(),
         )
         try:
@@ -59,11 +68,11 @@ class Handovers(Console):
             return
         self.redirect_to(f"/console/handover/{batch}", done="handover_submitted")
 
-    def chosen(self, which: str, field: str) -> tuple[str, ...] | None:
-        """The ids that were ticked; None for all, none for none."""
+    def chosen(self, which: str, field: str, one: Any) -> tuple[str, ...] | None:
+        """The ids that were ticked, each a `one`; None for all, none for none."""
         if which == "all":
             return None
-        return tuple(self.get_body_arguments(field)) if which == "chosen" else ()
+        return self.ticked(field, one, LISTS_FORM_FIELDS) if which == "chosen" else ()
 
     async def show_form(self, mode: str, giver: str, error: YinqiaoError | None = None) -> None:
         """The form for what `giver` has; empty at WeCom's mercy: what cannot be listed cannot be
@@ -82,10 +91,8 @@ class Handovers(Console):
 class NewHandover(Handovers):
     @override
     async def get(self) -> None:
-        mode = self.get_query_argument("mode", "onjob")
-        await self.show_form(
-            "resigned" if mode == "resigned" else "onjob", self.get_query_argument("giver", "")
-        )
+        asked = self.asked(Beginning)
+        await self.show_form("resigned" if asked.mode == "resigned" else "onjob", asked.giver)
 
 
 class Handover(Decision):

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import override
 
+from config.bounds import MOST_DEPARTMENTS, DepartmentId, LongText, Text, Word
 from customers import intercepts
-from handlers.console.base import REFUSALS, Decision, Form, RejectForm
+from handlers.console.base import REFUSALS, Decision, RejectForm
+from handlers.http.pages import Form
 from services.errors import InvalidInput, YinqiaoError
 from services.wechat.core.errors import PlatformError
+
+_DEPARTMENTS: TypeAdapter[tuple[int, ...]] = TypeAdapter(
+    Annotated[tuple[DepartmentId, ...], Field(max_length=MOST_DEPARTMENTS)]
+)
 
 
 class RuleForm(Form):
     """`words` are one a line; `userids` and `departments` are apart by spaces or commas; the last
     three are ticked or not."""
 
-    change: str = Field(intercepts.PUT, max_length=8)
-    name: str = Field("", max_length=64)
-    kind: str = Field("block", max_length=8)
-    words: str = Field("", max_length=20_000)
-    userids: str = Field("", max_length=20_000)
-    departments: str = Field("", max_length=2_000)
-    phone: str = Field("", max_length=8)
-    mail: str = Field("", max_length=8)
-    packet: str = Field("", max_length=8)
+    change: Word = intercepts.PUT
+    name: Word = ""
+    kind: Word = "block"
+    words: LongText = ""
+    userids: LongText = ""
+    departments: Text = ""
+    phone: Word = ""
+    mail: Word = ""
+    packet: Word = ""
 
     def rule(self) -> intercepts.Rule:
         """Raises InvalidInput for a department that is no number."""
         words = tuple(line.strip() for line in self.words.splitlines() if line.strip())
         try:
-            departments = tuple(int(one) for one in _apart(self.departments))
-        except ValueError as error:
+            departments = _DEPARTMENTS.validate_python(_apart(self.departments))
+        except ValidationError as error:
             raise InvalidInput(
                 "intercept_rule", "numbers", fields={"departments": "numbers"}
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.bounds import DOCUMENT_FORM_BYTES, LISTS_FORM_BYTES, LISTS_FORM_FIELDS
 from handlers.console import (
     alarms,
     archive,
@@ -54,7 +55,7 @@ ROUTES = (
     page_route(
         "/console/campaigns",
         campaigns.Submit,
-        post=op("campaigns.submit", "Submit a version for approval"),
+        post=op("campaigns.submit", "Submit a version for approval", most=DOCUMENT_FORM_BYTES),
     ),
     page_route(
         "/console/campaigns/new",
@@ -98,7 +99,12 @@ ROUTES = (
         "/console/handover",
         handovers.Handovers,
         get=op("handover.read", "All hand-overs"),
-        post=op("handover.submit", "Submit a hand-over for approval"),
+        post=op(
+            "handover.submit",
+            "Submit a hand-over for approval",
+            most=LISTS_FORM_BYTES,
+            fields=LISTS_FORM_FIELDS,
+        ),
     ),
     page_route(
         "/console/handover/new",
@@ -172,7 +178,7 @@ ROUTES = (
         "/console/intercepts",
         intercepts.Rules,
         get=op("intercepts.read", "Blocked words"),
-        post=op("intercepts.submit", "Propose a change of them"),
+        post=op("intercepts.submit", "Propose a change of them", most=LISTS_FORM_BYTES),
     ),
     page_route(
         "/console/intercepts/compare",

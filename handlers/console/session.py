@@ -5,22 +5,30 @@ from __future__ import annotations
 from pydantic import Field
 from typing_extensions import override
 
+from config.bounds import Password, Word
 from customers.access import clerk
 from customers.banks.clerks import SESSION
-from handlers.console.base import Console, Form
+from handlers.console.base import Console
+from handlers.http.pages import Form
 from services.errors import NotSignedIn, TooMany
 
 
 class SignInForm(Form):
-    bank: str = Field("", max_length=64)
-    name: str = Field("", max_length=64)
-    password: str = Field("", max_length=256, repr=False)
+    bank: Word = ""
+    name: Word = ""
+    password: Password = Field("", repr=False)
+
+
+class Asked(Form):
+    """The bank whose clerk wants to sign in."""
+
+    bank: Word = ""
 
 
 class SignIn(Console):
     @override
     async def get(self) -> None:
-        self.render_page("login", bank_id=self.get_query_argument("bank", ""), name="")
+        self.render_page("login", bank_id=self.asked(Asked).bank, name="")
 
     @override
     async def post(self) -> None:

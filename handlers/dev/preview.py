@@ -3,33 +3,37 @@ WeChat. Not in production."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
+from config.bounds import IdempotencyKey, LoginCode, ShortText, Word
 from customers import consent
 from customers.access import login
 from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
 from handlers.http.auth import CUSTOMER
-from handlers.http.pages import Page
-from handlers.portal.resources import KEY_LIMIT, customer_of
+from handlers.http.pages import Form, Page
+from handlers.portal.resources import customer_of
 from rewards import portal
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
 
 
-class PhoneForm(BaseModel):
-    model_config = ConfigDict(strict=True)
-    code: str = Field("", max_length=256)
-    consent: str = Field("", max_length=64)
+class PhoneForm(Form):
+    code: ShortText = ""
+    consent: Word = ""
 
 
-class ClaimForm(BaseModel):
-    model_config = ConfigDict(strict=True)
-    key: str = Field(min_length=1, max_length=KEY_LIMIT)
+class ClaimForm(Form):
+    key: IdempotencyKey
+
+
+class Arrival(Form):
+    """`code` is what wx.login gives."""
+
+    code: LoginCode | Literal[""] = ""
 
 
 def phone_consent() -> tuple[str, dict[str, str]]:
@@ -93,7 +97,7 @@ class Arrive(Preview):
 
     @override
     async def get(self, appid: str) -> None:
-        code = self.get_query_argument("code", "")
+        code = self.asked(Arrival).code
         try:
             if code:
                 await self.sign_in(code)

@@ -22,7 +22,6 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 from tornado.iostream import StreamClosedError
-from tornado.routing import Router
 from typing_extensions import override
 
 from config.logging import bind
@@ -32,7 +31,9 @@ from handlers.http.base import (
     Model,
     Refusal,
     Traffic,
+    common_headers,
     log_failure,
+    method_label,
     query_of,
     read_model,
     refusal_of,
@@ -79,18 +80,15 @@ class Api:
         finally:
             self.traffic.leave()
             metrics, path = self.services.metrics, self.route.path
-            metrics.requests.labels(path, self.request.method, self._status).inc()
+            metrics.requests.labels(path, method_label(self.request.method), self._status).inc()
             metrics.latency.labels(path).observe(self.request.request_time())
 
     async def _answer(self) -> None:
         try:
-            wanted = self.route.ops.get(self.request.method or "")
-            if wanted is None:
-                self.answer_refusal(refusal_of(None, 405))
-            else:
-                if wanted.permission != PUBLIC:
-                    await self.authenticate(wanted.permission)
-                await self._method()(**self.path_kwargs)
+            wanted = self.route.ops[self.request.method or ""]
+            if wanted.permission != PUBLIC:
+                await self.authenticate(wanted.permission)
+            await self._method()(**self.path_kwargs)
         except Exception as error:
             log_failure(self.route.path, error)
             self.answer_refusal(refusal_of(error, 500))
@@ -101,11 +99,7 @@ class Api:
             return
         headers = HTTPHeaders(
             {
-                "Server": "yinqiao",
-                "X-Request-ID": self.request_id,
-                "X-Content-Type-Options": "nosniff",
-                "Referrer-Policy": "no-referrer",
-                "Cache-Control": "no-store",
+                **common_headers(self.request_id, secure=self.services.settings.secure),
                 **self._headers,
             }
         )
@@ -180,9 +174,21 @@ class Api:
             error["fields"] = refusal.fields
         if refusal.status == 401:
             self._headers["WWW-Authenticate"] = "Bearer"
-        if refusal.retry_after is not None:
-            self._headers["Retry-After"] = str(refusal.retry_after)
+        self._headers |= refusal.headers()
         self.answer({"error": error}, refusal.status)
+
+
+class Refuser(Api):
+    """Answers with a refusal that was decided before the route was asked."""
+
+    def __init__(self, *, refusal: Refusal, **shared: Any) -> None:
+        super().__init__(**shared)
+        self._refusal = refusal
+
+    @override
+    async def _answer(self) -> None:
+        self.answer_refusal(self._refusal)
+        self._send()
 
 
 def _retrieve(written: Awaitable[None]) -> None:
@@ -195,27 +201,7 @@ def _retrieve(written: Awaitable[None]) -> None:
             )
 
 
-class ApiRouter(Router):
-    """Finds the Api of a path; other paths are left to the rules after it."""
-
-    def __init__(self, routes: tuple[Route, ...], services: Services, traffic: Traffic) -> None:
-        self._routes = [(route.pattern(), route) for route in routes]
-        self._services = services
-        self._traffic = traffic
-
-    @override
-    def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
-        for pattern, route in self._routes:
-            match = pattern.fullmatch(request.path)
-            if match is not None:
-                api: Any = route.handler
-                return _Message(
-                    api(self._services, self._traffic, route, request, match.groupdict())
-                )
-        return None
-
-
-class _Message(HTTPMessageDelegate):
+class ApiMessage(HTTPMessageDelegate):
     """Gathers the request's body and starts its Api."""
 
     def __init__(self, api: Api) -> None:

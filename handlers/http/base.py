@@ -24,6 +24,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 from typing_extensions import override
 
+from config.bounds import ID_LENGTH
 from config.logging import bind
 from customers.banks.bank import Bank, open_bank
 from handlers.http.auth import PUBLIC
@@ -36,6 +37,11 @@ logger = logging.getLogger("yinqiao.http")
 
 Model = TypeVar("Model", bound=BaseModel)
 
+MOST_TOLD = 50
+"""So many faults of a body are told."""
+METHODS = frozenset({"GET", "POST", "HEAD"})
+"""What a metric calls by its name; every other method is `other`."""
+HSTS = "max-age=31536000"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _HTTP_CODES = {403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
 
@@ -73,13 +79,23 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error as the caller sees it; `retry_after` in seconds."""
+    """An error as the caller sees it; `retry_after` in seconds, `allow` the methods of a path."""
 
     status: int
     code: str
     message: str
     fields: dict[str, str] = field(default_factory=dict)
     retry_after: int | None = None
+    allow: tuple[str, ...] = ()
+
+    def headers(self) -> dict[str, str]:
+        """What the answer says besides: when to come again, and what is allowed here."""
+        said = {}
+        if self.retry_after is not None:
+            said["Retry-After"] = str(self.retry_after)
+        if self.status == 405:
+            said["Allow"] = ", ".join(self.allow)
+        return said
 
 
 PLATFORM_FAILED = "the platform did not answer as it should"
@@ -87,7 +103,7 @@ PLATFORM_FAILED = "the platform did not answer as it should"
 INTERNAL = Refusal(500, "internal", "something went wrong on our side")
 
 
-def refusal_of(error: BaseException | None, status: int) -> Refusal:
+def refusal_of(error: BaseException | None, status: int, *, allow: tuple[str, ...] = ()) -> Refusal:
     """The one mapping of errors to HTTP. What is not an error of ours, or is a fault of ours, is a
     500 that says nothing."""
     if isinstance(error, PlatformError):
@@ -106,7 +122,7 @@ def refusal_of(error: BaseException | None, status: int) -> Refusal:
         )
     if isinstance(error, HTTPError) or (error is None and status < 500):
         code = _HTTP_CODES.get(status, "bad_request")
-        return Refusal(status, code, code.replace("_", " "))
+        return Refusal(status, code, code.replace("_", " "), allow=allow)
     return INTERNAL
 
 
@@ -123,10 +139,30 @@ def read_model(
         )
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = {".".join(map(str, fault["loc"])) or "body": fault["msg"] for fault in faults}
+        fields = {
+            ".".join(map(str, fault["loc"]))[:ID_LENGTH] or "body": fault["msg"]
+            for fault in faults[:MOST_TOLD]
+        }
         raise InvalidInput(
             code, "the request cannot be read as what it should be", fields=fields
         ) from None
+
+
+def method_label(method: str | None) -> str:
+    """The method as a metric's label: nothing that a caller made up."""
+    return method if method in METHODS else "other"
+
+
+def common_headers(request_id: str, *, secure: bool) -> dict[str, str]:
+    """What every answer of ours carries; `secure` when browsers reach us over https."""
+    return {
+        "Server": "yinqiao",
+        "X-Request-ID": request_id,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        **({"Strict-Transport-Security": HSTS} if secure else {}),
+    }
 
 
 def request_id_of(request: HTTPServerRequest) -> str:
@@ -173,21 +209,15 @@ class Base(RequestHandler):
     def set_default_headers(self) -> None:
         if not hasattr(self, "request_id"):
             self.request_id = request_id_of(self.request)
-        headers = self._headers
-        headers["Server"] = "yinqiao"
-        headers["X-Request-ID"] = self.request_id
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "no-referrer"
-        headers["Cache-Control"] = "no-store"
+        secure = self.application.settings["secure"]
+        self._headers.update(common_headers(self.request_id, secure=secure))
 
     @override
     def prepare(self) -> Awaitable[None] | None:
         self._bound.enter_context(bind(request_id=self.request_id))
-        if self.route.dev and self.services.settings.env == "production":
-            raise HTTPError(404)
-        wanted = self.route.ops.get(self.request.method or "")
-        if wanted is None:
-            raise HTTPError(405)
+        wanted = self.route.ops[self.request.method or ""]
+        if sum(map(len, self.request.body_arguments.values())) > wanted.fields:
+            raise InvalidInput("too_many_fields", f"at most {wanted.fields} fields")
         return None if wanted.permission == PUBLIC else self._authorise(wanted)
 
     async def _authorise(self, wanted: Op) -> None:
@@ -248,10 +278,10 @@ class Base(RequestHandler):
     @override
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
-        refusal = refusal_of(error, status_code)
+        refusal = kwargs.get("refusal") or refusal_of(error, status_code)
         self.set_status(refusal.status)
-        if refusal.retry_after is not None:
-            self.set_header("Retry-After", str(refusal.retry_after))
+        for name, value in refusal.headers().items():
+            self.set_header(name, value)
         self.answer_refusal(refusal)
 
     @override
@@ -270,5 +300,5 @@ class Base(RequestHandler):
         self.traffic.leave()
         self._bound.close()
         metrics, path = self.services.metrics, self.route.path
-        metrics.requests.labels(path, self.request.method, self._status_code).inc()
+        metrics.requests.labels(path, method_label(self.request.method), self._status_code).inc()
         metrics.latency.labels(path).observe(self.request.request_time())

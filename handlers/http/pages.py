@@ -3,23 +3,27 @@ errors as pages."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlencode
 
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from tornado import locale
 from tornado.web import HTTPError, StaticFileHandler
 from typing_extensions import override
 
 from customers.access.origin import Origin, device_of
+from handlers.http.auth import PUBLIC
 from handlers.http.base import Base, Model, Refusal, read_model, refusal_of
 from handlers.http.route import Op, Route
 from services.errors import NotSignedIn, YinqiaoError
 from services.texts import DOMAIN, LOCALES
 
 LANGUAGE_COOKIE = "yq_lang"
+_PANEL = re.compile(r"/sidebar/[A-Za-z0-9-]{1,31}/")
 Moment = datetime | str | float
 """A moment: aware, as ISO text, or in seconds since the epoch."""
 
@@ -47,22 +51,31 @@ def _in_zone(at: Moment, tz: tzinfo) -> datetime:
     return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(tz)
 
 
+class Form(BaseModel):
+    """A posted form, or a page's query; every field is a text."""
+
+    model_config = ConfigDict(strict=True)
+
+
 class Page(Base):
     """Serves HTML. `folder` holds the face's templates; `ancestors` says who may frame it."""
 
     folder: ClassVar[str] = ""
-    ancestors: ClassVar[str] = "'none'"
+    ancestors: str = "'none'"
 
     @override
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        self._headers["Content-Security-Policy"] = CSP.format(ancestors=self.ancestors)
         self._headers["Referrer-Policy"] = "same-origin"
+        self.set_policy()
+
+    def set_policy(self) -> None:
+        self._headers["Content-Security-Policy"] = CSP.format(ancestors=self.ancestors)
 
     @property
     def secure(self) -> bool:
         """True when browsers reach us over https: cookies are then Secure and bound to the host."""
-        return self.services.settings.url.startswith("https://")
+        return self.services.settings.secure
 
     @override
     def prepare(self) -> Awaitable[None] | None:
@@ -118,6 +131,19 @@ class Page(Base):
             name: self.get_body_argument(name, strip=False) for name in self.request.body_arguments
         }
         return read_model(model, values)
+
+    def ticked(self, field: str, one: Any, most: int) -> tuple[str, ...]:
+        """The boxes of a form that were ticked, each a `one` (a type of config/bounds.py); raises
+        InvalidInput for more than `most`."""
+        values = self.get_body_arguments(field)
+        listed: Any = Annotated[list[one], Field(max_length=most)]
+        fields: Any = {field: (listed, ...)}
+        form = create_model("Ticked", __base__=Form, **fields)
+        return tuple(getattr(read_model(form, {field: values}), field))
+
+    def asked(self, model: type[Model]) -> Model:
+        """The address's query as `model`; raises InvalidInput."""
+        return read_model(model, self.query())
 
     def redirect_to(self, path: str, **query: str) -> None:
         """Answers 303: look at `path` now."""
@@ -175,14 +201,19 @@ class Page(Base):
         self.write(self.render_string("error.html", refusal=refusal, text=text, home=self.home()))
 
 
-class NotFound(Page):
-    """Every path that is in no table: a page for browsers, JSON for programs."""
+class Refused(Page):
+    """A refusal that was decided before the route was asked, as a page."""
 
-    ROUTE: ClassVar[Route]
+    @override
+    def initialize(self, refusal: Refusal, **shared: Any) -> None:  # type: ignore[override]
+        super().initialize(**shared)
+        self._refusal = refusal
+        self.ancestors = getattr(self.route.handler, "ancestors", Page.ancestors)
+        self.set_policy()
 
     @override
     def prepare(self) -> Awaitable[None] | None:
-        raise HTTPError(404)
+        raise HTTPError(self._refusal.status)
 
     @override
     def check_xsrf_cookie(self) -> None:
@@ -193,20 +224,39 @@ class NotFound(Page):
         return True
 
     @override
-    def answer_refusal(self, refusal: Refusal) -> None:
-        if "text/html" in self.request.headers.get("Accept", ""):
-            super().answer_refusal(refusal)
-        else:
-            Base.answer_refusal(self, refusal)
+    def home(self) -> str:
+        panel = _PANEL.match(self.request.path)
+        return panel[0] if panel else super().home()
+
+    @override
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        super().write_error(self._refusal.status, refusal=self._refusal)
+
+    @override
+    def log_exception(self, *_: object) -> None:
+        return
 
 
-NotFound.ROUTE = Route("(unknown)", NotFound, {})
-
-
-class StaticFiles(StaticFileHandler):
+class StaticFiles(StaticFileHandler, Page):
     """Styles, scripts and pictures; kept for years under an address that changes with the file."""
+
+    ROUTE: ClassVar[Route]
+
+    @override
+    def initialize(self, **shared: Any) -> None:  # type: ignore[override]
+        Page.initialize(self, **shared)
+        self.root = self.application.settings["static_path"]
+        self.default_filename = None
+
+    @override
+    def compute_etag(self) -> str | None:
+        return StaticFileHandler.compute_etag(self) if self._status_code < 400 else None
 
     @override
     def set_extra_headers(self, path: str) -> None:
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Server", "yinqiao")
+        if "v" not in self.request.arguments:
+            self.set_header("Cache-Control", "no-cache")
+
+
+_READ = Op(PUBLIC, "Styles, scripts and pictures")
+StaticFiles.ROUTE = Route("/static/", StaticFiles, {"GET": _READ, "HEAD": _READ})

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
-from tornado.routing import URLSpec
 
+from config.bounds import BODY_BYTES, FORM_FIELDS
 from handlers.http.auth import require
 
 if TYPE_CHECKING:
     from handlers.http.api import Api
-    from handlers.http.base import Base, Traffic
-    from services.container import Services
+    from handlers.http.base import Base
 
 _SEGMENT = "[A-Za-z0-9_.:@-]{1,128}"
 _PATTERNS = {"version": "[0-9]{1,9}", "lang": "zh|en"}
@@ -25,7 +24,8 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 @dataclass(frozen=True, slots=True)
 class Op:
     """One method of a path. `answers` is the model of a JSON answer; None where the answer is a
-    page, text or nothing."""
+    page, text or nothing. `most` is how many bytes its body may have, `fields` how many fields its
+    form."""
 
     permission: str
     summary: str
@@ -33,6 +33,8 @@ class Op:
     answers: type[BaseModel] | None = None
     status: int = 200
     headers: tuple[str, ...] = ()
+    most: int = BODY_BYTES
+    fields: int = FORM_FIELDS
 
 
 def op(permission: str, summary: str, **more: object) -> Op:
@@ -50,7 +52,7 @@ class Route:
     """
 
     path: str
-    handler: type[Base] | type[Api]
+    handler: type[Base] | type[Api] | None
     ops: dict[str, Op]
     json: bool = False
     dev: bool = False
@@ -70,14 +72,9 @@ class Route:
             pattern += "?"
         return re.compile(pattern)
 
-    def spec(self, services: Services, traffic: Traffic) -> URLSpec:
-        """A browser's route as Tornado serves it."""
-        handler: Any = self.handler
-        return URLSpec(
-            self.pattern().pattern,
-            handler,
-            {"services": services, "traffic": traffic, "route": self},
-        )
+
+UNKNOWN = Route("(unknown)", None, {})
+"""Every path that is in no table."""
 
 
 def json_route(path: str, handler: type[Api], **ops: Op) -> Route:

@@ -4,9 +4,11 @@ ends in a query."""
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from config.bounds import LoginCode, ShortText, TemplateId, Whole, Word
 
 
 class _Request(BaseModel):
@@ -14,27 +16,24 @@ class _Request(BaseModel):
 
 
 class LoginBody(_Request):
-    code: str = Field(
-        min_length=1, max_length=256, description="from wx.login; works once, for five minutes"
-    )
+    code: LoginCode = Field(description="from wx.login; works once, for five minutes")
 
 
 class PhoneBody(_Request):
-    code: str = Field(
-        min_length=1, max_length=256, description="from the getPhoneNumber button; works once"
-    )
-    consent: str = Field(
-        "", max_length=64, description="the version of the consent text that was agreed to"
-    )
+    code: LoginCode = Field(description="from the getPhoneNumber button; works once")
+    consent: Word = Field("", description="the version of the consent text that was agreed to")
 
 
 class SubscriptionsBody(_Request):
     """What `wx.requestSubscribeMessage` answered: template id → `accept` or `reject`."""
 
-    answers: dict[str, Literal["accept", "reject"]] = Field(min_length=1, max_length=3)
+    answers: dict[TemplateId, Literal["accept", "reject"]] = Field(min_length=1, max_length=3)
 
 
-class ClaimBody(RootModel[dict[str, Any]]):
+Facts = Annotated[dict[Word, ShortText | Whole | bool | None], Field(max_length=20)]
+
+
+class ClaimBody(RootModel[Facts]):
     """Empty, or an object; a repeated Idempotency-Key must come with the same bytes."""
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from typing_extensions import override
 
+from config.bounds import KEY_LENGTH
 from customers.access import login
 from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
@@ -16,8 +17,6 @@ from handlers.portal.models import LoginBody, PhoneBody, SubscriptionsBody
 from rewards import portal
 from services.container import Services
 from services.errors import Forbidden, InvalidInput, NotSignedIn
-
-KEY_LIMIT = 255
 
 
 async def customer_of(services: Services, token: str, appid: str) -> CustomerActor:
@@ -55,8 +54,8 @@ class Portal(Api):
         key = self.request.headers.get("Idempotency-Key", "")
         if not key:
             raise InvalidInput("idempotency_key_missing", "this needs an Idempotency-Key header")
-        if len(key) > KEY_LIMIT:
-            raise InvalidInput("idempotency_key_too_long", f"at most {KEY_LIMIT} characters")
+        if len(key) > KEY_LENGTH:
+            raise InvalidInput("idempotency_key_too_long", f"at most {KEY_LENGTH} characters")
         return key
 
     def lang(self) -> Literal["zh", "en"]:

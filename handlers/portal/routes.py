@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.bounds import CLAIM_BYTES
 from handlers.http.auth import CUSTOMER, PUBLIC
 from handlers.http.route import json_route, op
 from handlers.portal import models, resources
@@ -47,6 +48,7 @@ ROUTES = (
             CUSTOMER,
             "Claim a reward, once; `Idempotency-Hit: true` marks a repeated answer",
             body=models.ClaimBody,
+            most=CLAIM_BYTES,
             answers=models.ClaimAnswer,
             headers=("Idempotency-Key",),
         ),

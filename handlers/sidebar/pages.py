@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from campaigns import live
+from config.bounds import OAuthCode, ShortText, Text, Word
 from customers.access import rm
 from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
-from handlers.http.pages import Page
+from handlers.http.pages import Form, Page
 from rewards import catalogue
 from services.errors import InvalidInput, NotSignedIn, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
@@ -23,27 +23,30 @@ from services.wechat.core.errors import PlatformError
 STATE_SECONDS = 600
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(strict=True)
+class NotesForm(Form):
+    remark: ShortText = ""
+    description: Text = ""
 
 
-class NotesForm(_Form):
-    remark: str = Field("", max_length=200)
-    description: str = Field("", max_length=1000)
-
-
-class TagForm(_Form):
+class TagForm(Form):
     """One corp tag's id, to add or to remove."""
 
-    add: str = Field("", max_length=64)
-    remove: str = Field("", max_length=64)
+    add: Word = ""
+    remove: Word = ""
+
+
+class Returned(Form):
+    """What WeCom's OAuth page sends back."""
+
+    code: OAuthCode | Literal[""] = ""
+    state: Word = ""
 
 
 class Sidebar(Page):
     """WeCom may frame it (contract/jssdk 5); nobody else may."""
 
     folder: ClassVar[str] = "sidebar"
-    ancestors: ClassVar[str] = "https://work.weixin.qq.com https://*.work.weixin.qq.com"
+    ancestors: str = "https://work.weixin.qq.com https://*.work.weixin.qq.com"
     actor: StaffActor
 
     @property
@@ -90,7 +93,7 @@ class OAuth(Sidebar):
     async def get(self, tenant: str) -> None:
         wanted = self.expected_path()
         bank = await open_bank(self.services, tenant)
-        actor = await rm.staff_login(bank, self.get_query_argument("code", ""), self.origin())
+        actor = await rm.staff_login(bank, self.asked(Returned).code, self.origin())
         token = await rm.open_session(bank, actor)
         self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
         self.keep_session(f"rm_{tenant}", token, samesite="Lax")
@@ -101,7 +104,7 @@ class OAuth(Sidebar):
         browser was given."""
         kept = self.get_cookie(self.session_cookie(f"state_{self.tenant}")) or ""
         state, _, path = kept.partition("|")
-        given = self.get_query_argument("state", "")
+        given = self.asked(Returned).state
         if not state or not hmac.compare_digest(state.encode(), given.encode()):
             raise NotSignedIn(
                 "oauth_state",

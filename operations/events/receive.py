@@ -7,7 +7,7 @@ them comes after (handle.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,8 +32,8 @@ async def receive_wecom(
     nonce with another message, and Unavailable when it could not be stored: WeCom delivers it again
     then.
     """
+    app = (await _known(services, open_bank(services, tenant_id))).wecom_app
     with _counted(services, tenant_id) as count:
-        app = (await open_bank(services, tenant_id)).wecom_app
         credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
         opened = crypto.verify_and_decrypt(credentials, query, body, **_limits(services))
         urgent = is_urgent(opened.message)
@@ -46,8 +46,8 @@ async def receive_wechat(
     services: Services, appid: str, query: Mapping[str, str], body: bytes
 ) -> str:
     """The same for a mini-program's message push in safe mode (contract/wechat A7)."""
+    bank = await _known(services, bank_of_appid(services, appid))
     with _counted(services, appid) as count:
-        bank = await bank_of_appid(services, appid)
         opened = crypto.verify_push(
             _push_credentials(bank, appid), query, body, **_limits(services)
         )
@@ -61,19 +61,25 @@ Count = Callable[[str], None]
 
 @contextmanager
 def _counted(services: Services, whose: str) -> Iterator[Count]:
-    """Counts what becomes of a callback, refusals by their code. An address that no bank has is
-    counted as nobody's."""
+    """Counts what becomes of a callback of a known bank or mini-program, refusals by their code."""
 
     def count(outcome: str) -> None:
         services.metrics.callbacks.labels(whose, outcome).inc()
 
     try:
         yield count
-    except NotFound as error:
-        services.metrics.callbacks.labels("nobody", error.code).inc()
-        raise
     except YinqiaoError as error:
         count(error.code)
+        raise
+
+
+async def _known(services: Services, opening: Awaitable[Bank]) -> Bank:
+    """The bank of a callback's address; where there is none, or none can be asked for, it is
+    counted as nobody's, since an address is anybody's word."""
+    try:
+        return await opening
+    except YinqiaoError as error:
+        services.metrics.callbacks.labels("nobody", error.code).inc()
         raise
 
 

@@ -247,7 +247,8 @@ class AsyncClientMixin:
         try:
             yield
         except PlatformError as error:
-            self._count(path, error.name if error.errcode is None else str(error.errcode))
+            known = error.errcode is not None and not isinstance(error, UnknownCode)
+            self._count(path, str(error.errcode) if known else error.name)
             trace.call(
                 path,
                 error.name if error.errcode is None else error.errcode,
