@@ -11,14 +11,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from customers.banks.bank import open_bank
-from deploy.terminal import TenantOption, only_tenant, print_table, run
+from customers.banks.bank import Bank, open_bank
+from deploy.terminal import TenantOption, fail, only_tenant, print_table, run
 from services.container import Services
 
 LOCALE = Path(__file__).parent.parent / "web" / "locale"
 EventArgument = Annotated[
     str, typer.Argument(help="its id, or the first 8 characters of it or more")
 ]
+
+BATCH = 100
+"""Dead letters that are made due between two lines of progress."""
 
 events_app = typer.Typer(no_args_is_help=True)
 
@@ -57,21 +60,122 @@ def events_unknown(tenant: TenantOption = "") -> None:
         print("every event so far is known")
 
 
-@events_app.command("retry")
-def events_retry(event: EventArgument, tenant: TenantOption = "") -> None:
-    """Handle an event again that is a dead letter."""
+@events_app.command("list")
+def events_list(
+    tenant: TenantOption = "",
+    state: Annotated[
+        str, typer.Option(help="waiting, unfinished, failed, dead, unknown or noted")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="at most so many")] = 50,
+) -> None:
+    """List the newest events with what came of them."""
+    from operations.events import explain as asking
+
+    async def ask(services: Services) -> list[dict[str, Any]]:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        return await asking.newest(bank, state, limit, explain)
+
+    rows = run(ask)
+    print_table("Events", [_line(row) for row in rows])
+    if not rows:
+        print("no event")
+
+
+def _line(row: Mapping[str, Any]) -> dict[str, str]:
+    came = row["outcome"]
+    return {
+        "event": row["event"][:12],
+        "received": row["at"].isoformat(" ", "seconds"),
+        "what": explain("type_" + row["type"]) if row["type"] else "-",
+        "state": explain("event_is_" + (came["state"] or row["state"])),
+        "why": came["text"] or row["reason_text"] or "-",
+    }
+
+
+@events_app.command("show")
+def events_show(
+    event: EventArgument,
+    tenant: TenantOption = "",
+    save: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="write the message as it came to this file")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(help="what the message is needed for; it stands in the audit trail")
+    ] = "",
+) -> None:
+    """Show an event as `why` does, and how a message is built that could not be read."""
     from operations.events import dead_letters
     from operations.events import explain as asking
 
-    async def again(services: Services) -> str:
-        bank = await only_tenant(services, tenant)
-        row = await asking.find(await open_bank(services, bank), event)
-        await dead_letters.retry(
-            await open_bank(services, bank), f"cli:{getpass.getuser()}", row["_id"]
-        )
-        return str(row["_id"])
+    async def ask(services: Services) -> tuple[dict[str, Any], bytes]:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        answer = await asking.explain_event(bank, event, explain)
+        if save is None:
+            return answer, b""
+        row = await asking.find(bank, event)
+        return answer, await dead_letters.download(bank, _by(), row, reason)
 
-    print(f"{run(again)} is due again")
+    answer, message = run(ask)
+    _print(answer)
+    if save is not None:
+        save.touch(mode=0o600)
+        save.write_bytes(message)
+        print(f"{save} has the message as it came, {len(message)} bytes")
+
+
+@events_app.command("retry")
+def events_retry(
+    events: Annotated[
+        list[str] | None, typer.Argument(help="their ids, or the first 8 characters or more")
+    ] = None,
+    tenant: TenantOption = "",
+    every: Annotated[bool, typer.Option("--all", help="all dead letters")] = False,
+    state: Annotated[str, typer.Option(help="with --all: dead or unknown")] = "dead",
+) -> None:
+    """Handle events again that are dead letters, or try again what failed of them."""
+    if every == bool(events):
+        fail("name the events, or say --all")
+
+    async def again(services: Services) -> None:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        if every:
+            await _retry_all(bank, state)
+        for event in events or []:
+            await _retry_one(bank, event)
+
+    try:
+        run(again)
+    except KeyboardInterrupt:
+        fail("interrupted; what is due again is handled, and the same command goes on")
+
+
+async def _retry_one(bank: Bank, event: str) -> None:
+    from operations.events import dead_letters
+    from operations.events import explain as asking
+
+    row = await asking.find(bank, event)
+    await dead_letters.retry(bank, _by(), row["_id"])
+    print(f"{row['_id']} is due again")
+
+
+async def _retry_all(bank: Bank, state: str) -> None:
+    """Batch after batch of those that were there in the beginning: what comes back is not tried
+    twice."""
+    from operations.events import dead_letters
+
+    total, done = await dead_letters.count(bank, state), 0
+    while done < total:
+        some = await dead_letters.retry_some(bank, _by(), state, min(BATCH, total - done))
+        if not some:
+            break
+        done += some
+        print(f"{done} of {total} are due again", flush=True)
+    if not total:
+        print("there is none")
+
+
+def _by() -> str:
+    return f"cli:{getpass.getuser()}"
 
 
 def _print(answer: Mapping[str, Any]) -> None:
@@ -88,10 +192,17 @@ def _print(answer: Mapping[str, Any]) -> None:
         screen.print(f"  {name}  {value}")
     if answer["reason"]:
         screen.print(f"  reason    {answer['reason_text']}")
+    if answer["outcome"]["state"]:
+        state = explain("event_is_" + answer["outcome"]["state"])
+        screen.print(f"  outcome   {state}: {answer['outcome']['text']}")
     if "welcome" in answer:
         screen.print(
             f"  welcome   {'sent' if answer['welcome']['sent'] else 'not sent'}: {answer['welcome']['text']}"
         )
+    if "message" in answer:
+        more = "…" if answer["message"]["cut"] else ""
+        screen.print(f"  as it came, {answer['message']['size']} bytes, masked:")
+        screen.print(f"  {answer['message']['text']}{more}")
     _print_tries(screen, answer["tries"])
     _print_decisions(screen, answer["decided"])
     _print_calls(screen, answer["called"])

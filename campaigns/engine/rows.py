@@ -119,6 +119,20 @@ async def stop(bank: Bank, owner: str, run: Run, reason: str) -> None:
     await leases.close(bank.db[RUNS], owner, [run["_id"]], status="error", reason=reason)
 
 
+async def reopen(bank: Bank, wanted: Sequence[str]) -> int:
+    """Has those of these runs go on that stopped in the state `error`; how many."""
+    stopped: Doc = {"_id": {"$in": list(wanted)}, "status": "error"}
+    again = {
+        "status": "active",
+        "reason": "",
+        "open": True,
+        "owner": None,
+        "due": bank.now(),
+        "attempts": 0,
+    }
+    return await bank.db[RUNS].update_many(stopped, {"$set": again})
+
+
 async def customers(bank: Bank, campaign: str) -> int:
     """How many customers ever entered a campaign."""
     counted = await bank.db[RUNS].aggregate(

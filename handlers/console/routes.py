@@ -44,10 +44,21 @@ ROUTES = (
     ),
     page_route("/console/audit", audit.Audit, get=op("audit.read", "The audit trail")),
     page_route(
-        "/console/events", events.Events, get=op("events.read", "What the platforms told us")
+        "/console/events",
+        events.Events,
+        get=op("events.read", "What the platforms told us"),
+        post=op("events.retry", "Have the dead letters of a list handled again"),
     ),
     page_route(
-        "/console/events/{event}", events.Event, get=op("events.read", "One event, and why")
+        "/console/events/{event}",
+        events.Event,
+        get=op("events.read", "One event, and why"),
+        post=op("events.retry", "Have it, or what failed of it, tried again"),
+    ),
+    page_route(
+        "/console/events/{event}/message",
+        events.EventMessage,
+        post=op("events.download", "Its bytes as they came, for a reason"),
     ),
     page_route(
         "/console/api/events/{event}", events.EventApi, get=op("events.read", "The same as JSON")

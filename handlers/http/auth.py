@@ -28,6 +28,8 @@ PERMISSIONS: dict[str, str] = {
     "sync.read": "see how the sync with WeCom goes, and what it found",
     "sync.run": "begin or cancel a sync with WeCom, and try an object again",
     "events.read": "see what WeCom and WeChat told us, and why something was done or not; customers' ids are masked",
+    "events.retry": "have an event, or what failed of it, tried again",
+    "events.download": "get a message that could not be read as it came; who and why is in the audit trail",
     "handover.read": "see hand-overs and what members who left have left behind",
     "handover.submit": "ask for customers and groups to go from one RM to another",
     "handover.approve": "approve or reject another clerk's hand-over",

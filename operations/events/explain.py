@@ -17,8 +17,10 @@ from campaigns.engine import rows
 from campaigns.engine.launch import effect_id
 from campaigns.engine.rows import Run
 from customers.banks.bank import Bank
-from operations.events import dead_letters
+from operations.events import dead_letters, outcome
+from operations.events.dispatch import NOTED
 from operations.events.handle import plain, read
+from operations.events.outcome import ASKED, FAILED, UNFINISHED
 from operations.events.rows import DEAD, UNKNOWN
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound
@@ -29,6 +31,8 @@ from services.queue.outbox import OutboxRow
 from services.queue.trace_rows import Traced, TraceRow
 from services.wechat import events
 from services.wechat.core.errors import EventUnreadable
+from services.wechat.events import KNOWN_WORDS
+from services.wechat.events.reading import decode
 
 Texts = Callable[[str], str]
 """The text of a code in somebody's language, or the code itself."""
@@ -39,15 +43,20 @@ Answer = dict[str, Any]
 NO_TRACE = TraceRow(decided=[], called=[], dropped=0)
 """Of what was not handled yet."""
 WAITING = "waiting"
-STATES = (WAITING, DEAD, UNKNOWN)
-"""What the list of events may be asked for; without one it has the newest."""
+STATES = (WAITING, UNFINISHED, FAILED, DEAD, UNKNOWN, NOTED)
+"""What the list of events may be asked for; without one it has the newest. UNFINISHED and FAILED
+are what came of them (outcome.py)."""
+SHOWN_BYTES = 4096
+"""Of a message that could not be read so much is shown."""
 SHORTEST = 8
 _ID = re.compile(rf"[0-9a-f]{{{SHORTEST},64}}")
 _PERSONAL = {"external_userid", "openid"}
 _HIDDEN = {"welcome_code", "response_code", "chat_key", "content", "session_from", "media_id"}
 _HEAD = {"corp_id", "create_time"}
-_ASKED = "effect.asked"
-"""The note of an effect, which is told under its run or with the effects."""
+_WRITTEN = re.compile(
+    r"""(</?[A-Za-z_]{1,40}\s?/?>|<!\[CDATA\[|"[A-Za-z_]{1,40}"\s*:)|([^\s<>{}\[\],:"'&;()=]{2,})"""
+)
+"""What tells how a message is built, and what may be a person's own."""
 
 
 async def find(bank: Bank, event: str) -> InboxRow:
@@ -85,23 +94,62 @@ async def explain_event(bank: Bank, event: str, texts: Texts) -> Answer:
         "tenant": bank.id,
         "received": {"at": row["at"].isoformat(), "source": row["source"], **_about(bank, row)},
         "state": _state(row),
+        "outcome": _outcome((await outcome.of_rows(bank, [row]))[row["_id"]], texts),
         **_reason(row, texts),
         "attempts": row["attempts"],
         "tries": _tries(row, began, texts),
-        "decided": [_decision(note, began, texts) for note in notes if note["kind"] != _ASKED],
+        "decided": [_decision(note, began, texts) for note in notes if note["kind"] != ASKED],
         "called": _calls(trace["called"], began),
         "runs": runs,
         "effects": await _effects(bank, _asked_besides(notes, runs), texts),
     }
     if answer["received"].get("type") == "external_contact_added":
         answer["welcome"] = _welcome(answer, texts)
+    if answer["state"] in (DEAD, UNKNOWN) and row["source"] != inbox.REWARDS:
+        answer["message"] = _message(inbox.message_of(bank.services, row))
     return answer
+
+
+def _outcome(came: outcome.Came, texts: Texts) -> Answer:
+    """What came of an event, in words."""
+    state, kind, reason = came["state"], came["kind"], came["reason"]
+    if not state:
+        return {"state": "", "kind": "", "reason": "", "text": ""}
+    about = texts(f"effect_{kind}")
+    text = f"{about}: {reason_text(reason, texts)}" if reason != "ready" else about
+    return {"state": state, "kind": kind, "reason": reason, "text": text}
+
+
+def _message(message: bytes) -> Answer:
+    """How a message is built that could not be read, with what may be a person's own masked and
+    what cannot be printed escaped."""
+    text = decode(message[:SHOWN_BYTES])
+    shown = _WRITTEN.sub(lambda found: found[1] or _mask_word(found[2]), text)
+    return {
+        "size": len(message),
+        "cut": len(message) > SHOWN_BYTES,
+        "text": "".join(
+            one if one.isprintable() or one == "\n" else _escaped(one) for one in shown
+        ),
+    }
+
+
+def _mask_word(word: str) -> str:
+    if word in KNOWN_WORDS:
+        return word
+    strange = "".join(one for one in word[1:] if not one.isprintable())
+    return f"{word[0]}…{strange}"
+
+
+def _escaped(one: str) -> str:
+    number = ord(one)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def _asked_besides(notes: Iterable[Mapping[str, Any]], runs: Iterable[Answer]) -> list[str]:
     """The effects that were asked for and belong to none of these runs."""
     of_runs = {effect["effect"] for run in runs for effect in run["effects"]}
-    asked = [note["effect"] for note in notes if note["kind"] == _ASKED]
+    asked = [note["effect"] for note in notes if note["kind"] == ASKED]
     return [effect for effect in asked if effect not in of_runs]
 
 
@@ -295,11 +343,15 @@ def _no_welcome(decided: Iterable[Answer]) -> str:
     return "not_our_code" if grounds and not ours else "no_campaign"
 
 
-async def newest(bank: Bank, state: str = "", limit: int = 50) -> list[Answer]:
+async def newest(bank: Bank, state: str = "", limit: int = 50, texts: Texts = str) -> list[Answer]:
     """The newest events, without what is in them: those that ended and those that wait, or those in
     one of STATES. Raises InvalidInput `event_state`."""
     if state in (DEAD, UNKNOWN):
         rows = await dead_letters.newest(bank, state, limit)
+    elif state in (UNFINISHED, FAILED):
+        rows = await outcome.newest(bank, state, limit)
+    elif state == NOTED:
+        rows = await inbox.newest_in(bank.db, NOTED, limit)
     elif state in ("", WAITING):
         rows = await inbox.newest(bank.db, waiting=True, limit=limit)
         if not state:
@@ -307,16 +359,19 @@ async def newest(bank: Bank, state: str = "", limit: int = 50) -> list[Answer]:
     else:
         raise InvalidInput("event_state", "there is no such list of events")
     rows.sort(key=lambda row: (row["at"], row["_id"]), reverse=True)
-    return [_line(row) for row in rows[:limit]]
+    rows = rows[:limit]
+    came = await outcome.of_rows(bank, rows)
+    return [_line(row, _outcome(came[row["_id"]], texts), texts) for row in rows]
 
 
-def _line(row: InboxRow) -> Answer:
+def _line(row: InboxRow, came: Answer, texts: Texts) -> Answer:
     return {
         "event": row["_id"].partition(":")[2],
         "at": row["at"],
         "source": row["source"].partition(":")[0],
         "type": row.get("type", ""),
         "state": _state(row),
-        "reason": row.get("reason", ""),
+        "outcome": came,
+        **_reason(row, texts),
         "attempts": row["attempts"],
     }

@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 class DeadLetter(TypedDict):
     """An event that a person should look at; `_id` and `at` are its inbox row's, `state` is DEAD or
     UNKNOWN. `name` is the platform's name of an unknown one, `reason` why another could not be
-    handled."""
+    handled, `token` tells letters of one event apart."""
 
     _id: str
     tenant: str
@@ -31,3 +31,4 @@ class DeadLetter(TypedDict):
     at: datetime
     name: str
     reason: str
+    token: str

@@ -161,9 +161,16 @@ async def give_up(db: TenantStore, row: InboxRow, owner: str, **fields: Any) -> 
 async def reopen(db: TenantStore, row_id: str, states: Collection[str], now: float) -> bool:
     """Has a row that ended in one of `states` handled again, as if it had just come; False when it
     is in none of them."""
-    ended = {"_id": row_id, "open": False, "state": {"$in": list(states)}}
+    return await reopen_all(db, [row_id], states, now) == 1
+
+
+async def reopen_all(
+    db: TenantStore, row_ids: Sequence[str], states: Collection[str], now: float
+) -> int:
+    """The same for some rows; how many there were."""
+    ended = {"_id": {"$in": list(row_ids)}, "open": False, "state": {"$in": list(states)}}
     again = {"open": True, "due": now, "attempts": 0, "state": None, "reason": ""}
-    return await db[INBOX].update(ended, {"$set": again})
+    return await db[INBOX].update_many(ended, {"$set": again})
 
 
 async def exists(db: TenantStore, row_id: str) -> bool:
@@ -177,9 +184,22 @@ async def beginning_with(db: TenantStore, prefix: str, limit: int) -> list[Inbox
     return cast("list[InboxRow]", found)
 
 
-async def newest(db: TenantStore, *, waiting: bool, limit: int) -> list[InboxRow]:
-    """The rows that wait and were due last, or those that ended."""
-    found = await db[INBOX].find({"open": waiting}, sort=[("due", -1)], limit=limit)
+async def newest(
+    db: TenantStore, *, waiting: bool, limit: int, before: float | None = None
+) -> list[InboxRow]:
+    """The rows that wait and were due last, or those that ended; `before` (seconds UTC) is the
+    `due` of the last that is known."""
+    wanted: Doc = {"open": waiting}
+    if before is not None:
+        wanted["due"] = {"$lte": before}
+    found = await db[INBOX].find(wanted, sort=[("due", -1)], limit=limit)
+    return cast("list[InboxRow]", found)
+
+
+async def newest_in(db: TenantStore, state: str, limit: int) -> list[InboxRow]:
+    """The newest rows that ended in that state."""
+    ended = {"open": False, "state": state}
+    found = await db[INBOX].find(ended, sort=[("due", -1)], limit=limit)
     return cast("list[InboxRow]", found)
 
 

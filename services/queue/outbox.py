@@ -28,6 +28,10 @@ OUTBOX = Rows(
 """Effects that wait for a worker."""
 
 WELCOME, EFFECTS = "welcome", "effects"
+UNSUCCESSFUL = ("failed", "expired")
+"""The states in which an effect ends that was not done."""
+TOGETHER = 50
+"""Rows that are read together: the embedded store takes time with the square of their number."""
 
 
 class OutboxRow(Traced):
@@ -123,6 +127,27 @@ async def read(services: Services, tenant: str, wanted: Sequence[str]) -> dict[s
     """The rows of these effects, by id."""
     found = await batching.read(services, tenant, OUTBOX, wanted) if wanted else {}
     return cast("dict[str, OutboxRow]", found)
+
+
+async def read_all(services: Services, tenant: str, wanted: Sequence[str]) -> dict[str, OutboxRow]:
+    """The same for any number of effects."""
+    found: dict[str, OutboxRow] = {}
+    for start in range(0, len(wanted), TOGETHER):
+        found |= await read(services, tenant, wanted[start : start + TOGETHER])
+    return found
+
+
+async def reopen(db: TenantStore, wanted: Sequence[str], now: float) -> int:
+    """Has those of these effects tried again that ended without success and are not too late, as if
+    they had just been asked for; how many."""
+    ended: Doc = {
+        "_id": {"$in": list(wanted)},
+        "open": False,
+        "state": {"$in": list(UNSUCCESSFUL)},
+        "$or": [{"deadline": None}, {"deadline": {"$gt": now}}],
+    }
+    again = {"open": True, "owner": None, "due": now, "attempts": 0, "state": "ready", "reason": ""}
+    return await db[OUTBOX].update_many(ended, {"$set": again})
 
 
 async def put_back(db: TenantStore, owner: str, row_id: str, due: float, **fields: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -71,3 +72,31 @@ async def test_unknown_events_are_counted_and_those_set_aside_are_handled_again(
     row = await demo.store.tenant("demo")["inbox"].find_one({"_id": broken.id})
     assert row is not None
     assert (row["open"], row["attempts"]) == (True, 0)
+
+
+async def test_events_are_listed_shown_and_tried_again_from_the_command_line(
+    manage: Manage, demo: Services, tmp_path: Path
+) -> None:
+    messages = [b"not a word of markup, %d" % n for n in range(3)]
+    for message in messages:
+        await receive(demo, Arrival("demo", "wecom", message))
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    listed = manage("events", "list", "--state", "dead")
+    assert (listed.returncode, listed.stdout.count("set aside")) == (0, 3)
+    wrong = manage("events", "list", "--state", "everything")
+    assert (wrong.returncode, wrong.stderr) == (1, "there is no such list of events\n")
+    event = Arrival("demo", "wecom", messages[0]).id
+    shown = manage("events", "show", event)
+    assert "as it came, 23 bytes, masked:\n  n… a w… o… m…, 0" in shown.stdout
+    saved = tmp_path / "message.bin"
+    refused = manage("events", "show", event, "--save", str(saved))
+    assert (refused.returncode, refused.stderr) == (1, "say what the message is needed for\n")
+    manage("events", "show", event, "--save", str(saved), "--reason", "to mend the reader")
+    assert (saved.read_bytes(), saved.stat().st_mode & 0o777) == (messages[0], 0o600)
+    assert manage("events", "retry").returncode == 1
+    again = manage("events", "retry", "--all")
+    assert (again.returncode, again.stdout) == (0, "3 of 3 are due again\n")
+    assert await demo.store.tenant("demo")["inbox"].count({"open": True, "attempts": 0}) == 3
+    assert manage("events", "retry", "--all").stdout == "there is none\n"
+    audited = await demo.store.tenant("demo")["audit"].find({"action": "event.retried"})
+    assert [(row["object"], row["data"]["events"]) for row in audited] == [("dead", 3)]

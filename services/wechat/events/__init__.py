@@ -75,6 +75,7 @@ __all__ = [
     "GroupEvent",
     "GroupUpdated",
     "HandoverFailed",
+    "KNOWN_WORDS",
     "LinkDeleted",
     "LinkOpened",
     "LinkUnavailable",
@@ -98,6 +99,13 @@ __all__ = [
 ]
 
 _READERS = customers.READERS | company.READERS
+KNOWN_WORDS = (
+    frozenset(word for names in _READERS for word in names if word)
+    | frozenset(pushes.READERS)
+    | pushes.MESSAGES
+    | {"event", "sys"}
+)
+"""The platforms' own words for events and messages, which are nobody's data."""
 
 
 def parse_event(message: bytes) -> Event:

@@ -348,3 +348,23 @@ async def test_an_event_that_was_set_aside_is_handled_again_when_somebody_says_s
         await dead_letters.retry(await open_bank(demo, "demo"), "cli:test", dead["_id"])
     with pytest.raises(NotFound):
         await dead_letters.retry(await open_bank(demo, "demo"), "cli:test", "demo:" + "0" * 64)
+
+
+async def test_a_letter_that_comes_back_while_others_are_tried_again_stays_on_the_list(
+    demo: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is faster than whoever asked: the letter that he puts there is a newer one."""
+    bank = await open_bank(demo, "demo")
+    for n in range(2):
+        await inbox.receive(demo, Arrival("demo", "wecom", b"no markup %d" % n))
+    await jobs.handle_inbox(bank)
+    reopened = inbox.reopen_all
+
+    async def and_at_once(*arguments: Any) -> int:
+        number = await reopened(*arguments)
+        await jobs.handle_inbox(bank)
+        return number
+
+    monkeypatch.setattr(inbox, "reopen_all", and_at_once)
+    assert await dead_letters.retry_some(bank, "cli:test", "dead") == 2
+    assert len(await explain.newest(bank, "dead")) == 2
