@@ -50,11 +50,13 @@ tenant_app = typer.Typer(no_args_is_help=True)
 campaign_app = typer.Typer(no_args_is_help=True)
 ledger_app = typer.Typer(no_args_is_help=True)
 audit_app = typer.Typer(no_args_is_help=True)
+checkpoint_app = typer.Typer(no_args_is_help=True)
 clerk_app = typer.Typer(no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant", help="Banks")
 app.add_typer(campaign_app, name="campaign", help="Campaigns, from YAML files")
 app.add_typer(ledger_app, name="ledger", help="The rewards ledger")
 app.add_typer(audit_app, name="audit", help="The audit trail")
+audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, outside the database")
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
@@ -171,17 +173,58 @@ def ledger_check(
 
 
 @audit_app.command("verify")
-def audit_verify(tenant: TenantOption = "") -> None:
+def audit_verify(
+    tenant: TenantOption = "",
+    copy: Annotated[
+        Path | None,
+        typer.Option(
+            "--copy", exists=True, dir_okay=False, help="checkpoints that were shipped away"
+        ),
+    ] = None,
+) -> None:
     """Prove that no row of the audit trail was changed or taken out."""
 
     async def verify(services: Services) -> tuple[str, list[str]]:
         bank = await only_tenant(services, tenant)
-        return bank, await services.audit.verify(services.store.tenant(bank))
+        return bank, await services.audit.verify(services.store.tenant(bank), copy)
 
     bank, problems = run(verify)
     if problems:
         fail(*(f"{bank}: {problem}" for problem in problems))
     print(f"{bank}: the audit trail holds")
+
+
+@checkpoint_app.command("export")
+def audit_checkpoint_export(to: Path, tenant: TenantOption = "") -> None:
+    """Copy the audit trail's checkpoints, to be kept elsewhere."""
+
+    async def export(services: Services) -> tuple[str, int]:
+        bank = await only_tenant(services, tenant)
+        return bank, services.audit.checkpoints.export(bank, to)
+
+    bank, last = run(export)
+    print(
+        f"{to}: the checkpoints of {bank} up to row {last}; audit verify --copy compares with them"
+    )
+
+
+@checkpoint_app.command("begin")
+def audit_checkpoint_begin(
+    reason: Annotated[
+        str, typer.Option("--reason", help="why the file is not there, for the trail")
+    ],
+    tenant: TenantOption = "",
+) -> None:
+    """Begin the checkpoints anew where they were lost: the trail stands as it is."""
+
+    from customers.access import history
+
+    async def begin(services: Services) -> tuple[str, int]:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        return bank.id, await history.begin_checkpoints(bank, f"cli:{getpass.getuser()}", reason)
+
+    bank, row = run(begin)
+    print(f"the checkpoints of {bank} begin at row {row}; what is before it stands as it is")
 
 
 @clerk_app.command("password")

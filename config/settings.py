@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     platform_bulk_patience: float = Field(
         120.0, gt=0, description="the same for syncs and other mass work"
     )
+    audit_checkpoints: str = Field(
+        "", description="where the audit trail's checkpoints are kept; unset: in data_dir"
+    )
     session_hours: int = 12
     group_window_ms: float = Field(2.0, description="how long a group commit waits for company")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -141,6 +144,11 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         return self.broker_url or self.redis
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the audit trail's checkpoints."""
+        return Path(self.audit_checkpoints or self.data_dir / "audit")
 
     @property
     def tz(self) -> tzinfo:

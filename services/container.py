@@ -134,7 +134,7 @@ async def open_services(
         clock=clock,
         store=store,
         vault=vault,
-        audit=Audit(clock, settings.data_dir / "audit"),
+        audit=Audit(clock, vault, settings.checkpoints),
         sessions=Sessions(redis, clock, vault, hours=settings.session_hours),
         tries=Tries(redis),
         nonces=Nonces(redis, clock, metrics, window=settings.callback_window),

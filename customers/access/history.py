@@ -15,3 +15,10 @@ async def audit_rows(bank: Bank, actor: ClerkActor, limit: int = 50) -> list[dic
         {name: row[name] for name in ("seq", "at", "actor", "action", "object", "data")}
         for row in rows
     ]
+
+
+async def begin_checkpoints(bank: Bank, by: str, reason: str) -> int:
+    """Lets the trail stand as it is and begins its checkpoints anew, which the trail says with the
+    reason; the row from which they count on."""
+    await bank.audit(by, "audit.checkpoints_begun", bank.id, reason=reason)
+    return await bank.services.audit.begin_checkpoints(bank.db)

@@ -1,14 +1,17 @@
 """The append-only audit trail: one hash chain a tenant (contract/trust 3.6).
 
-Row n carries the hash of row n-1 and its own; its `_id` is the tenant and n, so two writers cannot
-both be n. A copy of the newest hash goes to a checkpoint file outside the database, so that a chain
-cut off at its end is noticed too.
+Row n carries the hash of row n-1 and its own, and a seal of the vault over it; its `_id` is the
+tenant and n, so two writers cannot both be n. The newest hash goes to a checkpoint file outside the
+database, so that a chain cut off at its end is noticed too (services/security/checkpoints.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+import hmac
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +21,12 @@ import orjson
 
 from services.clock import Clock, utc
 from services.errors import Unavailable
+from services.security.checkpoints import Checkpoints, Seen
+from services.security.vault import Vault
 from services.store.mongo import Doc, Duplicate, TenantStore
 from services.store.rows import Rows
 
-AUDIT = Rows(
-    "audit",
-)
+AUDIT = Rows("audit", indexes=((("tenant", 1), ("seq", 1)),))
 """The audit chain."""
 
 GENESIS = "0" * 64
@@ -65,12 +68,15 @@ def _number(row_id: str) -> int:
 
 
 class Audit:
-    """Writes and verifies the chains. `checkpoints` is a folder outside the database."""
+    """Writes and verifies the chains. `checkpoints` is a folder outside the database, which all hosts
+    of an installation share."""
 
-    def __init__(self, clock: Clock, checkpoints: Path) -> None:
+    def __init__(self, clock: Clock, vault: Vault, checkpoints: Path) -> None:
         self._clock = clock
-        self._checkpoints = checkpoints
+        self._vault = vault
+        self.checkpoints = Checkpoints(vault, checkpoints)
         self._heads: dict[str, tuple[int, str]] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def record(
         self, db: TenantStore, actor: str, action: str, object_: str, **data: Any
@@ -81,28 +87,41 @@ class Audit:
         `data` holds what JSON can hold.
         """
         entry = Entry(actor, action, object_, orjson.loads(orjson.dumps(data)))
-        for _ in range(_TRIES):
-            seq, previous = await self._newest(db)
-            seq += 1
-            at = utc(self._clock())
-            digest = _hash(previous, seq, at, entry)
-            row = {
-                "_id": f"{db.tenant}:{seq}",
-                "seq": seq,
-                "at": at,
-                "prev": previous,
-                "hash": digest,
-            }
-            try:
-                await db[AUDIT].insert(
-                    {**row, "actor": actor, "action": action, "object": object_, "data": entry.data}
-                )
-            except Duplicate:
-                continue
-            self._heads[db.tenant] = (seq, digest)
-            self._checkpoint(db.tenant, seq, digest)
-            return seq
+        async with self._turns[db.tenant]:
+            for _ in range(_TRIES):
+                seq = await self._append(db, entry)
+                if seq:
+                    return seq
         raise Unavailable("audit_busy", "the audit trail is being written by too many at once")
+
+    async def _append(self, db: TenantStore, entry: Entry) -> int:
+        """The row's number; 0 when another process took it first."""
+        seq, previous = await self._newest(db)
+        seq += 1
+        at = utc(self._clock())
+        digest = _hash(previous, seq, at, entry)
+        row = {
+            "_id": f"{db.tenant}:{seq}",
+            "seq": seq,
+            "at": at,
+            "prev": previous,
+            "hash": digest,
+            "seal": self._seal(db.tenant, digest),
+            "actor": entry.actor,
+            "action": entry.action,
+            "object": entry.object,
+            "data": entry.data,
+        }
+        try:
+            await db[AUDIT].insert(row)
+        except Duplicate:
+            return 0
+        self._heads[db.tenant] = (seq, digest)
+        self.checkpoints.append(db.tenant, seq, digest)
+        return seq
+
+    def _seal(self, tenant: str, digest: str) -> str:
+        return self._vault.mac(tenant, "audit", digest.encode())
 
     async def newest(self, db: TenantStore, limit: int) -> list[Doc]:
         """The newest `limit` rows, newest first."""
@@ -126,30 +145,70 @@ class Audit:
         rows = await db[AUDIT].find({}, sort=[("seq", -1)], limit=1, fields={"seq": 1, "hash": 1})
         return (rows[0]["seq"], rows[0]["hash"]) if rows else (0, GENESIS)
 
-    def _checkpoint(self, tenant: str, seq: int, digest: str) -> None:
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
-        with (self._checkpoints / f"{tenant}.audit").open("a", encoding="ascii") as file:
-            file.write(f"{seq} {digest}\n")
+    async def begin_checkpoints(self, db: TenantStore) -> int:
+        """Begins the bank's checkpoint file anew at the newest row, where it was lost or the chain is
+        older than it: the chain stands as it is. Whoever wants it has said so in the chain before.
+        The row from which the file counts on."""
+        seq, digest = await self._newest(db)
+        self.checkpoints.begin(db.tenant, seq, digest)
+        return seq
 
-    async def verify(self, db: TenantStore) -> list[str]:
+    async def verify(self, db: TenantStore, copy: Path | None = None) -> list[str]:
         """What is wrong with the tenant's chain, each with its row number; an empty list when it
-        holds."""
-        found = {str(row["_id"]): row async for row in db[AUDIT].scan()}
-        hashes, problems = _follow(found, db.tenant)
+        holds. With `copy`, a checkpoint file that was shipped away, the chain is compared with that
+        too, and the file with it."""
+        rows = {str(row["_id"]): row async for row in db[AUDIT].scan()}
+        hashes, problems = _follow(rows, db.tenant)
         ours = {f"{db.tenant}:{seq}" for seq in hashes}
-        strangers = sorted(found.keys() - ours)
+        strangers = sorted(rows.keys() - ours)
         problems += [f"row {row_id} does not belong to the chain" for row_id in strangers]
-        for seq, digest in self._checkpointed(db.tenant).items():
-            if hashes.get(seq) != digest:
-                problems.append(f"row {seq} is not the one that the checkpoint file saw")
+        seen = await self._seen(db.tenant, max(hashes, default=0))
+        if hashes or seen.rows:
+            problems += _compare(hashes, seen)
+        stood = seen.first if seen.accepted else 0
+        if copy is not None:
+            shipped = self.checkpoints.seen(db.tenant, copy)
+            problems += [each for each in _compare(hashes, shipped) if each not in problems]
+            if seen.last < shipped.last:
+                problems.append(f"the checkpoint file ends before the copy, at row {seen.last}")
+        named = {row for problem in problems for row in _rows_named(problem)}
+        for seq in sorted(hashes.keys() - named):
+            if seq >= stood and not self._is_sealed(db.tenant, rows[f"{db.tenant}:{seq}"]):
+                problems.append(f"row {seq} was not written by this bank's key")
         return problems
 
-    def _checkpointed(self, tenant: str) -> dict[int, str]:
-        """Number → hash of every row that the checkpoint file saw; the later word of a number
-        counts."""
-        path = self._checkpoints / f"{tenant}.audit"
-        lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-        return {int(seq): digest for seq, digest in (line.split() for line in lines)}
+    async def _seen(self, tenant: str, newest: int) -> Seen:
+        """What the checkpoint file saw. Whoever writes a row at this moment has a second to add
+        it."""
+        for _ in range(5):
+            seen = self.checkpoints.seen(tenant)
+            if seen.last >= newest or not seen.rows:
+                break
+            await asyncio.sleep(0.2)
+        if seen.rows and seen.last < newest:
+            end = f"rows {seen.last + 1} to {newest} are in no checkpoint of {self.checkpoints.path(tenant)}"
+            return Seen(seen.first, seen.accepted, seen.rows, (*seen.problems, end))
+        return seen
+
+    def _is_sealed(self, tenant: str, row: Doc) -> bool:
+        expected = self._seal(tenant, str(row.get("hash")))
+        return hmac.compare_digest(str(row.get("seal", "")).encode(), expected.encode())
+
+
+def _compare(hashes: Mapping[int, str], seen: Seen) -> Iterator[str]:
+    yield from seen.problems
+    if seen.first > 1 and not seen.accepted:
+        yield f"the checkpoints begin at row {seen.first}: what was there before was seen by none"
+    for seq, digest in seen.rows.items():
+        if hashes.get(seq) != digest:
+            yield f"row {seq} is not the one that the checkpoint file saw"
+
+
+def _rows_named(problem: str) -> list[int]:
+    """The row that a problem is about, by its number."""
+    first, _, rest = problem.partition(" ")
+    number = rest.partition(" ")[0]
+    return [int(number)] if first == "row" and number.isdecimal() else []
 
 
 def _follow(rows: Mapping[str, Doc], tenant: str) -> tuple[dict[int, str], list[str]]:

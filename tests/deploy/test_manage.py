@@ -116,6 +116,17 @@ async def test_an_audit_trail_that_was_changed_ends_with_1_and_names_the_row(man
     assert (broken.returncode, broken.stderr) == (1, "demo: row 1 was changed\n")
 
 
+async def test_checkpoints_are_shipped_away_and_compared_with(manage: Manage, demo: Services, tmp_path: Path) -> None:
+    copy, file = tmp_path / "shipped", demo.settings.data_dir / "audit" / "demo.checkpoints"
+    assert manage("audit", "checkpoint", "export", copy).returncode == 0
+    assert manage("audit", "verify", "--copy", copy).stdout == "demo: the audit trail holds\n"
+    file.unlink()
+    assert manage("audit", "verify").stderr == f"demo: the checkpoint file {file} is missing\n"
+    begun = manage("audit", "checkpoint", "begin", "--reason", "disk lost")
+    assert (begun.returncode, "what is before it stands as it is" in begun.stdout) == (0, True)
+    assert manage("audit", "verify", "--copy", copy).returncode == 0
+
+
 def test_a_wrong_setting_is_named(tmp_path: Path, settings: Settings) -> None:
     env = environment(settings) | {"YINQIAO_PORT": "eight"}
     command = [sys.executable, "manage.py", "wait"]

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from customers.access import history
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
 from services.security import audit as audit_module
 from services.security.audit import GENESIS, Audit, Entry
+from services.security.checkpoints import Checkpoints
+from services.security.vault import Vault
 from services.store.mongo import TenantStore
+from tests.support.banks import open_bank
 
 
 @pytest.fixture
@@ -25,6 +29,10 @@ async def chain(services: Services) -> TenantStore:
         assert await services.audit.record(db, "lin", "campaign.paused", f"c{n}", n=n, note="活动") == n
     assert await services.audit.verify(db) == []
     return db
+
+
+def _file(services: Services, tenant: str = "a") -> Path:
+    return services.settings.data_dir / "audit" / f"{tenant}.checkpoints"
 
 
 async def _rows(db: TenantStore) -> list[dict[str, Any]]:
@@ -38,8 +46,8 @@ async def test_each_row_carries_the_hash_of_the_one_before(services: Services, c
     assert len({row["hash"] for row in rows}) == 6
     told = [(row["actor"], row["action"], row["object"], row["data"]) for row in rows]
     assert told == [("lin", "campaign.paused", f"c{n}", {"n": n, "note": "活动"}) for n in range(1, 7)]
-    checkpoints = (services.settings.data_dir / "audit" / "a.audit").read_text(encoding="ascii").splitlines()
-    assert checkpoints == [f"{row['seq']} {row['hash']}" for row in rows]
+    lines = _file(services).read_text(encoding="ascii").splitlines()
+    assert [line.rsplit(" ", 1)[0] for line in lines] == [f"{row['seq']} {row['hash']}" for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,7 @@ async def test_a_row_whose_hash_was_made_to_fit_is_named(services: Services, cha
 async def test_a_chain_that_was_written_anew_is_told_by_its_checkpoints(services: Services, chain: TenantStore) -> None:
     rows = await _rows(chain)
     await chain["audit"].delete({})
-    forger = Audit(services.clock, services.settings.data_dir / "elsewhere")
+    forger = Audit(services.clock, services.vault, services.settings.data_dir / "elsewhere")
     for row in rows:
         await forger.record(chain, "zhao", row["action"], row["object"], **row["data"])
     assert await services.audit.verify(chain) == [
@@ -182,10 +190,146 @@ async def test_what_nobody_touched_verifies(services: Services, data: dict[str, 
     assert await services.audit.verify(db) == []
 
 
-async def test_a_chain_without_checkpoints_still_shows_changes(
+async def test_a_chain_whose_checkpoints_are_missing_is_told_and_still_shows_changes(
     services: Services, chain: TenantStore, tmp_path: Path
 ) -> None:
-    audit = Audit(services.clock, tmp_path / "no such folder")
-    assert await audit.verify(chain) == []
+    audit = Audit(services.clock, services.vault, tmp_path / "no such folder")
+    missing = f"the checkpoint file {tmp_path / 'no such folder' / 'a.checkpoints'} is missing"
+    assert await audit.verify(chain) == [missing]
     await chain["audit"].delete({"seq": 2})
-    assert await audit.verify(chain) == ["row 2 is missing"]
+    assert await audit.verify(chain) == ["row 2 is missing", missing]
+    assert await audit.verify(services.store.tenant("b")) == [], "a bank of which nothing was recorded"
+
+
+def _forge(rows: list[dict[str, Any]], seal: str = "") -> list[dict[str, Any]]:
+    """A chain that holds by its hashes, in which zhao did it all; what a writer of the database can make."""
+    previous, forged = GENESIS, []
+    for row in rows:
+        entry = Entry("zhao", row["action"], row["object"], row["data"])
+        digest = audit_module._hash(previous, row["seq"], row["at"], entry)
+        forged.append({**row, "actor": "zhao", "prev": previous, "hash": digest, "seal": seal or row["seal"]})
+        previous = digest
+    return forged
+
+
+async def _rewrite(db: TenantStore, rows: list[dict[str, Any]]) -> None:
+    await db["audit"].delete({})
+    for row in rows:
+        await db["audit"].insert(row)
+
+
+@pytest.mark.parametrize("lines", ["appended", "written anew", "without seals", "under another key", "deleted"])
+async def test_a_rewritten_chain_is_noticed_whatever_its_forger_does_to_the_file(
+    services: Services, chain: TenantStore, lines: str
+) -> None:
+    rows = _forge(await _rows(chain))
+    await _rewrite(chain, rows)
+    file = _file(services)
+    theirs = "".join(f"{row['seq']} {row['hash']} {'0' * 64}\n" for row in rows)
+    match lines:
+        case "appended":
+            with file.open("a", encoding="ascii") as more:
+                more.write(theirs)
+        case "written anew":
+            file.write_text(theirs, encoding="ascii")
+        case "without seals":
+            file.write_text("".join(f"{row['seq']} {row['hash']}\n" for row in rows), encoding="ascii")
+        case "under another key":
+            file.unlink()
+            key = Vault("another-master-key-of-32-characters")
+            for row in rows:
+                Checkpoints(key, file.parent).append("a", row["seq"], row["hash"])
+        case "deleted":
+            file.unlink()
+    problems = await services.audit.verify(chain)
+    assert len(problems) >= 6
+    assert all(any(f"row {n} " in problem for problem in problems) for n in range(1, 7)), problems
+    await services.audit.record(chain, "lin", "did", "it")
+    assert len(await services.audit.verify(chain)) >= 6, "a later row heals nothing"
+
+
+@pytest.mark.parametrize("kept", [0, 3, 5])
+async def test_a_file_that_was_cut_off_is_noticed(services: Services, chain: TenantStore, kept: int) -> None:
+    file = _file(services)
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:kept]))
+    (problem,) = await services.audit.verify(chain)
+    assert problem == (
+        f"rows {kept + 1} to 6 are in no checkpoint of {file}" if kept else f"the checkpoint file {file} is empty"
+    )
+
+
+async def test_a_line_that_was_taken_out_or_changed_is_noticed(services: Services, chain: TenantStore) -> None:
+    file = _file(services)
+    lines = file.read_bytes().splitlines(keepends=True)
+    for changed in (
+        lines[:2] + lines[3:],
+        lines[1:],
+        [lines[1], lines[0], *lines[2:]],
+        [*lines[:3], b"4 x y z\n", *lines[4:]],
+    ):
+        file.write_bytes(b"".join(changed))
+        assert any("is not one of this bank's" in problem for problem in await services.audit.verify(chain))
+    file.write_bytes(b"".join(lines))
+    assert await services.audit.verify(chain) == []
+
+
+async def test_what_a_killed_writer_left_of_a_line_is_taken_off(services: Services, chain: TenantStore) -> None:
+    file = _file(services)
+    with file.open("ab") as more:
+        more.write(b"7 3fe")
+    await services.audit.record(chain, "lin", "did", "it")
+    assert await services.audit.verify(chain) == []
+
+
+async def test_a_deleted_file_is_noticed_also_when_it_begins_anew(services: Services, chain: TenantStore) -> None:
+    _file(services).unlink()
+    assert await services.audit.verify(chain) == [f"the checkpoint file {_file(services)} is missing"]
+    await services.audit.record(chain, "lin", "did", "it")
+    assert await services.audit.verify(chain) == [
+        "the checkpoints begin at row 7: what was there before was seen by none"
+    ]
+    at_bank = await open_bank(services, "a")
+    assert await history.begin_checkpoints(at_bank, "cli:ops", "the disk was lost") == 8
+    assert await services.audit.verify(chain) == []
+    rows = await _rows(chain)
+    assert (rows[-1]["action"], rows[-1]["data"]) == ("audit.checkpoints_begun", {"reason": "the disk was lost"})
+    await chain["audit"].update({"seq": 3}, {"$set": {"actor": "zhao"}})
+    assert await services.audit.verify(chain) == ["row 3 was changed"]
+
+
+async def test_a_chain_and_a_file_that_were_cut_off_together_differ_from_the_copy_that_was_shipped(
+    services: Services, chain: TenantStore, tmp_path: Path
+) -> None:
+    copy = tmp_path / "shipped"
+    assert services.audit.checkpoints.export("a", copy) == 6
+    assert copy.stat().st_mode & 0o077 == 0
+    assert await services.audit.verify(chain, copy) == []
+    file = _file(services)
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:4]))
+    await chain["audit"].delete({"seq": {"$gte": 5}})
+    assert await services.audit.verify(chain) == []
+    assert await services.audit.verify(chain, copy) == [
+        "row 5 is not the one that the checkpoint file saw",
+        "row 6 is not the one that the checkpoint file saw",
+        "the checkpoint file ends before the copy, at row 4",
+    ]
+
+
+async def test_another_banks_rows_and_file_do_not_pass_for_ones_own(services: Services, chain: TenantStore) -> None:
+    b = services.store.tenant("b")
+    for n in range(1, 7):
+        await services.audit.record(b, "zhao", "campaign.paused", f"c{n}")
+    theirs = [{**row, "_id": f"a:{row['seq']}", "tenant": "a"} for row in await _rows(b)]
+    await _rewrite(chain, theirs)
+    _file(services).write_bytes(_file(services, "b").read_bytes())
+    problems = await services.audit.verify(chain)
+    assert [problem for problem in problems if "key" in problem] == [
+        f"row {n} was not written by this bank's key" for n in range(1, 7)
+    ]
+    assert "line 1 of the checkpoint file" in problems[0]
+    assert await services.audit.verify(b) == []
+
+
+async def test_nobody_but_its_owner_reads_a_checkpoint_file(services: Services, chain: TenantStore) -> None:
+    assert _file(services).stat().st_mode & 0o777 == 0o600
+    assert _file(services).parent.stat().st_mode & 0o777 == 0o700
