@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-
+from config import bounds
 from services.documents import yaml12
 from services.documents.problems import Fault, Problem, fault, found, in_order, is_secret, pattern
 from services.errors import InvalidInput
 from services.phones import MAINLAND, is_region
 from services.wechat.core.archive import private_key
 
-_BOUNDS = yaml12.Bounds(size=8 * 1024 * 1024, entries=1_000, items=100_000)
+_BOUNDS = yaml12.Bounds(size=bounds.TENANT_BYTES, entries=1_000, items=100_000)
 _BRANCH_ID = pattern(r"^[a-z0-9][a-z0-9-]{0,18}$", "branch_id")
 _TENANT_ID = pattern(r"^[a-z0-9][a-z0-9-]{0,30}$", "tenant_id")
 _LOGIN = pattern(r"^[a-z0-9._-]{1,32}$", "login")

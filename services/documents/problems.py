@@ -238,7 +238,7 @@ def _as_day(value: Any, _: Mapping[str, Any]) -> Fix:
     try:
         year, month, day = map(int, numbers)
         return Fix("write", date(year, month, day).isoformat())
-    except ValueError:
+    except (ValueError, OverflowError):
         return Fix("write", "2027-01-31")
 
 

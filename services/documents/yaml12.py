@@ -23,6 +23,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from config.bounds import DOCUMENT_BYTES
 from services.documents.problems import Place, Problem, quoted, shortened
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -34,7 +35,7 @@ class Bounds:
     """`size` in bytes of UTF-8; `depth` of mappings and lists in each other; `entries` of one
     mapping; `items` of one list."""
 
-    size: int = 64 * 1024
+    size: int = DOCUMENT_BYTES
     depth: int = 32
     entries: int = 100
     items: int = 500
