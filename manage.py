@@ -19,7 +19,6 @@ from typing import Annotated, Any
 import typer
 from redis.exceptions import RedisError
 
-from campaigns.document.reading import Problem
 from config.logging import setup_logging
 from customers.banks.bank import open_bank
 from deploy import archiving, audit_truth, commands, numbers, syncing
@@ -38,6 +37,7 @@ from deploy.terminal import (
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
+from services.documents.problems import Problem
 from services.errors import YinqiaoError
 
 app = typer.Typer(

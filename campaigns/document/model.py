@@ -6,7 +6,6 @@ rewards that are offered or open to anyone. A key that it cannot run is refused,
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model, model_validator
@@ -14,18 +13,21 @@ from pydantic import BaseModel, Field, create_model, model_validator
 from campaigns.document import parts
 from campaigns.document.parts import (
     DAYS,
+    Amount,
+    Date,
     Day,
     DayTime,
     Event,
     Key,
     Part,
-    Place,
     Template,
     Text,
     Userid,
     Window,
+    wrong,
 )
 from campaigns.engine.verbs import BY_NAME, VERBS
+from services.documents.problems import Place
 
 MOST_VALUABLE = 5_000_000
 """fen: no prize may be worth more (Anti-Unfair Competition Law)."""
@@ -42,8 +44,8 @@ else:
 
 
 class Cap(Part):
-    total: int | None = Field(None, gt=0)
-    per_day: int | None = Field(None, gt=0)
+    total: Amount | None = None
+    per_day: Amount | None = None
 
 
 class Entry(Part):
@@ -79,7 +81,7 @@ class Codes(Part):
     branches: list[str] | Literal["all"] = "all"
     skip_verify: bool = True
     slots: list[Slot] = []
-    daily_cap: int | None = Field(None, gt=0)
+    daily_cap: Amount | None = None
     backup: list[Userid] = Field([], max_length=100)
 
 
@@ -93,7 +95,7 @@ class Links(Part):
     @model_validator(mode="after")
     def _somebody(self) -> Links:
         if (self.branches is None) == (not self.staff):
-            raise ValueError("expected either branches or staff")
+            raise wrong("links_who")
         return self
 
 
@@ -106,7 +108,7 @@ class GroupCode(Part):
     )
     auto_create_room: bool = True
     room_base_name: str = Field("", max_length=40)
-    room_base_id: int = Field(1, ge=1)
+    room_base_id: int = Field(1, ge=1, le=10**9)
     full_at: int = Field(500, ge=2, le=500)
 
 
@@ -124,7 +126,7 @@ class Limits(Part):
 class Money(Part):
     """`budget` in fen."""
 
-    budget: int = Field(gt=0)
+    budget: Amount
     cost_center: str = ""
 
 
@@ -133,7 +135,7 @@ class Disclosure(Part):
 
     rules_zh: str = Field(min_length=1)
     odds_or_quantity: str = Field(min_length=1)
-    claim_by: date
+    claim_by: Date
     host: str = Field(min_length=1)
     contact: str = Field(min_length=1)
     price: str = ""
@@ -152,7 +154,7 @@ class Reward(Part):
     cost: int = Field(ge=0, le=MOST_VALUABLE)
     stock: int = Field(ge=0, le=10_000_000)
     per_customer: int = Field(1, ge=1, le=20)
-    per_day: int | None = Field(None, gt=0)
+    per_day: Amount | None = None
     claim: Literal["offered", "anyone"] = "offered"
 
 

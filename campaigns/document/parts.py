@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-Place = tuple[Any, ...]
-"""Keys and positions that lead to a part of the document."""
+from services.documents.problems import Fix, pattern
 
-Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+Key = Annotated[str, Field(pattern=pattern(r"^[a-z0-9][a-z0-9_-]{0,39}$", "name"))]
 Event = Literal["reward.claimed", "customer.blocked"]
 """What a wait or an exit rule may be told of."""
 
-_DURATION = re.compile(r"^(\d{1,6})(s|m|h|d)$")
+_DURATION = re.compile(r"^(\d{1,6})(s|m|h|d)$", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DAY_TIME = re.compile(r"(\d{1,2})[:：](\d{2})(?::00)?")
+
+
+def wrong(code: str, **data: Any) -> PydanticCustomError:
+    """The error of a part that is not what it should be: the sentence `problem_<code>` says it."""
+    return PydanticCustomError(code, code, data)
 
 
 def seconds_of(duration: str) -> int:
-    """Seconds of `90s`, `15m`, `2h`, `7d`; raises ValueError."""
+    """Seconds of `90s`, `15m`, `2h`, `7d`; raises PydanticCustomError."""
     match = _DURATION.match(duration)
     if match is None:
-        raise ValueError("expected a duration such as 90s, 15m, 2h or 7d")
+        raise wrong("duration")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -33,30 +41,60 @@ def _check_duration(value: str) -> str:
     return value
 
 
+def _day(value: Any) -> Any:
+    """A day as it is written, never a number of seconds."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        if isinstance(value, str) and _DAY.fullmatch(value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise wrong("day")
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(re.sub(r" (?=[+-]\d)", "", value))
+    except ValueError:
+        pass
+    raise wrong("moment")
+
+
+def _day_time(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value, re.ASCII):
+        return value
+    raise wrong("day_time", fix=_clock(value))
+
+
+def _clock(value: Any) -> Fix:
+    """The hour and minute that are meant."""
+    match = _DAY_TIME.fullmatch(unicodedata.normalize("NFKC", str(value)))
+    if match is None or int(match[1]) > 24 or int(match[2]) > 59:
+        return Fix("write", '"09:00"')
+    if int(match[1]) == 24:
+        return Fix("midnight" if int(match[2]) == 0 else "write", '"00:00"')
+    return Fix("write", f'"{int(match[1]):02d}:{int(match[2]):02d}"')
+
+
 Duration = Annotated[str, AfterValidator(_check_duration)]
-
-
-def _from_yaml(value: Any) -> Any:
-    """YAML reads an unquoted 18:00 as the number of its minutes."""
-    return (
-        f"{value // 60:02d}:{value % 60:02d}"
-        if isinstance(value, int) and 0 <= value < 1440
-        else value
-    )
-
-
-DayTime = Annotated[
-    str, BeforeValidator(_from_yaml), Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
-]
+Date = Annotated[date, BeforeValidator(_day)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+DayTime = Annotated[str, BeforeValidator(_day_time)]
+Amount = Annotated[int, Field(gt=0, le=10**15)]
+"""A number of things or of fen, as far as the stores can count."""
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Userid = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Part(BaseModel):
-    """Every part of the document: no unknown keys, no changes."""
+    """Every part of the document: no unknown keys, no changes, and no value of another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
 
 
 class Text(Part):
@@ -75,8 +113,8 @@ class Template(Part):
 class Window(Part):
     """Days in the time zone `tz`; `to` is the last day."""
 
-    from_: date = Field(alias="from")
-    to: date
+    from_: Date = Field(alias="from")
+    to: Date
     tz: str = "Asia/Shanghai"
 
     @model_validator(mode="after")
@@ -84,11 +122,9 @@ class Window(Part):
         try:
             ordered = 0 < self.starts.timestamp() < self.ends.timestamp()
         except (KeyError, ValueError, OverflowError, OSError):
-            raise ValueError(
-                "expected a time zone such as Asia/Shanghai, and days between 1970 and 9998"
-            ) from None
+            raise wrong("window_unreadable") from None
         if not ordered:
-            raise ValueError("the window ends before it begins")
+            raise wrong("window_order")
         return self
 
     @property
@@ -125,10 +161,7 @@ class Step(Part):
     def _one_verb(self) -> Step:
         found = [name for name in self._verbs() if getattr(self, name) is not None]
         if len(found) != 1:
-            raise ValueError(
-                f"expected exactly one verb of {', '.join(self._verbs())}, "
-                f"found {', '.join(found) or 'none'}"
-            )
+            raise wrong("verb_count", verbs=self._verbs(), had=found or ["none"])
         return self
 
     @classmethod

@@ -6,7 +6,6 @@ whoever reads its value, and to the tables of docs/campaigns.md.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,8 +13,7 @@ from typing import Any, Literal
 from customers.banks.bank import Bank
 from customers.banks.staff import Staff
 from customers.identity.facts import Customer
-
-PLACEHOLDER = re.compile(r"\{\{\s*([a-z_.]+)\s*\}\}")
+from services.documents.placeholders import PLACEHOLDER
 
 When = Literal["rule", "key", "message", "group"]
 RULE: When = "rule"
@@ -119,3 +117,27 @@ def unfillable(texts: Iterable[str], when: When) -> list[str]:
         for text in texts
         if set(PLACEHOLDER.findall(text)) - names or "{{" in PLACEHOLDER.sub("", text)
     ]
+
+
+_LONGEST: Mapping[str, str] = {
+    "customer.name": "𠮷" * 64,
+    "staff.name": "国" * 64,
+    "branch.name": "国" * 32,
+    "bank.name": "国" * 32,
+    "channel.code": "c" * 30,
+    "channel.branch": "b" * 19,
+    "follow.userid": "u" * 64,
+    "customer.id": "c" * 64,
+}
+"""What a placeholder is filled with at most: names of 64 characters (contract/wechat B), one of
+which has up to four bytes, and ids of ours."""
+
+
+def longest(branches: Mapping[str, str] | None) -> dict[str, str]:
+    """fact → the longest value that a text can be filled with; the bank's `branches` are known
+    exactly."""
+    known = dict(_LONGEST)
+    if branches:
+        known["channel.branch"] = max(branches, key=len)
+        known["branch.name"] = max(branches.values(), key=lambda name: len(name.encode()))
+    return known

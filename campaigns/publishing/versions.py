@@ -19,7 +19,6 @@ from campaigns.channels.rows import by_state
 from campaigns.community import greetings
 from campaigns.document import reading, rows, states
 from campaigns.document.model import Campaign, Reward
-from campaigns.document.reading import Problem
 from campaigns.document.rows import CampaignRow, VersionRow
 from customers.actors import ClerkActor
 from customers.approvals import approvals
@@ -28,6 +27,7 @@ from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
 from services import ids
 from services.container import Services
+from services.documents.problems import Problem
 from services.errors import Conflict, InvalidInput, NotFound, Unavailable
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError

@@ -3,18 +3,29 @@ people."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from config import bounds
+from services.documents import yaml12
+from services.documents.problems import Fault, Problem, fault, found, in_order, is_secret, pattern
 from services.errors import InvalidInput
 from services.phones import MAINLAND, is_region
 from services.wechat.core.archive import private_key
 
+_BOUNDS = yaml12.Bounds(size=bounds.TENANT_BYTES, entries=1_000, items=100_000)
+_BRANCH_ID = pattern(r"^[a-z0-9][a-z0-9-]{0,18}$", "branch_id")
+_TENANT_ID = pattern(r"^[a-z0-9][a-z0-9-]{0,30}$", "tenant_id")
+_LOGIN = pattern(r"^[a-z0-9._-]{1,32}$", "login")
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """No unknown keys, no changes, and no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class WeCom(_Strict):
@@ -41,7 +52,7 @@ class MiniProgram(_Strict):
 class Branch(_Strict):
     """`head` is the userid of whoever is told of lost customers and of leavers."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,18}$")
+    id: str = Field(pattern=_BRANCH_ID)
     name: str
     head: str | None = Field(None, min_length=1, max_length=64)
     departments: list[int] = []
@@ -75,7 +86,7 @@ class StaffMember(_Strict):
 
 
 class ClerkEntry(_Strict):
-    login: str = Field(pattern=r"^[a-z0-9._-]{1,32}$")
+    login: str = Field(pattern=_LOGIN)
     name: str
     roles: list[Literal["operations", "viewer", "auditor"]]
     password: str | None = Field(None, min_length=8, repr=False)
@@ -95,7 +106,7 @@ class TenantFile(_Strict):
     code, in a file or a search, is one of `region`."""
 
     kind: Literal["tenant/v1"]
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    id: str = Field(pattern=_TENANT_ID)
     name: dict[Literal["zh", "en"], str]
     region: Region = MAINLAND
     wecom: WeCom
@@ -107,35 +118,40 @@ class TenantFile(_Strict):
 
 
 def read_tenant_file(text: str, source: str) -> TenantFile:
-    """The tenant in `text`, or InvalidInput that names `source`, the place and what was
+    """The tenant in `text`, or InvalidInput that names `source`, the line, the place and what was
     expected."""
+    parsed = yaml12.parse(text, source, _BOUNDS)
+    problems = [*parsed.problems, *_unclear(parsed)]
     try:
-        file = TenantFile.model_validate(_parse(text, source))
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
-            for e in error.errors(include_input=False)
+        file = TenantFile.model_validate(parsed.value)
+        problems += [
+            Problem(parsed.line(place), code, data, source)
+            for place, code, data in _strangers(file)
         ]
-        raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems)) from None
-    _check_branches(file, source)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        problems += [
+            Problem(parsed.line(place), code, data, source)
+            for place, code, data in found(details, TenantFile)
+            if place not in parsed.unclear and (parsed.value is not None or not problems)
+        ]
+        file = None
+    if file is None or problems:
+        raise InvalidInput("tenant_file", "\n".join(map(str, in_order(problems))))
     return file
 
 
-def _parse(text: str, source: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", error)
-        raise InvalidInput("tenant_file", f"{source}{place}: not YAML: {problem}") from error
+def _unclear(parsed: yaml12.Document) -> Iterator[Problem]:
+    """Values that could be read in two ways; a secret is not shown."""
+    for place, problem in parsed.unclear.items():
+        secret = is_secret(TenantFile, place)
+        yield replace(problem, code="unclear_secret", data={}) if secret else problem
 
 
-def _check_branches(file: TenantFile, source: str) -> None:
-    branches = {branch.id for branch in file.branches}
-    strangers = sorted({member.branch for member in file.staff} - branches)
-    if strangers:
-        expected = f"expected one of {sorted(branches)}"
-        raise InvalidInput(
-            "tenant_file", f"{source}: staff: unknown branch {', '.join(strangers)}; {expected}"
-        )
+def _strangers(file: TenantFile) -> Iterator[Fault]:
+    """Members of branches that the file does not have."""
+    branches = sorted(branch.id for branch in file.branches)
+    for index, member in enumerate(file.staff):
+        if member.branch not in branches:
+            place = ("staff", index, "branch")
+            yield fault(place, "unknown_branch", name=member.branch, expected=branches)

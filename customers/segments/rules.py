@@ -13,10 +13,11 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from typing_extensions import override
+
+from services.documents.problems import Problem
 
 Facts = Mapping[str, Any]
 Predicate = Callable[[Facts], bool]
@@ -35,16 +36,22 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 
 
-@dataclass
 class RuleError(Exception):
-    """What is wrong with a rule, at which column (from 1), and what was expected there."""
+    """What is wrong with a rule, at which column (from 1): the sentence `problem_<code>` says it,
+    with `data` in its places."""
 
-    message: str
-    column: int
+    def __init__(self, code: str, column: int, **data: Any) -> None:
+        super().__init__(code)
+        self.code, self.column, self.data = code, column, data
+
+    @property
+    def message(self) -> str:
+        """The sentence in English, without the column."""
+        return str(self).removeprefix(f"column {self.column}: ")
 
     @override
     def __str__(self) -> str:
-        return f"column {self.column}: {self.message}"
+        return Problem(1, self.code, {**self.data, "column": self.column}).message
 
 
 def compile_rule(
@@ -56,20 +63,19 @@ def compile_rule(
     A field that the facts lack is None; comparing it by size is false, not an error.
     """
     if len(text) > LONGEST:
-        raise RuleError(f"a rule has at most {LONGEST} characters", LONGEST + 1)
+        raise RuleError("rule_long", LONGEST + 1, most=LONGEST)
     indent = len(text) - len(text.lstrip())
     rule = text.strip()
     try:
         tree = ast.parse(rule, mode="eval")
         value = _Compiler(codes, fields, rule).value(tree.body)
     except SyntaxError as error:
-        raise RuleError(
-            f"not a rule: {error.msg}", (error.offset or len(rule) + 1) + indent
-        ) from None
+        column = (error.offset or len(rule) + 1) + indent
+        raise RuleError("rule_syntax", column, why=error.msg) from None
     except (ValueError, RecursionError, MemoryError):
-        raise RuleError("not a rule that can be read", 1 + indent) from None
+        raise RuleError("rule_unreadable", 1 + indent) from None
     except RuleError as error:
-        raise RuleError(error.message, error.column + indent) from None
+        raise RuleError(error.code, error.column + indent, **error.data) from None
     return lambda facts: bool(value(facts))
 
 
@@ -81,12 +87,12 @@ class _Compiler:
         self._fields = fields
         self._lines = rule.splitlines() or [""]
 
-    def _error(self, node: ast.AST, message: str) -> RuleError:
+    def _error(self, node: ast.AST, code: str, **data: Any) -> RuleError:
         """The error at the node's first character (Python counts bytes, people count
         characters)."""
         line = self._lines[getattr(node, "lineno", 1) - 1]
         before = line.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore")
-        return RuleError(message, len(before) + 1)
+        return RuleError(code, len(before) + 1, **data)
 
     def value(self, node: ast.expr) -> _Value:
         """What gives the node's value; raises RuleError for whatever rules do not have."""
@@ -105,7 +111,7 @@ class _Compiler:
                 return lambda facts: constant
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return self._list(items)
-        raise self._error(node, "expected a field, a value, a comparison, and, or, not, in")
+        raise self._error(node, "rule_value")
 
     def _not(self, operand: ast.expr) -> _Value:
         inner = self.value(operand)
@@ -123,10 +129,10 @@ class _Compiler:
 
     def _compare(self, node: ast.Compare) -> _Value:
         if len(node.ops) != 1:
-            raise self._error(node, "expected one comparison; join several with and")
+            raise self._error(node, "rule_one_comparison")
         compare = _COMPARE.get(type(node.ops[0]))
         if compare is None:
-            raise self._error(node, "expected ==, !=, <, <=, >, >=, in or not in")
+            raise self._error(node, "rule_operator")
         left = self.value(node.left)
         right = self.value(node.comparators[0])
 
@@ -141,8 +147,7 @@ class _Compiler:
     def _field(self, node: ast.Attribute | ast.Name) -> _Value:
         name = ast.unparse(node)
         if name not in self._fields:
-            expected = ", ".join(sorted(self._fields))
-            raise self._error(node, f"unknown field {name}; expected one of {expected}")
+            raise self._error(node, "rule_field", name=name, expected=sorted(self._fields))
         return lambda facts: facts.get(name)
 
     def _call(self, node: ast.Call) -> _Value:
@@ -152,10 +157,9 @@ class _Compiler:
             or not isinstance(argument, ast.Constant)
             or not isinstance(argument.value, str)
         ):
-            raise self._error(node, "expected codes('name')")
+            raise self._error(node, "rule_call")
         if argument.value not in self._codes:
-            raise self._error(
-                argument, f"unknown codes {argument.value!r}; expected one of {sorted(self._codes)}"
-            )
+            name, expected = argument.value, sorted(self._codes)
+            raise self._error(argument, "rule_codes", name=name, expected=expected)
         states = frozenset(self._codes[argument.value])
         return lambda facts: states

@@ -18,6 +18,7 @@ from campaigns.engine import verbs
 from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
 from customers import timeline
 from customers.banks.bank import Bank
+from services.documents.problems import Fault, fault
 from services.queue.effects import EffectKind, Outcome
 from services.queue.outbox import Effect
 
@@ -29,8 +30,9 @@ class Invite(Part):
     seats: int
 
 
-def _lint(invite: Invite, _: bool) -> list[tuple[tuple[Any, ...], str]]:
-    return [(("seats",), "nobody is invited to an evening without seats")] if invite.seats < 1 else []
+def _lint(invite: Invite, _: bool) -> list[Fault]:
+    said = "nobody is invited to an evening without seats"
+    return [fault(("seats",), "invite_seats", msg=said)] if invite.seats < 1 else []
 
 
 async def _invite(bank: Bank, effect: Effect) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from campaigns.document.parts import Part, Place
+from campaigns.document.parts import Part
 from campaigns.engine import facts
 from campaigns.engine.facts import Scene
 from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
@@ -19,17 +19,19 @@ from customers.banks.staff import Staff, staff_member
 from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution
 from services import ids
+from services.documents.problems import Fault, fault
 from services.errors import NotFound
 from services.limiter import lane
 from services.queue import outbox
 from services.queue.effects import EffectKind, Outcome
 from services.queue.outbox import Effect
 from services.texts import sentence
+from services.wechat.core.checks import APP_TEXT_BYTES, WELCOME_BYTES
 from services.wechat.core.errors import AlreadyDone, PlatformError
 
 WELCOME_SECONDS = 20.0
-WELCOME_BYTES, STAFF_BYTES = 4000, 2048
-"""of a text in UTF-8 (contract/wechat D3)"""
+BY_HAND = "greet_by_hand"
+"""The sentence before a message that asks the RM to greet."""
 CODE_GONE = 41050
 REPEAT_SECONDS = 1800
 log = logging.getLogger(__name__)
@@ -49,13 +51,16 @@ class Send(Part):
 
 
 def _references(send: Send) -> tuple[Reference]:
-    most = WELCOME_BYTES if send.greets and not send.fallback else STAFF_BYTES
-    return (Reference("template", "templates", send.template, most),)
+    """The one limit that is the lower: of the welcome, or of the message that takes its place."""
+    if send.greets and not send.fallback:
+        return (Reference("template", "templates", send.template, WELCOME_BYTES),)
+    added = len(sentence(BY_HAND).encode()) if send.greets else 0
+    return (Reference("template", "templates", send.template, APP_TEXT_BYTES, added),)
 
 
-def _lint(send: Send, after_wait: bool) -> list[tuple[Place, str]]:
+def _lint(send: Send, after_wait: bool) -> list[Fault]:
     if send.greets and after_wait:
-        return [((), "a welcome must come before the first wait: its code lives 20 s")]
+        return [fault((), "welcome_late")]
     return []
 
 
@@ -117,7 +122,7 @@ async def _greet_by_hand(bank: Bank, effect: Effect) -> None:
         tenant=bank.id,
         kind=STAFF.name,
         cid=effect.cid,
-        args={**effect.args, "note": "greet_by_hand"},
+        args={**effect.args, "note": BY_HAND},
         campaign=effect.campaign,
         version=effect.version,
         run=effect.run,

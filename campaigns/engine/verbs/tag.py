@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from campaigns.delivery import tagging
-from campaigns.document.parts import Part, Place
+from campaigns.document.parts import Part, wrong
 from campaigns.engine import facts
 from campaigns.engine.verbs.verb import Asked, Cause, Verb
 from customers.banks.bank import Bank
@@ -23,27 +23,30 @@ class Tag(Part):
     @model_validator(mode="after")
     def _not_empty(self) -> Tag:
         if not self.add and not self.del_:
-            raise ValueError("expected add or del")
+            raise wrong("tag_empty")
         return self
-
-
-def _lint(tag: Tag, _: bool) -> list[tuple[Place, str]]:
-    names = facts.unfillable([*tag.add, *tag.del_], facts.KEY)
-    return [((), f"unknown placeholder in {name}") for name in names]
 
 
 def _prepare(tag: Tag, cause: Cause) -> Asked:
     args = {
         "userid": cause.context["userid"],
-        "add": [facts.fill(name, cause.facts) for name in tag.add],
-        "del": [facts.fill(name, cause.facts) for name in tag.del_],
+        "add": _named(tag.add, cause),
+        "del": _named(tag.del_, cause),
     }
     return Asked(MARK, args)
+
+
+def _named(names: list[str], cause: Cause) -> list[str]:
+    """The names with their placeholders filled, without those of which nothing is left."""
+    filled = [facts.fill(name, cause.facts) for name in names]
+    return [name for name in filled if name.rpartition(":")[2].strip()]
 
 
 async def _mark(bank: Bank, effect: Effect) -> None:
     person = await resolution.customer(bank, effect.cid)
     userid, add, remove = effect.args["userid"], effect.args["add"], effect.args["del"]
+    if not add and not remove:
+        return
     await tagging.mark(bank, userid, person.external_userid, add, remove)
     await tagging.remember(bank, person.cid, userid, add, remove)
 
@@ -58,7 +61,6 @@ TAG = Verb(
     name="tag",
     model=Tag,
     label="stage_tag",
-    lint=_lint,
     prepare=_prepare,
     kinds=(MARK,),
 )

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from campaigns.document.parts import Place, Step, Template
+from campaigns.document.parts import Step, Template
 from customers.banks.bank import Bank
+from services.documents.problems import Fault
 from services.queue.effects import EffectKind
 
 Body = TypeVar("Body")
@@ -29,12 +30,14 @@ class Move:
 
 @dataclass(frozen=True)
 class Reference:
-    """A name of `block` that a step uses under `key`; a template may have `most` bytes there."""
+    """A name of `block` that a step uses under `key`; a template may have `most` bytes there when it
+    is filled, `added` of which are ours."""
 
     key: str
     block: str
     name: str
     most: int | None = None
+    added: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Verb(Generic[Body]):
     model: type[Body]
     label: str = ""
     references: Callable[[Body], Iterable[Reference]] = _none
-    lint: Callable[[Body, bool], Iterable[tuple[Place, str]]] = _no_faults
+    lint: Callable[[Body, bool], Iterable[Fault]] = _no_faults
     otherwise: Callable[[Body], list[Step]] = _no_steps
     move: Callable[[Body, float], Move] | None = None
     waits: bool = False

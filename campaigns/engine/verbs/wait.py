@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from campaigns.document.parts import Duration, Event, Part, seconds_of
+from campaigns.document.parts import Duration, Event, Moment, Part, seconds_of, wrong
 from campaigns.engine.verbs.verb import Move, Verb
 
 if TYPE_CHECKING:  # the document's Step has this block as a field, and completes it
@@ -19,7 +18,7 @@ class Wait(Part):
     first."""
 
     for_: Duration | None = Field(None, alias="for")
-    until: datetime | None = None
+    until: Moment | None = None
     event: Event | None = None
     timeout: Duration | None = None
     else_: list[Step] = Field([], alias="else")
@@ -27,13 +26,13 @@ class Wait(Part):
     @model_validator(mode="after")
     def _one_kind(self) -> Wait:
         if sum(value is not None for value in (self.for_, self.until, self.event)) != 1:
-            raise ValueError("expected exactly one of for, until, event")
+            raise wrong("wait_kind")
         if (self.event is None) != (self.timeout is None):
-            raise ValueError("a wait for an event needs a timeout, and no other wait has one")
+            raise wrong("wait_timeout")
         if self.else_ and self.event is None:
-            raise ValueError("only a wait for an event has an else")
+            raise wrong("wait_else")
         if self.until is not None and self.until.tzinfo is None:
-            raise ValueError("expected until with a time zone, such as 2027-02-01T10:00:00+08:00")
+            raise wrong("wait_zone")
         return self
 
 

@@ -15,6 +15,15 @@ from services.wechat.core.errors import BadRequest
 
 DAY = 86400
 
+WELCOME_BYTES = 4000
+"""of the text of a welcome or a broadcast"""
+GROUP_WELCOME_BYTES = 3000
+"""of a greeting that group owners may choose"""
+APP_TEXT_BYTES = 2048
+"""of an app's text message to a member"""
+TAG_CHARS = 30
+"""of the name of a tag, or of a tag group"""
+
 
 def refuse(path: str, sentence: str) -> BadRequest:
     """The error for a request that is not sent because of what `sentence` says."""

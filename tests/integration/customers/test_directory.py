@@ -137,23 +137,32 @@ async def test_a_leaver_whom_the_file_still_lists_stays_out_until_wecom_reports_
     assert (await staff.staff_member(await open_bank(services, "demo"), "rm.chen")).name == "陈思远"
 
 
+TOKEN = "token: FakeCallbackTokenSandbox"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         (DEMO.replace("rm.li, name: 李嘉宁, branch: sz-nanshan", "rm.li, name: 李嘉宁, branch: sz-moon"),
-         "bank.yaml: staff: unknown branch sz-moon; expected one of ['gz-tianhe', 'sz-futian', 'sz-nanshan']"),
-        (DEMO.replace("id: demo", "id: Demo Bank", 1), "bank.yaml: id: String should match pattern"),
-        (DEMO.replace("tenant/v1", "tenant/v9"), "bank.yaml: kind: Input should be 'tenant/v1'"),
-        (DEMO.replace("agent_id: 1000002", "agent_id: many"), "bank.yaml: wecom.agent_id: Input should be a valid integer"),
-        (_without(DEMO, "aes_key: FakeEncodingAesKey"), "bank.yaml: wecom.aes_key: Field required"),
-        (DEMO.replace("roles: [auditor]", "roles: [root]"), "bank.yaml: clerks.2.roles.0: Input should be"),
-        (DEMO + "budget: 1\n", "bank.yaml: budget: Extra inputs are not permitted"),
-        (DEMO.replace(PASSWORD, "short"), "bank.yaml: clerks.0.password: String should have at least 8"),
+         "bank.yaml:22: unknown branch sz-moon; expected one of ['gz-tianhe', 'sz-futian', 'sz-nanshan']"),
+        (DEMO.replace("id: demo", "id: Demo Bank", 1), "bank.yaml:3: id: String should match pattern"),
+        (DEMO.replace("tenant/v1", "tenant/v9"), "bank.yaml:2: kind: Input should be 'tenant/v1'"),
+        (DEMO.replace("agent_id: 1000002", "agent_id: many"), "bank.yaml:7: wecom.agent_id: Input should be a valid integer"),
+        (_without(DEMO, "aes_key: FakeEncodingAesKey"), "bank.yaml:5: wecom.aes_key: missing"),
+        (DEMO.replace("roles: [auditor]", "roles: [root]"), "bank.yaml:30: clerks.2.roles.0: Input should be"),
+        (DEMO + "budget: 1\n", "bank.yaml:31: budget: unknown key; expected one of kind, id"),
+        (DEMO.replace(PASSWORD, "short"), "bank.yaml:28: clerks.0.password: String should have at least 8"),
         ("kind: tenant/v1\nid: [", "bank.yaml:2: not YAML"),
-        ("", "bank.yaml: file: Input should be a valid dictionary"),
-        ("- a\n- b\n", "bank.yaml: file: Input should be a valid dictionary"),
+        ("", "bank.yaml:1: document: Input should be a valid dictionary"),
+        ("- a\n- b\n", "bank.yaml:1: document: Input should be a valid dictionary"),
         (DEMO + "opened: 2026-13-45\n", "bank.yaml"),
         ("[" * 5000, "bank.yaml"),
+        (DEMO.replace(TOKEN, "token: 0100200"), "bank.yaml:9: a secret that could be read in two ways"),
+        (DEMO.replace(TOKEN, "token: fake-wecom-app-secret?"), "bank.yaml:9: wecom.token: String should match"),
+        (DEMO.replace("userid: rm.chen", "userid: 100123", 1),
+         "bank.yaml:21: staff.0.userid: Input should be a valid string; found the number 100123; write \"100123\""),
+        (DEMO.replace("departments: [2]", "departments: [0x2]"),
+         "bank.yaml:17: 0x2 could be a number to another base (2) or a text; write 2, or \"0x2\" in quotes"),
     ],
 )  # fmt: skip
 async def test_a_wrong_file_is_refused_with_the_place_and_what_was_expected(

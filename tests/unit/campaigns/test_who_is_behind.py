@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from campaigns.channels import rosters
 from campaigns.document.model import Codes
@@ -69,7 +70,7 @@ def test_a_leaver_is_in_no_roster() -> None:
     assert rosters.behind(code, [], TUESDAY, {}, ALL - {"rm.chen"}) == []
 
 
-def test_unquoted_hours_are_hours() -> None:
-    """YAML reads 18:00 as 1080."""
-    slot = codes(slots=[{"from": "09:00", "to": 1080, "staff": ["rm.li"]}]).slots[0]
-    assert (slot.from_, slot.to) == ("09:00", "18:00")
+def test_a_number_is_no_hour() -> None:
+    """1080 is no way to write 18:00; that is how a number to base 60 once read."""
+    with pytest.raises(ValidationError, match="day_time"):
+        codes(slots=[{"from": "09:00", "to": 1080, "staff": ["rm.li"]}])
