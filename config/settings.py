@@ -6,13 +6,16 @@ server's (`port` + 1 sandbox, + 2 MongoDB, + 3 Redis).
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import timedelta, timezone, tzinfo
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import override
+
+from config import gate
 
 DEFAULT_MASTER_KEY = "yinqiao-dev-master-key-do-not-use-in-a-bank"
 EMBEDDED_MONGODB = "mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
@@ -21,16 +24,19 @@ further one, so that writes get slower as it runs; ours need no such help (docs/
 
 
 class ProductionRefused(Exception):
-    """Production must not start like this; `reasons` lists all that is wrong at once."""
+    """Production, or development in the open, must not start like this; `reasons` lists all that is
+    wrong at once."""
 
-    def __init__(self, reasons: list[str]) -> None:
+    def __init__(self, reasons: list[str], env: str = "production") -> None:
         super().__init__(
-            "refusing to start in production:\n" + "\n".join(f"  - {reason}" for reason in reasons)
+            f"refusing to start in {env}:\n" + "\n".join(f"  - {reason}" for reason in reasons)
         )
         self.reasons = reasons
 
 
-Windows = list[tuple[PositiveInt, PositiveFloat]]
+Calls = Annotated[int, Field(gt=0, le=100_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400.0)]
+Windows = Annotated[list[tuple[Calls, Seconds]], Field(min_length=1, max_length=10)]
 """Pairs of calls and seconds: `[[10000, 60], [150000, 3600]]`."""
 
 
@@ -40,8 +46,8 @@ class PlatformLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scale: PositiveFloat = Field(
-        1.0, description="a factor for all figures that are not given here"
+    scale: float = Field(
+        1.0, gt=0, le=100, description="a factor for all figures that are not given here"
     )
     apis: dict[str, Windows] = Field(
         default_factory=dict,
@@ -50,9 +56,11 @@ class PlatformLimits(BaseModel):
     address: Windows = Field(
         [(20_000, 60.0), (600_000, 3600.0)], description="all WeCom calls from one source address"
     )
-    concurrency: PositiveInt = Field(10, description="calls to one API of a corp under way at once")
-    block_seconds: PositiveFloat = Field(
-        60.0, description="how long an API rests after a first 45009"
+    concurrency: int = Field(
+        10, gt=0, le=1000, description="calls to one API of a corp under way at once"
+    )
+    block_seconds: float = Field(
+        60.0, gt=0, le=3600, description="how long an API rests after a first 45009"
     )
 
     @override
@@ -71,6 +79,9 @@ class Settings(BaseSettings):
     env: Literal["dev", "production"] = "dev"
     port: int = Field(8000, ge=0, le=65532, description="the server's port; 0 takes a free one")
     address: str = "127.0.0.1"
+    dev_beyond_loopback: bool = Field(
+        False, description="development may listen where others reach it"
+    )
     public_url: str = Field(
         "", description="how browsers reach the server; default http://127.0.0.1:PORT"
     )
@@ -90,8 +101,12 @@ class Settings(BaseSettings):
     sandbox_url: str = Field("", description="set by the demo: shown on its front page")
     master_key: SecretStr = SecretStr(DEFAULT_MASTER_KEY)
     cipher: Literal["AES-256-GCM", "SM4-GCM"] = "AES-256-GCM"
-    callback_window: int = Field(600, description="seconds a callback's timestamp may be off")
-    platform_timeout: float = Field(4.0, description="seconds for one call to WeChat or WeCom")
+    callback_window: int = Field(
+        600, gt=0, le=3600, description="seconds a callback's timestamp may be off"
+    )
+    platform_timeout: float = Field(
+        4.0, gt=0, le=60, description="seconds for one call to WeChat or WeCom"
+    )
     platform_limits: PlatformLimits = Field(
         PlatformLimits(), description="other allowances, as JSON"
     )
@@ -102,18 +117,20 @@ class Settings(BaseSettings):
         0.125, gt=0, le=1, description="a process's part of each allowance without Redis"
     )
     platform_patience: float = Field(
-        5.0, gt=0, description="seconds that a call waits for its turn"
+        5.0, gt=0, le=60, description="seconds that a call waits for its turn"
     )
     platform_bulk_patience: float = Field(
-        120.0, gt=0, description="the same for syncs and other mass work"
+        120.0, gt=0, le=3600, description="the same for syncs and other mass work"
     )
     audit_checkpoints: str = Field(
         "", description="where the audit trail's checkpoints are kept; unset: in data_dir"
     )
-    session_hours: int = 12
-    group_window_ms: float = Field(2.0, description="how long a group commit waits for company")
+    session_hours: int = Field(12, ge=1, le=24, description="how long a session lives")
+    group_window_ms: float = Field(
+        2.0, ge=0, le=1000, description="how long a group commit waits for company"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    drain_seconds: float = 20.0
+    drain_seconds: float = Field(20.0, ge=0, le=600)
     nightly_sync: Literal["mend", "report", "off"] = Field(
         "mend", description="what becomes of what a night's sync finds"
     )
@@ -125,7 +142,10 @@ class Settings(BaseSettings):
     )
     utc_offset_hours: float = Field(8.0, ge=-12, le=14, description="the bank's time; China's")
     archive_lag_alarm: float = Field(
-        900.0, gt=0, description="seconds that the archive may be behind before the alarm"
+        900.0,
+        gt=0,
+        le=604_800,
+        description="seconds that the archive may be behind before the alarm",
     )
     trusted_proxies: list[str] = Field(
         default_factory=list, description="whose X-Forwarded-For is believed"
@@ -166,25 +186,21 @@ class Settings(BaseSettings):
         return self.url.startswith("https://")
 
     def check(self) -> Settings:
-        """These settings, or ProductionRefused with everything that a bank must not run with."""
-        if self.env != "production":
-            return self
-        reasons = []
-        if self.master_key.get_secret_value() == DEFAULT_MASTER_KEY:
-            reasons.append("YINQIAO_MASTER_KEY is the default key")
-        elif len(self.master_key.get_secret_value()) < 32:
-            reasons.append("YINQIAO_MASTER_KEY is shorter than 32 characters")
-        if not self.mongodb_uri:
-            reasons.append(
-                "YINQIAO_MONGODB_URI is not set: the embedded store is not for a bank's data"
-            )
-        if not self.redis_url:
-            reasons.append("YINQIAO_REDIS_URL is not set: the embedded Redis is not for a bank")
-        if not self.public_url.startswith("https://"):
-            reasons.append("YINQIAO_PUBLIC_URL must be an https address")
+        """These settings, or ProductionRefused with everything that they must not run with."""
+        if self.env == "production":
+            reasons = list(gate.production(self))
+        else:
+            reasons = list(gate.dev(self))
         if reasons:
-            raise ProductionRefused(reasons)
+            raise ProductionRefused(reasons, self.env)
         return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            ipaddress.ip_address(proxy)
+        return proxies
 
 
 def load() -> Settings:

@@ -4,17 +4,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import SecretStr, ValidationError
 
-from config.settings import DEFAULT_MASTER_KEY, ProductionRefused, Settings, load
+from config.gate import is_published
+from config.settings import DEFAULT_MASTER_KEY, PlatformLimits, ProductionRefused, Settings, load
+from deploy.demo import BANK as DEMO_BANK
 
 GOOD_PRODUCTION: dict[str, Any] = {
     "env": "production",
-    "master_key": "k" * 32,
-    "mongodb_uri": "mongodb://db.bank.example/",
-    "redis_url": "redis://cache.bank.example/0",
+    "master_key": "9f8c2b7e41d06a53ce1b8f27a4d9603b",
+    "mongodb_uri": "mongodb://yq:8Kd2pQ@db.bank.example/?tls=true",
+    "redis_url": "rediss://:8Kd2pQ@cache.bank.example/0",
     "public_url": "https://crm.bank.example",
+    "trusted_proxies": [],
 }
+
+
+GUESSED = "YINQIAO_MASTER_KEY can be guessed: take 32 random bytes, such as `openssl rand -base64 32` gives"
+GUESSABLE = [
+    "a" * 32,
+    "a" * 31 + "b",
+    "0123456789abcdef" * 2,
+    "abcdefghijklmnopqrstuvwxyz0123456789",
+    "zyxwvutsrqponmlkjihgfedcba9876543210",
+    "00000000-0000-0000-0000-000000000000",
+    "changeme" * 5,
+    "the-master-key-of-our-own-bank-2026",
+    "qwertyuiopasdfghjklzxcvbnm123456",
+    "ab" * 16 + "cd",
+]
 
 
 def test_on_a_laptop_nothing_needs_to_be_set() -> None:
@@ -64,6 +83,7 @@ def test_production_refuses_everything_that_is_wrong_at_once(monkeypatch: pytest
         "YINQIAO_MONGODB_URI is not set: the embedded store is not for a bank's data",
         "YINQIAO_REDIS_URL is not set: the embedded Redis is not for a bank",
         "YINQIAO_PUBLIC_URL must be an https address",
+        "YINQIAO_TRUSTED_PROXIES is not set: behind a proxy all callers share its address; [] when there is none",
     ]
     assert all(reason in str(refused.value) for reason in refused.value.reasons)
 
@@ -76,6 +96,29 @@ def test_production_refuses_everything_that_is_wrong_at_once(monkeypatch: pytest
         ("mongodb_uri", "", "YINQIAO_MONGODB_URI is not set: the embedded store is not for a bank's data"),
         ("redis_url", "", "YINQIAO_REDIS_URL is not set: the embedded Redis is not for a bank"),
         ("public_url", "http://crm.bank.example", "YINQIAO_PUBLIC_URL must be an https address"),
+        *(("master_key", key, GUESSED) for key in GUESSABLE),
+        ("wecom_api_base", "http://qyapi.weixin.qq.com", "YINQIAO_WECOM_API_BASE must be an https address"),
+        ("wechat_api_base", "http://api.weixin.qq.com", "YINQIAO_WECHAT_API_BASE must be an https address"),
+        ("wechat_open_base", "open.weixin.qq.com", "YINQIAO_WECHAT_OPEN_BASE must be an https address"),
+        ("wechatpay_api_base", "http://127.0.0.1/", "YINQIAO_WECHATPAY_API_BASE must be an https address"),
+        ("mongodb_uri", "mongodb://db/?tls=true", "YINQIAO_MONGODB_URI has no user and password"),
+        ("mongodb_uri", "mongodb://yq:8Kd2pQ@db/", "YINQIAO_MONGODB_URI is not encrypted: tls=true"),
+        ("mongodb_uri", "mongodb://yq:8Kd2pQ@db/?ssl=false", "YINQIAO_MONGODB_URI is not encrypted: tls=true"),
+        ("mongodb_uri", "mongodb+srv://yq:8Kd2pQ@db/?tls=false", "YINQIAO_MONGODB_URI is not encrypted: tls=true"),
+        ("mongodb_uri", "mongodb://yq:yinqiao-demo@db/?tls=true", "YINQIAO_MONGODB_URI has a published password"),
+        (
+            "mongodb_uri",
+            "mongodb://yq:8Kd2pQ@db/?tls=true&tlsAllowInvalidCertificates=true",
+            "YINQIAO_MONGODB_URI does not look at certificates",
+        ),
+        ("redis_url", "rediss://cache/0", "YINQIAO_REDIS_URL has no password"),
+        ("redis_url", "redis://:8Kd2pQ@cache/0", "YINQIAO_REDIS_URL is not encrypted: rediss://"),
+        ("redis_url", "rediss://:8Kd2pQ@cache/0?ssl_cert_reqs=none", "YINQIAO_REDIS_URL does not look at certificates"),
+        ("broker_url", "amqps://guest:guest@rabbit//", "YINQIAO_BROKER_URL has no password of its own"),
+        ("broker_url", "amqp://yq:8Kd2pQ@rabbit//", "YINQIAO_BROKER_URL is not encrypted: amqps://"),
+        ("broker_url", "redis://:8Kd2pQ@cache/1", "YINQIAO_BROKER_URL is not encrypted: rediss://"),
+        ("sandbox_url", "http://127.0.0.1:8001", "YINQIAO_SANDBOX_URL is set: a bank has no sandbox"),
+        ("dev_beyond_loopback", "true", "YINQIAO_DEV_BEYOND_LOOPBACK is set: it is for development"),
     ],
 )
 def test_production_names_the_one_thing_that_is_wrong(field: str, value: str, reason: str) -> None:
@@ -85,9 +128,57 @@ def test_production_names_the_one_thing_that_is_wrong(field: str, value: str, re
     assert refused.value.reasons == [reason]
 
 
-def test_production_starts_when_all_is_well() -> None:
-    settings = Settings(**GOOD_PRODUCTION)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"master_key": "q0ZbY3mTn6xR9wKcV2sLd8fHj4gP7aUe1iOoXzCtNvE="},
+        {"master_key": "f3b1c9d07e5a4826b9c4d1e80f72a635"},
+        {"mongodb_uri": "mongodb+srv://yq:8Kd2pQ@cluster.bank.example/yinqiao"},
+        {"mongodb_uri": "mongodb://CN=yinqiao@a,b,c/?authMechanism=MONGODB-X509&tls=true"},
+        {"broker_url": "amqps://yq:8Kd2pQ@rabbit//"},
+        {"trusted_proxies": ["10.0.0.7"]},
+    ],
+    ids=str,
+)
+def test_production_starts_when_all_is_well(more: dict[str, Any]) -> None:
+    settings = Settings(**{**GOOD_PRODUCTION, **more})
     assert settings.check() is settings
+
+
+def test_every_key_and_secret_of_the_demonstration_bank_is_known_as_published() -> None:
+    file = yaml.safe_load(DEMO_BANK.read_text(encoding="utf-8"))
+    apps = [file["wecom"], *file["miniprograms"]]
+    secrets = [one[name] for one in apps for name in ("secret", "token", "aes_key")]
+    secrets += [one["password"] for one in file["clerks"]]
+    assert all(is_published(secret) for secret in [*secrets, DEFAULT_MASTER_KEY])
+    assert not is_published("f3b1c9d07e5a4826b9c4d1e80f72a635")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "", "192.168.1.7", "crm.bank.example"])
+def test_development_listens_on_this_machine_alone(address: str) -> None:
+    with pytest.raises(ProductionRefused, match="YINQIAO_DEV_BEYOND_LOOPBACK"):
+        Settings(address=address).check()
+    meant = Settings(address=address, dev_beyond_loopback=True)
+    assert meant.check() is meant
+    assert Settings(**{**GOOD_PRODUCTION, "address": address}).check()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost", "127.0.1.1"])
+def test_an_address_of_this_machine_is_one(address: str) -> None:
+    assert Settings(address=address).check()
+
+
+def test_every_number_has_its_bounds() -> None:
+    """So that no setting makes a limit mean nothing, such as a callback window of ten years."""
+    for model in (Settings, PlatformLimits):
+        for name, field in model.model_fields.items():
+            if field.annotation in (int, float):
+                bounds = {
+                    bound for each in field.metadata for bound in ("gt", "ge", "lt", "le") if hasattr(each, bound)
+                }
+                assert bounds & {"gt", "ge"}, name
+                assert bounds & {"lt", "le"}, name
 
 
 @pytest.mark.parametrize(
@@ -99,6 +190,15 @@ def test_production_starts_when_all_is_well() -> None:
         ("YINQIAO_PORT", "many"),
         ("YINQIAO_CIPHER", "DES"),
         ("YINQIAO_LOG_LEVEL", "LOUD"),
+        ("YINQIAO_CALLBACK_WINDOW", "315360000"),
+        ("YINQIAO_CALLBACK_WINDOW", "0"),
+        ("YINQIAO_SESSION_HOURS", "8760"),
+        ("YINQIAO_PLATFORM_TIMEOUT", "nan"),
+        ("YINQIAO_PLATFORM_PATIENCE", "inf"),
+        ("YINQIAO_DRAIN_SECONDS", "-1"),
+        ("YINQIAO_TRUSTED_PROXIES", '["proxy.bank.example"]'),
+        ("YINQIAO_PLATFORM_LIMITS", '{"concurrency": 1000000}'),
+        ("YINQIAO_PLATFORM_LIMITS", '{"address": [[20000, 0]]}'),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
