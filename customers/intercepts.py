@@ -8,13 +8,15 @@ One clerk proposes a change, another agrees (promise P7), and then it is brought
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from customers.actors import ClerkActor
+from customers.alerts import alarms
 from customers.approvals import approvals
 from customers.approvals.rows import Approval
+from customers.banks import staff
 from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
@@ -22,6 +24,7 @@ from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 from services.store.rows import Rows
 from services.wechat.core.errors import AlreadyDone, PlatformError
+from services.wechat.core.lists import OF_ONE_DEPARTMENT, OF_ONE_MEMBER, put_all_but
 from services.wechat.wecom import WeComClient
 
 INTERCEPT_RULES = Rows(
@@ -108,12 +111,14 @@ class RuleFields(TypedDict):
 
 
 class RuleRow(RuleFields):
-    """A rule that WeCom has, by its id there; `change` is the proposal that made it so."""
+    """A rule that WeCom has, by its id there; `change` is the proposal that made it so. `left_out`
+    are members and departments of its range whom WeCom does not take."""
 
     _id: str
     rule_id: str
     change: str
     at: datetime
+    left_out: NotRequired[list[str]]
 
 
 class ChangeRow(RuleFields):
@@ -275,10 +280,10 @@ async def _carry_out(bank: Bank, row: ChangeRow) -> None:
             await _end(client, known["rule_id"])
             await rules.delete({"_id": known["_id"]})
         return
-    rule_id = await _put(client, rule, known["rule_id"] if known else "")
+    put = await _put_range(bank, rule, known["rule_id"] if known else "")
     fields = {
         **_fields(rule),
-        "rule_id": rule_id,
+        **put,
         "change": row["_id"],
         "at": utc(bank.now()),
     }
@@ -291,6 +296,28 @@ async def _end(client: WeComClient, rule_id: str) -> None:
     except PlatformError as error:
         if not isinstance(error, AlreadyDone) and error.errcode != RULE_UNKNOWN:
             raise
+
+
+async def _put_range(bank: Bank, rule: Rule, rule_id: str) -> Doc:
+    """The rule at WeCom, for all of its range but whom WeCom does not take, who are told of; its
+    row's `rule_id` and `left_out`. Raises PlatformError when nobody is left."""
+
+    async def put(some: Sequence[str | int]) -> None:
+        nonlocal rule_id
+        userids = tuple(one for one in some if isinstance(one, str))
+        departments = tuple(one for one in some if isinstance(one, int))
+        part = replace(rule, userids=userids, departments=departments)
+        rule_id = await _put(bank.wecom, part, rule_id)
+
+    everybody: list[str | int] = [*rule.departments, *rule.userids]
+    codes = OF_ONE_MEMBER | OF_ONE_DEPARTMENT
+    _, refused = await put_all_but(everybody, put, codes)
+    for one, error in refused.items():
+        key, why = f"{rule.name}:{one}:{bank.today()}", error.reason
+        known = (await staff.names_of(bank, [one])).get(one, one) if isinstance(one, str) else one
+        data: Doc = {"name": rule.name, "member": known, "why": why}
+        await alarms.raise_alarm(bank, "intercept.left_out", key, **data)
+    return {"rule_id": rule_id, "left_out": sorted(str(one) for one in refused)}
 
 
 async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
@@ -377,9 +404,19 @@ async def differences(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
         other = there.pop(row["rule_id"], None)
         if other is None:
             found.append({"name": row["name"], "kind": "missing", "fields": []})
-        elif fields := _differing(_rule_of(row), other):
+        elif fields := _differing(_taken(row), other):
             found.append({"name": row["name"], "kind": "different", "fields": fields})
     return found + [{"name": one.name, "kind": "unknown", "fields": []} for one in there.values()]
+
+
+def _taken(row: RuleRow) -> Rule:
+    """The rule without those of its range whom WeCom does not take."""
+    rule, without = _rule_of(row), {*row.get("left_out", [])}
+    return replace(
+        rule,
+        userids=tuple(one for one in rule.userids if one not in without),
+        departments=tuple(one for one in rule.departments if str(one) not in without),
+    )
 
 
 def _differing(ours: Rule, theirs: Rule) -> list[str]:
@@ -395,7 +432,7 @@ async def bring(bank: Bank, actor: ClerkActor) -> int:
     for name in sorted(wanted):
         row = await _find_rule(bank, name)
         if row is not None:
-            made = {"rule_id": await _put(bank.wecom, _rule_of(row), row["rule_id"])}
+            made = await _put_range(bank, _rule_of(row), row["rule_id"])
             await bank.db[INTERCEPT_RULES].update({"_id": row["_id"]}, {"$set": made})
     if wanted:
         await bank.audit(actor.login, "intercept.renewed", bank.id, rules=sorted(wanted))

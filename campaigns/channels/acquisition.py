@@ -7,11 +7,12 @@ as with a live code.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from typing import cast
 from urllib.parse import quote
 
-from campaigns.channels import balance, links, provisioning, rosters
+from campaigns.channels import balance, left_out, links, provisioning, rosters
 from campaigns.channels.rows import (
     ARRIVALS,
     CHANNELS,
@@ -40,6 +41,7 @@ from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
+from services.wechat.core.lists import OF_ONE_MEMBER
 from services.wechat.core.paging import pages
 from services.wechat.wecom import WeComClient
 from services.wechat.wecom.acquisition import LinkFields
@@ -64,8 +66,8 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
         for branch, state in states.items():
             users = _users(campaign, name, branch, staff)
             row = new_channel(bank, campaign, LINK, name, state, branch)
-            if users and await _ensure_one(bank, campaign, row, users):
-                done.append(f"acquisition link {state}: made for {', '.join(users)}")
+            if users:
+                done += await _ensure_one(bank, campaign, row, users)
     invalidate_channels(bank)
     return done
 
@@ -79,24 +81,45 @@ def _users(campaign: Campaign, name: str, branch: str, staff: dict[str, list[str
     return [one for one in campaign.links[name].staff if one in present][:MOST_PEOPLE]
 
 
-async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]) -> bool:
+async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]) -> list[str]:
+    """What was done, as sentences."""
     state, skip = row["state"], campaign.links[row["code"]].skip_verify
+    told: list[str] = []
 
     async def create(again: bool) -> Doc:
         client = bank.wecom
         link = await _find(client, state) if again else None
-        if link is None:
-            answer = await client.links.create(state, userids=users, skip_verify=skip)
-            link = answer["link"]
+
+        async def put_there(some: Sequence[str]) -> None:
+            nonlocal link
+            if link is not None:
+                await client.links.update(link["link_id"], userids=some, skip_verify=skip)
+            else:
+                answer = await client.links.create(state, userids=some, skip_verify=skip)
+                link = answer["link"]
+
+        put = await left_out.put_members(bank, row, users, put_there)
+        made = cast("LinkFields", link)
+        told.append(f"acquisition link {state}: made for {', '.join(put['users'])}")
+        if put["left_out"]:
+            without = left_out.names(put["left_out"])
+            told.append(f"acquisition link {state}: WeCom does not take {without}")
         return {
-            "link_id": link["link_id"],
-            "url": f"{link['url']}?customer_channel={quote(state)}",
-            "users": users,
+            "link_id": made["link_id"],
+            "url": f"{made['url']}?customer_channel={quote(state)}",
+            **put,
             "skip_verify": skip,
             **provisioning.first_look(bank.now()),
         }
 
-    return await provisioning.provision(bank, bank.db[CHANNELS], row, create)
+    try:
+        await provisioning.provision(bank, bank.db[CHANNELS], row, create)
+    except PlatformError as error:
+        if error.errcode not in OF_ONE_MEMBER:
+            raise
+        await left_out.nobody_taken(bank, row, users, error)
+        return [f"acquisition link {state}: not made, WeCom takes nobody ({error.reason})"]
+    return told
 
 
 async def _find(client: WeComClient, name: str) -> LinkFields | None:
@@ -123,12 +146,16 @@ async def reconcile_link(bank: Bank, row: LinkRow, campaign: Campaign) -> float:
 async def _bring(bank: Bank, row: LinkRow, campaign: Campaign) -> None:
     """Changes the link at WeCom if it is not as it should be; one of nobody stays as it is."""
     staff = await rosters.staff_now(bank)
-    users = _users(campaign, row["code"], row["branch"], staff) or row["users"]
+    wanted = _users(campaign, row["code"], row["branch"], staff) or row["users"]
+    users = left_out.to_try(bank, row, wanted)
     skip = campaign.links[row["code"]].skip_verify
     settings = {"users": users, "skip_verify": skip}
     if differs(row, settings):
-        await bank.wecom.links.update(row["link_id"], userids=users, skip_verify=skip)
-        await save(bank, row, settings)
+
+        async def put(some: Sequence[str]) -> None:
+            await bank.wecom.links.update(row["link_id"], userids=some, skip_verify=skip)
+
+        await save(bank, row, settings | await left_out.put_members(bank, row, users, put))
 
 
 async def _read_figures(bank: Bank, link_id: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from campaigns.channels import provisioning, rosters
+from campaigns.channels import left_out, provisioning, rosters
 from campaigns.channels.rows import (
     CHANNELS,
     GROUP,
@@ -49,13 +49,22 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
 async def _ensure_one(bank: Bank, campaign: Campaign, name: str, code: GroupCode) -> bool:
     async def create(_again: bool) -> Doc:
         client = bank.wecom.groups
-        answer = await client.create_join_way(code.groups, **_settings(code, name))
-        config_id = answer["config_id"]
+        config_id = ""
+
+        async def put(some: Sequence[str]) -> None:
+            nonlocal config_id
+            if config_id:
+                await client.update_join_way(config_id, some, **_settings(code, name))
+            else:
+                answer = await client.create_join_way(some, **_settings(code, name))
+                config_id = answer["config_id"]
+
+        groups_put = await left_out.put_groups(bank, row, code.groups, put)
         way = (await client.get_join_way(config_id)).get("join_way") or {}
         return {
             "config_id": config_id,
             "qr_code": way.get("qr_code", ""),
-            "groups": list(code.groups),
+            **groups_put,
             "listed": list(code.groups),
             **provisioning.first_look(bank.now()),
         }
@@ -84,13 +93,14 @@ async def reconcile_group_code(bank: Bank, row: GroupCodeRow, campaign: Campaign
     way: JoinWayFields = answer.get("join_way") or {}
     candidates = _candidates(row, code, way)
     known = await groups.by_chat_id(bank, candidates)
-    wanted = _wanted(code, candidates, known)
+    wanted = left_out.to_try(bank, row, _wanted(code, candidates, known))
     if not wanted:
         await _tell(bank, row, "group_code.nowhere")
         return LOOK_SECONDS
-    await _bring_way(bank, row, code, way, wanted)
+    put = await _bring_way(bank, row, code, way, wanted)
     qr_code = way.get("qr_code") or row["qr_code"]
-    await save(bank, row, {"groups": wanted, "listed": list(code.groups), "qr_code": qr_code})
+    await save(bank, row, {**put, "listed": list(code.groups), "qr_code": qr_code})
+    wanted = put["groups"]
     if _takes_nobody(code, wanted, known):
         await _tell(bank, row, "group_code.full", _name_of(wanted))
     return LOOK_SECONDS
@@ -126,8 +136,8 @@ def _takes_nobody(code: GroupCode, wanted: Sequence[str], known: Known) -> bool:
 
 async def _bring_way(
     bank: Bank, row: GroupCodeRow, code: GroupCode, way: JoinWayFields, wanted: list[str]
-) -> None:
-    """Changes the code at WeCom if it is not as it should be."""
+) -> Doc:
+    """Changes the code at WeCom if it is not as it should be; the fields of the row that say so."""
     settings = _settings(code, row["state"])
     told: JoinWaySettings = {
         "state": str(way.get("state") or ""),
@@ -138,8 +148,12 @@ async def _bring_way(
     }
     settings["room_base_id"] = max(code.room_base_id, told["room_base_id"] or 1)  # WeCom counts on
     if set(way.get("chat_id_list") or []) != set(wanted) or differs(told, settings):
-        client = bank.wecom.groups
-        await client.update_join_way(row["config_id"], wanted, **settings)
+
+        async def put(some: Sequence[str]) -> None:
+            await bank.wecom.groups.update_join_way(row["config_id"], some, **settings)
+
+        return await left_out.put_groups(bank, row, wanted, put)
+    return {"groups": wanted}
 
 
 async def _tell(bank: Bank, row: GroupCodeRow, kind: str, which: str = "") -> None:

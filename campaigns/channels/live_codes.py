@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from campaigns import live
-from campaigns.channels import provisioning, rosters
+from campaigns.channels import left_out, provisioning, rosters
 from campaigns.channels.provisioning import PRESENT, WANTED_AGAIN
 from campaigns.channels.rows import (
     CHANNELS,
@@ -35,6 +35,7 @@ from customers.wecom_mirror.sync import (
 )
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
+from services.wechat.core.lists import OF_ONE_MEMBER
 from services.wechat.core.paging import pages
 from services.wechat.wecom import WeComClient
 from services.wechat.wecom.ways import WayFields
@@ -61,7 +62,8 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
     done, as sentences.
 
     If an earlier try was cut short, WeCom is searched for a code with that state before another is
-    made. Raises PlatformError.
+    made. Whom WeCom does not take is left out; a branch of which it takes nobody has no code until
+    it does, and holds up no other branch. Raises PlatformError.
     """
     staff = await staff_of_branches(bank)
     done: list[str] = []
@@ -69,33 +71,78 @@ async def ensure(bank: Bank, campaign: Campaign) -> list[str]:
         for branch, state in states.items():
             users = rosters.first(campaign, group, branch, staff, bank.now())
             row = new_channel(bank, campaign, CODE, group, state, branch)
-            if users and await _ensure_one(bank, campaign, row, users):
-                done.append(f"live code {state}: made for {', '.join(users)}")
+            if users:
+                done += await _ensure_one(bank, campaign, row, users)
     invalidate_channels(bank)
     return done
 
 
-async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]) -> bool:
+async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]) -> list[str]:
+    """What was done, as sentences."""
     code = campaign.codes[row["code"]]
+    told: list[str] = []
 
     async def create(again: bool) -> Doc:
-        way = await _find(bank.wecom, row["state"]) if again else None
-        if way is None:
-            way = await _create(bank.wecom, row["state"], users, code.skip_verify)
+        making = _Making(bank.wecom, row["state"], code.skip_verify)
+        if again:
+            making.way = await _find(bank.wecom, row["state"])
+        put = await left_out.put_members(bank, row, users, making.put)
+        told.extend(_told(row["state"], put))
         return {
-            "config_id": way["config_id"],
-            "qr_code": way.get("qr_code", ""),
-            "users": users,
+            "config_id": making.config_id,
+            "qr_code": making.qr_code,
+            **put,
             "skip_verify": code.skip_verify,
             "cap": code.daily_cap,
             **provisioning.first_look(bank.now() + FIRST_LOOK_SECONDS),
         }
 
-    return await provisioning.provision(bank, bank.db[CHANNELS], row, create)
+    try:
+        await provisioning.provision(bank, bank.db[CHANNELS], row, create)
+    except PlatformError as error:
+        if error.errcode not in OF_ONE_MEMBER:
+            raise
+        await left_out.nobody_taken(bank, row, users, error)
+        return [
+            f"live code {row['state']}: not made, WeCom takes nobody of the branch ({error.reason})"
+        ]
+    return told
+
+
+def _told(state: str, put: Doc) -> list[str]:
+    done = [f"live code {state}: made for {', '.join(put['users'])}"]
+    if put["left_out"]:
+        done.append(f"live code {state}: WeCom does not take {left_out.names(put['left_out'])}")
+    return done
+
+
+class _Making:
+    """A live code that is made for the first members whom WeCom takes, and then has the others
+    too."""
+
+    def __init__(self, client: WeComClient, state: str, skip_verify: bool) -> None:
+        self._client = client
+        self._state = state
+        self._skip_verify = skip_verify
+        self.way: WayFields | None = None
+
+    async def put(self, users: Sequence[str]) -> None:
+        if self.way is not None:
+            await self._client.ways.update(self.way["config_id"], userids=users)
+        else:
+            self.way = await _create(self._client, self._state, users, self._skip_verify)
+
+    @property
+    def config_id(self) -> str:
+        return self.way["config_id"] if self.way else ""
+
+    @property
+    def qr_code(self) -> str:
+        return self.way.get("qr_code", "") if self.way else ""
 
 
 async def _create(
-    client: WeComClient, state: str, users: list[str], skip_verify: bool
+    client: WeComClient, state: str, users: Sequence[str], skip_verify: bool
 ) -> WayFields:
     way = await client.ways.create(
         users, state=state, remark=state, skip_verify=skip_verify, several=True

@@ -17,7 +17,7 @@ from itertools import chain
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from campaigns.channels import provisioning
+from campaigns.channels import left_out, provisioning
 from campaigns.channels.rows import ARRIVALS, Arrival, Channel, LiveCodeRow, differs, save
 from campaigns.document.model import Campaign, Codes, Slot
 from campaigns.document.parts import DAYS
@@ -144,7 +144,7 @@ async def reconcile_live_code(bank: Bank, row: LiveCodeRow, campaign: Campaign) 
     if code is None:
         return IDLE_SECONDS
     tz = campaign.window.tz
-    users = await _who_belongs(bank, row, code, tz)
+    users = left_out.to_try(bank, row, await _who_belongs(bank, row, code, tz))
     settings: Doc = {"users": users, "skip_verify": code.skip_verify}
     fields: Doc = {**settings, "cap": code.daily_cap, "tz": tz}
     if differs(row, settings):
@@ -152,8 +152,12 @@ async def reconcile_live_code(bank: Bank, row: LiveCodeRow, campaign: Campaign) 
         recent = _recent_updates(row, now)
         if len(recent) >= MOST_UPDATES:
             return recent[0] + LOOK_SECONDS - now
-        skip = code.skip_verify
-        await bank.wecom.ways.update(row["config_id"], userids=users, skip_verify=skip)
+        config_id, skip = row["config_id"], code.skip_verify
+
+        async def put(some: Sequence[str]) -> None:
+            await bank.wecom.ways.update(config_id, userids=some, skip_verify=skip)
+
+        fields |= await left_out.put_members(bank, row, users, put)
         fields["updates"] = [*recent, now]
     await save(bank, row, fields)
     return LOOK_SECONDS

@@ -17,6 +17,15 @@ CODE, LINK, GROUP = "code", "link", "group"
 CACHE_SECONDS = 1.0
 
 
+class LeftOut(TypedDict):
+    """Somebody (a userid, or a group's chat_id) whom WeCom does not take into a channel, and why;
+    since when we know (seconds UTC)."""
+
+    one: str
+    why: str
+    at: float
+
+
 class Provisioned(TypedDict):
     """Something that is made at WeCom once: `at_wecom` is `wanted` or `present`, and `since` when
     somebody last began to make it (seconds UTC; 0.0: whoever comes may begin)."""
@@ -31,6 +40,7 @@ class Channel(Provisioned):
     its name in the document of its campaign, `tz` that campaign's time zone.
 
     Once present it waits for its next look (`open`, `due` in seconds UTC, `owner`, `attempts`).
+    `left_out` belong into it, and WeCom refuses them.
     """
 
     campaign: str
@@ -44,6 +54,7 @@ class Channel(Provisioned):
     owner: NotRequired[str | None]
     attempts: NotRequired[int]
     seen: NotRequired[int]
+    left_out: NotRequired[list[LeftOut]]
 
 
 class LiveCodeRow(Channel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from campaigns.channels import balance, links, rosters
 from campaigns.channels.rows import (
@@ -22,7 +22,7 @@ from campaigns.channels.rows import (
 )
 from campaigns.community.rows import GroupGreeting, greetings
 from customers.banks.bank import Bank
-from customers.wecom_mirror import groups
+from customers.wecom_mirror import groups, members
 
 MOST_GROUPS = 200
 Arrivals = Mapping[str, Counter[str]]
@@ -44,7 +44,20 @@ async def overview(bank: Bank) -> dict[str, Any]:
         "groups": present[:MOST_GROUPS],
         "group_count": len(present),
         "greetings": [_greeting(row) for row in await greetings(bank)],
+        "names": await _names(bank, rows, arrivals, present),
     }
+
+
+async def _names(
+    bank: Bank, rows: Sequence[Channel], arrivals: Arrivals, present: Sequence[groups.Listed]
+) -> dict[str, str]:
+    """userid → name of the members on the page."""
+    shown = {userid for counts in arrivals.values() for userid in counts}
+    shown |= {group["owner"] for group in present[:MOST_GROUPS]}
+    for row in rows:
+        shown |= {*cast("LiveCodeRow", row).get("users", [])}
+        shown |= {each["one"] for each in row.get("left_out", [])}
+    return await members.names_of(bank, sorted(shown - {""}))
 
 
 def _of_kind(rows: Sequence[Channel], kind: str) -> list[Any]:
@@ -70,6 +83,7 @@ def _head(bank: Bank, row: Channel) -> dict[str, Any]:
         "campaign": row["campaign"],
         "branch": bank.branches.get(row["branch"], row["branch"]),
         "at_wecom": row["at_wecom"],
+        "left_out": [(each["one"], each["why"]) for each in row.get("left_out") or []],
     }
 
 

@@ -43,7 +43,8 @@ from customers.wecom_mirror.sync import (
 )
 from services import ids
 from services.errors import Unavailable, YinqiaoError
-from services.wechat.core.errors import BadRequest, PlatformError, SubjectState
+from services.wechat.core.errors import BadConfig, BadRequest, PlatformError, SubjectState
+from services.wechat.core.lists import OF_ONE_MEMBER
 
 USERS_AT_ONCE = 100
 CUSTOMERS_AT_ONCE = 100
@@ -51,7 +52,7 @@ AT_ONCE = 500
 ANEW = 3
 """So often the RMs of a page are begun anew when WeCom refuses the cursor."""
 NOT_FRIENDS = 84061
-GONE_USER = frozenset({60111, 84074})
+GONE_USER = OF_ONE_MEMBER - {NOT_FRIENDS}
 """A userid that WeCom does not know any more, or that may have no customers."""
 
 
@@ -85,7 +86,7 @@ async def _read(job: Job, cursor: str) -> Batch:
         answer = await job.client.customers.batch_get_by_user(
             at["users"], cursor=at["next"], limit=CUSTOMERS_AT_ONCE
         )
-    except (SubjectState, BadRequest) as error:
+    except (SubjectState, BadConfig, BadRequest) as error:
         return _refused(error, at, everyone, asked)
     return _page(answer, at, everyone, asked)
 

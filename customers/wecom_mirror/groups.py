@@ -36,7 +36,8 @@ from services.observe import trace
 from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
-from services.wechat.core.errors import BadRequest, PlatformError
+from services.wechat.core.errors import BadConfig, BadRequest, PlatformError, SubjectState
+from services.wechat.core.lists import OF_ONE_MEMBER
 
 MEMBER, EXTERNAL = 1, 2
 NOT_A_GROUP = frozenset({49008, 90501, 90509})
@@ -393,13 +394,26 @@ async def _read_page(job: Job, cursor: str) -> Batch:
         page = await job.client.groups.list(
             owner_userids=at["owners"], cursor=at["next"], limit=A_PAGE
         )
-    except BadRequest as error:
-        if error.errcode != TOO_MANY_VISIBLE or not at["all"]:
-            raise
-        return Batch([], await _next_owners(job, ""), asked)
+    except (BadRequest, BadConfig, SubjectState) as error:
+        return await _refused(job, at, error, asked)
     items, problems = await _read_groups(job, page.get("group_chat_list") or [])
     after = await _after(job, at, str(page.get("next_cursor") or ""))
     return Batch(items, after, asked, problems=problems)
+
+
+async def _refused(job: Job, at: Mapping[str, Any], error: PlatformError, asked: float) -> Batch:
+    """What to read instead. One owner whom WeCom does not take refuses all that are asked for with
+    him: half of them are tried, until he is alone and is passed over."""
+    owners: list[str] = at["owners"]
+    if at["all"] and error.errcode == TOO_MANY_VISIBLE:
+        return Batch([], await _next_owners(job, ""), asked)
+    if not owners or error.errcode not in OF_ONE_MEMBER:
+        raise error
+    if len(owners) > 1:
+        half = {"owners": owners[: len(owners) // 2], "next": "", "all": False}
+        return Batch([], orjson.dumps(half).decode(), asked)
+    following = await _next_owners(job, owners[0])
+    return Batch([], following, asked, problems=[Problem(owners[0], code_of(error))])
 
 
 async def _after(job: Job, at: Mapping[str, Any], following: str) -> str:

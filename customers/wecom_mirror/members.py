@@ -349,5 +349,14 @@ async def present_at(bank: Bank, userid: str) -> float | None:
     return max(row["at"], row["fetched_at"].timestamp())
 
 
+async def names_of(bank: Bank, userids: Sequence[str]) -> dict[str, str]:
+    """userid → name of those whom we know: as the bank's file calls its staff, else as WeCom does."""
+    rows = await bank.by_id(
+        MEMBERS, [f"{bank.id}:{one}" for one in userids], {"name": 1, "userid": 1}
+    )
+    mirrored = {row["userid"]: row["name"] for row in rows.values() if row.get("name")}
+    return mirrored | await staff.names_of(bank, userids)
+
+
 DEPARTMENTS_PART = Part("departments", _read_departments, _write_departments)
 MEMBERS_PART = Part("members", _read_members, _write_members, _again)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from tornado.web import UIModule
 from typing_extensions import override
 
@@ -26,6 +28,15 @@ class Nothing(UIModule):
         return self.render_string("modules/nothing.html", columns=columns, text=text).decode()
 
 
+class LeftOut(UIModule):
+    """Those whom WeCom does not take into a channel, each with the reason; `names` by userid."""
+
+    @override
+    def render(self, left_out: Sequence[tuple[str, str]], names: Mapping[str, str]) -> str:
+        values = {"left_out": left_out, "names": names}
+        return self.render_string("modules/left_out.html", **values).decode()
+
+
 class Decision(UIModule):
     """Approve, or reject with a reason: posts to `address`/approve and `address`/reject."""
 
@@ -43,4 +54,10 @@ class LastSignIn(UIModule):
         return self.render_string("modules/last_sign_in.html", last=last).decode()
 
 
-MODULES = {"LastSignIn": LastSignIn, "Notice": Notice, "Nothing": Nothing, "Decision": Decision}
+MODULES = {
+    "LastSignIn": LastSignIn,
+    "Notice": Notice,
+    "Nothing": Nothing,
+    "LeftOut": LeftOut,
+    "Decision": Decision,
+}

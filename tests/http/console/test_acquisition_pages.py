@@ -9,6 +9,8 @@ from tests.http.conftest import Clerk
 from tests.integration.campaigns import tools
 from tests.integration.campaigns.test_acquisition import TEXT as LINKS
 from tests.integration.campaigns.test_community import text as group_text
+from tests.integration.campaigns.test_left_out import with_bad_staff
+from tests.integration.campaigns.test_rosters import text as roster_text
 from tests.support import jobs
 from tests.support.banks import open_bank
 
@@ -31,7 +33,7 @@ async def test_the_page_shows_codes_links_balance_group_codes_and_groups(
     answer = await lin.get(PAGE)
     page = answer.text
     assert answer.status_code == 200
-    assert '<div>rm.li <span class="small text-body-secondary">1</span></div>' in page
+    assert '<div>李嘉宁 <span class="small text-body-secondary">1</span></div>' in page
     assert f"<code>{tools.NANSHAN}</code>" in page
     assert "ads.sz-nanshan?" not in page
     assert "customer_channel=ads.sz-nanshan" in page
@@ -42,6 +44,17 @@ async def test_the_page_shows_codes_links_balance_group_codes_and_groups(
     assert person["external_userid"] not in page
     english = (await lin.get(f"{PAGE}?lang=en")).text
     assert "Acquisition links" in english
+
+
+async def test_the_page_names_whom_wecom_does_not_take_and_why(server: Server, clerk: Clerk, sandbox: Sandbox) -> None:
+    await with_bad_staff(server.services, sandbox)
+    await tools.go_live(server.services, roster_text())
+    lin = await clerk("lin")
+    page = (await lin.get(PAGE)).text
+    assert "未加入: 新人 · 没有客户联系权限（84074）" in page
+    assert "未加入: 写错 · 企业微信中没有这位成员（60111）" in page
+    assert "rm.typo" not in page
+    assert "Left out: 新人 · no right to customer contact (84074)" in (await lin.get(f"{PAGE}?lang=en")).text
 
 
 async def test_pictures_are_let_in_from_the_host_of_a_group_code_only(

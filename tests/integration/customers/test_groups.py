@@ -212,6 +212,18 @@ async def test_a_corp_that_is_too_large_to_list_is_listed_by_owner(bank: Service
     assert (await _synced(bank))["new"] == 1
 
 
+async def test_an_owner_whom_wecom_does_not_take_holds_up_no_other_owners_groups(
+    bank: Services, sandbox: Sandbox
+) -> None:
+    await sandbox.control("POST", "groups", {"owner": "rm.wang", "name": "群", "people": []})
+    for errcode, times in ((81017, 1), (60111, 3)):  # refused: six owners, three of them, the first alone
+        fault = {"target": "api", "kind": "errcode", "path": "groupchat/list", "errcode": errcode, "times": times}
+        await sandbox.control("POST", "faults", fault)
+    assert (await _synced(bank))["new"] == 1
+    errors = await bank.store.tenant("demo")["sync_errors"].find({})
+    assert [row["code"] for row in errors] == ["platform_subject_state:60111"]
+
+
 async def _synced(bank: Services) -> dict[str, Any]:
     await run.start(await open_bank(bank, "demo"), "cli", parts=["groups"])
     for _ in range(5):

@@ -198,3 +198,16 @@ async def test_what_somebody_did_at_wecom_is_reported_and_what_was_agreed_comes_
         {"name": "别人的", "kind": "unknown", "fields": []}
     ]
     assert await intercepts.bring(await open_bank(bank, "demo"), LIN) == 0
+
+
+async def test_one_of_a_rules_range_whom_wecom_does_not_know_holds_up_no_other(bank: Services) -> None:
+    at_bank = await open_bank(bank, "demo")
+    rule = Rule("保本承诺", "block", ("保本",), userids=("rm.chen", "rm.typo", "rm.li"), departments=(2, 99))
+    await agree(bank, rule)
+    told = (await there(bank))["保本承诺"]["applicable_range"]
+    assert (sorted(told["user_list"]), told["department_list"]) == (["rm.chen", "rm.li"], [2])
+    assert await intercepts.differences(at_bank, LIN) == []
+    alarms = await bank.store.tenant("demo")["alarms"].find({"kind": "intercept.left_out"})
+    assert sorted(str(row["data"]["member"]) for row in alarms) == ["99", "rm.typo"]
+    with pytest.raises(PlatformError, match="60111"):
+        await agree(bank, Rule("谁也不是", "block", ("保本",), userids=("rm.typo",)))
