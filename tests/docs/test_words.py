@@ -29,6 +29,8 @@ PAGES = sorted([*(ROOT / "web" / "templates").rglob("*.html"), *SANDBOX.rglob("*
 COMMANDS = [ROOT / "manage.py", *sorted((ROOT / "deploy").glob("*.py"))]
 TO_CUSTOMERS = {"code:not_eligible", "code:quota_customer"}
 """Codes whose texts customers read."""
+WRITTEN = ("code:problem_", "code:read_")
+"""Texts that quote what a clerk wrote in a file, and no button."""
 
 
 def name(path: Path) -> str:
@@ -118,7 +120,8 @@ def sayings() -> Iterator[tuple[str, str]]:
         yield name(path), path.read_text(encoding="utf-8")
     for language in LANGUAGES:
         for msgid, text in words.catalogue(ROOT, language).items():
-            yield f"{language}: {msgid}", text
+            if not msgid.startswith(WRITTEN):
+                yield f"{language}: {msgid}", text
 
 
 def test_whatever_is_quoted_is_called_so() -> None:
