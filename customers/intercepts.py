@@ -23,7 +23,7 @@ from services.clock import utc
 from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 from services.store.rows import Rows
-from services.wechat.core.errors import AlreadyDone, PlatformError
+from services.wechat.core.errors import PlatformError
 from services.wechat.core.lists import OF_ONE_DEPARTMENT, OF_ONE_MEMBER, put_all_but
 from services.wechat.wecom import WeComClient
 
@@ -58,7 +58,9 @@ MOST_RULES, MOST_WORDS, MOST_WORD, MOST_NAME = 100, 300, 32, 20
 TYPES = {"block": 1, "warn": 2}
 SEMANTICS = (1, 2, 3)
 """What WeCom finds by itself: phone numbers, mail addresses, red packets."""
-NAME_TAKEN, RULE_UNKNOWN = 41077, 41070
+NAME_TAKEN = 41077
+RULE_GONE = frozenset({41070, 41071})
+"""There is no such rule, or it was deleted."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ async def _end(client: WeComClient, rule_id: str) -> None:
     try:
         await client.intercept.delete(rule_id)
     except PlatformError as error:
-        if not isinstance(error, AlreadyDone) and error.errcode != RULE_UNKNOWN:
+        if error.errcode not in RULE_GONE:
             raise
 
 
@@ -328,7 +330,7 @@ async def _put(client: WeComClient, rule: Rule, rule_id: str) -> str:
             await _change_there(client, rule, rule_id)
             return rule_id
         except PlatformError as error:
-            if error.errcode != RULE_UNKNOWN:
+            if error.errcode not in RULE_GONE:
                 raise
     try:
         made = await client.intercept.create(

@@ -19,6 +19,7 @@ from campaigns.channels.rows import CHANNELS
 from campaigns.delivery import perform
 from campaigns.engine import runs
 from campaigns.engine.rows import RUNS
+from customers.alerts import refusals
 from customers.approvals.rows import APPROVALS, APPROVED
 from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
@@ -41,6 +42,7 @@ from services.queue.retry import Retry
 from services.store import leases
 from services.store.mongo import Doc
 from services.store.rows import Rows
+from services.wechat.core.unknown_codes import PLATFORM_CODES, UNSEEN
 
 TIME_BUDGET = 30.0
 """Seconds after which a task takes nothing new and ends; the next wake-up goes on. A job may have
@@ -244,6 +246,15 @@ JOBS: tuple[Job | Sweep, ...] = (
         retry=pull.RETRY,
         at_once=2,
         doc="pulls archived messages, asks for consents, deletes what the bank keeps no longer",
+    ),
+    Sweep(
+        name=refusals.TASK,
+        queue=EFFECTS,
+        rows=PLATFORM_CODES,
+        query=UNSEEN,
+        work=refusals.tell,
+        every=2.0,
+        doc="raises the alarms of what WeChat and WeCom refuse because of how the bank is set up",
     ),
 )
 """Every job, in the order in which the documents list them."""

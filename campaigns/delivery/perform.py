@@ -179,7 +179,7 @@ async def _tell(this: _Try, outcome: Outcome) -> None:
             reason=outcome.reason,
             **kind.details(effect),
         )
-    if kind.unsent is not None and not done:
+    if kind.unsent is not None and not done and not outcome.quiet:
         await kind.unsent(this.bank, effect)
 
 

@@ -27,19 +27,22 @@ from customers.messaging.rows import SUBSCRIPTIONS, Subscription
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, InvalidInput
-from services.queue import outbox
-from services.queue.effects import EffectKind
+from services.queue import outbox, turns
+from services.queue.effects import EffectKind, Outcome
 from services.queue.inbox import InboxRow
 from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError, SubjectState, UnknownOutcome
 
+TURN_SECONDS = 30
+"""Longer than a try may take."""
+ONE_AT_A_TIME_SECONDS = 0.5
 NOT_ALLOWED = 43101
 REMEMBERED = 100
 """So many events and sends a row remembers; more of one customer and template are never under way
 at once."""
-MOST_REPORTED = 3
+MOST_REPORTED = 5
 
 _CHARS = r"[0-9A-Za-z!-/:-@\[-`{-~]"
 _VALUES = {
@@ -239,15 +242,26 @@ async def send(
     return effect.id
 
 
-async def deliver(bank: Bank, effect: Effect) -> None:
-    """The effect's one try: takes from the allowance, then sends.
+async def deliver(bank: Bank, effect: Effect) -> Outcome | None:
+    """The effect's one try, when no other message is on its way to the customer: WeChat refuses
+    two at once to one openid (43108). Raises what `_deliver` does."""
+    openid = await openid_of(bank, effect.cid, effect.args["appid"])
+    name = ids.tenant_id(bank.id, "subscribe", effect.args["appid"], openid)
+    async with turns.turn(bank.services.redis, name, TURN_SECONDS) as mine:
+        if not mine:
+            return Outcome("later", "one_at_a_time", ONE_AT_A_TIME_SECONDS, begun=False)
+        await _deliver(bank, effect, openid)
+    return None
+
+
+async def _deliver(bank: Bank, effect: Effect, openid: str) -> None:
+    """Takes from the allowance, then sends.
 
     Raises Conflict `no_allowance`, `subscription_refused` (43101: nothing is left there),
     `subscribe_unknown` when an earlier or this try's answer was lost, since a second message is
     worse than none; and PlatformError, with the allowance given back.
     """
     args = effect.args
-    openid = await openid_of(bank, effect.cid, args["appid"])
     row_id = await _row(bank, args["appid"], openid, args["template_id"])
     await _take(bank, row_id, effect.id)
     client = bank.miniprogram(args["appid"])

@@ -76,8 +76,9 @@ async def _add_by_link(
     events were `delivered`."""
     if userid in person.friends:
         return {"added": asdict(await friendships.add(box, person, userid))}
-    request = acquisition_event(box, "friend_request", LinkId=link.link_id, State=state)
-    await box.sender.send(request)
+    if state:  # WeCom tells of a request only where there is a State
+        request = acquisition_event(box, "friend_request", LinkId=link.link_id, State=state)
+        await box.sender.send(request)
     added = await friendships.add(box, person, userid, state=state, add_way=ADD_WAY_LINK)
     came = acquisition_links.came(box, link, person, userid, state)
     told = await box.sender.send_all(came)

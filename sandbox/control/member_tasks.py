@@ -80,12 +80,12 @@ def _send(box: Sandbox, broadcast: Broadcast, userid: str, receipt: Receipt) -> 
     if readers is None:
         receipt.status = NOT_FRIENDS
         return
-    month = f"{datetime.fromtimestamp(box.clock.now(), BEIJING):%Y-%m}"
-    by_month = box.state.records.received.setdefault(_reader_id(receipt), {})
-    if by_month.get(month, 0) >= _cap(box, month):
+    period, most = _cap(box)
+    by_period = box.state.records.received.setdefault(_reader_id(receipt), {})
+    if by_period.get(period, 0) >= most:
         receipt.status = CAPPED
         return
-    by_month[month] = by_month.get(month, 0) + 1
+    by_period[period] = by_period.get(period, 0) + 1
     receipt.status = SENT
     content = {
         "attachments": broadcast.attachments,
@@ -121,13 +121,17 @@ def _readers(box: Sandbox, userid: str, receipt: Receipt) -> list[Person] | None
     return [person]
 
 
-def _cap(box: Sandbox, month: str) -> int:
-    """How many broadcasts a customer gets in a month such as `2026-11`."""
+def _cap(box: Sandbox) -> tuple[str, int]:
+    """The period that it is, such as `2026-11`, and how many broadcasts a customer gets in it."""
+    now = datetime.fromtimestamp(box.clock.now(), BEIJING)
     cap = box.switches.broadcast_cap
-    if cap != "days_in_month":
-        return cap
-    year, number = month.split("-")
-    return calendar.monthrange(int(year), int(number))[1]
+    if cap == "week7":
+        return f"{now:%G-W%V}", 7
+    if cap == "day1":
+        return f"{now:%Y-%m-%d}", 1
+    if cap == "month_days":
+        return f"{now:%Y-%m}", calendar.monthrange(now.year, now.month)[1]
+    return f"{now:%Y-%m}", 4 if cap == "month4" else cap
 
 
 async def write(call: ControlCall) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sandbox.control.frame import ControlCall, Refused, Routes
+from sandbox.core.errors import Impossible
 from sandbox.core.state import Person, Way
 from sandbox.wecom import acquisition_links, friendships
 
@@ -182,7 +183,13 @@ async def open_mini_program(call: ControlCall) -> Any:
 
 
 async def phone(call: ControlCall) -> Any:
-    """The person presses the phone button of a mini-program."""
+    """The person presses the phone button of a mini-program, which is paid: without quota his
+    client gets errno 1400001 and no code."""
+    left = call.box.switches.phone_quota
+    if left == 0:
+        raise Impossible("errno 1400001: the quota of the phone button is used up")
+    if left is not None:
+        call.box.switches.phone_quota = left - 1
     return {"code": call.box.codes.issue("phone", person_of(call).id, appid_of(call))}
 
 

@@ -75,6 +75,8 @@ class Call:
     app: str = ""
     files: list[File] = field(default_factory=list)
     method: str = "POST"
+    ip: str = ""
+    """Where it came from."""
     short_pages: bool = False
     """Lists come in short and empty pages (F7); `sandbox.core.paging` does it."""
 
@@ -134,7 +136,8 @@ class Endpoint:
     """One path of a family. `method` may be "GET|POST"; `token`: needs an access token; `contact`:
     needs the customer-contact permission; `bare`: its success has no errcode (mini-program
     credentials and login, A1, A2); `upload`: its body is multipart; `empty`: its body may be
-    missing; `own`: refused to WeCom's own customer-contact secret (B6)."""
+    missing; `own`: refused to WeCom's own customer-contact secret (B6); `alone`: the field of the
+    body for whose value one call at a time is let in (43108, A4)."""
 
     method: str
     path: str
@@ -145,6 +148,7 @@ class Endpoint:
     upload: bool = False
     empty: bool = False
     own: bool = False
+    alone: str = ""
 
 
 class ApiHandler(RequestHandler):
@@ -222,9 +226,25 @@ class ApiHandler(RequestHandler):
                     await asyncio.sleep(trouble.seconds)
                 if kind in OUTSIDE:
                     return {}, None
-                return self._answer(query, trouble.fault)
+                with self._alone():
+                    if self.endpoint.alone:
+                        await asyncio.sleep(self.box.switches.subscribe_ms / 1000)
+                    return self._answer(query, trouble.fault)
         except ApiError as error:
             return {}, self._error(error)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The call's place where one at a time is let in for what its body names. Raises ApiError
+        43108 beside another."""
+        who = str(self._body().get(self.endpoint.alone, "")) if self.endpoint.alone else ""
+        if who and who in self.box.under_way:
+            raise ApiError(43108)
+        self.box.under_way.add(who)
+        try:
+            yield
+        finally:
+            self.box.under_way.discard(who)
 
     @contextmanager
     def _place(self, query: dict[str, str], kind: str) -> Iterator[None]:
@@ -308,6 +328,7 @@ class ApiHandler(RequestHandler):
             self.request.host,
             files=self._files(),
             method=self.request.method or "",
+            ip=self.request.remote_ip or "",
             short_pages=fault is not None and fault.kind == "short_pages",
         )
         if self.endpoint.token:
@@ -339,10 +360,19 @@ class ApiHandler(RequestHandler):
         wecom = self.base == "wecom"
         owner = self.box.tokens.owner(query.get("access_token", ""), wecom=wecom)
         if wecom and (self.endpoint.contact or self.endpoint.own):
-            app = self.box.world.app(int(owner))
-            if app is None or not app.customer_contact or (self.endpoint.own and app.builtin):
-                raise ApiError(48002)
+            self._may_contact(int(owner))
         return owner
+
+    def _may_contact(self, agent_id: int) -> None:
+        """Raises ApiError 48002 for an app that may not call the customer-contact API, 48006 when
+        its rights were taken away."""
+        app = self.box.world.app(agent_id)
+        if app is None or not app.customer_contact:
+            raise ApiError(48002)
+        if app.builtin and (self.endpoint.own or not self.box.switches.system_secret_may_call):
+            raise ApiError(48002)
+        if self.box.switches.app_unused:
+            raise ApiError(48006, "api forbidden: the app has not been used for long")
 
     def _trusted(self) -> None:
         """Raises ApiError 60020 or 40164 for an address that may not call."""

@@ -210,7 +210,7 @@ class Limits:
     _app_gates: dict[tuple[str, str], Gate] = field(default_factory=dict)
     _ips: dict[str, Gate] = field(default_factory=dict)
     _users: dict[tuple[str, str], Window] = field(default_factory=dict)
-    _wrong_tokens: Gate | None = None
+    _wrong_tokens: dict[str, Gate] = field(default_factory=dict)
 
     def enter(self, family: str, owner: str, app: str, path: str, ip: str) -> Gate:
         """Count one call and hold its place until `leave`. Raises ApiError 45009 or 45033."""
@@ -271,21 +271,23 @@ class Limits:
             raise ApiError(45011)
         window.take(now)
 
-    def token_block(self) -> None:
-        """Raises ApiError 45009 while too many wrong token calls have the corp blocked (B1)."""
-        if self._wrong_tokens and self.clock.now() < self._wrong_tokens.blocked_until:
+    def token_block(self, ip: str) -> None:
+        """Raises ApiError 45009 while too many wrong secrets have the address blocked, for every
+        app behind it (A1, B1)."""
+        gate = self._wrong_tokens.get(ip)
+        if gate and self.clock.now() < gate.blocked_until:
             raise ApiError(45009)
 
-    def wrong_token(self) -> None:
-        """Count a wrong `gettoken`; the 2000th within an hour blocks the corp's token calls for an
-        hour."""
+    def wrong_token(self, ip: str) -> None:
+        """Count a token call with a wrong secret; the 2000th within an hour blocks the address for
+        an hour."""
         now = self.clock.now()
-        if self._wrong_tokens is None:
-            self._wrong_tokens = Gate(
-                [Window(IpRule(limit=WRONG_TOKENS_AN_HOUR, seconds=HOUR), self.plan)]
-            )
-        self._wrong_tokens.let_in(now)
-        self._wrong_tokens.closed(now, "window")
+        gate = self._wrong_tokens.get(ip)
+        if gate is None:
+            rule = IpRule(limit=WRONG_TOKENS_AN_HOUR, seconds=HOUR)
+            gate = self._wrong_tokens[ip] = Gate([Window(rule, self.plan)])
+        gate.let_in(now)
+        gate.closed(now, "window")
 
     def quota(self, appid: str, path: str) -> tuple[int, int] | None:
         """The day's limit of a mini-program API and how much of it is used; None without such a

@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.core.api import Call
 from sandbox.core.errors import ApiError
@@ -43,13 +43,22 @@ def cursor(call: Call, kind: str, start: tuple[int, ...], *, given: str | None =
     return Cursor(kind, tuple(place), turn)
 
 
-def limit(call: Call, default: int, most: int, *, name: str = "limit", missing: int = 0) -> int:
-    """The page size that the body asks for. Raises ApiError 40058 outside 1 to `most`, or `missing`
-    when required."""
-    wanted = call.integer(name, default, missing=missing)
-    if not 1 <= wanted <= most:
+def limit(
+    call: Call,
+    default: int,
+    most: int,
+    *,
+    name: str = "limit",
+    over: Literal["default", "most", "refused"] = "default",
+) -> int:
+    """The page size that the body asks for. Outside 1 to `most` it is the default, or the most, or
+    `refused` with ApiError 40058: which of them, each list has for itself (D3)."""
+    wanted = call.integer(name, default)
+    if 1 <= wanted <= most:
+        return wanted
+    if over == "refused":
         raise ApiError(40058, f"invalid Request Parameter: {name}")
-    return wanted
+    return most if over == "most" and wanted > most else default
 
 
 def room(call: Call, at: Cursor, size: int) -> int:

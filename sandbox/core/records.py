@@ -138,6 +138,8 @@ class Record(BaseModel):
     publickey_ver: int
     encrypt_random_key: str
     encrypt_chat_msg: str
+    at: float = 0.0
+    """When it was written; after some days it is handed out no more."""
 
 
 class Consent(BaseModel):
@@ -238,7 +240,7 @@ class Records(BaseModel):
     """By "external_userid|userid"."""
     broadcasts: dict[str, Broadcast] = Field(default_factory=dict)
     received: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """Broadcasts that a customer or group received, by natural month."""
+    """Broadcasts that a customer or group received, by natural month, week or day."""
     templates: dict[str, WelcomeTemplate] = Field(default_factory=dict)
     moments: dict[str, Moment] = Field(default_factory=dict)
     """By jobid."""
@@ -252,6 +254,8 @@ class Records(BaseModel):
     consents: dict[str, Consent] = Field(default_factory=dict)
     """By "userid|external_userid"."""
     rules: dict[str, Rule] = Field(default_factory=dict)
+    deleted_rules: list[str] = Field(default_factory=list)
+    """Ids of rules that were (41071)."""
     risky_words: list[str] = Field(default_factory=lambda: ["赌博", "代开发票", "套现"])
     review_words: list[str] = Field(default_factory=list)
     media_checks: list[MediaCheck] = Field(default_factory=list)

@@ -12,6 +12,7 @@ from sandbox.core.faults import Faults
 from sandbox.core.files import Files
 from sandbox.core.journal import Journal
 from sandbox.core.limits import Limits
+from sandbox.core.models import Group
 from sandbox.core.options import Options
 from sandbox.core.recent_messages import RecentMessages
 from sandbox.core.state import State
@@ -43,10 +44,16 @@ class Sandbox:
         """Everything that is not saved and no longer known after a restart."""
         self.switches = Switches()
         self.limits = Limits(self.clock)
-        self.tokens = Tokens(self.clock)
+        self.tokens = Tokens(self.clock, lambda: self.switches.expired_token_code)
         self.codes = Codes(self.clock)
         self.files = Files(self.clock)
         self.recent_messages = RecentMessages()
+        self.under_way: set[str] = set()
+        """Whom a call is under way for, where there may be one at a time (A4)."""
+        self.groups_before: dict[str, list[tuple[float, Group]]] = {}
+        """Groups as they were, and until when `groupchat/get` still tells them so (B7)."""
+        self.wrong_guesses: list[float] = []
+        """When somebody guessed a member's number or address wrong (B2)."""
         self.notified = float("-inf")
         """When msgaudit_notify was last sent (C4)."""
         self.unnotified = False

@@ -3,7 +3,8 @@ tags."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import heapq
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -64,6 +65,8 @@ class Person(BaseModel):
     openids: dict[str, str]
     session_keys: dict[str, str] = Field(default_factory=dict)
     friends: dict[str, Friend] = Field(default_factory=dict)
+    deleted: dict[str, Friend] = Field(default_factory=dict)
+    """Members whom he deleted and who still have him on their lists (D2)."""
     inbox: list[Message] = Field(default_factory=list)
 
 
@@ -139,7 +142,7 @@ class Followers:
         return (self._people[n] for n in self._numbers)
 
     def add(self, number: int, person: Person) -> None:
-        self._numbers.append(number)
+        insort(self._numbers, number)
         self._people[number] = person
 
     def remove(self, number: int) -> None:
@@ -203,11 +206,16 @@ class State(BaseModel):
         ]
         for person, friend in sorted(pairs, key=lambda pair: pair[1].number):
             self._follow(person, friend)
+        self._deserted = {}
+        for person in self.people.values():
+            for friend in person.deleted.values():
+                self._desert(person, friend)
 
     _by_external: dict[str, Person]
     _by_openid: dict[str, Person]
     _by_unionid: dict[str, Person]
     _followers: dict[str, Followers]
+    _deserted: dict[str, Followers]
     _tags: dict[str, tuple[TagGroup, Tag]]
 
     def adopt(self, world: World) -> None:
@@ -264,6 +272,7 @@ class State(BaseModel):
         """Person and member become friends; every friendship is made here, so that it can be found
         by the member."""
         self.unfriend(person, friend.userid)
+        self.take_off(person, friend.userid)
         self.friendships += 1
         friend.number = self.friendships
         person.friends[friend.userid] = friend
@@ -279,6 +288,33 @@ class State(BaseModel):
             self._followers[userid].remove(friend.number)
         return friend
 
+    def desert(self, person: Person, userid: str) -> None:
+        """The person deletes the member, who keeps him on his list."""
+        friend = self.unfriend(person, userid)
+        if friend:
+            person.deleted[userid] = friend
+            self._desert(person, friend)
+
+    def _desert(self, person: Person, friend: Friend) -> None:
+        self._deserted.setdefault(friend.userid, Followers()).add(friend.number, person)
+
+    def take_off(self, person: Person, userid: str) -> bool:
+        """Takes a person who deleted the member off his list; whether he was on it."""
+        friend = person.deleted.pop(userid, None)
+        if friend:
+            self._deserted[userid].remove(friend.number)
+        return friend is not None
+
+    def on_list(self, userid: str, after: int = 0) -> Iterator[tuple[int, Person, Friend]]:
+        """The member's list after a friendship's number: his customers, and those who deleted
+        him."""
+        for number, person in heapq.merge(
+            self.followers(userid).after(after),
+            (self._deserted.get(userid) or Followers()).after(after),
+            key=lambda row: row[0],
+        ):
+            yield number, person, person.friends.get(userid) or person.deleted[userid]
+
     def _follow(self, person: Person, friend: Friend) -> None:
         if not friend.number:
             self.friendships += 1
@@ -293,7 +329,15 @@ class State(BaseModel):
         """A member's customers, chats and figures follow him to another userid."""
         for person in self.followers(former):
             person.friends[new] = person.friends.pop(former).model_copy(update={"userid": new})
-        kept: tuple[dict[str, Any], ...] = (self._followers, self.chats, self.days, self.takeovers)
+        for person in self._deserted.get(former) or ():
+            person.deleted[new] = person.deleted.pop(former).model_copy(update={"userid": new})
+        kept: tuple[dict[str, Any], ...] = (
+            self._followers,
+            self._deserted,
+            self.chats,
+            self.days,
+            self.takeovers,
+        )
         for by_member in kept:
             if former in by_member:
                 by_member[new] = by_member.pop(former)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sandbox.core import ids
@@ -34,8 +34,10 @@ class Token:
 class Tokens:
     """Issues, checks and revokes tokens; each (space, owner) has one current token."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, expired: Callable[[], int] = lambda: 42001) -> None:
+        """`expired` says what an expired token meets."""
         self._clock = clock
+        self._expired = expired
         self._issued: dict[str, Token] = {}
         self._current: dict[tuple[str, str], Token] = {}
         self._forced: dict[str, list[float]] = {}
@@ -100,7 +102,7 @@ class Tokens:
         if token.refused:
             raise ApiError(token.refused)
         if self._clock.now() >= token.expires_at:
-            raise ApiError(42001)
+            raise ApiError(self._expired())
         return token.owner
 
     def holder(self, value: str) -> str:

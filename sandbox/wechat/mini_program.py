@@ -24,6 +24,7 @@ DAILY = 1_000_000
 def _mini_program(call: Call, appid: str, secret: str, wrong_secret: int) -> MiniProgram:
     """The mini-program of these credentials. Raises ApiError 41002, 41004, 40013 or
     `wrong_secret`."""
+    call.box.limits.token_block(call.ip)
     if not appid:
         raise ApiError(41002)
     if not secret:
@@ -32,6 +33,7 @@ def _mini_program(call: Call, appid: str, secret: str, wrong_secret: int) -> Min
     if mini_program is None:
         raise ApiError(40013)
     if not hmac.compare_digest(mini_program.secret.encode(), secret.encode()):
+        call.box.limits.wrong_token(call.ip)
         raise ApiError(wrong_secret, "invalid appsecret")
     return mini_program
 
@@ -75,13 +77,12 @@ def code_to_session(call: Call) -> dict[str, Any]:
 
 
 def _new_session(call: Call, person: Person, appid: str) -> dict[str, str]:
-    """The person visits the mini-program, and his former session key is void. Raises ApiError
-    45011."""
+    """The person's former session key is void; that he visits is not said by this (61010). Raises
+    ApiError 45011."""
     openid = person.openids[appid]
     call.box.limits.user("jscode2session", openid)
     key = ids.session_key()
     person.session_keys[appid] = key
-    call.box.state.records.visits[openid] = call.box.seconds()
     call.box.changed()
     return {"openid": openid, "session_key": key}
 

@@ -14,7 +14,6 @@ from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Message, Person
 
 TEMPLATE_ID = re.compile(r"[A-Za-z0-9_-]{6,64}")
-AT_ONCE = 3
 LANGUAGES = {"zh_CN", "en_US", "zh_HK", "zh_TW"}
 STATES = {"developer", "trial", "formal"}
 _TIME = r"\d{1,2}:\d{2}(:\d{2})?"
@@ -134,13 +133,18 @@ def _use(box: Sandbox, openid: str, template_id: str) -> None:
 async def answer(
     box: Sandbox, person: Person, appid: str, choices: dict[str, str], *, scene: str = "0"
 ) -> bool:
-    """The person answers the prompt for up to three templates; each acceptance of a one-time one
-    allows one send.
+    """The person answers the prompt for up to five templates (`templates_at_once`); each acceptance
+    of a one-time one allows one send.
 
-    Returns whether the event arrived. Raises Impossible for more than three.
+    Returns whether the event arrived. Raises Impossible for more (20003), and for one-time and
+    lasting ones together (20002).
     """
-    if not 1 <= len(choices) <= AT_ONCE:
-        raise Impossible("a prompt has one to three templates")
+    most = box.switches.templates_at_once
+    if not 1 <= len(choices) <= most:
+        raise Impossible(f"20003: a prompt has one to {most} templates")
+    known = box.state.records.subscribe_templates
+    if len({t in known and known[t].lasting for t in choices}) > 1:
+        raise Impossible("20002: one-time and long-term templates do not mix in one prompt")
     openid = person.openids[appid]
     for template_id, choice in choices.items():
         if choice == "accept":
@@ -180,4 +184,4 @@ def _event(box: Sandbox, openid: str, what: str, listed: list[dict[str, str]]) -
     return Event(f"subscribe_msg_{what}_event", box.seconds(), fields=fields, from_user=openid)
 
 
-ENDPOINTS = (Endpoint("POST", "/cgi-bin/message/subscribe/send", send),)
+ENDPOINTS = (Endpoint("POST", "/cgi-bin/message/subscribe/send", send, alone="touser"),)

@@ -104,12 +104,14 @@ def limited(call: Call) -> Raw:
     return picture
 
 
-def _expiry(call: Call) -> int:
-    """When a link ends: at most 30 days ahead, which is also the end of one that names none. Raises
-    ApiError 85401."""
+def _expiry(call: Call, *, required: bool) -> int:
+    """When a link ends: at most 30 days ahead, which is also the end of a scheme that names none; a
+    URL link has no `is_expire` and must name it. Raises ApiError 85401."""
     now = call.box.seconds()
     latest = now + LINK_DAYS * DAY_SECONDS
-    if not call.flag("is_expire", True):
+    if required and not {"expire_time", "expire_interval"} & call.body.keys():
+        raise ApiError(85401, "expire_time or expire_interval is required")
+    if not required and not call.flag("is_expire", True):
         return latest
     if call.integer("expire_type", 0) == 1:
         days = call.integer("expire_interval", LINK_DAYS)
@@ -144,7 +146,7 @@ def _link(call: Call, prefix: str, target: Any) -> str:
         query=query,
         env_version=version,
         create_time=call.box.seconds(),
-        expires_at=_expiry(call),
+        expires_at=_expiry(call, required=target is call.body),
     )
     call.box.changed()
     return address
@@ -176,17 +178,19 @@ def _info(call: Call, address: str) -> dict[str, Any]:
     return {**link.model_dump(exclude={"expires_at"}), "expire_time": link.expires_at}
 
 
-QUOTA = {"remain_visit_quota": 3_000_000}
+def _quota(call: Call) -> dict[str, Any]:
+    """How often the mini-program's links may still be opened today."""
+    return {"remain_visit_quota": call.box.switches.link_opens_a_day}
 
 
 def query_scheme(call: Call) -> dict[str, Any]:
     """A5: what a scheme opens, and until when."""
-    return {"scheme_info": _info(call, call.text("scheme")), "quota_info": QUOTA}
+    return {"scheme_info": _info(call, call.text("scheme")), "quota_info": _quota(call)}
 
 
 def query_url_link(call: Call) -> dict[str, Any]:
     """A5: what a URL link opens, and until when."""
-    return {"url_link_info": _info(call, call.text("url_link")), "quota_info": QUOTA}
+    return {"url_link_info": _info(call, call.text("url_link")), "quota_info": _quota(call)}
 
 
 ENDPOINTS = (

@@ -101,6 +101,13 @@ def _priority(call: Call) -> dict[str, Any]:
     }
 
 
+def _marked(call: Call, before: bool) -> bool:
+    """Whether a link's source is marked: apps for marketing alone may say so, and what others say
+    changes nothing (B6)."""
+    given = call.flag("mark_source", before)
+    return given if call.box.switches.marketing_acquisition else before
+
+
 def create_link(call: Call) -> dict[str, Any]:
     """B6: a new link of the calling app. Raises ApiError 41095 at the corp's cap."""
     link_id = ids.link_id()
@@ -111,7 +118,7 @@ def create_link(call: Call) -> dict[str, Any]:
         url=f"https://work.weixin.qq.com/ca/{link_id}",
         create_time=call.box.seconds(),
         skip_verify=call.flag("skip_verify", True),
-        mark_source=call.flag("mark_source", True),
+        mark_source=_marked(call, True),
         **_range(call),
         **_priority(call),
     )
@@ -131,9 +138,9 @@ def update_link(call: Call) -> dict[str, Any]:
     if "range" in call.body:
         changes |= _range(call)
     changes |= _priority(call)
-    changes |= {
-        name: call.flag(name, True) for name in ("skip_verify", "mark_source") if name in call.body
-    }
+    if "skip_verify" in call.body:
+        changes["skip_verify"] = call.flag("skip_verify", True)
+    changes["mark_source"] = _marked(call, link.mark_source)
     call.box.state.links[link.link_id] = link.model_copy(update=changes)
     call.box.changed()
     return {}

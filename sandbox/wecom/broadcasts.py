@@ -19,6 +19,7 @@ CUSTOMERS_MOST, GROUPS_MOST = 10_000, 2_000
 REMINDERS = 3
 LIST_SECONDS = 31 * DAY_SECONDS
 CORP, PERSONAL, ALL = 0, 1, 2
+SENT = 1
 
 
 def add(call: Call) -> dict[str, Any]:
@@ -204,10 +205,12 @@ def tasks(call: Call) -> dict[str, Any]:
 
 def results(call: Call) -> dict[str, Any]:
     """B8: what became of one member's part: 0 unsent, 1 sent, 2 not friends, 3 the customer's cap
-    was reached."""
+    was reached. Of a broadcast to groups only what was sent."""
     broadcast = _broadcast(call)
     userid = follower(call, call.text("userid", missing=40058)).userid
     receipts = broadcast.tasks[userid].receipts if userid in broadcast.tasks else []
+    if broadcast.chat_type == "group":
+        receipts = [r for r in receipts if r.status == SENT]
     found = [
         {"userid": userid, **r.model_dump(exclude_defaults=True), "status": r.status}
         for r in receipts

@@ -40,10 +40,11 @@ def follower(call: Call, userid: str) -> Member:
 
 def customers(call: Call) -> dict[str, Any]:
     """B3: a member's customers; 84061 when there is none."""
-    found = call.box.state.followers(follower(call, call.query.get("userid", "")).userid)
+    userid = follower(call, call.query.get("userid", "")).userid
+    found = [person.external_userid for _, person, _ in call.box.state.on_list(userid)]
     if not found:
         raise ApiError(84061)
-    return {"external_userid": [p.external_userid for p in found]}
+    return {"external_userid": found}
 
 
 def _external_contact(call: Call, person: Person) -> dict[str, Any]:
@@ -64,9 +65,9 @@ def customer(call: Call) -> dict[str, Any]:
     person = call.box.state.by_external(call.query.get("external_userid", ""))
     if person is None:
         raise ApiError(40096)
-    if not person.friends:
+    friends = [*person.friends.values(), *person.deleted.values()]
+    if not friends:
         raise ApiError(84061)
-    friends = list(person.friends.values())
     page, more = paging.page(
         call, "followers", friends, FOLLOWERS_A_PAGE, given=call.query.get("cursor", "")
     )
@@ -104,7 +105,7 @@ def batch(call: Call) -> dict[str, Any]:
     """B3, 92994: customers of up to 100 members; the relation is an object and has the ids of corp
     tags only."""
     userids = _asked_userids(call)
-    size = paging.limit(call, BATCH_DEFAULT, BATCH_MOST)
+    size = paging.limit(call, BATCH_DEFAULT, BATCH_MOST, over="most")
     at = paging.cursor(call, "batch", (0, 0))
     rest = _friendships(call, userids, at.place)
     page = list(islice(rest, paging.room(call, at, size)))
@@ -134,8 +135,8 @@ def _friendships(
     for index in range(first, len(members)):
         userid = members[index]
         after = number if index == first else 0
-        for latest, person in call.box.state.followers(userid).after(after):
-            yield (index, latest), (person, person.friends[userid])
+        for latest, person, friend in call.box.state.on_list(userid, after):
+            yield (index, latest), (person, friend)
 
 
 def _batch_item(call: Call, person: Person, friend: Friend) -> dict[str, Any]:
@@ -150,9 +151,10 @@ def friend_of(call: Call) -> tuple[Person, Friend]:
     person = call.box.state.by_external(call.text("external_userid"))
     if person is None:
         raise ApiError(40096)
-    if userid not in person.friends:
+    friend = person.friends.get(userid) or person.deleted.get(userid)
+    if friend is None:
         raise ApiError(84061)
-    return person, person.friends[userid]
+    return person, friend
 
 
 def remark(call: Call) -> dict[str, Any]:
@@ -216,8 +218,10 @@ def convert_to_openid(call: Call) -> dict[str, Any]:
 
 
 def _by_ids(call: Call) -> Person:
-    """The person of `unionid` and `openid`. Raises ApiError 610014, or 610018 when they are not one
-    person's."""
+    """The person of `unionid` and `openid`. Raises ApiError 48002 for a self-built app, unless it
+    is switched so, 610014, or 610018 when they are not one person's."""
+    if not call.box.switches.unionid_conversion:
+        raise ApiError(48002)
     person = call.box.state.by_unionid(call.text("unionid", missing=610014))
     if person is None:
         raise ApiError(610014)
@@ -248,6 +252,8 @@ def by_unionid(call: Call) -> dict[str, Any]:
 
 def pending_ids(call: Call) -> dict[str, Any]:
     """B3: the pending_ids, given out before, of people who have become customers since."""
+    if not call.box.switches.unionid_conversion:
+        raise ApiError(48002)
     wanted = call.strings("external_userid")
     if not 1 <= len(wanted) <= BATCH_USERS:
         raise ApiError(40058, "invalid Request Parameter: external_userid")

@@ -13,20 +13,20 @@ from sandbox.wecom.members import known
 
 
 def gettoken(call: Call) -> dict[str, Any]:
-    """B1: one token per corp and app secret, repeated while it is valid; bursts of wrong calls
-    block the corp."""
-    call.box.limits.token_block()
+    """B1: one token per corp and app secret, repeated while it is valid; many wrong secrets block
+    the address that they came from."""
+    call.box.limits.token_block(call.ip)
     corp_id = call.given("corpid", 41002)
     secret = call.given("corpsecret", 41004)
     corp = call.box.world.corp
     if corp_id != corp.corp_id:
-        call.box.limits.wrong_token()
+        call.box.limits.wrong_token(call.ip)
         raise ApiError(40013, "invalid corpid")
     for app in corp.apps:
         if hmac.compare_digest(app.secret.encode(), secret.encode()):
             token = call.box.tokens.wecom(str(app.agent_id))
             return {"access_token": token.value, "expires_in": call.box.tokens.seconds_left(token)}
-    call.box.limits.wrong_token()
+    call.box.limits.wrong_token(call.ip)
     raise ApiError(40001)
 
 

@@ -115,11 +115,20 @@ async def half_add(box: Sandbox, person: Person, userid: str, state: str) -> Add
 
 
 async def part(box: Sandbox, person: Person, userid: str, *, by_member: bool) -> bool:
-    """One side deletes the other. Returns whether the event was delivered; raises Impossible if not
-    friends."""
+    """One side deletes the other; a member whom the customer deleted keeps him on his list (D2).
+    Returns whether the event was delivered; raises Impossible if not friends."""
     if userid not in person.friends:
+        if by_member and box.state.take_off(person, userid):
+            return await _parted(box, person, userid, by_member=by_member)
         raise Impossible(f"{userid} is not a friend")
-    box.state.unfriend(person, userid)
+    if box.switches.one_sided and not by_member:
+        box.state.desert(person, userid)
+    else:
+        box.state.unfriend(person, userid)
+    return await _parted(box, person, userid, by_member=by_member)
+
+
+async def _parted(box: Sandbox, person: Person, userid: str, *, by_member: bool) -> bool:
     box.changed()
     change = "del_external_contact" if by_member else "del_follow_user"
     return await box.sender.send(

@@ -67,6 +67,21 @@ def _entry(
     )
 
 
+def _changes(box: Sandbox, group: Group) -> None:
+    """Something in the group is about to change, which `groupchat/get` may tell later only (B7)."""
+    lag = box.switches.group_lag_seconds
+    if lag:
+        shown = box.groups_before.setdefault(group.chat_id, [])
+        shown.append((box.clock.now() + lag, group.model_copy(deep=True)))
+
+
+def as_shown(box: Sandbox, group: Group) -> Group:
+    """The group as `groupchat/get` tells it now."""
+    now = box.clock.now()
+    shown = [row for row in box.groups_before.get(group.chat_id, []) if row[0] > now]
+    return shown[0][1] if shown else group
+
+
 def make(box: Sandbox, owner: Member, name: str, others: list[Person | Member]) -> Group:
     """A new group of its owner and those whom he invites; it is not told yet. Raises Impossible
     when they are too many."""
@@ -146,6 +161,7 @@ async def _join(box: Sandbox, group: Group, entry: GroupMember, scene: int) -> b
         raise Impossible(f"{entry.name} is in the group already")
     if full(box, group):
         raise Impossible("the group is full")
+    _changes(box, group)
     group.members[entry.userid] = entry
     box.changed()
     return await box.sender.send(
@@ -160,6 +176,7 @@ async def leave(box: Sandbox, group: Group, who: str, *, removed: bool) -> bool:
         raise Impossible("he is not in the group")
     if who == group.owner:
         raise Impossible("the owner hands the group over or dismisses it")
+    _changes(box, group)
     del group.members[who]
     box.changed()
     quit_scene = REMOVED if removed else LEFT
@@ -169,6 +186,7 @@ async def leave(box: Sandbox, group: Group, who: str, *, removed: bool) -> bool:
 
 
 async def rename(box: Sandbox, group: Group, name: str) -> bool:
+    _changes(box, group)
     group.name = name
     box.changed()
     return await box.sender.send(group_event(box, "update", group, UpdateDetail="change_name"))
@@ -176,6 +194,7 @@ async def rename(box: Sandbox, group: Group, name: str) -> bool:
 
 async def announce(box: Sandbox, group: Group, notice: str) -> bool:
     """Another notice (`change_notice`)."""
+    _changes(box, group)
     group.notice = notice
     box.changed()
     return await box.sender.send(group_event(box, "update", group, UpdateDetail="change_notice"))
@@ -183,6 +202,7 @@ async def announce(box: Sandbox, group: Group, notice: str) -> bool:
 
 def own(box: Sandbox, group: Group, owner: Member) -> Event:
     """Make somebody the owner, who joins if he is not inside; the event of it (`change_owner`)."""
+    _changes(box, group)
     group.members.setdefault(owner.userid, _entry(box, owner, INVITED, group.owner))
     group.owner = owner.userid
     box.changed()

@@ -11,6 +11,7 @@ from sandbox.core.api import Call, Endpoint
 from sandbox.core.errors import MESSAGES, ApiError
 from sandbox.core.models import DAY_SECONDS, Group, GroupMember, day_of
 from sandbox.core.world import NOT_ACTIVATED, Member
+from sandbox.wecom import group_changes
 from sandbox.wecom.contacts import EC, follower
 from sandbox.wecom.group_changes import EXTERNAL, own
 
@@ -49,7 +50,7 @@ def group_list(call: Call) -> dict[str, Any]:
     owners = _owners(call, required=False)
     if not 0 <= status <= DONE:
         raise ApiError(40058, "invalid Request Parameter: status_filter")
-    size = paging.limit(call, 0, LIST_MOST)
+    size = paging.limit(call, 0, LIST_MOST, over="refused")
     if not owners and len(call.box.world.corp.members) > VISIBLE_MOST:
         raise ApiError(81017)
     found = [
@@ -73,8 +74,9 @@ def group_of(call: Call) -> Group:
 
 
 def group_get(call: Call) -> dict[str, Any]:
-    """B7, 92122: one group with its members; names only when they are asked for."""
-    group = group_of(call)
+    """B7, 92122: one group with its members; names only when they are asked for. What changed
+    lately may not show yet."""
+    group = group_changes.as_shown(call.box, group_of(call))
     named = call.integer("need_name", 0)
     if named not in {0, 1}:
         raise ApiError(40058, "invalid Request Parameter: need_name")
@@ -231,6 +233,8 @@ def _transfer(call: Call, refused: Callable[[Call, Group, Member], int]) -> dict
     chats = call.strings("chat_id_list")
     if not 1 <= len(chats) <= TRANSFER_MOST:
         raise ApiError(40058, "chat_id_list: 1 to 100 groups are expected")
+    if call.box.switches.groups_unused:
+        raise ApiError(90510)
     owner = follower(call, call.text("new_owner", missing=40058))
     if owner.status == NOT_ACTIVATED:
         raise ApiError(41054)
@@ -248,8 +252,8 @@ def _hand_over(
 ) -> int:
     """Hand one group over, or say why not; 40099 when the new owner got 300 today."""
     errcode = refused(call, group, owner)
-    if errcode:
-        return errcode
+    if errcode or call.box.switches.group_transfers_busy:
+        return errcode or 90507
     taken = call.box.state.takeovers.setdefault(owner.userid, {})
     today = day_of(call.box.seconds())
     if taken.get(today, 0) >= TAKEOVERS_A_DAY:

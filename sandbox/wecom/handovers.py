@@ -21,6 +21,11 @@ OFTEN, OFTEN_SECONDS = 2, 90 * DAY_SECONDS
 RESULTS_A_PAGE = 1000
 DONE, WAITING, REFUSED, TAKER_FULL, NO_RECORD = 1, 2, 3, 4, 5
 ADD_WAY_ASSIGNED = 202
+NOT_ACTIVE = 40098
+"""For members who have not logged in for a year, or left that long ago; no code of its own is
+published."""
+YEAR_SECONDS = 365 * DAY_SECONDS
+PAGED_MOST = 50_000
 
 
 def _pair(call: Call) -> tuple[str, str]:
@@ -119,6 +124,8 @@ def _objection(box: Sandbox, ask: Handover, mine: list[Transfer]) -> int:
         return 40096
     if any(t.status == WAITING for t in mine):
         return 40129
+    if {ask.giver, ask.taker} & set(box.switches.idle_members) or _left_long_ago(box, ask):
+        return NOT_ACTIVE
     if ask.resigned:
         theirs = ask.external_userid in box.state.unassigned.get(ask.giver, {})
     else:
@@ -129,6 +136,12 @@ def _objection(box: Sandbox, ask: Handover, mine: list[Transfer]) -> int:
         return 40128
     full = len(box.state.followers(ask.taker)) >= box.switches.customers_most
     return 40099 if full else 0
+
+
+def _left_long_ago(box: Sandbox, ask: Handover) -> bool:
+    """Whether the giver left over a year ago."""
+    left = box.state.unassigned.get(ask.giver, {}).get(ask.external_userid)
+    return ask.resigned and left is not None and box.seconds() - left.at > YEAR_SECONDS
 
 
 def _lately(box: Sandbox, mine: list[Transfer]) -> int:
@@ -175,7 +188,9 @@ def _move(box: Sandbox, transfer_: Transfer, person: Person) -> None:
     known = _take_from(box, person, giver)
     if taker not in person.friends:
         box.state.befriend(person, _handed_on(known, taker, now))
-        box.sender.send_in_background(events.contact("add_external_contact", taker, external, now))
+        if not _handed_on_before(box, transfer_):
+            event = events.contact("add_external_contact", taker, external, now)
+            box.sender.send_in_background(event)
     if not transfer_.resigned:
         source = {"Source": "DELETE_BY_TRANSFER"}
         box.sender.send_in_background(
@@ -184,6 +199,16 @@ def _move(box: Sandbox, transfer_: Transfer, person: Person) -> None:
     if transfer_.message:
         person.inbox.append(Message(time=now, sender=taker, kind="text", text=transfer_.message))
     box.changed()
+
+
+def _handed_on_before(box: Sandbox, transfer_: Transfer) -> bool:
+    """Whether the taker once handed this customer on, so that WeCom tells of no addition (B9)."""
+    return any(
+        past.status == DONE
+        and past.external_userid == transfer_.external_userid
+        and past.handover_userid == transfer_.takeover_userid
+        for past in box.state.records.transfers
+    )
 
 
 def _handed_on(known: Friend, taker: str, now: int) -> Friend:
@@ -252,6 +277,8 @@ def unassigned(call: Call) -> dict[str, Any]:
     size = paging.limit(call, 1000, 1000, name="page_size")
     found = _leftovers(call.box)
     page_id = call.integer("page_id", 0)
+    if page_id * size >= PAGED_MOST:
+        raise ApiError(40058, "page_id x page_size: less than 50,000 is expected; use the cursor")
     if page_id:
         end = (page_id + 1) * size
         page = found[page_id * size : end]

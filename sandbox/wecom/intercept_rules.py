@@ -16,6 +16,8 @@ from sandbox.core.sandbox import Sandbox
 from sandbox.wecom.contacts import EC
 
 RULES_MOST, WORDS_MOST = 100, 300
+MEMBERS_MOST = 1000
+"""Members of a rule; the real figure is not published (41076)."""
 NAME_MOST, WORD_MOST = 20, 32
 BLOCK, WARN = 1, 2
 SEMANTICS = {1: re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)"), 2: re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")}
@@ -57,7 +59,8 @@ def _kind(call: Call, default: int) -> int:
 
 
 def _range(call: Call, name: str) -> tuple[list[str], list[int]]:
-    """Members and departments. Raises ApiError 60111 or 60123 for one that does not exist."""
+    """Members and departments. Raises ApiError 60111 or 60123 for one that does not exist, 41076 for
+    too many members."""
     given = call.body.get(name) or {}
     if not isinstance(given, dict):
         raise ApiError(40058, f"invalid Request Parameter: {name}")
@@ -65,8 +68,11 @@ def _range(call: Call, name: str) -> tuple[list[str], list[int]]:
     departments = [d for d in given.get("department_list") or [] if isinstance(d, int)]
     if any(world.department(department) is None for department in departments):
         raise ApiError(60123)
+    wanted = given.get("user_list") or []
+    if len(wanted) > MEMBERS_MOST:
+        raise ApiError(41076)
     userids = []
-    for userid in given.get("user_list") or []:
+    for userid in wanted:
         member = world.member(str(userid))
         if member is None:
             raise ApiError(60111)
@@ -105,9 +111,12 @@ def add(call: Call) -> dict[str, Any]:
 
 
 def _rule(call: Call) -> Rule:
-    """The rule that a call names. Raises ApiError 41070 for one that is unknown or another
-    app's."""
-    rule = call.box.state.records.rules.get(call.text("rule_id", missing=41070))
+    """The rule that a call names. Raises ApiError 41071 for one that was deleted, 41070 for one that
+    is unknown or another app's."""
+    rule_id = call.text("rule_id", missing=41070)
+    rule = call.box.state.records.rules.get(rule_id)
+    if rule_id in call.box.state.records.deleted_rules:
+        raise ApiError(41071)
     if rule is None or str(rule.agent_id) != call.app:
         raise ApiError(41070)
     return rule
@@ -167,7 +176,9 @@ def _changes(call: Call, rule: Rule) -> dict[str, Any]:
 
 def delete(call: Call) -> dict[str, Any]:
     """The rule goes."""
-    del call.box.state.records.rules[_rule(call).rule_id]
+    rule_id = _rule(call).rule_id
+    del call.box.state.records.rules[rule_id]
+    call.box.state.records.deleted_rules.append(rule_id)
     call.box.changed()
     return {}
 

@@ -9,6 +9,7 @@ from typing import Any
 from sandbox.core import paging
 from sandbox.core.api import Call, Endpoint
 from sandbox.core.errors import ApiError
+from sandbox.core.models import DAY_SECONDS
 from sandbox.core.world import ROOT_DEPARTMENT, Department, Member
 
 LIST_IDS = 10_000
@@ -164,10 +165,18 @@ def by_email(call: Call) -> dict[str, Any]:
 
 
 def _found(call: Call, name: str) -> dict[str, Any]:
+    """The member of that number or address. Raises ApiError 60111, and 45009 for a day after too
+    many wrong guesses."""
     wanted = call.text(name, missing=40058)
-    for member in call.box.world.corp.members:
+    members = call.box.world.corp.members
+    since = call.box.clock.now() - DAY_SECONDS
+    wrong = call.box.wrong_guesses = [at for at in call.box.wrong_guesses if at > since]
+    if len(wrong) * 100 > call.box.switches.getuserid_wrong_percent * len(members):
+        raise ApiError(45009)
+    for member in members:
         if getattr(member, name) == wanted:
             return {"userid": member.userid}
+    wrong.append(call.box.clock.now())
     raise ApiError(60111)
 
 

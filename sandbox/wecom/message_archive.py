@@ -27,6 +27,7 @@ from typing_extensions import override
 from sandbox.core import events, ids
 from sandbox.core.api import Call, Endpoint
 from sandbox.core.errors import ApiError
+from sandbox.core.models import DAY_SECONDS
 from sandbox.core.records import Consent, Record
 from sandbox.core.sandbox import Sandbox
 from sandbox.core.state import Person
@@ -37,6 +38,7 @@ PAIRS_MOST, RECORDS_MOST = 100, 1000
 KEPT = 100_000
 NOTIFY_SECONDS = 15
 KEY_BYTES, NONCE_BYTES = 32, 12
+TOO_LARGE = 301058
 BAD_KEY, BAD_CREDENTIALS, BAD_LIMIT = 10003, 10001, 10009
 """Return codes of the stand-in: a key that does not open the message, wrong corp or secret, more
 than 1000."""
@@ -188,6 +190,7 @@ def archive_message(box: Sandbox, said: Said) -> str:
     message = _archived(said, msgid, box.clock.now())
     seq = records.archive[-1].seq + 1 if records.archive else 1
     record = _sealed(records.archive_key, records.archive_key_version, seq, msgid, message)
+    record.at = box.clock.now()
     records.archive.append(record)
     del records.archive[:-KEPT]
     box.changed()
@@ -303,9 +306,13 @@ class ArchiveLibrary(RequestHandler):
         after = int(body["seq"])
         if not 1 <= limit <= RECORDS_MOST:
             return {"errcode": BAD_LIMIT, "errmsg": "limit: 1 to 1000", "chatdata": []}
-        kept = self.box.state.records.archive
+        since = self.box.clock.now() - self.box.switches.archive_days * DAY_SECONDS
+        kept = [r for r in self.box.state.records.archive if not r.at or r.at > since]
         start = max(0, after + 1 - kept[0].seq) if kept else 0
-        rows = [record.model_dump() for record in kept[start : start + limit]]
+        rows = [record.model_dump(exclude={"at"}) for record in kept[start : start + limit]]
+        most = self.box.switches.archive_answer_bytes
+        if most and len(rows) > 1 and sum(len(str(row)) for row in rows) > most:
+            return {"errcode": TOO_LARGE, "errmsg": "the answer is too large", "chatdata": []}
         return {"errcode": 0, "errmsg": "ok", "chatdata": rows}
 
     def _knows(self, secret: str) -> bool:

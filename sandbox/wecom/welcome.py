@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox.core.api import Call, Endpoint
+from sandbox.core.errors import ApiError
 from sandbox.core.state import Message
 from sandbox.wecom import message_content
 from sandbox.wecom.contacts import EC
@@ -18,6 +19,8 @@ def send_welcome(call: Call) -> dict[str, Any]:
     code = call.text("welcome_code", missing=41049)
     text, attachments = message_content.required(call, TEXT_BYTES)
     used = call.box.codes.redeem_welcome(code)
+    if used.scope in call.box.switches.idle_members:
+        raise ApiError(41051)
     person = call.box.state.people[used.subject]
     message = Message(
         time=call.box.seconds(),

@@ -29,7 +29,8 @@ class Outcome:
     """What became of a try: `done`, `failed` and `expired` end the effect, `later` tries again in
     `seconds` at the earliest. A try that was never `begun` does not count as one. `behind` is the
     path of the API that has no room for it, if that is why. A failure that is `the_customers` is
-    about him alone, such as that he is no friend any more: nobody has to mend anything."""
+    about him alone, such as that he is no friend any more: nobody has to mend anything. After a
+    `quiet` end nobody has to do anything instead."""
 
     state: State
     reason: str = ""
@@ -37,6 +38,7 @@ class Outcome:
     begun: bool = True
     behind: str = ""
     the_customers: bool = False
+    quiet: bool = False
 
 
 def _nothing(_: Effect) -> Mapping[str, Any]:

@@ -73,6 +73,13 @@ class Effect:
     run: str = ""
     step: str = ""
     deadline: float | None = None
+    in_doubt: bool = False
+    """Whether an earlier try may have done it: its answer was lost, or nobody lived to write it
+    down."""
+
+
+UNKNOWN, NO_TURN = "platform_unknown_outcome", "platform_slow_down"
+"""The reasons of a try whose answer was lost, and of one that was never begun."""
 
 
 def row_of(services: Services, effect: Effect, *, due: float, owner: str | None) -> Doc:
@@ -107,8 +114,17 @@ def effect_of(services: Services, row: Mapping[str, Any]) -> Effect:
     args = services.vault.open_json(row["tenant"], OUTBOX, "args", row["_id"], row["args"])
     names = ("tenant", "kind", "cid", "lane", "campaign", "version", "run", "step", "deadline")
     return Effect(
-        id=row["_id"], args=cast("dict[str, Any]", args), **{name: row[name] for name in names}
+        id=row["_id"],
+        args=cast("dict[str, Any]", args),
+        in_doubt=_in_doubt(row),
+        **{name: row[name] for name in names},
     )
+
+
+def _in_doubt(row: Mapping[str, Any]) -> bool:
+    told = [each["reason"] for each in row.get("tries", [])]
+    begun = [reason for reason in told if reason != NO_TURN]
+    return UNKNOWN in told or int(row["attempts"]) - 1 > len(begun)
 
 
 async def put(services: Services, effect: Effect, *, due: float, owner: str | None = None) -> bool:

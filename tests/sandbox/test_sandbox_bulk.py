@@ -195,14 +195,14 @@ async def test_short_and_empty_pages_still_lead_to_the_end(playing):
         ({"userid_list": ["rm.chen"] * 101}, 40058),
         ({"userid": "rm.chen"}, 40058),
         ({"userid_list": ["rm.nobody"]}, 60111),
-        ({"userid_list": ["rm.chen"], "limit": 101}, 40058),
-        ({"userid_list": ["rm.chen"], "limit": 0}, 40058),
+        ({"userid_list": ["rm.chen"], "limit": 101}, 0),
+        ({"userid_list": ["rm.chen"], "limit": 0}, 0),
         ({"userid_list": ["rm.chen"], "cursor": "made up"}, 40058),
         ({"userid_list": ["rm.chen"], "cursor": "d2F5czoxLjE="}, 40058),
     ],
 )
 async def test_senseless_batch_is_refused(playing, body, errcode):
-    """B3, D3: 1 to 100 members, limit up to 100, a cursor of this list."""
+    """B3, D3: 1 to 100 members, a cursor of this list; another limit than 1 to 100 is no error."""
     async with playing() as play:
         assert (await play.wecom(BATCH, body))["errcode"] == errcode
 

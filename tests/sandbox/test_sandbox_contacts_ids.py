@@ -50,14 +50,27 @@ async def test_unionid_becomes_an_external_userid(playing):
     async with playing() as play:
         person, _ = await play.friend()
         body = {"unionid": person["unionid"], "openid": person["openids"][play.mini.appid]}
+        await play.control("/switches", {"unionid_conversion": True})
         for path in (f"{EC}/unionid_to_external_userid", "/cgi-bin/idconvert/unionid_to_external_userid"):
             assert (await play.wecom(path, body))["external_userid"] == person["external_userid"]
+
+
+async def test_self_built_app_may_not_ask_by_unionid(playing):
+    """B3, 95926: documented for third-party and delegated apps only."""
+    async with playing() as play:
+        person, _ = await play.friend()
+        body = {"unionid": person["unionid"], "openid": person["openids"][play.mini.appid]}
+        for path in (f"{EC}/unionid_to_external_userid", "/cgi-bin/idconvert/unionid_to_external_userid"):
+            assert (await play.wecom(path, body))["errcode"] == 48002
+        asked = {"external_userid": [person["external_userid"]]}
+        assert (await play.wecom("/cgi-bin/idconvert/batch/external_userid_to_pending_id", asked))["errcode"] == 48002
 
 
 async def test_somebody_who_is_no_customer_yet_gets_a_pending_id(playing):
     """B3, 95926: the same one each time; linked once he is a customer."""
     async with playing() as play:
         person = await play.person()
+        await play.control("/switches", {"unionid_conversion": True})
         body = {"unionid": person["unionid"], "openid": person["openids"][play.other_mini.appid], "subject_type": 0}
         first = await play.wecom("/cgi-bin/idconvert/unionid_to_external_userid", body)
         again = await play.wecom("/cgi-bin/idconvert/unionid_to_external_userid", body)
@@ -81,6 +94,7 @@ async def test_wrong_ids_are_not_converted(playing, changes, errcode):
     """B3: 610014 bad unionid, 610018 openid and unionid do not belong together."""
     async with playing() as play:
         person, _ = await play.friend()
+        await play.control("/switches", {"unionid_conversion": True})
         body = {"unionid": person["unionid"], "openid": person["openids"][play.mini.appid]} | changes
         answer = await play.wecom("/cgi-bin/idconvert/unionid_to_external_userid", body)
         assert answer["errcode"] == errcode

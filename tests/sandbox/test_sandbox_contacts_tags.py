@@ -122,9 +122,10 @@ async def test_refused_deletion_deletes_nothing(playing, body, errcode):
 
 @pytest.mark.parametrize(("fields", "errcode"), [({}, 81011), ({"builtin": True}, 0)])
 async def test_only_the_app_that_made_a_tag_changes_it(playing, world, fields, errcode):
-    """B4: 81011 for another app; WeCom's own customer-contact secret may."""
+    """B4: 81011 for another app; WeCom's own customer-contact secret may, where it may call at all."""
     world, second = other_app(world, **fields)
     async with playing(world) as play:
+        await play.control("/switches", {"system_secret_may_call": True})
         group = await make(play, "扫码", "到店")
         token = (await play.wecom_token(second.secret))["access_token"]
         edit = {"id": group["tag"][0]["id"], "name": "x"}

@@ -64,7 +64,7 @@ async def test_rule_is_listed_read_changed_and_removed(playing):
             "extra_rule": {"semantics_list": [2]},
             "applicable_range": {"user_list": ["rm.chen", "rm.li"], "department_list": []},
         }
-        assert [(await play.wecom(f"{EC}/del_intercept_rule", rule_id))["errcode"] for _ in range(2)] == [0, 41070]
+        assert [(await play.wecom(f"{EC}/del_intercept_rule", rule_id))["errcode"] for _ in range(2)] == [0, 41071]
 
 
 @pytest.mark.parametrize(

@@ -122,11 +122,35 @@ async def test_links_are_made_and_looked_up(playing):
         assert info == {**jump, "appid": play.mini.appid, "env_version": "release", "create_time": now} | {
             "expire_time": now + 3 * DAY
         }
-        link = (await play.wechat("/wxa/generate_urllink", {"path": "pages/index"}))["url_link"]
+        asked = {"path": "pages/index", "expire_type": 1, "expire_interval": 30}
+        link = (await play.wechat("/wxa/generate_urllink", asked))["url_link"]
         assert link.startswith("https://wxaurl.cn/")
-        info = (await play.wechat("/wxa/query_urllink", {"url_link": link}))["url_link_info"]
+        found = await play.wechat("/wxa/query_urllink", {"url_link": link})
+        assert found["quota_info"] == {"remain_visit_quota": 6_000_000}
+        await play.control("/switches", {"link_opens_a_day": 3_000_000})
+        before = await play.wechat("/wxa/query_urllink", {"url_link": link})
+        assert before["quota_info"] == {"remain_visit_quota": 3_000_000}
+        info = found["url_link_info"]
         assert info["expire_time"] == now + 30 * DAY
         assert (await play.wechat("/wxa/query_urllink", {"url_link": "https://wxaurl.cn/x"}))["errcode"] == 40097
+
+
+@pytest.mark.parametrize(
+    ("expiry", "errcode"),
+    [
+        ({}, 85401),
+        ({"is_expire": False}, 85401),
+        ({"expire_type": 1, "expire_interval": 31}, 85401),
+        ({"expire_type": 1, "expire_interval": 30}, 0),
+        ({"expire_time": 1_800_000_000 + 31 * DAY}, 85401),
+        ({"expire_time": 1_800_000_000 + 30 * DAY}, 0),
+    ],
+)
+async def test_url_link_must_say_when_it_ends(playing, expiry, errcode):
+    """A5: no `is_expire`; a time or an interval of at most 30 days is required."""
+    async with playing() as play:
+        answer = await play.wechat("/wxa/generate_urllink", {"path": "pages/index", **expiry})
+        assert answer["errcode"] == errcode
 
 
 @pytest.mark.parametrize(
@@ -188,7 +212,7 @@ async def test_verdict_on_a_picture_comes_as_an_event(playing):
 
 
 async def test_risk_rank_is_what_the_control_plane_says(playing):
-    """A6: risk_rank with unoin_id; client_ip is required; 61010 half an hour after the visit."""
+    """A6: risk_rank with unoin_id; client_ip is required; 61010 two hours after the visit, not for a test."""
     async with playing() as play:
         person, query = await signed_in(play)
         await play.control(f"/people/{person['id']}/risk", {"rank": 4})
@@ -196,8 +220,29 @@ async def test_risk_rank_is_what_the_control_plane_says(playing):
         answer = await play.wechat("/wxa/getuserriskrank", body)
         assert (answer["risk_rank"], answer["errmsg"], "unoin_id" in answer) == (4, "getuserriskrank succ", True)
         assert (await play.wechat("/wxa/getuserriskrank", {**body, "client_ip": ""}))["errcode"] == 40097
-        await play.control("/clock", {"advance": 1801})
+        await play.control("/clock", {"advance": 7200})
+        assert (await play.wechat("/wxa/getuserriskrank", body))["errcode"] == 0
+        await play.control("/clock", {"advance": 1})
         assert (await play.wechat("/wxa/getuserriskrank", body))["errcode"] == 61010
+        assert (await play.wechat("/wxa/getuserriskrank", {**body, "is_test": True}))["errcode"] == 0
+        await play.control("/switches", {"visit_needed": False})
+        assert (await play.wechat("/wxa/getuserriskrank", body))["errcode"] == 0
+
+
+async def test_login_through_the_api_is_no_visit(playing):
+    """A6: 61010 wants a visit to the mini-program."""
+    async with playing() as play:
+        person = await play.person()
+        code = play.box.codes.issue("login", person["id"], play.mini.appid)
+        openid = (await play.session(code))["openid"]
+        rank = {"appid": play.mini.appid, "openid": openid, "scene": 1, "client_ip": "1.2.3.4"}
+        text = {"openid": openid, "content": "您好", "version": 2, "scene": 2}
+        picture = {"openid": openid, "media_url": "https://a.example/b.png", "media_type": 2, "version": 2, "scene": 2}
+        calls = {"getuserriskrank": rank, "msg_sec_check": text, "media_check_async": picture}
+        for errcode in (61010, 0):
+            found = {path: (await play.wechat(f"/wxa/{path}", body))["errcode"] for path, body in calls.items()}
+            assert found == dict.fromkeys(calls, errcode)
+            await play.control(f"/people/{person['id']}/open", {"appid": play.mini.appid})
 
 
 async def test_service_message_needs_an_open_window(playing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -70,13 +71,48 @@ async def test_long_term_template_is_sent_until_it_is_turned_off(playing):
         assert [(await send(play, person))["errcode"] for _ in range(3)] == [0, 0, 0]
 
 
-async def test_prompt_has_three_templates_at_most(playing):
-    """A4."""
+@pytest.mark.parametrize("most", [3, 5])
+async def test_prompt_has_so_many_templates_at_most(playing, most):
+    """A4: 20003 for more; three in older documents."""
     async with playing() as play:
         person = await play.person()
-        body = {"appid": play.mini.appid, "templates": {f"template-{i}": "accept" for i in range(4)}}
-        await play.control(f"/people/{person['id']}/subscribe", body, status=409)
+        await play.control("/switches", {"templates_at_once": most})
+        body = {"appid": play.mini.appid, "templates": {f"template-{i}": "accept" for i in range(most + 1)}}
+        refused = await play.control(f"/people/{person['id']}/subscribe", body, status=409)
+        assert "20003" in refused["error"]["message"]
         assert play.box.state.records.grants == {}
+        del body["templates"]["template-0"]
+        await play.control(f"/people/{person['id']}/subscribe", body)
+
+
+async def test_prompt_mixes_no_kinds_of_templates(playing):
+    """A4: 20002."""
+    async with playing() as play:
+        person = await play.person()
+        await play.control("/templates", {"template_id": "lasting-1", "lasting": True})
+        body = {"appid": play.mini.appid, "templates": {"lasting-1": "accept", "once-1": "accept"}}
+        refused = await play.control(f"/people/{person['id']}/subscribe", body, status=409)
+        assert "20002" in refused["error"]["message"]
+
+
+async def test_one_openid_is_sent_one_message_at_a_time(playing):
+    """A4: 43108 beside another one; not for somebody else."""
+    async with playing() as play:
+        await play.control("/switches", {"subscribe_ms": 300})
+        people = [await play.person(), await play.person()]
+        template = "template-1"
+        for person in people:
+            for _ in range(2):
+                grant = {"appid": play.mini.appid, "templates": {template: "accept"}}
+                await play.control(f"/people/{person['id']}/subscribe", grant)
+        bodies = [
+            {"touser": person["openids"][play.mini.appid], "template_id": template, "data": {"thing1": {"value": "好"}}}
+            for person in (people[0], people[0], people[1])
+        ]
+        sent = await asyncio.gather(*(play.wechat("/cgi-bin/message/subscribe/send", body) for body in bodies))
+        codes = [answer["errcode"] for answer in sent]
+        assert (sorted(codes[:2]), codes[2]) == ([0, 43108], 0)
+        assert (await play.wechat("/cgi-bin/message/subscribe/send", bodies[0]))["errcode"] == 0
 
 
 @pytest.mark.parametrize(

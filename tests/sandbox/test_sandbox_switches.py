@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from deploy.processes import ROOT
 from sandbox.core.switches import Switches
 
 EC = "/cgi-bin/externalcontact"
+
+
+def test_readme_has_every_switch_and_no_other():
+    rows = (
+        (ROOT / "sandbox" / "README.md").read_text(encoding="utf-8").partition("## Switches")[2].partition("\n## ")[0]
+    )
+    cells = [row.split("|")[1] for row in rows.splitlines() if row.startswith("| `")]
+    named = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted(Switches.model_fields)
 
 
 async def test_defaults_are_the_contracts(playing):
@@ -16,7 +28,7 @@ async def test_defaults_are_the_contracts(playing):
         wanted = {
             "api_changes_emit_events": False,
             "tag_name_max": 30,
-            "broadcast_cap": "days_in_month",
+            "broadcast_cap": "month_days",
             "groupmsg_task_sent_value": 2,
             "image_max_mb": 10,
             "sensitive_member_fields": False,
@@ -24,6 +36,24 @@ async def test_defaults_are_the_contracts(playing):
             "countryCode_type": "number",
             "acquisition_methods": "both",
             "moment_result_method": "both",
+            "system_secret_may_call": False,
+            "app_unused": False,
+            "unionid_conversion": False,
+            "expired_token_code": 42001,
+            "getuserid_wrong_percent": 20,
+            "idle_members": [],
+            "one_sided": True,
+            "marketing_acquisition": False,
+            "group_lag_seconds": 0,
+            "group_transfers_busy": False,
+            "groups_unused": False,
+            "archive_days": 5,
+            "archive_answer_bytes": 0,
+            "visit_needed": True,
+            "phone_quota": None,
+            "templates_at_once": 5,
+            "subscribe_ms": 5,
+            "link_opens_a_day": 6_000_000,
         }
         assert {name: found[name] for name in wanted} == wanted
 

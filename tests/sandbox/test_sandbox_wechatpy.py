@@ -64,7 +64,7 @@ async def test_mini_program_client_logs_in_and_reads_the_phone(playing):
         session, number, errcode = await asyncio.to_thread(walk)
         assert (session["openid"], session["unionid"]) == (person["openids"][play.mini.appid], person["unionid"])
         assert number["phone_info"]["phoneNumber"] == person["phone"]
-        assert errcode == 40029
+        assert errcode == 40163
 
 
 async def test_work_client_serves_a_customer_from_way_to_welcome(playing):

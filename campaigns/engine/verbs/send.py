@@ -104,7 +104,9 @@ async def _welcome(bank: Bank, effect: Effect) -> Outcome:
         with lane("welcome"):
             await bank.wecom.welcome.send(code, text=text)
     except AlreadyDone:
-        return Outcome("done", "already_greeted")
+        if effect.in_doubt:  # that was our own earlier try, whose answer was lost
+            return Outcome("done", "already_greeted")
+        return Outcome("failed", "greeted_elsewhere", quiet=True)
     except PlatformError as error:
         await consents.explain(bank, effect, error)
         if error.errcode == CODE_GONE:

@@ -48,6 +48,12 @@ def between(path: str, what: str, value: int, least: int, most: int) -> None:
         raise refuse(path, f"{what} is {least} to {most}")
 
 
+def page_of(limit: int, most: int) -> int:
+    """How many a page is asked to hold. More than `most` is no error at the platform, which gives
+    what it likes instead: so the most is asked for, and at least one."""
+    return max(1, min(limit, most))
+
+
 def chars(path: str, most: int, **texts: str | None) -> None:
     """Refuses a text of more than `most` characters."""
     for name, text in texts.items():

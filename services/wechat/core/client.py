@@ -56,14 +56,21 @@ _ANSWERS_BYTES = frozenset(
 _TAKES_NO_TOKEN = frozenset(
     {"/cgi-bin/token", "/cgi-bin/stable_token", "/cgi-bin/gettoken", "/sns/jscode2session"}
 )
+_OPTIONAL = frozenset(
+    {
+        "/cgi-bin/idconvert/unionid_to_external_userid",
+        "/cgi-bin/externalcontact/unionid_to_external_userid",
+    }
+)
+"""Calls that WeCom grants to few apps (contract/wechat B3): who is refused them is set up right."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 log = logging.getLogger(__name__)
 
 OnUnknown = Callable[[str, Family, PlatformError], None]
-"""Told of every code that nobody has classified yet, with the tenant and the platform; must not
-wait."""
+"""Told of every code that nobody has classified yet, and of every refusal of how we are set up, with
+the tenant and the platform; must not wait."""
 
 
 def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
@@ -135,8 +142,8 @@ class AsyncClientMixin:
         self._on_unknown: OnUnknown | None = None
 
     def guard(self, limiter: Limiter, on_unknown: OnUnknown) -> None:
-        """From here on calls keep to `limiter`, and `on_unknown` is told of codes that nobody has
-        classified yet."""
+        """From here on calls keep to `limiter`, and `on_unknown` is told of codes that somebody must
+        look at."""
         self._limiter = limiter
         self._on_unknown = on_unknown
 
@@ -285,10 +292,11 @@ class AsyncClientMixin:
         return request
 
     def _report(self, error: PlatformError) -> None:
-        """Tells of a code that nobody has classified."""
-        if error.errcode is None or is_known(self.family, error.errcode):
+        """Tells of a code that nobody has classified, or that refuses how we are set up."""
+        if error.errcode is None or self._on_unknown is None:
             return
-        if self._on_unknown is not None:
+        refused = isinstance(error, BadConfig) and error.path not in _OPTIONAL
+        if refused or not is_known(self.family, error.errcode):
             self._on_unknown(self._app.tenant, self.family, error)
 
     def _count(self, path: str, errcode: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal
+from urllib.parse import quote
 
 from services.wechat.core.checks import between, chars, refuse
 from services.wechat.miniprogram.calls import Answer, Calls, Json
 
 EnvVersion = Literal["release", "trial", "develop"]
 MOST_DAYS = 30
+_CUSTOM = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]{1,256}")
 _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]{1,32}")
 AT_A_TIME, AFTER_DAYS = 0, 1
 
@@ -101,7 +103,13 @@ class Links(Calls):
         chars(path, 1024, query=query)
         target = {"path": page, "query": query, "env_version": env_version}
         return await self._submit(
-            Scheme, path, {"jump_wxa": target, **_expiry(path, expire_time, expire_days)}
+            Scheme,
+            path,
+            {
+                "jump_wxa": target,
+                "is_expire": True,
+                **_expiry(path, expire_time, expire_days),
+            },
         )
 
     async def generate_urllink(
@@ -115,7 +123,7 @@ class Links(Calls):
     ) -> UrlLink:
         """`url_link`, an https:// link, good until `expire_time` (seconds UTC) or for 1 to 30 days.
 
-        500,000 links and schemes a day.
+        500,000 links and schemes a day; `with_query` gives one link further parameters.
         """
         path = "/wxa/generate_urllink"
         chars(path, 1024, query=query)
@@ -123,6 +131,17 @@ class Links(Calls):
         return await self._submit(
             UrlLink, path, {**target, **_expiry(path, expire_time, expire_days)}
         )
+
+    @staticmethod
+    def with_query(url_link: str, query: str) -> str:
+        """A link of `generate_urllink` with parameters of its own: 1 to 256 of digits, letters and
+        !#$&'()*+,/:;=?@-._~ in `?cq=`, which the page gets beside its query. BadRequest."""
+        if not _CUSTOM.fullmatch(query):
+            raise refuse(
+                "/wxa/generate_urllink",
+                "cq has 1 to 256 digits, letters or !#$&'()*+,/:;=?@-._~",
+            )
+        return f"{url_link}?cq={quote(query, safe='')}"
 
     async def query_scheme(self, scheme: str, *, query_type: int = 0) -> SchemeState:
         """What a scheme opens and how often it may still be opened."""
@@ -144,6 +163,6 @@ def _look(path: str, env_version: EnvVersion, width: int, is_hyaline: bool) -> d
 
 def _expiry(path: str, expire_time: int | None, expire_days: int) -> dict[str, Any]:
     if expire_time is not None:
-        return {"is_expire": True, "expire_type": AT_A_TIME, "expire_time": expire_time}
+        return {"expire_type": AT_A_TIME, "expire_time": expire_time}
     between(path, "expire_interval", expire_days, 1, MOST_DAYS)
-    return {"is_expire": True, "expire_type": AFTER_DAYS, "expire_interval": expire_days}
+    return {"expire_type": AFTER_DAYS, "expire_interval": expire_days}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
-from services.wechat.core.checks import at_most, between, chars, need, span
+from services.wechat.core.checks import at_most, chars, need, page_of, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
 
 _PATH = "externalcontact/customer_acquisition"
@@ -91,7 +91,7 @@ class Acquisition(Calls):
     async def list(self, *, cursor: str = "", limit: int = 100) -> LinkIds:
         """A page of this app's links."""
         path = f"{_PATH}/list_link"
-        between(path, "limit", limit, 1, 100)
+        limit = page_of(limit, 100)
         return await self._submit(LinkIds, path, {"limit": limit, "cursor": cursor or None})
 
     async def get(self, link_id: str) -> Link:
@@ -105,11 +105,11 @@ class Acquisition(Calls):
         userids: Sequence[str] = (),
         departments: Sequence[int] = (),
         skip_verify: bool = True,
-        mark_source: bool = True,
+        mark_source: bool | None = None,
         **priority: Unpack[Priority],
     ) -> Link:
-        """Makes a link to at most 500 people; the name has at most 30 characters. BadConfig 41095:
-        no more links."""
+        """Makes a link to at most 500 people; the name has at most 30 characters. `mark_source` is
+        for apps of marketing acquisition only. BadConfig 41095: no more links."""
         path = f"{_PATH}/create_link"
         need(path, "a member or a department", userids, departments)
         body = {
@@ -147,7 +147,7 @@ class Acquisition(Calls):
         """A page of the customers who came through a link, with the channel each came by as
         `state`."""
         path = f"{_PATH}/customer"
-        between(path, "limit", limit, 1, 1000)
+        limit = page_of(limit, 1000)
         return await self._submit(
             LinkCustomers, path, {"link_id": link_id, "limit": limit, "cursor": cursor or None}
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
-from services.wechat.core.checks import at_most, between, need, span
+from services.wechat.core.checks import at_most, need, page_of, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page, check_message
 
 MOST_CUSTOMERS = 10000
@@ -112,7 +112,7 @@ class Broadcast(Calls):
         """A page of the broadcasts of at most a month (93338)."""
         path = "externalcontact/get_groupmsg_list_v2"
         limit = which.get("limit", 50)
-        between(path, "limit", limit, 1, 100)
+        limit = page_of(limit, 100)
         span(path, start_time, end_time, 31)
         body = {
             "chat_type": chat_type,
@@ -128,7 +128,7 @@ class Broadcast(Calls):
     async def list_tasks(self, msgid: str, *, limit: int = 500, cursor: str = "") -> SendTasks:
         """A page of the members' tasks (93338)."""
         path = "externalcontact/get_groupmsg_task"
-        between(path, "limit", limit, 1, 1000)
+        limit = page_of(limit, 1000)
         return await self._submit(
             SendTasks, path, {"msgid": msgid, "limit": limit, "cursor": cursor or None}
         )
@@ -138,7 +138,7 @@ class Broadcast(Calls):
     ) -> SendResults:
         """A page of what became of one member's task (93338), a row a customer or group."""
         path = "externalcontact/get_groupmsg_send_result"
-        between(path, "limit", limit, 1, 1000)
+        limit = page_of(limit, 1000)
         body = {"msgid": msgid, "userid": userid, "limit": limit, "cursor": cursor or None}
         return await self._submit(SendResults, path, body)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from services.wechat.core.checks import at_most, between, chars, need, some, span
+from services.wechat.core.checks import at_most, chars, need, page_of, some, span
 from services.wechat.core.errors import SubjectState
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Json, Page
 from services.wechat.wecom.members import OpenId
@@ -128,7 +128,7 @@ class Customers(Calls):
         path = "externalcontact/batch/get_by_user"
         need(path, "at least one member", userids)
         at_most(path, "userid_list", len(userids), CALLS_AT_ONCE)
-        between(path, "limit", limit, 1, 100)
+        limit = page_of(limit, 100)
         body = {"userid_list": list(userids), "cursor": cursor or None, "limit": limit}
         return await self._submit(Friendships, path, body)
 

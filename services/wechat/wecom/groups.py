@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
-from services.wechat.core.checks import at_most, between, chars, need, span
+from services.wechat.core.checks import at_most, between, chars, need, page_of, span
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Json, Page
 
 _PATH = "externalcontact/groupchat"
@@ -204,9 +204,8 @@ class Groups(Calls):
             "order_by": ranking.get("order_by", 1),
             "order_asc": int(ranking.get("order_asc", False)),
             "offset": ranking.get("offset", 0),
-            "limit": ranking.get("limit", 500),
+            "limit": page_of(ranking.get("limit", 500), 1000),
         }
-        between(path, "limit", pages["limit"], 1, 1000)
         return await self._submit(GroupStatistic, path, {**body, **pages})
 
     async def get_statistic_by_day(

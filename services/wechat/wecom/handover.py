@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from services.wechat.core.checks import at_most, between, chars, need
+from services.wechat.core.checks import at_most, chars, need, page_of
 from services.wechat.wecom.calls import CALLS_AT_ONCE, Answer, Calls, Page
 
 _PATH = "externalcontact"
@@ -94,9 +94,8 @@ class Handover(Calls):
     async def list_unassigned(self, *, cursor: str = "", page_size: int = 1000) -> UnassignedList:
         """A page of the customers of members who have left (92124)."""
         path = f"{_PATH}/get_unassigned_list"
-        between(path, "page_size", page_size, 1, 1000)
         return await self._submit(
-            UnassignedList, path, {"cursor": cursor or None, "page_size": page_size}
+            UnassignedList, path, {"cursor": cursor or None, "page_size": page_of(page_size, 1000)}
         )
 
     async def transfer_resigned_customers(

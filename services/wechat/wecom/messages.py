@@ -62,8 +62,7 @@ class Messages(Calls):
     ) -> UpdatedCard:
         """Changes a card's button text, or the whole card, for these members (94888).
 
-        A `response_code` is good for one use and 72 hours (24 in older documents): SubjectState
-        60140.
+        A `response_code` is good for one use and 72 hours: SubjectState 60140.
         """
         path = "message/update_template_card"
         need(path, "a new button text or a new card", replace_name, template_card)

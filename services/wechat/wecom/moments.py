@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from services.wechat.core.checks import at_most, between, chars, need, span
+from services.wechat.core.checks import at_most, chars, need, page_of, span
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
 
 _PATH = "externalcontact"
@@ -112,7 +112,7 @@ class Moments(Calls):
         """A page of the moments of at most 30 days (93333); `filter_type` 0 the corp's, 1 members'
         own, 2 both."""
         path = f"{_PATH}/get_moment_list"
-        between(path, "limit", limit, 1, 20)
+        limit = page_of(limit, 20)
         span(path, start_time, end_time, 30)
         body = {
             "start_time": start_time,
@@ -129,7 +129,7 @@ class Moments(Calls):
     ) -> MomentTasks:
         """A page of who has published the corp's moment and who has not."""
         path = f"{_PATH}/get_moment_task"
-        between(path, "limit", limit, 1, 1000)
+        limit = page_of(limit, 1000)
         return await self._submit(
             MomentTasks, path, {"moment_id": moment_id, "cursor": cursor or None, "limit": limit}
         )
@@ -140,7 +140,7 @@ class Moments(Calls):
         """A page of the customers whom the member meant it for; SubjectState 41061, TryLater
         41062 until he has posted it."""
         path = f"{_PATH}/get_moment_customer_list"
-        between(path, "limit", limit, 1, 1000)
+        limit = page_of(limit, 1000)
         return await self._submit(
             MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit)
         )
@@ -151,7 +151,7 @@ class Moments(Calls):
         """A page of the customers who can see it; SubjectState 41061, TryLater 41062 until it
         is posted."""
         path = f"{_PATH}/get_moment_send_result"
-        between(path, "limit", limit, 1, 5000)
+        limit = page_of(limit, 5000)
         return await self._submit(
             MomentCustomers, path, _of(moment_id, userid, cursor=cursor or None, limit=limit)
         )

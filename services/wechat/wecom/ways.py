@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from services.wechat.core.checks import at_most, between, chars, need, some
+from services.wechat.core.checks import at_most, chars, need, page_of, some
 from services.wechat.wecom.calls import Answer, Calls, Json, Page
 
 MOST_PEOPLE = 100
@@ -100,7 +100,7 @@ class ContactWays(Calls):
         """A page of this app's `contact_way` ids; times in seconds UTC, by default the last 90
         days."""
         path = "externalcontact/list_contact_way"
-        between(path, "limit", limit, 1, 1000)
+        limit = page_of(limit, 1000)
         body = {
             "start_time": start_time,
             "end_time": end_time,

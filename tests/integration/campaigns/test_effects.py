@@ -58,13 +58,32 @@ async def test_an_expired_token_is_renewed_and_nobody_notices(
     assert (row["state"], row["attempts"], await tools.welcomes(sandbox)) == ("done", 1, 1)
 
 
-async def test_already_greeted_is_done(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+async def test_a_welcome_that_somebody_else_sent_is_not_ours(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
     await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=41051)
     _, scan = await tools.scanned(sandbox, http)
     await tools.all_work(demo)
     row = await tools.effect(demo, "welcome")
-    assert (row["state"], row["reason"], row["attempts"]) == ("done", "already_greeted", 1)
+    assert (row["state"], row["reason"], row["attempts"]) == ("failed", "greeted_elsewhere", 1)
     assert await tools.told_staff(sandbox, scan["userid"]) == []
+    assert "welcome.sent" not in await tools.story(demo)
+
+
+async def test_a_welcome_whose_sender_died_after_sending_is_ours(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    await tools.scanned(sandbox, http)
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    row = await tools.effect(demo, "welcome")
+    assert (row["state"], await tools.welcomes(sandbox)) == ("done", 1)
+    rows = demo.store.tenant("demo")["outbox"]
+    undone = {"open": True, "owner": None, "due": 0.0, "state": "ready", "reason": "", "attempts": 1}
+    await rows.update({"_id": row["_id"]}, {"$set": undone, "$unset": {"trace": ""}})
+    await tools.all_work(demo)
+    again = await tools.effect(demo, "welcome")
+    assert (again["state"], again["reason"], again["attempts"]) == ("done", "already_greeted", 2)
+    assert await tools.welcomes(sandbox) == 1
 
 
 @pytest.mark.parametrize(

@@ -188,10 +188,12 @@ async def test_a_welcome_that_wecom_refused_keeps_every_try_and_answer(
     assert welcome["attempts"] == len(welcome["tries"]) + 1
 
 
-async def test_a_code_that_was_used_already_says_so(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+async def test_a_code_that_was_used_by_somebody_else_says_so(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
     await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=41051, times=1)
     answer = await _scanned_and_handled(demo, sandbox, http)
-    assert (answer["welcome"]["sent"], answer["welcome"]["why"]) == (True, "already_greeted")
+    assert (answer["welcome"]["sent"], answer["welcome"]["why"]) == (False, "greeted_elsewhere")
 
 
 async def test_an_event_that_failed_keeps_the_reasons_of_its_tries(

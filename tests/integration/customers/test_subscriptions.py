@@ -19,7 +19,7 @@ from customers.messaging import subscriptions
 from services.clock import utc
 from services.container import Services
 from services.errors import Conflict, InvalidInput
-from services.queue import outbox
+from services.queue import outbox, turns
 from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import DEMO_BANK, Sandbox
@@ -201,7 +201,8 @@ async def test_a_long_term_template_is_allowed_until_it_is_turned_off(
 
 
 async def _two_send(bank: Services, second: Services, actor: CustomerActor) -> list[str]:
-    """Two processes try two messages in one moment."""
+    """Two processes try two messages in one moment, though one of them has no turn."""
+    openid = await _openid(bank, actor)
     at_bank = await open_bank(bank, "demo")
     made = [await subscriptions.send(at_bank, BANK, actor.cid, TEMPLATE, DATA, key=key) for key in "ab"]
     rows = [await bank.store.tenant("demo")["outbox"].find_one({"_id": effect}) for effect in made]
@@ -209,7 +210,7 @@ async def _two_send(bank: Services, second: Services, actor: CustomerActor) -> l
 
     async def deliver(services: Services, effect: outbox.Effect) -> str:
         try:
-            await subscriptions.deliver(await open_bank(services, effect.tenant), effect)
+            await subscriptions._deliver(await open_bank(services, effect.tenant), effect, openid)
         except Conflict as error:
             return error.code
         return "sent"
@@ -311,6 +312,42 @@ async def test_the_same_cause_sends_one_message(
     assert await _allowance(bank) == (1, "accepted")
 
 
+@pytest.mark.parametrize("guarded", [True, False], ids=["in turn", "without turns"])
+async def test_one_customer_is_sent_one_message_at_a_time(
+    bank: Services,
+    sandbox: Sandbox,
+    person: dict[str, Any],
+    actor: CustomerActor,
+    clock: StillClock,
+    monkeypatch: pytest.MonkeyPatch,
+    guarded: bool,
+) -> None:
+    if not guarded:
+        monkeypatch.setattr(turns, "_take", _everybodys)
+    await sandbox.control("POST", "switches", {"subscribe_ms": 100})
+    for number in range(4):
+        await _accept(bank, sandbox, person, actor, number)
+    at_bank = await open_bank(bank, "demo")
+    for number in range(4):
+        await subscriptions.send(at_bank, BANK, actor.cid, TEMPLATE, DATA, key=f"k{number}")
+
+    async def all_out() -> bool:
+        clock.now += 1
+        await jobs.send_effects(await open_bank(bank, "demo"))
+        return await bank.store.tenant("demo")["outbox"].count({"kind": "subscribe", "open": True}) == 0
+
+    await until(all_out, seconds=20)
+    rows = await bank.store.tenant("demo")["outbox"].find({"kind": "subscribe"})
+    assert [row["state"] for row in rows] == ["done"] * 4
+    assert await _received(sandbox, person) == 4
+    refused = [call for call in await _calls(sandbox) if call["errcode"] == 43108]
+    assert bool(refused) is not guarded
+
+
+async def _everybodys(*_: Any) -> bool:
+    return True
+
+
 async def test_what_became_of_a_message_is_in_his_story(bank: Services, actor: CustomerActor) -> None:
     base = events.SubscribeSent(
         corp_id=BANK, create_time=None, openid=await _openid(bank, actor), template_id=TEMPLATE, msg_id="m1",
@@ -346,7 +383,7 @@ async def test_a_report_counts_only_where_wechat_does_not_push(bank: Services, a
         }  # fmt: skip
     assert await _allowance(bank) == (2, "accepted")
     with pytest.raises(InvalidInput) as refused:
-        await subscriptions.report(await open_bank(bank, actor.tenant), actor, dict.fromkeys("abcd", True), "key-3")
+        await subscriptions.report(await open_bank(bank, actor.tenant), actor, dict.fromkeys("abcdef", True), "key-3")
     assert refused.value.code == "too_many_templates"
 
 

@@ -158,9 +158,31 @@ async def test_a_stranger_who_is_gone_before_he_is_asked_for_is_no_error(bank: S
     while not batches or cursor:
         batches.append(await customers.FRIENDSHIPS_PART.read(the_job, cursor))
         cursor = batches[-1].next
-    await sandbox.control("POST", f"people/{people[0]['id']}/delete", {"userid": "rm.chen"})
+    await sandbox.control("POST", f"people/{people[0]['id']}/deleted-by", {"userid": "rm.chen"})
     outcomes = [await customers.FRIENDSHIPS_PART.write(the_job, batch) for batch in batches]
     assert [one for outcome in outcomes for one in outcome.problems] == []
+    assert await pairs(bank) == [("rm.wang", "周浩")]
+
+
+async def test_who_deleted_his_rm_stays_gone_though_wecom_still_lists_him(
+    bank: Services, sandbox: Sandbox, clock: StillClock
+) -> None:
+    """84061 is one-sided: the member's list, the customer's details and the batch go on naming him."""
+    people = await friends(sandbox, "rm.chen", "rm.wang")
+    await walk(bank, customers.FRIENDSHIPS_PART)
+    assert await pairs(bank) == [("rm.chen", "刘敏"), ("rm.wang", "周浩")]
+    await sandbox.control("POST", f"people/{people[0]['id']}/delete", {"userid": "rm.chen"})
+    at_bank = await open_bank(bank, "demo")
+    external = people[0]["external_userid"]
+    listed = await at_bank.wecom.customers.list("rm.chen")
+    assert listed["external_userid"] == [external]
+    cid = await resolution.identify(at_bank, Facts(external_userid=external))
+    await relationships.changed(at_bank, "rm.chen", cid, at=clock.now + 1, active=False)
+    clock.now += 3600
+    for part in (customers.FRIENDSHIPS_PART, customers.CUSTOMERS_PART):
+        await walk(bank, part)
+        assert await pairs(bank) == [("rm.wang", "周浩")]
+    await details.fetch(at_bank, external)
     assert await pairs(bank) == [("rm.wang", "周浩")]
 
 

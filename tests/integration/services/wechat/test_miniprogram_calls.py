@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.wechat.core import errors
+from services.wechat.miniprogram import MiniProgramClient
 
 OK = {"errcode": 0, "errmsg": "ok"}
 PICTURE = b"\xff\xd8\xff\xe0picture"
@@ -67,7 +68,7 @@ CALLS: list[tuple[str, str, str, tuple[Any, ...], dict[str, Any], dict[str, Any]
      {"jump_wxa": PAGE, **MONTH}),
     ("POST", "/wxa/generate_urllink", "generate_urllink", (),
      {"page": "pages/a", "query": "c=1", "expire_time": 1_700_000_000},
-     {**PAGE, "is_expire": True, "expire_type": 0, "expire_time": 1_700_000_000}),
+     {**PAGE, "expire_type": 0, "expire_time": 1_700_000_000}),
     ("POST", "/wxa/queryscheme", "query_scheme", ("weixin://dl/business/?t=X",), {},
      {"scheme": "weixin://dl/business/?t=X", "query_type": 0}),
     ("POST", "/wxa/query_urllink", "query_urllink", ("https://wxaurl.cn/X",), {"query_type": 1},
@@ -199,3 +200,13 @@ async def test_what_is_over_a_limit_is_not_sent(rig, name, args, kwargs, limit):
         assert r.platform.calls == []
     assert limit in caught.value.errmsg
     assert "汉" not in str(caught.value)
+
+
+def test_a_finished_link_takes_parameters_of_its_own():
+    """A5: `?cq=`, at most 256 characters."""
+    link = MiniProgramClient.with_query("https://wxaurl.cn/abc", "c=1&x=a/b")
+    assert link == "https://wxaurl.cn/abc?cq=c%3D1%26x%3Da%2Fb"
+    for bad in ("", "x" * 257, "a b", "汉"):
+        with pytest.raises(errors.BadRequest, match="cq has 1 to 256"):
+            MiniProgramClient.with_query("https://wxaurl.cn/abc", bad)
+    assert len(MiniProgramClient.with_query("https://wxaurl.cn/abc", "x" * 256)) == 21 + 4 + 256

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -173,7 +174,7 @@ async def test_a_failed_early_fetch_leaves_the_valid_token_in_use():
             await store.get(source.app)
 
 
-async def test_a_wrong_secret_is_asked_about_once_in_a_while():
+async def test_a_wrong_secret_is_asked_about_once_an_hour_and_another_one_at_once():
     source, clock = Source(), Clock()
     source.error = BadConfig(40001, "invalid credential", "/cgi-bin/gettoken")
     async with stores(None, 1, clock=clock) as (store,):
@@ -181,6 +182,39 @@ async def test_a_wrong_secret_is_asked_about_once_in_a_while():
             with pytest.raises(BadConfig) as caught:
                 await store.get(source.app)
             assert (caught.value.errcode, caught.value.action) == (40001, "page")
+        assert source.rejected == [None]
+        clock.now += tokens_module.WRONG_SECONDS - 1
+        source.error = None
+        with pytest.raises(BadConfig):
+            await store.get(source.app)
+        assert await store.get(replace(source.app, mark="another secret")) == "T2"
+        clock.now += 1
+        assert await store.get(replace(source.app, id="later")) == "T3"
+
+
+async def test_all_processes_together_ask_about_a_wrong_secret_once(redis_url):
+    source, clock = Source(), Clock()
+    source.error = BadConfig(40125, "invalid appsecret", "/cgi-bin/stable_token")
+    async with stores(redis_url, 3, clock=clock) as all_stores:
+        for _ in range(2):
+            for store in all_stores:
+                with pytest.raises(BadConfig) as caught:
+                    await store.get(source.app)
+                assert caught.value.errcode == 40125
+            clock.now += 600
+        assert source.rejected == [None]
+        source.error = None
+        clock.now += tokens_module.WRONG_SECONDS
+        assert {await store.get(source.app) for store in all_stores} == {"T2"}
+
+
+async def test_an_address_that_is_not_allowed_yet_is_asked_about_again_soon():
+    source, clock = Source(), Clock()
+    source.error = BadConfig(60020, "not allow to access from your ip", "/cgi-bin/gettoken")
+    async with stores(None, 1, clock=clock) as (store,):
+        for _ in range(5):
+            with pytest.raises(BadConfig):
+                await store.get(source.app)
         assert source.rejected == [None]
         clock.now += tokens_module.FAILED_SECONDS
         source.error = None

@@ -68,7 +68,7 @@ FILES = {("GET", "media/get"), *(("POST", f"media/{name}") for name in ("upload"
 ELSEWHERE = {("GET", "gettoken"), *FILES}
 """The token is tested in test_wecom_client.py, files in test_wecom_media.py."""
 
-LINK = {"link_name": "开户", "skip_verify": True, "mark_source": True}
+LINK = {"link_name": "开户", "skip_verify": True}
 WAY = {"type": 1, "scene": 2, "skip_verify": True, "state": "sz-01", "user": ["rm001"]}
 JOIN = {"scene": 2, "auto_create_room": 1, "chat_id_list": ["wr1"], "mark_source": True}
 PAIR = {"handover_userid": "rm001", "takeover_userid": "rm002"}
