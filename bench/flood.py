@@ -138,7 +138,8 @@ class Sender:
             return
         wanted = FORGERIES[delivery.forgery]
         code = orjson.loads(body)["error"]["code"] if status >= 400 else ""
-        if status != wanted.status or code not in wanted.codes:
+        braked = status == 429 and code == "too_many_requests"
+        if not braked and (status != wanted.status or code not in wanted.codes):
             sent.wrong.append(f"{delivery.forgery} was answered {status} {code}")
         sent.refused[delivery.forgery] += 1
 

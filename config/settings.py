@@ -147,9 +147,20 @@ class Settings(BaseSettings):
         le=604_800,
         description="seconds that the archive may be behind before the alarm",
     )
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="what Prometheus brings as its bearer token; at least 16 characters",
+    )
     trusted_proxies: list[str] = Field(
         default_factory=list, description="whose X-Forwarded-For is believed"
     )
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr) -> SecretStr:
+        if 0 < len(token.get_secret_value()) < 16:
+            raise ValueError("a token has at least 16 characters")
+        return token
 
     @property
     def mongodb(self) -> str:

@@ -5,11 +5,25 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from handlers.http import rates
 from handlers.http.api import Api
 from operations.events import receive
+from services.wechat.core.errors import CallbackRefused, CallbackUnreadable
 
 
-class WeComCallback(Api):
+class Callback(Api):
+    """What does not verify is counted for its sender's address; what does never is."""
+
+    @override
+    async def serve_method(self) -> None:
+        try:
+            await super().serve_method()
+        except (CallbackRefused, CallbackUnreadable):
+            await self.services.throttle.take(rates.FORGERIES, self.client_ip())
+            raise
+
+
+class WeComCallback(Callback):
     """`/wecom/{tenant}/callback` (contract/wechat C)."""
 
     @override
@@ -21,7 +35,7 @@ class WeComCallback(Api):
         await receive.receive_wecom(self.services, tenant, self.query(), self.request.body)
 
 
-class WeChatCallback(Api):
+class WeChatCallback(Callback):
     """`/wechat/{appid}/callback` (contract/wechat A7)."""
 
     @override

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Literal
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
@@ -15,10 +15,14 @@ from typing_extensions import override
 
 from customers.archive import pull
 from handlers.http.api import Api
+from handlers.http.operation import Operation
+from services.cache import cached
 from services.errors import Unavailable
 from services.observe import worker_metrics
 
 PING_SECONDS = 1.0
+PRINT_SECONDS = 0.0
+"""Who asks while it is being printed gets the same print."""
 
 
 class HealthAnswer(BaseModel):
@@ -27,7 +31,9 @@ class HealthAnswer(BaseModel):
 
 class ReadyAnswer(BaseModel):
     ready: bool
-    parts: dict[str, str] = Field(description="each part and `ok`, or what is wrong with it")
+    parts: dict[str, str] | None = Field(
+        None, description="for operators: each part and `ok`, or what is wrong with it"
+    )
 
 
 async def _state(ping: Awaitable[Any]) -> str:
@@ -46,8 +52,9 @@ class Alive(Api):
         self.answer({"status": "ok"})
 
 
-class Ready(Api):
-    """503 while a store does not answer or the process is on its way out; says which part."""
+class Ready(Operation):
+    """503 while a store does not answer or the process is on its way out; tells operators which
+    part."""
 
     @override
     async def get(self) -> None:
@@ -57,14 +64,26 @@ class Ready(Api):
         server = "draining" if self.traffic.draining else "ok"
         parts = {"server": server, "store": store, "redis": redis}
         ready = set(parts.values()) == {"ok"}
-        self.answer({"ready": ready, "parts": parts}, 200 if ready else 503)
+        told = {"parts": parts} if self.is_operator() else {}
+        self.answer({"ready": ready, **told}, 200 if ready else 503)
 
 
-class Prometheus(Api):
+class Prometheus(Operation):
+    """Printed beside the loop, once for all who ask meanwhile."""
+
     @override
     async def get(self) -> None:
+        self.check_operator()
+        printed = await cached(self.services, "metrics", PRINT_SECONDS, self.printed)
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.write(printed)
+
+    async def printed(self) -> bytes:
         with suppress(Unavailable):  # the others are told all the same
             await pull.measure(self.services)
-        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
         workers = await worker_metrics.of_workers(self.services.redis)
-        self.write(generate_latest(self.services.metrics.registry) + generate_latest(workers))
+        return await asyncio.to_thread(_print, self.services.metrics.registry, workers)
+
+
+def _print(*registries: CollectorRegistry) -> bytes:
+    return b"".join(map(generate_latest, registries))

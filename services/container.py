@@ -21,6 +21,7 @@ from services.queue.nonces import Nonces
 from services.queue.wakeups import Wakeups
 from services.security.audit import Audit
 from services.security.sessions import Sessions
+from services.security.throttle import Throttle
 from services.security.tries import Tries
 from services.security.vault import Vault
 from services.store.groupcommit import GroupCommit
@@ -84,6 +85,7 @@ class Services:
     audit: Audit
     sessions: Sessions
     tries: Tries
+    throttle: Throttle
     nonces: Nonces
     redis: Redis
     wakeups: Wakeups
@@ -137,6 +139,7 @@ async def open_services(
         audit=Audit(clock, vault, settings.checkpoints),
         sessions=Sessions(redis, clock, vault, hours=settings.session_hours),
         tries=Tries(redis),
+        throttle=Throttle(redis, clock, metrics),
         nonces=Nonces(redis, clock, metrics, window=settings.callback_window),
         redis=redis,
         wakeups=Wakeups(make_celery(settings, queues), metrics, known=queues),

@@ -16,6 +16,7 @@ from handlers.console import (
     session,
     sync,
 )
+from handlers.http import rates
 from handlers.http.auth import CLERK, PUBLIC
 from handlers.http.route import op, page_route
 
@@ -139,7 +140,7 @@ ROUTES = (
         "/console/people",
         customers.Customers,
         get=op("customers.read", "Who is who"),
-        post=op("customers.read", "Find a customer"),
+        post=op("customers.read", "Find a customer", rate=rates.SEARCHES),
     ),
     page_route(
         "/console/people/{cid}",

@@ -13,6 +13,7 @@ from customers import consent
 from customers.access import login
 from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
+from handlers.http import rates
 from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Form, Page
 from handlers.portal.resources import customer_of
@@ -109,7 +110,10 @@ class Arrive(Preview):
         await self.show_home()
 
     async def sign_in(self, code: str) -> None:
-        done = await login.login(await bank_of_appid(self.services, self.appid), self.appid, code)
+        bank = await bank_of_appid(self.services, self.appid)
+        limits = rates.logins(self.client_ip(), self.appid)
+        async with self.services.tries.trying(limits, NotSignedIn):
+            done = await login.login(bank, self.appid, code)
         self.keep_session(self.cookie, done.token, samesite="Lax")
         self.redirect_to(self.home())
 
@@ -123,12 +127,9 @@ class Phone(Preview):
     async def post(self, appid: str) -> None:
         form = self.form(PhoneForm)
         try:
-            await login.bind_phone(
-                self.bank,
-                self.actor,
-                form.code.strip(),
-                form.consent,
-            )
+            limits = rates.phone_codes(rates.who_is(self.actor))
+            async with self.services.tries.trying(limits, InvalidInput):
+                await login.bind_phone(self.bank, self.actor, form.code.strip(), form.consent)
         except InvalidInput as error:
             await self.show_home(error)
             return

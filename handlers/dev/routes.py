@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handlers.dev import front, preview
+from handlers.http import rates
 from handlers.http.auth import CUSTOMER, PUBLIC
 from handlers.http.route import dev_page_route, op
 
@@ -15,7 +16,7 @@ ROUTES = (
     dev_page_route(
         "/preview/{appid}/rewards/{reward}/claim",
         preview.Claim,
-        post=op(CUSTOMER, "Claim a reward"),
+        post=op(CUSTOMER, "Claim a reward", rate=rates.CLAIMS),
     ),
     dev_page_route(
         "/preview/{appid}/redemptions", preview.Redemptions, get=op(CUSTOMER, "My rewards")

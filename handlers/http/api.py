@@ -31,6 +31,7 @@ from handlers.http.base import (
     Model,
     Refusal,
     Traffic,
+    address_of,
     common_headers,
     log_failure,
     method_label,
@@ -39,6 +40,7 @@ from handlers.http.base import (
     refusal_of,
     request_id_of,
 )
+from handlers.http.rates import Turn
 from handlers.http.route import Route
 from services.container import Services
 
@@ -67,6 +69,7 @@ class Api:
         self.path_kwargs = path
         self.request_id = request_id_of(request)
         self.closed = False
+        self._turn = Turn(services)
         self._status = 200
         self._headers: dict[str, str] = {}
         self._body = b""
@@ -88,10 +91,12 @@ class Api:
             wanted = self.route.ops[self.request.method or ""]
             if wanted.permission != PUBLIC:
                 await self.authenticate(wanted.permission)
-            await self._method()(**self.path_kwargs)
+                await self._turn.take(wanted, self.request.method or "", self.actor)
+            await self.serve_method()
         except Exception as error:
             log_failure(self.route.path, error)
             self.answer_refusal(refusal_of(error, 500))
+        self._turn.ended(self._status)
         self._send()
 
     def _send(self) -> None:
@@ -115,10 +120,10 @@ class Api:
         connection.write_headers(start, headers, body).add_done_callback(_retrieve)
         connection.finish()
 
-    def _method(self) -> Callable[..., Awaitable[None]]:
-        """What serves the request's method: `get`, `post` and so on, as the route's table says."""
+    async def serve_method(self) -> None:
+        """Serves the request's method by `get`, `post` and so on, as the route's table says."""
         method: Callable[..., Awaitable[None]] = getattr(self, (self.request.method or "").lower())
-        return method
+        await method(**self.path_kwargs)
 
     async def authenticate(self, permission: str) -> None:
         """Sets who asks, and his bank; raises what `identify` raises."""
@@ -139,6 +144,9 @@ class Api:
     def body(self, model: type[Model]) -> Model:
         """The JSON body as `model`; raises InvalidInput."""
         return read_model(model, self.request.body)
+
+    def client_ip(self) -> str:
+        return address_of(self.request, self.services.settings.trusted_proxies)
 
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last."""

@@ -12,9 +12,10 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from config.bounds import ID_LENGTH
 from config.logging import bind
 from customers.banks.bank import Bank, open_bank
 from handlers.http.auth import PUBLIC
+from handlers.http.rates import Turn
 from handlers.http.route import Op, Route
 from services.container import Services
 from services.errors import InvalidInput, YinqiaoError
@@ -171,6 +173,32 @@ def request_id_of(request: HTTPServerRequest) -> str:
     return given if given and _REQUEST_ID.fullmatch(given) else _next_request_id()
 
 
+def address_of(request: HTTPServerRequest, trusted: Sequence[str]) -> str:
+    """The caller's address, by which he is counted: of IPv6 the network of 64 bits that one
+    household has. A proxy's word for it counts only when the proxy is listed (ASVS 4.1.3), by its
+    address or its network."""
+    address = _ip(request.remote_ip or "")
+    networks = [ip_network(proxy, strict=False) for proxy in trusted]
+    forwarded = request.headers.get("X-Forwarded-For", "").split(",")
+    while address is not None and forwarded and any(address in known for known in networks):
+        earlier = _ip(forwarded.pop())
+        if earlier is None:
+            break
+        address = earlier
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, 64), strict=False).network_address)
+    return str(address or "")
+
+
+def _ip(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
 def query_of(request: HTTPServerRequest) -> dict[str, str]:
     """The query's parameters; of a repeated one the last."""
     return {
@@ -201,6 +229,7 @@ class Base(RequestHandler):
         self.traffic = traffic
         self.route = route
         self._bound = ExitStack()
+        self._turn = Turn(services)
         traffic.enter()
         if traffic.draining:
             self.set_header("Connection", "close")
@@ -222,6 +251,7 @@ class Base(RequestHandler):
 
     async def _authorise(self, wanted: Op) -> None:
         await self.authenticate(wanted.permission)
+        await self._turn.take(wanted, self.request.method or "", self.actor)
 
     async def authenticate(self, permission: str) -> None:
         """Sets who asks, and his bank; raises what `identify` raises."""
@@ -238,17 +268,7 @@ class Base(RequestHandler):
         return read_model(model, self.request.body)
 
     def client_ip(self) -> str:
-        """The caller's address; a proxy's word for it counts only when the proxy is listed (ASVS
-        4.1.3)."""
-        address, trusted = self.request.remote_ip or "", self.services.settings.trusted_proxies
-        forwarded = [
-            part.strip()
-            for part in self.request.headers.get("X-Forwarded-For", "").split(",")
-            if part.strip()
-        ]
-        while address in trusted and forwarded:
-            address = forwarded.pop()
-        return address
+        return address_of(self.request, self.services.settings.trusted_proxies)
 
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last."""
@@ -299,6 +319,7 @@ class Base(RequestHandler):
     def on_finish(self) -> None:
         self.traffic.leave()
         self._bound.close()
+        self._turn.ended(self._status_code)
         metrics, path = self.services.metrics, self.route.path
         metrics.requests.labels(path, method_label(self.request.method), self._status_code).inc()
         metrics.latency.labels(path).observe(self.request.request_time())

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from typing_extensions import override
 
-from handlers.http.api import Api
 from handlers.http.auth import CUSTOMER, PERMISSIONS
+from handlers.http.operation import Operation
 from handlers.http.route import Op, Route
 from services.cache import Slot
 
@@ -91,9 +91,11 @@ def _operation(route: Route, op: Op) -> dict[str, Any]:
     return operation
 
 
-class OpenApi(Api):
-    """`/openapi.json`, made once when the application is."""
+class OpenApi(Operation):
+    """`/openapi.json`, made once when the application is; in production for operators."""
 
     @override
     async def get(self) -> None:
+        if self.services.settings.env == "production":
+            self.check_operator()
         self.answer(self.services.cache.of(DOCUMENT))

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from config.bounds import BODY_BYTES, FORM_FIELDS
 from handlers.http.auth import require
+from services.security.throttle import Rate
 
 if TYPE_CHECKING:
     from handlers.http.api import Api
@@ -25,7 +26,8 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 class Op:
     """One method of a path. `answers` is the model of a JSON answer; None where the answer is a
     page, text or nothing. `most` is how many bytes its body may have, `fields` how many fields its
-    form."""
+    form, and `rate` how often one who is signed in may ask, if it is not the usual
+    (handlers/http/rates.py)."""
 
     permission: str
     summary: str
@@ -35,6 +37,7 @@ class Op:
     headers: tuple[str, ...] = ()
     most: int = BODY_BYTES
     fields: int = FORM_FIELDS
+    rate: Rate | None = None
 
 
 def op(permission: str, summary: str, **more: object) -> Op:

@@ -12,6 +12,7 @@ from customers.access import login
 from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
+from handlers.http import rates
 from handlers.http.api import Api
 from handlers.portal.models import LoginBody, PhoneBody, SubscriptionsBody
 from rewards import portal
@@ -66,7 +67,10 @@ class Login(Portal):
     @override
     async def post(self, appid: str) -> None:
         body = self.body(LoginBody)
-        done = await login.login(await bank_of_appid(self.services, appid), appid, body.code)
+        bank = await bank_of_appid(self.services, appid)
+        limits = rates.logins(self.client_ip(), appid)
+        async with self.services.tries.trying(limits, NotSignedIn):
+            done = await login.login(bank, appid, body.code)
         self.answer({"token": done.token, "expires_in": done.expires_in, "customer": done.customer})
 
 
@@ -81,7 +85,9 @@ class Phone(Portal):
     @override
     async def post(self, appid: str) -> None:
         body = self.body(PhoneBody)
-        profile = await login.bind_phone(self.bank, self.actor, body.code, body.consent)
+        limits = rates.phone_codes(rates.who_is(self.actor))
+        async with self.services.tries.trying(limits, InvalidInput):
+            profile = await login.bind_phone(self.bank, self.actor, body.code, body.consent)
         portal.invalidate_home(self.bank, self.actor)
         self.answer(profile)
 

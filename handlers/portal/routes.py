@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config.bounds import CLAIM_BYTES
+from handlers.http import rates
 from handlers.http.auth import CUSTOMER, PUBLIC
 from handlers.http.route import json_route, op
 from handlers.portal import models, resources
@@ -49,6 +50,7 @@ ROUTES = (
             "Claim a reward, once; `Idempotency-Hit: true` marks a repeated answer",
             body=models.ClaimBody,
             most=CLAIM_BYTES,
+            rate=rates.CLAIMS,
             answers=models.ClaimAnswer,
             headers=("Idempotency-Key",),
         ),

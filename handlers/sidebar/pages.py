@@ -15,6 +15,7 @@ from customers.access import rm
 from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
+from handlers.http import rates
 from handlers.http.pages import Form, Page
 from rewards import catalogue
 from services.errors import InvalidInput, NotSignedIn, Unavailable, YinqiaoError
@@ -93,7 +94,9 @@ class OAuth(Sidebar):
     async def get(self, tenant: str) -> None:
         wanted = self.expected_path()
         bank = await open_bank(self.services, tenant)
-        actor = await rm.staff_login(bank, self.asked(Returned).code, self.origin())
+        code, limits = self.asked(Returned).code, rates.logins(self.client_ip(), tenant)
+        async with self.services.tries.trying(limits, NotSignedIn):
+            actor = await rm.staff_login(bank, code, self.origin())
         token = await rm.open_session(bank, actor)
         self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
         self.keep_session(f"rm_{tenant}", token, samesite="Lax")

@@ -77,7 +77,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 def default_of(field: str) -> str:
     info = Settings.model_fields[field]
     value = info.get_default(call_default_factory=True)
-    if value is PydanticUndefined or value in ("", []) or field == "master_key":
+    if value is PydanticUndefined or not str(value) or value == [] or field == "master_key":
         return "–"
     return f"`{value}`"
 
