@@ -79,7 +79,8 @@ def tenant_apply(file: File) -> None:
     from customers.banks import apply
 
     text = read(file)
-    for sentence in run(lambda services: apply.apply_tenant(services, text, str(file))):
+    by = f"cli:{getpass.getuser()}"
+    for sentence in run(lambda services: apply.apply_tenant(services, text, str(file), by)):
         print(sentence)
 
 
@@ -233,16 +234,15 @@ def clerk_password(login: str, tenant: TenantOption = "") -> None:
     from customers.banks import clerks
 
     password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
-    if len(password) < 8:
-        fail("the password needs at least 8 characters")
 
-    async def change(services: Services) -> None:
-        await clerks.set_password(
-            await open_bank(services, await only_tenant(services, tenant)), login, password
-        )
+    async def change(services: Services) -> bool:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        once, by = services.settings.env == "production", f"cli:{getpass.getuser()}"
+        await clerks.set_password(bank, login, password, by=by, must_change=once)
+        return once
 
-    run(change)
-    print(f"the password of {login} is set")
+    once = run(change)
+    print(f"the password of {login} is set" + ("; he changes it when he signs in" if once else ""))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from tornado.netutil import bind_sockets
 from config.bounds import HEADER_BYTES
 from config.logging import setup_logging
 from config.settings import ProductionRefused, load
+from customers.banks import apply
 from handlers.http.base import Traffic
 from handlers.http.door import LINGER_BYTES, Door
 from handlers.http.modules import MODULES
@@ -24,6 +25,7 @@ from handlers.routes import ROUTES
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
+from services.store.installation import WrongInstallation
 
 logger = logging.getLogger("yinqiao.server")
 
@@ -96,6 +98,7 @@ async def serve() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     services = await open_services(settings, COLLECTIONS, QUEUES)
+    await apply.check_banks(services)
     app = make_app(services)
     server = HTTPServer(app, **LIMITS)
     server.add_sockets(sockets)
@@ -114,7 +117,7 @@ async def serve() -> int:
 def main() -> None:
     try:
         status = asyncio.run(serve())
-    except ProductionRefused as error:
+    except (ProductionRefused, WrongInstallation) as error:
         sys.stderr.write(f"{error}\n")
         status = 1
     raise SystemExit(status)

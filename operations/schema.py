@@ -34,6 +34,7 @@ from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
+from services.store.installation import INSTALLATION
 from services.wechat.core.media import MEDIA
 from services.wechat.core.unknown_codes import PLATFORM_CODES
 
@@ -65,6 +66,7 @@ COLLECTIONS = (
     HANDOVER_BATCHES,
     IDENTITIES,
     INBOX,
+    INSTALLATION,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
     MEDIA,

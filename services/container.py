@@ -24,6 +24,7 @@ from services.security.sessions import Sessions
 from services.security.throttle import Throttle
 from services.security.tries import Tries
 from services.security.vault import Vault
+from services.store import installation
 from services.store.groupcommit import GroupCommit
 from services.store.mongo import Store
 from services.store.rows import Rows
@@ -113,11 +114,13 @@ async def open_services(
     group_window: float | None = None,
 ) -> Services:
     """Everything opened for this process's loop; connections are made when first used.
+    Raises WrongInstallation for a production's database in another environment.
     The indexes of `collections` (operations/schema.py) are created if they are missing; `queues`
     are the tasks that may be woken, each with its queue (operations/jobs.py). `transport` is for
     tests, `group_window` in seconds (the setting)."""
     metrics = Metrics()
     store = Store(settings.mongodb, settings.mongodb_database)
+    await _check_installation(store, settings, clock)
     await store.ensure_indexes(collections)
     redis = _redis(settings.redis)
     vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
@@ -148,6 +151,14 @@ async def open_services(
         metrics=metrics,
         cache=ProcessCache(clock),
     )
+
+
+async def _check_installation(store: Store, settings: Settings, clock: Clock) -> None:
+    try:
+        await installation.check(store, settings.env, clock)
+    except BaseException:
+        store.close()
+        raise
 
 
 def _redis(url: str) -> Redis:

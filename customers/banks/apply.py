@@ -4,11 +4,15 @@ in any more."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import cast
 
+from config import gate
+from config.settings import ProductionRefused
+from customers.access import roles
 from customers.banks import clerks, staff
-from customers.banks.bank import Bank, open_bank
-from customers.banks.files import TenantFile, read_tenant_file
+from customers.banks.bank import Bank, list_banks, open_bank
+from customers.banks.files import Archive, MiniProgram, TenantFile, WeCom, read_tenant_file
 from customers.banks.rows import TENANTS, TenantRow
 from customers.banks.staff import Staff
 from customers.handover import departures
@@ -22,22 +26,72 @@ from services.errors import InvalidInput, Unavailable
 log = logging.getLogger(__name__)
 
 
-async def apply_tenant(services: Services, text: str, source: str) -> list[str]:
+async def apply_tenant(services: Services, text: str, source: str, by: str = "cli") -> list[str]:
     """Creates or updates a bank; returns what was done, as sentences. Who is not in the file any
     more may not sign in any more, and neither may who is in it but has left WeCom. Safe to run
     again."""
     file = read_tenant_file(text, source)
+    _check_secrets(services, file, source)
     await _check_appids(services, file, source)
+    await roles.check(Bank(services, file.id), file.clerks)
     row = _row(services, file)
     fields = {name: value for name, value in row.items() if name != "_id"}
     await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
     invalidate(services, "tenants")
     bank = await open_bank(services, file.id)
     left = await _apply_staff(bank, file)
-    await clerks.apply(bank, file.clerks)
-    await bank.audit("cli", "tenant.applied", file.id, sha256=ids.fingerprint(text.encode()))
+    waiting = await roles.apply(bank, file.clerks, by)
+    await bank.audit(by, "tenant.applied", file.id, sha256=ids.fingerprint(text.encode()))
     stays_out = "stays out: WeCom says that this member has left"
-    return [_summary(file), *(f"{userid} {stays_out}" for userid in left)]
+    return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *waiting]
+
+
+def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
+    """Before anything is written: raises InvalidInput with all that a clerk's password, and in
+    production an app's secret, must not be."""
+    problems = []
+    bank = Bank(services, file.id, name=cast("dict[str, str]", file.name))
+    for place, entry in enumerate(file.clerks):
+        try:
+            if entry.password is not None:
+                clerks.check_password(bank, entry.login, entry.name, entry.password)
+        except InvalidInput as error:
+            problems.append(f"clerks.{place}.password: {error.message}")
+    if services.settings.env == "production":
+        problems += _published(file.wecom, file.miniprograms, file.archive)
+    if problems:
+        raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
+
+
+def _published(
+    wecom: WeCom, miniprograms: Iterable[MiniProgram], archive: Archive | None
+) -> list[str]:
+    """What of a bank's secrets everybody knows, and what it sends over http, as sentences."""
+    apps: list[tuple[str, WeCom | MiniProgram]] = [("wecom", wecom)]
+    apps += [(f"miniprograms.{place}", app) for place, app in enumerate(miniprograms)]
+    problems = [
+        f"{where}.{name}: published with the demonstration bank"
+        for where, app in apps
+        for name in ("secret", "token", "aes_key")
+        if gate.is_published(getattr(app, name))
+    ]
+    if archive is not None and not archive.url.startswith("https://"):
+        problems.append("archive.url: expected an https address")
+    return problems
+
+
+async def check_banks(services: Services) -> None:
+    """Raises ProductionRefused when production would serve a bank with secrets that everybody
+    knows."""
+    if services.settings.env != "production":
+        return
+    problems = [
+        f"bank {bank.id}: {problem}"
+        for bank in await list_banks(services)
+        for problem in _published(bank.wecom_app, bank.miniprograms.values(), bank.archive)
+    ]
+    if problems:
+        raise ProductionRefused(problems)
 
 
 async def _check_appids(services: Services, file: TenantFile, source: str) -> None:

@@ -11,11 +11,12 @@ from typing import cast
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
+from config import gate
+from customers.banks import passwords
 from customers.banks.bank import CACHE_SECONDS, Bank
-from customers.banks.files import ClerkEntry
 from customers.banks.rows import CLERKS, ClerkRow
 from services.cache import cached, invalidate
-from services.errors import NotFound, Unavailable
+from services.errors import InvalidInput, NotFound, Unavailable
 from services.store.mongo import Doc
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "intercepts.read",
             "intercepts.submit",
             "intercepts.approve",
+            "clerks.read",
+            "clerks.approve",
         }
     ),
     "viewer": frozenset({"campaigns.read"}),
@@ -61,6 +64,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "archive.see",
             "archive.read",
             "intercepts.read",
+            "clerks.read",
         }
     ),
 }
@@ -141,14 +145,35 @@ async def has_left(bank: Bank, login: str) -> bool:
 async def set_password(
     bank: Bank, login: str, password: str, *, by: str = "cli", must_change: bool = False
 ) -> None:
-    """Stores the argon2id hash of a clerk's new password, and ends every session of his; raises
-    NotFound for an unknown clerk."""
-    hashed = await asyncio.to_thread(PasswordHasher().hash, password)
-    change = {"password": hashed, "must_change": must_change}
-    if not await _change(bank, {"_id": row_id(bank, login)}, change):
+    """Stores the argon2id hash of a clerk's new password, and ends every session of his. Raises
+    NotFound for an unknown clerk, InvalidInput `password_weak`."""
+    row = await find(bank, login)
+    if row is None:
         raise NotFound("clerk_unknown", f"{bank.id} has no clerk {login}")
+    check_password(bank, login, row["name"], password)
+    hashed = await asyncio.to_thread(PasswordHasher().hash, password)
     await bank.audit(by, "clerk.password_set", login)
+    await _change(bank, {"_id": row["_id"]}, {"password": hashed, "must_change": must_change})
     await end_sessions(bank, [login])
+
+
+def check_password(bank: Bank, login: str, name: str, password: str) -> None:
+    """Raises InvalidInput `password_weak`; in development the demonstration bank's may be used."""
+    if bank.services.settings.env == "dev" and gate.is_published(password):
+        return
+    own = (login, *login.replace("_", ".").replace("-", ".").split("."), name, bank.id)
+    passwords.check(password, [*own, *bank.name.values(), *bank.name.get("en", "").split()])
+
+
+async def change_password(bank: Bank, login: str, old: str, new: str) -> None:
+    """A clerk's own change, after which he signs in anew everywhere; raises InvalidInput
+    `password_wrong`, `password_same` or `password_weak`."""
+    row = await find(bank, login)
+    if row is None or not await verify(row.get("password") or NOBODY, old):
+        raise InvalidInput("password_wrong", "the present password is not right")
+    if new == old:
+        raise InvalidInput("password_same", "the new password is the old one")
+    await set_password(bank, login, new, by=login)
 
 
 async def _change(bank: Bank, wanted: Doc, fields: Doc) -> bool:
@@ -174,6 +199,10 @@ async def sign_out_everywhere(bank: Bank, login: str) -> None:
     await end_sessions(bank, [login])
 
 
+NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$SmvqjP8tXXgjKgAMEjh9PGzLZzIB0l3JYqWj0wMkVwM"
+"""Verified for names that do not exist, so that an answer's time tells nothing."""
+
+
 async def verify(hashed: str, password: str) -> bool:
     """Whether this is the password of that hash."""
     try:
@@ -182,33 +211,34 @@ async def verify(hashed: str, password: str) -> bool:
         return False
 
 
-async def apply(bank: Bank, entries: Sequence[ClerkEntry]) -> None:
-    """Makes these the bank's clerks. The password of an entry is the first one of somebody who has
-    none; whoever has one keeps it. Who is not named may not sign in any more; his sessions end, and
-    so do those of whoever's roles change."""
-    for entry in entries:
-        await _apply_one(bank, entry)
-    named = [entry.login for entry in entries]
-    for row in await everybody(bank):
-        if row["login"] not in named:
-            await remove(bank, row["login"])
+async def write(bank: Bank, login: str, name: str) -> ClerkRow:
+    """Writes down what a clerk is called; somebody new has no role yet. His row."""
+    said = {"$set": {"login": login, "name": name}, "$setOnInsert": {"roles": []}}
+    await bank.db[CLERKS].update({"_id": row_id(bank, login)}, said, upsert=True)
+    row = await find(bank, login)
+    if row is None:
+        raise NotFound("clerk_unknown", f"{bank.id} has no clerk {login}")
+    return row
 
 
-async def _apply_one(bank: Bank, entry: ClerkEntry) -> None:
-    one, roles = {"_id": row_id(bank, entry.login)}, list(entry.roles)
-    said = {"login": entry.login, "name": entry.name}
-    new = {"$set": said, "$setOnInsert": {"roles": roles}}
-    await bank.db[CLERKS].update(one, new, upsert=True)
-    if await _change(bank, {**one, "roles": {"$ne": roles}}, {"roles": roles}):
-        await end_sessions(bank, [entry.login])
-    row = await find(bank, entry.login)
-    if entry.password is not None and not (row and row.get("password")):
-        await set_password(bank, entry.login, entry.password)
+async def give_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:
+    """These are the clerk's roles from now on, and none waits any more; his sessions end when that is
+    a change. Safe to repeat."""
+    one, given = {"_id": row_id(bank, login)}, {"roles": list(roles), "asked": []}
+    if await _change(bank, {**one, "roles": {"$ne": list(roles)}}, given):
+        await end_sessions(bank, [login])
+    else:
+        await ask_roles(bank, login, [])
+
+
+async def ask_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:
+    """These roles wait for another clerk's word; none when there are none."""
+    await bank.db[CLERKS].update({"_id": row_id(bank, login)}, {"$set": {"asked": list(roles)}})
 
 
 async def remove(bank: Bank, login: str) -> None:
     """He is a clerk no more: no role, no password, no session."""
     present = {"$or": [{"roles": {"$ne": []}}, {"password": {"$nin": [None, ""]}}]}
-    gone = {"roles": [], "password": ""}
+    gone = {"roles": [], "password": "", "asked": []}
     if await _change(bank, {"_id": row_id(bank, login), **present}, gone):
         await end_sessions(bank, [login])

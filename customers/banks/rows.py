@@ -28,7 +28,8 @@ class TenantRow(TypedDict):
 class ClerkRow(TypedDict):
     """A clerk; `password` is a hash, missing or empty for one who may not sign in. A session is good
     in the `epoch` in which it was opened: what ends a clerk's sessions counts it up in the same
-    write, missing is 0. Who `must_change` his password may do nothing else before."""
+    write, missing is 0. Who `must_change` his password may do nothing else before. `asked` are the
+    roles that wait for another clerk's word."""
 
     _id: str
     login: str
@@ -37,6 +38,7 @@ class ClerkRow(TypedDict):
     password: NotRequired[str]
     epoch: NotRequired[int]
     must_change: NotRequired[bool]
+    asked: NotRequired[list[str]]
 
 
 TENANTS = Rows("tenants", sealed=("secrets",), of_bank=False)

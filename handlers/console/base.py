@@ -12,6 +12,7 @@ from customers.access import clerk
 from customers.actors import ClerkActor
 from handlers.http.auth import check_granted
 from handlers.http.pages import Form, Page
+from handlers.http.route import Op
 from services.errors import (
     Conflict,
     Forbidden,
@@ -44,6 +45,13 @@ HALF_DONE = frozenset({"sync_failed_again"})
 """What a page says was done, and did not help."""
 
 
+class PasswordMustChange(Forbidden):
+    """The clerk's password is not his own yet: it came from the bank's file or the command line."""
+
+    def __init__(self) -> None:
+        super().__init__("password_must_change", "choose a password of your own first")
+
+
 class RejectForm(Form):
     reason: GivenReason
 
@@ -61,6 +69,8 @@ class Console(Page):
     folder: ClassVar[str] = "console"
     actor: ClerkActor
     last_sign_in: clerk.LastSignIn | None = None
+    before_change: ClassVar[bool] = False
+    """Whether a clerk who must change his password may come here."""
 
     @override
     def home(self) -> str:
@@ -72,10 +82,21 @@ class Console(Page):
 
     @override
     async def identify(self, permission: str) -> ClerkActor:
-        actor, _ = await clerk.actor_of(self.services, self.token)
+        actor, found = await clerk.actor_of(self.services, self.token)
+        if found.must_change and not self.before_change:
+            raise PasswordMustChange
         check_granted(actor, permission)
         self.last_sign_in = await clerk.last_sign_in(self.services, self.token)
         return actor
+
+    @override
+    async def _authorise(self, wanted: Op) -> None:
+        try:
+            await super()._authorise(wanted)
+        except PasswordMustChange:
+            if self.request.method != "GET":
+                raise
+            self.redirect_to("/console/account")
 
     @override
     async def redirect_to_sign_in(self) -> None:

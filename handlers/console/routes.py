@@ -9,6 +9,7 @@ from handlers.console import (
     audit,
     campaigns,
     channels,
+    clerks,
     customers,
     events,
     handovers,
@@ -26,6 +27,28 @@ ROUTES = (
         "/console/login", session.SignIn, get=op(PUBLIC, "Sign-in form"), post=op(PUBLIC, "Sign in")
     ),
     page_route("/console/logout", session.SignOut, post=op(CLERK, "Sign out")),
+    page_route(
+        "/console/account",
+        clerks.Account,
+        get=op(CLERK, "Oneself: the last sign-in, the password"),
+        post=op(CLERK, "Change the own password"),
+    ),
+    page_route(
+        "/console/account/logout",
+        clerks.SignOutEverywhere,
+        post=op(CLERK, "Sign out everywhere"),
+    ),
+    page_route("/console/clerks", clerks.Clerks, get=op("clerks.read", "Clerks and their roles")),
+    page_route(
+        "/console/clerks/{login}/approve",
+        clerks.ApproveRoles,
+        post=op("clerks.approve", "Agree to the roles that wait for a clerk"),
+    ),
+    page_route(
+        "/console/clerks/{login}/reject",
+        clerks.RejectRoles,
+        post=op("clerks.approve", "Turn them down"),
+    ),
     page_route(
         "/console/sync",
         sync.Sync,

@@ -41,6 +41,8 @@ PERMISSIONS: dict[str, str] = {
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
+    "clerks.read": "see who is a clerk, with which roles, and when he was there last",
+    "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
 }
 

@@ -30,7 +30,7 @@ from services.store.rows import Rows
 Doc = dict[str, Any]
 DUPLICATE = 11000
 
-SYSTEM_COLLECTIONS = frozenset({"tenants", "ticks"})
+SYSTEM_COLLECTIONS = frozenset({"installation", "tenants", "ticks"})
 
 
 class Duplicate(YinqiaoError):

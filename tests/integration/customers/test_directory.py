@@ -84,7 +84,8 @@ async def test_a_file_applied_twice_changes_nothing_but_the_trail(services: Serv
 async def test_a_changed_file_changes_the_bank_and_keeps_other_passwords(services: Services) -> None:
     await _apply(services)
     text = DEMO.replace("陈思远, branch: sz-nanshan", "陈远, branch: gz-tianhe").replace(
-        "name: 林晓, roles: [operations], password: yinqiao-demo", "name: 林晓, roles: [viewer], password: another-one"
+        "name: 林晓, roles: [operations], password: yinqiao-demo",
+        "name: 林晓, roles: [viewer], password: another-one-of-his",
     )
     await _apply(services, text)
     assert await staff.staff_member(await open_bank(services, "demo"), "rm.chen") == staff.Staff(
@@ -92,7 +93,7 @@ async def test_a_changed_file_changes_the_bank_and_keeps_other_passwords(service
     )
     assert (await clerk_access.check_clerk(services, "demo", "lin", PASSWORD)).permissions == PERMISSIONS["viewer"]
     with pytest.raises(NotSignedIn):
-        await clerk_access.check_clerk(services, "demo", "lin", "another-one")
+        await clerk_access.check_clerk(services, "demo", "lin", "another-one-of-his")
     assert (await clerk_access.check_clerk(services, "demo", "zhao", PASSWORD)).login == "zhao"
 
 
@@ -152,6 +153,8 @@ TOKEN = "token: FakeCallbackTokenSandbox"
         (DEMO.replace("roles: [auditor]", "roles: [root]"), "bank.yaml:30: clerks.2.roles.0: Input should be"),
         (DEMO + "budget: 1\n", "bank.yaml:31: budget: unknown key; expected one of kind, id"),
         (DEMO.replace(PASSWORD, "short"), "bank.yaml:28: clerks.0.password: String should have at least 8"),
+        (DEMO.replace(PASSWORD, "'12345678'"), "bank.yaml: clerks.0.password: a password has at least 12 characters"),
+        (DEMO.replace(PASSWORD, "lin-2026-lin-demo"), "clerks.0.password: this password is one of the first that are"),
         ("kind: tenant/v1\nid: [", "bank.yaml:2: not YAML"),
         ("", "bank.yaml:1: document: Input should be a valid dictionary"),
         ("- a\n- b\n", "bank.yaml:1: document: Input should be a valid dictionary"),
@@ -214,7 +217,7 @@ async def test_a_clerk_gets_what_his_roles_grant_and_nothing_more(services: Serv
     assert (lin.login, lin.name, lin.permissions) == ("lin", "林晓", PERMISSIONS["operations"])
     audit = await clerk_access.check_clerk(services, "demo", "audit", PASSWORD)
     assert audit.permissions == PERMISSIONS["auditor"]
-    assert {permission.rpartition(".")[2] for permission in audit.permissions} <= {"read", "see"}
+    assert {permission.rpartition(".")[2] for permission in audit.permissions} <= {"read", "see", "download"}
 
 
 async def test_a_refusal_does_not_say_what_was_wrong(services: Services) -> None:

@@ -27,7 +27,7 @@ FAST = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 async def bank(services: Services, monkeypatch: pytest.MonkeyPatch) -> Services:
     """The demo bank, with hashes that take no time."""
     monkeypatch.setattr(clerks, "PasswordHasher", lambda: FAST)
-    monkeypatch.setattr(clerk, "_NOBODY", FAST.hash("nobody's"))
+    monkeypatch.setattr(clerks, "NOBODY", FAST.hash("nobody's"))
     await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), "bank.yaml")
     return services
 
