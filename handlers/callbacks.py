@@ -30,5 +30,5 @@ class WeChatCallback(Api):
 
     @override
     async def post(self, appid: str) -> None:
-        await receive.receive_wechat(self.services, appid, self.query(), self.request.body)
-        self.answer_text("success")
+        body = self.request.body
+        self.answer_text(await receive.receive_wechat(self.services, appid, self.query(), body))
