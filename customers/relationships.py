@@ -24,7 +24,8 @@ class Relationship(TypedDict):
     """One RM and one customer. It began or ended `at`, and began `since` (both in seconds UTC, the
     events' own times).
 
-    `ended_by` is ENDED_BY_SYNC when no event told of the end. `state` and `add_way` say how it
+    `ended_by` is ENDED_BY_SYNC when no event told of the end, ENDED_BY_TRANSFER when it went on with
+    another RM. `ended_at` is when it last ended, also when it began again since. `state` and `add_way` say how it
     began. `tags` are ids of corp tags, `remark` and `description` are the RM's, sealed: as WeCom
     told them at `fetched_at`.
     """
@@ -35,6 +36,7 @@ class Relationship(TypedDict):
     active: bool
     at: float
     ended_by: NotRequired[str | None]
+    ended_at: NotRequired[float]
     since: NotRequired[float]
     state: NotRequired[str]
     add_way: NotRequired[int | None]
@@ -66,7 +68,7 @@ RELATIONSHIPS = Rows(
 )
 """One RM and one customer."""
 
-ENDED_BY_SYNC = "sync"
+ENDED_BY_SYNC, ENDED_BY_TRANSFER = "sync", "transfer"
 BEGINNING = ("state", "add_way", "since")
 AT_ONCE = 100
 
@@ -136,8 +138,7 @@ async def changed(
     row_id = relationship_id(bank.id, userid, cid)
     pair: Doc = {"userid": userid, "cid": cid}
     row = pair | {"active": active, "at": at, "ended_by": None, **fields}
-    if active:
-        row["since"] = at
+    row["since" if active else "ended_at"] = at
     if await bank.insert(RELATIONSHIPS, {"_id": row_id, **row}):
         return True
     rows = bank.db[RELATIONSHIPS]
@@ -147,7 +148,10 @@ async def changed(
         await _complete(bank, row_id, at, fields)
         return False
     same_second = {"_id": row_id, "at": at, "active": True}  # of one second, the end is believed
-    return await rows.update(same_second, {"$set": row})
+    if await rows.update(same_second, {"$set": row}):
+        return True
+    await rows.update({"_id": row_id}, {"$max": {"ended_at": at}})
+    return False
 
 
 async def _complete(bank: Bank, row_id: str, at: float, fields: Doc) -> None:
@@ -425,6 +429,25 @@ async def between(bank: Bank, userid: str, cids: Sequence[str]) -> Relationship 
     """The present relationship of the two, or None; `cids` are all of the one customer's."""
     found = await read(bank, [relationship_id(bank.id, userid, cid) for cid in cids])
     return next((row for row in found.values() if row["active"]), None)
+
+
+async def ended_since(bank: Bank, userid: str, cids: Sequence[str], at: float) -> bool:
+    """Whether a friendship of the two that began `at` (seconds UTC) is known to be over: it ended
+    then or later, whatever WeCom still lists, or they are none now. Of one second, the end is
+    believed."""
+    found = await read(bank, [relationship_id(bank.id, userid, cid) for cid in cids])
+    present = [row for row in found.values() if row["active"]]
+    return not present or any(row.get("ended_at", -1.0) >= at for row in present)
+
+
+async def is_over(bank: Bank, userid: str, cids: Sequence[str]) -> bool:
+    """Whether the two were friends and are no more. One that went on with another RM is not over,
+    and neither is one of which nothing is known."""
+    found = await read(bank, [relationship_id(bank.id, userid, cid) for cid in cids])
+    ended = [row for row in found.values() if not row["active"]]
+    if not ended or len(ended) < len(found):
+        return False
+    return all(row.get("ended_by") != ENDED_BY_TRANSFER for row in ended)
 
 
 async def read(bank: Bank, wanted: Sequence[str]) -> dict[str, Relationship]:

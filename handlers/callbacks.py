@@ -44,5 +44,5 @@ class WeChatCallback(Callback):
 
     @override
     async def post(self, appid: str) -> None:
-        await receive.receive_wechat(self.services, appid, self.query(), self.request.body)
-        self.answer_text("success")
+        body = self.request.body
+        self.answer_text(await receive.receive_wechat(self.services, appid, self.query(), body))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from campaigns import live
 from campaigns.delivery.kinds import KINDS
-from customers import timeline
+from customers import relationships, timeline
 from customers.banks.bank import Bank
+from customers.identity import resolution
 from services.errors import Conflict, Unavailable
 from services.observe import trace
 from services.observe.trace import Trace
@@ -34,6 +35,7 @@ URGENT_SECONDS = 20.0
 FIXED_SECONDS = 60.0
 """A pause that is asked for and as long as this is kept as it is."""
 INTERNAL, PAUSED = "internal", "paused"
+FRIENDSHIP_OVER = "friendship_over"
 _FAULT = "an effect failed"
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcom
     if effect.campaign and await live.is_paused(bank, effect.campaign):
         return Outcome("later", "paused", PAUSED_SECONDS, begun=False)
     try:
+        if effect.run and await _is_friendship_over(bank, effect):
+            return Outcome("failed", FRIENDSHIP_OVER, the_customers=True, quiet=True)
         return await kind.execute(bank, effect) or Outcome("done")
     except PlatformError as error:
         return _refused(effect, error)
@@ -89,6 +93,14 @@ async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcom
     except Exception:
         log.exception(_FAULT, extra={"fields": {"effect": effect.id, "kind": effect.kind}})
         return Outcome("later", "internal", 1.0)
+
+
+async def _is_friendship_over(bank: Bank, effect: Effect) -> bool:
+    """Whether the friendship by which he entered is known to be over."""
+    userid = str(effect.args.get("userid") or "")
+    return bool(userid) and await relationships.is_over(
+        bank, userid, await resolution.cids(bank, effect.cid)
+    )
 
 
 def _refused(effect: Effect, error: PlatformError) -> Outcome:

@@ -4,7 +4,7 @@ nobody enters twice, and a cap is counted in one conditional write."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from campaigns.document import rows as documents
@@ -13,12 +13,16 @@ from campaigns.engine.advance import START, State, advance
 from campaigns.engine.facts import fill
 from campaigns.engine.program import Program
 from campaigns.engine.rows import LEASE_SECONDS, RUNS, Context, Run
-from campaigns.engine.runs import position
+from campaigns.engine.runs import opened, position
 from customers import timeline
 from customers.banks.bank import Bank
 from services import ids
 from services.clock import utc
 from services.observe import trace
+from services.queue import outbox
+
+MOST_TIMES = 20
+"""So often a customer may enter under one key and be taken back."""
 
 
 async def enter(
@@ -36,7 +40,7 @@ async def enter(
     if campaign.entry is None or not program.enters(facts):
         trace.note("campaign.not_entered", campaign=campaign.id, why="rule_not_met")
         return False
-    run_id = ids.tenant_id(bank.id, "run", campaign.id, cid, fill(campaign.entry.key, facts))
+    run_id = await _run_id(bank, campaign.id, cid, fill(campaign.entry.key, facts))
     if not await _under_cap(bank, program, run_id, cid):
         return False
     run = _first(bank, program, run_id, cid, facts, context)
@@ -48,6 +52,34 @@ async def enter(
     await timeline.record(bank, cid, "campaign.entered", run_id, campaign=campaign.id)
     await launch.launch(bank, program, run, facts, context)
     return True
+
+
+async def _run_id(bank: Bank, campaign: str, cid: str, key: str) -> str:
+    """The id of his run under that key: another for each time that he entered and was taken
+    back."""
+    parts = ("run", campaign, cid, key)
+    run_id = ids.tenant_id(bank.id, *parts)
+    for again in range(1, MOST_TIMES):
+        if not await rows.is_void(bank, run_id):
+            break
+        run_id = ids.tenant_id(bank.id, *parts, again)
+    return run_id
+
+
+async def take_back(bank: Bank, cids: Sequence[str], userid: str, at: float) -> None:
+    """The customer's friendship with `userid` was over `at` (seconds UTC): what it let him enter
+    counts for nothing as long as nothing was done for him. Effects that somebody tries in this
+    moment count as done."""
+    for run in await rows.begun(bank, cids, at):
+        if str(opened(bank, run, "context").get("userid")) != userid:
+            continue
+        names = [launch.effect_id(run, step) for step, _ in run["trail"]]
+        effects = await outbox.read_all(bank.services, bank.id, names)
+        if any(row["state"] == "done" or row["owner"] for row in effects.values()):
+            continue
+        if await rows.take_back(bank, run):
+            await outbox.abandon(bank.db, names, "friendship_over")
+            trace.note("campaign.taken_back", campaign=run["campaign"], run=run["_id"])
 
 
 def _entered_before(program: Program, run_id: str) -> None:
@@ -83,6 +115,7 @@ def _first(
         "due": now + LEASE_SECONDS,
         "owner": None,
         "attempts": 1,
+        "void": False,
     }
 
 

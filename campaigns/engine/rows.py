@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
+from services.clock import utc
 from services.store import leases
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -28,7 +29,8 @@ LEASE_SECONDS = 6.0
 class Run(TypedDict):
     """`facts` and `context` are sealed; `pending_steps` are those whose effects are not in the
     outbox yet. `due` is when it is looked at again; `wake` is the `due` that its wait asks for
-    (seconds UTC both). `moves` counts its moves: whoever moves it names the number it had."""
+    (seconds UTC both). `moves` counts its moves: whoever moves it names the number it had. One that
+    was taken back is `void`: it did nothing, and its entry counts for nothing."""
 
     _id: str
     tenant: str
@@ -52,6 +54,11 @@ class Run(TypedDict):
     due: float
     owner: str | None
     attempts: int
+    void: NotRequired[bool]
+
+
+VOID = "void"
+"""The status of a run that was taken back while it was active."""
 
 
 class Context(TypedDict):
@@ -72,6 +79,32 @@ async def insert(bank: Bank, run: Run) -> bool:
 
 async def exists(bank: Bank, run_id: str) -> bool:
     return await bank.db[RUNS].find_one({"_id": run_id}, {"_id": 1}) is not None
+
+
+async def is_void(bank: Bank, run_id: str) -> bool:
+    return await bank.db[RUNS].find_one({"_id": run_id, "void": True}, {"_id": 1}) is not None
+
+
+async def begun(bank: Bank, cids: Sequence[str], until: float) -> list[Run]:
+    """The runs of a customer, under any of his ids, whose cause is not younger than `until` (seconds
+    UTC), and that were not taken back."""
+    wanted: Doc = {
+        "cid": {"$in": list(cids)},
+        "void": {"$ne": True},
+        "event_at": {"$lte": utc(until)},
+    }
+    found = await bank.db[RUNS].find(wanted, sort=[("event_at", -1)], limit=200)
+    return cast("list[Run]", found)
+
+
+async def take_back(bank: Bank, run: Run) -> bool:
+    """Ends a run as if it had not begun; False when it was moved meanwhile."""
+    unmoved = {"_id": run["_id"], "moves": run["moves"], "status": run["status"]}
+    void: Doc = {"void": True, "moves": run["moves"] + 1}
+    void |= {"open": False, "owner": None, "pending_steps": []}
+    if run["status"] == "active":
+        void |= {"status": VOID, "reason": "friendship_over"}
+    return await bank.db[RUNS].update(unmoved, {"$set": void})
 
 
 async def read(bank: Bank, wanted: Sequence[str]) -> dict[str, Run]:
@@ -137,7 +170,7 @@ async def customers(bank: Bank, campaign: str) -> int:
     """How many customers ever entered a campaign."""
     counted = await bank.db[RUNS].aggregate(
         [
-            {"$match": {"campaign": campaign}},
+            {"$match": {"campaign": campaign, "void": {"$ne": True}}},
             {"$group": {"_id": "$cid"}},
             {"$group": {"_id": None, "customers": {"$sum": 1}}},
         ]

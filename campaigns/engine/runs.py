@@ -96,7 +96,7 @@ async def _moved(bank: Bank, run: Run, cause: str) -> dict[str, Any] | None:
     """What `cause` changes of the run, with a lease of ours; None when it changes nothing."""
     program = await live.program(bank, run["campaign"], run["version"])
     before, now = _state(run), bank.now()
-    after = advance(program, before, cause, _opened(bank, run, "facts"), now)
+    after = advance(program, before, cause, opened(bank, run, "facts"), now)
     if after == before:
         return None
     return {**position(after), "moves": run["moves"] + 1, "due": now + LEASE_SECONDS}
@@ -105,11 +105,12 @@ async def _moved(bank: Bank, run: Run, cause: str) -> dict[str, Any] | None:
 async def _launch(bank: Bank, run: Run) -> None:
     """Launches the run's pending steps, with the facts and the context that it keeps."""
     program = await live.program(bank, run["campaign"], run["version"])
-    context = cast("Context", _opened(bank, run, "context"))
-    await launch.launch(bank, program, run, _opened(bank, run, "facts"), context)
+    context = cast("Context", opened(bank, run, "context"))
+    await launch.launch(bank, program, run, opened(bank, run, "facts"), context)
 
 
-def _opened(bank: Bank, run: Run, name: str) -> dict[str, Any]:
+def opened(bank: Bank, run: Run, name: str) -> dict[str, Any]:
+    """The run's `facts` or `context`."""
     sealed = cast("Doc", run)[name]
     return cast("dict[str, Any]", bank.vault.open_json(RUNS, name, run["_id"], sealed))
 

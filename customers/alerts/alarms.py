@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -43,6 +43,7 @@ async def raise_alarm(
     userids: Sequence[str] = (),
     cid: str = "",
     at: float | None = None,
+    said: str = "",
     **data: Any,
 ) -> bool:
     """Raises the alarm (`kind`, `key`) once; False when it was raised before, and nobody is told
@@ -50,7 +51,8 @@ async def raise_alarm(
 
     It stands on the console, and the members `userids` are told by a card: the sentence
     `card_<kind>` of the catalogues, with `data` in its places. `at` is in seconds UTC (now). `data`
-    and `key` carry no person's data in clear.
+    and `key` carry no person's data in clear; `said` is what the customer wrote, as it may be shown,
+    and is kept sealed.
     """
     told = list(dict.fromkeys(userids))
     alarm: Alarm = {
@@ -63,6 +65,8 @@ async def raise_alarm(
         "data": data,
         "userids": told,
     }
+    if said:
+        alarm["said"] = bank.vault.seal_text(ALARMS, "said", alarm["_id"], said)
     new = await bank.insert(ALARMS, {**alarm})  # before any card can look for it
     await asyncio.gather(*(_put_notice(bank, alarm, userid) for userid in told))
     await asyncio.gather(*(ask_for_card(bank, userid) for userid in told))
@@ -129,6 +133,12 @@ async def rows_of(bank: Bank, alarms: Iterable[str]) -> list[Alarm]:
     return sorted(rows, key=lambda row: (row["at"], row["_id"]))
 
 
+def said_of(bank: Bank, row: Mapping[str, Any]) -> str:
+    """What the customer wrote of whom the alarm tells; empty for all others."""
+    sealed = row.get("said")
+    return bank.vault.open_text(ALARMS, "said", row["_id"], sealed) if sealed else ""
+
+
 async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: str) -> int:
     """Marks those that are still open as handled, and says so in the customers' stories and in the
     audit trail; how many `by` handled for this `cause` (what made him: an event's id). Who was
@@ -174,7 +184,10 @@ async def list_alarms(
     """The newest alarms of the actor's bank in that state, customers masked."""
     rows = await bank.db[ALARMS].find({"state": state}, sort=[("at", -1)], limit=limit)
     names = await asyncio.gather(*(masked_name(bank, row["cid"]) for row in rows))
-    return [{**row, "name": name} for row, name in zip(rows, names, strict=True)]
+    return [
+        {**row, "name": name, "said": said_of(bank, row)}
+        for row, name in zip(rows, names, strict=True)
+    ]
 
 
 async def masked_name(bank: Bank, cid: str) -> str:

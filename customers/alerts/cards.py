@@ -130,6 +130,8 @@ async def _line(bank: Bank, row: Alarm, *, alone: bool) -> tuple[str, str]:
     """Whom it is about and by whom; the kind too when a card has several."""
     name = await alarms.masked_name(bank, row["cid"])
     about = [] if alone else [_said(row)]
+    if text := alarms.said_of(bank, row):
+        about.append(text)
     if userid := row["data"].get("userid"):
         about.append(await _staff_name(bank, str(userid)))
     if count := row["data"].get("customers"):

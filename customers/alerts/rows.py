@@ -11,6 +11,7 @@ from services.store.rows import Rows
 ALARMS = Rows(
     "alarms",
     indexes=((("tenant", 1), ("state", 1), ("at", -1)),),
+    sealed=("said",),
 )
 """What a person at the bank must know of soon."""
 NOTICES = Rows(
@@ -21,7 +22,8 @@ NOTICES = Rows(
 
 
 class Alarm(TypedDict):
-    """`key` tells alarms of one kind apart; `data` is what their sentence says of it. Until the
+    """`key` tells alarms of one kind apart; `data` is what their sentence says of it, `said` what
+    the customer wrote, sealed. Until the
     stories and the audit trail have it, whoever dealt with it finds it `unrecorded`."""
 
     _id: str
@@ -32,6 +34,7 @@ class Alarm(TypedDict):
     cid: str
     data: Mapping[str, Any]
     userids: list[str]
+    said: NotRequired[bytes]
     handled_by: NotRequired[str]
     how: NotRequired[str]
     cause: NotRequired[str]

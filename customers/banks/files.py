@@ -47,6 +47,9 @@ class MiniProgram(_Strict):
     long_term_templates: list[str] = []
     """Subscribe templates that are allowed until the customer turns them off; all others are for
     one message (A4)."""
+    customer_service: Literal["rm", "wechat"] = "rm"
+    """Who answers what customers write to the customer service: their RMs, who are told by a card,
+    or whoever works in WeChat's own tool (A7)."""
 
 
 class Branch(_Strict):

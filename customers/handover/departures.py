@@ -58,11 +58,16 @@ async def _tell_head(bank: Bank, row: StaffRow, customers: int) -> None:
     )
 
 
+def is_transfer(event: events.ContactEvent) -> bool:
+    """Whether a hand-over ended the friendship, and nobody else."""
+    return isinstance(event, events.ExternalContactDeleted) and event.source == TRANSFERRED
+
+
 async def lost(bank: Bank, row: InboxRow, event: events.ContactEvent, cid: str) -> None:
     """The customer deleted the RM, or the RM the customer: both the RM and the head of his branch
     are told, once. A hand-over is no loss, and neither is a friendship that is there again by
     now."""
-    if isinstance(event, events.ExternalContactDeleted) and event.source == TRANSFERRED:
+    if is_transfer(event):
         return
     cids = await resolution.cids(bank, cid)
     if await relationships.between(bank, event.userid, cids) is not None:

@@ -330,7 +330,8 @@ class _Step:
             resolution.Facts(external_userid=external_userid),
         )
         old, new = item["handover_userid"], item["takeover_userid"]
-        await relationships.changed(self.bank, old, cid, at=at, active=False)
+        gone = {"ended_by": relationships.ENDED_BY_TRANSFER}
+        await relationships.changed(self.bank, old, cid, at=at, active=False, **gone)
         await relationships.changed(
             self.bank,
             new,

@@ -32,6 +32,7 @@ from customers.wecom_mirror.sync import (
 )
 from services.cache import cached
 from services.clock import utc
+from services.observe import trace
 from services.queue.inbox import InboxRow
 from services.store.mongo import Doc
 from services.wechat import events
@@ -96,13 +97,24 @@ async def _close(bank: Bank, collection: str, row: Doc, at: float) -> bool:
     return await rows.update({"_id": row["_id"], "at": {"$lte": at}}, {"$set": ended})
 
 
+async def _gone_since(bank: Bank, collection: str, row_id: str, at: float) -> bool:
+    """Whether a member or department is known to be gone since `at` or later: WeCom may still list
+    what an event told the end of."""
+    gone = {"_id": row_id, "active": False, "at": {"$gte": at}}
+    return await bank.db[collection].find_one(gone, {"_id": 1}) is not None
+
+
 async def member_changed(bank: Bank, row: InboxRow, event: MemberChanged) -> None:
     """A member is new, changed, or has a new userid, which his relationships and his place among
     the staff take over."""
     at = events.happened(event, row)
     if event.new_userid and event.new_userid != event.userid:
         await _rename(bank, event.userid, event.new_userid, at)
-    await read_member(bank, event.new_userid or event.userid, at)
+    userid = event.new_userid or event.userid
+    if await _gone_since(bank, MEMBERS, f"{bank.id}:{userid}", at):
+        trace.note("member.gone_since", userid=userid)
+        return
+    await read_member(bank, userid, at)
 
 
 async def member_left(bank: Bank, row: InboxRow, event: MemberLeft) -> None:
@@ -187,6 +199,9 @@ async def department_changed(bank: Bank, row: InboxRow, event: DepartmentChanged
     gone = {"_id": f"{bank.id}:{event.department_id}", "department_id": event.department_id}
     if event.change == "delete":
         await _close(bank, DEPARTMENTS, gone, at)
+        return
+    if await _gone_since(bank, DEPARTMENTS, f"{bank.id}:{event.department_id}", at):
+        trace.note("department.gone_since")
         return
     try:
         answer = await bank.wecom.members.get_department(event.department_id)

@@ -10,7 +10,7 @@ from customers.alerts import cards
 from customers.archive import consents, pull
 from customers.banks.bank import Bank
 from customers.handover import batches
-from customers.messaging import content_check, subscriptions
+from customers.messaging import content_check, service_chat, subscriptions
 from customers.wecom_mirror import members, tags
 from operations.events import external_contacts
 from operations.events.rows import UNKNOWN
@@ -37,6 +37,8 @@ REACTIONS: dict[type[events.Event], Reaction] = {
     events.TagChanged: tags.tag_changed,
     events.ArchiveNotified: pull.notified,
     events.ArchiveConsented: consents.consented,
+    events.CustomerMessage: service_chat.wrote,
+    events.SessionEntered: service_chat.entered,
     events.SubscribeAnswered: subscriptions.answered,
     events.SubscribeSent: subscriptions.sent,
     events.MediaChecked: content_check.media_checked,

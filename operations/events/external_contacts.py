@@ -69,8 +69,8 @@ async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -
     follow = known.follow_users.get(event.userid, {}) if known else {}
     channel = await by_state(bank, event.state or "")
     coming = _Coming(row, event, cid, channel, follow)
-    is_news = await _begin_relationship(bank, coming)
-    if not is_news and await _is_over(bank, coming):  # his going was delivered before his coming
+    await _begin_relationship(bank, coming)
+    if await _is_over(bank, coming):  # his going was delivered before his coming
         trace.note("friendship.over")
         await _record(bank, coming)
         return
@@ -78,13 +78,13 @@ async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -
     if await _is_over(bank, coming):  # or while we were at it
         trace.note("friendship.over")
         await _stop_runs(bank, cid, coming.at)
+        await enter.take_back(bank, await resolution.cids(bank, cid), coming.userid, coming.at)
 
 
-async def _begin_relationship(bank: Bank, coming: _Coming) -> bool:
-    """False when something newer is known of the two."""
+async def _begin_relationship(bank: Bank, coming: _Coming) -> None:
     if float(coming.follow.get("createtime") or 0.0) >= coming.at:
-        return True  # the details have told of it already
-    return await relationships.changed(
+        return  # the details have told of it already
+    await relationships.changed(
         bank,
         coming.userid,
         coming.cid,
@@ -107,8 +107,9 @@ async def _record(bank: Bank, coming: _Coming) -> None:
 
 
 async def _is_over(bank: Bank, coming: _Coming) -> bool:
+    """Whether this very friendship is known to be over; WeCom may still list it."""
     cids = await resolution.cids(bank, coming.cid)
-    return await relationships.between(bank, coming.userid, cids) is None
+    return await relationships.ended_since(bank, coming.userid, cids, coming.at)
 
 
 async def _stop_runs(bank: Bank, cid: str, at: float) -> None:
@@ -214,18 +215,33 @@ async def lost_by_customer(bank: Bank, row: InboxRow, event: events.FollowUserDe
     """The customer deleted the member: what runs for him hears of it."""
     cid = await _ended(bank, row, event, "customer.deleted_rm")
     await _stop_runs(bank, cid, events.happened(event, row))
+    await _take_back(bank, row, event, cid)
 
 
 async def lost_by_member(bank: Bank, row: InboxRow, event: events.ExternalContactDeleted) -> None:
     """The member deleted the customer, or a hand-over did."""
-    await _ended(bank, row, event, "rm.deleted_customer")
+    cid = await _ended(bank, row, event, "rm.deleted_customer")
+    if not departures.is_transfer(event):
+        await _take_back(bank, row, event, cid)
+
+
+async def _take_back(bank: Bank, row: InboxRow, event: events.ContactEvent, cid: str) -> None:
+    """What began with this friendship and did nothing for him yet is as if it had not begun: when he
+    returns he is greeted."""
+    cids = await resolution.cids(bank, cid)
+    await enter.take_back(bank, cids, event.userid, events.happened(event, row))
 
 
 async def _ended(bank: Bank, row: InboxRow, event: events.ContactEvent, kind: str) -> str:
     """Writes down the end, and has it told to whom it concerns; whose it was."""
     cid = await _identify(bank, row, event)
     at = events.happened(event, row)
-    if not await relationships.changed(bank, event.userid, cid, at=at, active=False):
+    ended_by = None
+    if departures.is_transfer(event):
+        ended_by = relationships.ENDED_BY_TRANSFER
+    if not await relationships.changed(
+        bank, event.userid, cid, at=at, active=False, ended_by=ended_by
+    ):
         trace.note("friendship.newer_known")
     await timeline.record(bank, cid, kind, row["_id"], at=at, userid=event.userid)
     await departures.lost(bank, row, event, cid)

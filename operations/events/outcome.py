@@ -59,7 +59,8 @@ def asked(row: InboxRow, name: str) -> list[str]:
 
 
 def _of_effect(row: OutboxRow) -> Came:
-    state: State = UNFINISHED if row["open"] else DONE if row["state"] == "done" else FAILED
+    done = row["state"] == "done" or row["reason"] == "friendship_over"  # nothing was to be done
+    state: State = UNFINISHED if row["open"] else DONE if done else FAILED
     return Came(state=state, kind=row["kind"], reason=row["reason"] or row["state"])
 
 

@@ -10,15 +10,22 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from xml.sax.saxutils import escape
+
+import orjson
 
 from customers.banks.bank import Bank, bank_of_appid, open_bank
 from customers.banks.tasks import HANDLE_INBOX
+from customers.messaging import service_chat
 from services.container import Services
 from services.errors import NotFound, YinqiaoError
 from services.queue import inbox
 from services.queue.inbox import WECHAT, WECOM, Arrival
 from services.wechat.core import crypto
+from services.wechat.core.errors import EventUnreadable
+from services.wechat.events import pushes, reading
 
+SUCCESS = b"success"
 _STAFF = re.compile(rb"<Event\s*>\s*(?:<!\[CDATA\[)?\s*change_contact\b")
 
 
@@ -44,16 +51,41 @@ async def receive_wecom(
 
 async def receive_wechat(
     services: Services, appid: str, query: Mapping[str, str], body: bytes
-) -> str:
-    """The same for a mini-program's message push in safe mode (contract/wechat A7)."""
+) -> bytes:
+    """The same for a mini-program's message push in safe mode (contract/wechat A7); what to answer.
+    A customer's message goes into WeChat's customer-service tool where the bank's file says so."""
     bank = await _known(services, bank_of_appid(services, appid))
     with _counted(services, appid) as count:
-        opened = crypto.verify_push(
-            _push_credentials(bank, appid), query, body, **_limits(services)
-        )
-        return await _store(
+        credentials = _push_credentials(bank, appid)
+        opened = crypto.verify_push(credentials, query, body, **_limits(services))
+        await _store(
             services, Arrival(bank.id, f"{WECHAT}:{appid}", opened.message, opened.nonce), count
         )
+    if not service_chat.is_in_wechat(bank, appid):
+        return SUCCESS
+    return _transfer(credentials, opened) or SUCCESS
+
+
+def _transfer(credentials: crypto.Credentials, opened: crypto.Decrypted) -> bytes:
+    """The answer that gives a customer's message to WeChat's tool; empty for whatever else came."""
+    try:
+        fields = reading.read(opened.message)
+    except EventUnreadable:
+        return b""
+    if fields.text("Event") or fields.text("MsgType") not in pushes.MESSAGES:
+        return b""
+    reply = {
+        "ToUserName": fields.text("FromUserName"),
+        "FromUserName": fields.text("ToUserName"),
+        "CreateTime": opened.timestamp,
+        "MsgType": "transfer_customer_service",
+    }
+    in_json = not opened.message.lstrip().startswith(b"<")
+    inner = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in reply.items())
+    message = orjson.dumps(reply) if in_json else f"<xml>{inner}</xml>".encode()
+    return crypto.encrypt_push_reply(
+        credentials, message, timestamp=opened.timestamp, nonce=opened.nonce, in_json=in_json
+    )
 
 
 Count = Callable[[str], None]

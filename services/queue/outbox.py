@@ -166,6 +166,13 @@ async def reopen(db: TenantStore, wanted: Sequence[str], now: float) -> int:
     return await db[OUTBOX].update_many(ended, {"$set": again})
 
 
+async def abandon(db: TenantStore, wanted: Sequence[str], reason: str) -> None:
+    """Ends those of these effects, as failed, that nobody tries at the moment."""
+    waiting = {"_id": {"$in": list(wanted)}, "open": True, "owner": None}
+    ended = {"open": False, "state": "failed", "reason": reason}
+    await db[OUTBOX].update_many(waiting, {"$set": ended})
+
+
 async def put_back(db: TenantStore, owner: str, row_id: str, due: float, **fields: Any) -> None:
     """Leaves an effect that is still ours for a later try, at `due` (seconds UTC)."""
     await leases.put_back(db[OUTBOX], owner, [row_id], due, **fields)

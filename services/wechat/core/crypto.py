@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+import orjson
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from services.errors import YinqiaoError
@@ -160,6 +161,18 @@ def encrypt_reply(credentials: Credentials, message: bytes, *, timestamp: int, n
         f"<MsgSignature><![CDATA[{signature}]]></MsgSignature>"
         f"<TimeStamp>{timestamp}</TimeStamp><Nonce><![CDATA[{nonce}]]></Nonce></xml>"
     ).encode()
+
+
+def encrypt_push_reply(
+    credentials: Credentials, message: bytes, *, timestamp: int, nonce: str, in_json: bool
+) -> bytes:
+    """The signed envelope that answers a mini-program's push, in the form in which it came (A7)."""
+    if not in_json:
+        return encrypt_reply(credentials, message, timestamp=timestamp, nonce=nonce)
+    encrypted = encrypt(credentials, message)
+    signature = sign(credentials.token, str(timestamp), nonce, encrypted)
+    reply = {"Encrypt": encrypted, "MsgSignature": signature, "TimeStamp": timestamp}
+    return orjson.dumps({**reply, "Nonce": nonce})
 
 
 def _check_size(body: bytes) -> None:

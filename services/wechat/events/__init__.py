@@ -9,6 +9,7 @@ from services.wechat.events.company import (
     AppEntered,
     AppEvent,
     AppSubscribed,
+    AppUsed,
     ArchiveNotified,
     BatchJobDone,
     CardClicked,
@@ -16,6 +17,7 @@ from services.wechat.events.company import (
     MemberChanged,
     MemberLeft,
     MemberTagChanged,
+    MemberWrote,
     MenuUsed,
 )
 from services.wechat.events.customers import (
@@ -56,6 +58,7 @@ __all__ = [
     "AppEntered",
     "AppEvent",
     "AppSubscribed",
+    "AppUsed",
     "ArchiveConsented",
     "ArchiveNotified",
     "BatchJobDone",
@@ -83,6 +86,7 @@ __all__ = [
     "MemberChanged",
     "MemberLeft",
     "MemberTagChanged",
+    "MemberWrote",
     "MenuUsed",
     "MessageFromCustomer",
     "Push",
@@ -119,6 +123,8 @@ def parse_event(message: bytes) -> Event:
     reader = _READERS.get((event, change)) or _READERS.get((event, ""))
     if reader is not None:
         return reader(fields)
+    if not event and fields.text("MsgType") in company.MESSAGES:
+        return company.wrote(fields)
     return _unknown(fields.text("ToUserName"), fields)
 
 

@@ -93,6 +93,23 @@ class AppSubscribed(AppEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppUsed(Event):
+    """Something that a member did in the app and that nobody waits for, such as telling where he
+    is."""
+
+    userid: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberWrote(Event):
+    """A member wrote to the app; what, nobody reads here."""
+
+    userid: str
+    msg_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchJobDone(Event):
     """An asynchronous job of the directory ended."""
 
@@ -236,7 +253,33 @@ def _notified(fields: Fields) -> Event:
     return ArchiveNotified(**head(fields), agent_id=_agent(fields))
 
 
+def _used(what: str, fields: Fields) -> Event:
+    return AppUsed(**head(fields), userid=fields.text("FromUserName"), what=what)
+
+
+def wrote(fields: Fields) -> Event:
+    """A message of one of MESSAGES."""
+    userid, msg_type = fields.text("FromUserName"), fields.text("MsgType")
+    return MemberWrote(**head(fields), userid=userid, msg_type=msg_type)
+
+
+MESSAGES = frozenset({"text", "image", "voice", "video", "shortvideo", "location", "link", "file"})
+USES = (
+    "LOCATION",
+    "scancode_push",
+    "scancode_waitmsg",
+    "pic_sysphoto",
+    "pic_photo_or_album",
+    "pic_weixin",
+    "location_select",
+    "template_card_menu_event",
+    "view_miniprogram",
+    "upload_media_job_finish",
+)
+"""What members do in the app, and what follows of itself: nobody has to look at it."""
+
 READERS: dict[tuple[str, str], Reader] = {
+    **{(what, ""): partial(_used, what) for what in USES},
     ("change_contact", "create_user"): partial(_member, "create"),
     ("change_contact", "update_user"): partial(_member, "update"),
     ("change_contact", "delete_user"): _left,

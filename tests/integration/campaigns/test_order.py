@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from campaigns.engine import launch
+from customers.banks.bank import Bank
 from customers.identity import resolution
-from operations.events import dispatch
+from operations.events import dispatch, handle
 from services.clock import utc
 from services.container import Services
 from services.queue.inbox import Arrival, receive
@@ -24,6 +26,7 @@ from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
 from tests.support import jobs
 from tests.support.banks import open_bank
+from tests.support.clock import MovedClock
 from tests.support.waiting import until
 
 START = 1_780_000_000
@@ -219,3 +222,158 @@ async def test_an_event_of_a_customer_who_is_nobodys_friend_is_handled(
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     states = [row["state"] for row in await demo.store.tenant("demo")["inbox"].find({})]
     assert states == ["handled"] * 3
+
+
+def _told(change: str, scan: Doc, person: Doc, at: int, extra: str = "") -> Arrival:
+    message = (
+        f"<xml><ToUserName>ww1</ToUserName><CreateTime>{at}</CreateTime><MsgType>event</MsgType>"
+        f"<Event>change_external_contact</Event><ChangeType>{change}</ChangeType><UserID>{scan['userid']}</UserID>"
+        f"<ExternalUserID>{person['external_userid']}</ExternalUserID>{extra}</xml>"
+    )
+    return Arrival("demo", "wecom", message.encode(), urgent="WelcomeCode" in extra)
+
+
+async def _listed_by_wecom(sandbox: Sandbox) -> tuple[Doc, Doc, str]:
+    """Somebody who is a friend by what WeCom lists, and of whom no callback came; and the rest of the add."""
+    await sandbox.control("POST", "faults", {"target": "callback", "kind": "drop"})
+    person = await sandbox.person()
+    scan = await sandbox.scan(person, state=tools.NANSHAN)
+    await sandbox.control("DELETE", "faults")
+    return person, scan, f"<State>{tools.NANSHAN}</State><WelcomeCode>{scan['welcome_code']}</WelcomeCode>"
+
+
+async def _createtime(services: Services, person: Doc) -> int:
+    bank = await open_bank(services, "demo")
+    (friend,) = (await bank.wecom.customers.get(person["external_userid"]))["follow_user"]
+    return int(friend["createtime"])
+
+
+async def _nothing_was_done(services: Services, sandbox: Sandbox, person: Doc) -> None:
+    assert await tools.welcomes(sandbox) == 0
+    assert [run for run in await tools.runs(services) if not run.get("void")] == []
+    outbox = services.store.tenant("demo")["outbox"]
+    assert await outbox.count({"state": "done", "kind": {"$ne": "enrich"}, "run": {"$ne": ""}}) == 0
+    assert await services.store.tenant("demo")["offers"].count() == 0
+    friends = (await sandbox.control("GET", f"people/{person['id']}"))["friends"]
+    assert [one["tag_names"] for one in friends] == [[]]
+
+
+@pytest.mark.parametrize("change", ["del_follow_user", "del_external_contact"])
+@pytest.mark.parametrize("add", ["add_external_contact", "add_half_external_contact"])
+@pytest.mark.parametrize("later", [0, 5])
+async def test_a_coming_whose_going_is_known_does_nothing_though_wecom_lists_it_still(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, change: str, add: str, later: int
+) -> None:
+    person, scan, rest = await _listed_by_wecom(sandbox)
+    at = await _createtime(demo, person)
+    await receive(demo, _told(change, scan, person, at + later))
+    await tools.all_work(demo)
+    await receive(demo, _told(add, scan, person, at, rest))
+    await tools.all_work(demo)
+    await _nothing_was_done(demo, sandbox, person)
+    assert await tools.runs(demo) == []
+    await _returns(demo, sandbox, person, scan)
+
+
+async def _returns(services: Services, sandbox: Sandbox, person: Doc, scan: Doc) -> None:
+    """He comes back later and is greeted."""
+    await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": scan["userid"]})
+    await asyncio.sleep(6)  # the platforms' times are whole seconds of their own clock
+    await sandbox.scan(person, state=tools.NANSHAN, userid=scan["userid"])
+    await tools.all_work(services)
+    assert await tools.welcomes(sandbox) == 1
+    (run,) = [one for one in await tools.runs(services) if not one.get("void")]
+    assert run["status"] == "active"
+
+
+async def test_a_going_that_comes_while_he_is_let_in_stops_what_is_not_done_yet(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, scan, rest = await _listed_by_wecom(sandbox)
+    at = await _createtime(demo, person)
+    put = launch._put
+
+    async def and_he_goes(bank: Bank, *arguments: Any, **options: Any) -> Any:
+        rows = await put(bank, *arguments, **options)
+        await receive(demo, _told("del_follow_user", scan, person, at))
+        row = (await demo.store.tenant("demo")["inbox"].find({"open": True, "owner": None}))[0]
+        await handle.handle_message(bank, "", {**row, "owner": ""})
+        return rows
+
+    monkeypatch.setattr(launch, "_put", and_he_goes)
+    await receive(demo, _told("add_external_contact", scan, person, at, rest))
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    monkeypatch.undo()
+    await tools.all_work(demo)
+    await _nothing_was_done(demo, sandbox, person)
+    ended = await demo.store.tenant("demo")["outbox"].find({"run": {"$ne": ""}})
+    assert {(row["open"], row["state"], row["reason"]) for row in ended} == {(False, "failed", "friendship_over")}
+    assert [run["void"] for run in await tools.runs(demo)] == [True]
+    await _returns(demo, sandbox, person, scan)
+
+
+async def test_what_waits_for_a_later_try_is_not_sent_to_who_has_gone(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
+) -> None:
+    await tools.fault(sandbox, "errcode", "externalcontact/mark_tag", errcode=-1, times=1)
+    person, scan = await tools.scanned(sandbox, http)
+    await tools.all_work(demo)
+    assert (await tools.effect(demo, "tag"))["open"] is True
+    await receive(demo, _told("del_follow_user", scan, person, int(demo.clock()) + 1))  # WeCom lists him still
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    clock.advance(60)
+    await tools.all_work(demo)
+    row = await tools.effect(demo, "tag")
+    assert (row["state"], row["reason"]) == ("failed", "friendship_over")
+    assert [run["status"] for run in await tools.runs(demo)] == ["exited"]  # he was greeted: his entry is spent
+
+
+async def test_an_add_of_before_a_going_is_over_also_when_he_is_back(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    """Add, going, add: the first is delivered last, and its code must not be what greets him."""
+    person, scan, rest = await _listed_by_wecom(sandbox)
+    at = await _createtime(demo, person)
+    await receive(demo, _told("del_follow_user", scan, person, at - 50))
+    await tools.all_work(demo)
+    old = rest.replace(str(scan["welcome_code"]), "DEAD")
+    await receive(demo, _told("add_external_contact", scan, person, at - 100, old))
+    await tools.all_work(demo)
+    assert await tools.runs(demo) == []
+    await receive(demo, _told("add_external_contact", scan, person, at, rest))
+    await tools.all_work(demo)
+    assert (await tools.welcomes(sandbox), len(await tools.runs(demo))) == (1, 1)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("change", ["create_user", "update_user"])
+async def test_a_member_who_is_known_to_have_left_is_not_made_staff_by_an_older_word(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, order: tuple[int, int], change: str
+) -> None:
+    """WeCom may list him still."""
+    message = (
+        "<xml><ToUserName>ww1</ToUserName><CreateTime>{at}</CreateTime><Event>change_contact</Event>"
+        "<ChangeType>{change}</ChangeType><UserID>rm.chen</UserID><Name>x</Name></xml>"
+    )
+    told = [message.format(at=START, change=change), message.format(at=START + 1, change="delete_user")]
+    for place in order:
+        await receive(demo, Arrival("demo", "wecom", told[place].encode()))
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
+    (member,) = await demo.store.tenant("demo")["members"].find({"userid": "rm.chen"})
+    assert member["active"] is False
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_department_that_is_known_to_be_gone_stays_gone(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, order: tuple[int, int]
+) -> None:
+    message = (
+        "<xml><ToUserName>ww1</ToUserName><CreateTime>{at}</CreateTime><Event>change_contact</Event>"
+        "<ChangeType>{change}</ChangeType><Id>1</Id></xml>"
+    )
+    told = [message.format(at=START, change="update_party"), message.format(at=START + 1, change="delete_party")]
+    for place in order:
+        await receive(demo, Arrival("demo", "wecom", told[place].encode()))
+        await jobs.handle_inbox(await open_bank(demo, "demo"))
+    (department,) = await demo.store.tenant("demo")["departments"].find({"department_id": 1})
+    assert department["active"] is False

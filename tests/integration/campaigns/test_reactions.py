@@ -14,11 +14,11 @@ ROW = {"_id": "demo:x", "at": datetime(2026, 1, 1, tzinfo=UTC), "owner": "w", "t
 NO_REACTION = {
     events.AppEntered,
     events.AppSubscribed,
+    events.AppUsed,
     events.BatchJobDone,
-    events.CustomerMessage,
     events.MemberTagChanged,
+    events.MemberWrote,
     events.MenuUsed,
-    events.SessionEntered,
 }
 TO_COME = {
     events.ArchiveConsented,
