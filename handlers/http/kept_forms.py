@@ -6,6 +6,7 @@ Nothing of a kept form is done until its person sends it again.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import re
@@ -25,6 +26,7 @@ MOST_BYTES = 512 * 1024
 MOST_OF_ONE = 50
 """How many forms of one person are kept at once."""
 TOKENS = frozenset({"_xsrf", "_for"})
+_LOOKS, _LOOK_SECONDS = 5, 0.1
 _ID = re.compile(r"[A-Za-z0-9_-]{20,64}")
 _PLACE = ("forms", "kept", "form")
 
@@ -76,17 +78,28 @@ async def find(services: Services, owner: str, form_id: str) -> Sent | None:
     """The form of that id, if it is this person's."""
     if not _ID.fullmatch(form_id):
         return None
-    try:
-        sealed = await services.redis.get(_key(form_id))
-    except RedisError:
-        return None
-    if not isinstance(sealed, bytes):
+    sealed = await _sealed(services, form_id)
+    if sealed is None:
         return None
     try:
         kept = orjson.loads(services.vault.open(*_PLACE, form_id, sealed))
     except CannotOpen:
         return None
     return Sent(kept["action"], kept["fields"]) if kept["owner"] == owner else None
+
+
+async def _sealed(services: Services, form_id: str) -> bytes | None:
+    """What is kept under the id. It is put away behind the answer that refused it, so whoever comes
+    back at once waits for it."""
+    for _ in range(_LOOKS):
+        try:
+            sealed = await services.redis.get(_key(form_id))
+        except RedisError:
+            return None
+        if isinstance(sealed, bytes):
+            return sealed
+        await asyncio.sleep(_LOOK_SECONDS)
+    return None
 
 
 def _key(form_id: str) -> str:
