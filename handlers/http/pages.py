@@ -45,8 +45,8 @@ CSP = (
 
 
 def load_locale(directory: Path) -> None:
-    """Loads the catalogues into tornado.locale; Chinese is what a visitor gets who has not
-    chosen."""
+    """Loads the catalogues into tornado.locale; Chinese is what a visitor gets who has not chosen
+    and whose browser asks for neither language."""
     locale.set_default_locale(LOCALES["zh"])
     locale.load_gettext_translations(str(directory), DOMAIN)
 
@@ -54,6 +54,19 @@ def load_locale(directory: Path) -> None:
 def language_of(wanted: str) -> Literal["zh", "en"]:
     """`en` for any English, `zh` for every zh* and for all else."""
     return "en" if wanted.lower().startswith("en") else "zh"
+
+
+def preferred(accepted: str) -> str:
+    """The tag of `Accept-Language` (RFC 9110, 12.5.4) that its browser likes best among Chinese and
+    English; empty when it names neither."""
+    best, liked = "", 0.0
+    for part in accepted.split(",")[:50]:
+        tag, _, rest = part.strip().partition(";")
+        quality = re.fullmatch(r"\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*", rest)
+        weight = float(quality.group(1)) if quality else 0.0 if rest.strip() else 1.0
+        if tag.strip().lower().split("-")[0] in LOCALES and weight > liked:
+            best, liked = tag.strip(), weight
+    return best
 
 
 def _in_zone(at: Moment, tz: tzinfo) -> datetime:
@@ -102,6 +115,7 @@ class Page(Base):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self._headers["Referrer-Policy"] = "same-origin"
+        self._headers["Vary"] = "Accept-Language, Cookie"
         self.set_policy()
 
     def set_policy(self) -> None:
@@ -122,8 +136,10 @@ class Page(Base):
 
     @property
     def lang(self) -> Literal["zh", "en"]:
-        """What the visitor asks for with `?lang=`, or asked for before."""
-        return language_of(self.query().get("lang") or self.get_cookie(LANGUAGE_COOKIE) or "")
+        """What the visitor asks for with `?lang=`, or asked for before; else what his browser
+        prefers."""
+        chosen = self.query().get("lang") or self.get_cookie(LANGUAGE_COOKIE)
+        return language_of(chosen or preferred(self.request.headers.get("Accept-Language", "")))
 
     @override
     async def _authorise(self, wanted: Op) -> None:
