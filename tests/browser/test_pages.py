@@ -3,20 +3,12 @@ runs out of the page, nothing is shown as a code, nothing is left in the other l
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, Page
 
-from customers import relationships
-from customers.alerts import alarms
-from customers.identity import resolution
-from customers.wecom_mirror import tags
-from services.container import Services
-from tests.browser.watching import browser, watched
-from tests.conftest import Sandbox, Server
-from tests.support.banks import open_bank
+from tests.browser.watching import browser
 
 WIDTHS = (360, 400, 1024, 1440)
 APPID = "wx5ab0000000000001"
