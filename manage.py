@@ -24,11 +24,13 @@ from customers.banks.bank import open_bank
 from deploy import archiving, audit_truth, commands, numbers, syncing
 from deploy import demo as demonstration
 from deploy.terminal import (
+    OUT_OF_REACH,
     File,
     TenantOption,
     fail,
     finish,
     only_tenant,
+    out_of_reach,
     print_table,
     read,
     run,
@@ -266,6 +268,8 @@ def scheduler() -> None:
     setup_logging(chosen.log_level)
     try:
         asyncio.run(tick())
+    except OUT_OF_REACH as error:
+        fail(*out_of_reach(chosen, error))
     except YinqiaoError as error:
         fail(error.message)
 
@@ -289,7 +293,7 @@ def wait(seconds: Annotated[float, typer.Option(help="give up after this long")]
             return asyncio.run(ping())
         except (YinqiaoError, RedisError) as error:
             if time.monotonic() > deadline:
-                fail(f"the stores do not answer: {error}")
+                fail(f"the stores do not answer: {'; '.join(out_of_reach(chosen, error))}")
             time.sleep(0.2)
 
 

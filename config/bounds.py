@@ -75,6 +75,8 @@ _Clean = AfterValidator(clean)
 Word = Annotated[str, Field(max_length=64), _Clean]
 """A name, a choice, a day: what stands in one field of a form."""
 Name = Annotated[str, Field(min_length=1, max_length=64), _Clean]
+Address = Annotated[str, Field(max_length=ADDRESS_BYTES), _Clean]
+"""An address of ours."""
 ShortText = Annotated[str, Field(max_length=200), _Clean]
 Reason = Annotated[str, Field(max_length=REASON_LENGTH), _Clean]
 GivenReason = Annotated[str, Field(min_length=1, max_length=REASON_LENGTH), _Clean]

@@ -4,13 +4,18 @@ sentence."""
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import httpx
 import typer
+from kombu.exceptions import KombuError
 from pydantic import ValidationError
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +28,7 @@ from operations.schema import COLLECTIONS
 from services import sheets
 from services.container import Services, open_services
 from services.errors import InvalidInput, Unavailable, YinqiaoError
+from services.wechat.core.errors import PlatformError
 
 T = TypeVar("T")
 File = Annotated[
@@ -70,21 +76,73 @@ def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
     the command."""
 
     async def opened() -> T:
-        services = await open_services(settings(), COLLECTIONS, QUEUES)
+        services = await open_services(chosen, COLLECTIONS, QUEUES)
         try:
             return await use_case(services)
         finally:
             await services.close()
 
     setup_logging("WARNING")
+    chosen = settings()
     try:
         return asyncio.run(opened())
-    except Unavailable as error:
-        fail(
-            f"{error.message}: `make demo` starts one here, YINQIAO_MONGODB_URI and YINQIAO_REDIS_URL name others"
-        )
+    except OUT_OF_REACH as error:
+        fail(*out_of_reach(chosen, error))
     except YinqiaoError as error:
         fail(error.message)
+
+
+OUT_OF_REACH = (
+    Unavailable,
+    PlatformError,
+    RedisError,
+    PyMongoError,
+    KombuError,
+    httpx.TransportError,
+)
+_PLACES = {"store": "MongoDB", "sessions": "Redis", "wecom": "WeCom", "wechat": "WeChat"}
+
+
+def out_of_reach(chosen: Settings, error: Exception) -> list[str]:
+    """What did not answer, and at which address it was looked for; without passwords."""
+    if isinstance(error, httpx.TransportError):
+        return [
+            f"nobody answers at {host_of(str(error.request.url))}; `make demo` starts everything"
+        ]
+    where = addresses(chosen)
+    kind = error.code.split("_")[0] if isinstance(error, YinqiaoError) else ""
+    if isinstance(error, PyMongoError):
+        kind = "store"
+    elif isinstance(error, RedisError):
+        kind = "sessions"
+    name = _PLACES.get(kind, "")
+    tried = (
+        [f"{name} at {where[name]}"] if name else [f"{one} at {at}" for one, at in where.items()]
+    )
+    said = (
+        error.message
+        if isinstance(error, YinqiaoError)
+        else f"{name or 'a server'} does not answer"
+    )
+    advice = "`make demo` starts one here, YINQIAO_MONGODB_URI and YINQIAO_REDIS_URL name others"
+    sentence = f"{said} (tried {', '.join(tried)})"
+    return [sentence] if name in ("WeCom", "WeChat") else [f"{sentence}: {advice}"]
+
+
+def addresses(chosen: Settings) -> dict[str, str]:
+    """Where everything is looked for: names and ports, and never a password or a key."""
+    return {
+        "MongoDB": host_of(chosen.mongodb),
+        "Redis": host_of(chosen.redis),
+        "WeCom": host_of(chosen.wecom_api_base),
+        "WeChat": host_of(chosen.wechat_api_base),
+    }
+
+
+def host_of(address: str) -> str:
+    """The hosts and ports of an address, without its user, password and options."""
+    place = address.partition("://")[2] or address
+    return re.split(r"[/?#]", place.rpartition("@")[2], maxsplit=1)[0]
 
 
 async def only_tenant(services: Services, named: str) -> str:
@@ -123,3 +181,5 @@ def finish(command: Callable[[], int]) -> NoReturn:
         fail(*wrong_settings(error))
     except (DeployError, YinqiaoError) as error:
         fail(str(error))
+    except OUT_OF_REACH as error:
+        fail(*out_of_reach(settings(), error))

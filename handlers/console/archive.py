@@ -27,6 +27,10 @@ class CaseForm(Form):
 
 
 class _ArchivePage(Console):
+    @override
+    def form_address(self) -> str:
+        return "/console/archive"
+
     async def found(self) -> dict[str, Any]:
         people = await batches.people(self.bank, self.actor)
         return {

@@ -41,7 +41,7 @@ SECTIONS = (
 """The sections in the order of the navigation: name, address, the right that shows it, and what
 else lies in it."""
 
-HALF_DONE = frozenset({"sync_failed_again"})
+HALF_DONE = frozenset({"sync_failed_again", "form_kept"})
 """What a page says was done, and did not help."""
 
 
@@ -76,6 +76,24 @@ class Console(Page):
     def home(self) -> str:
         return "/console/"
 
+    @override
+    def owner(self) -> str:
+        return f"clerk|{self.actor.tenant}|{self.actor.login}"
+
+    @override
+    def answer_sign_in(self, address: str) -> bool:
+        self.write(
+            self.render_string(
+                "console/login.html",
+                **{**self.sign_in_values(self.remember_path(address)), "kept": True},
+            )
+        )
+        return True
+
+    def sign_in_values(self, next_path: str, bank_id: str = "", name: str = "") -> dict[str, Any]:
+        """What the form for signing in shows."""
+        return {"next_path": next_path, "bank_id": bank_id, "name": name, "kept": False}
+
     @property
     def token(self) -> str:
         return self.get_cookie(self.session_cookie("console")) or ""
@@ -100,7 +118,11 @@ class Console(Page):
 
     @override
     async def redirect_to_sign_in(self) -> None:
-        self.redirect_to("/console/login")
+        wanted = self.remember_next()
+        if wanted == self.home():
+            self.redirect_to("/console/login")
+        else:
+            self.redirect_to("/console/login", next=wanted)
 
     @override
     def get_template_namespace(self) -> dict[str, Any]:
@@ -114,17 +136,7 @@ class Console(Page):
             "last_sign_in": self.last_sign_in,
             "sections": self.sections(may),
             "half_done": HALF_DONE,
-            "done": self.done_before(),
         }
-
-    def done_before(self) -> str:
-        """What the address says was done; nothing where that is no word."""
-        if self.request.method != "GET":
-            return ""
-        try:
-            return self.asked(Done).done
-        except InvalidInput:
-            return ""
 
     def sections(self, may: frozenset[str]) -> list[tuple[str, str, bool]]:
         """(name, address, whether we are in it) of every section that the clerk may see."""
@@ -158,6 +170,10 @@ class Decision(Console):
     def address(self) -> str:
         """Where that page is."""
         raise NotImplementedError
+
+    @override
+    def form_address(self) -> str:
+        return self.address()
 
     @override
     async def post(self, **_: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from typing_extensions import override
@@ -38,6 +39,12 @@ class NewCampaign(Console):
 class Submit(Console):
     """Takes a document; a wrong one comes back with its problems beside it, and not a character of
     it lost."""
+
+    @override
+    def form_address(self) -> str:
+        campaign = self.form(CampaignForm).campaign
+        known = re.fullmatch(r"[a-z0-9-]{1,64}", campaign)
+        return f"/console/campaigns/{campaign}/edit" if known else "/console/campaigns/new"
 
     @override
     async def post(self) -> None:

@@ -32,6 +32,10 @@ class Customers(Console):
     in an address."""
 
     @override
+    def form_address(self) -> str:
+        return "/console/people"
+
+    @override
     async def get(self) -> None:
         await self.show(self.asked(SearchForm).q)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from pydantic import Field
 from typing_extensions import override
@@ -48,6 +49,11 @@ class Handovers(Console):
         except PlatformError:
             left = None
         self.render_page("handovers", rows=rows, left=left)
+
+    @override
+    def form_address(self) -> str:
+        form = self.form(Beginning)
+        return f"/console/handover/new?{urlencode({'mode': form.mode, 'giver': form.giver})}"
 
     @override
     async def post(self) -> None:
@@ -117,7 +123,7 @@ class Handover(Decision):
 
 
 class Approve(Handover):
-    done = "approved"
+    done = "handover_approved"
 
     @override
     async def decide(self) -> None:
@@ -125,7 +131,7 @@ class Approve(Handover):
 
 
 class Reject(Handover):
-    done = "rejected"
+    done = "handover_rejected"
 
     @override
     async def decide(self) -> None:

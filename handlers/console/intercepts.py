@@ -114,7 +114,7 @@ class Approve(Change):
 
 
 class Reject(Change):
-    done = "rejected"
+    done = "intercept_rejected"
 
     @override
     async def decide(self) -> None:

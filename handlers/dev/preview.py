@@ -58,8 +58,21 @@ class Preview(Page):
         return f"portal_{self.appid}"
 
     @override
+    def face(self) -> str:
+        return self.cookie
+
+    @override
+    def owner(self) -> str:
+        return f"customer|{self.actor.tenant}|{self.actor.cid}|{self.appid}"
+
+    @override
     def home(self) -> str:
         return f"/preview/{self.appid}/"
+
+    @override
+    def answer_sign_in(self, address: str) -> bool:
+        self.remember_path(address)
+        return False
 
     @override
     async def identify(self, permission: str) -> CustomerActor:
@@ -68,6 +81,7 @@ class Preview(Page):
 
     @override
     async def redirect_to_sign_in(self) -> None:
+        self.remember_next()
         self.redirect_to(self.home())
 
     async def names(self) -> dict[str, Any]:
@@ -115,7 +129,7 @@ class Arrive(Preview):
         async with self.services.tries.trying(limits, NotSignedIn):
             done = await login.login(bank, self.appid, code)
         self.keep_session(self.cookie, done.token, samesite="Lax")
-        self.redirect_to(self.home())
+        self.redirect_to(self.next_path())
 
     async def show_ways_in(self, error: NotSignedIn | None) -> None:
         values = {**await self.names(), "sandbox": self.services.settings.sandbox_url}
@@ -156,6 +170,8 @@ class Redemptions(Preview):
 
 
 class Logout(Preview):
+    keeps = False
+
     @override
     async def post(self, appid: str) -> None:
         await self.services.sessions.end(

@@ -8,22 +8,33 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from tornado import locale
+from tornado.escape import xhtml_escape
 from tornado.web import HTTPError, StaticFileHandler
 from typing_extensions import override
 
 from customers.access.origin import Origin, device_of
+from handlers.http import kept_forms, refill
 from handlers.http.auth import PUBLIC
 from handlers.http.base import Base, Model, Refusal, read_model, refusal_of
+from handlers.http.kept_forms import Sent
 from handlers.http.route import Op, Route
-from services.errors import NotSignedIn, YinqiaoError
+from services import ids
+from services.errors import Conflict, NotSignedIn, YinqiaoError
 from services.texts import DOMAIN, LOCALES
 
 LANGUAGE_COOKIE = "yq_lang"
-_PANEL = re.compile(r"/sidebar/[A-Za-z0-9-]{1,31}/")
+_FACE = re.compile(r"/(?:sidebar/[A-Za-z0-9-]{1,31}|preview/[A-Za-z0-9]{1,64}|console)/")
+"""Where a face begins."""
+DONE_COOKIE = "yq_done"
+DONE_SECONDS = 60
+OWNER_SECONDS = 7 * 86400
+NEXT_SECONDS = 900
+WORDS_MARK = "<!--own words-->"
+"""Where a layout shows what its sender wrote, when the form that it was in is gone."""
 Moment = datetime | str | float
 """A moment: aware, as ISO text, or in seconds since the epoch."""
 
@@ -34,8 +45,8 @@ CSP = (
 
 
 def load_locale(directory: Path) -> None:
-    """Loads the catalogues into tornado.locale; Chinese is what a visitor gets who has not
-    chosen."""
+    """Loads the catalogues into tornado.locale; Chinese is what a visitor gets who has not chosen
+    and whose browser asks for neither language."""
     locale.set_default_locale(LOCALES["zh"])
     locale.load_gettext_translations(str(directory), DOMAIN)
 
@@ -43,6 +54,19 @@ def load_locale(directory: Path) -> None:
 def language_of(wanted: str) -> Literal["zh", "en"]:
     """`en` for any English, `zh` for every zh* and for all else."""
     return "en" if wanted.lower().startswith("en") else "zh"
+
+
+def preferred(accepted: str) -> str:
+    """The tag of `Accept-Language` (RFC 9110, 12.5.4) that its browser likes best among Chinese and
+    English; empty when it names neither."""
+    best, liked = "", 0.0
+    for part in accepted.split(",")[:50]:
+        tag, _, rest = part.strip().partition(";")
+        quality = re.fullmatch(r"\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*", rest)
+        weight = float(quality.group(1)) if quality else 0.0 if rest.strip() else 1.0
+        if tag.strip().lower().split("-")[0] in LOCALES and weight > liked:
+            best, liked = tag.strip(), weight
+    return best
 
 
 def _in_zone(at: Moment, tz: tzinfo) -> datetime:
@@ -57,16 +81,41 @@ class Form(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
+_ODD = re.compile(r"[\x00-\x20\\\x7f]")
+
+
+def own_path(wanted: str, below: str) -> str:
+    """`wanted` when it is an address of ours below `below`, else `below`: nobody is sent elsewhere
+    after signing in."""
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:
+        return below
+    path = unquote(parts.path)
+    odd = _ODD.search(wanted) or _ODD.search(path) or "//" in path or ".." in path
+    foreign = parts.scheme or parts.netloc or not path.startswith(below)
+    return below if odd or foreign or parts.fragment else wanted
+
+
 class Page(Base):
-    """Serves HTML. `folder` holds the face's templates; `ancestors` says who may frame it."""
+    """Serves HTML. `folder` holds the face's templates; `ancestors` says who may frame it.
+
+    What somebody wrote is never lost: a form that was refused comes back as it was sent; one whose
+    session was over meanwhile is kept sealed, and is back on its page once the same person has
+    signed in again. Nothing of it is done until he sends it.
+    """
 
     folder: ClassVar[str] = ""
     ancestors: str = "'none'"
+    keeps: ClassVar[bool] = True
+    """False for a form that nobody fills in, such as that of signing out."""
+    kept: Sent | None = None
 
     @override
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self._headers["Referrer-Policy"] = "same-origin"
+        self._headers["Vary"] = "Accept-Language, Cookie"
         self.set_policy()
 
     def set_policy(self) -> None:
@@ -87,8 +136,10 @@ class Page(Base):
 
     @property
     def lang(self) -> Literal["zh", "en"]:
-        """What the visitor asks for with `?lang=`, or asked for before."""
-        return language_of(self.query().get("lang") or self.get_cookie(LANGUAGE_COOKIE) or "")
+        """What the visitor asks for with `?lang=`, or asked for before; else what his browser
+        prefers."""
+        chosen = self.query().get("lang") or self.get_cookie(LANGUAGE_COOKIE)
+        return language_of(chosen or preferred(self.request.headers.get("Accept-Language", "")))
 
     @override
     async def _authorise(self, wanted: Op) -> None:
@@ -98,6 +149,83 @@ class Page(Base):
             if self.request.method != "GET" or "HX-Request" in self.request.headers:
                 raise
             await self.redirect_to_sign_in()
+            return
+        if self.request.method == "POST" and self.sender() not in ("", self.owner()):
+            raise Conflict(
+                "form_of_another", "somebody else was signed in when this form was opened"
+            )
+
+    @override
+    async def authenticate(self, permission: str) -> None:
+        await super().authenticate(permission)
+        token = kept_forms.owner_token(self.services, self.owner())
+        name = self.owner_cookie()
+        if self.get_cookie(name) != token:
+            self.set_cookie(
+                name, token, path="/", httponly=True, samesite="Strict", secure=self.secure, max_age=OWNER_SECONDS
+            )  # fmt: skip
+        if self.request.method == "GET" and self.query().get("kept"):
+            self.kept = await kept_forms.find(self.services, self.owner(), self.query()["kept"])
+
+    def owner(self) -> str:
+        """Who is at this page, and may have a kept form of his back; empty for nobody. Each face
+        says how its people are told apart."""
+        return ""
+
+    def face(self) -> str:
+        """The name of this face's session."""
+        return self.folder
+
+    def owner_cookie(self) -> str:
+        """The cookie that says who was here last: a form of his is his, though his session is
+        over."""
+        return self.session_cookie(f"for_{self.face()}")
+
+    def sender(self) -> str:
+        """For whom the posted form was made; empty when it does not say so."""
+        sent = self.request.body_arguments.get("_for", [b""])[-1]
+        return kept_forms.owner_of(self.services, sent.decode("ascii", "replace"))
+
+    @override
+    def xsrf_form_html(self) -> str:
+        made = super().xsrf_form_html()
+        if self.actor is None:
+            return made
+        token = xhtml_escape(kept_forms.owner_token(self.services, self.owner()))
+        return f'{made}<input type="hidden" name="_for" value="{token}">'
+
+    def posted(self) -> Sent:
+        """The form as it was sent."""
+        fields = {
+            name: [text.decode("utf-8", "replace").replace("\r\n", "\n") for text in texts]
+            for name, texts in self.request.body_arguments.items()
+            if name not in kept_forms.TOKENS
+        }
+        return Sent(self.request.path, fields)
+
+    def form_address(self) -> str:
+        """The page that has the posted form."""
+        return self.home()
+
+    def keep_posted(self) -> str:
+        """Keeps the posted form for whom it was made, or for whoever was here last; the address
+        where he gets it back, or nothing when nobody is known."""
+        if self.request.method != "POST" or not self.keeps:
+            return ""
+        owner = self.sender() or kept_forms.owner_of(
+            self.services, self.get_cookie(self.owner_cookie()) or ""
+        )
+        if not owner:
+            return ""
+        form_id = ids.token()
+        self.services.groups.spawn(
+            kept_forms.put_away(self.services, owner, self.posted(), form_id)
+        )
+        try:
+            address = self.form_address()
+        except YinqiaoError:  # the form does not even say which page it was on
+            address = self.home()
+        return f"{address}{'&' if '?' in address else '?'}kept={form_id}"
 
     async def redirect_to_sign_in(self) -> None:
         """Sends a visitor without a session to where he gets one; each face says where."""
@@ -124,6 +252,29 @@ class Page(Base):
 
     def forget_session(self, name: str) -> None:
         self.clear_cookie(self.session_cookie(name), path="/", secure=self.secure)
+        self.clear_cookie(self.owner_cookie(), path="/", secure=self.secure)
+
+    def remember_next(self) -> str:
+        """Remembers which page somebody without a session asked for; its address."""
+        uri = self.request.uri or self.home()
+        return self.remember_path(own_path(uri, self.home()))
+
+    def remember_path(self, path: str) -> str:
+        """Remembers for some minutes where to go after signing in; `path`."""
+        self.set_cookie(
+            self.session_cookie(f"next_{self.face()}"), quote(path, safe=""), path="/", httponly=True,
+            samesite="Lax", secure=self.secure, max_age=NEXT_SECONDS,
+        )  # fmt: skip
+        return path
+
+    def next_path(self, wanted: str = "") -> str:
+        """Where to go after signing in: `wanted`, else what was remembered, else where the face
+        begins; never elsewhere."""
+        name = self.session_cookie(f"next_{self.face()}")
+        remembered = unquote(self.get_cookie(name) or "")
+        if remembered:
+            self.clear_cookie(name, path="/", secure=self.secure)
+        return own_path(wanted or remembered or self.home(), self.home())
 
     def form(self, model: type[Model]) -> Model:
         """The posted form as `model`; raises InvalidInput."""
@@ -145,9 +296,23 @@ class Page(Base):
         """The address's query as `model`; raises InvalidInput."""
         return read_model(model, self.query())
 
-    def redirect_to(self, path: str, **query: str) -> None:
-        """Answers 303: look at `path` now."""
+    def redirect_to(self, path: str, *, done: str = "", **query: str) -> None:
+        """Answers 303: look at `path` now. It says once that `done` was done, and not again when
+        somebody comes back to it."""
+        if done:
+            self.set_cookie(
+                DONE_COOKIE, quote(f"{done}@{path}", safe=""), path="/", httponly=True, samesite="Lax",
+                secure=self.secure, max_age=DONE_SECONDS,
+            )  # fmt: skip
         self.redirect(f"{path}?{urlencode(query)}" if query else path, status=303)
+
+    def take_done(self) -> str:
+        """The word for what was just done and is to be said on this page, once."""
+        word, _, path = unquote(self.get_cookie(DONE_COOKIE) or "").partition("@")
+        if self.request.method != "GET" or path != self.request.path:
+            return ""
+        self.clear_cookie(DONE_COOKIE, path="/", secure=self.secure)
+        return word if self.explain(f"done_{word}") != f"done_{word}" else ""
 
     @override
     def get_template_namespace(self) -> dict[str, Any]:
@@ -159,6 +324,7 @@ class Page(Base):
             "explain": self.explain,
             "here": self.request.path if self.request.method == "GET" else self.home(),
             "error": None,
+            "done": "form_kept" if self.kept is not None else self.take_done(),
         }
 
     def home(self) -> str:
@@ -173,7 +339,22 @@ class Page(Base):
             self.set_status(refusal.status)
             values["error"] = self.explain(refusal.code, refusal.message, **error.data)
         name = f"{self.folder}/{template}.html" if self.folder else f"{template}.html"
-        self.write(self.render_string(name, **values))
+        page, form = self.render_string(name, **values).decode(), self.kept
+        if form is None and error is not None and self.request.method == "POST":
+            form = self.posted()
+        self.write(page if form is None else self.with_form(page, form))
+
+    def with_form(self, page: str, form: Sent) -> str:
+        """The page with the form as it was sent; what its sender wrote himself stands above, when
+        the page does not have that form any more."""
+        filled = refill.refill(page, form)
+        if filled is not None:
+            return filled
+        written = refill.own_words(form)
+        if not written:
+            return page
+        shown = self.render_string("words.html", written=written).decode()
+        return page.replace(WORDS_MARK, shown, 1)
 
     def explain(self, code: str, message: str = "", **data: str) -> str:
         """What a reason code means, in the visitor's language (promise P9), with `data` in its
@@ -195,14 +376,40 @@ class Page(Base):
 
     @override
     def answer_refusal(self, refusal: Refusal) -> None:
-        if refusal.status == 401 and "HX-Request" in self.request.headers:
-            self.set_header("HX-Redirect", self.home())
+        if "HX-Request" in self.request.headers and self.answer_fragment(refusal):
+            return
+        address = self.keep_posted() if refusal.status != 404 else ""
+        if refusal.status == 401 and address and self.answer_sign_in(address):
+            return
         text = self.explain(refusal.code, refusal.message)
-        self.write(self.render_string("error.html", refusal=refusal, text=text, home=self.home()))
+        mine = self.sender() in ("", self.owner() if self.actor is not None else "")
+        written = refill.own_words(self.posted()) if address and mine else []
+        values = {"text": text, "home": self.home(), "address": address, "written": written}
+        self.write(self.render_string("error.html", refusal=refusal, **values))
+
+    def answer_fragment(self, refusal: Refusal) -> bool:
+        """Answers a part of a page that asks for itself. The page stays when its session is over,
+        since a form on it may hold what somebody writes."""
+        if refusal.status != 401:
+            return False
+        page = urlsplit(self.request.headers.get("HX-Current-URL", ""))
+        if not page.path:
+            self.set_header("HX-Redirect", self.home())
+            return False
+        wanted = f"{page.path}?{page.query}" if page.query else page.path
+        self.write(self.render_string("signed_out.html", address=own_path(wanted, self.home())))
+        return True
+
+    def answer_sign_in(self, address: str) -> bool:
+        """Answers with the face's own form for signing in, which leads to `address`; False where
+        the face has none."""
+        return False
 
 
 class Refused(Page):
     """A refusal that was decided before the route was asked, as a page."""
+
+    keeps = False
 
     @override
     def initialize(self, refusal: Refusal, **shared: Any) -> None:  # type: ignore[override]
@@ -225,8 +432,8 @@ class Refused(Page):
 
     @override
     def home(self) -> str:
-        panel = _PANEL.match(self.request.path)
-        return panel[0] if panel else super().home()
+        face = _FACE.match(self.request.path)
+        return face[0] if face else super().home()
 
     @override
     def write_error(self, status_code: int, **kwargs: Any) -> None:

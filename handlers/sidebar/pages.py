@@ -6,6 +6,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from typing import Any, ClassVar, Literal
+from urllib.parse import quote, unquote
 
 from typing_extensions import override
 
@@ -16,7 +17,7 @@ from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
 from handlers.http import rates
-from handlers.http.pages import Form, Page
+from handlers.http.pages import Form, Page, own_path
 from rewards import catalogue
 from services.errors import InvalidInput, NotSignedIn, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
@@ -59,6 +60,14 @@ class Sidebar(Page):
         return f"/sidebar/{self.tenant}/"
 
     @override
+    def face(self) -> str:
+        return f"rm_{self.tenant}"
+
+    @override
+    def owner(self) -> str:
+        return f"rm|{self.actor.tenant}|{self.actor.userid}"
+
+    @override
     async def identify(self, permission: str) -> StaffActor:
         token = self.get_cookie(self.session_cookie(f"rm_{self.tenant}")) or ""
         return await rm.actor_of(await open_bank(self.services, self.tenant), token)
@@ -68,10 +77,11 @@ class Sidebar(Page):
         """To WeCom's OAuth page; a cookie remembers the state and where the visitor wanted to
         go."""
         state = secrets.token_hex(16)
+        wanted = own_path(self.request.uri or "", self.home())
         back = f"{self.services.settings.url}/sidebar/{self.tenant}/oauth"
         url = await rm.authorize_url(await open_bank(self.services, self.tenant), back, state)
         self.set_cookie(
-            self.session_cookie(f"state_{self.tenant}"), f"{state}|{self.request.path}", path="/", httponly=True,
+            self.session_cookie(f"state_{self.tenant}"), f"{state}|{quote(wanted, safe='')}", path="/", httponly=True,
             samesite="Lax", secure=self.secure, max_age=STATE_SECONDS,
         )  # fmt: skip
         self.redirect(url, status=302)
@@ -113,7 +123,7 @@ class OAuth(Sidebar):
                 "oauth_state",
                 "the sign-in was not started in this browser; open the side panel again",
             )
-        return path if path.startswith(self.home()) else self.home()
+        return own_path(unquote(path), self.home())
 
 
 class Customers(Sidebar):
@@ -175,21 +185,29 @@ class Customer(Sidebar):
 class Change(Customer):
     """A change by the RM: done, and the page shows it; refused, and the page says why."""
 
-    async def change(self, cid: str) -> None:
-        """The one use-case."""
+    done: ClassVar[str] = ""
+
+    async def change(self, cid: str) -> str | None:
+        """The one use-case; the word for what was done, if it is not `done`."""
         raise NotImplementedError
+
+    @override
+    def form_address(self) -> str:
+        return f"/sidebar/{self.tenant}/customers/{self.path_kwargs['cid']}"
 
     @override
     async def post(self, tenant: str, cid: str) -> None:
         try:
-            await self.change(cid)
+            said = await self.change(cid)
         except (InvalidInput, Unavailable, PlatformError) as error:
             await self.show(cid, error)
             return
-        self.redirect_to(f"/sidebar/{tenant}/customers/{cid}")
+        self.redirect_to(f"/sidebar/{tenant}/customers/{cid}", done=said or self.done)
 
 
 class Notes(Change):
+    done = "notes_saved"
+
     @override
     async def change(self, cid: str) -> None:
         form = self.form(NotesForm)
@@ -204,7 +222,7 @@ class Notes(Change):
 
 class Tags(Change):
     @override
-    async def change(self, cid: str) -> None:
+    async def change(self, cid: str) -> str:
         form = self.form(TagForm)
         await rm.tag_customer(
             self.bank,
@@ -213,9 +231,12 @@ class Tags(Change):
             add=form.add,
             remove=form.remove,
         )
+        return "tag_added" if form.add else "tag_removed"
 
 
 class Logout(Sidebar):
+    keeps = False
+
     @override
     async def post(self, tenant: str) -> None:
         token = self.get_cookie(self.session_cookie(f"rm_{tenant}")) or ""

@@ -12,6 +12,7 @@ import pytest
 from config.settings import Settings
 from deploy.parts import environment
 from deploy.processes import ROOT
+from deploy.terminal import host_of
 from services.container import Services
 from tests.conftest import DEMO_BANK, DEMO_CAMPAIGNS
 
@@ -142,3 +143,46 @@ def test_waiting_ends_when_the_stores_answer_and_fails_when_they_do_not(manage: 
     failed = subprocess.run(command, cwd=ROOT, env=environment(nowhere), capture_output=True, text=True, timeout=60)
     assert failed.returncode == 1
     assert failed.stderr.startswith("the stores do not answer: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("ledger", "check"), ("sync", "status"), ("audit", "verify"), ("scheduler",), ("wait", "--seconds", "0")],
+    ids=" ".join,
+)
+def test_a_command_says_which_address_did_not_answer_and_no_password(
+    settings: Settings, arguments: tuple[str, ...]
+) -> None:
+    """With nobody at the store's port; with a store, and nobody at Redis's."""
+    nobody = "mongodb://clerk:s3cret-word@127.0.0.1:9/?serverSelectionTimeoutMS=300&retryWrites=false"
+    env = {**environment(settings), "YINQIAO_MONGODB_URI": nobody}
+    command = [sys.executable, "manage.py", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "MongoDB at 127.0.0.1:9" in ended.stderr
+    assert "s3cret" not in ended.stderr + ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_waiting_for_redis_says_where_it_was_looked_for(settings: Settings) -> None:
+    env = {**environment(settings), "YINQIAO_REDIS_URL": "redis://:s3cret-word@127.0.0.1:7/0"}
+    command = [sys.executable, "manage.py", "wait", "--seconds", "0"]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, "Redis at 127.0.0.1:7" in ended.stderr) == (1, True)
+    assert "s3cret" not in ended.stderr + ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("mongodb://u:p%40ss@one:1,two:2/base?replicaSet=rs0", "one:1,two:2"),
+        ("mongodb+srv://u:p@cluster.bank.example/", "cluster.bank.example"),
+        ("redis://:p@127.0.0.1:6379/0", "127.0.0.1:6379"),
+        ("redis://127.0.0.1:6379", "127.0.0.1:6379"),
+        ("https://u:p@qyapi.weixin.qq.com/path?secret=x", "qyapi.weixin.qq.com"),
+        ("u:p@host", "host"),
+        ("amqp://[::1]:5672#x", "[::1]:5672"),
+    ],
+)
+def test_an_address_is_shown_without_what_is_secret(address: str, host: str) -> None:
+    assert host_of(address) == host

@@ -87,8 +87,34 @@ async def test_a_form_without_its_token_is_refused(http: httpx.AsyncClient) -> N
     assert (await sign_in(http, "demo", "lin", "yinqiao-demo")).status_code == 303
 
 
-async def test_the_language_is_chinese_until_somebody_chooses(http: httpx.AsyncClient) -> None:
-    assert 'lang="zh-CN"' in (await http.get("/console/login", headers={"Accept-Language": "en-US"})).text
+@pytest.mark.parametrize(
+    ("accepted", "shown"),
+    [
+        ("en-US,en;q=0.9", "en"),
+        ("en", "en"),
+        ("fr-FR,fr;q=0.9,en;q=0.5", "en"),
+        ("zh;q=0.5, en;q=0.8", "en"),
+        ("zh-TW,zh;q=0.9,en;q=0.8", "zh-CN"),
+        ("en;q=0.3,zh-Hans-CN;q=0.4", "zh-CN"),
+        ("en;q=0", "zh-CN"),
+        ("fr", "zh-CN"),
+        ("*", "zh-CN"),
+        ("", "zh-CN"),
+        ("en;q=abc, ;;;, zh;q=0.001", "zh-CN"),
+    ],
+)
+async def test_a_browser_gets_the_language_that_it_likes_best(
+    http: httpx.AsyncClient, accepted: str, shown: str
+) -> None:
+    for path in ("/console/login", "/", "/nothing"):
+        headers = {"Accept-Language": accepted, "Accept": "text/html"}
+        page = await http.get(path, headers=headers)
+        assert f'<html lang="{shown}">' in page.text
+        assert "Accept-Language" in page.headers["Vary"]
+
+
+async def test_the_language_that_somebody_chooses_is_remembered(http: httpx.AsyncClient) -> None:
+    http.headers["Accept-Language"] = "zh-CN"
     assert '<html lang="en">' in (await http.get("/console/login?lang=en")).text
     assert '<html lang="en">' in (await http.get("/console/login")).text
     assert '<html lang="zh-CN">' in (await http.get("/console/login?lang=zh-HK")).text
