@@ -29,8 +29,8 @@ PAGES = sorted([*(ROOT / "web" / "templates").rglob("*.html"), *SANDBOX.rglob("*
 COMMANDS = [ROOT / "manage.py", *sorted((ROOT / "deploy").glob("*.py"))]
 TO_CUSTOMERS = {"code:not_eligible", "code:quota_customer"}
 """Codes whose texts customers read."""
-WRITTEN = ("code:problem_", "code:read_")
-"""Texts that quote what a clerk wrote in a file, and no button."""
+WRITTEN = ("code:problem_", "code:read_", "code:card_")
+"""Texts that quote what a clerk wrote in a file, or what something is called, and no button."""
 
 
 def name(path: Path) -> str:
