@@ -10,6 +10,10 @@ from handlers.http.api import Api
 from operations.events import receive
 from services.wechat.core.errors import CallbackRefused, CallbackUnreadable
 
+EVENT = "X-Event-Id"
+"""The answer's header that says under which id the console shows the event: a rehearsal's sandbox
+leads there, and the platforms read no headers."""
+
 
 class Callback(Api):
     """What does not verify is counted for its sender's address; what does never is."""
@@ -32,7 +36,9 @@ class WeComCallback(Callback):
 
     @override
     async def post(self, tenant: str) -> None:
-        await receive.receive_wecom(self.services, tenant, self.query(), self.request.body)
+        query, body = self.query(), self.request.body
+        received = await receive.receive_wecom(self.services, tenant, query, body)
+        self.set_header(EVENT, received.event)
 
 
 class WeChatCallback(Callback):
@@ -44,5 +50,7 @@ class WeChatCallback(Callback):
 
     @override
     async def post(self, appid: str) -> None:
-        body = self.request.body
-        self.answer_text(await receive.receive_wechat(self.services, appid, self.query(), body))
+        query, body = self.query(), self.request.body
+        received = await receive.receive_wechat(self.services, appid, query, body)
+        self.set_header(EVENT, received.event)
+        self.answer_text(received.answer)

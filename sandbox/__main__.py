@@ -40,6 +40,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--sidebar-url", help="side panel, may contain {userid} and {external_userid}"
     )
+    parser.add_argument(
+        "--event-url", help="where the product shows an event that it took, with {event}"
+    )
     return parser.parse_args(argv)
 
 
@@ -54,6 +57,7 @@ async def _run(args: argparse.Namespace, world: World) -> None:
         push_url=args.wechat_callback,
         portal_url=args.portal_url,
         sidebar_url=args.sidebar_url,
+        event_url=args.event_url,
     )
 
     def ready(port: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -29,11 +30,20 @@ SUCCESS = b"success"
 _STAFF = re.compile(rb"<Event\s*>\s*(?:<!\[CDATA\[)?\s*change_contact\b")
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """`outcome` is "stored", or "duplicate" for a message that was there; `event` is its id on the
+    console; `answer` is what a push is answered with."""
+
+    outcome: str
+    event: str
+    answer: bytes = SUCCESS
+
+
 async def receive_wecom(
     services: Services, tenant_id: str, query: Mapping[str, str], body: bytes
-) -> str:
-    """Verifies, decrypts and stores a WeCom callback, durably: "stored" or "duplicate"
-    (contract/wechat C3).
+) -> Received:
+    """Verifies, decrypts and stores a WeCom callback, durably (contract/wechat C3).
 
     Raises the callback_* refusals of services/wechat/core/crypto.py, `callback_replayed` for a seen
     nonce with another message, and Unavailable when it could not be stored: WeCom delivers it again
@@ -51,19 +61,20 @@ async def receive_wecom(
 
 async def receive_wechat(
     services: Services, appid: str, query: Mapping[str, str], body: bytes
-) -> bytes:
-    """The same for a mini-program's message push in safe mode (contract/wechat A7); what to answer.
-    A customer's message goes into WeChat's customer-service tool where the bank's file says so."""
+) -> Received:
+    """The same for a mini-program's message push in safe mode (contract/wechat A7), with what to
+    answer. A customer's message goes into WeChat's customer-service tool where the bank's file says
+    so."""
     bank = await _known(services, bank_of_appid(services, appid))
     with _counted(services, appid) as count:
         credentials = _push_credentials(bank, appid)
         opened = crypto.verify_push(credentials, query, body, **_limits(services))
-        await _store(
+        received = await _store(
             services, Arrival(bank.id, f"{WECHAT}:{appid}", opened.message, opened.nonce), count
         )
     if not service_chat.is_in_wechat(bank, appid):
-        return SUCCESS
-    return _transfer(credentials, opened) or SUCCESS
+        return received
+    return replace(received, answer=_transfer(credentials, opened) or SUCCESS)
 
 
 def _transfer(credentials: crypto.Credentials, opened: crypto.Decrypted) -> bytes:
@@ -126,12 +137,12 @@ def _push_credentials(bank: Bank, appid: str) -> crypto.Credentials:
     return bank.services.platform.credentials(program.token, program.aes_key, appid)
 
 
-async def _store(services: Services, arrival: Arrival, count: Count) -> str:
+async def _store(services: Services, arrival: Arrival, count: Count) -> Received:
     outcome = await inbox.receive(services, arrival)
     count(outcome)
     if outcome == inbox.STORED:
         services.wakeups.signal(HANDLE_INBOX, arrival.tenant)
-    return outcome
+    return Received(outcome, arrival.id)
 
 
 def is_urgent(message: bytes) -> bool:

@@ -30,6 +30,18 @@ async def show_switches(call: ControlCall) -> Any:
     return call.box.switches.model_dump()
 
 
+async def describe_switches(call: ControlCall) -> Any:
+    """Every switch with its value, what it is at the start, and what it may be: a JSON schema."""
+    values, start = call.box.switches.model_dump(), Switches().model_dump()
+    fields = Switches.model_json_schema()["properties"]
+    return {
+        "switches": [
+            {"name": name, "value": values[name], "start": start[name], "schema": schema}
+            for name, schema in fields.items()
+        ]
+    }
+
+
 async def set_switches(call: ControlCall) -> Any:
     """Turn some switches; the others stay. See sandbox.core.switches.Switches."""
     call.box.switches = checked(
@@ -46,5 +58,6 @@ async def default_switches(call: ControlCall) -> Any:
 
 ROUTES: Routes = [
     ("/limits", {"get": show_limits, "post": set_limits, "delete": real_limits}),
+    ("/switches/described", {"get": describe_switches}),
     ("/switches", {"get": show_switches, "post": set_switches, "delete": default_switches}),
 ]

@@ -34,6 +34,7 @@ async def config(call: ControlCall) -> Any:
         "mini_programs": [{"appid": m.appid, "name": m.name} for m in world.mini_programs],
         "portal_url": options.portal_url,
         "sidebar_url": options.sidebar_url,
+        "event_url": options.event_url,
     }
 
 

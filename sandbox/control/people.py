@@ -56,11 +56,18 @@ def _brief(person: Person) -> dict[str, Any]:
 
 
 async def list_people(call: ControlCall) -> Any:
-    """The latest PEOPLE_SHOWN or `limit` people, oldest first, and how many there are."""
+    """The latest PEOPLE_SHOWN or `limit` people, oldest first, and how many there are; with `q`
+    those of them whose name, phone or external_userid contains it."""
     people = call.box.state.people.values()
-    limit = call.limit(PEOPLE_SHOWN)
-    latest = list(islice(reversed(people), limit))
-    return {"people": [_brief(p) for p in reversed(latest)], "count": len(people)}
+    wanted = call.query.get("q", "").strip().lower()
+    found = [p for p in people if _is(p, wanted)] if wanted else people
+    latest = list(islice(reversed(found), call.limit(PEOPLE_SHOWN)))
+    return {"people": [_brief(p) for p in reversed(latest)], "count": len(found)}
+
+
+def _is(person: Person, wanted: str) -> bool:
+    texts = (person.name, person.phone, person.external_userid)
+    return any(wanted in text.lower() for text in texts)
 
 
 async def add_person(call: ControlCall) -> Any:

@@ -70,6 +70,8 @@ class Outcome:
     status: int | None
     accepted: bool
     problem: str = ""
+    event: str = ""
+    """Under which id the receiver keeps the event, where it says so (`X-Event-Id`)."""
 
 
 @dataclass(slots=True)
@@ -330,7 +332,8 @@ class Sender:
         except (httpx.HTTPError, TimeoutError) as error:
             return Outcome(None, False, type(error).__name__)
         if answer.status_code == 200 and answer.content in ACCEPTED:
-            return Outcome(answer.status_code, True)
+            event = answer.headers.get("X-Event-Id", "")[:200]
+            return Outcome(answer.status_code, True, event=event)
         return Outcome(answer.status_code, False, answer.text[:200])
 
 

@@ -12,7 +12,8 @@ class Options:
 
     `callback_url` replaces the callback address of every app, `push_url` (may contain `{appid}`)
     the push address of every mini-program; `portal_url` may contain `{appid}`; `sidebar_url` may
-    contain `{userid}` and `{external_userid}`; `retry_delay` is seconds between two attempts of a
+    contain `{userid}` and `{external_userid}`; `event_url` contains `{event}`, the id under which
+    the product keeps an event that it took, and may contain nothing else; `retry_delay` is seconds between two attempts of a
     callback.
     """
 
@@ -21,4 +22,5 @@ class Options:
     push_url: str | None = None
     portal_url: str | None = None
     sidebar_url: str | None = None
+    event_url: str | None = None
     retry_delay: float = 1.0

@@ -12,7 +12,9 @@ class Switches(BaseModel):
     """What `POST /control/switches` sets. The defaults are the official documents' word, or their
     most likely one."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, use_attribute_docstrings=True
+    )
 
     api_changes_emit_events: bool = False
     """Changes that an app makes through the API call back too (C3)."""

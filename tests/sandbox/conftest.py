@@ -49,6 +49,8 @@ class Receiver:
         self.bodies: list[bytes] = []
         self.messages: list[bytes] = []
         self.problems: list[str] = []
+        self.names: list[str] = []
+        """Under which ids the next events are kept, for whoever sends them to know."""
         self._came = asyncio.Condition()
 
     @property
@@ -136,6 +138,8 @@ class _Callback(RequestHandler):
         query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
         status, answer = await self.receiver.take(self.request.body, query)
         self.set_status(status)
+        if status == 200 and self.receiver.names:
+            self.set_header("X-Event-Id", self.receiver.names.pop(0))
         self.finish(answer)
 
 

@@ -5,11 +5,14 @@ Any console error, violation of the content security policy, failed request and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from deploy.processes import ROOT
+from sandbox.core.switches import Switches
 from tests.browser.watching import browser, watched
 
 EC = "/cgi-bin/externalcontact"
@@ -100,3 +103,140 @@ async def test_page_fits_a_narrow_window(playing, chrome, tab):
         await visitor.page.click(f"[data-phone={tab}]")
         await expect(visitor.page.locator("#screen :is(button, dl)").first).to_be_visible()
         await visitor.look()
+
+
+async def test_what_was_chosen_outlives_a_reload(playing, chrome):
+    """The person, the member, the chat and the log that were looked at; others come and go."""
+    async with playing() as play, watched(chrome, 1280, 900) as visitor:
+        page = visitor.page
+        first, _ = await play.befriended("张晓雯"), await play.befriended("李建国")
+        await visitor.go(play.url)
+        await page.click("#people button:has-text('张晓雯')")
+        await page.select_option("#member", "rm.li")
+        await page.click("[data-phone=me]")
+        await page.click("[data-log=deliveries]")
+        await play.befriended("王芳")
+        await page.reload()
+        await expect(page.locator("#who")).to_have_text("张晓雯的手机")
+        await expect(page.locator("#screen")).to_contain_text(first["external_userid"])
+        await expect(page.locator("#member")).to_have_value("rm.li")
+        for tab in ("data-phone=me", "data-log=deliveries"):
+            await expect(page.locator(f"[{tab}]")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_double_click_on_scan_adds_one_member(playing, chrome):
+    async with playing() as play, watched(chrome, 1280, 900) as visitor:
+        page = visitor.page
+        await play.way(state="nanshan", party=[2])
+        await play.way(state="futian", party=[3])
+        person = await play.person()
+        await visitor.go(play.url)
+        await page.click("[data-phone=scan]")
+        await page.dblclick("#screen .way button >> nth=0")
+        await expect(page.locator("#log")).to_contain_text("add_contact_way")
+        await play.settled()
+        assert len((await play.control(f"/people/{person['id']}"))["friends"]) == 1
+        await expect(page.locator("[data-phone=chats]")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_everybody_can_be_found(playing, chrome):
+    """Fifty at first, more on demand, and anybody by name or phone."""
+    async with playing() as play, watched(chrome, 1280, 900) as visitor:
+        page = visitor.page
+        for n in range(120):
+            await play.person(name=f"客户{n:03d}", phone=f"1380000{n:04d}")
+        await visitor.go(play.url)
+        people = page.locator("#people button:not(.more)")
+        await expect(people).to_have_count(50)
+        await page.click("#people .more")
+        await expect(people).to_have_count(100)
+        await page.fill("#search", "13800000007")
+        await expect(people).to_have_count(1)
+        await page.click("#people button:has-text('客户007')")
+        await page.fill("#search", "没有这个人")
+        await expect(page.locator("#people")).to_contain_text("没有找到")
+        await expect(page.locator("#who")).to_have_text("客户007的手机")
+        await visitor.look()
+
+
+async def test_notice_covers_no_list(playing, chrome):
+    async with playing() as play, watched(chrome, 1280, 900) as visitor:
+        page = visitor.page
+        await visitor.go(play.url)
+        await page.click("text=限流风暴")
+        await expect(page.locator("#notice")).to_contain_text("45009")
+        overlaps = await page.evaluate(
+            """() => {
+              const box = document.getElementById("notice").getBoundingClientRect();
+              return [...document.querySelectorAll("main .card")].filter((card) => {
+                const other = card.getBoundingClientRect();
+                return box.bottom > other.top + 4 && box.top < other.bottom && box.right > other.left && box.left < other.right;
+              }).map((card) => card.className);
+            }"""
+        )
+        assert overlaps == []
+        await visitor.look()
+
+
+async def test_start_over_asks_and_empties_the_world(playing, chrome):
+    async with playing() as play, watched(chrome, 1280, 900) as visitor:
+        page = visitor.page
+        await play.befriended("张晓雯")
+        await play.control("/switches", {"medical": True})
+        await visitor.go(play.url)
+        await page.click("#restart")
+        await expect(page.locator("#restart-sure")).to_contain_text("沙盒会忘掉所有人")
+        await visitor.look()
+        await page.click("#restart-no")
+        await expect(page.locator("#who")).to_have_text("张晓雯的手机")
+        await page.click("#restart")
+        await page.click("#restart-yes")
+        await expect(page.locator("#people")).to_contain_text("还没有人")
+        assert (await play.control("/people"))["count"] == 0
+        assert (await play.control("/switches"))["medical"] is False
+
+
+async def test_log_leads_to_the_event_on_the_console(playing, chrome):
+    """The answer's header X-Event-Id names it; a call about the same customer leads there too."""
+    async with (
+        playing(event_url="http://127.0.0.1:1/console/events/{event}") as play,
+        watched(chrome, 1280, 900) as visitor,
+    ):
+        page = visitor.page
+        play.receiver.names = ["demo:0123"]
+        person = await play.befriended("张晓雯")
+        await play.wecom(f"{EC}/get", external_userid=person["external_userid"])
+        await visitor.go(play.url)
+        link = page.locator("#log a:has-text('Event')").first
+        await expect(link).to_have_attribute("href", "http://127.0.0.1:1/console/events/demo%3A0123")
+        await page.click("[data-log=deliveries]")
+        await expect(page.locator("#log a:has-text('Event')")).to_have_count(1)
+        await visitor.look()
+
+
+async def test_switch_is_turned_on_the_page(playing, chrome):
+    async with playing() as play, watched(chrome, 1280, 900) as visitor:
+        page = visitor.page
+        await visitor.go(play.url)
+        await page.click("#switches-box summary")
+        await page.check("input[aria-label*='app_unused']")
+        await expect(page.locator(".switch.held")).to_have_count(1)
+        await page.select_option("select[aria-label*='broadcast_cap']", "day1")
+        await page.fill("input[aria-label*='idle_members']", "rm.chen rm.li")
+        await page.press("input[aria-label*='idle_members']", "Enter")
+        await expect(page.locator("#notice")).to_contain_text("久未登录的员工")
+        found = await play.control("/switches")
+        assert (found["app_unused"], found["broadcast_cap"], found["idle_members"]) == (
+            True,
+            "day1",
+            ["rm.chen", "rm.li"],
+        )
+        await visitor.look()
+        await page.click("#switches-reset button")
+        await expect(page.locator(".switch.held")).to_have_count(0)
+
+
+async def test_every_switch_has_a_chinese_name():
+    words = (ROOT / "sandbox" / "web" / "static" / "switches.js").read_text(encoding="utf-8")
+    named = set(re.findall(r"(\w+): \"", words.partition("const WORDS")[2].partition("};")[0]))
+    assert named == set(Switches.model_fields)

@@ -3,8 +3,30 @@
 export const page = {
   config: null, person: null, member: null, chat: null, customer: null,
   phone: "chats", desk: "chats", log: "calls", wanted: new URLSearchParams(location.search).get("scan") || new URLSearchParams(location.search).get("join"),
+  search: "", shown: 50,
   refresh: async () => {},
 };
+
+const KEPT = "sandbox";
+const REMEMBERED = ["person", "member", "chat", "customer", "phone", "desk", "log", "search"];
+
+// What is chosen outlives a reload of this tab.
+export function remember() {
+  sessionStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(REMEMBERED.map((name) => [name, page[name]]))));
+}
+
+export function recall() {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT) || "{}");
+    for (const name of REMEMBERED) if (kept[name]) page[name] = kept[name];
+  } catch {
+    forget();
+  }
+}
+
+export function forget() {
+  sessionStorage.removeItem(KEPT);
+}
 
 export const $ = (id) => document.getElementById(id);
 
@@ -31,14 +53,32 @@ export function say(text) {
 export async function attempt(action) {
   try {
     await action();
+    remember();
     await page.refresh();
   } catch (error) {
     say(error.message);
   }
 }
 
+let busy = false;
+
+// What somebody does happens once: not again by the second click of a double click, nor while the first is under way.
+export async function once(event, action) {
+  if (busy || event.detail > 1) return;
+  busy = true;
+  try {
+    await attempt(action);
+  } finally {
+    busy = false;
+  }
+}
+
 export function button(label, action, main = false) {
-  return make("button", { type: "button", className: main ? "main" : "", onclick: () => attempt(action) }, label);
+  return make("button", { type: "button", className: main ? "main" : "", onclick: (event) => once(event, action) }, label);
+}
+
+export function mark(name, value) {
+  for (const tab of document.querySelectorAll(`[data-${name}]`)) tab.setAttribute("aria-pressed", String(tab.dataset[name] === value));
 }
 
 export function told(result, done) {
@@ -91,11 +131,10 @@ export function bubble(message, mine, title) {
 }
 
 export function tabs(name, choose) {
-  const all = [...document.querySelectorAll(`[data-${name}]`)];
-  for (const tab of all) {
+  for (const tab of document.querySelectorAll(`[data-${name}]`)) {
     tab.addEventListener("click", () => {
       choose(tab.dataset[name]);
-      for (const other of all) other.setAttribute("aria-pressed", String(other === tab));
+      mark(name, tab.dataset[name]);
       attempt(async () => {});
     });
   }

@@ -1,6 +1,6 @@
 // What the two sides said to each other, in plain words.
 
-import { clock, control, make, memberName, page, replace, tabs } from "./dom.js";
+import { clock, control, make, mark, memberName, page, replace, tabs } from "./dom.js";
 
 const SHOWN = 60;
 const EVENTS = {
@@ -28,39 +28,59 @@ const CALLS = [
   ["externalcontact/list", "列客户 list customers"], ["externalcontact/get", "读客户 read a customer"], ["sec_check", "文本审核 text check"],
 ];
 
-function mark(good, text) {
+function outcome(good, text) {
   return make("span", { className: good ? "good" : "bad" }, text);
+}
+
+// Where the bank's console shows the event: the one of a delivery, or the latest about whom a call was about.
+function eventLink(id) {
+  const address = id && page.config.event_url ? page.config.event_url.replace("{event}", encodeURIComponent(id)) : "";
+  return address ? make("a", { href: address, target: "_blank", rel: "noopener" }, "后台事件 Event ↗") : "";
+}
+
+function eventOf(delivery) {
+  return (delivery.attempts.find((one) => one.event) || {}).event || "";
+}
+
+function causeOf(call, deliveries) {
+  const { welcome_code: code, external_userid: who } = { ...call.query, ...call.body };
+  if (!code && !who) return "";
+  const about = deliveries.filter(({ time, event: { fields } }) => time <= call.time + 1
+    && (code ? fields.WelcomeCode === code : fields.ExternalUserID === who));
+  return about.length ? eventOf(about[about.length - 1]) : "";
 }
 
 function row(...cells) {
   return make("tr", {}, ...cells.map((c) => make("td", {}, c)));
 }
 
-function callRow(c) {
+function callRow(c, deliveries) {
   const words = CALLS.find(([part]) => c.path.includes(part));
-  const result = c.errcode === null ? mark(false, c.fault || "HTTP") : mark(c.errcode === 0, c.errcode === 0 ? "成功 ok" : String(c.errcode));
+  const result = c.errcode === null ? outcome(false, c.fault || "HTTP") : outcome(c.errcode === 0, c.errcode === 0 ? "成功 ok" : String(c.errcode));
   const address = make("code", {}, `${c.method} /${c.base}${c.path}`);
-  return row(clock(c.time), words ? words[1] : "", address, result, c.errcode !== null && c.fault ? c.fault : "", `${c.ms} ms`);
+  return row(clock(c.time), words ? words[1] : "", address, result, c.errcode !== null && c.fault ? c.fault : "", `${c.ms} ms`, eventLink(causeOf(c, deliveries)));
 }
 
 function deliveryRow(d) {
   const { name, change_type: change, fields } = d.event;
   const last = d.attempts[d.attempts.length - 1];
-  const result = d.delivered ? mark(true, "已送达 taken") : mark(false, last ? `${last.status || ""} ${last.problem}` : "未送 not sent");
+  const result = d.delivered ? outcome(true, "已送达 taken") : outcome(false, last ? `${last.status || ""} ${last.problem}` : "未送 not sent");
   const words = EVENTS[change] || `${EVENTS[name] || name} ${change}`;
   const about = [fields.UserID && memberName(fields.UserID), fields.State, fields.EventKey, fields.ChangeDetail || fields.UpdateDetail].filter(Boolean).join(" · ");
-  return row(clock(d.time), words, about, `${d.attempts.length} 次`, result, d.fault);
+  return row(clock(d.time), words, about, `${d.attempts.length} 次`, result, d.fault, eventLink(eventOf(d)));
 }
 
 export async function showLog() {
   const calls = page.log === "calls";
-  const heads = calls ? ["时间 Time", "做什么 What", "调用 Call", "结果 Result", "故障 Fault", "用时 Took"] : ["时间 Time", "事件 Event", "关于 About", "次数 Tries", "结果 Result", "故障 Fault"];
-  const found = calls ? (await control(`/calls?limit=${SHOWN}`)).calls : (await control(`/deliveries?limit=${SHOWN}`)).deliveries;
-  const rows = found.reverse().map(calls ? callRow : deliveryRow);
+  const heads = calls ? ["时间 Time", "做什么 What", "调用 Call", "结果 Result", "故障 Fault", "用时 Took", "后台 Console"] : ["时间 Time", "事件 Event", "关于 About", "次数 Tries", "结果 Result", "故障 Fault", "后台 Console"];
+  const { deliveries } = await control(`/deliveries?limit=${calls ? 500 : SHOWN}`);
+  const found = calls ? (await control(`/calls?limit=${SHOWN}`)).calls : deliveries;
+  const rows = found.reverse().map((one) => (calls ? callRow(one, deliveries) : deliveryRow(one)));
   replace("log-head", [make("tr", {}, ...heads.map((h) => make("th", {}, h)))]);
   replace("log", rows.length ? rows : [row("还没有。 Nothing yet.")]);
 }
 
 export function startLog() {
+  mark("log", page.log);
   tabs("log", (name) => { page.log = name; });
 }

@@ -1,6 +1,6 @@
 // The customer's phone: chats, scanning, mini-programs, himself.
 
-import { $, attempt, bubble, button, clock, control, empty, heading, make, memberName, page, replace, say, tabs, told } from "./dom.js";
+import { $, attempt, bubble, button, clock, control, empty, heading, make, mark, memberName, page, replace, say, tabs, told } from "./dom.js";
 
 const KINDS = {
   welcome: "欢迎语 welcome", broadcast: "群发 broadcast", moment: "朋友圈 moment", subscribe: "订阅消息 subscribe message",
@@ -48,7 +48,9 @@ async function talk(person, userid) {
 async function scanWay(person, way) {
   const result = await control(`/people/${person.id}/scan`, { config_id: way.config_id });
   const name = memberName(result.userid);
+  page.phone = "chats";
   page.chat = result.userid;
+  mark("phone", page.phone);
   if (result.already_friends) say(`已经是${name}的好友 Already friends`);
   else told(result, `已添加${name} Added`);
 }
@@ -150,6 +152,7 @@ export async function showPhone() {
 }
 
 export function startPhone() {
+  mark("phone", page.phone);
   tabs("phone", (name) => { page.phone = name; page.chat = null; });
   $("ask").addEventListener("submit", (event) => event.preventDefault());
   $("speak").addEventListener("submit", (event) => {

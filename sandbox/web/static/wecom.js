@@ -1,6 +1,6 @@
 // The relationship manager's WeCom: chats with customers, what he has to confirm, app messages, groups.
 
-import { $, attempt, bubble, button, clock, control, empty, heading, make, memberName, page, replace, say, tabs, told } from "./dom.js";
+import { $, attempt, bubble, button, clock, control, empty, heading, make, mark, memberName, page, replace, say, tabs, told } from "./dom.js";
 
 const mine = (path) => `/members/${encodeURIComponent(page.member)}${path}`;
 
@@ -118,6 +118,7 @@ export async function showWecom() {
 }
 
 export function startWecom() {
+  mark("wecom", page.desk);
   tabs("wecom", (name) => { page.desk = name; page.customer = null; });
   const branches = new Map();
   for (const m of page.config.members.slice(0, 200)) {
@@ -125,6 +126,7 @@ export function startWecom() {
     branches.get(m.department).append(make("option", { value: m.userid }, m.name));
   }
   $("member").append(...branches.values());
+  if (page.config.members.some((m) => m.userid === page.member)) $("member").value = page.member;
   page.member = $("member").value;
   $("member").addEventListener("change", () => attempt(() => { page.member = $("member").value; page.customer = null; }));
   $("answer").addEventListener("submit", (event) => {
