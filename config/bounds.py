@@ -102,6 +102,7 @@ DepartmentId = Annotated[int, Field(ge=1, le=2**32 - 1)]
 AgentId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 Few = Annotated[list[Item], Field(max_length=MOST_ENTRIES)]
+Several = Annotated[list[Item], Field(max_length=10 * MOST_ENTRIES)]
 Many = Annotated[list[Item], Field(max_length=MOST_STAFF)]
 Entries = Annotated[dict[Key, Item], Field(max_length=MOST_ENTRIES)]
 

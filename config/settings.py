@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import override
 
-from config import gate
+from config import bounds, gate
 
 DEFAULT_MASTER_KEY = "yinqiao-dev-master-key-do-not-use-in-a-bank"
 EMBEDDED_MONGODB = "mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
@@ -49,7 +49,7 @@ class PlatformLimits(BaseModel):
     scale: float = Field(
         1.0, gt=0, le=100, description="a factor for all figures that are not given here"
     )
-    apis: dict[str, Windows] = Field(
+    apis: bounds.Entries[bounds.ShortText, Windows] = Field(
         default_factory=dict,
         description="by pattern, such as wecom/cgi-bin/externalcontact/*; the first that fits holds",
     )

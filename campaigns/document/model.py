@@ -27,6 +27,7 @@ from campaigns.document.parts import (
     wrong,
 )
 from campaigns.engine.verbs import BY_NAME, VERBS
+from config import bounds
 from services.documents.problems import Place
 
 MOST_VALUABLE = 5_000_000
@@ -35,7 +36,10 @@ MOST_VALUABLE = 5_000_000
 if TYPE_CHECKING:
     from campaigns.document.parts import Step as Step
 else:
-    _blocks: dict[str, Any] = {verb.name: (verb.model | None, None) for verb in VERBS}
+    _blocks: dict[str, Any] = {
+        verb.name: ((bounds.ShortText if verb.model is str else verb.model) | None, None)
+        for verb in VERBS
+    }
     Step = create_model("Step", __base__=parts.Step, __module__=__name__, **_blocks)
     for _verb in VERBS:
         if issubclass(_verb.model, BaseModel):
@@ -52,22 +56,22 @@ class Entry(Part):
     """`key` tells two entries of one customer apart: the same key enters once (`again: never`)."""
 
     by: Literal["scan"]
-    when: str | None = None
-    key: str = "{{customer.id}}"
+    when: bounds.Text | None = None
+    key: bounds.ShortText = "{{customer.id}}"
     again: Literal["never"] = "never"
     cap: Cap = Cap()
 
 
 class Exit(Part):
     event: Event
-    as_: str = Field("left", alias="as")
+    as_: bounds.Word = Field("left", alias="as")
 
 
 class Slot(Part):
     """When `staff` take new customers, in the window's time zone; a `to` that is not after `from`
     is on the next day."""
 
-    days: list[Day] = Field(list(DAYS), min_length=1)
+    days: list[Day] = Field(list(DAYS), min_length=1, max_length=7)
     from_: DayTime = Field(alias="from")
     to: DayTime
     staff: list[Userid] = Field(min_length=1, max_length=100)
@@ -78,9 +82,9 @@ class Codes(Part):
     (campaigns/channels/rosters.py says who is behind it)."""
 
     per: Literal["branch"] = "branch"
-    branches: list[str] | Literal["all"] = "all"
+    branches: bounds.Several[bounds.Word] | Literal["all"] = "all"
     skip_verify: bool = True
-    slots: list[Slot] = []
+    slots: bounds.Few[Slot] = []
     daily_cap: Amount | None = None
     backup: list[Userid] = Field([], max_length=100)
 
@@ -88,7 +92,7 @@ class Codes(Part):
 class Links(Part):
     """Acquisition links: one for each branch, or one of some members."""
 
-    branches: list[str] | Literal["all"] | None = None
+    branches: bounds.Several[bounds.Word] | Literal["all"] | None = None
     staff: list[Userid] = Field([], max_length=500)
     skip_verify: bool = True
 
@@ -115,7 +119,7 @@ class GroupCode(Part):
 class GroupWelcome(Part):
     """A greeting that group owners may choose; `notify` tells them of it."""
 
-    template: str
+    template: bounds.Word
     notify: bool = True
 
 
@@ -127,21 +131,21 @@ class Money(Part):
     """`budget` in fen."""
 
     budget: Amount
-    cost_center: str = ""
+    cost_center: bounds.Word = ""
 
 
 class Disclosure(Part):
     """What the law wants published before a promotion with prizes begins (contract/rewards 5)."""
 
-    rules_zh: str = Field(min_length=1)
-    odds_or_quantity: str = Field(min_length=1)
+    rules_zh: bounds.LongText = Field(min_length=1)
+    odds_or_quantity: bounds.Text = Field(min_length=1)
     claim_by: Date
-    host: str = Field(min_length=1)
-    contact: str = Field(min_length=1)
-    price: str = ""
-    draw_at: str = ""
-    delivery: str = ""
-    abandon: str = ""
+    host: bounds.Text = Field(min_length=1)
+    contact: bounds.Text = Field(min_length=1)
+    price: bounds.Text = ""
+    draw_at: bounds.Text = ""
+    delivery: bounds.Text = ""
+    abandon: bounds.Text = ""
 
 
 class Reward(Part):
@@ -164,22 +168,22 @@ class Campaign(Part):
     kind: Literal["campaign/v1"]
     id: Key
     name: Text
-    owner: str = ""
+    owner: bounds.ShortText = ""
     subject: Literal["customer"] = "customer"
     window: Window
-    labels: list[str] = []
+    labels: bounds.Few[bounds.Word] = []
     entry: Entry | None = None
-    exit: list[Exit] = []
+    exit: bounds.Few[Exit] = []
     limits: Limits = Limits()
     money: Money | None = None
     disclosure: Disclosure | None = None
-    codes: dict[Key, Codes] = {}
-    links: dict[Key, Links] = {}
-    group_codes: dict[Key, GroupCode] = {}
+    codes: bounds.Entries[Key, Codes] = {}
+    links: bounds.Entries[Key, Links] = {}
+    group_codes: bounds.Entries[Key, GroupCode] = {}
     group_welcome: dict[Key, GroupWelcome] = Field({}, max_length=100)
-    templates: dict[Key, Template] = {}
-    rewards: dict[Key, Reward] = {}
-    steps: list[Step] = []
+    templates: bounds.Entries[Key, Template] = {}
+    rewards: bounds.Entries[Key, Reward] = {}
+    steps: bounds.Several[Step] = []
 
     def all_steps(self) -> list[tuple[Place, Step]]:
         """Every step, nested ones too, with its place in the document."""

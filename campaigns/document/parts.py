@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from config import bounds
 from services.documents.problems import Fix, pattern
 
 Key = Annotated[str, Field(pattern=pattern(r"^[a-z0-9][a-z0-9_-]{0,39}$", "name"))]
@@ -80,10 +81,10 @@ def _clock(value: Any) -> Fix:
     return Fix("write", f'"{int(match[1]):02d}:{int(match[2]):02d}"')
 
 
-Duration = Annotated[str, AfterValidator(_check_duration)]
+Duration = Annotated[str, Field(max_length=16), AfterValidator(_check_duration)]
 Date = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-DayTime = Annotated[str, BeforeValidator(_day_time)]
+DayTime = Annotated[str, Field(max_length=16), BeforeValidator(_day_time)]
 Amount = Annotated[int, Field(gt=0, le=10**15)]
 """A number of things or of fen, as far as the stores can count."""
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -98,16 +99,16 @@ class Part(BaseModel):
 
 
 class Text(Part):
-    zh: str = Field(min_length=1)
-    en: str = ""
+    zh: bounds.Text = Field(min_length=1)
+    en: bounds.Text = ""
 
 
 class Template(Part):
     """A message text; {{customer.name}}, {{staff.name}}, {{branch.name}} and {{bank.name}} are
     filled in. A group's greeting knows {{bank.name}} only, and WeCom fills in %NICKNAME%."""
 
-    zh: str = Field(min_length=1)
-    en: str = ""
+    zh: bounds.Text = Field(min_length=1)
+    en: bounds.Text = ""
 
 
 class Window(Part):
@@ -115,7 +116,7 @@ class Window(Part):
 
     from_: Date = Field(alias="from")
     to: Date
-    tz: str = "Asia/Shanghai"
+    tz: bounds.Word = "Asia/Shanghai"
 
     @model_validator(mode="after")
     def _usable(self) -> Window:
@@ -154,8 +155,8 @@ class Step(Part):
     """
 
     id: Key
-    when: str | None = None
-    note: str = ""
+    when: bounds.Text | None = None
+    note: bounds.Text = ""
 
     @model_validator(mode="after")
     def _one_verb(self) -> Step:

@@ -31,22 +31,24 @@ class _Strict(BaseModel):
 class WeCom(_Strict):
     """A bank's self-built WeCom app that may call the customer-contact API (contract/wechat B)."""
 
-    corp_id: str = Field(min_length=1)
-    agent_id: int
-    secret: str = Field(min_length=1, repr=False)
+    corp_id: bounds.Name
+    agent_id: bounds.AgentId
+    secret: bounds.Secret = Field(repr=False)
     token: str = Field(pattern=r"^[A-Za-z0-9]{1,32}$", repr=False)
     aes_key: str = Field(pattern=r"^[A-Za-z0-9]{43}$", repr=False)
 
 
 class MiniProgram(_Strict):
-    appid: str = Field(min_length=1)
-    name: str
-    secret: str = Field(min_length=1, repr=False)
-    token: str = Field("", repr=False)
-    aes_key: str = Field("", repr=False)
-    long_term_templates: list[str] = []
-    """Subscribe templates that are allowed until the customer turns them off; all others are for
-    one message (A4)."""
+    appid: bounds.Appid
+    name: bounds.Word
+    secret: bounds.Secret = Field(repr=False)
+    token: bounds.CallbackToken | Literal[""] = Field("", repr=False)
+    aes_key: bounds.AesKey | Literal[""] = Field("", repr=False)
+    templates: bounds.Few[bounds.TemplateId] = []
+    """Subscribe templates for one message each (A4): the mini-program may report answers to these
+    and to the long-term ones, and to no others."""
+    long_term_templates: bounds.Few[bounds.TemplateId] = []
+    """Those that are allowed until the customer turns them off."""
     customer_service: Literal["rm", "wechat"] = "rm"
     """Who answers what customers write to the customer service: their RMs, who are told by a card,
     or whoever works in WeChat's own tool (A7)."""
@@ -56,9 +58,9 @@ class Branch(_Strict):
     """`head` is the userid of whoever is told of lost customers and of leavers."""
 
     id: str = Field(pattern=_BRANCH_ID)
-    name: str
-    head: str | None = Field(None, min_length=1, max_length=64)
-    departments: list[int] = []
+    name: bounds.Word
+    head: bounds.Name | None = None
+    departments: bounds.Several[bounds.DepartmentId] = []
     """WeCom's departments whose members, and those of the departments below, become staff of the
     branch by themselves."""
 
@@ -68,11 +70,11 @@ class Archive(_Strict):
     the private key of every version of the public key that WeCom ever had. Without `retention_days`
     messages are kept for good."""
 
-    agent_id: int = 2000004
-    secret: str = Field(min_length=1, repr=False)
-    url: str = Field(pattern=r"^https?://[^\s]+$")
-    private_keys: dict[int, str] = Field({}, repr=False)
-    retention_days: int | None = Field(None, ge=1)
+    agent_id: bounds.AgentId = 2000004
+    secret: bounds.Secret = Field(repr=False)
+    url: str = Field(pattern=r"^https?://[^\s]+$", max_length=2_000)
+    private_keys: bounds.Entries[bounds.Count, bounds.Pem] = Field({}, repr=False)
+    retention_days: int | None = Field(None, ge=1, le=36_500)
 
     @field_validator("private_keys")
     @classmethod
@@ -83,16 +85,16 @@ class Archive(_Strict):
 
 
 class StaffMember(_Strict):
-    userid: str = Field(min_length=1, max_length=64)
-    name: str
-    branch: str
+    userid: bounds.Name
+    name: bounds.Word
+    branch: bounds.Word
 
 
 class ClerkEntry(_Strict):
     login: str = Field(pattern=_LOGIN)
-    name: str
-    roles: list[Literal["operations", "viewer", "auditor"]]
-    password: str | None = Field(None, min_length=8, repr=False)
+    name: bounds.Word
+    roles: bounds.Few[Literal["operations", "viewer", "auditor"]]
+    password: str | None = Field(None, min_length=8, max_length=bounds.PASSWORD_LENGTH, repr=False)
 
 
 def _region(region: str) -> str:
@@ -101,7 +103,7 @@ def _region(region: str) -> str:
     return region
 
 
-Region = Annotated[str, AfterValidator(_region)]
+Region = Annotated[str, Field(max_length=2), AfterValidator(_region)]
 
 
 class TenantFile(_Strict):
@@ -110,13 +112,13 @@ class TenantFile(_Strict):
 
     kind: Literal["tenant/v1"]
     id: str = Field(pattern=_TENANT_ID)
-    name: dict[Literal["zh", "en"], str]
+    name: bounds.Entries[Literal["zh", "en"], bounds.Word]
     region: Region = MAINLAND
     wecom: WeCom
-    miniprograms: list[MiniProgram] = Field(min_length=1)
-    branches: list[Branch] = Field(min_length=1)
-    staff: list[StaffMember] = Field(min_length=1)
-    clerks: list[ClerkEntry] = []
+    miniprograms: bounds.Few[MiniProgram] = Field(min_length=1)
+    branches: bounds.Several[Branch] = Field(min_length=1)
+    staff: bounds.Many[StaffMember] = Field(min_length=1)
+    clerks: bounds.Several[ClerkEntry] = []
     archive: Archive | None = None
 
 

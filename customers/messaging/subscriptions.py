@@ -186,13 +186,17 @@ async def report(
     """What the mini-program says that its customer answered: template → whether it was counted.
 
     `key` is the request's Idempotency-Key. Nothing is counted where WeChat's push tells. Raises
-    Conflict `no_openid`, InvalidInput `too_many_templates`.
+    Conflict `no_openid`, InvalidInput `too_many_templates`, and `template_unknown` for one that the
+    bank's file does not name: a made-up id would be a row for good.
     """
     if len(answers) > MOST_REPORTED:
         raise InvalidInput("too_many_templates", f"a prompt has at most {MOST_REPORTED} templates")
     program = bank.miniprograms[actor.appid]
     if program.token and program.aes_key:
         return dict.fromkeys(answers, False)
+    unknown = answers.keys() - {*program.templates, *program.long_term_templates}
+    if unknown:
+        raise InvalidInput("template_unknown", "this mini-program has no such template")
     openid = await openid_of(bank, actor.cid, actor.appid)
     counted = {}
     for template_id, accepted in answers.items():

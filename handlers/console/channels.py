@@ -3,14 +3,24 @@ there are."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from typing_extensions import override
 
 from campaigns.channels import view
 from handlers.console.base import Console
+
+PICTURES = frozenset(
+    {
+        "https://wework.qpic.cn",
+        "https://p.qpic.cn",
+        "http://p.qpic.cn",
+        "https://open.work.weixin.qq.com",
+    }
+)
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?=[/?#]|$)")
 
 
 class Channels(Console):
@@ -24,10 +34,21 @@ class Channels(Console):
         self.render_page("channels", **found)
 
     def allow_pictures(self, addresses: Iterable[str]) -> None:
-        """Lets this page show pictures from the hosts of these addresses: WeCom keeps the pictures
-        of codes."""
-        parts = [urlsplit(address) for address in addresses if address]
-        hosts = {f"{one.scheme}://{one.netloc}" for one in parts if one.scheme in ("https", "http")}
+        """Lets this page show pictures from those hosts of these addresses that are known to keep
+        the pictures of codes: what a platform answers may not widen the policy."""
+        known = picture_origins(self.services.settings.wecom_api_base)
+        hosts = {origin_of(address) for address in addresses} & known
         policy = str(self._headers["Content-Security-Policy"])
         allowed = " ".join(["img-src 'self' data:", *sorted(hosts)])
         self.set_header("Content-Security-Policy", policy.replace("img-src 'self' data:", allowed))
+
+
+def picture_origins(wecom: str) -> frozenset[str]:
+    """Where WeCom keeps the pictures of its codes, and the host that answers in its place."""
+    return PICTURES | {origin_of(wecom)} - {""}
+
+
+def origin_of(address: str) -> str:
+    """Scheme and host of a web address; empty for what is none."""
+    found = _ORIGIN.match(address)
+    return found[0] if found else ""

@@ -69,6 +69,15 @@ def preferred(accepted: str) -> str:
     return best
 
 
+_WEB_ADDRESS = re.compile(r"https?://[^\s\"'<>\\]{1,2000}", re.ASCII)
+
+
+def web_address(address: str) -> str:
+    """`address` where a page may lead to it; empty for what is no address of the web, such as a
+    script."""
+    return address if _WEB_ADDRESS.fullmatch(address) else ""
+
+
 def _in_zone(at: Moment, tz: tzinfo) -> datetime:
     if isinstance(at, int | float):
         return datetime.fromtimestamp(at, tz)
@@ -322,6 +331,7 @@ class Page(Base):
             "format_time": self.format_time,
             "last_day": self.last_day,
             "explain": self.explain,
+            "web_address": web_address,
             "here": self.request.path if self.request.method == "GET" else self.home(),
             "error": None,
             "done": "form_kept" if self.kept is not None else self.take_done(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ def _walk(schema: Schema, defs: Schema, place: str, seen: tuple[str, ...]) -> It
 def _of_kind(schema: Schema, defs: Schema, place: str, seen: tuple[str, ...]) -> Iterator[str]:
     kind = schema.get("type")
     if kind == "string":
-        if "maxLength" not in schema and schema.get("format") not in _SHORT:
+        if not ("maxLength" in schema or schema.get("format") in _SHORT or _ends(schema)):
             yield f"{place}: text"
     elif kind in ("integer", "number"):
         if not {"maximum", "exclusiveMaximum"} & set(schema):
@@ -50,14 +51,28 @@ def _of_kind(schema: Schema, defs: Schema, place: str, seen: tuple[str, ...]) ->
         yield f"{place}: anything"
 
 
+def _ends(schema: Schema) -> bool:
+    """Whether a text's pattern is anchored at both ends and repeats nothing without end."""
+    pattern = re.sub(r"\\.|\[[^]]*\]", "c", schema.get("pattern", ""))
+    anchored = pattern.startswith("^") and pattern.endswith("$")
+    return anchored and re.search(r"[*+]|\{\d+,\}", pattern) is None
+
+
 def _of_object(schema: Schema, defs: Schema, place: str, seen: tuple[str, ...]) -> Iterator[str]:
     for name, one in schema.get("properties", {}).items():
         yield from _walk(one, defs, f"{place}.{name}", seen)
+    for pattern, one in schema.get("patternProperties", {}).items():
+        if "maxProperties" not in schema:
+            yield f"{place}: mapping"
+        yield from _walk({"type": "string", "pattern": pattern}, defs, f"{place} (keys)", seen)
+        yield from _walk(one, defs, f"{place}.*", seen)
+    if "patternProperties" in schema:
+        return
     more = schema.get("additionalProperties", "properties" not in schema)
     if more is not False and "properties" not in schema:
         if "maxProperties" not in schema:
             yield f"{place}: mapping"
         if isinstance(more, dict):
             yield from _walk(more, defs, f"{place}.*", seen)
-        names = schema.get("propertyNames", {"type": "string"})
+        names = {"type": "string", **schema.get("propertyNames", {})}
         yield from _walk(names, defs, f"{place} (keys)", seen)

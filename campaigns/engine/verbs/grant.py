@@ -6,6 +6,7 @@ from typing import Literal
 
 from campaigns.document.parts import Part
 from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
+from config import bounds
 from rewards import catalogue
 from rewards.offers import OFFER
 
@@ -13,7 +14,7 @@ from rewards.offers import OFFER
 class Grant(Part):
     """Offers a reward of this campaign; `key` says what is offered once."""
 
-    reward: str
+    reward: bounds.Word
     key: Literal["{{customer.id}}"] = "{{customer.id}}"
 
 

@@ -13,6 +13,7 @@ from campaigns.document.parts import Part
 from campaigns.engine import facts
 from campaigns.engine.facts import Scene
 from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
+from config import bounds
 from customers.archive import consents
 from customers.banks.bank import Bank
 from customers.banks.staff import Staff, staff_member
@@ -42,8 +43,8 @@ class Send(Part):
     the welcome cannot go out."""
 
     via: Literal["wecom.welcome", "staff"]
-    template: str
-    fallback: list[Literal["staff"]] = []
+    template: bounds.Word
+    fallback: bounds.Few[Literal["staff"]] = []
 
     @property
     def greets(self) -> bool:

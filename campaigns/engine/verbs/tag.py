@@ -8,6 +8,7 @@ from campaigns.delivery import tagging
 from campaigns.document.parts import Part, wrong
 from campaigns.engine import facts
 from campaigns.engine.verbs.verb import Asked, Cause, Verb
+from config import bounds
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services.queue.effects import EffectKind
@@ -17,8 +18,8 @@ from services.queue.outbox import Effect
 class Tag(Part):
     """Corp tags by name, as `group:tag`; placeholders are filled in."""
 
-    add: list[str] = []
-    del_: list[str] = Field([], alias="del")
+    add: bounds.Few[bounds.Word] = []
+    del_: bounds.Few[bounds.Word] = Field([], alias="del")
 
     @model_validator(mode="after")
     def _not_empty(self) -> Tag:

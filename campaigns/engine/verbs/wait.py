@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from campaigns.document.parts import Duration, Event, Moment, Part, seconds_of, wrong
 from campaigns.engine.verbs.verb import Move, Verb
+from config import bounds
 
 if TYPE_CHECKING:  # the document's Step has this block as a field, and completes it
     from campaigns.document.parts import Step
@@ -21,7 +22,7 @@ class Wait(Part):
     until: Moment | None = None
     event: Event | None = None
     timeout: Duration | None = None
-    else_: list[Step] = Field([], alias="else")
+    else_: bounds.Several[Step] = Field([], alias="else")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Wait:

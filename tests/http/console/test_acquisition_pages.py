@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
+import pytest
 
 from tests.conftest import Sandbox, Server
 from tests.http.conftest import Clerk
@@ -73,3 +76,47 @@ async def test_an_auditor_may_look_and_a_stranger_may_not(clerk: Clerk, http: ht
     assert (await (await clerk("audit")).get(PAGE)).status_code == 200
     stranger = await http.get(PAGE)
     assert (stranger.status_code, stranger.headers["Location"]) == (303, "/console/login?next=%2Fconsole%2Fchannels")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://evil.example/a.png",
+        "https://evil.example; script-src *",
+        "https://evil.example%0d%0aX-Injected: 1/",
+        "https://wework.qpic.cn.evil.example/a.png",
+        "https://wework.qpic.cn@evil.example/a.png",
+        "https://wework.qpic.cn:443@evil.example/",
+        "https://*/",
+        "https:// 'unsafe-inline'/",
+        "data:text/html,<script>alert(1)</script>",
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)//https://wework.qpic.cn/",
+        "\nhttps://evil.example/",
+    ],
+)
+async def test_what_a_platform_answers_does_not_widen_the_policy_nor_become_a_script(
+    server: Server, clerk: Clerk, sandbox: Sandbox, address: str
+) -> None:
+    lin = await clerk("lin")
+    chat = (await sandbox.control("POST", "groups", {"owner": "rm.chen", "name": "群", "people": []}))["chat_id"]
+    await tools.go_live(server.services, group_text(chat))
+    channels = server.services.store.tenant("demo")["channels"]
+    await channels.update_many({}, {"$set": {"qr_code": address, "url": address}})
+    answer = await lin.get(PAGE)
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    assert "img-src 'self' data:;" in policy
+    assert "evil" not in policy
+    assert policy.count("script-src 'self';") == 1
+    assert not re.search(r'(?:href|src)="\s*(?:javascript|data):', answer.text, re.IGNORECASE)
+
+
+async def test_the_pictures_of_wecom_itself_are_let_in(server: Server, clerk: Clerk, sandbox: Sandbox) -> None:
+    lin = await clerk("lin")
+    chat = (await sandbox.control("POST", "groups", {"owner": "rm.chen", "name": "群", "people": []}))["chat_id"]
+    await tools.go_live(server.services, group_text(chat))
+    channels = server.services.store.tenant("demo")["channels"]
+    await channels.update_many({}, {"$set": {"qr_code": "https://wework.qpic.cn/wwpic/1_abc/0"}})
+    policy = (await lin.get(PAGE)).headers["Content-Security-Policy"]
+    assert "img-src 'self' data: https://wework.qpic.cn;" in policy

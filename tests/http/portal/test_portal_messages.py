@@ -43,6 +43,31 @@ async def test_without_push_a_report_counts_once_for_each_key(
     ]  # fmt: skip
 
 
+async def test_made_up_templates_are_refused_and_nothing_is_kept(
+    customer: httpx.AsyncClient, appid: str, demo: Services
+) -> None:
+    text = DEMO_BANK.read_text(encoding="utf-8")
+    quiet = text.replace(
+        "token: FakePushTokenSandbox1, aes_key: FakePushAesKeyForTheSandboxOnly100000000000", "token: ''"
+    )
+    await apply.apply_tenant(demo, quiet, "demo.yaml")
+    path = f"/mp/{appid}/subscriptions"
+    wrong = {
+        "made-up": "template_unknown",
+        "x" * 64: "template_unknown",
+        "x" * 65: "invalid_body",
+        "x" * 20_000: "invalid_body",
+        "tpl 1": "invalid_body",
+        "tpl\u0000": "invalid_body",
+        "": "invalid_body",
+    }
+    for number, (template, code) in enumerate(wrong.items()):
+        body = {"answers": {"tpl-1": "accept", template: "accept"}}
+        told = await customer.post(path, json=body, headers={"Idempotency-Key": f"k{number}"})
+        assert (told.status_code, told.json()["error"]["code"]) == (400, code), template[:70]
+    assert await demo.store.tenant("demo")["subscriptions"].count() == 0
+
+
 async def test_what_is_no_answer_is_refused(customer: httpx.AsyncClient, appid: str, demo: Services) -> None:
     for body in ({}, {"answers": {}}, {"answers": {"tpl": "maybe"}}, {"answers": dict.fromkeys("abcd", "accept")}):
         told = await customer.post(f"/mp/{appid}/subscriptions", json=body, headers={"Idempotency-Key": "k"})
