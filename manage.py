@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from redis.exceptions import RedisError
 
-from config.logging import setup_logging
+from config.logging import keep_files_private, setup_logging
 from customers.banks.bank import open_bank
 from deploy import archiving, audit_truth, commands, numbers, syncing
 from deploy import demo as demonstration
@@ -71,6 +71,7 @@ audit_app.command("truth")(audit_truth.audit_truth)
 @app.callback()
 def main(context: typer.Context) -> None:
     """Yinqiao: banks, campaigns and rewards from the command line."""
+    keep_files_private()
     if context.invoked_subcommand is None:
         print(context.get_help())
 

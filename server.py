@@ -13,7 +13,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from config.bounds import HEADER_BYTES
-from config.logging import setup_logging
+from config.logging import keep_files_private, setup_logging
 from config.settings import ProductionRefused, load
 from customers.banks import apply
 from handlers.http.base import Traffic
@@ -115,6 +115,7 @@ async def serve() -> int:
 
 
 def main() -> None:
+    keep_files_private()
     try:
         status = asyncio.run(serve())
     except (ProductionRefused, WrongInstallation) as error:

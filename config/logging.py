@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -95,6 +96,12 @@ class JsonFormatter(logging.Formatter):
             .encode("utf-8", "backslashreplace")
             .decode()
         )
+
+
+def keep_files_private() -> None:
+    """What this process and its children write from now on is for its owner's eyes: logs,
+    checkpoints, stores."""
+    os.umask(0o077)
 
 
 def setup_logging(level: str) -> None:

@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     audit_checkpoints: str = Field(
         "", description="where the audit trail's checkpoints are kept; unset: in data_dir"
     )
+    searches_a_day: int = Field(
+        200, ge=1, le=100_000, description="how often a clerk may look for a customer in a day"
+    )
     session_hours: int = Field(12, ge=1, le=24, description="how long a session lives")
     group_window_ms: float = Field(
         2.0, ge=0, le=1000, description="how long a group commit waits for company"

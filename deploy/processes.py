@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 _PR_SET_PDEATHSIG = 1
@@ -33,6 +34,19 @@ def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> Callable[
     return arrange
 
 
+def open_log(path: Path, mode: str) -> IO[Any]:
+    """A log that nobody but its owner reads."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = open(
+        path,
+        mode,
+        encoding=None if "b" in mode else "utf-8",
+        opener=lambda name, flags: os.open(name, flags, 0o600),
+    )  # noqa: SIM115
+    os.fchmod(file.fileno(), 0o600)
+    return file
+
+
 def spawn(
     command: Sequence[str],
     *,
@@ -45,9 +59,7 @@ def spawn(
     Its output is appended to `log`, or goes where ours goes. A Ctrl-C in our terminal does not
     reach it.
     """
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    output = log.open("ab") if log is not None else None
+    output = None if log is None else open_log(log, "ab")
     try:
         return subprocess.Popen(
             list(command),

@@ -17,7 +17,7 @@ import honcho.manager
 from honcho.environ import parse_procfile
 
 from config.settings import load
-from deploy.processes import ROOT
+from deploy.processes import ROOT, open_log
 from deploy.stack import COMMANDS, embedded
 
 STOP_SECONDS = 20
@@ -54,7 +54,7 @@ class CalmPrinter:
             path = self._logs / f"{name}.log"
             if path.exists():
                 path.replace(path.with_suffix(".log.1"))
-            self._files[name] = path.open("w", encoding="utf-8")
+            self._files[name] = open_log(path, "w")
         return self._files[name]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from celery import Celery
 
-from config.logging import setup_logging
+from config.logging import keep_files_private, setup_logging
 from config.settings import load
 from customers.banks.bank import open_bank
 from operations.jobs import JOBS, QUEUES, Entry
@@ -34,6 +34,7 @@ async def _at_bank(services: Services, *, job: Entry, tenant: str) -> None:
     await job.run(await open_bank(services, tenant))
 
 
+keep_files_private()
 settings = load()
 setup_logging(settings.log_level)
 app = make_celery(settings, QUEUES)

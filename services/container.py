@@ -123,7 +123,7 @@ async def open_services(
     await _check_installation(store, settings, clock)
     await store.ensure_indexes(collections)
     redis = _redis(settings.redis)
-    vault = Vault(settings.master_key.get_secret_value(), settings.cipher)
+    vault = Vault(settings.master_key.get_secret_value(), settings.cipher, clock=clock)
     window = settings.group_window_ms / 1000 if group_window is None else group_window
     groups = Groups(window, metrics)
     platform = Platform(

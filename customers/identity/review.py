@@ -8,6 +8,7 @@ masked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from customers import timeline
@@ -37,12 +38,15 @@ from customers.identity.sealing import (
     phone_index,
 )
 from services import phones, sheets
-from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from services.errors import Conflict, Forbidden, InvalidInput, NotFound, TooMany
 from services.phones import mask_phone
 from services.store.mongo import Doc
 
 READ, DECIDE = "customers.read", "customers.unmerge"
 MOST_FOUND = 50
+SEARCH = "search"
+"""The kind of session that keeps what a search found."""
+_DAY = 86_400
 UNDOING = approvals.Kind(
     name="merge",
     submitted="merge.undo_asked",
@@ -76,12 +80,64 @@ def _reason(reason: str) -> str:
 
 async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, Any]]:
     """The customers with exactly this phone, customer number, external_userid, unionid or cid,
-    masked."""
+    masked.
+
+    Who looks for what and finds how many is in the audit trail before it is answered: by the blind
+    index of what was looked for, the same that finds the customer where it is a phone. Raises TooMany
+    `searches_used_up` beyond a clerk's searches of a day, so that nobody finds out by trying who is a
+    customer of the bank.
+    """
     _check(actor, READ)
     wanted = sheets.cell(wanted)
-    found = await _found(bank, wanted) if wanted else set()
+    if not wanted:
+        return []
+    await _count_search(bank, actor)
+    phone = _as_phone(bank, wanted)
+    index = phone_index(bank, phone) if phone else bank.vault.blind("search", wanted)
+    lines = await _lines(bank, await _found(bank, wanted, phone))
+    kind = "phone" if phone else "id"
+    await bank.audit(actor.login, "customer.searched", index, by=kind, found=len(lines))
+    return lines
+
+
+async def _count_search(bank: Bank, actor: ClerkActor) -> None:
+    what = f"search|{bank.id}|{actor.login}|{bank.today()}"
+    most = bank.services.settings.searches_a_day
+    counted = await bank.services.sessions.count(what, seconds=_DAY)
+    if counted == most + 1:
+        await bank.audit(actor.login, "customer.search_refused", actor.login, searches=most)
+    if counted > most:
+        raise TooMany(
+            "searches_used_up", "your searches of this day are used up", retry_after=_left(bank)
+        )
+
+
+def _left(bank: Bank) -> int:
+    """The seconds until the bank's day is over."""
+    now = datetime.fromtimestamp(bank.now(), bank.tz)
+    return _DAY - (now.hour * 3600 + now.minute * 60 + now.second)
+
+
+async def keep_search(bank: Bank, actor: ClerkActor, found: Sequence[Mapping[str, Any]]) -> str:
+    """A name, good for the clerk alone, under which he finds again what he found: nothing that he
+    looked for is in an address."""
+    kept = {"tenant": bank.id, "login": actor.login, "cids": [row["cid"] for row in found]}
+    return await bank.services.sessions.open(SEARCH, kept)
+
+
+async def kept_search(bank: Bank, actor: ClerkActor, search: str) -> list[dict[str, Any]]:
+    """The customers of an earlier search of this clerk's, as they are now; raises NotFound when it is
+    over, or another's."""
+    _check(actor, READ)
+    kept = await bank.services.sessions.read(SEARCH, search)
+    if kept is None or (kept["tenant"], kept["login"]) != (bank.id, actor.login):
+        raise NotFound("search_over", "this search is over; search again")
+    return await _lines(bank, set(kept["cids"]))
+
+
+async def _lines(bank: Bank, cids: set[str]) -> list[dict[str, Any]]:
     rows: dict[str, CustomerRow] = {}
-    for cid in sorted(found):
+    for cid in sorted(cids):
         try:
             row = await root(bank, cid)
         except NotFound:  # an id was claimed by somebody who did not live to write the customer
@@ -90,11 +146,10 @@ async def search(bank: Bank, actor: ClerkActor, wanted: str) -> list[dict[str, A
     return [_line(open_customer(bank, row)) for row in rows.values()]
 
 
-async def _found(bank: Bank, wanted: str) -> set[str]:
+async def _found(bank: Bank, wanted: str, phone: phones.Phone | None) -> set[str]:
     """The cids that this may mean."""
     by_id = [identity_id(bank, kind, wanted) for kind in (NUMBER, "external_userid", "unionid")]
     cids = {row["cid"] for row in (await read_identities(bank, by_id)).values()}
-    phone = _as_phone(bank, wanted)
     if phone:
         cids |= {*await cids_with_phone(bank, phone_index(bank, phone), MOST_FOUND)}
     if wanted.startswith(f"{bank.id}:"):

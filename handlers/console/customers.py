@@ -5,6 +5,8 @@ What changes who is who takes two clerks.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from typing_extensions import override
 
@@ -12,7 +14,7 @@ from config.bounds import Reason, RowId, ShortText, Word
 from customers.identity import review
 from handlers.console.base import Console, Decision
 from handlers.http.pages import Form
-from services.errors import YinqiaoError
+from services.errors import InvalidInput, NotFound, TooMany, YinqiaoError
 
 
 class SearchForm(Form):
@@ -27,9 +29,21 @@ class DecisionForm(Form):
     reason: Reason = ""
 
 
-class Customers(Console):
-    """An exact search, and the questions that wait. The form is posted, so that no phone number is
-    in an address."""
+class People(Console):
+    """What was found, if anything was looked for, and the questions that wait."""
+
+    async def show(
+        self, found: list[dict[str, Any]] | None, error: YinqiaoError | None = None
+    ) -> None:
+        """The page; `found` is None where nothing was looked for."""
+        questions = await review.list_questions(self.bank, self.actor)
+        self.render_page("people", error, found=found, questions=questions)
+
+
+class Customers(People):
+    """An exact search, and the questions that wait. The form is posted and answered by the address of
+    what was found, so that no phone number is in an address, and going back or reloading shows it
+    again."""
 
     @override
     def form_address(self) -> str:
@@ -37,16 +51,38 @@ class Customers(Console):
 
     @override
     async def get(self) -> None:
-        await self.show(self.asked(SearchForm).q)
+        if self.asked(SearchForm).q:
+            error = InvalidInput("search_in_address", "search with the form: addresses are kept")
+            await self.show(None, error)
+            return
+        await self.show(None)
 
     @override
     async def post(self) -> None:
-        await self.show(self.form(SearchForm).q)
+        wanted = self.form(SearchForm).q.strip()
+        if not wanted:
+            self.redirect_to("/console/people")
+            return
+        try:
+            found = await review.search(self.bank, self.actor, wanted)
+        except TooMany as error:
+            await self.show(None, error)
+            return
+        search = await review.keep_search(self.bank, self.actor, found)
+        self.redirect_to(f"/console/people/search/{search}")
 
-    async def show(self, wanted: str) -> None:
-        found = await review.search(self.bank, self.actor, wanted)
-        questions = await review.list_questions(self.bank, self.actor)
-        self.render_page("people", wanted=wanted, found=found, questions=questions)
+
+class Search(People):
+    """What a search of this clerk's found."""
+
+    @override
+    async def get(self, search: str) -> None:
+        try:
+            found = await review.kept_search(self.bank, self.actor, search)
+        except NotFound as error:
+            await self.show(None, error)
+            return
+        await self.show(found)
 
 
 class Customer(Decision):

@@ -166,6 +166,11 @@ ROUTES = (
         post=op("customers.read", "Find a customer", rate=rates.SEARCHES),
     ),
     page_route(
+        "/console/people/search/{search}",
+        customers.Search,
+        get=op("customers.read", "What a search of one's own found"),
+    ),
+    page_route(
         "/console/people/{cid}",
         customers.Customer,
         get=op("customers.read", "How we know a customer"),

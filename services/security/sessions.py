@@ -137,19 +137,23 @@ class Sessions:
             self._local.discard(key.decode())
         return len(keys)
 
-    async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:
-        """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
+    async def count(self, what: str, *, seconds: int) -> int:
+        """Counts one more of `what`, and how many there were in the `seconds` that began with the
+        first; raises Unavailable."""
         key = f"yq:tries:{ids.fingerprint(what.encode())[:32]}"
         try:
             pipe: Any = self._redis.pipeline(transaction=True)
             pipe.set(key, 0, nx=True, ex=seconds)
             pipe.incr(key)
-            tries = int((await pipe.execute())[1])
+            return int((await pipe.execute())[1])
         except RedisError as error:
             raise Unavailable(
                 "sessions_unavailable", "sign-in is not possible at the moment"
             ) from error
-        if tries > limit:
+
+    async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:
+        """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
+        if await self.count(what, seconds=seconds) > limit:
             raise TooMany(
                 "too_many_attempts", "too many tries; wait and try again", retry_after=seconds
             )

@@ -1,9 +1,11 @@
 """Field encryption with blind indexes (promise P6, contract/trust 3.4).
 
-A sealed value is `version | key id | nonce | ciphertext and tag`. The additional data is tenant,
+A sealed value is `version | key id | day | nonce | ciphertext and tag`. The additional data is tenant,
 collection, field and document id, so a value copied into another row, field or bank does not open.
 The version says which cipher sealed it: a bank may change the setting and still read what was
-written before.
+written before. Every bank has a key of its own for every day (UTC, two bytes of days since 1970), since
+a key with random nonces is good for 2^32 values, which a large bank reaches in weeks. Values of the
+first two versions have no day, and go on opening.
 
 The blind index is an HMAC under a key of its own per tenant and field: equality only. It is used
 for phone numbers and platform ids, which are long or guarded by the key outside the database, never
@@ -16,6 +18,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -26,11 +29,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from services.clock import Clock, system_clock
 from services.errors import YinqiaoError
 
 _NONCE = 12
 _TAG = 16
 _HEADER = 2
+_DAY = 2
+_DAY_SECONDS = 86_400
 
 
 class CannotOpen(YinqiaoError):
@@ -61,9 +67,25 @@ class _Sm4Gcm:
         return decryptor.update(body) + decryptor.finalize()
 
 
-_SUITES: dict[int, tuple[str, int, Callable[[bytes], _Aead]]] = {
-    1: ("AES-256-GCM", 32, AESGCM),
-    2: ("SM4-GCM", 16, _Sm4Gcm),
+@dataclass(frozen=True)
+class _Suite:
+    """A cipher; `by_day` where its key is one day's."""
+
+    name: str
+    key_size: int
+    make: Callable[[bytes], _Aead]
+    by_day: bool
+
+    @property
+    def header(self) -> int:
+        return _HEADER + (_DAY if self.by_day else 0)
+
+
+_SUITES: dict[int, _Suite] = {
+    1: _Suite("AES-256-GCM", 32, AESGCM, by_day=False),
+    2: _Suite("SM4-GCM", 16, _Sm4Gcm, by_day=False),
+    3: _Suite("AES-256-GCM", 32, AESGCM, by_day=True),
+    4: _Suite("SM4-GCM", 16, _Sm4Gcm, by_day=True),
 }
 
 
@@ -71,12 +93,22 @@ class Vault:
     """Seals and opens fields. `master` is the root secret; every tenant and purpose gets a key
     derived from it."""
 
-    def __init__(self, master: str, cipher: str = "AES-256-GCM", *, key_id: int = 1) -> None:
+    def __init__(
+        self,
+        master: str,
+        cipher: str = "AES-256-GCM",
+        *,
+        key_id: int = 1,
+        clock: Clock = system_clock,
+    ) -> None:
         self._master = master.encode()
         self._key_id = key_id
-        self._version = next(version for version, (name, _, _) in _SUITES.items() if name == cipher)
+        self._clock = clock
+        self._version = next(
+            version for version, suite in _SUITES.items() if suite.name == cipher and suite.by_day
+        )
         self._derive = lru_cache(maxsize=4096)(self._derive_key)
-        self._aead = lru_cache(maxsize=1024)(self._make_aead)
+        self._aead = lru_cache(maxsize=4096)(self._make_aead)
 
     def _derive_key(self, tenant: str, purpose: str, size: int) -> bytes:
         info = f"yinqiao|{tenant}|{purpose}".encode()
@@ -84,27 +116,35 @@ class Vault:
             algorithm=hashes.SHA256(), length=size, salt=b"yinqiao-vault-v1", info=info
         ).derive(self._master)
 
-    def _make_aead(self, version: int, key_id: int, tenant: str) -> _Aead:
-        name, size, make = _SUITES[version]
-        return make(self._derive(tenant, f"field|{name}|{key_id}", size))
+    def _make_aead(self, header: bytes, tenant: str) -> _Aead:
+        """The cipher that the header of a sealed value names, under its key."""
+        suite = _SUITES[header[0]]
+        purpose = f"field|{suite.name}|{header[1]}"
+        if suite.by_day:
+            purpose += f"|day {int.from_bytes(header[_HEADER:])}"
+        return suite.make(self._derive_key(tenant, purpose, suite.key_size))
+
+    def _header(self) -> bytes:
+        day = int(self._clock() // _DAY_SECONDS)
+        return bytes((self._version, self._key_id)) + day.to_bytes(_DAY)
 
     def seal(
         self, tenant: str, collection: str, field: str, doc_id: str, plaintext: bytes
     ) -> bytes:
         """`plaintext` sealed to that one place."""
-        nonce = os.urandom(_NONCE)
+        header, nonce = self._header(), os.urandom(_NONCE)
         aad = f"{tenant}|{collection}|{field}|{doc_id}".encode()
-        sealed = self._aead(self._version, self._key_id, tenant).encrypt(nonce, plaintext, aad)
-        return bytes((self._version, self._key_id)) + nonce + sealed
+        return header + nonce + self._aead(header, tenant).encrypt(nonce, plaintext, aad)
 
     def open(self, tenant: str, collection: str, field: str, doc_id: str, sealed: bytes) -> bytes:
         """What was sealed to that place; raises CannotOpen for anything else."""
-        if len(sealed) < _HEADER + _NONCE + _TAG or sealed[0] not in _SUITES:
+        suite = _SUITES.get(sealed[0]) if sealed else None
+        if suite is None or len(sealed) < suite.header + _NONCE + _TAG:
             raise CannotOpen("vault_format", f"{collection}.{field} is not a sealed value")
-        nonce, body = sealed[_HEADER : _HEADER + _NONCE], sealed[_HEADER + _NONCE :]
+        header, rest = bytes(sealed[: suite.header]), sealed[suite.header :]
         aad = f"{tenant}|{collection}|{field}|{doc_id}".encode()
         try:
-            return self._aead(sealed[0], sealed[1], tenant).decrypt(nonce, body, aad)
+            return self._aead(header, tenant).decrypt(rest[:_NONCE], rest[_NONCE:], aad)
         except InvalidTag as error:
             raise CannotOpen(
                 "vault_tag", f"{collection}.{field} does not belong to this place"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from customers.identity import customer_numbers, resolution
+from customers.identity import customer_numbers, resolution, sealing
 from customers.identity.resolution import Facts
 from services.container import Services
 from tests.http.conftest import APPID, Clerk, post_form
@@ -145,3 +145,55 @@ async def test_another_banks_clerk_finds_nobody(
     assert (await http.get(f"/console/people/{two[0]}")).status_code == 404
     answer = await post_form(http, "/console/people", f"/console/people/merges/{merge}/undo", cid=two[0], reason="x")
     assert answer.status_code == 404
+
+
+async def test_a_search_is_found_again_under_an_address_that_names_nobody(
+    clerk: Clerk, demo: Services, two: tuple[str, str]
+) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    there = await post_form(lin, "/console/people", "/console/people", follow=False, q=PHONE)
+    assert there.status_code == 303
+    address = there.headers["Location"]
+    assert PHONE not in address
+    for _ in range(2):
+        again = await lin.get(address)
+        assert (again.status_code, two[1] in again.text) == (200, True)
+    anothers = await zhao.get(address)
+    assert (anothers.status_code, two[1] in anothers.text) == (404, False)
+    over = await lin.get("/console/people/search/" + "x" * 43)
+    assert (over.status_code, "请重新搜索" in over.text) == (404, True)
+
+
+@pytest.mark.parametrize("wanted", [PHONE, f"+86{PHONE}", "C-1001", EXTERNAL])
+async def test_what_is_looked_for_is_never_taken_from_an_address(
+    clerk: Clerk, demo: Services, two: tuple[str, str], wanted: str
+) -> None:
+    lin = await clerk("lin")
+    answer = await lin.get("/console/people", params={"q": wanted})
+    assert (answer.status_code, "请使用搜索框" in answer.text, wanted in answer.text) == (400, True, False)
+    assert not any(cid in answer.text for cid in two)
+
+
+async def test_every_search_is_in_the_trail_by_its_index_and_they_are_used_up(
+    clerk: Clerk, demo: Services, two: tuple[str, str]
+) -> None:
+    object.__setattr__(demo, "settings", demo.settings.model_copy(update={"searches_a_day": 5}))
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    for wanted in (PHONE, f" +86 {PHONE[:3]} {PHONE[3:7]} {PHONE[7:]}", "13900000000", "C-1001", EXTERNAL):
+        await _search(lin, wanted)
+    answers = [await post_form(lin, "/console/people", "/console/people", q=PHONE) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [429] * 3
+    assert "今天的搜索次数已用完" in answers[0].text
+    assert two[1] not in answers[0].text
+    assert await _search(zhao, PHONE) == [two[1]]
+    rows = await demo.store.tenant("demo")["audit"].find({}, sort=[("seq", 1)])
+    found = [(row["actor"], row["object"], row["data"]) for row in rows if row["action"] == "customer.searched"]
+    indexes = [index for _, index, _ in found]
+    bank = await open_bank(demo, "demo")
+    assert indexes[0] == indexes[1] == indexes[5] == sealing.phone_index(bank, f"+86{PHONE}")
+    assert len(set(indexes)) == 4
+    assert [(actor, data["found"]) for actor, _, data in found] == [
+        ("lin", 1), ("lin", 1), ("lin", 0), ("lin", 0), ("lin", 1), ("zhao", 1),
+    ]  # fmt: skip
+    assert not any(secret in str(rows) for secret in (PHONE, "13900000000", "C-1001", EXTERNAL))
+    assert [row["action"] for row in rows].count("customer.search_refused") == 1

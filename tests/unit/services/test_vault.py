@@ -15,7 +15,7 @@ PLACE = ("demo", "customers", "phone", "demo:1")
 
 
 def _suite(cipher: str, key: bytes):  # the cipher alone, as the vault uses it
-    return next(make for name, size, make in _SUITES.values() if name == cipher and size == len(key))(key)
+    return next(suite.make for suite in _SUITES.values() if (suite.name, suite.key_size) == (cipher, len(key)))(key)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_was_sealed_opens_in_its_place(cipher: str, plaintext: bytes) -> No
     sealed = vault.seal(*PLACE, plaintext)
     assert vault.open(*PLACE, sealed) == plaintext
     assert vault.open(*PLACE, sealed) == Vault(MASTER, cipher).open(*PLACE, sealed)
-    assert len(sealed) == len(plaintext) + 2 + 12 + 16
+    assert len(sealed) == len(plaintext) + 4 + 12 + 16
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
@@ -73,7 +73,7 @@ def test_the_same_text_never_seals_to_the_same_bytes(cipher: str) -> None:
     vault = Vault(MASTER, cipher)
     seals = {vault.seal_text(*PLACE, "13800138000") for _ in range(100)}
     assert len(seals) == 100
-    assert len({sealed[2:14] for sealed in seals}) == 100
+    assert len({sealed[4:16] for sealed in seals}) == 100
     assert not any(b"13800138000" in sealed for sealed in seals)
 
 
@@ -129,6 +129,42 @@ def test_what_was_written_under_the_key_before_still_opens_and_new_writes_carry_
     sealed = old.seal_text(*PLACE, "刘敏")
     assert new.open_text(*PLACE, sealed) == "刘敏"
     assert new.seal_text(*PLACE, "刘敏")[1] == 2
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_every_day_has_a_key_of_its_own_and_those_before_go_on_opening(
+    cipher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no key comes near the 2^32 values for which random nonces are good."""
+    now = [1_764_374_399.0]
+    vault = Vault(MASTER, cipher, clock=lambda: now[0])
+    monkeypatch.setattr("os.urandom", lambda size: b"n" * size)
+    today = vault.seal_text(*PLACE, "刘敏")
+    assert vault.seal_text(*PLACE, "刘敏") == today, "the same key and nonce"
+    now[0] += 1
+    tomorrow = vault.seal_text(*PLACE, "刘敏")
+    assert tomorrow[4:16] == today[4:16]
+    assert tomorrow[16:] != today[16:]
+    assert int.from_bytes(tomorrow[2:4]) == int.from_bytes(today[2:4]) + 1
+    now[0] += 3_650 * 86_400
+    for sealed in (today, tomorrow):
+        assert Vault(MASTER, cipher, clock=lambda: now[0]).open_text(*PLACE, sealed) == "刘敏"
+    moved = today[:2] + tomorrow[2:4] + today[4:]
+    with pytest.raises(CannotOpen):
+        vault.open(*PLACE, moved)
+
+
+@pytest.mark.parametrize(
+    ("version", "sealed"),
+    [
+        (1, "010183ed0216b85c62bd951ca1f33dd8c677fd5b08c49d1f51703316f5821a56b94a2fec"),
+        (2, "020135efe29d12d6944a679050516052abdc2d08a5bcf0f8c12270cb7acfeb933d73457b"),
+    ],
+)
+def test_what_was_sealed_before_keys_had_days_opens(version: int, sealed: str) -> None:
+    kept = bytes.fromhex(sealed)
+    assert kept[0] == version
+    assert Vault(MASTER, clock=lambda: 4e9).open_text(*PLACE, kept) == "刘敏"
 
 
 def test_another_master_key_opens_nothing_and_blinds_differently() -> None:
