@@ -118,6 +118,8 @@ def _said(value: Any, language: Language) -> Any:
         return value.say(language)
     if isinstance(value, list | tuple):
         return _Names(value, _SEPARATOR[language])
+    if isinstance(value, Mapping) and "zh" in value:
+        return value.get(language) or value["zh"]
     return value
 
 

@@ -198,6 +198,7 @@ async def _checker(zhao: Watched, server: Server, lang: str) -> None:
     await page.click("a[href$='/acq-branch']")
     await page.click("form[action$='/approve'] button")
     assert said["approved"] in await zhao.look()
+    await page.click("a[href$='/pause']")
     await page.click("form[action$='/pause'] button")
     assert said["paused"] in await zhao.look()
     await page.click("form[action$='/resume'] button")
