@@ -201,9 +201,6 @@ async def end(services: Services, row: Mapping[str, Any], owner: str, ended: End
     )
 
 
-GREETED_BEFORE = "already_greeted"
-"""The reason of a welcome that WeCom takes for sent. After one try it was somebody else's; after
-more it may be ours whose answer was lost (contract/wechat D2)."""
 NOT_DONE = "!"
 """Before a step whose effect did not come about."""
 
@@ -211,8 +208,7 @@ NOT_DONE = "!"
 def steps_of(tenant: str, campaign: str) -> Doc:
     """A pipeline's stage that adds rows {cid, steps} of a campaign's effects that have ended; with
     NOT_DONE before the step where they failed."""
-    greeted_before = {"$and": [{"$eq": ["$reason", GREETED_BEFORE]}, {"$lte": ["$attempts", 1]}]}
-    done = {"$and": [{"$eq": ["$state", "done"]}, {"$not": [greeted_before]}]}
+    done = {"$eq": ["$state", "done"]}
     states = {"$in": ["done", "failed", "expired"]}
     ended = {"tenant": tenant, "campaign": campaign, "state": states}
     named = {"$cond": [done, "$step", {"$concat": [NOT_DONE, "$step"]}]}

@@ -201,6 +201,7 @@ async def _checker(zhao: Watched, server: Server, lang: str) -> None:
     await page.click("a[href$='/pause']")
     await page.click("form[action$='/pause'] button")
     assert said["paused"] in await zhao.look()
+    await page.click("a[href$='/resume']")
     await page.click("form[action$='/resume'] button")
     assert said["resumed"] in await zhao.look()
     await page.click("a[href='/console/audit']")
