@@ -24,7 +24,7 @@ from customers.approvals.rows import APPROVALS, APPROVED
 from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
 from customers.banks.bank import Bank
-from customers.banks.tasks import HANDLE_INBOX, SEND_EFFECTS
+from customers.banks.tasks import HANDLE_INBOX, SEND_EFFECTS, SEND_WELCOMES
 from customers.handover import batches
 from customers.handover import work as handover
 from customers.handover.rows import HANDOVER_BATCHES
@@ -159,7 +159,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         doc="handles what is due in the inbox",
     ),
     Job(
-        name="campaigns.send_welcomes",
+        name=SEND_WELCOMES,
         queue=CALLBACK,
         rows=OUTBOX,
         query={"lane": outbox.WELCOME},

@@ -9,7 +9,7 @@ available + held + granted + retired.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -26,7 +26,8 @@ CACHE_SECONDS = 1.0
 @dataclass(frozen=True)
 class Definition:
     """A reward as a campaign declares it. `cost` in fen; `open_to`: `offered` (a campaign's grant
-    step) or `anyone`."""
+    step) or `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
+    published about it."""
 
     key: str
     kind: str
@@ -39,6 +40,7 @@ class Definition:
     open_to: str
     starts: datetime
     ends: datetime
+    terms: Mapping[str, str] = field(default_factory=dict)
 
 
 def reward_id(campaign: str, key: str) -> str:
@@ -95,6 +97,7 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "open_to": definition.open_to,
         "starts": definition.starts,
         "ends": definition.ends,
+        "terms": dict(definition.terms),
     }
 
 

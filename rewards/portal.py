@@ -110,6 +110,7 @@ def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, A
         "state": "claimed" if had >= reward["per_customer"] else _state(bank, reward),
         "left": reward["available"],
         "until": reward["ends"].isoformat(),
+        "terms": reward.get("terms", {}),
     }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal, NotRequired, TypedDict
 
-from customers.banks.bank import Bank
 from services import ids
+from services.store.mongo import Doc
 from services.store.rows import Rows
 
 
@@ -31,7 +31,8 @@ class Move(TypedDict):
 class Reward(TypedDict):
     """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
 
-    `cost` in fen. `slots` is the highest `per_customer` there ever was, `declared` the stock of the
+    `cost` in fen. It may be claimed from `starts` until before `ends`, the end of the last day that
+    `terms` promises. `slots` is the highest `per_customer` there ever was, `declared` the stock of the
     document, `moves` how often it was changed, and `move` the change whose line the ledger may not
     have yet. `days` are the units taken on each of the bank's days.
     """
@@ -48,6 +49,7 @@ class Reward(TypedDict):
     open_to: str
     starts: datetime
     ends: datetime
+    terms: NotRequired[dict[str, str]]
     slots: int
     declared: int
     total: int
@@ -143,13 +145,12 @@ OFFERS = Rows("offers")
 """The right of one customer to claim one reward."""
 
 
-async def customers(bank: Bank, rewards: Sequence[str]) -> int:
-    """How many customers were granted one of these rewards."""
-    counted = await bank.db[TRANSFERS].aggregate(
-        [
-            {"$match": {"kind": "grant", "reward": {"$in": list(rewards)}}},
-            {"$group": {"_id": "$cid"}},
-            {"$group": {"_id": None, "customers": {"$sum": 1}}},
-        ]
-    )
-    return int(counted[0]["customers"]) if counted else 0
+CLAIMED = "claimed"
+"""The step of who was granted a reward."""
+
+
+def claims_of(tenant: str, rewards: Sequence[str]) -> Doc:
+    """A pipeline's stage that adds rows {cid, steps} of who was granted one of these rewards."""
+    grants = {"tenant": tenant, "kind": "grant", "reward": {"$in": list(rewards)}}
+    pipeline = [{"$match": grants}, {"$project": {"cid": 1, "steps": [CLAIMED]}}]
+    return {"$unionWith": {"coll": TRANSFERS, "pipeline": pipeline}}

@@ -21,7 +21,8 @@ CAMPAIGN_VERSIONS = Rows(
 
 
 class CampaignRow(TypedDict):
-    """`state` is draft, live or paused; `entered` and `entered_on` (by day of the window) are
+    """`state` is draft, live or paused; `greet` says what new friends get while it is paused
+    (`plain` or `none`); `entered` and `entered_on` (by day of the window) are
     counted for campaigns with a cap only."""
 
     _id: str
@@ -32,13 +33,15 @@ class CampaignRow(TypedDict):
     live_sha256: str | None
     versions: int
     updated_at: datetime
+    greet: NotRequired[str]
     entered: NotRequired[int]
     entered_on: NotRequired[Mapping[str, int]]
 
 
 class VersionRow(TypedDict):
     """`text` is what was handed in, `document` what it was read as, `sha256` the text's; `state` is
-    submitted, approved, live, rejected or replaced."""
+    submitted, approved, live, rejected or replaced. `diff` is what it changes of the version
+    `diff_base`; `notices` are what a person had to look at."""
 
     _id: str
     campaign: str
@@ -52,6 +55,9 @@ class VersionRow(TypedDict):
     approved_by: str | None
     approved_at: NotRequired[datetime]
     published_at: NotRequired[datetime]
+    diff: NotRequired[str]
+    diff_base: NotRequired[int | None]
+    notices: NotRequired[list[dict[str, Any]]]
     rejected_by: NotRequired[str]
     reason: NotRequired[str]
 

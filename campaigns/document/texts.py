@@ -16,8 +16,8 @@ from services.documents.placeholders import (
     NICKNAME,
     PLACEHOLDER,
     look_alikes,
+    meant,
     names_in,
-    nearest,
 )
 from services.documents.problems import Fault, Fix, Place, fault, shortened
 from services.wechat.core.checks import GROUP_WELCOME_BYTES, TAG_CHARS
@@ -107,7 +107,7 @@ def _placeholders(place: Place, text: str) -> Iterator[Fault]:
     expected = sorted(facts.known(when))
     for name in unknown_names(text, when):
         shown = "{{" + shortened(name) + "}}"
-        fix = _meant(nearest(name, expected), when)
+        fix = _meant(meant(name), when)
         code = "placeholder_unknown_in" if place[0] == "steps" else "placeholder_unknown"
         yield fault(place, code, text=shown, expected=expected, fix=fix)
 
@@ -155,7 +155,7 @@ def _tag(place: Place, name: str, longest: Mapping[str, str]) -> Iterator[Fault]
         yield fault(place, "tag_blank")
         return
     chars = len(facts.fill(tag, longest))
-    if chars > TAG_CHARS:
+    if chars > TAG_CHARS and not unknown_names(tag, facts.KEY):
         filling = _filling(tag, longest, "chars", chars, 0)
         yield fault(place, "tag_long", tag=shortened(name), most=TAG_CHARS, filling=filling)
     if len(facts.fill(group, longest)) > TAG_CHARS:

@@ -166,13 +166,42 @@ async def reopen(bank: Bank, wanted: Sequence[str]) -> int:
     return await bank.db[RUNS].update_many(stopped, {"$set": again})
 
 
-async def customers(bank: Bank, campaign: str) -> int:
-    """How many customers ever entered a campaign."""
+async def under_way(bank: Bank, campaign: str, due: float | None = None) -> int:
+    """How many runs of a campaign are not over; with `due` (seconds UTC), those that would go on
+    then."""
+    query: Doc = {"campaign": campaign, "status": "active"}
+    if due is not None:
+        query["wake"] = {"$lte": due}
+    return await bank.db[RUNS].count(query)
+
+
+ENTERED = "entered"
+"""The step of who has a run."""
+SKIPPED = "-"
+"""Before a step whose rule was not met."""
+
+
+async def customers_by_steps(
+    bank: Bank, campaign: str, others: Sequence[Doc]
+) -> dict[frozenset[str], int]:
+    """Which steps customers came through, and how many came through just these: ENTERED, what
+    their runs skipped, and what `others` (stages of a pipeline that add rows {cid, steps}) know."""
+    is_skipped = {"$eq": [{"$arrayElemAt": ["$$one", 1]}, "skipped"]}
+    skipped = {"$filter": {"input": "$trail", "as": "one", "cond": is_skipped}}
+    name = {"$concat": [SKIPPED, {"$arrayElemAt": ["$$one", 0]}]}
+    names = {"$map": {"input": skipped, "as": "one", "in": name}}
     counted = await bank.db[RUNS].aggregate(
         [
             {"$match": {"campaign": campaign, "void": {"$ne": True}}},
-            {"$group": {"_id": "$cid"}},
-            {"$group": {"_id": None, "customers": {"$sum": 1}}},
+            {"$project": {"cid": 1, "steps": {"$concatArrays": [[ENTERED], names]}}},
+            *others,
+            {"$unwind": "$steps"},
+            {"$group": {"_id": "$cid", "steps": {"$addToSet": "$steps"}}},
+            {"$group": {"_id": "$steps", "customers": {"$sum": 1}}},
         ]
     )
-    return int(counted[0]["customers"]) if counted else 0
+    found: dict[frozenset[str], int] = {}
+    for row in counted:
+        steps = frozenset(row["_id"])
+        found[steps] = found.get(steps, 0) + int(row["customers"])
+    return found

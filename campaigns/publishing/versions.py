@@ -9,8 +9,9 @@ submits, like the console.
 
 from __future__ import annotations
 
-import difflib
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta
+from types import MappingProxyType
 from typing import Any, cast
 
 from campaigns import live
@@ -19,13 +20,19 @@ from campaigns.channels.rows import by_state
 from campaigns.community import greetings
 from campaigns.document import reading, rows, states
 from campaigns.document.model import Campaign, Reward
+from campaigns.document.reading import DocumentError, Reading
 from campaigns.document.rows import CampaignRow, VersionRow
+from campaigns.engine import rows as runs
+from campaigns.publishing import changes, notices
+from campaigns.publishing.notices import OVERRULED
 from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.approvals.rows import Approval
+from customers.banks import clerks
 from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
 from services import ids
+from services.aside import aside
 from services.container import Services
 from services.documents.problems import Problem
 from services.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -64,14 +71,14 @@ async def validate_text(
         branches = (await open_bank(services, tenant)).branches
     try:
         reading.read(text, source, branches)
-    except reading.DocumentError as error:
+    except DocumentError as error:
         return error.problems
     return []
 
 
 async def plan(bank: Bank, text: str, source: str) -> list[str]:
     """What `apply` would do, as sentences; changes nothing. Raises DocumentError."""
-    document = reading.read(text, source, bank.branches)
+    document = (await _read(bank, text, source)).document
     row = await rows.campaign(bank, document.id)
     if row is None:
         return [f"create campaign {document.id}", *await _plan_parts(bank, document)]
@@ -106,18 +113,46 @@ def _stocked(document: Campaign, key: str, reward: Reward) -> str:
 async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     """The command line's way: publishes in development, submits for approval in production. Safe to
     run again."""
-    document = reading.read(text, source, bank.branches)
+    document = (await _read(bank, text, source)).document
     name = f"campaign {document.id}"
     row = await rows.campaign(bank, document.id)
     if row is not None and _is_live(row, text):
         said = f"{name}: version {row['live_version']} is this document already"
         return [said, *await _put_in_place(bank, document)]
-    actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
-    version = int((await submit(bank, actor, text, source))["version"])
+    version = await _submitted_before(bank, document.id, text)
+    if version is None:
+        actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
+        version = int((await submit(bank, actor, text, source))["version"])
+    row_of = await _version(bank, document.id, version)
+    warned = [f"{name}: {one.message}" for one in notices.opened(row_of.get("notices", ()))]
     if bank.services.settings.env == "production":
-        return [f"{name}: version {version} is pending approval in the console"]
-    done = await _publish_alone(bank, author, await _version(bank, document.id, version))
-    return [f"{name}: version {version} is live", *done]
+        waits = f"{name}: version {version} is pending approval in the console"
+        return [*warned, waits]
+    done = await _publish_alone(bank, author, row_of)
+    return [*warned, f"{name}: version {version} is live", *done]
+
+
+async def _submitted_before(bank: Bank, campaign: str, text: str) -> int | None:
+    """The version that waits with this very text."""
+    waiting = await rows.versions(bank, {"campaign": campaign, "state": {"$in": PENDING}}, limit=1)
+    same = waiting and waiting[0]["sha256"] == ids.fingerprint(text.encode())
+    return waiting[0]["version"] if same else None
+
+
+async def _read(bank: Bank, text: str, source: str) -> Reading:
+    """The checked document, with all that a person must look at. Raises DocumentError."""
+    branches = bank.branches
+    found = await aside(bank.services, lambda: reading.look(text, source, branches))
+    return Reading(found.document, await notices.find(bank, found.document, found.notices))
+
+
+class NoticesUnseen(Conflict):
+    """Somebody must look at the notices first, and say that he did."""
+
+    def __init__(self, found: list[Problem]) -> None:
+        super().__init__("notices_unseen", "look at the notices, and confirm them")
+        self.notices = found
+        self.digest = notices.digest(found)
 
 
 async def _publish_alone(bank: Bank, author: str, row: VersionRow) -> list[str]:
@@ -126,13 +161,31 @@ async def _publish_alone(bank: Bank, author: str, row: VersionRow) -> list[str]:
     return await _publish(bank, alone, row)
 
 
-async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campaign") -> Doc:
-    """Stores a new version that waits for approval; {campaign, version, sha256}. Raises
-    DocumentError."""
-    document = reading.read(text, source, bank.branches)
+async def submit(
+    bank: Bank,
+    actor: ClerkActor,
+    text: str,
+    source: str = "campaign",
+    *,
+    of: str | None = None,
+    seen: str | None = None,
+) -> Doc:
+    """Stores a new version that waits for approval; {campaign, version, sha256}.
+
+    `of` is the campaign that is edited, empty for a new one (None: either). `seen` is the digest of
+    the notices that the actor was shown and let pass (None: nobody is asked). Raises DocumentError,
+    Conflict `campaign_exists`, `campaign_renamed` or `version_unchanged`, and NoticesUnseen.
+    """
+    read = await _read(bank, text, source)
+    document = read.document
+    known = await rows.campaign(bank, document.id)
+    _check_id(document.id, of, known)
+    await _check_new(bank, document.id, text, known)
+    if seen is not None and notices.digest(read.notices) not in ("", seen):
+        raise NoticesUnseen(read.notices)
     name = document.name.model_dump()
     await rows.add_campaign(bank, document.id, name)
-    row = await _next_version(bank, actor, document, text)
+    row = await _next_version(bank, actor, await _first_row(bank, actor, read, text))
     version = row["version"]
     await rows.count_version(bank, document.id, version)
     await rows.change_campaign(bank, document.id, {"name": name, "updated_at": bank.utc()})
@@ -141,16 +194,34 @@ async def submit(bank: Bank, actor: ClerkActor, text: str, source: str = "campai
     return {"campaign": document.id, "version": version, "sha256": row["sha256"]}
 
 
-async def _next_version(bank: Bank, actor: ClerkActor, document: Campaign, text: str) -> VersionRow:
-    """The row of the first version whose number is free. A number that was taken by somebody who
-    did not live to write his version stays without one."""
+def _check_id(campaign: str, of: str | None, known: CampaignRow | None) -> None:
+    """What is edited keeps its id, and what is new has one of its own."""
+    if of == "" and known is not None:
+        raise Conflict("campaign_exists", f"there is a campaign {campaign}", data={"id": campaign})
+    if of and of != campaign:
+        raise Conflict("campaign_renamed", f"this is not the campaign {of}")
+
+
+async def _check_new(bank: Bank, campaign: str, text: str, known: CampaignRow | None) -> None:
+    """The same text is no new version."""
+    same = await _submitted_before(bank, campaign, text)
+    if same is None and _is_live(known, text):
+        same = known["live_version"] if known else None
+    if same is not None:
+        why = f"version {same} is this text already"
+        raise Conflict("version_unchanged", why, data={"version": str(same), "id": campaign})
+
+
+async def _next_version(bank: Bank, actor: ClerkActor, row: VersionRow) -> VersionRow:
+    """The row under the first number that is free. A number that was taken by somebody who did not
+    live to write his version stays without one."""
     for _ in range(_TRIES):
-        campaign = await rows.campaign(bank, document.id)
-        version = campaign["versions"] + 1 if campaign else 1
-        row = _version_row(bank, actor, document, version, text)
+        campaign = await rows.campaign(bank, row["campaign"])
+        row["version"] = campaign["versions"] + 1 if campaign else 1
+        row["_id"] = rows.version_id(bank.id, row["campaign"], row["version"])
         if await _submitted(bank, actor, row):
             return row
-        await rows.count_version(bank, document.id, version)
+        await rows.count_version(bank, row["campaign"], row["version"])
     raise Unavailable("busy", "somebody else is changing this campaign; try again")
 
 
@@ -174,13 +245,16 @@ async def _replace(bank: Bank, earlier: Doc) -> None:
     await rows.change_versions(bank, replaced, {"state": REPLACED})
 
 
-def _version_row(
-    bank: Bank, actor: ClerkActor, document: Campaign, version: int, text: str
-) -> VersionRow:
-    return {
-        "_id": rows.version_id(bank.id, document.id, version),
+async def _first_row(bank: Bank, actor: ClerkActor, read: Reading, text: str) -> VersionRow:
+    """The row of a version that has no number yet, with what it changes."""
+    document = read.document
+    known = await rows.campaign(bank, document.id)
+    base = known["live_version"] if known else None
+    current = await rows.version(bank, document.id, base) if base else None
+    row: VersionRow = {
+        "_id": "",
         "campaign": document.id,
-        "version": version,
+        "version": 0,
         "text": text,
         "document": _dumped(document),
         "sha256": ids.fingerprint(text.encode()),
@@ -188,7 +262,18 @@ def _version_row(
         "author": actor.login,
         "at": bank.utc(),
         "approved_by": None,
+        "diff": await _diff(bank, current, text),
+        "diff_base": base,
     }
+    if read.notices:
+        row["notices"] = notices.stored(read.notices)
+    return row
+
+
+async def _diff(bank: Bank, current: VersionRow | None, text: str) -> str:
+    before = current["text"] if current else ""
+    name = f"version {current['version']}" if current else "nothing"
+    return await aside(bank.services, lambda: changes.diff(before, text, name, "this version"))
 
 
 def _dumped(document: Campaign) -> Doc:
@@ -197,15 +282,10 @@ def _dumped(document: Campaign) -> Doc:
 
 def _content(row: VersionRow) -> approvals.Content:
     """What is decided on. The parsed copy beside the text is no way around it."""
-    return {
-        "document": [
-            row["campaign"],
-            row["version"],
-            row["text"],
-            row["sha256"],
-            row["document"],
-        ]
-    }
+    content = [row["campaign"], row["version"], row["text"], row["sha256"], row["document"]]
+    if row.get("notices"):
+        content.append(row["notices"])
+    return {"document": content}
 
 
 async def _version(bank: Bank, campaign: str, version: int) -> VersionRow:
@@ -215,14 +295,21 @@ async def _version(bank: Bank, campaign: str, version: int) -> VersionRow:
     return row
 
 
-async def approve(bank: Bank, actor: ClerkActor, campaign: str, version: int) -> Doc:
-    """Makes a submitted version live. Raises Forbidden `approver_is_author`, Conflict (with the
-    newer version that took its place, if one did), and
-    Unavailable when WeCom fails: the version is approved then and not live, and approving again
-    goes on."""
+async def approve(
+    bank: Bank, actor: ClerkActor, campaign: str, version: int, reason: str = ""
+) -> Doc:
+    """Makes a submitted version live; `reason` says why notices about wording may pass. Raises
+    Forbidden `approver_is_author`, InvalidInput `overrule_reason_missing`, Conflict, and Unavailable
+    when WeCom fails: the version is approved then and not live, and approving again goes on."""
     row = await _version(bank, campaign, version)
     await _expect_newest(bank, row)
-    done = await _publish(bank, actor, row)
+    overruled = [one for one in notices.opened(row.get("notices", ())) if one.code in OVERRULED]
+    if overruled and not reason.strip() and row["author"] != actor.login:
+        raise InvalidInput(
+            "overrule_reason_missing", "say why the wording may pass", fields={"reason": "required"}
+        )
+    why = {"overruled": [one.message for one in overruled], "reason": reason.strip()[:500]}
+    done = await _publish(bank, actor, row, why if overruled else {})
     return {"campaign": campaign, "version": version, "done": done}
 
 
@@ -238,7 +325,9 @@ async def _expect_newest(bank: Bank, row: VersionRow) -> None:
         raise Conflict("version_superseded", said, data=data)
 
 
-async def _publish(bank: Bank, actor: ClerkActor, row: VersionRow) -> list[str]:
+async def _publish(
+    bank: Bank, actor: ClerkActor, row: VersionRow, why: Mapping[str, Any] = MappingProxyType({})
+) -> list[str]:
     """Decides first; then puts codes and rewards in place; then goes live. Killed in between, the
     version is approved and publishing it again goes on."""
     begun, campaign = bank.now(), row["campaign"]
@@ -248,7 +337,7 @@ async def _publish(bank: Bank, actor: ClerkActor, row: VersionRow) -> list[str]:
         done = await _put_in_place(bank, document)
         await _go_live(bank, row, document)
         await live_codes.look_again(bank, campaign, begun)
-        what = {"author": row["author"], "approved_by": approval.decided_by, **approval.data}
+        what = {"author": row["author"], "approved_by": approval.decided_by, **approval.data, **why}
         await bank.audit(actor.login, "campaign.published", campaign, **what)
     return done
 
@@ -294,7 +383,7 @@ async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:
     repeat."""
     done = await _provision(bank, document)
     for key, reward in document.rewards.items():
-        await catalogue.put(bank, document.id, _definition(document, key, reward))
+        await catalogue.put(bank, document.id, _definition(bank, document, key, reward))
         done.append(_stocked(document, key, reward))
     await catalogue.end_others(bank, document.id, list(document.rewards))
     return done
@@ -314,7 +403,7 @@ async def _provision(bank: Bank, document: Campaign) -> list[str]:
         raise Unavailable("wecom_unavailable", reason, retry_after=5) from error
 
 
-def _definition(document: Campaign, key: str, reward: Reward) -> catalogue.Definition:
+def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> catalogue.Definition:
     return catalogue.Definition(
         key=key,
         kind=reward.kind,
@@ -326,8 +415,36 @@ def _definition(document: Campaign, key: str, reward: Reward) -> catalogue.Defin
         per_day=reward.per_day,
         open_to=reward.claim,
         starts=document.window.starts,
-        ends=document.window.ends,
+        ends=_claims_end(bank, document),
+        terms=_terms(document),
     )
+
+
+def _claims_end(bank: Bank, document: Campaign) -> datetime:
+    """The end of the last day to claim that customers were promised, in the bank's time."""
+    if document.disclosure is None:
+        return document.window.ends
+    last = datetime.combine(document.disclosure.claim_by, time(), bank.tz)
+    return (last + timedelta(days=1)).astimezone(UTC)
+
+
+def _terms(document: Campaign) -> Mapping[str, str]:
+    """What was published about the promotion, for those who may claim."""
+    said = document.disclosure
+    if said is None:
+        return {}
+    terms = {
+        "rules": said.rules_zh,
+        "quantity": said.odds_or_quantity,
+        "claim_by": said.claim_by.isoformat(),
+        "host": said.host,
+        "contact": said.contact,
+        "price": said.price,
+        "draw_at": said.draw_at,
+        "delivery": said.delivery,
+        "abandon": said.abandon,
+    }
+    return {name: text for name, text in terms.items() if text}
 
 
 async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, reason: str) -> None:
@@ -345,9 +462,14 @@ async def reject(bank: Bank, actor: ClerkActor, campaign: str, version: int, rea
     await rows.change_versions(bank, waits, decided)
 
 
-async def pause(bank: Bank, actor: ClerkActor, campaign: str) -> None:
-    """Stops entries, sends and claims; timers and offers stay."""
-    await _switch(bank, actor, campaign, "live", "paused")
+async def pause(bank: Bank, actor: ClerkActor, campaign: str, greet: str = "none") -> None:
+    """Stops entries, sends and claims; timers and offers stay. Its codes go on adding friends:
+    `greet` says whether those get a plain welcome (`plain`) or nothing (`none`)."""
+    if greet not in ("plain", "none"):
+        raise InvalidInput(
+            "invalid_body", "greet is plain or none", fields={"greet": "plain, none"}
+        )
+    await _switch(bank, actor, campaign, "live", "paused", greet=greet)
 
 
 async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
@@ -356,8 +478,10 @@ async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
     await _switch(bank, actor, campaign, "paused", "live")
 
 
-async def _switch(bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str) -> None:
-    changed = {"state": after, "updated_at": bank.utc()}
+async def _switch(
+    bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str, **how: str
+) -> None:
+    changed = {"state": after, "updated_at": bank.utc(), **how}
     switched = await rows.change_campaign(bank, campaign, changed, state=before)
     row = await _campaign(bank, campaign)
     if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
@@ -366,7 +490,25 @@ async def _switch(bank: Bank, actor: ClerkActor, campaign: str, before: str, aft
     if not switched:
         raise Conflict("wrong_state", f"the campaign is not {before}")
     action = "campaign.paused" if after == "paused" else "campaign.resumed"
-    await bank.audit(actor.login, action, campaign)
+    await bank.audit(actor.login, action, campaign, **how)
+
+
+async def reach(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str, Any]:
+    """Whom pausing or resuming concerns: customers under way, steps that are overdue, codes that
+    add friends, rewards that are open."""
+    row = await _campaign(bank, campaign)
+    document = await live.published(bank, campaign)
+    codes = states.wanted_states(document, bank.branches) if document else []
+    return {
+        "id": campaign,
+        "name": row["name"],
+        "state": row["state"],
+        "under_way": await runs.under_way(bank, campaign),
+        "overdue": await runs.under_way(bank, campaign, due=bank.now()),
+        "codes": sum(len(wanted) for _, wanted in codes),
+        "rewards": len(document.rewards) if document else 0,
+        "greet": row.get("greet", "none"),
+    }
 
 
 async def _campaign(bank: Bank, campaign: str) -> CampaignRow:
@@ -379,13 +521,24 @@ async def _campaign(bank: Bank, campaign: str) -> CampaignRow:
 async def list_campaigns(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
     """Every campaign of the actor's bank, the last changed first."""
     known = (await rows.campaigns(bank)).values()
-    waiting = await rows.versions(bank, {"state": {"$in": PENDING}})
-    pending = {row["campaign"]: row for row in reversed(waiting)}
-    newest = sorted(known, key=lambda row: row["updated_at"], reverse=True)
-    return [_listed(row, pending.get(row["campaign"])) for row in newest]
+    open_ones = await rows.versions(bank, {"state": {"$in": [*PENDING, REJECTED]}})
+    newest: dict[str, VersionRow] = {}
+    for one in open_ones:
+        newest.setdefault(one["campaign"], one)
+    names = await _names(bank)
+    ordered = sorted(known, key=lambda row: row["updated_at"], reverse=True)
+    return [_listed(row, newest.get(row["campaign"]), names) for row in ordered]
 
 
-def _listed(row: CampaignRow, pending: VersionRow | None) -> dict[str, Any]:
+async def _names(bank: Bank) -> dict[str, str]:
+    """login → what the clerk is called."""
+    return {row["login"]: row["name"] for row in await clerks.everybody(bank)}
+
+
+def _listed(
+    row: CampaignRow, newest: VersionRow | None, names: Mapping[str, str]
+) -> dict[str, Any]:
+    pending = newest if newest is not None and newest["state"] in PENDING else None
     return {
         "id": row["campaign"],
         "name": row["name"],
@@ -393,7 +546,24 @@ def _listed(row: CampaignRow, pending: VersionRow | None) -> dict[str, Any]:
         "live_version": row["live_version"],
         "pending_version": pending["version"] if pending else None,
         "pending_author": pending["author"] if pending else None,
+        "pending_author_name": names.get(pending["author"], pending["author"]) if pending else "",
+        "rejected": _rejected(row, newest, names),
         "updated_at": row["updated_at"],
+    }
+
+
+def _rejected(
+    row: CampaignRow, newest: VersionRow | None, names: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Who turned the last version down, and why; None when it was not, or another came after."""
+    if newest is None or newest["state"] != REJECTED or newest["version"] < row["versions"]:
+        return None
+    by = newest.get("rejected_by", "")
+    return {
+        "version": newest["version"],
+        "author": newest["author"],
+        "by": names.get(by, by),
+        "reason": newest.get("reason", ""),
     }
 
 
@@ -403,24 +573,63 @@ async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str
     row = await _campaign(bank, campaign)
     versions = await rows.versions(bank, {"campaign": campaign}, limit=MOST_SHOWN)
     pending = next((one for one in versions if one["state"] in PENDING), None)
-    current = next((one for one in versions if one["version"] == row["live_version"]), None)
-    names = ("version", "state", "author", "at", "approved_by", "sha256")
-    shown = cast("list[Doc]", versions)
+    names = await _names(bank)
+    newest = pending or (versions[0] if versions else None)
     return {
-        **_listed(row, pending),
+        **_listed(row, newest, names),
         "text": versions[0]["text"] if versions else "",
-        "diff": _diff(current, pending),
+        "diff": await _shown_diff(bank, row, pending),
+        "notices": (shown := await _shown_notices(bank, pending)),
+        "overrule": any(one.code in OVERRULED for one in shown),
+        "greet": row.get("greet", "none"),
+        "about": await _about(bank, campaign),
         "codes": await live_codes.of_campaign(bank, campaign),
-        "versions": [{name: version.get(name) for name in names} for version in shown],
+        "versions": [_shown(one, names) for one in versions],
     }
 
 
-def _diff(current: VersionRow | None, pending: VersionRow | None) -> str:
+def _shown(version: VersionRow, names: Mapping[str, str]) -> dict[str, Any]:
+    shown = ("version", "state", "author", "at", "approved_by", "sha256", "reason")
+    row = cast("Doc", version)
+    author, approver = row["author"], row.get("approved_by") or row.get("rejected_by") or ""
+    called = {
+        "author_name": names.get(author, author),
+        "decider_name": names.get(approver, approver),
+    }
+    return {**{name: row.get(name) for name in shown}, **called}
+
+
+async def _shown_diff(bank: Bank, row: CampaignRow, pending: VersionRow | None) -> str:
+    """What the pending version changes, as it was found when it was submitted; anew for one of
+    another time, or when another version went live since."""
     if pending is None:
         return ""
-    before = current["text"].splitlines() if current else []
-    name = f"version {current['version']}" if current else "nothing"
-    lines = difflib.unified_diff(
-        before, pending["text"].splitlines(), name, f"version {pending['version']}", lineterm=""
-    )
-    return "\n".join(lines)
+    if "diff" in pending and pending.get("diff_base") == row["live_version"]:
+        return pending["diff"]
+    base = row["live_version"]
+    current = await rows.version(bank, row["campaign"], base) if base else None
+    return await _diff(bank, current, pending["text"])
+
+
+async def _shown_notices(bank: Bank, pending: VersionRow | None) -> list[Problem]:
+    """What the checker must look at: what the texts said when they were read, and the days and
+    other campaigns as they are now."""
+    if pending is None:
+        return []
+    texts = [one for one in notices.opened(pending.get("notices", ())) if one.code in OVERRULED]
+    document = Campaign.model_validate(pending["document"])
+    return await notices.find(bank, document, texts)
+
+
+async def _about(bank: Bank, campaign: str) -> dict[str, Any]:
+    """What the document says for people."""
+    document = await live.published(bank, campaign)
+    if document is None:
+        return {}
+    return {
+        "owner": document.owner,
+        "labels": document.labels,
+        "cost_center": document.money.cost_center if document.money else "",
+        "category": document.limits.category,
+        "subject": document.subject,
+    }

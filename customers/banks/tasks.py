@@ -5,3 +5,4 @@ from __future__ import annotations
 
 HANDLE_INBOX = "campaigns.handle_inbox"
 SEND_EFFECTS = "campaigns.send_effects"
+SEND_WELCOMES = "campaigns.send_welcomes"

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from typing_extensions import override
 
 from campaigns import stats
-from campaigns.document.reading import DocumentError
 from campaigns.publishing import versions
-from config.bounds import Document, RowId
+from config.bounds import Document, Reason, RowId, Word
 from handlers.console.base import Console, Decision, RejectForm
 from handlers.http.pages import Form
 from services.errors import Conflict, InvalidInput, Unavailable, YinqiaoError
 
 
 class CampaignForm(Form):
+    """`campaign` is the one that is edited, empty for a new one; `seen` the digest of the notices
+    that were shown, and `confirmed` that the clerk lets them pass."""
+
     text: Document = ""
     campaign: RowId | Literal[""] = ""
+    seen: Word = ""
+    confirmed: Word = ""
+
+
+class ApproveForm(Form):
+    reason: Reason = ""
+
+
+class PauseForm(Form):
+    greet: Literal["plain", "none"] = "none"
 
 
 class Campaigns(Console):
@@ -33,28 +45,30 @@ class Campaigns(Console):
 class NewCampaign(Console):
     @override
     async def get(self) -> None:
-        self.render_page("edit", campaign="", text="", problems=[])
+        self.render_page("edit", campaign="", text="", refused=None)
 
 
 class Submit(Console):
     """Takes a document; a wrong one comes back with its problems beside it, and not a character of
-    it lost."""
+    it lost, and one that a person must look at with its notices."""
 
     @override
     def form_address(self) -> str:
         campaign = self.form(CampaignForm).campaign
-        known = re.fullmatch(r"[a-z0-9-]{1,64}", campaign)
+        known = re.fullmatch(r"[a-z0-9_-]{1,64}", campaign)
         return f"/console/campaigns/{campaign}/edit" if known else "/console/campaigns/new"
 
     @override
     async def post(self) -> None:
         form = self.form(CampaignForm)
         text = form.text.replace("\r\n", "\n")
+        seen = form.seen if form.confirmed else ""
         try:
-            submitted = await versions.submit(self.bank, self.actor, text)
+            submitted = await versions.submit(
+                self.bank, self.actor, text, of=form.campaign, seen=seen
+            )
         except (InvalidInput, Conflict, Unavailable) as error:
-            problems = error.problems if isinstance(error, DocumentError) else []
-            self.render_page("edit", error, campaign=form.campaign, text=text, problems=problems)
+            self.render_page("edit", error, campaign=form.campaign, text=text, refused=error)
             return
         self.redirect_to(f"/console/campaigns/{submitted['campaign']}", done="submitted")
 
@@ -96,7 +110,7 @@ class Edit(Console):
     @override
     async def get(self, campaign: str) -> None:
         view = await versions.get_campaign(self.bank, self.actor, campaign)
-        self.render_page("edit", campaign=view["id"], text=view["text"], problems=[])
+        self.render_page("edit", campaign=view["id"], text=view["text"], refused=None)
 
 
 class Approve(Campaign):
@@ -104,8 +118,8 @@ class Approve(Campaign):
 
     @override
     async def decide(self) -> None:
-        version = int(self.path_kwargs["version"])
-        await versions.approve(self.bank, self.actor, self.campaign, version)
+        version, reason = int(self.path_kwargs["version"]), self.form(ApproveForm).reason
+        await versions.approve(self.bank, self.actor, self.campaign, version, reason)
 
 
 class Reject(Campaign):
@@ -117,16 +131,29 @@ class Reject(Campaign):
         await versions.reject(self.bank, self.actor, self.campaign, version, reason)
 
 
-class Pause(Campaign):
+class _Switch(Campaign):
+    """Says what pausing or resuming will do, and asks."""
+
+    template: ClassVar[str]
+
+    @override
+    async def get(self, campaign: str) -> None:
+        reach = await versions.reach(self.bank, self.actor, campaign)
+        self.render_page(self.template, reach=reach)
+
+
+class Pause(_Switch):
     done = "paused"
+    template = "campaign_pause"
 
     @override
     async def decide(self) -> None:
-        await versions.pause(self.bank, self.actor, self.campaign)
+        await versions.pause(self.bank, self.actor, self.campaign, self.form(PauseForm).greet)
 
 
-class Resume(Campaign):
+class Resume(_Switch):
     done = "resumed"
+    template = "campaign_resume"
 
     @override
     async def decide(self) -> None:

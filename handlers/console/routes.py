@@ -113,11 +113,15 @@ ROUTES = (
         get=op("campaigns.submit", "Write its next version"),
     ),
     page_route(
-        "/console/campaigns/{campaign}/pause", campaigns.Pause, post=op("campaigns.pause", "Pause")
+        "/console/campaigns/{campaign}/pause",
+        campaigns.Pause,
+        get=op("campaigns.pause", "What pausing does"),
+        post=op("campaigns.pause", "Pause"),
     ),
     page_route(
         "/console/campaigns/{campaign}/resume",
         campaigns.Resume,
+        get=op("campaigns.pause", "What resuming does"),
         post=op("campaigns.pause", "Resume"),
     ),
     page_route(

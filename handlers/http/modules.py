@@ -38,12 +38,13 @@ class LeftOut(UIModule):
 
 
 class Decision(UIModule):
-    """Approve, or reject with a reason: posts to `address`/approve and `address`/reject."""
+    """Approve, or reject with a reason: posts to `address`/approve and `address`/reject. `reason`:
+    approving wants one too."""
 
     @override
-    def render(self, address: str, *, small: bool = False) -> str:
-        size = "btn-sm" if small else ""
-        return self.render_string("modules/decision.html", address=address, size=size).decode()
+    def render(self, address: str, *, small: bool = False, reason: bool = False) -> str:
+        values = {"address": address, "size": "btn-sm" if small else "", "reason": reason}
+        return self.render_string("modules/decision.html", **values).decode()
 
 
 class LastSignIn(UIModule):

@@ -62,6 +62,7 @@ class RewardView(BaseModel):
     state: Literal["claimable", "claimed", "sold_out", "not_started", "paused", "ended"]
     left: int | None
     until: datetime
+    terms: dict[str, str]
 
 
 class HomeAnswer(BaseModel):

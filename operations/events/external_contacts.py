@@ -16,6 +16,7 @@ from campaigns.engine import enter, facts, runs
 from campaigns.engine.facts import Scene
 from campaigns.engine.program import Program
 from campaigns.engine.rows import Context
+from campaigns.engine.verbs.send import greet_plainly
 from customers import relationships, timeline
 from customers.banks.bank import Bank
 from customers.handover import departures
@@ -174,8 +175,22 @@ async def _enter_campaigns(bank: Bank, coming: _Coming) -> None:
     programs = await live.live_programs(bank)
     await _note_closed(bank, programs)
     known = facts.at_entry(scene)
-    for program in programs:
+    entered = [
         await enter.enter(bank, program, coming.cid, known, context, coming.row["owner"] or "")
+        for program in programs
+    ]
+    if not any(entered) and await _greets_plainly(bank, coming):
+        trace.note("welcome.plain")
+        await greet_plainly(bank, coming.cid, context)
+
+
+async def _greets_plainly(bank: Bank, coming: _Coming) -> bool:
+    """Whether he came through a code whose campaign is paused, and the bank wants such friends
+    greeted."""
+    if coming.channel is None or not coming.event.welcome_code:
+        return False
+    row = (await live.campaign_rows(bank)).get(coming.channel["campaign"])
+    return row is not None and row["state"] == "paused" and row.get("greet") == "plain"
 
 
 def _note_coming(coming: _Coming) -> None:

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 
 PLACEHOLDER = re.compile(r"\{\{[ \t]*([a-z_.]+)[ \t]*\}\}")
 NICKNAME = "%NICKNAME%"
@@ -44,10 +45,14 @@ _FULL_WIDTH = {0xFF01 + n: 0x21 + n for n in range(94)} | {
 _BRACES = re.compile(r"[$#%@]?\{+[^{}]{0,60}\}*|\}+")
 _NAMED = re.compile(
     r"%\([^()\n]{1,40}\)[a-z]?|\$\([^()\n]{1,40}\)|\$[a-z_]+(?:\.[a-z_]+)*"
-    r"|%[^%\s]{1,40}%|#[^#\s]{1,40}#|\[+[^\[\]\n]{1,40}\]+|<+%?=?[^<>\n]{1,40}>+",
+    r"|%[^%\s]{1,40}%|#[^#\s]{1,40}#|\[{1,3}[^\[\]\n]{1,40}\]{1,3}|<{1,3}%?=?[^<>\n]{1,40}>{1,3}",
     re.IGNORECASE,
 )
 _BARE = re.compile(r"(?<![\w./@-])[a-z]+\.[a-z_]+(?![\w./@-])", re.ASCII)
+
+
+MOST_TOLD = 20
+"""of one text"""
 
 
 @dataclass(frozen=True)
@@ -64,19 +69,19 @@ def names_in(text: str) -> list[str]:
 
 
 def look_alikes(text: str, *, nickname: bool = False) -> list[LookAlike]:
-    """What looks like a placeholder in the text and is none; `nickname`: NICKNAME is one here.
-    Takes time in proportion to the text."""
+    """What looks like a placeholder in the text and is none, the first MOST_TOLD of each kind;
+    `nickname`: NICKNAME is one here. Takes time in proportion to the text."""
     rest = PLACEHOLDER.sub(lambda match: " " * len(match[0]), text)
     if nickname:
         rest = rest.replace(NICKNAME, " " * len(NICKNAME))
     plain = rest.translate(_FULL_WIDTH)
     found: dict[int, LookAlike] = {}
-    for match in _BRACES.finditer(plain):
+    for match in islice(_BRACES.finditer(plain), MOST_TOLD):
         shown = text[slice(*match.span())]
         found[match.start()] = LookAlike(shown, _meant(shown.translate(_FULL_WIDTH), guess=True))
     hidden = _BRACES.sub(lambda match: "\n" * len(match[0]), plain)
     taken: list[tuple[int, int]] = []
-    for match in _NAMED.finditer(hidden):
+    for match in islice(_NAMED.finditer(hidden), 50 * MOST_TOLD):
         name = _meant(match[0], guess=False)
         if name:
             found[match.start()] = LookAlike(text[slice(*match.span())], name)
@@ -85,6 +90,11 @@ def look_alikes(text: str, *, nickname: bool = False) -> list[LookAlike]:
         if match[0] in _MEANT and not any(a <= match.start() < b for a, b in taken[:20]):
             found[match.start()] = LookAlike(match[0], match[0])
     return [found[at] for at in sorted(found)]
+
+
+def meant(name: str) -> str:
+    """The placeholder that is meant by a name which is none; empty where that cannot be told."""
+    return _meant(name, guess=True)
 
 
 def _meant(text: str, *, guess: bool) -> str:

@@ -118,18 +118,22 @@ def _said(value: Any, language: Language) -> Any:
         return value.say(language)
     if isinstance(value, list | tuple):
         return _Names(value, _SEPARATOR[language])
+    if isinstance(value, Mapping) and "zh" in value:
+        return value.get(language) or value["zh"]
     return value
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """By line, each once; after MOST_TOLD of them, how many more there are."""
-    told = {(one.line, one.message): one for one in problems}
-    ordered = [told[key] for key in sorted(told)]
-    if len(ordered) <= MOST_TOLD:
-        return ordered
-    last = ordered[MOST_TOLD - 1]
-    more = Problem(last.line, "more", {"n": len(ordered) - MOST_TOLD}, last.source)
-    return [*ordered[:MOST_TOLD], more]
+    each = {(one.line, one.code, repr(one.data)): one for one in problems}
+    by_line = sorted(each.values(), key=lambda one: one.line)
+    first = by_line[: 10 * MOST_TOLD]
+    told = {(one.line, one.message): one for one in first}
+    shown = [told[key] for key in sorted(told)][:MOST_TOLD]
+    more = len(by_line) - len(first) + len(told) - len(shown)
+    if not more:
+        return shown
+    return [*shown, Problem(shown[-1].line, "more", {"n": more}, shown[-1].source)]
 
 
 def found(details: Sequence[ErrorDetails], model: type[BaseModel]) -> list[Fault]:

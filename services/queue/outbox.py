@@ -201,13 +201,16 @@ async def end(services: Services, row: Mapping[str, Any], owner: str, ended: End
     )
 
 
-async def customers_by_step(db: TenantStore, campaign: str) -> dict[str, int]:
-    """For each step of a campaign, the customers for whom its effect was done."""
-    counted = await db[OUTBOX].aggregate(
-        [
-            {"$match": {"campaign": campaign, "state": "done"}},
-            {"$group": {"_id": {"step": "$step", "cid": "$cid"}}},
-            {"$group": {"_id": "$_id.step", "customers": {"$sum": 1}}},
-        ]
-    )
-    return {row["_id"]: row["customers"] for row in counted}
+NOT_DONE = "!"
+"""Before a step whose effect did not come about."""
+
+
+def steps_of(tenant: str, campaign: str) -> Doc:
+    """A pipeline's stage that adds rows {cid, steps} of a campaign's effects that have ended; with
+    NOT_DONE before the step where they failed."""
+    done = {"$eq": ["$state", "done"]}
+    states = {"$in": ["done", "failed", "expired"]}
+    ended = {"tenant": tenant, "campaign": campaign, "state": states}
+    named = {"$cond": [done, "$step", {"$concat": [NOT_DONE, "$step"]}]}
+    pipeline = [{"$match": ended}, {"$project": {"cid": 1, "steps": [named]}}]
+    return {"$unionWith": {"coll": OUTBOX, "pipeline": pipeline}}

@@ -10,7 +10,8 @@ from babel.messages.pofile import read_po
 
 HEADING = "\n## Said no more\n"
 LANGUAGES = {"zh": "zh_CN", "en": "en_US"}
-QUOTED = re.compile(r"[“「]([^”」\n]+)[”」]")
+QUOTED = re.compile(r"[“「]([^”」\n{%]+)[”」]")
+"""What is quoted; a value that is filled in is none of the names of buttons and sections."""
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 

@@ -7,7 +7,8 @@ again is safe. Of a message to the RM WeCom swallows a repeat within half an hou
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from campaigns.document.parts import Part
 from campaigns.engine import facts
@@ -17,7 +18,7 @@ from config import bounds
 from customers.archive import consents
 from customers.banks.bank import Bank
 from customers.banks.staff import Staff, staff_member
-from customers.banks.tasks import SEND_EFFECTS
+from customers.banks.tasks import SEND_EFFECTS, SEND_WELCOMES
 from customers.identity import resolution
 from services import ids
 from services.documents.problems import Fault, fault
@@ -114,6 +115,28 @@ async def _welcome(bank: Bank, effect: Effect) -> Outcome:
             return Outcome("expired", error.reason)
         raise
     return Outcome("done")
+
+
+async def greet_plainly(bank: Bank, cid: str, context: Mapping[str, Any]) -> None:
+    """Has a new friend greeted with a sentence that promises nothing, while the campaign of his
+    code is paused. Asked twice for one event, he is greeted once."""
+    effect = Effect(
+        id=ids.tenant_id(bank.id, "plain_welcome", context["event"]),
+        tenant=bank.id,
+        kind=WELCOME.name,
+        cid=cid,
+        args={
+            "userid": context["userid"],
+            "text": sentence("plain_welcome"),
+            "facts": {},
+            "fallback": False,
+            "welcome_code": context.get("welcome_code") or "",
+        },
+        lane=WELCOME.lane,
+        deadline=float(context["received_at"]) + WELCOME_SECONDS,
+    )
+    await outbox.put(bank.services, effect, due=bank.now())
+    bank.signal(SEND_WELCOMES)
 
 
 async def _greet_by_hand(bank: Bank, effect: Effect) -> None:

@@ -92,7 +92,7 @@ async def test_the_author_cannot_approve_and_a_second_clerk_can(clerk: Clerk, de
 async def test_a_rejected_version_stays_out_and_says_why(clerk: Clerk, demo: Services) -> None:
     lin, zhao = await clerk("lin"), await clerk("zhao")
     text = (await _text(demo)).replace("stock: 20000", "stock: 19998")
-    await post_form(lin, f"{CAMPAIGN}/edit", "/console/campaigns", text=text)
+    await post_form(lin, f"{CAMPAIGN}/edit", "/console/campaigns", text=text, campaign="acq-branch")
     silent = await post_form(zhao, CAMPAIGN, f"{CAMPAIGN}/versions/2/reject", reason=" ")
     assert silent.status_code == 400
     rejected = await post_form(zhao, CAMPAIGN, f"{CAMPAIGN}/versions/2/reject", reason="预算未批")

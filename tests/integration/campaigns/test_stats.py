@@ -63,4 +63,46 @@ async def test_a_welcome_that_the_rm_was_asked_for_is_not_counted_as_sent(
 async def test_a_campaign_without_steps_counts_its_claims(demo: Services) -> None:
     claims = [world.Claim("flash.voucher", (f"c{n}",), "k", "b") for n in range(3)]
     await asyncio.gather(*(world.answer(demo, claim) for claim in claims))
-    assert await funnel(demo, "flash") == {"entered": 0, "claimed": 3}
+    assert await funnel(demo, "flash") == {"claimed": 3}
+
+
+async def test_no_stage_has_more_customers_than_the_one_before(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    """Most welcomes fail, tags and offers do not: who was not greeted is in no later stage."""
+    await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=41050, times=3)
+    await scan(sandbox, 4)
+    for _ in range(2):
+        await tools.all_work(demo)
+    for run in await tools.runs(demo):
+        await world.answer(demo, world.Claim("acq-branch.coffee", (run["cid"],), "k", "b"))
+    await until(lambda: world.settled(demo))
+    demo.cache.clear()
+    rows = await stats.funnel(await open_bank(demo, "demo"), LIN, "acq-branch")
+    assert [row["customers"] for row in rows] == [4, 1, 1, 1, 1]
+    assert [row["failed"] for row in rows] == [0, 3, 0, 0, 0]
+    assert [row["besides"] for row in rows] == [0, 0, 3, 3, 3]
+    assert max(row["of_previous"] for row in rows) == 1.0
+
+
+async def test_a_customer_whom_another_app_greeted_is_not_counted_as_greeted(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=41051, times=1)
+    await scan(sandbox, 2)
+    await tools.all_work(demo)
+    demo.cache.clear()
+    rows = {row["step"]: row for row in await stats.funnel(await open_bank(demo, "demo"), LIN, "acq-branch")}
+    assert (rows["hi"]["customers"], rows["hi"]["failed"]) == (1, 1)
+
+
+def test_who_was_left_out_by_a_steps_rule_passed_it() -> None:
+    stages = [stats.Stage(step, "stage_tag") for step in ("entered", "vip", "tag")]
+    counts = {
+        frozenset({"entered", "vip", "tag"}): 2,
+        frozenset({"entered", "-vip", "tag"}): 5,
+        frozenset({"entered", "!vip", "tag"}): 1,
+        frozenset({"tag"}): 3,
+    }
+    rows = stats._shares(stages, counts)
+    assert [(row["customers"], row["failed"], row["besides"]) for row in rows] == [(8, 0, 0), (7, 1, 0), (7, 0, 4)]
