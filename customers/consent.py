@@ -1,11 +1,16 @@
-"""The consent ledger: who agreed to what text, when and where (PIPL art. 13 to 17,
-contract/trust 3.3).
-Rows are never changed."""
+"""The consent ledger: who agreed to what text, when and where, and who withdrew that (PIPL art. 13
+to 17, contract/trust 3.3).
+
+Rows are never changed. A withdrawal is a row of its own; what is agreed to after it is the next
+round. What follows from a withdrawal is in customers/access/withdrawal.py.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
 from services import ids
@@ -13,9 +18,13 @@ from services.errors import InvalidInput
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
+WITHDRAWN = "withdrawn"
+
 
 class Consent(TypedDict):
-    """What a customer agreed to: the purpose, the version of the text and the text's hash."""
+    """What a customer agreed to: the purpose, the version of the text and the text's hash; or that
+    he withdrew it (`state` says so, version and hash are empty). `round` counts the withdrawals
+    before it, missing is 0."""
 
     _id: str
     cid: str
@@ -24,10 +33,24 @@ class Consent(TypedDict):
     channel: str
     text_sha256: str
     at: datetime
+    state: NotRequired[str]
+    round: NotRequired[int]
 
 
-CONSENTS = Rows("consents")
-"""Who agreed to what text, when and where."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands with one purpose: whether the customer agrees now (False too for who was never
+    asked), since when, to which version, and whether he has withdrawn what he agreed to before."""
+
+    purpose: str
+    agrees: bool
+    withdrawn: bool
+    version: str = ""
+    at: datetime | None = None
+
+
+CONSENTS = Rows("consents", indexes=((("tenant", 1), ("cid", 1)),))
+"""Who agreed to what text, when and where, and who withdrew it."""
 
 TEXTS: dict[tuple[str, str], dict[str, str]] = {
     ("phone", "phone/2026-11"): {
@@ -60,15 +83,72 @@ async def give(
     text: dict[str, str],
     channel: str,
 ) -> None:
-    """Records a consent; giving the same again is no second row."""
+    """Records a consent; giving the same again is no second row, unless it was withdrawn."""
     shown = "|".join(text[language] for language in sorted(text))
+    number = _round(await _rows(bank, [cid]), purpose)
+    after = (number,) if number else ()
     row: Consent = {
-        "_id": ids.tenant_id(bank.id, "consent", cid, purpose, version),
+        "_id": ids.tenant_id(bank.id, "consent", cid, purpose, version, *after),
         "cid": cid,
         "purpose": purpose,
         "version": version,
         "channel": channel,
         "text_sha256": ids.fingerprint(shown.encode()),
         "at": bank.utc(),
+        "round": number,
     }
     await bank.db[CONSENTS].insert_new([cast("Doc", row)])
+
+
+async def withdraw(bank: Bank, cid: str, purpose: str, channel: str) -> str:
+    """Records that the customer `cid` withdraws what he agreed to for a purpose; the id of that
+    row. Nothing stands after it until he agrees again. Two at once are one."""
+    number = _round(await _rows(bank, [cid]), purpose)
+    row: Consent = {
+        "_id": ids.tenant_id(bank.id, "consent", cid, purpose, WITHDRAWN, number),
+        "cid": cid,
+        "purpose": purpose,
+        "version": "",
+        "channel": channel,
+        "text_sha256": "",
+        "at": bank.utc(),
+        "state": WITHDRAWN,
+        "round": number,
+    }
+    await bank.db[CONSENTS].insert_new([cast("Doc", row)])
+    return row["_id"]
+
+
+async def standing(bank: Bank, cids: Sequence[str], purpose: str) -> Standing:
+    """How it stands with a purpose for the customer of these `cids` (his own id and those merged
+    into him), read afresh: the newest word of any of them counts."""
+    last: dict[str, Consent] = {}
+    for row in await _rows(bank, cids):
+        if row["purpose"] == purpose:
+            known = last.get(row["cid"])
+            last[row["cid"]] = row if known is None else max(known, row, key=_in_order)
+    newest = max(last.values(), key=lambda row: (row["at"], _is_end(row)), default=None)
+    if newest is None:
+        return Standing(purpose, agrees=False, withdrawn=False)
+    gone = _is_end(newest)
+    return Standing(purpose, not gone, gone, newest["version"], newest["at"])
+
+
+def _in_order(row: Consent) -> tuple[int, bool]:
+    """The order of one customer's rows, whatever the clocks said: a round ends with its
+    withdrawal."""
+    return row.get("round", 0), _is_end(row)
+
+
+def _is_end(row: Consent) -> bool:
+    return row.get("state") == WITHDRAWN
+
+
+async def _rows(bank: Bank, cids: Sequence[str]) -> list[Consent]:
+    found = await bank.db[CONSENTS].find({"cid": {"$in": list(cids)}}, limit=None)
+    return cast("list[Consent]", found)
+
+
+def _round(rows: Sequence[Consent], purpose: str) -> int:
+    """How many withdrawals there were for a purpose."""
+    return sum(row["purpose"] == purpose and _is_end(row) for row in rows)

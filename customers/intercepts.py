@@ -16,8 +16,9 @@ from customers.actors import ClerkActor
 from customers.alerts import alarms
 from customers.approvals import approvals
 from customers.approvals.rows import Approval
-from customers.banks import staff
+from customers.banks import staff, userids
 from customers.banks.bank import Bank
+from customers.wecom_mirror import members
 from services import ids
 from services.clock import utc
 from services.errors import Conflict, InvalidInput, NotFound
@@ -173,7 +174,7 @@ async def submit(bank: Bank, actor: ClerkActor, rule: Rule) -> str:
     Raises InvalidInput `intercept_rule` with `fields`, Conflict `intercept_rules_full` beyond
     MOST_RULES.
     """
-    rule = rule.normal()
+    rule = await _spelled(bank, rule.normal())
     if problems := rule.problems():
         raise InvalidInput("intercept_rule", "WeCom would not take this rule", fields=problems)
     known = await _find_rule(bank, rule.name)
@@ -264,6 +265,13 @@ async def _follow(bank: Bank, change: str, approval: Approval) -> None:
     await bank.db[INTERCEPT_CHANGES].update(waits, {"$set": decided})
 
 
+async def _spelled(bank: Bank, rule: Rule) -> Rule:
+    """The rule with its members in WeCom's spelling, as far as it is known."""
+    known = await members.spellings(bank, rule.userids)
+    spelled = userids.spelled_as(rule.userids, known.values())
+    return replace(rule, userids=tuple(sorted(spelled)))
+
+
 async def _change(bank: Bank, change: str) -> ChangeRow:
     row = await bank.db[INTERCEPT_CHANGES].find_one({"_id": change})
     if row is None:
@@ -306,9 +314,9 @@ async def _put_range(bank: Bank, rule: Rule, rule_id: str) -> Doc:
 
     async def put(some: Sequence[str | int]) -> None:
         nonlocal rule_id
-        userids = tuple(one for one in some if isinstance(one, str))
+        people = tuple(one for one in some if isinstance(one, str))
         departments = tuple(one for one in some if isinstance(one, int))
-        part = replace(rule, userids=userids, departments=departments)
+        part = replace(rule, userids=people, departments=departments)
         rule_id = await _put(bank.wecom, part, rule_id)
 
     everybody: list[str | int] = [*rule.departments, *rule.userids]

@@ -31,6 +31,7 @@ from campaigns.document.model import Campaign
 from campaigns.document.states import states_of
 from customers import timeline
 from customers.alerts import alarms
+from customers.banks import userids
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
@@ -78,7 +79,7 @@ def _users(campaign: Campaign, name: str, branch: str, staff: dict[str, list[str
     if branch:
         return staff.get(branch, [])[:MOST_PEOPLE]
     present = set(chain.from_iterable(staff.values()))
-    return [one for one in campaign.links[name].staff if one in present][:MOST_PEOPLE]
+    return userids.those_of(campaign.links[name].staff, present)[:MOST_PEOPLE]
 
 
 async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]) -> list[str]:
@@ -147,7 +148,7 @@ async def _bring(bank: Bank, row: LinkRow, campaign: Campaign) -> None:
     """Changes the link at WeCom if it is not as it should be; one of nobody stays as it is."""
     staff = await rosters.staff_now(bank)
     wanted = _users(campaign, row["code"], row["branch"], staff) or row["users"]
-    users = left_out.to_try(bank, row, wanted)
+    users = left_out.to_try(bank, row, userids.spelled_as(wanted, row["users"]))
     skip = campaign.links[row["code"]].skip_verify
     settings = {"users": users, "skip_verify": skip}
     if differs(row, settings):

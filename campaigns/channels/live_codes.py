@@ -21,6 +21,7 @@ from campaigns.channels.rows import (
 )
 from campaigns.document.model import Campaign
 from campaigns.document.states import states_of
+from customers.banks import userids
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_of_branches
 from customers.wecom_mirror.sync import (
@@ -224,13 +225,17 @@ def _compare(rows: Mapping[str, LiveCodeRow], ways: Iterable[WayFields]) -> list
         row = rows.get(way["config_id"])
         if row is None:
             found.append(Difference("missing", way["config_id"], str(way.get("state") or "")))
-        elif _users(row["users"]) != _users(way.get("user")) or row["state"] != way.get("state"):
+        elif not _same(row["users"], way.get("user")) or row["state"] != way.get("state"):
             found.append(Difference("changed", way["config_id"], row["state"]))
     return found
 
 
-def _users(userids: Sequence[str] | None) -> list[str]:
-    return sorted(userids or [])
+def _users(told: Sequence[str] | None) -> list[str]:
+    return sorted(told or [])
+
+
+def _same(ours: Sequence[str], theirs: Sequence[str] | None) -> bool:
+    return {userids.key(one) for one in ours} == {userids.key(one) for one in theirs or []}
 
 
 async def _mend(job: Job, rows: Mapping[str, LiveCodeRow], ways: Iterable[WayFields]) -> None:

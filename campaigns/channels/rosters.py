@@ -22,6 +22,7 @@ from campaigns.channels.rows import ARRIVALS, Arrival, Channel, LiveCodeRow, dif
 from campaigns.document.model import Campaign, Codes, Slot
 from campaigns.document.parts import DAYS
 from customers.alerts import alarms
+from customers.banks import userids
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_of_branches
 from services import ids
@@ -52,11 +53,12 @@ def behind(
     customers by userid. Those on duty (without slots: all of the branch) who are below the cap;
     else the backup, whom no cap counts; else nobody.
     """
-    on_duty = set(chain.from_iterable(slot.staff for slot in code.slots if _covers(slot, now)))
-    ours = [userid for userid in staff if not code.slots or userid in on_duty]
+    on_duty = chain.from_iterable(slot.staff for slot in code.slots if _covers(slot, now))
+    named = {userids.key(one) for one in on_duty}
+    ours = [one for one in staff if not code.slots or userids.key(one) in named]
     cap = code.daily_cap
-    free = [userid for userid in ours if cap is None or counts.get(userid, 0) < cap]
-    backup = [userid for userid in dict.fromkeys(code.backup) if userid in present]
+    free = [one for one in ours if cap is None or counts.get(userids.key(one), 0) < cap]
+    backup = userids.those_of(code.backup, present)
     return (free or backup)[:MOST_BEHIND]
 
 
@@ -116,10 +118,10 @@ async def came(bank: Bank, channel: Channel | None, userid: str, cid: str, at: f
 
 
 async def today(bank: Bank, state: str, day: str) -> dict[str, int]:
-    """userid → customers who came to him through that channel on that day."""
+    """The key of a userid → customers who came to him through that channel on that day."""
     rows = bank.db[ARRIVALS]
     found = await rows.find({"day": day, "state": state}, fields={"userid": 1}, limit=None)
-    return Counter(row["userid"] for row in found if row["userid"])
+    return Counter(userids.key(row["userid"]) for row in found if row["userid"])
 
 
 async def forget_old(bank: Bank) -> None:
@@ -144,7 +146,8 @@ async def reconcile_live_code(bank: Bank, row: LiveCodeRow, campaign: Campaign) 
     if code is None:
         return IDLE_SECONDS
     tz = campaign.window.tz
-    users = left_out.to_try(bank, row, await _who_belongs(bank, row, code, tz))
+    belong = await _who_belongs(bank, row, code, tz)
+    users = left_out.to_try(bank, row, userids.spelled_as(belong, row["users"]))
     settings: Doc = {"users": users, "skip_verify": code.skip_verify}
     fields: Doc = {**settings, "cap": code.daily_cap, "tz": tz}
     if differs(row, settings):
@@ -180,7 +183,7 @@ async def _who_belongs(bank: Bank, row: LiveCodeRow, code: Codes, tz: str) -> li
     if wanted:
         return wanted
     await _nobody(bank, row, day)
-    return [userid for userid in row["users"] if userid in present] or row["users"]
+    return userids.those_of(row["users"], present) or row["users"]
 
 
 async def _nobody(bank: Bank, row: LiveCodeRow, day: str) -> None:

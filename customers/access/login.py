@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from customers import consent, timeline
+from customers.access import withdrawal
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank, open_bank
 from customers.identity import conversion, resolution, review_tasks
@@ -121,6 +122,8 @@ async def bind_phone(
     digest = ids.fingerprint(code.encode())
     proof = f"phone:{digest[:16]}"
     cid = await resolution.identify(bank, facts, source="phone", proof=proof)
+    if await withdrawal.was_withdrawn(bank, cid):  # by another hand, while this one wrote
+        return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
     await timeline.record(bank, cid, "phone.bound", digest, appid=actor.appid)
     await _suggest(bank, cid, phone, proof)
     return await profile(bank, CustomerActor(bank.id, cid, actor.appid))

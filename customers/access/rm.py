@@ -40,10 +40,12 @@ async def staff_login(bank: Bank, code: str, origin: Origin = NOWHERE) -> StaffA
     not. Who came in, and who was turned away, is in the audit trail."""
     userid = await _userid(bank, code)
     try:
-        await staff.staff_member(bank, userid)
+        known = await staff.staff_member(bank, userid)
     except NotFound as error:
         await bank.audit(userid, "staff.sign_in_refused", userid, **origin.told(bank))
         raise NotSignedIn("not_staff", "only staff of the bank may enter") from error
+    if known.userid != userid:
+        await staff.respell(bank, userid)
     await bank.audit(userid, "staff.signed_in", userid, **origin.told(bank))
     fields = {"tenant": bank.id, "staff": userid, "address": origin.masked, "device": origin.device}
     log.info("an RM signed in", extra={"fields": fields})

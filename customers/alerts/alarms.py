@@ -17,6 +17,7 @@ from customers import timeline
 from customers.actors import ClerkActor
 from customers.alerts.rows import ALARMS, NOTICES, Alarm, Notice
 from customers.banks.bank import Bank
+from customers.banks.userids import key as key_of
 from customers.identity import resolution
 from services import ids
 from services.cache import Slot
@@ -54,7 +55,7 @@ async def raise_alarm(
     and `key` carry no person's data in clear; `said` is what the customer wrote, as it may be shown,
     and is kept sealed.
     """
-    told = list(dict.fromkeys(userids))
+    told = list({key_of(one): one for one in userids}.values())
     alarm: Alarm = {
         "_id": ids.tenant_id(bank.id, "alarm", kind, key),
         "kind": kind,
@@ -74,15 +75,15 @@ async def raise_alarm(
 
 
 async def _put_notice(bank: Bank, alarm: Alarm, userid: str) -> None:
-    notice_id = ids.tenant_id(bank.id, "notice", alarm["_id"], userid)
-    notice: Notice = {"_id": notice_id, "userid": userid, "alarm": alarm["_id"], "card": ""}
+    notice_id = ids.tenant_id(bank.id, "notice", alarm["_id"], key_of(userid))
+    notice: Notice = {"_id": notice_id, "userid": key_of(userid), "alarm": alarm["_id"], "card": ""}
     await bank.insert(NOTICES, {**notice})
 
 
 async def ask_for_card(bank: Bank, userid: str) -> None:
     """Sees to it that a card goes out for every notice that is there: this minute's, or the next
     one's if that is gone."""
-    now = bank.now()
+    userid, now = key_of(userid), bank.now()
     minute = int(now // MINUTE)
     waiting = bank.services.cache.of(_CARDS)[bank.id]
     if waiting.get(userid) == minute:  # this minute's and the next one's are there already
@@ -109,21 +110,23 @@ async def _put_card(bank: Bank, userid: str, minute: int, due: float) -> bool:
 async def take(bank: Bank, userid: str, card: str) -> list[str]:
     """The alarms that `card` tells the member of: those that no card has told him of, fixed at the
     first asking."""
-    rows = bank.db[NOTICES]
-    if not await rows.find({"userid": userid, "card": card}, limit=1):
-        await rows.update_many({"userid": userid, "card": ""}, {"$set": {"card": card}})
+    rows, his = bank.db[NOTICES], {"userid": key_of(userid)}
+    if not await rows.find({**his, "card": card}, limit=1):
+        await rows.update_many({**his, "card": ""}, {"$set": {"card": card}})
     return await told(bank, userid, card)
 
 
 async def told(bank: Bank, userid: str, card: str) -> list[str]:
     """The alarms on a card that this member was sent; none on anybody else's."""
-    found = await bank.db[NOTICES].find({"userid": userid, "card": card}, limit=None)
+    his = {"userid": key_of(userid), "card": card}
+    found = await bank.db[NOTICES].find(his, limit=None)
     return sorted(row["alarm"] for row in found)
 
 
 async def untold(bank: Bank, userid: str) -> bool:
     """Whether something waits for a card."""
-    return bool(await bank.db[NOTICES].find({"userid": userid, "card": ""}, limit=1))
+    his = {"userid": key_of(userid), "card": ""}
+    return bool(await bank.db[NOTICES].find(his, limit=1))
 
 
 async def rows_of(bank: Bank, alarms: Iterable[str]) -> list[Alarm]:

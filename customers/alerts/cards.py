@@ -13,6 +13,7 @@ from typing import Any
 
 from customers.alerts import alarms
 from customers.alerts.rows import Alarm
+from customers.banks import userids
 from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
 from customers.banks.tasks import SEND_EFFECTS
@@ -79,7 +80,7 @@ async def send(bank: Bank, effect: Effect) -> None:
 
 async def _may_be_told(bank: Bank, userid: str) -> bool:
     """Whether he is staff, or the head of a branch, by now."""
-    if userid in bank.heads.values():
+    if any(userids.same(userid, head) for head in bank.heads.values()):
         return True
     try:
         await staff_member(bank, userid)

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from customers.archive.rows import ARCHIVE, ArchivedRow
 from customers.banks.bank import Bank
 from customers.banks.files import Archive
 from customers.identity import resolution
+from customers.wecom_mirror import members
 from services.clock import utc
 from services.errors import Unavailable
 from services.wechat.core.archive import Record, Unreadable, private_key, random_key
@@ -21,8 +23,11 @@ from services.wechat.core.archive import Record, Unreadable, private_key, random
 READ: Literal["read"] = "read"
 KEPT: Literal["kept"] = "kept"
 AT_ONCE = 8
-CUSTOMERS, ROBOTS = ("wm", "wo"), ("wb",)
-"""How the ids of customers (in WeChat, in WeCom) and of robots begin; all others are members."""
+_EXTERNAL = re.compile(r"w[mo][A-Za-z0-9_-]{20,}")
+_ROBOT = re.compile(r"wb[A-Za-z0-9_-]{20,}")
+"""What the ids of customers (in WeChat, in WeCom) and of robots look like, of whom nobody knows
+anything. A member's userid is his own choice and may begin alike: the directory says who is a
+member."""
 
 
 def row_id(tenant: str, seq: int) -> str:
@@ -55,20 +60,49 @@ class Message:
     recalls: str
 
 
-def read_message(message: Mapping[str, Any], now: float) -> Message:
-    """Takes whatever WeCom may send: what is missing or of another type counts as not said."""
+@dataclass(frozen=True)
+class Directory:
+    """Who is who among the parties of some messages: `members` with WeCom's spelling of each, and
+    customers who are known, by external_userid → cid."""
+
+    members: Mapping[str, str] = field(default_factory=dict)
+    customers: Mapping[str, str] = field(default_factory=dict)
+
+    def is_customer(self, party: str) -> bool:
+        if party in self.members:
+            return False
+        return party in self.customers or _EXTERNAL.fullmatch(party) is not None
+
+    def member(self, party: str) -> str:
+        """The userid of a member, in WeCom's spelling; empty for anybody else."""
+        if party in self.members:
+            return self.members[party]
+        return "" if self.is_customer(party) or _ROBOT.fullmatch(party) else party
+
+
+NOBODY = Directory()
+
+
+def parties_of(message: Mapping[str, Any]) -> list[str]:
+    """Everybody whom a message names as who wrote or got it, once and in order."""
     senders = [message.get("from"), message.get("user")]
-    parties = _texts([*senders, *_list(message.get("tolist"))])
-    members = tuple(party for party in parties if not party.startswith(CUSTOMERS + ROBOTS))
+    return _texts([*senders, *_list(message.get("tolist"))])
+
+
+def read_message(message: Mapping[str, Any], now: float, directory: Directory = NOBODY) -> Message:
+    """Takes whatever WeCom may send: what is missing or of another type counts as not said."""
+    senders = [_text(message.get("from")), _text(message.get("user"))]
+    parties = parties_of(message)
+    userids = tuple(sorted({directory.member(party) for party in parties} - {""}))
     revoked = message.get("revoke")
     recalls = revoked.get("pre_msgid") if isinstance(revoked, dict) else ""
     return Message(
         at=_at(message.get("msgtime") or message.get("time"), now),
-        sender=next((one for one in senders if one in members), ""),
+        sender=next((name for one in senders if (name := directory.member(one))), ""),
         action=str(message.get("action") or ""),
         kind=_text(message.get("msgtype")),
-        userids=members,
-        customers=tuple(party for party in parties if party.startswith(CUSTOMERS)),
+        userids=userids,
+        customers=tuple(party for party in parties if directory.is_customer(party)),
         room=_text(message.get("roomid")),
         recalls=str(recalls or ""),
     )
@@ -108,11 +142,21 @@ class Reader:
         unread."""
         opened = await self._open_all(records, leave_out=leave_out)
         now = self._bank.now()
-        heads = [None if isinstance(one, str) else read_message(one, now) for one in opened]
-        customers = {external for head in heads if head for external in head.customers}
-        cids = await resolution.known_by_external_userid(self._bank, sorted(customers))
+        directory = await self._directory([one for one in opened if not isinstance(one, str)])
+        heads = [
+            None if isinstance(one, str) else read_message(one, now, directory) for one in opened
+        ]
         together = zip(records, opened, heads, strict=True)
+        cids = directory.customers
         return [self._row_of(record, one, head, cids) for record, one, head in together]
+
+    async def _directory(self, opened: Sequence[Mapping[str, Any]]) -> Directory:
+        """Who is who in these messages."""
+        parties = sorted({party for message in opened for party in parties_of(message)})
+        known = await members.spellings(self._bank, parties)
+        others = [one for one in parties if one not in known]
+        customers = await resolution.known_by_external_userid(self._bank, others)
+        return Directory(known, customers)
 
     async def _open_all(
         self, records: Sequence[Record], *, leave_out: bool

@@ -17,11 +17,11 @@ from typing import Any, cast
 from customers.actors import ClerkActor
 from customers.archive import consents as archive_consents
 from customers.archive import pull
-from customers.archive.messages import CUSTOMERS, KEPT, open_body, party_index
+from customers.archive.messages import KEPT, open_body, party_index
 from customers.archive.rows import ARCHIVE, ArchivedRow
-from customers.banks import staff
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.wecom_mirror import members
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
 
@@ -75,6 +75,7 @@ async def search(
     """
     await _permitted(bank, actor, case, userid)
     begin = _begin(bank, day)
+    userid = (await members.spellings(bank, [userid])).get(userid, userid)
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": begin + timedelta(days=1)}}
     found = await bank.db[ARCHIVE].find(wanted, sort=[("at", 1)], limit=SHOWN)
     recalled = await _recalled(bank, userid, begin)
@@ -174,17 +175,17 @@ async def _names(bank: Bank, cids: set[str]) -> dict[str, str]:
 
 async def _called(bank: Bank, row: ArchivedRow, body: Mapping[str, Any]) -> dict[str, str]:
     """What everybody of the message is called on a page: members by name, customers masked."""
-    members = {userid: userid for userid in row["userids"]}
-    members |= await staff.names_of(bank, row["userids"])
     people = await asyncio.gather(*(resolution.customer(bank, cid) for cid in row["cids"]))
     known = {party_index(bank, one.external_userid): one.name for one in people}
     parties = {str(body.get("from") or ""), *_told(body)}
     customers = {
-        party: _masked(party, known.get(party_index(bank, party), ""))
+        party: _masked(party, known.get(index, ""))
         for party in parties
-        if party.startswith(CUSTOMERS)
+        if (index := party_index(bank, party)) in row["customers"]
     }
-    return members | customers
+    others = sorted({*row["userids"], *parties} - customers.keys() - {""})
+    userids = {userid: userid for userid in others}
+    return userids | await members.names_of(bank, others) | customers
 
 
 def _masked(external_userid: str, name: str) -> str:

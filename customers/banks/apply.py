@@ -3,8 +3,9 @@ in any more."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from config import gate
@@ -21,8 +22,11 @@ from services import ids
 from services.cache import invalidate
 from services.clock import utc
 from services.container import Services
-from services.errors import InvalidInput, Unavailable
+from services.errors import InvalidInput, Unavailable, YinqiaoError
+from services.wechat.core.errors import PlatformError
 
+ROLL_CALL_SECONDS = 20.0
+"""How long WeCom may take to say who the members of a file are."""
 log = logging.getLogger(__name__)
 
 
@@ -39,11 +43,12 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
     await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
     invalidate(services, "tenants")
     bank = await open_bank(services, file.id)
-    left = await _apply_staff(bank, file)
+    spelling, faults = await _roll_call(bank, file)
+    left = await _apply_staff(bank, file, spelling)
     waiting = await roles.apply(bank, file.clerks, by)
     await bank.audit(by, "tenant.applied", file.id, sha256=ids.fingerprint(text.encode()))
     stays_out = "stays out: WeCom says that this member has left"
-    return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *waiting]
+    return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
 
 
 def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
@@ -94,6 +99,27 @@ async def check_banks(services: Services) -> None:
         raise ProductionRefused(problems)
 
 
+async def _roll_call(bank: Bank, file: TenantFile) -> tuple[Mapping[str, str], list[str]]:
+    """What WeCom says of the members of the file: the spelling of each userid there, which the
+    heads of branches have from now on, and sentences on whoever is unknown or may have no
+    customers."""
+    heads = [branch.head for branch in file.branches if branch.head]
+    asked = list(dict.fromkeys([*(one.userid for one in file.staff), *heads]))
+    try:
+        async with asyncio.timeout(ROLL_CALL_SECONDS):
+            called = await members.roll_call(bank, asked)
+    except (PlatformError, Unavailable, TimeoutError) as error:
+        why = error.message if isinstance(error, YinqiaoError) else "it takes too long"
+        return {}, [f"the members were not checked with WeCom: {why}"]
+    told = {one.id: called.spelling[one.head] for one in file.branches if one.head}
+    await bank.services.store.system(TENANTS).update({"_id": bank.id}, {"$set": {"heads": told}})
+    invalidate(bank.services, "tenants")
+    branches = {one.userid: f" of {one.branch}" for one in file.staff}
+    return called.spelling, [
+        f"{userid}{branches.get(userid, '')}: {fault}" for userid, fault in called.faults.items()
+    ]
+
+
 async def _check_appids(services: Services, file: TenantFile, source: str) -> None:
     """A mini-program belongs to one bank; raises InvalidInput."""
     others = {"_id": {"$ne": file.id}, "appids": {"$in": [one.appid for one in file.miniprograms]}}
@@ -125,12 +151,13 @@ def _row(services: Services, file: TenantFile) -> TenantRow:
     }
 
 
-async def _apply_staff(bank: Bank, file: TenantFile) -> list[str]:
+async def _apply_staff(bank: Bank, file: TenantFile, spelling: Mapping[str, str]) -> list[str]:
     """Makes the file's RMs staff and ends all others of a file; the userids of those who left by
     WeCom's word and stay out."""
     left = []
     for one in file.staff:
-        if not await _apply_member(bank, Staff(one.userid, one.name, one.branch)):
+        userid = spelling.get(one.userid, one.userid)
+        if not await _apply_member(bank, Staff(userid, one.name, one.branch)):
             left.append(one.userid)
     for userid in await staff.end_all_but(bank, [one.userid for one in file.staff]):
         await _end_sessions(bank, userid)

@@ -48,6 +48,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "intercepts.approve",
             "clerks.read",
             "clerks.approve",
+            "consents.withdraw",
         }
     ),
     "viewer": frozenset({"campaigns.read"}),

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from config import bounds
+from customers.banks import userids
+from services import sheets
 from services.documents import yaml12
 from services.documents.problems import Fault, Problem, fault, found, in_order, is_secret, pattern
 from services.errors import InvalidInput
@@ -84,8 +86,11 @@ class Archive(_Strict):
         return keys
 
 
+Userid = Annotated[str, AfterValidator(sheets.cell), Field(min_length=1, max_length=64)]
+
+
 class StaffMember(_Strict):
-    userid: bounds.Name
+    userid: Userid
     name: bounds.Word
     branch: bounds.Word
 
@@ -131,7 +136,7 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
         file = TenantFile.model_validate(parsed.value)
         problems += [
             Problem(parsed.line(place), code, data, source)
-            for place, code, data in _strangers(file)
+            for place, code, data in (*_strangers(file), *_double(file))
         ]
     except ValidationError as error:
         details = error.errors(include_url=False)
@@ -160,3 +165,16 @@ def _strangers(file: TenantFile) -> Iterator[Fault]:
         if member.branch not in branches:
             place = ("staff", index, "branch")
             yield fault(place, "unknown_branch", name=member.branch, expected=branches)
+
+
+def _double(file: TenantFile) -> Iterator[Fault]:
+    """Staff who are there twice: WeCom knows no letter case in userids."""
+    seen: dict[str, str] = {}
+    for index, member in enumerate(file.staff):
+        one = userids.key(member.userid)
+        before = seen.get(one)
+        seen[one] = member.userid
+        if before is not None:
+            yield fault(
+                ("staff", index, "userid"), "userid_twice", name=member.userid, first=before
+            )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
+from customers.banks import userids
 from customers.banks.bank import CACHE_SECONDS, Bank
 from customers.banks.rows import STAFF
 from services.cache import cached, invalidate
@@ -49,7 +50,7 @@ class Staff:
 
 
 def row_id(bank: Bank, userid: str) -> str:
-    return f"{bank.id}:{userid}"
+    return f"{bank.id}:{userids.key(userid)}"
 
 
 async def staff_member(bank: Bank, userid: str) -> Staff:
@@ -58,11 +59,15 @@ async def staff_member(bank: Bank, userid: str) -> Staff:
     async def load() -> dict[str, Staff]:
         rows = await bank.db[STAFF].find({"active": True}, limit=None)
         return {
-            row["userid"]: Staff(row["userid"], row["name"], row["branch"], row.get("epoch", 0))
+            userids.key(row["userid"]): Staff(
+                row["userid"], row["name"], row["branch"], row.get("epoch", 0)
+            )
             for row in rows
         }
 
-    staff = (await cached(bank.services, f"staff:{bank.id}", CACHE_SECONDS, load)).get(userid)
+    staff = (await cached(bank.services, f"staff:{bank.id}", CACHE_SECONDS, load)).get(
+        userids.key(userid)
+    )
     if staff is None:
         raise NotFound("staff_unknown", "not a member of this bank's staff")
     return staff
@@ -88,17 +93,27 @@ async def everybody(bank: Bank) -> list[StaffRow]:
     return cast("list[StaffRow]", found)
 
 
-async def rows_of(bank: Bank, userids: Sequence[str]) -> dict[str, StaffRow]:
-    """Those of them who are or were staff, by userid; read afresh."""
-    wanted = {"_id": {"$in": [row_id(bank, userid) for userid in userids]}}
+async def rows_of(bank: Bank, asked: Sequence[str]) -> dict[str, StaffRow]:
+    """Those of them who are or were staff, by userid as asked; read afresh."""
+    wanted = {"_id": {"$in": [row_id(bank, userid) for userid in asked]}}
     found = await bank.db[STAFF].find(wanted, limit=None)
-    return {row["userid"]: cast("StaffRow", row) for row in found}
+    rows = {row["_id"]: cast("StaffRow", row) for row in found}
+    by_userid = {userid: rows.get(row_id(bank, userid)) for userid in asked}
+    return {userid: row for userid, row in by_userid.items() if row is not None}
 
 
-async def names_of(bank: Bank, userids: Sequence[str]) -> dict[str, str]:
-    """userid → name, of those who are or were staff."""
-    rows = await bank.read(STAFF, [row_id(bank, userid) for userid in userids])
-    return {row["userid"]: row["name"] for row in rows.values()}
+async def names_of(bank: Bank, asked: Sequence[str]) -> dict[str, str]:
+    """userid as asked → name, of those who are or were staff."""
+    rows = await bank.read(STAFF, [row_id(bank, userid) for userid in asked])
+    by_userid = {userid: rows.get(row_id(bank, userid)) for userid in asked}
+    return {userid: row["name"] for userid, row in by_userid.items() if row is not None}
+
+
+async def respell(bank: Bank, userid: str) -> None:
+    """Has his row say his userid as WeCom spells it."""
+    changed = {"_id": row_id(bank, userid), "userid": {"$ne": userid}}
+    await bank.db[STAFF].update(changed, {"$set": {"userid": userid}})
+    invalidate(bank.services, f"staff:{bank.id}")
 
 
 async def take_from_file(bank: Bank, one: Staff) -> bool:
@@ -120,10 +135,11 @@ async def take_back(bank: Bank, userid: str, left_at: datetime, at: float) -> bo
     return await bank.db[STAFF].update(gone, again)
 
 
-async def end_all_but(bank: Bank, userids: Sequence[str]) -> list[str]:
+async def end_all_but(bank: Bank, present: Sequence[str]) -> list[str]:
     """Whom the bank's file does not name any more is staff no more, except by WeCom's word; who
     that was."""
-    gone = {"userid": {"$nin": list(userids)}, "source": {"$ne": FROM_WECOM}, "active": True}
+    rows = [row_id(bank, userid) for userid in present]
+    gone = {"_id": {"$nin": rows}, "source": {"$ne": FROM_WECOM}, "active": True}
     found = await bank.db[STAFF].find(gone, fields={"userid": 1}, limit=None)
     for row in found:
         ended = {"$set": {"active": False}, "$inc": {"epoch": 1}}

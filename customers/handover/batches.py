@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from customers import relationships, timeline
 from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.approvals.rows import Approval
-from customers.banks import staff
+from customers.banks import staff, userids
 from customers.banks.bank import Bank
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS, Batch, Item, Mode
 from customers.identity import resolution
+from customers.wecom_mirror import members
 from services import ids
 from services.cache import cached
 from services.clock import utc
@@ -78,6 +79,7 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
     batch = ids.tenant_id(bank.id, "handover_batch", actor.login, wanted.key)
     if await bank.db[HANDOVER_BATCHES].find_one({"_id": batch}, {"_id": 1}):
         return batch
+    wanted = await _spelled(bank, wanted)
     await _check(bank, wanted)
     customers = await _customers(bank, wanted)
     groups = await _groups(bank, wanted)
@@ -90,6 +92,14 @@ async def start(bank: Bank, actor: ClerkActor, wanted: Wanted) -> str:
     await _submit(bank, actor, row)
     await bank.insert(HANDOVER_BATCHES, {**row})
     return batch
+
+
+async def _spelled(bank: Bank, wanted: Wanted) -> Wanted:
+    """Whoever is named, in WeCom's spelling as far as it is known."""
+    both = (wanted.handover_userid, wanted.takeover_userid)
+    known = await members.spellings(bank, both)
+    giver, taker = (known.get(one, one) for one in both)
+    return replace(wanted, handover_userid=giver, takeover_userid=taker)
 
 
 async def _keep_items(bank: Bank, batch: str, wanted: Wanted, targets: list[_Target]) -> None:
@@ -127,7 +137,7 @@ def message_of(bank: Bank, row: Batch) -> str:
 
 
 async def _check(bank: Bank, wanted: Wanted) -> None:
-    if wanted.handover_userid == wanted.takeover_userid:
+    if userids.same(wanted.handover_userid, wanted.takeover_userid):
         raise InvalidInput("handover_same", "nobody takes over from himself")
     if len(wanted.message) > MESSAGE_MOST:
         raise InvalidInput("handover_message", f"at most {MESSAGE_MOST} characters")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from customers import relationships
 from customers.alerts import alarms
-from customers.banks import staff
+from customers.banks import staff, userids
 from customers.banks.bank import Bank
 from customers.banks.staff import StaffRow
 from customers.identity import resolution
@@ -18,7 +18,7 @@ TRANSFERRED = "DELETE_BY_TRANSFER"
 
 def subject(tenant: str, userid: str) -> str:
     """The name under which all of a member's sessions are found."""
-    return f"{tenant}:{userid}"
+    return f"{tenant}:{userids.key(userid)}"
 
 
 async def left(bank: Bank, userid: str, at: float) -> None:
@@ -87,4 +87,4 @@ async def lost(bank: Bank, row: InboxRow, event: events.ContactEvent, cid: str) 
 async def _listeners(bank: Bank, userid: str, branch: str) -> list[str]:
     """The head of the branch, unless it is himself whom it is about."""
     head = bank.heads.get(branch, "")
-    return [head] if head and head != userid else []
+    return [head] if head and not userids.same(head, userid) else []

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
-from customers import relationships
+from customers import consent, relationships
 from customers.banks.bank import Bank
 from customers.identity import review_tasks
 from customers.identity.facts import Customer, Origin
@@ -30,6 +30,7 @@ from customers.identity.rows import (
     MergeOrigin,
     MergeRow,
     cids_of,
+    drop_phone,
     find_merge,
     root,
     unmerged,
@@ -109,6 +110,8 @@ async def carry(bank: Bank, loser: CustomerRow) -> None:
     winner, plan = taken
     await relationships.move(bank, loser["_id"], winner)
     await _point(bank, plan, winner)
+    if "phone" in plan["fields"]:
+        await _keep_no_phone(bank, [winner, *plan["cids"]])
     planned = {"_id": plan["_id"], "state": PLANNED}
     await bank.db[MERGES].update(planned, {"$set": {"state": DONE}})
     this_time = {"_id": loser["_id"], "merges": loser.get("merges", 0)}
@@ -116,6 +119,13 @@ async def carry(bank: Bank, loser: CustomerRow) -> None:
     await bank.db[CUSTOMERS].update(this_time, ended)
     facts = {"tenant": bank.id, "winner": winner, "loser": loser["_id"]}
     log.info("customers merged", extra={"fields": facts})
+
+
+async def _keep_no_phone(bank: Bank, cids: Sequence[str]) -> None:
+    """A phone that came with the loser goes, when one of the two withdrew his consent since."""
+    if (await consent.standing(bank, cids, "phone")).withdrawn:
+        await drop_phone(bank, cids)
+        await forget_phone(bank, cids)
 
 
 async def _point(bank: Bank, plan: MergeRow, winner: str) -> None:
@@ -198,6 +208,17 @@ async def _moves_of(bank: Bank, wanted: Sequence[str]) -> list[tuple[str, int | 
     found = await bank.db[IDENTITIES].find({"_id": {"$in": list(wanted)}}, limit=None)
     moves = {row["_id"]: row.get("moves") for row in found}
     return [(row_id, moves[row_id]) for row_id in wanted if row_id in moves]
+
+
+async def forget_phone(bank: Bank, cids: Sequence[str]) -> None:
+    """The merges of these customers bring no phone back when they are undone."""
+    theirs = {"$or": [{"winner": {"$in": list(cids)}}, {"loser": {"$in": list(cids)}}]}
+    merges = bank.db[MERGES]
+    for row in cast("list[MergeRow]", await merges.find(theirs, limit=None)):
+        before: Any = bank.vault.open_json(MERGES, "before", row["_id"], row["before"])
+        if before.get("phone"):
+            sealed = bank.vault.seal_json(MERGES, "before", row["_id"], {**before, "phone": ""})
+            await merges.update({"_id": row["_id"]}, {"$set": {"before": sealed}})
 
 
 def _lacking(winner: Customer, loser: Customer) -> list[str]:

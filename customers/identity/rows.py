@@ -299,6 +299,12 @@ async def insert_customers(bank: Bank, rows: Sequence[CustomerRow]) -> set[int]:
     return await bank.db[CUSTOMERS].insert_new(cast("Sequence[Doc]", rows))
 
 
+async def drop_phone(bank: Bank, cids: Sequence[str]) -> None:
+    """These customers' rows have no phone any more, and nobody finds them by one."""
+    gone = {"phone": "", "phone_index": "", "provenance.phone": ""}
+    await bank.db[CUSTOMERS].update_many({"_id": {"$in": list(cids)}}, {"$unset": gone})
+
+
 async def add_tags(bank: Bank, cid: str, names: Iterable[str]) -> None:
     """Gives the customer these tags."""
     await bank.change(CUSTOMERS, cid, {"$addToSet": {"tags": {"$each": list(names)}}})

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from customers import timeline
+from customers.access import withdrawal
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.banks.tasks import SEND_EFFECTS
@@ -261,11 +262,13 @@ async def deliver(bank: Bank, effect: Effect) -> Outcome | None:
 async def _deliver(bank: Bank, effect: Effect, openid: str) -> None:
     """Takes from the allowance, then sends.
 
-    Raises Conflict `no_allowance`, `subscription_refused` (43101: nothing is left there),
+    Raises Conflict `consent_withdrawn`, `no_allowance`, `subscription_refused` (43101: nothing is
+    left there),
     `subscribe_unknown` when an earlier or this try's answer was lost, since a second message is
     worse than none; and PlatformError, with the allowance given back.
     """
     args = effect.args
+    await withdrawal.check_may_contact(bank, effect.cid)
     row_id = await _row(bank, args["appid"], openid, args["template_id"])
     await _take(bank, row_id, effect.id)
     client = bank.miniprogram(args["appid"])

@@ -9,12 +9,13 @@ file gives to a branch is staff of that branch; who is in the file stays as it s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from customers import relationships
-from customers.banks import staff
+from customers.banks import staff, userids
 from customers.banks.bank import Bank
 from customers.banks.staff import GONE_STATUS
 from customers.handover import departures
@@ -52,7 +53,7 @@ _BRANCH_HOPS = 15
 def _member(tenant: str, told: Mapping[str, Any]) -> Member:
     """The row of a member as WeCom told it."""
     return {
-        "_id": f"{tenant}:{told['userid']}",
+        "_id": f"{tenant}:{userids.key(str(told['userid']))}",
         "userid": str(told["userid"]),
         "name": str(told.get("name") or told["userid"]),
         "departments": sorted(int(one) for one in told.get("department") or []),
@@ -140,7 +141,7 @@ async def read_member(bank: Bank, userid: str, at: float) -> None:
 
 async def _end_member(bank: Bank, userid: str, at: float) -> None:
     """Ends him, unless he is known to be there since; who is known to have left later has left."""
-    row_id = f"{bank.id}:{userid}"
+    row_id = f"{bank.id}:{userids.key(userid)}"
     if not await _close(bank, MEMBERS, {"_id": row_id, "userid": userid}, at):
         gone = await bank.db[MEMBERS].find_one({"_id": row_id, "active": False})
         if gone is None:
@@ -150,10 +151,12 @@ async def _end_member(bank: Bank, userid: str, at: float) -> None:
 
 
 async def _rename(bank: Bank, old: str, new: str, at: float) -> None:
-    """Safe to repeat: what was moved already is not there under the old userid."""
+    """Safe to repeat: what was moved already is not there under the old userid. Another spelling of
+    the same userid ends nobody."""
     await staff.rename(bank, old, new, at)
     await relationships.rename(bank, old, new)
-    await _end_member(bank, old, at)
+    if not userids.same(old, new):
+        await _end_member(bank, old, at)
 
 
 async def employ(bank: Bank, members: Sequence[Member], at: float, asked: float) -> None:
@@ -164,6 +167,8 @@ async def employ(bank: Bank, members: Sequence[Member], at: float, asked: float)
     for member in members:
         known = employed.get(member["userid"])
         branch = _branch_of(bank, parents, member["departments"])
+        if known is not None and known["userid"] != member["userid"]:
+            await staff.respell(bank, member["userid"])
         if member["status"] in GONE_STATUS or not (branch or _is_from_file(known)):
             if known is not None and known["active"]:
                 await departures.left(bank, member["userid"], at)
@@ -309,7 +314,8 @@ async def _read_rest(job: Job, after: str) -> Batch:
             items.append(_member(job.bank.id, await job.client.members.get(userid)))
         except PlatformError as error:
             if error.errcode == UNKNOWN_MEMBER:
-                items.append({"_id": f"{job.bank.id}:{userid}", "userid": userid})
+                row_id = f"{job.bank.id}:{userids.key(userid)}"
+                items.append({"_id": row_id, "userid": userid})
             elif error.action == "give_up":
                 problems.append(Problem(userid, code_of(error)))
             else:
@@ -344,10 +350,10 @@ async def _write_members(job: Job, batch: Batch) -> Outcome:
     return outcome
 
 
-async def _end_members(job: Job, userids: Sequence[str]) -> None:
+async def _end_members(job: Job, gone: Sequence[str]) -> None:
     """Those of whom WeCom knows nothing any more."""
-    await note(job, [Difference("gone", userid) for userid in userids])
-    for userid in userids if job.mend else []:
+    await note(job, [Difference("gone", userid) for userid in gone])
+    for userid in gone if job.mend else []:
         await _end_member(job.bank, userid, job.started)
 
 
@@ -357,20 +363,75 @@ async def _again(job: Job, userid: str) -> None:
 
 async def present_at(bank: Bank, userid: str) -> float | None:
     """When the member was last known to be at work (seconds UTC); None when he is not."""
-    found = await bank.db[MEMBERS].find_one({"_id": f"{bank.id}:{userid}"})
+    found = await bank.db[MEMBERS].find_one({"_id": f"{bank.id}:{userids.key(userid)}"})
     row = cast("Member | None", found)
     if row is None or not row["active"] or row["status"] in GONE_STATUS:
         return None
     return max(row["at"], row["fetched_at"].timestamp())
 
 
-async def names_of(bank: Bank, userids: Sequence[str]) -> dict[str, str]:
-    """userid → name of those whom we know: as the bank's file calls its staff, else as WeCom does."""
-    rows = await bank.by_id(
-        MEMBERS, [f"{bank.id}:{one}" for one in userids], {"name": 1, "userid": 1}
+async def spellings(bank: Bank, asked: Collection[str]) -> dict[str, str]:
+    """Those of these texts that are a member's userid, in whatever spelling → WeCom's own, as far
+    as it is known. Who has left is a member too: he was one when it was said."""
+    wanted = {one: f"{bank.id}:{userids.key(one)}" for one in asked}
+    rows = await bank.by_id(MEMBERS, sorted({*wanted.values()}), {"userid": 1})
+    known = {row_id: str(row["userid"]) for row_id, row in rows.items()}
+    found = {one: known[row_id] for one, row_id in wanted.items() if row_id in known}
+    others = await staff.rows_of(bank, sorted(wanted.keys() - found.keys()))
+    return found | {one: row["userid"] for one, row in others.items()}
+
+
+async def names_of(bank: Bank, asked: Sequence[str]) -> dict[str, str]:
+    """userid as asked → name of those whom we know: as the bank's file calls its staff, else as
+    WeCom does."""
+    wanted = {one: f"{bank.id}:{userids.key(one)}" for one in asked}
+    rows = await bank.by_id(MEMBERS, sorted({*wanted.values()}), {"name": 1})
+    names = {row_id: str(row["name"]) for row_id, row in rows.items() if row.get("name")}
+    mirrored = {one: names[row_id] for one, row_id in wanted.items() if row_id in names}
+    return mirrored | await staff.names_of(bank, asked)
+
+
+async def roll_call(bank: Bank, asked: Sequence[str]) -> RollCall:
+    """Asks WeCom who these are: their spelling there, and who is unknown or may have no customers.
+    Raises PlatformError."""
+    client = bank.wecom
+    followers = (await client.customers.list_followers()).get("follow_user") or []
+    spelling = {userids.key(one): one for one in followers}
+    others = [one for one in asked if userids.key(one) not in spelling]
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def look(userid: str) -> tuple[str, str]:
+        async with gate:
+            try:
+                told = await client.members.get(userid)
+            except PlatformError as error:
+                if error.action != "give_up":
+                    raise
+                return userid, "WeCom knows no such member"
+        spelling[userids.key(userid)] = str(told.get("userid") or userid)
+        status = int(told.get("status") or 1)
+        return userid, _FAULTS.get(status, "has no right to customer contact at WeCom")
+
+    faults = dict([await one for one in asyncio.as_completed([look(one) for one in others])])
+    return RollCall(
+        {one: spelling.get(userids.key(one), one) for one in asked},
+        {one: faults[one] for one in others},
     )
-    mirrored = {row["userid"]: row["name"] for row in rows.values() if row.get("name")}
-    return mirrored | await staff.names_of(bank, userids)
+
+
+_FAULTS = {
+    2: "is disabled at WeCom",
+    4: "has not activated WeCom yet",
+    5: "has left WeCom",
+}
+
+
+@dataclass(frozen=True)
+class RollCall:
+    """What WeCom says of some userids: the spelling of each there, and what is wrong with some."""
+
+    spelling: Mapping[str, str]
+    faults: Mapping[str, str]
 
 
 DEPARTMENTS_PART = Part("departments", _read_departments, _write_departments)

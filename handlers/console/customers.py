@@ -11,6 +11,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from config.bounds import Reason, RowId, ShortText, Word
+from customers.access import withdrawal
 from customers.identity import review
 from handlers.console.base import Console, Decision
 from handlers.http.pages import Form
@@ -100,11 +101,21 @@ class Customer(Decision):
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
         view = await review.explain(self.bank, self.actor, self.cid)
-        self.render_page("people_customer", error, person=view)
+        agreed = await withdrawal.list_consents(self.bank, view["cid"])
+        self.render_page("people_customer", error, person=view, consents=agreed)
 
     @override
     def address(self) -> str:
         return f"/console/people/{self.cid}"
+
+
+class WithdrawConsent(Customer):
+    done = "consent_withdrawn"
+
+    @override
+    async def decide(self) -> None:
+        reason, purpose = self.form(DecisionForm).reason, self.path_kwargs["purpose"]
+        await withdrawal.withdraw_for(self.bank, self.actor, self.cid, purpose, reason)
 
 
 class UndoMerge(Customer):

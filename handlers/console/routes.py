@@ -180,6 +180,11 @@ ROUTES = (
         get=op("customers.read", "How we know a customer"),
     ),
     page_route(
+        "/console/people/{cid}/consents/{purpose}/withdraw",
+        customers.WithdrawConsent,
+        post=op("consents.withdraw", "Note that the customer withdrew his consent"),
+    ),
+    page_route(
         "/console/people/merges/{merge}/undo",
         customers.UndoMerge,
         post=op("customers.unmerge", "Ask for a merge to be undone"),

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from config.bounds import IdempotencyKey, LoginCode, ShortText, Word
 from customers import consent
-from customers.access import login
+from customers.access import login, withdrawal
 from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
 from handlers.http import rates
@@ -148,6 +148,20 @@ class Phone(Preview):
             await self.show_home(error)
             return
         self.redirect_to(self.home(), done="bound")
+
+
+class Withdraw(Preview):
+    """The customer takes back his consent; the page before it says what that means."""
+
+    @override
+    async def post(self, appid: str) -> None:
+        try:
+            await withdrawal.withdraw(self.bank, self.actor, withdrawal.PHONE)
+        except Conflict as error:
+            await self.show_home(error)
+            return
+        portal.invalidate_home(self.bank, self.actor)
+        self.redirect_to(self.home(), done="withdrawn")
 
 
 class Claim(Preview):

@@ -14,6 +14,11 @@ ROUTES = (
     ),
     dev_page_route("/preview/{appid}/phone", preview.Phone, post=op(CUSTOMER, "Bind the phone")),
     dev_page_route(
+        "/preview/{appid}/phone/withdrawal",
+        preview.Withdraw,
+        post=op(CUSTOMER, "Take back the consent for the phone"),
+    ),
+    dev_page_route(
         "/preview/{appid}/rewards/{reward}/claim",
         preview.Claim,
         post=op(CUSTOMER, "Claim a reward", rate=rates.CLAIMS),

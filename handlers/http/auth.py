@@ -40,6 +40,7 @@ PERMISSIONS: dict[str, str] = {
     "intercepts.approve": "agree to another clerk's change of them, or turn it down",
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
+    "consents.withdraw": "note that a customer took back what he agreed to",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",

@@ -43,6 +43,18 @@ class CustomerView(BaseModel):
     bound: bool
 
 
+class ConsentView(BaseModel):
+    purpose: str
+    agrees: bool
+    withdrawn: bool
+    version: str = Field(description="of the text; empty after a withdrawal")
+    at: datetime
+
+
+class ConsentsAnswer(BaseModel):
+    consents: list[ConsentView]
+
+
 class LoginAnswer(BaseModel):
     token: str
     expires_in: int = Field(description="seconds")

@@ -8,7 +8,7 @@ from typing import Literal
 from typing_extensions import override
 
 from config.bounds import KEY_LENGTH
-from customers.access import login
+from customers.access import login, withdrawal
 from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
@@ -90,6 +90,21 @@ class Phone(Portal):
             profile = await login.bind_phone(self.bank, self.actor, body.code, body.consent)
         portal.invalidate_home(self.bank, self.actor)
         self.answer(profile)
+
+
+class Consents(Portal):
+    @override
+    async def get(self, appid: str) -> None:
+        found = await withdrawal.list_consents(self.bank, self.actor.cid)
+        self.answer({"consents": found})
+
+
+class Withdrawal(Portal):
+    @override
+    async def post(self, appid: str, purpose: str) -> None:
+        await withdrawal.withdraw(self.bank, self.actor, purpose)
+        portal.invalidate_home(self.bank, self.actor)
+        self.answer(await login.profile(self.bank, self.actor))
 
 
 class Home(Portal):

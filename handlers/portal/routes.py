@@ -33,6 +33,16 @@ ROUTES = (
         ),
     ),
     json_route(
+        "/mp/{appid}/consents",
+        resources.Consents,
+        get=op(CUSTOMER, "What the customer agreed to", answers=models.ConsentsAnswer),
+    ),
+    json_route(
+        "/mp/{appid}/consents/{purpose}/withdrawal",
+        resources.Withdrawal,
+        post=op(CUSTOMER, "Take back what the customer agreed to", answers=models.CustomerView),
+    ),
+    json_route(
         "/mp/{appid}/home",
         resources.Home,
         get=op(CUSTOMER, "The customer's home", answers=models.HomeAnswer),

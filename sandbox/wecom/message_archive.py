@@ -169,9 +169,9 @@ class Said:
     content: dict[str, Any]
     room_id: str = ""
 
-    def external(self) -> bool:
+    def external(self, box: Sandbox) -> bool:
         """Whether a customer is among those who read or wrote it."""
-        return any(who.startswith("wm") for who in (self.sender, *self.readers))
+        return any(box.world.member(who) is None for who in (self.sender, *self.readers))
 
 
 def archive_message(box: Sandbox, said: Said) -> str:
@@ -186,7 +186,7 @@ def archive_message(box: Sandbox, said: Said) -> str:
         return ""
     if not _all_agreed(box, [said.sender, *said.readers]):
         return ""
-    msgid = ids.code("arch") + ("_external" if said.external() else "")
+    msgid = ids.code("arch") + ("_external" if said.external(box) else "")
     message = _archived(said, msgid, box.clock.now())
     seq = records.archive[-1].seq + 1 if records.archive else 1
     record = _sealed(records.archive_key, records.archive_key_version, seq, msgid, message)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from customers import consent
 from customers.identity import customer_numbers, resolution, sealing
 from customers.identity.resolution import Facts
 from services.container import Services
@@ -197,3 +198,18 @@ async def test_every_search_is_in_the_trail_by_its_index_and_they_are_used_up(
     ]  # fmt: skip
     assert not any(secret in str(rows) for secret in (PHONE, "13900000000", "C-1001", EXTERNAL))
     assert [row["action"] for row in rows].count("customer.search_refused") == 1
+
+
+async def test_a_clerk_notes_that_a_customer_withdrew_his_consent(clerk: Clerk, demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    facts = Facts(unionid=UNION, openids={APPID: OPEN}, phone=f"+86{PHONE}")
+    cid = await resolution.identify(bank, facts, source="phone", proof="phone:1")
+    await consent.give(bank, cid, "phone", "phone/2026-11", consent.TEXTS["phone", "phone/2026-11"], "mp:x")
+    lin, page = await clerk("lin"), f"/console/people/{cid}"
+    assert "代客户撤回" in (await lin.get(page)).text
+    done = await post_form(lin, page, f"{page}/consents/phone/withdraw", cid=cid, reason="客户来电")
+    assert "手机号码已删除" in done.text
+    shown = (await lin.get(page)).text
+    assert "已撤回" in shown
+    assert "代客户撤回" not in shown
+    assert (await resolution.customer(bank, cid)).phone == ""

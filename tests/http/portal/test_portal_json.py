@@ -103,6 +103,29 @@ async def test_the_phone_is_bound_with_consent_only(
     body = {"code": code, "consent": "phone/2026-11"}
     bound = await http.post(f"/mp/{appid}/phone", json=body, headers=bearer)
     assert bound.json() == {"name": "", "phone": "138****5678", "bound": True}
+    agreed = (await http.get(f"/mp/{appid}/consents", headers=bearer)).json()["consents"]
+    assert [(one["purpose"], one["agrees"], one["version"]) for one in agreed] == [("phone", True, "phone/2026-11")]
+
+
+async def test_what_was_agreed_to_is_withdrawn_at_any_time(
+    http: httpx.AsyncClient, sandbox: Sandbox, appid: str, demo: Services
+) -> None:
+    person = await sandbox.person(phone="13812345678")
+    login = await http.post(f"/mp/{appid}/login", json={"code": await sandbox.open(person, appid)})
+    bearer = {"Authorization": f"Bearer {login.json()['token']}"}
+    path = f"/mp/{appid}/consents/phone/withdrawal"
+    refused = await http.post(path, headers=bearer)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "consent_not_given")
+    body = {"code": await sandbox.phone_code(person, appid), "consent": "phone/2026-11"}
+    assert (await http.post(f"/mp/{appid}/phone", json=body, headers=bearer)).json()["bound"] is True
+    assert (await http.get(f"/mp/{appid}/home", headers=bearer)).json()["customer"]["bound"] is True
+    for _ in range(2):
+        withdrawn = await http.post(path, headers=bearer)
+        assert (withdrawn.status_code, withdrawn.json()) == (200, {"name": "", "phone": "", "bound": False})
+    assert (await http.get(f"/mp/{appid}/home", headers=bearer)).json()["customer"]["bound"] is False
+    assert (await http.post(path)).status_code == 401
+    (one,) = (await http.get(f"/mp/{appid}/consents", headers=bearer)).json()["consents"]
+    assert (one["agrees"], one["withdrawn"]) == (False, True)
 
 
 async def test_a_session_that_was_ended_signs_nobody_in(customer: httpx.AsyncClient, appid: str) -> None:

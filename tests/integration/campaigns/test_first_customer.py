@@ -10,11 +10,12 @@ import pytest
 
 from customers.access import rm
 from customers.actors import StaffActor
+from customers.banks import apply
 from customers.identity import resolution
 from rewards import ledger
 from services.container import Services
 from services.wechat.wecom.customers import Customers
-from tests.conftest import Sandbox
+from tests.conftest import DEMO_BANK, Sandbox
 from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.waiting import until
@@ -75,6 +76,22 @@ async def test_a_scan_leads_to_a_redeemed_reward(demo: Services, sandbox: Sandbo
     told = {"customer.added", "campaign.entered", "welcome.sent", "tag.added", "reward.offered"}
     assert kinds >= told | {"reward.claimed", "phone.bound"}
     assert (await resolution.customer(await open_bank(demo, "demo"), listed["cid"])).phone == "+8613800138000"
+
+
+async def test_another_spelling_of_the_rm_in_the_file_is_greeted_by_his_name_and_branch(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    file = DEMO_BANK.read_text(encoding="utf-8").replace("userid: rm.li,", "userid: RM.Li,")
+    file = file.replace("name: 李嘉宁", "name: 测试")
+    await sandbox.control("POST", "faults", {"target": "api", "kind": "errcode", "errcode": -1})
+    await apply.apply_tenant(demo, file, "tenant.yaml")  # WeCom is away: the file's spelling holds
+    await sandbox.control("DELETE", "faults")
+    demo.cache.clear()
+    person = await sandbox.person("刘敏")
+    await sandbox.scan(person, state="branch-q1.sz-nanshan", userid="rm.li")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    (welcome,) = (await sandbox.control("GET", "welcomes"))["welcomes"]
+    assert "深圳南山支行的客户经理测试" in str(welcome)
 
 
 async def _settled(services: Services) -> bool:

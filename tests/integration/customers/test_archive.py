@@ -11,9 +11,10 @@ import pytest
 from customers.actors import ClerkActor
 from customers.alerts import alarms
 from customers.archive import pull as archive
-from customers.archive.messages import party_index, read_message
+from customers.archive.messages import Directory, party_index, read_message
 from customers.banks import apply
 from customers.identity import resolution
+from customers.wecom_mirror import members
 from operations import scheduler
 from services.clock import utc
 from services.container import Services
@@ -348,16 +349,53 @@ async def test_a_bank_without_an_archive_pulls_nothing(bank: Services, sandbox: 
 
 
 def test_a_recall_names_what_it_takes_back_and_a_strange_message_is_read_as_far_as_it_goes() -> None:
-    message = {"from": "wmA", "tolist": ["rm.chen", 7], "msgtime": 1_800_000_000_123, "msgtype": "revoke"}
+    customer = "wmMadeUpCustomer000000000000001"
+    message = {"from": customer, "tolist": ["rm.chen", 7], "msgtime": 1_800_000_000_123, "msgtype": "revoke"}
     head = read_message({**message, "action": "recall", "revoke": {"pre_msgid": "m1"}}, 5.0)
     assert (head.at, head.userids, head.customers, head.recalls) == (
         1_800_000_000.123,
         ("rm.chen",),
-        ("wmA",),
+        (customer,),
         "m1",
     )
     odd = read_message({"msgtime": "soon", "tolist": "x", "msgtype": 4, "revoke": [], "user": "rm.li"}, 5.0)
     assert (odd.at, odd.userids, odd.customers, odd.kind, odd.recalls) == (5.0, ("rm.li",), (), "", "")
+
+
+C12 = {
+    "msgid": "m1", "action": "send", "from": "wmj", "tolist": ["wmMadeUpCustomer000000000000001"], "roomid": "",
+    "msgtime": 1700000000000, "msgtype": "text", "text": {"content": "您好"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("userid", ["wmj", "wbl", "wo.jia", "wmAnEmployeeWithAVeryLongUserid01"])
+async def test_a_member_is_known_by_the_directory_and_not_by_how_his_userid_begins(
+    bank: Services, sandbox: Sandbox, userid: str
+) -> None:
+    await sandbox.control("POST", "members", {"userid": userid, "name": "贾明", "department": 3})
+    at_bank = await open_bank(bank, "demo")
+    await members.read_member(at_bank, userid, bank.clock())
+    person = await friend(sandbox, userid=userid)
+    await say(sandbox, person, "您好", userid)
+    await sandbox.control("POST", f"members/{userid}/write", {"person": person["id"], "text": "好的"})
+    await pull(bank)
+    first, second = await kept(bank)
+    index = party_index(at_bank, person["external_userid"])
+    assert [(row["sender"], row["userids"], row["customers"]) for row in (first, second)] == [
+        ("", [userid], [index]), (userid, [userid], [index]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("userid", ["wmj", "wbl", "wo.jia"])
+def test_a_short_userid_is_no_customers_id_whoever_knows_of_it(userid: str) -> None:
+    head = read_message({**C12, "from": userid}, 5.0)
+    assert (head.sender, head.userids, head.customers) == (userid, (userid,), ("wmMadeUpCustomer000000000000001",))
+
+
+def test_a_member_is_told_in_wecoms_spelling() -> None:
+    directory = Directory(members={"WMJ": "wmj"})
+    head = read_message({**C12, "from": "WMJ"}, 5.0, directory)
+    assert (head.sender, head.userids) == ("wmj", ("wmj",))
 
 
 async def test_nothing_of_a_message_is_kept_in_clear(bank: Services, sandbox: Sandbox) -> None:

@@ -1,0 +1,108 @@
+"""A customer withdraws what he agreed to (PIPL art. 15 and 47): by himself in a mini-program, or by
+a clerk to whom he said so.
+
+The consent for the phone covers that the bank keeps his number, knows him by it, and contacts him.
+When it is withdrawn the number and its blind index are deleted, also from what an undone merge
+would bring back, nobody is found by it any more, and what the bank sends by itself is not sent, also
+when it was queued before. What he was granted stays his, and his friendships are his own: he ends
+those in WeChat. He may agree again at any time.
+
+The row of the withdrawal is written first and everybody asks it: who binds a phone or sends a
+message meanwhile looks after his write, or before his call, and lets go. Whoever is killed in
+between is completed by withdrawing again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from customers import consent, timeline
+from customers.actors import ClerkActor, CustomerActor
+from customers.banks.bank import Bank
+from customers.identity import merging, resolution
+from customers.identity.rows import cids_of, drop_phone, root
+from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+
+PHONE = "phone"
+WITHDRAW = "consents.withdraw"
+PURPOSES = tuple(sorted({purpose for purpose, _ in consent.TEXTS}))
+
+
+async def list_consents(bank: Bank, cid: str) -> list[dict[str, Any]]:
+    """What the customer was ever asked for: `purpose`, whether he `agrees` now, and since when and
+    to which version; `withdrawn` when he took it back."""
+    cids = await resolution.cids(bank, cid)
+    found = [await consent.standing(bank, cids, purpose) for purpose in PURPOSES]
+    return [
+        {
+            "purpose": one.purpose,
+            "agrees": one.agrees,
+            "withdrawn": one.withdrawn,
+            "version": one.version,
+            "at": one.at,
+        }
+        for one in found
+        if one.at is not None
+    ]
+
+
+async def withdraw(bank: Bank, actor: CustomerActor, purpose: str) -> None:
+    """The customer takes back what he agreed to. Safe to repeat and to race.
+
+    Raises NotFound `consent_purpose_unknown`, Conflict `consent_not_given`.
+    """
+    await _withdraw(bank, actor.cid, purpose, f"mp:{actor.appid}", f"customer:{actor.cid}")
+
+
+async def withdraw_for(bank: Bank, actor: ClerkActor, cid: str, purpose: str, reason: str) -> None:
+    """A clerk notes that the customer takes it back; `reason` says how he told the bank.
+
+    Raises Forbidden, InvalidInput `reason_missing`, NotFound, Conflict `consent_not_given`.
+    """
+    if WITHDRAW not in actor.permissions:
+        raise Forbidden("not_permitted", f"this needs the permission {WITHDRAW}")
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
+    await _withdraw(bank, cid, purpose, "console", actor.login, reason=reason.strip())
+
+
+async def _withdraw(bank: Bank, cid: str, purpose: str, channel: str, by: str, **more: str) -> None:
+    if purpose not in PURPOSES:
+        raise NotFound("consent_purpose_unknown", "there is no such consent")
+    row = await root(bank, cid)
+    cids = cids_of(row)
+    now = await consent.standing(bank, cids, purpose)
+    if not now.agrees and not now.withdrawn and not row.get("phone"):
+        raise Conflict("consent_not_given", "there is nothing to withdraw")
+    if now.agrees or row.get("phone"):
+        proof = await consent.withdraw(bank, row["_id"], purpose, channel)
+        await _stop(bank, cids)
+        await timeline.record(bank, row["_id"], "consent.withdrawn", proof, purpose=purpose)
+        about = {"purpose": purpose, "channel": channel, **more}
+        await bank.audit(by, "consent.withdrawn", row["_id"], **about)
+    else:
+        await _stop(bank, cids)  # an earlier try may have been cut short
+
+
+async def _stop(bank: Bank, cids: list[str]) -> None:
+    """What the consent covered is deleted."""
+    await drop_phone(bank, cids)
+    await merging.forget_phone(bank, cids)
+
+
+async def was_withdrawn(bank: Bank, cid: str) -> bool:
+    """Whether the consent for the phone does not stand; what it covered is deleted then. To be
+    asked after a phone was written."""
+    cids = await resolution.cids(bank, cid)
+    withdrawn = (await consent.standing(bank, cids, PHONE)).withdrawn
+    if withdrawn:
+        await _stop(bank, cids)
+    return withdrawn
+
+
+async def check_may_contact(bank: Bank, cid: str) -> None:
+    """Raises Conflict `consent_withdrawn` when the customer does not want to be contacted; to be
+    asked right before a message that the bank sends by itself."""
+    cids = await resolution.cids(bank, cid)
+    if (await consent.standing(bank, cids, PHONE)).withdrawn:
+        raise Conflict("consent_withdrawn", "the customer withdrew his consent to be contacted")

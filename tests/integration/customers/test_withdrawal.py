@@ -1,0 +1,181 @@
+"""A consent is withdrawn: what it covered stops and is deleted, in every process, and may be agreed to again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from customers import consent, timeline
+from customers.access import login, withdrawal
+from customers.actors import ClerkActor, CustomerActor
+from customers.banks.bank import Bank
+from customers.identity import customer_numbers, resolution, review
+from customers.identity.facts import Facts
+from customers.messaging import subscriptions
+from services.container import Services
+from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from tests.conftest import Sandbox
+from tests.integration.customers.conftest import BANK
+from tests.integration.customers.test_subscriptions import DATA, TEMPLATE
+from tests.integration.customers.test_subscriptions import _accept as accept
+from tests.support import jobs
+from tests.support.banks import open_bank
+
+LIN = ClerkActor("demo", "lin", "林晓", frozenset({review.READ, review.DECIDE, withdrawal.WITHDRAW}))
+ZHAO = ClerkActor("demo", "zhao", "赵敏", frozenset({review.READ, review.DECIDE}))
+PHONE, TEXT = "13800138000", "phone/2026-11"
+
+
+async def _signed_in(at_bank: Bank, sandbox: Sandbox, person: dict[str, Any]) -> CustomerActor:
+    signed_in = await login.login(at_bank, BANK, await sandbox.open(person, BANK))
+    return await login.read_session(at_bank.services, signed_in.token)
+
+
+async def _bind(at_bank: Bank, sandbox: Sandbox, person: dict[str, Any], actor: CustomerActor) -> dict[str, Any]:
+    return await login.bind_phone(at_bank, actor, await sandbox.phone_code(person, BANK), TEXT)
+
+
+async def _bound(at_bank: Bank, sandbox: Sandbox) -> tuple[dict[str, Any], CustomerActor]:
+    person = await sandbox.person("刘敏", phone=PHONE)
+    actor = await _signed_in(at_bank, sandbox, person)
+    assert (await _bind(at_bank, sandbox, person, actor))["bound"] is True
+    return person, actor
+
+
+async def test_withdrawn_the_phone_is_deleted_and_nobody_is_found_by_it(bank: Services, sandbox: Sandbox) -> None:
+    at_bank = await open_bank(bank, "demo")
+    _, actor = await _bound(at_bank, sandbox)
+    await withdrawal.withdraw(at_bank, actor, "phone")
+    assert await login.profile(at_bank, actor) == {"name": "", "phone": "", "bound": False}
+    row = await bank.store.tenant("demo")["customers"].find_one({"_id": actor.cid})
+    assert row is not None
+    assert not {"phone", "phone_index"} & row.keys()
+    assert "phone" not in row["provenance"]
+    assert await review.search(at_bank, LIN, PHONE) == []
+    lines = await customer_numbers.link_file(at_bank, f"number,phone\nC-1001,{PHONE}\n", "cli")
+    assert [line.outcome for line in lines] == ["unknown"]
+    (shown,) = await withdrawal.list_consents(at_bank, actor.cid)
+    assert (shown["purpose"], shown["agrees"], shown["withdrawn"]) == ("phone", False, True)
+    story = [entry["kind"] for entry in await timeline.story(at_bank, [actor.cid])]
+    assert story == ["consent.withdrawn", "phone.bound", "customer.login"]
+    (entry,) = await bank.store.tenant("demo")["audit"].find({"action": "consent.withdrawn"})
+    assert (entry["actor"], entry["object"], entry["data"]) == (
+        f"customer:{actor.cid}", actor.cid, {"purpose": "phone", "channel": f"mp:{BANK}"},
+    )  # fmt: skip
+
+
+async def test_the_ledger_keeps_both_words_and_he_may_agree_again(bank: Services, sandbox: Sandbox) -> None:
+    at_bank = await open_bank(bank, "demo")
+    person, actor = await _bound(at_bank, sandbox)
+    for _ in range(2):
+        await withdrawal.withdraw(at_bank, actor, "phone")
+        await withdrawal.withdraw(at_bank, actor, "phone")
+        assert (await _bind(at_bank, sandbox, person, actor))["bound"] is True
+    rows = await bank.store.tenant("demo")["consents"].find({}, sort=[("at", 1)])
+    assert [(row.get("state", "given"), row["round"]) for row in rows] == [
+        ("given", 0), ("withdrawn", 0), ("given", 1), ("withdrawn", 1), ("given", 2),
+    ]  # fmt: skip
+    assert (await consent.standing(at_bank, [actor.cid], "phone")).agrees
+
+
+async def test_a_message_that_was_queued_before_is_not_sent_by_another_process(
+    bank: Services, second: Services, sandbox: Sandbox
+) -> None:
+    at_bank = await open_bank(bank, "demo")
+    person, actor = await _bound(at_bank, sandbox)
+    await accept(bank, sandbox, person, actor)
+    queued = await subscriptions.send(at_bank, BANK, actor.cid, TEMPLATE, DATA, key="k1")
+    await withdrawal.withdraw(at_bank, actor, "phone")
+    await jobs.send_effects(await open_bank(second, "demo"))
+    row = await bank.store.tenant("demo")["outbox"].find_one({"_id": queued})
+    assert row is not None
+    assert (row["state"], row["reason"]) == ("failed", "consent_withdrawn")
+    seen = await sandbox.control("GET", f"people/{person['id']}")
+    assert [message for message in seen["inbox"] if message["kind"] == "subscribe"] == []
+    assert (await _bind(at_bank, sandbox, person, actor))["bound"] is True
+    await subscriptions.send(at_bank, BANK, actor.cid, TEMPLATE, DATA, key="k2")
+    await jobs.send_effects(await open_bank(second, "demo"))
+    seen = await sandbox.control("GET", f"people/{person['id']}")
+    assert len([message for message in seen["inbox"] if message["kind"] == "subscribe"]) == 1
+
+
+async def test_a_clerk_notes_it_with_the_right_and_a_reason(bank: Services, sandbox: Sandbox) -> None:
+    at_bank = await open_bank(bank, "demo")
+    _, actor = await _bound(at_bank, sandbox)
+    with pytest.raises(Forbidden):
+        await withdrawal.withdraw_for(at_bank, ZHAO, actor.cid, "phone", "电话")
+    with pytest.raises(InvalidInput, match="reason_missing"):
+        await withdrawal.withdraw_for(at_bank, LIN, actor.cid, "phone", " ")
+    assert (await login.profile(at_bank, actor))["bound"] is True
+    await withdrawal.withdraw_for(at_bank, LIN, actor.cid, "phone", "电话")
+    assert (await login.profile(at_bank, actor))["bound"] is False
+    (entry,) = await bank.store.tenant("demo")["audit"].find({"action": "consent.withdrawn"})
+    assert (entry["actor"], entry["data"]["reason"]) == ("lin", "电话")
+
+
+async def test_there_is_nothing_to_withdraw_from_who_never_agreed(bank: Services, sandbox: Sandbox) -> None:
+    at_bank = await open_bank(bank, "demo")
+    actor = await _signed_in(at_bank, sandbox, await sandbox.person())
+    with pytest.raises(Conflict, match="consent_not_given"):
+        await withdrawal.withdraw(at_bank, actor, "phone")
+    with pytest.raises(NotFound, match="consent_purpose_unknown"):
+        await withdrawal.withdraw(at_bank, actor, "birthday")
+    assert await bank.store.tenant("demo")["consents"].count() == 0
+
+
+async def test_an_undone_merge_brings_no_withdrawn_phone_back(bank: Services, sandbox: Sandbox) -> None:
+    at_bank = await open_bank(bank, "demo")
+    person, actor = await _bound(at_bank, sandbox)
+    elder = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
+    told = Facts(external_userid="wmE", unionid=person["unionid"])
+    root = await resolution.identify(at_bank, told)
+    assert root == actor.cid != elder  # the mini-program's customer is the elder one
+    await withdrawal.withdraw(at_bank, actor, "phone")
+    (merge,) = await bank.store.tenant("demo")["merges"].find({})
+    await review.undo(at_bank, LIN, merge["_id"], "两个人")
+    await review.approve_undo(at_bank, ZHAO, merge["_id"])
+    for cid in (elder, root):
+        assert (await resolution.customer(at_bank, cid)).phone == ""
+
+
+async def test_a_phone_that_comes_with_a_merge_stays_withdrawn(bank: Services, sandbox: Sandbox) -> None:
+    at_bank = await open_bank(bank, "demo")
+    elder = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
+    person, actor = await _bound(at_bank, sandbox)
+    text = consent.text_of("phone", TEXT)
+    await consent.give(at_bank, elder, "phone", TEXT, text, "mp:x")
+    await consent.withdraw(at_bank, elder, "phone", "mp:x")
+    merged = await resolution.identify(at_bank, Facts(external_userid="wmE", unionid=person["unionid"]))
+    assert merged == elder
+    assert (await login.profile(at_bank, actor))["bound"] is False
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+async def test_who_binds_while_it_is_withdrawn_ends_without_a_phone(
+    bank: Services, second: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Off: nobody looks after the write, and the number of one who withdrew is kept."""
+    at_bank = await open_bank(bank, "demo")
+    person, actor = await _bound(at_bank, sandbox)
+    reached, go = asyncio.Event(), asyncio.Event()
+    identify = resolution.identify
+
+    async def stalled(*args: Any, **named: Any) -> str:
+        reached.set()
+        await go.wait()
+        return await identify(*args, **named)
+
+    async def unguarded(*_args: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(login.resolution, "identify", stalled)
+    if not guarded:
+        monkeypatch.setattr(login.withdrawal, "was_withdrawn", unguarded)
+    binding = asyncio.create_task(_bind(at_bank, sandbox, person, actor))
+    await reached.wait()
+    await withdrawal.withdraw(await open_bank(second, "demo"), actor, "phone")
+    go.set()
+    await binding
+    assert (await login.profile(at_bank, actor))["bound"] is not guarded
