@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from campaigns import live
 from campaigns.delivery.kinds import KINDS
 from customers import relationships, timeline
+from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services.errors import Conflict, Unavailable
@@ -36,6 +37,7 @@ FIXED_SECONDS = 60.0
 """A pause that is asked for and as long as this is kept as it is."""
 INTERNAL, PAUSED = "internal", "paused"
 FRIENDSHIP_OVER = "friendship_over"
+_GAVE_UP = "gave_up_after_"
 _FAULT = "an effect failed"
 log = logging.getLogger(__name__)
 
@@ -173,6 +175,8 @@ async def _end(this: _Try, outcome: Outcome) -> None:
     await _tell(this, outcome)
     ended = outbox.Ended(outcome.state, outcome.reason, {"trace": trace_row(this.trace)})
     await outbox.end(this.bank.services, this.row, this.owner, ended)
+    if outcome.reason == INTERNAL or outcome.reason.startswith(_GAVE_UP):
+        await alarms.work_failed(this.bank, this.kind.name, outcome.reason)
 
 
 async def _tell(this: _Try, outcome: Outcome) -> None:
@@ -204,3 +208,4 @@ async def _give_back(bank: Bank, owner: str, row: Doc) -> None:
         await outbox.put_back(bank.db, owner, row["_id"], due, reason=INTERNAL)
         return
     await outbox.end(bank.services, row, owner, outbox.Ended("failed", INTERNAL))
+    await alarms.work_failed(bank, str(row["kind"]), INTERNAL)

@@ -17,6 +17,7 @@ from campaigns.engine import launch, rows
 from campaigns.engine.advance import TIMER, State, advance
 from campaigns.engine.rows import RUNS, Context, Run
 from customers import timeline
+from customers.alerts import alarms
 from customers.banks.bank import Bank
 from services.errors import Unavailable
 from services.observe import trace
@@ -152,6 +153,7 @@ async def _set_aside(bank: Bank, owner: str, run: Run) -> None:
     (contract/engine T8)."""
     if RETRY.is_over(run["attempts"]):
         await rows.stop(bank, owner, run, "internal")
+        await alarms.work_failed(bank, "campaigns.advance_runs", "internal")
     else:
         await rows.put_back(bank, owner, run, bank.now() + RETRY.delay(run["attempts"]))
 

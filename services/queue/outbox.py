@@ -28,6 +28,9 @@ OUTBOX = Rows(
 """Effects that wait for a worker."""
 
 WELCOME, EFFECTS = "welcome", "effects"
+READY = "ready"
+GAVE_UP = {"state": "failed", "reason": {"$regex": "^(internal|gave_up_after)"}}
+"""Effects that were tried as often as may be, for a fault of ours or of a platform."""
 UNSUCCESSFUL = ("failed", "expired")
 """The states in which an effect ends that was not done."""
 TOGETHER = 50
