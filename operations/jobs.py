@@ -18,14 +18,15 @@ from typing_extensions import override
 from campaigns.channels import provisioning, reconcile
 from campaigns.channels.rows import CHANNELS
 from campaigns.delivery import perform
-from campaigns.engine import runs
+from campaigns.document.rows import CAMPAIGNS, RESUMED
+from campaigns.engine import pausing, runs
 from campaigns.engine.rows import RUNS
 from customers.alerts import alarms, refusals
 from customers.approvals.rows import APPROVALS, APPROVED
 from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
 from customers.banks.bank import Bank
-from customers.banks.tasks import HANDLE_INBOX, SEND_EFFECTS
+from customers.banks.tasks import HANDLE_INBOX, HANDLE_STAFF, SEND_EFFECTS
 from customers.handover import batches
 from customers.handover import work as handover
 from customers.handover.rows import HANDOVER_BATCHES
@@ -38,7 +39,7 @@ from rewards import claims
 from rewards.rows import REWARDS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
-from services.queue import effects, outbox
+from services.queue import effects, inbox, outbox
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.queue.retry import Retry
@@ -51,8 +52,11 @@ TIME_BUDGET = 30.0
 """Seconds after which a task takes nothing new and ends; the next wake-up goes on. A job may have
 less."""
 
-CALLBACK, EFFECTS = "callback", "effects"
-"""The queues: what somebody waits for, and everything else."""
+TURN_SECONDS = 1.0
+"""So long a worker takes rows of one job of one bank; then it is somebody else's turn."""
+
+CALLBACK, STAFF, EFFECTS = "callback", "staff", "effects"
+"""The queues: what somebody waits for, changes of who works here, and everything else."""
 
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
@@ -85,6 +89,10 @@ class Entry:
     async def run(self, bank: Bank) -> None:
         """Does what is due at the bank. May run twice, and at several workers at once."""
         raise NotImplementedError
+
+    async def turn(self, bank: Bank) -> None:
+        """One turn of a worker: what is due, as far as a turn goes."""
+        await self.run(bank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +130,19 @@ class Job(Entry):
         return {"open": True, "due": {"$lte": bank.now()}, **self.query}
 
     @override
+    async def turn(self, bank: Bank) -> None:
+        """Takes rows for TURN_SECONDS at the most, and queues up again behind all others when more
+        is due: so a bank's backlog delays no other's work, and nothing more urgent."""
+        until = bank.now() + min(self.budget, TURN_SECONDS)
+        await self._pump(bank, until)
+        if bank.now() >= until and await self.is_due(bank):
+            bank.signal(self.name)
+
+    @override
     async def run(self, bank: Bank) -> None:
+        await self._pump(bank, bank.now() + self.budget)
+
+    async def _pump(self, bank: Bank, until: float) -> None:
         async def handle(owner: str, row: Doc) -> None:
             await self._handle(await bank.current(), owner, row)
 
@@ -133,7 +153,7 @@ class Job(Entry):
             limit=self.at_once,
             seconds=self.lease,
             query=self.query,
-            until=bank.now() + self.budget,
+            until=until,
             horizon=bank.services.cache.of(leases.HORIZONS)[self.rows, self.name, bank.id],
         )
 
@@ -200,6 +220,19 @@ JOBS: tuple[Job | Sweep, ...] = (
         doc="handles what is due in the inbox",
     ),
     Job(
+        name=HANDLE_STAFF,
+        queue=STAFF,
+        rows=INBOX,
+        query={"lane": inbox.STAFF},
+        work=handle.handle_message,
+        lease=handle.LEASE_SECONDS,
+        retry=handle.RETRY,
+        given_up=dead_letters.add_dead,
+        failed={"state": handle.RETRY.then},
+        again={"state": None},
+        doc="handles who joined and who left, whatever else waits in the inbox",
+    ),
+    Job(
         name="campaigns.send_welcomes",
         queue=CALLBACK,
         rows=OUTBOX,
@@ -260,6 +293,15 @@ JOBS: tuple[Job | Sweep, ...] = (
         doc="brings live codes, links and group codes up to who and what belongs behind them",
     ),
     Sweep(
+        name="campaigns.resume",
+        queue=EFFECTS,
+        rows=CAMPAIGNS,
+        query=RESUMED,
+        work=pausing.finish,
+        every=perform.PAUSED_SECONDS,
+        doc="makes due what slept while a campaign was paused",
+    ),
+    Sweep(
         name="rewards.settle",
         queue=EFFECTS,
         rows=REWARDS,
@@ -310,7 +352,11 @@ JOBS: tuple[Job | Sweep, ...] = (
 )
 """Every job, in the order in which the documents list them."""
 
-FAILURES = tuple(job.failures for job in JOBS if isinstance(job, Job) and job.name != HANDLE_INBOX)
+FAILURES = tuple(
+    job.failures
+    for job in JOBS
+    if isinstance(job, Job) and job.name not in (HANDLE_INBOX, HANDLE_STAFF)
+)
 """What failed for good; of the inbox its dead letters say it (operations/events/dead_letters.py)."""
 
 QUEUES = {job.name: job.queue for job in JOBS}

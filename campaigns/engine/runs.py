@@ -13,7 +13,7 @@ import secrets
 from typing import Any, TypedDict, cast
 
 from campaigns import live
-from campaigns.engine import launch, rows
+from campaigns.engine import launch, pausing, rows
 from campaigns.engine.advance import TIMER, State, advance
 from campaigns.engine.rows import RUNS, Context, Run
 from customers import timeline
@@ -26,6 +26,7 @@ from services.store.mongo import Doc
 
 LEASE_SECONDS = rows.LEASE_SECONDS
 PAUSED_SECONDS = 5.0
+"""After so long at the latest all that slept is due again when its campaign goes on."""
 RETRY = Retry(tries=12, first=1.0, most=300.0, then=ERROR)
 """Of a run that a fault of ours keeps from going on."""
 log = logging.getLogger(__name__)
@@ -79,7 +80,9 @@ async def resume(bank: Bank, owner: str, run: Run, cause: str = TIMER) -> None:
             return
         run = await _hold_again(bank, run, owner)
     if cause == TIMER and await live.is_paused(bank, run["campaign"]):
-        await rows.put_back(bank, owner, run, bank.now() + PAUSED_SECONDS, attempts=0)
+        await rows.sleep(bank, owner, run, bank.now() + pausing.SLEEP_SECONDS)
+        if await pausing.goes_on(bank, run["campaign"]):
+            await rows.wake(bank, run["campaign"], pausing.TOGETHER)
         return
     moved = await _moved(bank, run, cause)
     if moved is None:

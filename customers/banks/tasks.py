@@ -4,4 +4,5 @@ there. `operations/jobs.py` says what each does."""
 from __future__ import annotations
 
 HANDLE_INBOX = "campaigns.handle_inbox"
+HANDLE_STAFF = "campaigns.handle_staff"
 SEND_EFFECTS = "campaigns.send_effects"
