@@ -64,6 +64,7 @@ app.add_typer(numbers.customers_app, name="customers", help="The bank's customer
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
 app.add_typer(archiving.archive_app, name="archive", help="The message archive")
 app.add_typer(commands.events_app, name="events", help="What WeCom and WeChat told us")
+app.add_typer(commands.work_app, name="work", help="What workers do, and what failed of it")
 app.command("why")(commands.why)
 audit_app.command("truth")(audit_truth.audit_truth)
 

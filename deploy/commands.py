@@ -24,6 +24,7 @@ BATCH = 100
 """Dead letters that are made due between two lines of progress."""
 
 events_app = typer.Typer(no_args_is_help=True)
+work_app = typer.Typer(no_args_is_help=True)
 
 
 def explain(code: str) -> str:
@@ -147,6 +148,78 @@ def events_retry(
         run(again)
     except KeyboardInterrupt:
         fail("interrupted; what is due again is handled, and the same command goes on")
+
+
+@work_app.command("list")
+def work_list(tenant: TenantOption = "") -> None:
+    """List work that failed for good and is not tried any more, newest first."""
+    from operations import failed
+    from operations.events.explain import reason_text
+    from operations.jobs import FAILURES
+
+    async def ask(services: Services) -> list[dict[str, Any]]:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        return [
+            {
+                "work": row["id"].partition(":")[2],
+                "job": row["job"],
+                "what": row["what"] or "-",
+                "why": reason_text(row["reason"], explain),
+                "tries": row["attempts"],
+            }
+            for row in await failed.newest(bank, FAILURES)
+        ]
+
+    rows = run(ask)
+    print_table("Work that failed for good", rows)
+    if not rows:
+        print("nothing failed for good")
+
+
+@work_app.command("retry")
+def work_retry(
+    work: Annotated[list[str] | None, typer.Argument(help="ids of `work list`")] = None,
+    tenant: TenantOption = "",
+    every: Annotated[bool, typer.Option("--all", help="everything that failed")] = False,
+) -> None:
+    """Have work that failed for good tried again."""
+    if every == bool(work):
+        fail("name the work, or say --all")
+
+    async def again(services: Services) -> None:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        await (_retry_all_work(bank) if every else _retry_work(bank, work or []))
+
+    try:
+        run(again)
+    except KeyboardInterrupt:
+        fail("interrupted; what is due again is done, and the same command goes on")
+
+
+async def _retry_work(bank: Bank, work: list[str]) -> None:
+    from operations import failed
+    from operations.jobs import FAILURES
+
+    for each in work:
+        row_id = f"{bank.id}:{each.removeprefix(bank.id + ':')}"
+        await failed.retry(bank, _by(), FAILURES, row_id)
+        print(f"{row_id} is due again")
+
+
+async def _retry_all_work(bank: Bank) -> None:
+    """Batch after batch of as many as there were in the beginning."""
+    from operations import failed
+    from operations.jobs import FAILURES
+
+    total, done = await failed.count(bank, FAILURES), 0
+    while done < total:
+        some = await failed.retry_some(bank, _by(), FAILURES, min(BATCH, total - done))
+        if not some:
+            break
+        done += some
+        print(f"{done} of {total} are due again", flush=True)
+    if not total:
+        print("nothing failed for good")
 
 
 async def _retry_one(bank: Bank, event: str) -> None:

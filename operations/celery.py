@@ -31,7 +31,7 @@ def _register_one(app: Celery, loop: WorkerLoop, job: Entry) -> None:
 
 
 async def _at_bank(services: Services, *, job: Entry, tenant: str) -> None:
-    await job.run(await open_bank(services, tenant))
+    await job.turn(await open_bank(services, tenant))
 
 
 keep_files_private()

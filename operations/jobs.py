@@ -8,6 +8,7 @@ its work function and an entry here.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,25 +18,28 @@ from typing_extensions import override
 from campaigns.channels import provisioning, reconcile
 from campaigns.channels.rows import CHANNELS
 from campaigns.delivery import perform
-from campaigns.engine import runs
+from campaigns.document.rows import CAMPAIGNS, RESUMED
+from campaigns.engine import pausing, runs
 from campaigns.engine.rows import RUNS
-from customers.alerts import refusals
+from customers.alerts import alarms, refusals
 from customers.approvals.rows import APPROVALS, APPROVED
 from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
 from customers.banks.bank import Bank
-from customers.banks.tasks import HANDLE_INBOX, SEND_EFFECTS, SEND_WELCOMES
+from customers.banks.tasks import HANDLE_INBOX, HANDLE_STAFF, SEND_EFFECTS, SEND_WELCOMES
 from customers.handover import batches
 from customers.handover import work as handover
 from customers.handover.rows import HANDOVER_BATCHES
-from operations.events import handle
+from operations.events import dead_letters, handle
+from operations.failed import Failures
 from operations.sync import run as syncing
 from operations.sync import walk
-from operations.sync.rows import SYNCS
+from operations.sync.rows import RUNNING, SYNCS
 from rewards import claims
 from rewards.rows import REWARDS
+from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
-from services.queue import effects, outbox
+from services.queue import effects, inbox, outbox
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.queue.retry import Retry
@@ -48,8 +52,15 @@ TIME_BUDGET = 30.0
 """Seconds after which a task takes nothing new and ends; the next wake-up goes on. A job may have
 less."""
 
-CALLBACK, EFFECTS = "callback", "effects"
-"""The queues: what somebody waits for, and everything else."""
+TURN_SECONDS = 1.0
+"""So long a worker takes rows of one job of one bank; then it is somebody else's turn."""
+
+CALLBACK, STAFF, EFFECTS = "callback", "staff", "effects"
+"""The queues: what somebody waits for, changes of who works here, and everything else."""
+
+FAULTS = 3
+"""So many failures of a sweep in a row, and somebody is told."""
+_FAULTS: Slot[Counter[tuple[str, str]]] = Slot("sweeps.faults", Counter)
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +90,10 @@ class Entry:
         """Does what is due at the bank. May run twice, and at several workers at once."""
         raise NotImplementedError
 
+    async def turn(self, bank: Bank) -> None:
+        """One turn of a worker: what is due, as far as a turn goes."""
+        await self.run(bank)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Entry):
@@ -95,13 +110,39 @@ class Job(Entry):
     at_once: int = 64
     budget: float = TIME_BUDGET
     """Seconds after which a task takes no further row."""
+    state: str = "state"
+    """The field that says how a row ended."""
+    given_up: Callable[[Bank, Any, str], Awaitable[None]] | None = None
+    """Done before a row ends so, with the reason."""
+    failed: Mapping[str, Any] | None = None
+    """What finds the rows that failed for good, if it is more than their state."""
+    again: Mapping[str, Any] = field(default_factory=dict)
+    """What makes such a row wait again, besides what all waiting rows have."""
+
+    @property
+    def failures(self) -> Failures:
+        """The job's rows that are not tried any more."""
+        ended = self.failed if self.failed is not None else {self.state: self.retry.then}
+        return Failures(self.name, self.rows, {"open": False, **self.query, **ended}, self.again)
 
     @override
     def due(self, bank: Bank) -> Doc:
         return {"open": True, "due": {"$lte": bank.now()}, **self.query}
 
     @override
+    async def turn(self, bank: Bank) -> None:
+        """Takes rows for TURN_SECONDS at the most, and queues up again behind all others when more
+        is due: so a bank's backlog delays no other's work, and nothing more urgent."""
+        until = bank.now() + min(self.budget, TURN_SECONDS)
+        await self._pump(bank, until)
+        if bank.now() >= until and await self.is_due(bank):
+            bank.signal(self.name)
+
+    @override
     async def run(self, bank: Bank) -> None:
+        await self._pump(bank, bank.now() + self.budget)
+
+    async def _pump(self, bank: Bank, until: float) -> None:
         async def handle(owner: str, row: Doc) -> None:
             await self._handle(await bank.current(), owner, row)
 
@@ -112,7 +153,7 @@ class Job(Entry):
             limit=self.at_once,
             seconds=self.lease,
             query=self.query,
-            until=bank.now() + self.budget,
+            until=until,
             horizon=bank.services.cache.of(leases.HORIZONS)[self.rows, self.name, bank.id],
         )
 
@@ -130,7 +171,11 @@ class Job(Entry):
         rows, attempts = bank.db[self.rows], int(row["attempts"])
         if self.retry.is_over(attempts):
             reason = error.code if isinstance(error, YinqiaoError) else "internal"
-            await leases.close(rows, owner, [row["_id"]], state=self.retry.then, reason=reason)
+            if self.given_up is not None:
+                await self.given_up(bank, row, reason)
+            ended = {self.state: self.retry.then, "reason": reason}
+            await leases.close(rows, owner, [row["_id"]], **ended)
+            await alarms.work_failed(bank, self.name, reason)
         else:
             due = bank.now() + self.retry.delay(attempts)
             await leases.put_back(rows, owner, [row["_id"]], due)
@@ -145,7 +190,20 @@ class Sweep(Entry):
 
     @override
     async def run(self, bank: Bank) -> None:
-        await self.work(bank)
+        """When it fails again and again a person is told; its rows are left as they are."""
+        faults = bank.services.cache.of(_FAULTS)
+        try:
+            await self.work(bank)
+        except Unavailable:
+            raise
+        except Exception as error:
+            log.exception("a sweep failed", extra={"fields": {"job": self.name}})
+            faults[bank.id, self.name] += 1
+            if faults[bank.id, self.name] >= FAULTS:
+                reason = error.code if isinstance(error, YinqiaoError) else "internal"
+                await alarms.work_failed(bank, self.name, reason)
+        else:
+            faults.pop((bank.id, self.name), None)
 
 
 JOBS: tuple[Job | Sweep, ...] = (
@@ -156,7 +214,23 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=handle.handle_message,
         lease=handle.LEASE_SECONDS,
         retry=handle.RETRY,
+        given_up=dead_letters.add_dead,
+        failed={"state": handle.RETRY.then},
+        again={"state": None},
         doc="handles what is due in the inbox",
+    ),
+    Job(
+        name=HANDLE_STAFF,
+        queue=STAFF,
+        rows=INBOX,
+        query={"lane": inbox.STAFF},
+        work=handle.handle_message,
+        lease=handle.LEASE_SECONDS,
+        retry=handle.RETRY,
+        given_up=dead_letters.add_dead,
+        failed={"state": handle.RETRY.then},
+        again={"state": None},
+        doc="handles who joined and who left, whatever else waits in the inbox",
     ),
     Job(
         name=SEND_WELCOMES,
@@ -166,6 +240,8 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=perform.perform,
         lease=perform.LEASE_SECONDS[outbox.WELCOME],
         retry=effects.RETRY,
+        failed=outbox.GAVE_UP,
+        again={"state": outbox.READY},
         doc="tries welcomes that are due",
     ),
     Job(
@@ -176,6 +252,8 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=perform.perform,
         lease=perform.LEASE_SECONDS[outbox.EFFECTS],
         retry=effects.RETRY,
+        failed=outbox.GAVE_UP,
+        again={"state": outbox.READY},
         doc="tries all other effects that are due",
     ),
     Job(
@@ -185,6 +263,8 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=runs.resume_safely,
         lease=runs.LEASE_SECONDS,
         retry=runs.RETRY,
+        state="status",
+        again={"status": "active"},
         doc="moves runs whose timer is due or whose move was cut short",
     ),
     Job(
@@ -194,6 +274,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=walk.move,
         lease=walk.LEASE_SECONDS,
         retry=walk.RETRY,
+        again={"state": RUNNING},
         at_once=2,
         budget=walk.TIME_BUDGET,
         doc="moves the sync with WeCom by some pages",
@@ -206,8 +287,19 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=reconcile.reconcile_channel,
         lease=reconcile.LEASE_SECONDS,
         retry=reconcile.RETRY,
+        state="ended",  # a channel's `state` is what its code carries
+        again={"ended": ""},
         at_once=8,
         doc="brings live codes, links and group codes up to who and what belongs behind them",
+    ),
+    Sweep(
+        name="campaigns.resume",
+        queue=EFFECTS,
+        rows=CAMPAIGNS,
+        query=RESUMED,
+        work=pausing.finish,
+        every=perform.PAUSED_SECONDS,
+        doc="makes due what slept while a campaign was paused",
     ),
     Sweep(
         name="rewards.settle",
@@ -225,6 +317,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=handover.move,
         lease=handover.LEASE_SECONDS,
         retry=handover.RETRY,
+        again={"state": batches.APPROVED},
         at_once=4,
         doc="asks WeCom for approved hand-overs, and looks what became of them",
     ),
@@ -258,6 +351,13 @@ JOBS: tuple[Job | Sweep, ...] = (
     ),
 )
 """Every job, in the order in which the documents list them."""
+
+FAILURES = tuple(
+    job.failures
+    for job in JOBS
+    if isinstance(job, Job) and job.name not in (HANDLE_INBOX, HANDLE_STAFF)
+)
+"""What failed for good; of the inbox its dead letters say it (operations/events/dead_letters.py)."""
 
 QUEUES = {job.name: job.queue for job in JOBS}
 """The queue of every task, by its name."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TypedDict
 
 from campaigns.channels import rosters
+from customers.alerts import alarms
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks
 from operations import jobs
 from operations.sync import run as syncing
 from services.container import Services
-from services.errors import Unavailable
+from services.errors import Unavailable, YinqiaoError
 from services.store.mongo import Duplicate
 from services.store.rows import Rows
 
@@ -33,6 +35,8 @@ class Tick(TypedDict):
 
 
 TICK_SECONDS = 1.0
+AT_ONCE = 16
+"""Banks whose ticks run side by side."""
 NIGHTLY_SECONDS = 30.0
 FORGET_SECONDS = 3600.0
 log = logging.getLogger(__name__)
@@ -41,25 +45,38 @@ log = logging.getLogger(__name__)
 async def run(services: Services, stop: asyncio.Event) -> None:
     """Ticks until `stop`; a database that is away is waited for, and what fails at one bank is no
     other's business."""
+    ticking: dict[str, asyncio.Task[None]] = {}
+    turns = asyncio.Semaphore(AT_ONCE)
     while not stop.is_set():
         try:
             for bank in await list_banks(services):
-                await _tick_safely(bank)
+                if bank.id not in ticking or ticking[bank.id].done():
+                    ticking[bank.id] = asyncio.create_task(_tick_safely(bank, turns))
+            if ticking:
+                await asyncio.wait(ticking.values(), timeout=TICK_SECONDS)
         except Unavailable:
             log.warning("the database is away; the scheduler waits")
         try:
             await asyncio.wait_for(stop.wait(), TICK_SECONDS)
         except TimeoutError:
             continue
+    for task in ticking.values():
+        task.cancel()
+    await asyncio.gather(*ticking.values(), return_exceptions=True)
 
 
-async def _tick_safely(bank: Bank) -> None:
+async def _tick_safely(bank: Bank, turns: asyncio.Semaphore) -> None:
+    """A bank's tick, beside AT_ONCE others; one whose tick takes long has no other meanwhile."""
     try:
-        await tick(bank)
+        async with turns:
+            await tick(bank)
     except Unavailable:
-        raise
-    except Exception:
+        log.warning("the database is away; the scheduler waits")
+    except Exception as error:
         log.exception("a tick failed", extra={"fields": {"tenant": bank.id}})
+        reason = error.code if isinstance(error, YinqiaoError) else "internal"
+        with suppress(Unavailable):
+            await alarms.work_failed(bank, "scheduler", reason)
 
 
 async def tick(bank: Bank) -> list[str]:

@@ -13,13 +13,14 @@ from campaigns.channels.rows import CHANNELS, CODE, GROUP, LINK, Channel
 from campaigns.document.model import Campaign
 from customers.alerts import alarms
 from customers.banks.bank import Bank
-from services.queue.retry import Retry
+from services.queue.retry import ERROR, Retry
 from services.store import leases
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError, behind
 
 LEASE_SECONDS = 60.0
-RETRY = Retry(first=1.0, most=600.0)
+RETRY = Retry(tries=12, first=1.0, most=600.0, then=ERROR)
+"""What WeCom refuses is looked at again and again; a fault of ours ends, and somebody is told."""
 Reconciler = Callable[[Bank, Any, Campaign], Awaitable[float]]
 """Brings a channel's row of its kind up to the document; the seconds until the next look. Raises
 PlatformError."""

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from campaigns import live
 from campaigns.delivery.kinds import KINDS
+from campaigns.engine import pausing
 from customers import relationships, timeline
+from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services.errors import Conflict, Unavailable
@@ -30,12 +32,14 @@ LEASE_SECONDS = {outbox.WELCOME: 6.0, outbox.EFFECTS: 20.0}
 dead while it still waits for its turn and its answer: a subscribe message is taken for lost when
 somebody else finds it begun."""
 PAUSED_SECONDS = 5.0
+"""After so long at the latest all that slept is due again when its campaign goes on."""
 URGENT_SECONDS = 20.0
 """An urgent effect does not wait for a limit that is over sooner than this."""
 FIXED_SECONDS = 60.0
 """A pause that is asked for and as long as this is kept as it is."""
 INTERNAL, PAUSED = "internal", "paused"
 FRIENDSHIP_OVER = "friendship_over"
+_GAVE_UP = "gave_up_after_"
 _FAULT = "an effect failed"
 log = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcom
     if effect.deadline is not None and bank.now() > effect.deadline:
         return Outcome("expired", "deadline")
     if effect.campaign and await live.is_paused(bank, effect.campaign):
-        return Outcome("later", "paused", PAUSED_SECONDS, begun=False)
+        return Outcome("later", "paused", _until_it_goes_on(bank, effect), begun=False)
     try:
         if effect.run and await _is_friendship_over(bank, effect):
             return Outcome("failed", FRIENDSHIP_OVER, the_customers=True, quiet=True)
@@ -93,6 +97,14 @@ async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcom
     except Exception:
         log.exception(_FAULT, extra={"fields": {"effect": effect.id, "kind": effect.kind}})
         return Outcome("later", "internal", 1.0)
+
+
+def _until_it_goes_on(bank: Bank, effect: Effect) -> float:
+    """Seconds for which a paused campaign's effect sleeps: until it is too late, if it has a
+    deadline."""
+    if effect.deadline is None:
+        return pausing.SLEEP_SECONDS
+    return max(0.1, effect.deadline - bank.now() + 0.1)
 
 
 async def _is_friendship_over(bank: Bank, effect: Effect) -> bool:
@@ -166,6 +178,9 @@ async def _try_later(this: _Try, outcome: Outcome, due: float) -> None:
     if outcome.reason != PAUSED:
         fields["tries"] = tries_with(this.row, this.bank.now(), outcome.reason, this.trace)
     await outbox.put_back(this.bank.db, this.owner, this.effect.id, due, **fields)
+    if outcome.reason == PAUSED and await pausing.goes_on(this.bank, this.effect.campaign):
+        soon = this.bank.now() + pausing.SOON
+        await outbox.wake(this.bank.db, this.effect.campaign, soon, pausing.TOGETHER)
 
 
 async def _end(this: _Try, outcome: Outcome) -> None:
@@ -173,6 +188,8 @@ async def _end(this: _Try, outcome: Outcome) -> None:
     await _tell(this, outcome)
     ended = outbox.Ended(outcome.state, outcome.reason, {"trace": trace_row(this.trace)})
     await outbox.end(this.bank.services, this.row, this.owner, ended)
+    if outcome.reason == INTERNAL or outcome.reason.startswith(_GAVE_UP):
+        await alarms.work_failed(this.bank, this.kind.name, outcome.reason)
 
 
 async def _tell(this: _Try, outcome: Outcome) -> None:
@@ -204,3 +221,4 @@ async def _give_back(bank: Bank, owner: str, row: Doc) -> None:
         await outbox.put_back(bank.db, owner, row["_id"], due, reason=INTERNAL)
         return
     await outbox.end(bank.services, row, owner, outbox.Ended("failed", INTERNAL))
+    await alarms.work_failed(bank, str(row["kind"]), INTERNAL)

@@ -11,7 +11,7 @@ from customers.banks.bank import Bank
 from customers.identity.rows import add_tags
 from customers.wecom_mirror import tags
 from services.cache import Slot
-from services.wechat.core.errors import BadRequest
+from services.wechat.core.errors import BadRequest, TryLater
 
 TAKEN = 40071
 _ONE_AT_A_TIME: Slot[defaultdict[str, asyncio.Lock]] = Slot(
@@ -32,9 +32,12 @@ async def tag_id(bank: Bank, name: str) -> str:
             await tags.refresh(bank)
         if await _find(bank, called) is None:
             await _make(bank, group or tags.OWN_GROUP, tag)
-            await tags.refresh(bank)
-    by_name = {told: each for each, told in (await tags.known(bank)).items()}
-    return by_name[called]
+    made = await _find(bank, called)
+    if made is None:  # somebody else made it, and WeCom does not list it yet
+        raise TryLater(
+            TAKEN, "a tag that was made is not listed yet", "externalcontact/add_corp_tag"
+        )
+    return made
 
 
 async def _find(bank: Bank, called: str) -> str | None:
@@ -66,11 +69,16 @@ async def mark(
 
 
 async def _make(bank: Bank, group: str, tag: str) -> None:
+    """Makes the tag and learns it from WeCom's answer: its list may not have it yet."""
+    asked = bank.now()
     try:
-        await bank.wecom.tags.create([tag], group_name=group)
+        answer = await bank.wecom.tags.create([tag], group_name=group)
     except BadRequest as error:
-        if error.errcode != TAKEN:  # another process made it in this moment
+        if error.errcode != TAKEN:
             raise
+        await tags.refresh(bank)  # another process made it in this moment
+    else:
+        await tags.learn(bank, answer.get("tag_group") or {}, asked)
 
 
 async def remember(bank: Bank, cid: str, userid: str, add: list[str], remove: list[str]) -> None:

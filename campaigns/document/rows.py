@@ -22,8 +22,8 @@ CAMPAIGN_VERSIONS = Rows(
 
 class CampaignRow(TypedDict):
     """`state` is draft, live or paused; `greet` says what new friends get while it is paused
-    (`plain` or `none`); `entered` and `entered_on` (by day of the window) are
-    counted for campaigns with a cap only."""
+    (`plain` or `none`); `entered` and `entered_on` (by day of the window) are counted for campaigns
+    with a cap only. `resumed` until all that slept while it was paused is due."""
 
     _id: str
     campaign: str
@@ -36,6 +36,7 @@ class CampaignRow(TypedDict):
     greet: NotRequired[str]
     entered: NotRequired[int]
     entered_on: NotRequired[Mapping[str, int]]
+    resumed: NotRequired[bool]
 
 
 class VersionRow(TypedDict):
@@ -94,6 +95,16 @@ async def change_campaign(
     not."""
     query = {"campaign": campaign, **({"state": state} if state else {})}
     return await bank.db[CAMPAIGNS].update(query, {"$set": dict(change)})
+
+
+RESUMED = {"resumed": True}
+"""Campaigns that go on again, and for which something may still sleep."""
+
+
+async def resumed(bank: Bank) -> list[str]:
+    """Their ids."""
+    found = await bank.db[CAMPAIGNS].find(RESUMED, fields={"campaign": 1}, limit=None)
+    return [row["campaign"] for row in found]
 
 
 async def count_version(bank: Bank, campaign: str, number: int) -> None:

@@ -116,6 +116,7 @@ def _first(
         "owner": None,
         "attempts": 1,
         "void": False,
+        "asleep": False,
     }
 
 

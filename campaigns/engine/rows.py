@@ -30,7 +30,8 @@ class Run(TypedDict):
     """`facts` and `context` are sealed; `pending_steps` are those whose effects are not in the
     outbox yet. `due` is when it is looked at again; `wake` is the `due` that its wait asks for
     (seconds UTC both). `moves` counts its moves: whoever moves it names the number it had. One that
-    was taken back is `void`: it did nothing, and its entry counts for nothing."""
+    was taken back is `void`: it did nothing, and its entry counts for nothing. One that is
+    `asleep` waits for its campaign to go on."""
 
     _id: str
     tenant: str
@@ -55,6 +56,7 @@ class Run(TypedDict):
     owner: str | None
     attempts: int
     void: NotRequired[bool]
+    asleep: NotRequired[bool]
 
 
 VOID = "void"
@@ -145,6 +147,23 @@ async def clear(bank: Bank, run: Run) -> None:
 async def put_back(bank: Bank, owner: str, run: Run, due: float, **fields: Any) -> None:
     """Leaves a run that is still ours to be looked at again at `due` (seconds UTC)."""
     await leases.put_back(bank.db[RUNS], owner, [run["_id"]], due, **fields)
+
+
+async def sleep(bank: Bank, owner: str, run: Run, due: float) -> None:
+    """Leaves a run that is still ours until its campaign goes on."""
+    await put_back(bank, owner, run, due, attempts=0, asleep=True)
+
+
+async def wake(bank: Bank, campaign: str, limit: int) -> int:
+    """Makes due at most `limit` runs that sleep until their campaign goes on, when their timers say;
+    how many."""
+    asleep = {"campaign": campaign, "open": True, "asleep": True}
+    found = await bank.db[RUNS].find(asleep, limit=limit, fields={"_id": 1})
+    names = [row["_id"] for row in found]
+    if names:
+        awake = [{"$set": {"asleep": False, "due": "$wake"}}]
+        await bank.db[RUNS].update_many({**asleep, "_id": {"$in": names}}, awake)
+    return len(names)
 
 
 async def stop(bank: Bank, owner: str, run: Run, reason: str) -> None:

@@ -13,10 +13,11 @@ import secrets
 from typing import Any, TypedDict, cast
 
 from campaigns import live
-from campaigns.engine import launch, rows
+from campaigns.engine import launch, pausing, rows
 from campaigns.engine.advance import TIMER, State, advance
 from campaigns.engine.rows import RUNS, Context, Run
 from customers import timeline
+from customers.alerts import alarms
 from customers.banks.bank import Bank
 from services.errors import Unavailable
 from services.observe import trace
@@ -25,6 +26,7 @@ from services.store.mongo import Doc
 
 LEASE_SECONDS = rows.LEASE_SECONDS
 PAUSED_SECONDS = 5.0
+"""After so long at the latest all that slept is due again when its campaign goes on."""
 RETRY = Retry(tries=12, first=1.0, most=300.0, then=ERROR)
 """Of a run that a fault of ours keeps from going on."""
 log = logging.getLogger(__name__)
@@ -78,7 +80,9 @@ async def resume(bank: Bank, owner: str, run: Run, cause: str = TIMER) -> None:
             return
         run = await _hold_again(bank, run, owner)
     if cause == TIMER and await live.is_paused(bank, run["campaign"]):
-        await rows.put_back(bank, owner, run, bank.now() + PAUSED_SECONDS, attempts=0)
+        await rows.sleep(bank, owner, run, bank.now() + pausing.SLEEP_SECONDS)
+        if await pausing.goes_on(bank, run["campaign"]):
+            await rows.wake(bank, run["campaign"], pausing.TOGETHER)
         return
     moved = await _moved(bank, run, cause)
     if moved is None:
@@ -152,6 +156,7 @@ async def _set_aside(bank: Bank, owner: str, run: Run) -> None:
     (contract/engine T8)."""
     if RETRY.is_over(run["attempts"]):
         await rows.stop(bank, owner, run, "internal")
+        await alarms.work_failed(bank, "campaigns.advance_runs", "internal")
     else:
         await rows.put_back(bank, owner, run, bank.now() + RETRY.delay(run["attempts"]))
 

@@ -22,6 +22,7 @@ from campaigns.document import reading, rows, states
 from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import DocumentError, Reading
 from campaigns.document.rows import CampaignRow, VersionRow
+from campaigns.engine import pausing
 from campaigns.engine import rows as runs
 from campaigns.publishing import changes, notices
 from campaigns.publishing.notices import OVERRULED
@@ -481,12 +482,15 @@ async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
 async def _switch(
     bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str, **how: str
 ) -> None:
-    changed = {"state": after, "updated_at": bank.utc(), **how}
+    resumed = after == "live"
+    changed = {"state": after, "updated_at": bank.utc(), "resumed": resumed, **how}
     switched = await rows.change_campaign(bank, campaign, changed, state=before)
     row = await _campaign(bank, campaign)
     if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
         await catalogue.set_state(bank, campaign, after)
     live.invalidate(bank)
+    if row["state"] == after == "live":
+        await pausing.wake(bank, campaign)
     if not switched:
         raise Conflict("wrong_state", f"the campaign is not {before}")
     action = "campaign.paused" if after == "paused" else "campaign.resumed"

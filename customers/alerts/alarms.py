@@ -74,6 +74,13 @@ async def raise_alarm(
     return new
 
 
+async def work_failed(bank: Bank, work: str, reason: str) -> None:
+    """Some work, a job's or of one kind of effects, failed for good: told once a day for each
+    reason. A person has it tried again (operations/failed.py)."""
+    key = f"{work}:{reason}:{bank.today().isoformat()}"
+    await raise_alarm(bank, "work.failed", key, work=work, reason=reason)
+
+
 async def _put_notice(bank: Bank, alarm: Alarm, userid: str) -> None:
     notice_id = ids.tenant_id(bank.id, "notice", alarm["_id"], key_of(userid))
     notice: Notice = {"_id": notice_id, "userid": key_of(userid), "alarm": alarm["_id"], "card": ""}

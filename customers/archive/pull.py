@@ -45,7 +45,8 @@ CAREFUL = 3
 """After so many failures in a row one message is asked for at a time."""
 RETRY = Retry(6, first=EVERY_SECONDS, most=EVERY_SECONDS, then=LEAVE_OUT)
 """After the last try a message is kept unread."""
-TIME_BUDGET = 30.0
+TIME_BUDGET = 3.0
+"""A worker that pulls looks this often whether something more urgent waits for it."""
 log = logging.getLogger(__name__)
 
 

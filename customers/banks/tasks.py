@@ -4,5 +4,6 @@ there. `operations/jobs.py` says what each does."""
 from __future__ import annotations
 
 HANDLE_INBOX = "campaigns.handle_inbox"
+HANDLE_STAFF = "campaigns.handle_staff"
 SEND_EFFECTS = "campaigns.send_effects"
 SEND_WELCOMES = "campaigns.send_welcomes"

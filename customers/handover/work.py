@@ -31,7 +31,7 @@ from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS, Batch, Item
 from customers.identity import resolution
 from services.limiter import lane
 from services.observe import trace
-from services.queue.retry import Retry
+from services.queue.retry import ERROR, Retry
 from services.store import leases
 from services.store.mongo import Doc
 from services.wechat.core.errors import NotSent, PlatformError, SlowDown, behind
@@ -39,8 +39,9 @@ from services.wechat.core.errors import NotSent, PlatformError, SlowDown, behind
 CALL_MOST = 100
 AT_ONCE = 500
 """So many items are looked at side by side."""
-RETRY = Retry(first=2.0, most=60.0)
-"""Between tries while WeCom does not answer as it should."""
+RETRY = Retry(tries=12, first=2.0, most=60.0, then=ERROR)
+"""Between tries while WeCom does not answer as it should, which is waited for; a fault of ours ends,
+and somebody is told."""
 LEASE_SECONDS = 60.0
 POLL_SECONDS = (5.0, 30.0, 120.0, 600.0, 900.0)
 """Between looks at the results; the last goes on until the end."""
@@ -107,7 +108,7 @@ async def _move(bank: Bank, owner: str, batch: Batch) -> None:
     if then is None:
         await leases.close(batches, owner, [batch["_id"]], state=DONE)
     else:
-        kept = {"polls": then.polls, **(then.waits or {})}
+        kept = {"polls": then.polls, "attempts": 0, **(then.waits or {})}
         await leases.put_back(batches, owner, [batch["_id"]], then.due, **kept)
 
 

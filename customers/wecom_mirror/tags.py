@@ -99,6 +99,13 @@ async def refresh(
     await _bring(bank, _compare(told, await _mirrored(bank, query), asked), asked)
 
 
+async def learn(bank: Bank, group: Mapping[str, Any], asked: float) -> None:
+    """Takes the new tags of a group into the mirror, as WeCom answered when they were made."""
+    told = _read_tags(bank.id, {"tag_group": [group]})
+    mirrored = await _mirrored(bank, {"_id": {"$in": list(told)}})
+    await _bring(bank, _compare(told, mirrored, asked), asked)
+
+
 async def _ask(bank: Bank, tag_ids: Sequence[str], group_ids: Sequence[str]) -> Mapping[str, Any]:
     """WeCom's answer (92117). One id that it does not know refuses the whole question: then all
     tags are asked for."""

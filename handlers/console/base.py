@@ -31,7 +31,7 @@ SECTIONS = (
     ("Channels", "/console/channels", "campaigns.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
-    ("Events", "/console/events", "events.read", ()),
+    ("Events", "/console/events", "events.read", ("/console/work",)),
     ("Sync", "/console/sync", "sync.read", ()),
     ("Customers", "/console/people", "customers.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),

@@ -16,6 +16,7 @@ from handlers.console import (
     intercepts,
     session,
     sync,
+    work,
 )
 from handlers.http import rates
 from handlers.http.auth import CLERK, PUBLIC
@@ -83,6 +84,17 @@ ROUTES = (
         "/console/events/{event}/message",
         events.EventMessage,
         post=op("events.download", "Its bytes as they came, for a reason"),
+    ),
+    page_route(
+        "/console/work",
+        work.Work,
+        get=op("events.read", "Work that failed for good"),
+        post=op("events.retry", "Have it tried again"),
+    ),
+    page_route(
+        "/console/work/{work}/retry",
+        work.RetryWork,
+        post=op("events.retry", "Have one piece of it tried again"),
     ),
     page_route(
         "/console/api/events/{event}", events.EventApi, get=op("events.read", "The same as JSON")

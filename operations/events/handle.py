@@ -10,7 +10,9 @@ import orjson
 
 from campaigns.engine import runs
 from customers import timeline
+from customers.alerts import alarms
 from customers.banks.bank import Bank
+from customers.banks.tasks import HANDLE_INBOX
 from customers.identity import resolution
 from operations.events import dead_letters, dispatch
 from operations.events.rows import DEAD
@@ -107,6 +109,7 @@ async def _failed(bank: Bank, owner: str, row: InboxRow, error: Exception, trace
         log.error("an event is a dead letter", extra={"fields": fields})
         await dead_letters.add_dead(bank, row, reason)
         await inbox.give_up(bank.db, row, owner, state=DEAD, **kept)
+        await alarms.work_failed(bank, HANDLE_INBOX, reason)
         return
     log.warning("an event failed; it will be tried again", extra={"fields": fields}, exc_info=error)
     due = bank.now() + RETRY.delay(row["attempts"], at_least=_asked_for(error))

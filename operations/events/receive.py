@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 import orjson
 
 from customers.banks.bank import Bank, bank_of_appid, open_bank
-from customers.banks.tasks import HANDLE_INBOX
+from customers.banks.tasks import HANDLE_INBOX, HANDLE_STAFF
 from customers.messaging import service_chat
 from services.container import Services
 from services.errors import NotFound, YinqiaoError
@@ -53,9 +53,10 @@ async def receive_wecom(
     with _counted(services, tenant_id) as count:
         credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
         opened = crypto.verify_and_decrypt(credentials, query, body, **_limits(services))
-        urgent = is_urgent(opened.message)
+        lane = inbox.STAFF if is_of_staff(opened.message) else ""
+        urgent = bool(lane) or is_urgent(opened.message)
         return await _store(
-            services, Arrival(tenant_id, WECOM, opened.message, opened.nonce, urgent), count
+            services, Arrival(tenant_id, WECOM, opened.message, opened.nonce, urgent, lane), count
         )
 
 
@@ -141,15 +142,24 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> Received
     outcome = await inbox.receive(services, arrival)
     count(outcome)
     if outcome == inbox.STORED:
-        services.wakeups.signal(HANDLE_INBOX, arrival.tenant)
+        services.wakeups.signal(HANDLE_STAFF if arrival.lane else HANDLE_INBOX, arrival.tenant)
     return Received(outcome, arrival.id)
 
 
 def is_urgent(message: bytes) -> bool:
-    """True for what cannot wait behind a storm of others: a welcome code, and a change of staff. A
-    glance at the bytes, which any message allows: reading them is the worker's."""
-    plain = message.replace(b"\0", b"") if b"\0" in message else message
-    return b"<WelcomeCode" in plain or _STAFF.search(plain) is not None
+    """True for what cannot wait behind a storm of others: a welcome code. A glance at the bytes,
+    which any message allows: reading them is the worker's."""
+    return b"<WelcomeCode" in _narrow(message)
+
+
+def is_of_staff(message: bytes) -> bool:
+    """The same for a change of who works at the bank."""
+    return _STAFF.search(_narrow(message)) is not None
+
+
+def _narrow(message: bytes) -> bytes:
+    """The message as if its characters had one byte each, however wide they are."""
+    return message.replace(b"\0", b"") if b"\0" in message else message
 
 
 async def check_wecom_url(services: Services, tenant_id: str, query: Mapping[str, str]) -> bytes:

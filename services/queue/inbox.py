@@ -24,7 +24,10 @@ from services.store.rows import Rows
 
 INBOX = Rows(
     "inbox",
-    indexes=((("tenant", 1), ("open", 1), ("due", 1)),),
+    indexes=(
+        (("tenant", 1), ("open", 1), ("due", 1)),
+        (("tenant", 1), ("open", 1), ("lane", 1), ("due", 1)),
+    ),
     sealed=("body",),
 )
 """What happened, stored before anybody acts on it."""
@@ -35,6 +38,8 @@ WECOM, WECHAT = "wecom", "wechat"
 (`wechat:APPID`)."""
 REWARDS = "rewards"
 """The source of what this product's own rewards tell its campaigns."""
+STAFF = "staff"
+"""The lane of changes of who works at the bank: they wait behind nothing else."""
 URGENT_SECONDS = 86_400.0
 """Rows are handled in the order in which they are due: what is urgent is due since yesterday."""
 
@@ -52,6 +57,7 @@ class InboxRow(Traced):
     due: float
     owner: str | None
     attempts: int
+    lane: NotRequired[str]
     state: NotRequired[str | None]
     type: NotRequired[str]
     reason: NotRequired[str]
@@ -61,13 +67,14 @@ class InboxRow(Traced):
 class Arrival:
     """One message of `source`; `nonce` is what the sender said was used once (callbacks only).
     `urgent` ones are handled before all others that wait: a welcome has 20 seconds, a leaver's
-    sessions 5."""
+    sessions 5. `lane` is STAFF or nothing."""
 
     tenant: str
     source: str
     message: bytes
     nonce: str = ""
     urgent: bool = False
+    lane: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -129,6 +136,7 @@ def _row(services: Services, arrival: Arrival) -> Doc:
         "due": now - URGENT_SECONDS if arrival.urgent else now,
         "owner": None,
         "attempts": 0,
+        "lane": arrival.lane,
     }
 
 

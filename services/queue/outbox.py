@@ -28,6 +28,11 @@ OUTBOX = Rows(
 """Effects that wait for a worker."""
 
 WELCOME, EFFECTS = "welcome", "effects"
+READY = "ready"
+ASLEEP = "paused"
+"""The reason of an effect that sleeps until its campaign goes on."""
+GAVE_UP = {"state": "failed", "reason": {"$regex": "^(internal|gave_up_after)"}}
+"""Effects that were tried as often as may be, for a fault of ours or of a platform."""
 UNSUCCESSFUL = ("failed", "expired")
 """The states in which an effect ends that was not done."""
 TOGETHER = 50
@@ -164,6 +169,16 @@ async def reopen(db: TenantStore, wanted: Sequence[str], now: float) -> int:
     }
     again = {"open": True, "owner": None, "due": now, "attempts": 0, "state": "ready", "reason": ""}
     return await db[OUTBOX].update_many(ended, {"$set": again})
+
+
+async def wake(db: TenantStore, campaign: str, now: float, limit: int) -> int:
+    """Makes due at most `limit` effects of a campaign that sleep while it is paused; how many."""
+    asleep = {"campaign": campaign, "open": True, "reason": ASLEEP, "owner": None}
+    found = await db[OUTBOX].find({**asleep, "due": {"$gt": now}}, limit=limit, fields={"_id": 1})
+    names = [row["_id"] for row in found]
+    if names:
+        await db[OUTBOX].update_many({**asleep, "_id": {"$in": names}}, {"$set": {"due": now}})
+    return len(names)
 
 
 async def abandon(db: TenantStore, wanted: Sequence[str], reason: str) -> None:

@@ -122,7 +122,7 @@ async def test_the_table_tells_what_waits_at_a_bank(post: Services) -> None:
 
 def test_no_name_stands_twice_and_every_job_has_a_queue_and_a_lease() -> None:
     assert len(QUEUES) == len(JOBS)
-    assert jobs.queues() == "callback,effects"
+    assert jobs.queues() == "callback,staff,effects"
     assert [job.name for job in JOBS if isinstance(job, Job) and not 1.0 <= job.lease <= jobs.TIME_BUDGET * 2] == []
 
 
@@ -140,5 +140,10 @@ def test_whoever_wakes_a_worker_names_a_task_of_the_table() -> None:
     assert {place: task for place, task in woken.items() if task not in QUEUES} == {}
 
 
-PASSING_ON = {("customers.banks.bank", "signal"), ("operations.scheduler", "tick")}
+PASSING_ON = {
+    ("customers.banks.bank", "signal"),
+    ("operations.failed", "_told"),
+    ("operations.jobs", "turn"),
+    ("operations.scheduler", "tick"),
+}
 """These are given the name."""
