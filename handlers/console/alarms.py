@@ -27,15 +27,11 @@ class Alarms(Decision):
         wanted = self.asked(Wanted).state
         state = alarms.HANDLED if wanted == alarms.HANDLED else alarms.OPEN
         rows = await alarms.list_alarms(self.bank, self.actor, state)
-        self.render_page("alarms", error, rows=rows, state=state, label=self.label)
+        self.render_page("alarms", error, rows=rows, state=state)
 
     @override
     def address(self) -> str:
         return "/console/alarms"
-
-    def label(self, name: str) -> str:
-        """A field of an alarm in the clerk's language."""
-        return self.locale.translate(f"data:{name}").removeprefix("data:")
 
 
 class HandleAlarm(Alarms):

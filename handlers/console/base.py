@@ -3,6 +3,9 @@ refused on its page."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from typing_extensions import override
@@ -10,6 +13,7 @@ from typing_extensions import override
 from config.bounds import GivenReason, Word
 from customers.access import clerk
 from customers.actors import ClerkActor
+from handlers.console import names
 from handlers.http.auth import check_granted
 from handlers.http.pages import Form, Page
 from handlers.http.route import Op
@@ -52,6 +56,19 @@ class PasswordMustChange(Forbidden):
         super().__init__("password_must_change", "choose a password of your own first")
 
 
+_PROGRAMS = {
+    "cli": "command",
+    "cli (development)": "command",
+    "nightly": "night",
+    "wecom": "wecom",
+    "WeCom": "wecom",
+    "wechat": "wechat",
+    "retention": "retention",
+}
+"""Who is no person, with the text that says what it is."""
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+
+
 class RejectForm(Form):
     reason: GivenReason
 
@@ -75,6 +92,51 @@ class Console(Page):
     @override
     def home(self) -> str:
         return "/console/"
+
+    @override
+    async def authenticate(self, permission: str) -> None:
+        await super().authenticate(permission)
+        self.names = await names.known(self.bank)
+
+    def called(self, name: str) -> str:
+        """What a member, a clerk, a campaign, a reward or a branch is called."""
+        if name in _PROGRAMS:
+            return self.explain(f"by_{_PROGRAMS[name]}")
+        return self.names.called(name, self.lang)
+
+    def label(self, name: str) -> str:
+        """What a field of a row is called."""
+        text = self.locale.translate(f"data:{name}")
+        return name.replace("_", " ") if text.startswith("data:") else text
+
+    def facts(self, data: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """The fields of a row as labels and what they say; those that nobody reads, hashes and ids,
+        apart."""
+        given = [
+            (name, value) for name, value in data.items() if value not in (None, "", [], {}, "…")
+        ]
+        codes = [(self.label(name), str(value)) for name, value in given if names.is_code(value)]
+        rest = [(name, value) for name, value in given if not names.is_code(value)]
+        return [(self.label(name), self.said(value)) for name, value in rest], codes
+
+    def said(self, value: Any) -> str:
+        """A value as a person reads it: by its name, its reason, as a time, yes or no."""
+        if isinstance(value, bool):
+            return self.locale.translate("yes" if value else "no")
+        if isinstance(value, datetime):
+            return self.format_time(value)
+        if isinstance(value, list | tuple | set):
+            return ", ".join(self.said(one) for one in value)
+        if isinstance(value, Mapping):
+            return ", ".join(
+                f"{self.label(str(name))} {self.said(one)}" for name, one in value.items()
+            )
+        if not isinstance(value, str):
+            return str(value)
+        if _TIME.match(value):
+            return self.format_time(value)
+        called = self.called(value)
+        return called if called != value else self.explain(value, value)[:200]
 
     @override
     def owner(self) -> str:
@@ -118,11 +180,8 @@ class Console(Page):
 
     @override
     async def redirect_to_sign_in(self) -> None:
-        wanted = self.remember_next()
-        if wanted == self.home():
-            self.redirect_to("/console/login")
-        else:
-            self.redirect_to("/console/login", next=wanted)
+        self.remember_next()
+        self.redirect_to("/console/login")
 
     @override
     def get_template_namespace(self) -> dict[str, Any]:
@@ -136,6 +195,9 @@ class Console(Page):
             "last_sign_in": self.last_sign_in,
             "sections": self.sections(may),
             "half_done": HALF_DONE,
+            "called": self.called,
+            "label": self.label,
+            "is_code": names.is_code,
         }
 
     def sections(self, may: frozenset[str]) -> list[tuple[str, str, bool]]:

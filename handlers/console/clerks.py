@@ -24,6 +24,8 @@ class PasswordForm(Form):
 class Account(Console):
     """Oneself. Whoever changes his password signs in with it."""
 
+    keeps = False
+
     before_change: ClassVar[bool] = True
 
     @override
@@ -50,6 +52,8 @@ class Account(Console):
 
 class SignOutEverywhere(Console):
     """Ends every session of the clerk, this one too."""
+
+    keeps = False
 
     before_change: ClassVar[bool] = True
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from config.bounds import LISTS_FORM_FIELDS, Name, RowId, Text, Word
 from customers.handover import batches
+from customers.wecom_mirror import groups
 from handlers.console.base import REFUSALS, Console, Decision, RejectForm
 from handlers.http.pages import Form
 from services.errors import YinqiaoError
@@ -80,6 +81,11 @@ class Handovers(Console):
             return None
         return self.ticked(field, one, LISTS_FORM_FIELDS) if which == "chosen" else ()
 
+    async def group_names(self, choices: dict[str, Any] | None) -> dict[str, str]:
+        """chat_id → name of the groups that could go over."""
+        found = await groups.by_chat_id(self.bank, choices["groups"] if choices else [])
+        return {chat: groups.name_of(self.bank, row) for chat, row in found.items()}
+
     async def show_form(self, mode: str, giver: str, error: YinqiaoError | None = None) -> None:
         """The form for what `giver` has; empty at WeCom's mercy: what cannot be listed cannot be
         chosen one by one."""
@@ -89,8 +95,15 @@ class Handovers(Console):
                 choices = await batches.choices(self.bank, self.actor, giver)
             except PlatformError as refusal:
                 error = error or refusal
-        values = {"mode": mode, "giver": giver, "choices": choices, "key": secrets.token_hex(16)}
+        values = {
+            "mode": mode,
+            "giver": giver,
+            "choices": choices,
+            "groups": await self.group_names(choices),
+            "key": secrets.token_hex(16),
+        }
         people = await batches.people(self.bank, self.actor)
+        values["groups"] = await self.group_names(choices)
         self.render_page("handover_new", error, people=people, **values)
 
 

@@ -33,7 +33,7 @@ class SignIn(Console):
     @override
     async def get(self) -> None:
         asked = self.asked(Asked)
-        next_path = own_path(asked.next, self.home())
+        next_path = own_path(asked.next or self.remembered(), self.home())
         self.render_page("login", **self.sign_in_values(next_path, asked.bank))
 
     @override

@@ -25,7 +25,8 @@ KEPT_SECONDS = 3600
 MOST_BYTES = 512 * 1024
 MOST_OF_ONE = 50
 """How many forms of one person are kept at once."""
-TOKENS = frozenset({"_xsrf", "_for"})
+TOKENS = frozenset({"_xsrf", "_for", "password", "old", "new", "again"})
+"""What is not kept: what says who sends a form, and passwords."""
 _LOOKS, _LOOK_SECONDS = 5, 0.1
 _ID = re.compile(r"[A-Za-z0-9_-]{20,64}")
 _PLACE = ("forms", "kept", "form")

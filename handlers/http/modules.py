@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tornado.web import UIModule
 from typing_extensions import override
@@ -55,7 +56,37 @@ class LastSignIn(UIModule):
         return self.render_string("modules/last_sign_in.html", last=last).decode()
 
 
+class Named(UIModule):
+    """What somebody or something is called, with the id behind it."""
+
+    @override
+    def render(self, name: str) -> str:
+        called = self.handler.called(name)  # type: ignore[attr-defined]
+        return self.render_string("modules/named.html", called=called, name=name).decode()
+
+
+class People(UIModule):
+    """The same for several, in their order; a dash for nobody."""
+
+    @override
+    def render(self, names: Iterable[str]) -> str:
+        shown = [Named(self.handler).render(name) for name in names]
+        return ("、" if self.handler.lang == "zh" else ", ").join(shown) or "–"  # type: ignore[attr-defined]
+
+
+class Facts(UIModule):
+    """What a row says besides: labels with values, and hashes and ids behind a small word."""
+
+    @override
+    def render(self, data: Mapping[str, Any]) -> str:
+        facts, codes = self.handler.facts(data)  # type: ignore[attr-defined]
+        return self.render_string("modules/facts.html", facts=facts, codes=codes).decode()
+
+
 MODULES = {
+    "Named": Named,
+    "People": People,
+    "Facts": Facts,
     "LastSignIn": LastSignIn,
     "Notice": Notice,
     "Nothing": Nothing,

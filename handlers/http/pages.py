@@ -4,7 +4,7 @@ errors as pages."""
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -279,11 +279,15 @@ class Page(Base):
     def next_path(self, wanted: str = "") -> str:
         """Where to go after signing in: `wanted`, else what was remembered, else where the face
         begins; never elsewhere."""
-        name = self.session_cookie(f"next_{self.face()}")
-        remembered = unquote(self.get_cookie(name) or "")
+        remembered = self.remembered()
         if remembered:
+            name = self.session_cookie(f"next_{self.face()}")
             self.clear_cookie(name, path="/", secure=self.secure)
         return own_path(wanted or remembered or self.home(), self.home())
+
+    def remembered(self) -> str:
+        """What was remembered of where to go; not to be believed."""
+        return unquote(self.get_cookie(self.session_cookie(f"next_{self.face()}")) or "")
 
     def form(self, model: type[Model]) -> Model:
         """The posted form as `model`; raises InvalidInput."""
@@ -332,6 +336,7 @@ class Page(Base):
             "last_day": self.last_day,
             "explain": self.explain,
             "web_address": web_address,
+            "in_language": self.in_language,
             "here": self.request.path if self.request.method == "GET" else self.home(),
             "error": None,
             "done": "form_kept" if self.kept is not None else self.take_done(),
@@ -365,6 +370,10 @@ class Page(Base):
             return page
         shown = self.render_string("words.html", written=written).decode()
         return page.replace(WORDS_MARK, shown, 1)
+
+    def in_language(self, names: Mapping[str, str | None]) -> str:
+        """The name in the visitor's language, else in whichever there is."""
+        return names.get(self.lang) or next((text for text in names.values() if text), "")
 
     def explain(self, code: str, message: str = "", **data: str) -> str:
         """What a reason code means, in the visitor's language (promise P9), with `data` in its

@@ -154,4 +154,4 @@ async def test_an_alarm_is_dealt_with_once(demo: Services, clerk: Clerk) -> None
     assert again.status_code == 409
     assert "已有人处理" in again.text
     handled = (await lin.get("/console/alarms?state=handled")).text
-    assert "lin · 控制台" in handled
+    assert "林晓 (lin)</span> · 控制台" in handled

@@ -1,0 +1,60 @@
+"""What people and things are called on the console's pages: names in the place of userids, logins
+and ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from campaigns import live
+from customers.banks import clerks, staff
+from customers.banks.bank import Bank
+from rewards import catalogue
+from services.cache import cached
+
+NAMES_SECONDS = 10.0
+_CODE = re.compile(r"(?:[a-z0-9-]{1,31}:)?[0-9a-f]{16,}")
+
+Titles = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names by id. Of `titled` things, campaigns and rewards, there is one in each language, or one
+    that serves for both."""
+
+    people: Mapping[str, str]
+    titled: Titles
+    branches: Mapping[str, str]
+
+    def called(self, name: str, language: str) -> str:
+        """What `name` is called; itself where nobody gave it another name."""
+        if name in self.titled:
+            return in_language(self.titled[name], language) or name
+        return self.people.get(name) or self.branches.get(name) or name
+
+
+def in_language(names: Mapping[str, str | None], language: str) -> str:
+    """The name in that language, else in whichever there is."""
+    return names.get(language) or next((text for text in names.values() if text), "")
+
+
+def is_code(value: object) -> bool:
+    """Whether a value is a hash or a row's id, which nobody reads."""
+    return isinstance(value, str) and _CODE.fullmatch(value) is not None
+
+
+async def known(bank: Bank) -> Names:
+    """Every name at the bank, some seconds old at most."""
+
+    async def load() -> Names:
+        members = {row["userid"]: row["name"] for row in await staff.everybody(bank)}
+        logins = {
+            row["login"]: f"{row['name']} ({row['login']})" for row in await clerks.everybody(bank)
+        }
+        campaigns = {name: row["name"] for name, row in (await live.campaign_rows(bank)).items()}
+        rewards = {name: row["title"] for name, row in (await catalogue.all_rewards(bank)).items()}
+        return Names({**logins, **members}, {**rewards, **campaigns}, bank.branches)
+
+    return await cached(bank.services, f"names:{bank.id}", NAMES_SECONDS, load)
