@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from campaigns import live
 from campaigns.delivery.kinds import KINDS
 from customers import relationships, timeline
+from customers.alerts import troubles
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services.errors import Conflict, Unavailable
@@ -87,7 +88,7 @@ async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcom
     except PlatformError as error:
         return _refused(effect, error)
     except Conflict as error:
-        return Outcome("failed", error.code)
+        return Outcome("failed", error.code, the_customers=True)
     except Unavailable:
         raise
     except Exception:
@@ -176,9 +177,12 @@ async def _end(this: _Try, outcome: Outcome) -> None:
 
 
 async def _tell(this: _Try, outcome: Outcome) -> None:
-    """The customer's story, before the effect is closed: told twice, it is there once."""
+    """Whoever must hear of a failure, and the customer's story, before the effect is closed: told
+    twice, it is there once."""
     kind, effect = this.kind, this.effect
     done = outcome.state == "done"
+    if not done and (effect.lane == outbox.WELCOME or not outcome.the_customers):
+        await troubles.failed(this.bank, kind.name, outcome.reason)
     story = kind.story if done else f"{kind.name}.{outcome.state}"
     if story and effect.cid:
         await timeline.record(
@@ -203,4 +207,5 @@ async def _give_back(bank: Bank, owner: str, row: Doc) -> None:
         due = bank.now() + retry.delay(row["attempts"], at_least=1.0)
         await outbox.put_back(bank.db, owner, row["_id"], due, reason=INTERNAL)
         return
+    await troubles.failed(bank, row["kind"], INTERNAL)
     await outbox.end(bank.services, row, owner, outbox.Ended("failed", INTERNAL))

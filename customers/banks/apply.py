@@ -39,6 +39,8 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
     await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
     invalidate(services, "tenants")
     bank = await open_bank(services, file.id)
+    for app in bank.secrets:  # the secrets of the file are tried, even if they were refused before
+        await services.platform.tokens.retry_secret(bank.id, app)
     left = await _apply_staff(bank, file)
     waiting = await roles.apply(bank, file.clerks, by)
     await bank.audit(by, "tenant.applied", file.id, sha256=ids.fingerprint(text.encode()))

@@ -32,6 +32,7 @@ SECTIONS = (
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ()),
+    ("Platform", "/console/platform", "platform.read", ()),
     ("Sync", "/console/sync", "sync.read", ()),
     ("Customers", "/console/people", "customers.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),

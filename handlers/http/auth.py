@@ -40,6 +40,8 @@ PERMISSIONS: dict[str, str] = {
     "intercepts.approve": "agree to another clerk's change of them, or turn it down",
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
+    "platform.read": "see how much of the platforms' limits is used, and what they have closed",
+    "platform.lift": "open an API again that the platform closed, with a reason",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
