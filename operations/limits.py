@@ -199,6 +199,7 @@ async def _open(bank: Bank, ended: list[Alarm]) -> None:
 
 
 async def _wake(bank: Bank, names: set[str]) -> None:
+    """Makes due what waits behind these APIs; the tick that is about to look wakes the workers."""
     limiter = bank.services.platform.limiter
     for job in _waiting_jobs():
         rows = bank.db[job.rows]
@@ -214,8 +215,8 @@ async def _wake(bank: Bank, names: set[str]) -> None:
             for path in paths
             if {limiter.named("wecom", path), limiter.named("wechat", path)} & names
         ]
-        if mine and await leases.wake(rows, mine, bank.now()):
-            bank.signal(job.name)
+        if mine:
+            await leases.wake(rows, mine, bank.now())
 
 
 async def measure(services: Services) -> None:
