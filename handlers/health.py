@@ -16,6 +16,7 @@ from typing_extensions import override
 from customers.archive import pull
 from handlers.http.api import Api
 from handlers.http.operation import Operation
+from operations import limits
 from services.cache import cached
 from services.errors import Unavailable
 from services.observe import worker_metrics
@@ -81,6 +82,8 @@ class Prometheus(Operation):
     async def printed(self) -> bytes:
         with suppress(Unavailable):  # the others are told all the same
             await pull.measure(self.services)
+        with suppress(Unavailable):
+            await limits.measure(self.services)
         workers = await worker_metrics.of_workers(self.services.redis)
         return await asyncio.to_thread(_print, self.services.metrics.registry, workers)
 

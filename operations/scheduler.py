@@ -16,7 +16,7 @@ from campaigns.channels import rosters
 from customers.alerts import alarms
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks
-from operations import jobs
+from operations import jobs, limits
 from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
@@ -83,6 +83,7 @@ async def tick(bank: Bank) -> list[str]:
     """Wakes workers for what is due at one bank, if this tick is ours; the tasks that were woken."""
     if not await _ours(bank, "tick", TICK_SECONDS):
         return []
+    await limits.watch(bank)
     due = [job.name for job in jobs.JOBS if await _is_due(bank, job)]
     for task in due:
         bank.signal(task)

@@ -14,7 +14,7 @@ from campaigns import live
 from campaigns.delivery.kinds import KINDS
 from campaigns.engine import pausing
 from customers import relationships, timeline
-from customers.alerts import alarms
+from customers.alerts import troubles
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services.errors import Conflict, Unavailable
@@ -39,7 +39,6 @@ FIXED_SECONDS = 60.0
 """A pause that is asked for and as long as this is kept as it is."""
 INTERNAL, PAUSED = "internal", "paused"
 FRIENDSHIP_OVER = "friendship_over"
-_GAVE_UP = "gave_up_after_"
 _FAULT = "an effect failed"
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcom
     except PlatformError as error:
         return _refused(effect, error)
     except Conflict as error:
-        return Outcome("failed", error.code)
+        return Outcome("failed", error.code, the_customers=True)
     except Unavailable:
         raise
     except Exception:
@@ -188,14 +187,15 @@ async def _end(this: _Try, outcome: Outcome) -> None:
     await _tell(this, outcome)
     ended = outbox.Ended(outcome.state, outcome.reason, {"trace": trace_row(this.trace)})
     await outbox.end(this.bank.services, this.row, this.owner, ended)
-    if outcome.reason == INTERNAL or outcome.reason.startswith(_GAVE_UP):
-        await alarms.work_failed(this.bank, this.kind.name, outcome.reason)
 
 
 async def _tell(this: _Try, outcome: Outcome) -> None:
-    """The customer's story, before the effect is closed: told twice, it is there once."""
+    """Whoever must hear of a failure, and the customer's story, before the effect is closed: told
+    twice, it is there once."""
     kind, effect = this.kind, this.effect
     done = outcome.state == "done"
+    if not done and (effect.lane == outbox.WELCOME or not outcome.the_customers):
+        await troubles.failed(this.bank, kind.name, outcome.reason)
     story = kind.story if done else f"{kind.name}.{outcome.state}"
     if story and effect.cid:
         await timeline.record(
@@ -220,5 +220,5 @@ async def _give_back(bank: Bank, owner: str, row: Doc) -> None:
         due = bank.now() + retry.delay(row["attempts"], at_least=1.0)
         await outbox.put_back(bank.db, owner, row["_id"], due, reason=INTERNAL)
         return
+    await troubles.failed(bank, row["kind"], INTERNAL)
     await outbox.end(bank.services, row, owner, outbox.Ended("failed", INTERNAL))
-    await alarms.work_failed(bank, str(row["kind"]), INTERNAL)

@@ -45,6 +45,7 @@ async def raise_alarm(
     cid: str = "",
     at: float | None = None,
     said: str = "",
+    gathers: str = "",
     **data: Any,
 ) -> bool:
     """Raises the alarm (`kind`, `key`) once; False when it was raised before, and nobody is told
@@ -68,6 +69,8 @@ async def raise_alarm(
     }
     if said:
         alarm["said"] = bank.vault.seal_text(ALARMS, "said", alarm["_id"], said)
+    if gathers:
+        alarm["gathers"] = gathers
     new = await bank.insert(ALARMS, {**alarm})  # before any card can look for it
     await asyncio.gather(*(_put_notice(bank, alarm, userid) for userid in told))
     await asyncio.gather(*(ask_for_card(bank, userid) for userid in told))
@@ -75,10 +78,50 @@ async def raise_alarm(
 
 
 async def work_failed(bank: Bank, work: str, reason: str) -> None:
-    """Some work, a job's or of one kind of effects, failed for good: told once a day for each
+    """A job's work failed for good: told once a day for each
     reason. A person has it tried again (operations/failed.py)."""
     key = f"{work}:{reason}:{bank.today().isoformat()}"
     await raise_alarm(bank, "work.failed", key, work=work, reason=reason)
+
+
+async def gather(
+    bank: Bank, kind: str, what: str, times: int, *, userids: Sequence[str] = (), **data: Any
+) -> None:
+    """Adds `times` happenings to the one alarm of `kind` that gathers `what`, and raises it at the
+    first; its data has how many there were (`times`), `since` when and the `last` one. After
+    `end_gathering` the next is raised anew."""
+    rows = bank.db[ALARMS]
+    going_on = {"kind": kind, "gathers": what, "state": OPEN, "data.end": None}
+    now = bank.utc().isoformat()
+    more = {"$inc": {"data.times": times}, "$set": {"data.last": now}}
+    if await rows.update(going_on, more):
+        return
+    earlier = await rows.count({"kind": kind, "gathers": what})
+    new: Doc = {**data, "times": times, "since": now, "last": now}
+    if not await raise_alarm(
+        bank, kind, f"{what}:{earlier}", userids=userids, gathers=what, **new
+    ):  # another process was first
+        await rows.update(going_on, more)
+
+
+async def end_gathering(bank: Bank, kinds: Sequence[str], until: datetime) -> list[Alarm]:
+    """Ends what gathers nothing since `until`: it stays open, with its end, until somebody has
+    dealt with it. Those that were ended."""
+    rows = bank.db[ALARMS]
+    quiet: Doc = {"kind": {"$in": list(kinds)}, "state": OPEN, "data.end": None}
+    quiet["data.last"] = {"$lte": until.isoformat()}
+    ended = await rows.find({**quiet, "gathers": {"$exists": True}}, limit=None)
+    for row in ended:
+        still = {"_id": row["_id"], "data.last": row["data"]["last"]}
+        await rows.update(still, {"$set": {"data.end": row["data"]["last"]}})
+    return cast("list[Alarm]", ended)
+
+
+async def open_of(bank: Bank, kind: str) -> list[Alarm]:
+    """The open alarms of one kind."""
+    return cast(
+        "list[Alarm]", await bank.db[ALARMS].find({"kind": kind, "state": OPEN}, limit=None)
+    )
 
 
 async def _put_notice(bank: Bank, alarm: Alarm, userid: str) -> None:

@@ -23,7 +23,8 @@ NOTICES = Rows(
 
 class Alarm(TypedDict):
     """`key` tells alarms of one kind apart; `data` is what their sentence says of it, `said` what
-    the customer wrote, sealed. Until the
+    the customer wrote, sealed. One that `gathers` stands for everything of that name until its
+    `data` has the `end`. Until the
     stories and the audit trail have it, whoever dealt with it finds it `unrecorded`."""
 
     _id: str
@@ -39,6 +40,7 @@ class Alarm(TypedDict):
     how: NotRequired[str]
     cause: NotRequired[str]
     handled_at: NotRequired[datetime]
+    gathers: NotRequired[str]
     unrecorded: NotRequired[bool]
 
 

@@ -43,6 +43,8 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
     await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
     invalidate(services, "tenants")
     bank = await open_bank(services, file.id)
+    for app in bank.secrets:  # the secrets of the file are tried, even if they were refused before
+        await services.platform.tokens.retry_secret(bank.id, app)
     spelling, faults = await _roll_call(bank, file)
     left = await _apply_staff(bank, file, spelling)
     waiting = await roles.apply(bank, file.clerks, by)

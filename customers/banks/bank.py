@@ -94,10 +94,20 @@ class Bank:
         secret = self.miniprograms[appid].secret
         return self.services.platform.miniprogram(self.id, appid, secret)
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The apps whose secrets the bank has given us, by the id of their tokens
+        (services/wechat/core/tokens.py); each with whose it is: the corp's id, or the appid."""
+        found = {f"wechat:{appid}": appid for appid in self.miniprograms}
+        if self.app is not None:
+            agents = [self.app.agent_id, *([self.archive.agent_id] if self.archive else [])]
+            found |= {f"wecom:{self.app.corp_id}:{agent}": self.app.corp_id for agent in agents}
+        return found
+
     def archive_source(self, archive: Archive) -> ArchiveSource:
         """Where the bank's archived messages come from."""
         corp_id = self.wecom_app.corp_id
-        return self.services.platform.archive(archive.url, corp_id, archive.secret)
+        return self.services.platform.archive(self.id, archive.url, corp_id, archive.secret)
 
     def archive_client(self, archive: Archive) -> WeComClient:
         """WeCom's client of the archive's own app, for msgaudit/*."""

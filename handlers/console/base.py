@@ -17,6 +17,7 @@ from handlers.console import names
 from handlers.http.auth import check_granted
 from handlers.http.pages import Form, Page
 from handlers.http.route import Op
+from operations.events.explain import reason_text
 from services.errors import (
     Conflict,
     Forbidden,
@@ -36,6 +37,7 @@ SECTIONS = (
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),
+    ("Platform", "/console/platform", "platform.read", ()),
     ("Sync", "/console/sync", "sync.read", ()),
     ("Customers", "/console/people", "customers.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
@@ -117,7 +119,15 @@ class Console(Page):
         ]
         codes = [(self.label(name), str(value)) for name, value in given if names.is_code(value)]
         rest = [(name, value) for name, value in given if not names.is_code(value)]
-        return [(self.label(name), self.said(value)) for name, value in rest], codes
+        return [(self.label(name), self._worded(name, value)) for name, value in rest], codes
+
+    def _worded(self, name: str, value: Any) -> str:
+        """What a field says, where its name tells which words are meant."""
+        if name == "reason":
+            return reason_text(str(value), self.explain)
+        if name in ("api", "effect"):
+            return self.explain(f"{name}_{value}", str(value))
+        return self.said(value)
 
     def said(self, value: Any) -> str:
         """A value as a person reads it: by its name, its reason, as a time, yes or no."""

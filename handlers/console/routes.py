@@ -14,6 +14,7 @@ from handlers.console import (
     events,
     handovers,
     intercepts,
+    platform,
     session,
     sync,
     work,
@@ -266,5 +267,15 @@ ROUTES = (
         "/console/alarms/{alarm}/handle",
         alarms.HandleAlarm,
         post=op("alarms.handle", "Mark an alarm as resolved"),
+    ),
+    page_route(
+        "/console/platform",
+        platform.Platform,
+        get=op("platform.read", "The platforms' limits"),
+    ),
+    page_route(
+        "/console/platform/lift",
+        platform.LiftApi,
+        post=op("platform.lift", "Open an API again that the platform closed"),
     ),
 )

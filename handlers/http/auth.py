@@ -41,6 +41,8 @@ PERMISSIONS: dict[str, str] = {
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
     "consents.withdraw": "note that a customer took back what he agreed to",
+    "platform.read": "see how much of the platforms' limits is used, and what they have closed",
+    "platform.lift": "open an API again that the platform closed, with a reason",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",

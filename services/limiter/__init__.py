@@ -83,6 +83,11 @@ def lane(name: Lane) -> Iterator[None]:
         _lane.reset(before)
 
 
+def lane_now() -> Lane:
+    """The lane in which a call made here would wait."""
+    return _lane.get()
+
+
 class Limiter:
     """One process's part of the shared limits, for one event loop.
 

@@ -64,6 +64,12 @@ class Metrics:
             ["path", "errcode"],
             registry=reg,
         )
+        self.platform_closed = Gauge(
+            "yinqiao_platform_closed",
+            "APIs that the platform closed to us with 45009",
+            ["tenant", "path"],
+            registry=reg,
+        )
         self.wakeups_lost = Counter(
             "yinqiao_wakeups_lost_total",
             "Worker wake-ups the broker did not take (the sweep covers them)",

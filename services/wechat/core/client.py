@@ -38,6 +38,7 @@ from services.wechat.core.errors import (
     is_known,
     platform_error,
 )
+from services.wechat.core.pools import Pool
 from services.wechat.core.tokens import App, Grant, TokenStore
 
 ANSWER_LIMIT = 2 * 1024 * 1024
@@ -73,27 +74,13 @@ OnUnknown = Callable[[str, Family, PlatformError], None]
 the tenant and the platform; must not wait."""
 
 
-def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """A pooled HTTP client for the platforms: no proxy or certificate from the environment, no
-    redirects.
-
-    httpx logs whole addresses, which carry tokens and secrets, at INFO: that is turned off here.
-    """
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    limits = httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=30)
-    return httpx.AsyncClient(
-        transport=transport, trust_env=False, follow_redirects=False, limits=limits
-    )
-
-
 @dataclass(frozen=True)
 class Wire:
-    """How the clients of one platform reach it: below `base`, over a shared HTTP client and token
-    store. `timeout` is in seconds for one read."""
+    """How a bank's clients of one platform reach it: below `base`, over the bank's connections to it
+    and a shared token store. `timeout` is in seconds for one read."""
 
     base: str
-    http: httpx.AsyncClient
+    pool: Pool
     tokens: TokenStore
     timeout: float = READ_SECONDS
     metrics: Metrics | None = None
@@ -134,7 +121,7 @@ class AsyncClientMixin:
         self.API_BASE_URL = f"{self.base}/cgi-bin/"
         self.auto_retry = False
         self.timeout = wire.timeout
-        self._client = wire.http
+        self._pool = wire.pool
         self._tokens = wire.tokens
         self._app = app
         self._metrics = wire.metrics
@@ -165,7 +152,12 @@ class AsyncClientMixin:
         **options: Any,
     ) -> Any:
         call = await self._prepare(method, url_or_endpoint, **options)
-        answer = await self._send_with_token(call) if call.with_token else await self._send(call)
+        if call.with_token:
+            answer = await self._send_with_token(call)
+        elif call.ours and call.path in _TAKES_NO_TOKEN:
+            answer = await self._send_with_secret(call)
+        else:
+            answer = await self._send(call)
         if result_processor is None:
             return answer
         try:
@@ -229,6 +221,15 @@ class AsyncClientMixin:
             token = await self._tokens.refresh(self._app, reject=token)
         return await self._send(call, token)
 
+    async def _send_with_secret(self, call: _Call) -> Any:
+        """A call that carries the app's secret itself: never again with one that was refused."""
+        await self._tokens.check_secret(self._app)
+        try:
+            return await self._send(call)
+        except PlatformError as error:
+            await self._tokens.heard(self._app, error)
+            raise
+
     async def _send(
         self, call: _Call, token: str | None = None, *, token_call: bool = False
     ) -> Any:
@@ -272,24 +273,18 @@ class AsyncClientMixin:
         """Sends once and reads at most ANSWER_LIMIT bytes, of a file UPLOAD_LIMIT; raises NotSent
         or UnknownOutcome."""
         try:
-            async with asyncio.timeout(call.seconds + 2 * CONNECT_SECONDS):
-                request = self._http_request(call, token)
-                async with aclosing(await self._client.send(request, stream=True)) as response:
+            async with (
+                asyncio.timeout(call.seconds + 2 * CONNECT_SECONDS),
+                self._pool.place(call.path) as http,
+            ):
+                request = _http_request(http, call, token)
+                async with aclosing(await http.send(request, stream=True)) as response:
                     content = await _bounded(response, call.path)
                     return response.status_code, response.headers, content
         except _NOT_SENT as error:
             raise NotSent(None, type(error).__name__, call.path) from error
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise UnknownOutcome(None, type(error).__name__, call.path) from error
-
-    def _http_request(self, call: _Call, token: str | None) -> httpx.Request:
-        params = {**call.params, "access_token": token} if token else call.params
-        url = httpx.URL(call.url).copy_merge_params(params)
-        limits = httpx.Timeout(call.seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
-        body = _streamed(call.body)
-        request = self._client.build_request(call.method, url, timeout=limits, **body)
-        request.headers["Accept-Encoding"] = "identity"
-        return request
 
     def _report(self, error: PlatformError) -> None:
         """Tells of a code that nobody has classified, or that refuses how we are set up."""
@@ -302,6 +297,15 @@ class AsyncClientMixin:
     def _count(self, path: str, errcode: str) -> None:
         if self._metrics:
             self._metrics.platform_calls.labels(path, errcode).inc()
+
+
+def _http_request(http: httpx.AsyncClient, call: _Call, token: str | None) -> httpx.Request:
+    params = {**call.params, "access_token": token} if token else call.params
+    url = httpx.URL(call.url).copy_merge_params(params)
+    limits = httpx.Timeout(call.seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+    request = http.build_request(call.method, url, timeout=limits, **_streamed(call.body))
+    request.headers["Accept-Encoding"] = "identity"
+    return request
 
 
 async def _bounded(response: httpx.Response, path: str) -> bytes:

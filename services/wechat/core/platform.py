@@ -1,4 +1,5 @@
-"""The clients of all banks in this process: one connection pool, one token store, one limiter."""
+"""The clients of all banks in this process: one token store, one limiter, and for each bank and
+platform connections of their own (pools.py)."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from config.settings import Settings
 from services.limiter import Limiter
 from services.observe.metrics import Metrics
 from services.wechat.core.archive import ArchiveSource, HttpArchive
-from services.wechat.core.client import OnUnknown, Wire, open_http
+from services.wechat.core.client import OnUnknown, Wire
 from services.wechat.core.crypto import Credentials
+from services.wechat.core.errors import Family
+from services.wechat.core.pools import Pools
 from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
@@ -31,11 +34,9 @@ class Platform:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
-        self._http = open_http(transport)
-        self._tokens = tokens
-        timeout = settings.platform_timeout
-        self._to_wecom = Wire(settings.wecom_api_base, self._http, tokens, timeout, metrics)
-        self._to_wechat = Wire(settings.wechat_api_base, self._http, tokens, timeout, metrics)
+        self._pools = Pools(transport)
+        self.tokens = tokens
+        self._metrics = metrics
         self._on_unknown = on_unknown
         self.limiter = Limiter(
             redis,
@@ -57,7 +58,7 @@ class Platform:
                 corp_id,
                 agent_id,
                 secret,
-                self._to_wecom,
+                self._wire(tenant, "wecom", self._settings.wecom_api_base),
                 tenant=tenant,
                 open_base=self._settings.wechat_open_base,
             )
@@ -67,13 +68,18 @@ class Platform:
     def miniprogram(self, tenant: str, appid: str, secret: str) -> MiniProgramClient:
         key = (tenant, appid, secret)
         if key not in self._programs:
-            self._programs[key] = MiniProgramClient(appid, secret, self._to_wechat, tenant=tenant)
+            wire = self._wire(tenant, "wechat", self._settings.wechat_api_base)
+            self._programs[key] = MiniProgramClient(appid, secret, wire, tenant=tenant)
             self._programs[key].guard(self.limiter, self._on_unknown)
         return self._programs[key]
 
-    def archive(self, url: str, corp_id: str, secret: str) -> ArchiveSource:
+    def archive(self, tenant: str, url: str, corp_id: str, secret: str) -> ArchiveSource:
         """The bank's message archive behind its gateway at `url`."""
-        return HttpArchive(url, corp_id, secret, self._http)
+        return HttpArchive(url, corp_id, secret, self._pools.of(tenant, "archive").http)
+
+    def _wire(self, tenant: str, family: Family, base: str) -> Wire:
+        pool = self._pools.of(tenant, family)
+        return Wire(base, pool, self.tokens, self._settings.platform_timeout, self._metrics)
 
     def credentials(self, token: str, aes_key: str, receiveid: str) -> Credentials:
         """A callback address's secrets with their AES key made once."""
@@ -83,6 +89,6 @@ class Platform:
         return self._credentials[key]
 
     async def close(self) -> None:
-        await self._tokens.aclose()
+        await self.tokens.aclose()
         await self.limiter.close()
-        await self._http.aclose()
+        await self._pools.close()

@@ -4,14 +4,17 @@
 A token is keyed by tenant and app (an appid, or a corp with its agent), never by its secret.
 Without Redis each process still fetches once for all its own callers. Nothing here loops on a
 rejected token: `refresh` fetches at most once for everybody who was rejected with the same token,
-and a fetch that brought the rejected token back is not repeated for `FRUITLESS_SECONDS`. A secret
-that the platform called wrong is asked about once an hour by all processes together, and at once
-when it is another one: some 2,000 wrong ones in an hour block our address for every app behind it.
+and a fetch that brought the rejected token back is not repeated for `FRUITLESS_SECONDS`.
+
+A secret that the platform refused is not tried again, by no process and after no restart, until the
+bank is configured anew or a person says so: thousands of wrong ones close the platform to everybody
+behind our address (contract/wechat D1).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -32,14 +35,13 @@ EARLY_SECONDS = 300
 HELD_SECONDS = 5
 FRUITLESS_SECONDS = 30
 FAILED_SECONDS = 30
-WRONG_SECONDS = 3600
-WRONG_SECRET = frozenset({40001, 40013, 40125, 40243, 41002, 41004})
-"""Codes of a token call that say that id or secret are wrong, or frozen."""
 EARLY_PAUSE_SECONDS = 60
 LOCK_SECONDS = 10
 WAIT_SECONDS = 5
 REDIS_SECONDS = 1.0
 _POLL_SECONDS = 0.05
+BAD_SECRET = frozenset({40001, 40013, 40125})
+"""What a token call answers to a wrong secret, or to one of another app (contract/wechat A1, B1)."""
 
 _UNLOCK = lua.script("services.wechat.core", "unlock")
 
@@ -60,34 +62,17 @@ class App:
     """Whose token: `id` names the app within `tenant`.
 
     `fetch` asks the platform; its argument is the token that was just rejected, if one was. It
-    raises PlatformError. `mark` tells one secret of the app from another without naming it.
+    raises PlatformError. `mark` tells one secret of the app from the next, and says nothing of it.
     """
 
     tenant: str
     id: str
     fetch: Callable[[str | None], Awaitable[Grant]] = field(repr=False, compare=False)
-    mark: str = ""
+    mark: str = field(default="", repr=False)
 
     @property
     def key(self) -> str:
         return f"wechat:token:{self.tenant}:{self.id}"
-
-    @property
-    def with_secret(self) -> str:
-        return f"{self.key}:refused:{self.mark}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """What a wrong secret was answered, and until when that is believed."""
-
-    until: float
-    errcode: int | None
-    errmsg: str
-    path: str
-
-    def error(self) -> BadConfig:
-        return BadConfig(self.errcode, self.errmsg, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +81,22 @@ class _Entry:
     expires_at: float
     fetched_at: float
     fruitless_at: float = 0.0
+
+
+def mark_of(secret: str) -> str:
+    """The mark of a secret: a hash of what nobody can guess."""
+    return hashlib.blake2b(secret.encode(), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSecret:
+    """That the platform refused the secret with this `mark`, at `since` (seconds UTC)."""
+
+    mark: str
+    errcode: int
+    errmsg: str
+    path: str
+    since: float
 
 
 @dataclass(slots=True)
@@ -120,6 +121,7 @@ class TokenStore:
         self._mutexes: dict[str, asyncio.Lock] = {}
         self._flights: dict[tuple[str, str | None, bool], asyncio.Task[_Entry]] = {}
         self._failed: dict[str, tuple[float, PlatformError]] = {}
+        self._refused: dict[str, tuple[float, RefusedSecret]] = {}
         self._early_at: dict[str, float] = {}
 
     async def get(self, app: App) -> str:
@@ -146,6 +148,48 @@ class TokenStore:
         if entry is None or entry.token == reject:
             entry = await self._renew(app, reject)
         return entry.token
+
+    async def refused_secret(self, tenant: str, app_id: str) -> RefusedSecret | None:
+        """Whether the platform refused the app's secret, so that it is not tried any more."""
+
+        async def read(redis: Redis) -> bytes | str | None:
+            return await redis.get(_refusal_key(tenant, app_id)) or b""
+
+        stored = await self._ask(read, None)
+        known = self._refused.get(_refusal_key(tenant, app_id))
+        if stored is None:  # without Redis
+            return known[1] if known else None
+        return RefusedSecret(**orjson.loads(stored)) if stored else None
+
+    async def retry_secret(self, tenant: str, app_id: str) -> bool:
+        """Lets the app's secret be tried again; False when it was not refused."""
+        key = _refusal_key(tenant, app_id)
+        known = self._refused.pop(key, None) is not None
+        self._failed.pop(f"wechat:token:{tenant}:{app_id}", None)
+        return bool(await self._ask(lambda redis: redis.delete(key), 0)) or known
+
+    async def check_secret(self, app: App) -> None:
+        """Raises BadConfig when the platform has refused this very secret."""
+        key, now = _refusal_key(app.tenant, app.id), self._clock()
+        look_at, refusal = self._refused.get(key, (0.0, None))
+        if now >= look_at:
+            refusal = await self.refused_secret(app.tenant, app.id)
+            if refusal is None:
+                self._refused.pop(key, None)
+            else:
+                self._refused[key] = (now + HELD_SECONDS, refusal)
+        if refusal is not None and refusal.mark == app.mark:
+            raise BadConfig(refusal.errcode, refusal.errmsg, refusal.path)
+
+    async def heard(self, app: App, error: PlatformError) -> None:
+        """What a call came to that carried the app's secret: a refusal is written down."""
+        if error.errcode not in BAD_SECRET:
+            return
+        now, errcode = self._clock(), error.errcode or 0
+        refusal = RefusedSecret(app.mark, errcode, error.errmsg, error.path, now)
+        key = _refusal_key(app.tenant, app.id)
+        self._refused[key] = (now + HELD_SECONDS, refusal)
+        await self._ask(lambda redis: redis.set(key, orjson.dumps(asdict(refusal))), None)
 
     async def aclose(self) -> None:
         """Ends what is still being fetched."""
@@ -186,7 +230,7 @@ class TokenStore:
         _ = self._fly(app, None, early=True)
 
     async def _renew(self, app: App, reject: str | None) -> _Entry:
-        until, error = self._failed.get(app.with_secret, (0.0, None))
+        until, error = self._failed.get(app.key, (0.0, None))
         if error and self._clock() < until:
             raise type(error)(
                 error.errcode, error.errmsg, error.path, retry_after=error.retry_after
@@ -240,50 +284,28 @@ class TokenStore:
         return entry.token != reject or self._clock() - entry.fruitless_at < FRUITLESS_SECONDS
 
     async def _fetch(self, app: App, reject: str | None) -> _Entry:
-        if refused := await self._refused(app):
-            raise self._remember(app, refused.error(), refused.until)
+        await self.check_secret(app)
         try:
             grant = await app.fetch(reject)
         except (BadConfig, SlowDown) as error:
-            if isinstance(error, BadConfig) and error.errcode in WRONG_SECRET:
-                await self._refuse(app, error)
-            else:
-                seconds = min(error.retry_after, FAILED_SECONDS)
-                lasts = FAILED_SECONDS if isinstance(error, BadConfig) else seconds
-                self._remember(app, error, self._clock() + lasts)
+            await self.heard(app, error)
+            seconds = (
+                min(error.retry_after, FAILED_SECONDS)
+                if isinstance(error, SlowDown)
+                else FAILED_SECONDS
+            )
+            self._failed[app.key] = (self._clock() + seconds, error)
             raise
-        self._failed.pop(app.with_secret, None)
+        self._failed.pop(app.key, None)
         now = self._clock()
+        if _refusal_key(app.tenant, app.id) in self._refused:
+            await self.retry_secret(app.tenant, app.id)
         entry = _Entry(grant.token, now + grant.expires_in, now)
         if grant.token == reject:
             entry = replace(entry, fruitless_at=now)
         self._hold(app, entry)
         await self._write(app, entry, grant.expires_in)
         return entry
-
-    def _remember(self, app: App, error: PlatformError, until: float) -> PlatformError:
-        """Whoever asks this process by then gets the same error."""
-        self._failed[app.with_secret] = (until, error)
-        return error
-
-    async def _refuse(self, app: App, error: BadConfig) -> None:
-        """The secret is wrong: no process asks again for WRONG_SECONDS."""
-        until = self._clock() + WRONG_SECONDS
-        refusal = _Refusal(until, error.errcode, error.errmsg, error.path)
-        self._remember(app, error, until)
-        raw = orjson.dumps(asdict(refusal))
-        await self._ask(lambda redis: redis.set(app.with_secret, raw, ex=WRONG_SECONDS), None)
-
-    async def _refused(self, app: App) -> _Refusal | None:
-        """What another process was answered for the same secret lately."""
-        raw = await self._ask(lambda redis: redis.get(app.with_secret), None)
-        if raw is None:
-            return None
-        try:
-            refusal = _Refusal(**orjson.loads(raw))
-        except (ValueError, TypeError):
-            return None
-        return refusal if self._clock() < refusal.until else None
 
     async def _read(self, app: App) -> _Entry | None:
         async def read(redis: Redis) -> bytes | None:
@@ -333,3 +355,7 @@ class TokenStore:
         except (RedisError, OSError) as error:
             log.warning("access tokens go on without Redis: %s", type(error).__name__)
             return fallback
+
+
+def _refusal_key(tenant: str, app_id: str) -> str:
+    return f"wechat:token:{tenant}:{app_id}:refused"

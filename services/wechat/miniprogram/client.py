@@ -6,10 +6,9 @@ from typing import ClassVar
 
 from wechatpy.client import WeChatClient
 
-from services import ids
 from services.wechat.core.client import AsyncClientMixin, Wire
 from services.wechat.core.errors import Family
-from services.wechat.core.tokens import App, Grant
+from services.wechat.core.tokens import App, Grant, mark_of
 from services.wechat.miniprogram.links import Links
 from services.wechat.miniprogram.login import Login
 from services.wechat.miniprogram.messages import Messages
@@ -34,8 +33,7 @@ class MiniProgramClient(
     def __init__(self, appid: str, secret: str, wire: Wire, *, tenant: str = "") -> None:
         self.appid = appid
         self.secret = secret
-        mark = ids.fingerprint(secret.encode())[:16]
-        self._set_up(wire, App(tenant, f"wechat:{appid}", self._fetch_token, mark))
+        self._set_up(wire, App(tenant, f"wechat:{appid}", self._fetch_token, mark_of(secret)))
 
     async def _fetch_token(self, rejected: str | None) -> Grant:
         """A1: the stable token; a new one is forced (20 a day) only when the usual call repeats the

@@ -8,10 +8,9 @@ from urllib.parse import urlencode
 
 from wechatpy.work import WeChatClient
 
-from services import ids
 from services.wechat.core.client import AsyncClientMixin, Wire
 from services.wechat.core.errors import Family
-from services.wechat.core.tokens import App, Grant
+from services.wechat.core.tokens import App, Grant, mark_of
 from services.wechat.wecom.acquisition import Acquisition
 from services.wechat.wecom.archive import Archive
 from services.wechat.wecom.broadcast import Broadcast
@@ -52,8 +51,9 @@ class WeComClient(AsyncClientMixin, WeChatClient):  # type: ignore[misc]
         self.agent_id = agent_id
         self.secret = secret
         self.open_base = open_base.rstrip("/")
-        mark = ids.fingerprint(secret.encode())[:16]
-        self._set_up(wire, App(tenant, f"wecom:{corp_id}:{agent_id}", self._fetch_token, mark))
+        self._set_up(
+            wire, App(tenant, f"wecom:{corp_id}:{agent_id}", self._fetch_token, mark_of(secret))
+        )
         self.members = Members(self)
         self.customers = Customers(self)
         self.tags = Tags(self)

@@ -153,7 +153,14 @@ async def test_wecom_down_for_thirty_seconds_the_rm_is_asked_to_greet(
     assert await tools.welcomes(sandbox) == 0
     assert len(await tools.told_staff(sandbox, scan["userid"])) == 1
     states = {row["kind"]: row["state"] for row in await demo.store.tenant("demo")["outbox"].find({})}
-    assert states == {"welcome": "expired", "staff": "done", "tag": "done", "offer": "done", "enrich": "done"}
+    assert states == {
+        "welcome": "expired",
+        "staff": "done",
+        "tag": "done",
+        "offer": "done",
+        "enrich": "done",
+        "card": "done",
+    }
 
 
 async def test_after_its_deadline_a_welcome_is_not_tried_at_all(

@@ -14,7 +14,8 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from services.wechat.core.client import Wire, open_http
+from services.wechat.core.client import Wire
+from services.wechat.core.pools import Pool, open_http
 from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
@@ -109,7 +110,7 @@ class Rig:
 async def _rig(**options: Any) -> AsyncIterator[Rig]:
     async with _serve() as platform, open_http() as http:
         tokens = TokenStore(None)
-        wire = Wire(platform.base, http, tokens, **options)
+        wire = Wire(platform.base, Pool(http), tokens, **options)
         yield Rig(
             platform,
             tokens,

@@ -15,7 +15,8 @@ from tornado.testing import bind_unused_port
 from services.observe.metrics import Metrics
 from services.wechat.core import client as client_module
 from services.wechat.core import errors
-from services.wechat.core.client import Wire, open_http
+from services.wechat.core.client import Wire
+from services.wechat.core.pools import Pool, open_http
 from services.wechat.core.tokens import TokenStore
 from services.wechat.wecom import WeComClient
 
@@ -248,7 +249,7 @@ async def test_no_connection_means_not_sent():
     listening, port = bind_unused_port()
     listening.close()
     async with open_http() as http:
-        client = WeComClient("ww1", 1, "s", Wire(f"http://127.0.0.1:{port}", http, TokenStore(None)))
+        client = WeComClient("ww1", 1, "s", Wire(f"http://127.0.0.1:{port}", Pool(http), TokenStore(None)))
         with pytest.raises(errors.NotSent) as caught:
             await client.customers.get("wm1")
     assert (caught.value.action, caught.value.errcode) == ("retry", None)
@@ -382,5 +383,5 @@ async def test_the_transport_can_be_a_function():
         )
 
     async with open_http(httpx.MockTransport(answer)) as http:
-        client = WeComClient("ww1", 1, "s", Wire("https://wecom.example", http, TokenStore(None)))
+        client = WeComClient("ww1", 1, "s", Wire("https://wecom.example", Pool(http), TokenStore(None)))
         assert (await client.customers.get("wm1"))["host"] == "wecom.example"

@@ -174,45 +174,54 @@ async def test_a_failed_early_fetch_leaves_the_valid_token_in_use():
             await store.get(source.app)
 
 
-async def test_a_wrong_secret_is_asked_about_once_an_hour_and_another_one_at_once():
+@pytest.mark.parametrize("errcode", [40001, 40013, 40125])
+@pytest.mark.parametrize("with_redis", [False, True])
+async def test_a_refused_secret_is_never_tried_again_by_itself(redis_url, errcode, with_redis):
     source, clock = Source(), Clock()
-    source.error = BadConfig(40001, "invalid credential", "/cgi-bin/gettoken")
-    async with stores(None, 1, clock=clock) as (store,):
-        for _ in range(20):
-            with pytest.raises(BadConfig) as caught:
-                await store.get(source.app)
-            assert (caught.value.errcode, caught.value.action) == (40001, "page")
-        assert source.rejected == [None]
-        clock.now += tokens_module.WRONG_SECONDS - 1
-        source.error = None
-        with pytest.raises(BadConfig):
-            await store.get(source.app)
-        assert await store.get(replace(source.app, mark="another secret")) == "T2"
-        clock.now += 1
-        assert await store.get(replace(source.app, id="later")) == "T3"
-
-
-async def test_all_processes_together_ask_about_a_wrong_secret_once(redis_url):
-    source, clock = Source(), Clock()
-    source.error = BadConfig(40125, "invalid appsecret", "/cgi-bin/stable_token")
-    async with stores(redis_url, 3, clock=clock) as all_stores:
-        for _ in range(2):
-            for store in all_stores:
+    source.error = BadConfig(errcode, "invalid credential", "/cgi-bin/gettoken")
+    async with stores(redis_url if with_redis else None, 2, clock=clock) as (store, other):
+        for seconds in (0, 31, 3600, 100 * 86_400):
+            clock.now += seconds
+            for _ in range(5):
                 with pytest.raises(BadConfig) as caught:
                     await store.get(source.app)
-                assert caught.value.errcode == 40125
-            clock.now += 600
+                assert (caught.value.errcode, caught.value.action) == (errcode, "page")
+        if with_redis:
+            with pytest.raises(BadConfig):
+                await other.get(source.app)
         assert source.rejected == [None]
-        source.error = None
-        clock.now += tokens_module.WRONG_SECONDS
-        assert {await store.get(source.app) for store in all_stores} == {"T2"}
+        found = await store.refused_secret(source.app.tenant, source.app.id)
+        assert found is not None
+        assert (found.errcode, found.since) == (errcode, 1_700_000_000.0)
 
 
-async def test_an_address_that_is_not_allowed_yet_is_asked_about_again_soon():
+async def test_another_secret_is_tried_at_once_and_so_is_the_same_when_somebody_says_so(redis_url):
     source, clock = Source(), Clock()
-    source.error = BadConfig(60020, "not allow to access from your ip", "/cgi-bin/gettoken")
+    source.error = BadConfig(40001, "invalid credential", "/cgi-bin/gettoken")
+    async with stores(redis_url, 1, clock=clock) as (store,):
+        with pytest.raises(BadConfig):
+            await store.get(source.app)
+        anew = replace(source.app, mark=tokens_module.mark_of("another"))
+        with pytest.raises(BadConfig):
+            await store.get(anew)
+        assert len(source.rejected) == 1  # the same failure within seconds: FAILED_SECONDS
+        clock.now += tokens_module.FAILED_SECONDS
+        with pytest.raises(BadConfig):
+            await store.get(anew)
+        assert len(source.rejected) == 2
+        assert await store.retry_secret(anew.tenant, anew.id)
+        assert not await store.retry_secret(anew.tenant, anew.id)
+        source.error = None
+        assert await store.get(anew) == "T3"
+        assert await store.refused_secret(anew.tenant, anew.id) is None
+
+
+@pytest.mark.parametrize("errcode", [60020, 40164])
+async def test_what_is_set_right_at_the_platform_is_asked_about_again(errcode):
+    source, clock = Source(), Clock()
+    source.error = BadConfig(errcode, "not allow to access from your ip", "/cgi-bin/gettoken")
     async with stores(None, 1, clock=clock) as (store,):
-        for _ in range(5):
+        for _ in range(20):
             with pytest.raises(BadConfig):
                 await store.get(source.app)
         assert source.rejected == [None]

@@ -1,0 +1,228 @@
+"""The platforms' limits as the bank meets them: which APIs are closed to it and what waits behind
+them, an alarm while one is closed, and whatever waited made due as soon as it is open (promise P10).
+
+What is closed is kept by the limiter in Redis (services/limiter) for all processes; the scheduler
+compares it with the bank's open alarms each second, so a process that dies in between loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from customers.actors import ClerkActor
+from customers.alerts import alarms, troubles
+from customers.alerts.rows import Alarm
+from customers.banks.bank import Bank, list_banks
+from operations.jobs import JOBS, Job
+from services.container import Services
+from services.errors import InvalidInput, NotFound, Unavailable
+from services.limiter import view
+from services.limiter.gate import Keys
+from services.limiter.view import ApiState, Blocked
+from services.store import leases
+from services.wechat.core import unknown_codes
+from services.wechat.core.tokens import RefusedSecret
+
+CLOSED = "platform.closed"
+"""The alarm that an API is closed to us."""
+LONGEST_REASON = 500
+_OURS = "yinqiao"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiView:
+    """An API as a page shows it: `app` is whose it is (the corp's or a mini-program's name), and
+    `waiting` what waits behind it, by the job for which it waits. A token call whose secret the
+    platform `refused` is closed too."""
+
+    state: ApiState
+    app: str
+    waiting: Mapping[str, int]
+    refused: RefusedSecret | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing goes through but a probe."""
+        return self.state.block is not None or self.refused is not None
+
+    @property
+    def id(self) -> str:
+        """How a person names it: `wecom:/cgi-bin/externalcontact/get`, of a mini-program with its
+        appid in between."""
+        return api_id(self.state.family, self.state.scope, self.state.name)
+
+
+def api_id(family: str, scope: str, name: str) -> str:
+    return f"{family}:{name}" if family == "wecom" else f"{family}:{scope}:{name}"
+
+
+def apps(bank: Bank) -> dict[view.Scope, str]:
+    """Whose calls are counted together, with its name: the bank's corp, and each mini-program."""
+    named = {("wecom", bank.wecom_app.corp_id): "WeCom"} if bank.app else {}
+    return named | {("wechat", appid): one.name for appid, one in bank.miniprograms.items()}
+
+
+async def overview(bank: Bank) -> list[ApiView]:
+    """Every API that was called for the bank lately: what is closed first, then by how much of an
+    allowance is used. Raises Unavailable without Redis."""
+    limiter = bank.services.platform.limiter
+    shown = []
+    waiting, refused = await _waiting(bank), await _refused(bank)
+    for (family, scope), app in apps(bank).items():
+        states = await view.states(limiter, family, scope)
+        missing = {path for at, path in refused if at == scope} - {state.name for state in states}
+        states += [ApiState(family, scope, path, (), 0, None) for path in sorted(missing)]
+        for state in states:
+            counts = waiting.get((family, state.name), Counter[str]())
+            _, why = refused.get((scope, state.name), ("", None))
+            shown.append(ApiView(state, app, counts, why))
+    return sorted(shown, key=_urgency)
+
+
+async def _refused(bank: Bank) -> dict[tuple[str, str], tuple[str, RefusedSecret]]:
+    """The secrets that the platform refused, each with its app, by whose it is and the token call."""
+    tokens = bank.services.platform.tokens
+    found = {}
+    for app, scope in bank.secrets.items():
+        refusal = await tokens.refused_secret(bank.id, app)
+        if refusal is not None:
+            found[scope, refusal.path] = app, refusal
+    return found
+
+
+def share(state: ApiState) -> float:
+    """The largest part of an allowance that is used."""
+    return max((used.used / used.most for used in state.windows), default=0.0)
+
+
+def _urgency(api: ApiView) -> tuple[bool, int, float, str]:
+    return not api.is_closed, -sum(api.waiting.values()), -share(api.state), api.id
+
+
+async def _waiting(bank: Bank) -> dict[tuple[str, str], Counter[str]]:
+    """What waits behind each API, by family and name: welcomes, other effects, and the jobs."""
+    limiter = bank.services.platform.limiter
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for job in _waiting_jobs():
+        query = [
+            {"$match": {"open": True, "behind": {"$exists": True}, **job.query}},
+            {"$group": {"_id": "$behind", "rows": {"$sum": 1}}},
+        ]
+        for row in await bank.db[job.rows].aggregate(query):
+            for family in ("wecom", "wechat"):
+                key = family, limiter.named(family, str(row["_id"]))
+                counts.setdefault(key, Counter())[job.name] += int(row["rows"])
+    return counts
+
+
+def _waiting_jobs() -> Iterable[Job]:
+    return (job for job in JOBS if isinstance(job, Job))
+
+
+async def lift(bank: Bank, by: str, api: str, reason: str) -> None:
+    """Opens an API again for every process, as if a call had passed; what waited behind it is due
+    at once. Raises NotFound `api_unknown` when it is not closed, InvalidInput `reason_missing`, and
+    Unavailable without Redis."""
+    reason = reason.strip()[:LONGEST_REASON]
+    if not reason:
+        raise InvalidInput("reason_missing", "say why the API is to be opened")
+    limiter, tokens = bank.services.platform.limiter, bank.services.platform.tokens
+    closed = await view.blocked(limiter, apps(bank))
+    found = [keys for keys in closed if api in (_id_of(keys), keys.name)]
+    refused = [
+        app
+        for (scope, path), (app, _) in (await _refused(bank)).items()
+        if api in (api_id(app.partition(":")[0], scope, path), path)
+    ]
+    if not found and not refused:
+        raise NotFound("api_unknown", "this API is not closed")
+    await bank.audit(by, "platform.lifted", api, reason=reason)
+    for keys in found:
+        await view.lift(limiter, keys.family, keys.scope, keys.name)
+    for app in refused:
+        await tokens.retry_secret(bank.id, app)
+    await watch(bank)
+    await _wake(bank, {keys.name for keys in found})
+
+
+def _id_of(keys: Keys) -> str:
+    return api_id(keys.family, keys.scope, keys.name)
+
+
+async def lift_by_clerk(bank: Bank, actor: ClerkActor, api: str, reason: str) -> None:
+    """The same by a clerk."""
+    await lift(bank, actor.login, api, reason)
+
+
+async def watch(bank: Bank) -> None:
+    """Raises an alarm for what is closed, ends that of what is open again and makes due what waited
+    behind it, and writes the end into the alarms of what fails no more. Called each second by the
+    scheduler, at any number of them."""
+    await troubles.settle(bank)
+    try:
+        closed = await view.blocked(bank.services.platform.limiter, apps(bank))
+    except Unavailable:
+        return  # without Redis nobody knows; it is looked at again
+    for keys, block in closed.items():
+        await _raise(bank, keys, block)
+    still = {_key(keys, block) for keys, block in closed.items()}
+    ended = [row for row in await alarms.open_of(bank, CLOSED) if row["key"] not in still]
+    if ended:
+        await _open(bank, ended)
+
+
+def _key(keys: Keys, block: Blocked) -> str:
+    return f"{_id_of(keys)}:{block.since.isoformat()}"
+
+
+async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
+    await alarms.raise_alarm(
+        bank,
+        CLOSED,
+        _key(keys, block),
+        at=block.since.timestamp(),
+        api=keys.name,
+        app=apps(bank)[keys.family, keys.scope],
+        errcode=block.errcode,
+        answer=unknown_codes.without_ids(block.errmsg),
+    )
+
+
+async def _open(bank: Bank, ended: list[Alarm]) -> None:
+    """What waited is due before the alarms end: cut short, it is done by the next look."""
+    names = {str(row["data"]["api"]) for row in ended}
+    await _wake(bank, names)
+    ids = [row["_id"] for row in ended]
+    await alarms.handle(bank, ids, _OURS, "over", f"{bank.id}:platform")
+
+
+async def _wake(bank: Bank, names: set[str]) -> None:
+    """Makes due what waits behind these APIs; the tick that is about to look wakes the workers."""
+    limiter = bank.services.platform.limiter
+    for job in _waiting_jobs():
+        rows = bank.db[job.rows]
+        waiting = await rows.aggregate(
+            [
+                {"$match": {"open": True, "behind": {"$exists": True}}},
+                {"$group": {"_id": "$behind"}},
+            ]
+        )
+        paths = [str(row["_id"]) for row in waiting]
+        mine = [
+            path
+            for path in paths
+            if {limiter.named("wecom", path), limiter.named("wechat", path)} & names
+        ]
+        if mine:
+            await leases.wake(rows, mine, bank.now())
+
+
+async def measure(services: Services) -> None:
+    """Brings the metric of what is closed up to the present."""
+    gauge = services.metrics.platform_closed
+    gauge.clear()
+    for bank in await list_banks(services):
+        for keys in await view.blocked(services.platform.limiter, apps(bank)):
+            gauge.labels(bank.id, keys.name).set(1)

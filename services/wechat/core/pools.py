@@ -1,0 +1,142 @@
+"""Connections to the platforms: each bank has a pool of its own for each platform, so that nobody
+waits behind another's slow answers.
+
+A pool lets `EACH` calls be under way. The lanes before keep places in it, as they do in the limits
+(services/limiter): mass work takes half of a pool at most, and a welcome finds the last one. All
+pools together have `TOTAL`, and every pool has its first `SURE` ones in any case. Who finds no place
+waits for `WAIT_SECONDS` at most, and is told at once when too many wait already: his call was never
+sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from services.limiter import lane_now
+from services.limiter.limits import LANES
+from services.wechat.core.errors import NotSent
+
+EACH, SURE, TOTAL = 16, 2, 256
+MOST = (EACH, EACH - 2, EACH // 2)
+"""By lane, how many calls of a pool may be under way when one of that lane begins."""
+WAIT_SECONDS = 2.0
+QUEUE = 64
+"""So many wait for a place of one pool, and no more."""
+
+
+def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """A pooled HTTP client for one platform: no proxy or certificate from the environment, no
+    redirects.
+
+    httpx logs whole addresses, which carry tokens and secrets, at INFO: that is turned off here.
+    """
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    limits = httpx.Limits(max_connections=EACH, max_keepalive_connections=EACH, keepalive_expiry=30)
+    return httpx.AsyncClient(
+        transport=transport, trust_env=False, follow_redirects=False, limits=limits
+    )
+
+
+class Pool:
+    """The connections of one bank to one platform."""
+
+    def __init__(self, http: httpx.AsyncClient, pools: Pools | None = None) -> None:
+        self.http = http
+        self._pools = pools
+        self._taken = 0
+        self._waiting: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
+
+    @asynccontextmanager
+    async def place(self, path: str) -> AsyncIterator[httpx.AsyncClient]:
+        """The client, while a place is held. Raises NotSent when there is none soon."""
+        await self._take(LANES.index(lane_now()), path)
+        try:
+            yield self.http
+        finally:
+            self._give()
+
+    def _room(self, lane: int) -> bool:
+        if self._taken >= MOST[lane]:
+            return False
+        return self._taken < SURE or self._pools is None or self._pools.taken < TOTAL
+
+    def _grab(self) -> None:
+        self._taken += 1
+        if self._pools is not None:
+            self._pools.taken += 1
+
+    async def _take(self, lane: int, path: str) -> None:
+        ahead = any(self._waiting[earlier] for earlier in range(lane + 1))
+        if not ahead and self._room(lane):
+            self._grab()
+            return
+        if len(self._waiting[lane]) >= QUEUE:
+            raise NotSent(None, "too many calls of this bank wait for the platform", path)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[lane].append(turn)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._give()  # it came at the last moment
+            elif turn in self._waiting[lane]:
+                self._waiting[lane].remove(turn)
+            if isinstance(error, TimeoutError):
+                why = "the platform is slow: every connection of this bank to it is taken"
+                raise NotSent(None, why, path) from None
+            raise
+
+    def _give(self) -> None:
+        self._taken -= 1
+        if self._pools is not None:
+            self._pools.taken -= 1
+        self.look()
+        if self._pools is not None:
+            self._pools.look(self)
+
+    def look(self) -> None:
+        """Hands free places to those who wait, the first lanes first."""
+        for lane, queue in enumerate(self._waiting):
+            while queue and self._room(lane):
+                turn = queue.popleft()
+                if not turn.done():
+                    self._grab()
+                    turn.set_result(None)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits."""
+        return any(self._waiting)
+
+
+class Pools:
+    """Every bank's connections in this process, opened when first asked for."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._transport = transport
+        self._pools: dict[tuple[str, str], Pool] = {}
+        self.taken = 0
+
+    def of(self, tenant: str, platform: str) -> Pool:
+        """The bank's connections to one platform."""
+        key = tenant, platform
+        if key not in self._pools:
+            self._pools[key] = Pool(open_http(self._transport), self)
+        return self._pools[key]
+
+    def look(self, but: Pool) -> None:
+        """A place of the total is free: another pool may want it."""
+        for pool in self._pools.values():
+            if pool is not but and pool.wanted:
+                pool.look()
+
+    async def close(self) -> None:
+        await asyncio.gather(*(pool.http.aclose() for pool in self._pools.values()))
