@@ -107,8 +107,8 @@ class Template(Part):
     """A message text; {{customer.name}}, {{staff.name}}, {{branch.name}} and {{bank.name}} are
     filled in. A group's greeting knows {{bank.name}} only, and WeCom fills in %NICKNAME%."""
 
-    zh: bounds.Text = Field(min_length=1)
-    en: bounds.Text = ""
+    zh: bounds.LongText = Field(min_length=1)
+    en: bounds.LongText = ""
 
 
 class Window(Part):

@@ -41,7 +41,7 @@ class Platform(Decision):
             apis=[api for api in apis if not api.is_closed],
             window=self.window,
             name=self.name_of,
-            said=self.said,
+            said=self.answered,
         )
 
     @override
@@ -59,7 +59,7 @@ class Platform(Decision):
         """What people call it."""
         return self.explain(f"api_{api.state.name}", api.state.name)
 
-    def said(self, answer: str) -> str:
+    def answered(self, answer: str) -> str:
         """An answer of the platform: an errcode, or the name of an error."""
         return self.explain(f"platform_said_{answer}", self.explain(answer, answer))
 
