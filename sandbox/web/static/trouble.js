@@ -42,8 +42,16 @@ async function start() {
   say(`已开始：${words}`);
 }
 
+// The words of a 45009 are not to be trusted: each storm may claim a window of its own.
+async function storm(window) {
+  await control("/faults", { target: "api", kind: "errcode", errcode: 45009, times: 50, ...(window ? { window } : {}) });
+  say("接下来 50 次调用都返回 45009 The next 50 calls meet 45009");
+}
+
 const QUICK = [
-  ["限流风暴 45009 storm", async () => { await control("/faults", { target: "api", kind: "errcode", errcode: 45009, times: 50 }); say("接下来 50 次调用都返回 45009 The next 50 calls meet 45009"); }],
+  ["限流风暴 45009 storm", () => storm()],
+  ["…自称每分钟 “minute”", () => storm("minute")],
+  ["…自称每小时 “hour”", () => storm("hour")],
   ["限额缩到 1% Limits at 1 %", async () => { await control("/limits", { scale: 0.01 }); say("频率限制缩小到百分之一 Frequency limits at one percent"); }],
   ["限额复原 Real limits", () => control("/limits", undefined, "DELETE")],
   ["吊销令牌 Revoke tokens", async () => say(`已吊销 ${(await control("/tokens/revoke", { errcode: 42001 })).revoked} 个令牌 tokens revoked`)],
