@@ -247,7 +247,7 @@ async def test_no_name_and_no_customers_id_lies_in_clear(bank: Services, sandbox
 
 
 async def test_a_group_that_wecom_shows_late_is_read_again(bank: Services, sandbox: Sandbox, clock: StillClock) -> None:
-    """B7: `groupchat/get` may answer as it was before the change that the event told of."""
+    """contract/wechat B7: `groupchat/get` may answer as it was before the change that the event told of."""
     liu, zhou = await sandbox.person("刘敏"), await sandbox.person("周强")
     there = await made(sandbox, liu)
     chat_id = there["chat_id"]
