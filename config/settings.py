@@ -147,8 +147,9 @@ class Settings(BaseSettings):
     archive_lag_alarm: float = Field(
         900.0,
         gt=0,
-        le=604_800,
-        description="seconds that the archive may be behind before the alarm",
+        le=86_400,
+        description="seconds that the archive may be behind before the alarm, a day at most: WeCom "
+        "hands messages out for some five days, and never afterwards",
     )
     metrics_token: SecretStr = Field(
         SecretStr(""),

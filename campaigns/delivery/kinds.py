@@ -9,6 +9,7 @@ from customers.banks.bank import Bank
 from customers.identity.conversion import CONVERT
 from customers.messaging.subscriptions import SUBSCRIBE
 from customers.wecom_mirror.details import ENRICH
+from customers.wecom_mirror.groups import READ_GROUP
 from services.queue.effects import EffectKind
 
 ALL: tuple[EffectKind[Bank], ...] = (
@@ -18,5 +19,6 @@ ALL: tuple[EffectKind[Bank], ...] = (
     CARD_UPDATE,
     CONVERT,
     SUBSCRIBE,
+    READ_GROUP,
 )
 KINDS = {kind.name: kind for kind in ALL}

@@ -31,6 +31,7 @@ from services.queue.retry import LEAVE_OUT, Retry
 from services.store import leases
 from services.store.mongo import Doc, Duplicate
 from services.wechat import events
+from services.wechat.core.archive import AnswerTooLarge, Record
 
 TASK = "customers.archive"
 EVERY_SECONDS = 60.0
@@ -183,13 +184,24 @@ class _Pull:
         """Page by page until there is nothing more, or `until`; ends when another worker has taken
         over."""
         while self._bank.now() < until:
-            limit = PAGE if self.failures < CAREFUL else 1
-            records = await self._reader.source.pull(await cursor(self._bank), limit)
+            records, limit = await self._page(PAGE if self.failures < CAREFUL else 1)
             found = await self._reader.rows(records, leave_out=RETRY.is_over(self.failures))
             await self._bank.db[ARCHIVE].append([{**row} for row in found])
             self.failures = 0
             if not await self._went_on(found, more=len(records) == limit) or len(records) < limit:
                 return
+
+    async def _page(self, limit: int) -> tuple[list[Record], int]:
+        """The next records, and of how many they are a page: fewer than `limit` when those are too
+        much for one answer."""
+        after = await cursor(self._bank)
+        while True:
+            try:
+                return await self._reader.source.pull(after, limit), limit
+            except AnswerTooLarge:
+                if limit == 1:
+                    raise
+                limit //= 2
 
     async def _went_on(self, found: Sequence[ArchivedRow], *, more: bool) -> bool:
         """Writes how far it is, and keeps the lease; False when it is somebody else's."""

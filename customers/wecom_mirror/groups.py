@@ -9,7 +9,7 @@ it is told. Names, and customers of whom only the external_userid is known, are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
@@ -33,7 +33,9 @@ from customers.wecom_mirror.sync import (
 from services import ids
 from services.clock import utc
 from services.observe import trace
+from services.queue import effects, outbox
 from services.queue.inbox import InboxRow
+from services.queue.outbox import Effect
 from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import BadConfig, BadRequest, PlatformError, SubjectState
@@ -45,6 +47,7 @@ TOO_MANY_VISIBLE = 81017
 BY_EVENT, BY_SYNC = "event", "sync"
 QUIT = {0: "left", 1: "removed"}
 OWNERS_AT_ONCE = 100
+LAG_SECONDS = 10.0
 A_PAGE = 20
 Ways = Mapping[str, str]
 """`_id` of a group member's row → how he went."""
@@ -94,12 +97,12 @@ async def group_changed(bank: Bank, row: InboxRow, event: events.GroupEvent) -> 
     if isinstance(event, events.GroupDismissed):
         await _dismissed(bank, event.chat_id, at)
     elif isinstance(event, events.GroupUpdated):
-        await _updated(bank, event, at)
+        await _updated(bank, row["_id"], event, at)
     else:
         await read(bank, event.chat_id, at)
 
 
-async def _updated(bank: Bank, event: events.GroupUpdated, at: float) -> None:
+async def _updated(bank: Bank, row_id: str, event: events.GroupUpdated, at: float) -> None:
     known = await _find(bank, event.chat_id)
     if known is not None:
         if event.cur_mem_ver and known["version"] == event.cur_mem_ver:
@@ -110,7 +113,56 @@ async def _updated(bank: Bank, event: events.GroupUpdated, at: float) -> None:
             return
         if event.last_mem_ver and known["version"] != event.last_mem_ver:
             trace.note("group.gap")
+    change = Change(event.chat_id, event.last_mem_ver, event.cur_mem_ver)
     await read(bank, event.chat_id, at, _ways(bank, event))
+    if await _lags(bank, change):
+        await _read_later(bank, row_id, change, at, _ways(bank, event))
+
+
+@dataclass(frozen=True)
+class Change:
+    """From which version of a group's people to which."""
+
+    chat_id: str
+    before: str
+    after: str
+
+
+async def _lags(bank: Bank, change: Change) -> bool:
+    """Whether what WeCom answered is the group as it was before the change that it told of: its
+    answers may come behind its events (contract/wechat B7)."""
+    known = await _find(bank, change.chat_id)
+    if known is None or not known["active"] or not change.before or not change.after:
+        return False
+    return known["version"] == change.before != change.after
+
+
+async def _read_later(bank: Bank, cause: str, change: Change, at: float, ways: Ways) -> None:
+    trace.note("group.lags")
+    effect = Effect(
+        id=ids.tenant_id(bank.id, "group", cause),
+        tenant=bank.id,
+        kind=READ_GROUP.name,
+        cid="",
+        args={**asdict(change), "at": at, "ways": dict(ways)},
+    )
+    await outbox.put(bank.services, effect, due=bank.now() + LAG_SECONDS)
+
+
+async def read_again(bank: Bank, effect: Effect) -> effects.Outcome | None:
+    """Asks once more for a group whose change did not show yet; raises PlatformError."""
+    args = effect.args
+    change = Change(args["chat_id"], args["before"], args["after"])
+    if not await _lags(bank, change):  # something newer came
+        return None
+    await read(bank, change.chat_id, float(args["at"]), args["ways"])
+    if await _lags(bank, change):
+        return effects.Outcome("later", "group_lags", LAG_SECONDS)
+    return None
+
+
+READ_GROUP: effects.EffectKind[Bank] = effects.EffectKind(name="group", execute=read_again)
+"""A group whose change WeCom told of before it showed it."""
 
 
 def _ways(bank: Bank, event: events.GroupUpdated) -> Ways:

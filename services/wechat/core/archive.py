@@ -24,9 +24,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from services.errors import Unavailable
 
 MOST_RECORDS = 1000
+TOO_LARGE = 301058
 ANSWER_LIMIT = 64 * 1024 * 1024
 MEDIA_LIMIT = 200 * 1024 * 1024
 SECONDS = 10.0
+
+
+class AnswerTooLarge(Unavailable):
+    """So many records are more than one answer may hold: ask for fewer (301058)."""
 
 
 class Unreadable(Exception):
@@ -56,7 +61,8 @@ class ArchiveSource(Protocol):
     `archive_refused`."""
 
     async def pull(self, seq: int, limit: int) -> list[Record]:
-        """The first `limit` (at most MOST_RECORDS) records after `seq`, in their order."""
+        """The first `limit` (at most MOST_RECORDS) records after `seq`, in their order; raises
+        AnswerTooLarge when they are too many for one answer."""
         ...
 
     async def decrypt(self, key: str, record: Record) -> dict[str, Any]:
@@ -107,9 +113,8 @@ class HttpArchive:
             "getchatdata", {**self._who, "seq": seq, "limit": min(limit, MOST_RECORDS)}
         )
         if answer.get("errcode"):
-            raise Unavailable(
-                "archive_refused", f"the archive's gateway answers {answer['errcode']}"
-            )
+            kind = AnswerTooLarge if answer["errcode"] == TOO_LARGE else Unavailable
+            raise kind("archive_refused", f"the archive's gateway answers {answer['errcode']}")
         return _records(answer.get("chatdata"), seq)
 
     async def decrypt(self, key: str, record: Record) -> dict[str, Any]:

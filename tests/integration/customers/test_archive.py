@@ -21,7 +21,7 @@ from services.container import Services
 from services.errors import Unavailable
 from services.store.mongo import Collection, Doc
 from services.wechat import events
-from services.wechat.core.archive import HttpArchive, Record, Unreadable
+from services.wechat.core.archive import AnswerTooLarge, HttpArchive, Record, Unreadable
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.customers import archived
 from tests.integration.customers.archived import friend, kept, pull, pull_row, say, texts
@@ -270,6 +270,37 @@ async def test_a_message_that_ends_the_gateway_each_time_is_kept_unread_and_the_
         await pull(bank)
     assert await texts(bank) == ["一", "三"]
     assert [row["reason"] for row in await kept(bank)] == ["", "archive_gateway_failed", ""]
+
+
+async def test_a_page_that_is_too_large_for_an_answer_is_asked_for_in_parts(bank: Services, sandbox: Sandbox) -> None:
+    """301058: every message comes, once and in order, whatever fits into an answer."""
+    person = await friend(sandbox)
+    written = [f"第{n}条" for n in range(9)]
+    for text in written:
+        await say(sandbox, person, text)
+    await sandbox.control("POST", "switches", {"archive_answer_bytes": 1500})
+    await pull(bank)
+    assert await texts(bank) == written
+    assert (await pull_row(bank))["reason"] == ""
+
+
+async def test_one_message_that_is_too_large_is_told_and_asked_for_again(
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await friend(sandbox)
+    await say(sandbox, person, "很长的一条")
+    asked: list[int] = []
+
+    async def refuse(_: HttpArchive, __: int, limit: int) -> list[Record]:
+        asked.append(limit)
+        raise AnswerTooLarge("archive_refused", "the archive's gateway answers 301058")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HttpArchive, "pull", refuse)
+        await pull(bank)
+    assert (asked[0], asked[-1], (await pull_row(bank))["reason"]) == (archive.PAGE, 1, "archive_refused")
+    await pull(bank)
+    assert await texts(bank) == ["很长的一条"]
 
 
 async def test_the_lag_runs_from_the_notification_until_its_message_is_here(

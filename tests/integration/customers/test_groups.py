@@ -244,3 +244,51 @@ async def test_no_name_and_no_customers_id_lies_in_clear(bank: Services, sandbox
         assert "欧阳小敏" not in dump
         assert "南山理财交流群" not in dump
         assert person["external_userid"] not in dump
+
+
+async def test_a_group_that_wecom_shows_late_is_read_again(bank: Services, sandbox: Sandbox, clock: StillClock) -> None:
+    """contract/wechat B7: `groupchat/get` may answer as it was before the change that the event told of."""
+    liu, zhou = await sandbox.person("刘敏"), await sandbox.person("周强")
+    there = await made(sandbox, liu)
+    chat_id = there["chat_id"]
+    await react(bank, told(events.GroupCreated, chat_id))
+    before, _ = await mirror(bank, chat_id)
+    await sandbox.control("POST", "switches", {"group_lag_seconds": 60})
+    await sandbox.control("POST", f"groups/{chat_id}/join", {"person": zhou["id"]})
+    now = (await group(sandbox, chat_id))["version"]
+    joined = updated(chat_id, "add_member", (zhou["external_userid"],), before["version"], now, join_scene=0)
+    clock.now += 5
+    await react(bank, joined)
+    assert (await mirror(bank, chat_id))[0]["version"] == before["version"]
+    for state in ("group_lags", "group_lags", ""):
+        clock.now += groups.LAG_SECONDS * 2
+        if not state:
+            await sandbox.control("POST", "clock", {"advance": 60})
+        await jobs.send_effects(await open_bank(bank, "demo"))
+        (effect,) = await bank.store.tenant("demo")["outbox"].find({"kind": "group"})
+        assert effect["reason"] == state
+    row, present = await mirror(bank, chat_id)
+    assert (effect["state"], row["version"], zhou["external_userid"] in present) == ("done", now, True)
+
+
+async def test_a_group_whose_newer_change_was_read_meanwhile_is_not_asked_for_again(
+    bank: Services, sandbox: Sandbox, clock: StillClock
+) -> None:
+    liu, zhou = await sandbox.person("刘敏"), await sandbox.person("周强")
+    chat_id = (await made(sandbox, liu))["chat_id"]
+    await react(bank, told(events.GroupCreated, chat_id))
+    before, _ = await mirror(bank, chat_id)
+    await sandbox.control("POST", "switches", {"group_lag_seconds": 60})
+    await sandbox.control("POST", f"groups/{chat_id}/join", {"person": zhou["id"]})
+    now = (await group(sandbox, chat_id))["version"]
+    clock.now += 5
+    await react(bank, updated(chat_id, "add_member", (zhou["external_userid"],), before["version"], now))
+    await sandbox.control("POST", "clock", {"advance": 60})
+    clock.now += 5
+    await groups.read(await open_bank(bank, "demo"), chat_id, clock.now)
+    asked = (await sandbox.control("GET", "calls"))["counts"]["/wecom/cgi-bin/externalcontact/groupchat/get"]
+    clock.now += 60
+    await jobs.send_effects(await open_bank(bank, "demo"))
+    (effect,) = await bank.store.tenant("demo")["outbox"].find({"kind": "group"})
+    calls = (await sandbox.control("GET", "calls"))["counts"]["/wecom/cgi-bin/externalcontact/groupchat/get"]
+    assert (effect["state"], calls) == ("done", asked)

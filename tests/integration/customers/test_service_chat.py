@@ -105,7 +105,7 @@ async def test_where_the_bank_says_so_the_message_goes_into_wechats_tool(
     for number, message in enumerate(PUSHES):
         written = message if in_json else _as_xml(message)
         query, body = _sealed(credentials, written, f"n{number}")
-        answer = await receive.receive_wechat(demo, APPID, query, body)
+        answer = (await receive.receive_wechat(demo, APPID, query, body)).answer
         if b"tempsession" in message:
             assert answer == b"success"
             continue
