@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
+from config.bounds import NUMBERS_BYTES
 from config.logging import setup_logging
 from config.settings import ProductionRefused, Settings, load
 from deploy import demo as demonstration
@@ -48,6 +49,8 @@ def fail(*sentences: str) -> NoReturn:
 
 def read(file: Path) -> str:
     """The file's text, in whichever encoding it was saved."""
+    if file.stat().st_size > NUMBERS_BYTES:
+        fail(f"{file}: larger than {NUMBERS_BYTES // 1024 // 1024} MB")
     try:
         return sheets.decode(file.read_bytes())
     except InvalidInput as error:

@@ -176,6 +176,15 @@ async def _groups(bank: Bank, wanted: Wanted) -> list[str]:
     return await groups_of(bank, wanted.handover_userid)
 
 
+async def check_groups(bank: Bank, wanted: Wanted) -> None:
+    """Raises NotFound `group_unknown` for a group that was ticked and is not the giver's, and
+    PlatformError where WeCom does not say which are his."""
+    if wanted.chat_ids and not set(wanted.chat_ids) <= set(
+        await groups_of(bank, wanted.handover_userid)
+    ):
+        raise NotFound("group_unknown", "not a group of this member")
+
+
 async def groups_of(bank: Bank, userid: str) -> list[str]:
     """The chat_ids of the customer groups that the member owns; raises PlatformError."""
     client, cursor, found = bank.wecom, "", list[str]()

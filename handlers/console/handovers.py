@@ -69,6 +69,7 @@ class Handovers(Console):
             message=form.message.replace("\r\n", "\n").strip(),
         )
         try:
+            await batches.check_groups(self.bank, wanted)
             batch = await batches.start(self.bank, self.actor, wanted)
         except REFUSALS as error:
             await self.show_form(form.mode, form.giver, error)
