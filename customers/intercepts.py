@@ -439,11 +439,12 @@ async def bring(bank: Bank, actor: ClerkActor) -> int:
     """Makes WeCom's rules like the agreed ones where they are missing or different; how many. Rules
     that nobody agreed to here stay. Raises PlatformError."""
     wanted = {one["name"] for one in await differences(bank, actor) if one["kind"] != "unknown"}
-    for name in sorted(wanted):
-        row = await _find_rule(bank, name)
-        if row is not None:
-            made = await _put_range(bank, _rule_of(row), row["rule_id"])
-            await bank.db[INTERCEPT_RULES].update({"_id": row["_id"]}, {"$set": made})
-    if wanted:
-        await bank.audit(actor.login, "intercept.renewed", bank.id, rules=sorted(wanted))
+    if not wanted:
+        return 0
+    async with bank.audited(actor.login, "intercept.renewed", bank.id, rules=sorted(wanted)):
+        for name in sorted(wanted):
+            row = await _find_rule(bank, name)
+            if row is not None:
+                made = await _put_range(bank, _rule_of(row), row["rule_id"])
+                await bank.db[INTERCEPT_RULES].update({"_id": row["_id"]}, {"$set": made})
     return len(wanted)

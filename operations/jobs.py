@@ -21,7 +21,10 @@ from campaigns.delivery import perform
 from campaigns.document.rows import CAMPAIGNS, RESUMED
 from campaigns.engine import pausing, runs
 from campaigns.engine.rows import RUNS
+from customers.access import history
 from customers.alerts import alarms, refusals
+from customers.alerts.rows import ALARMS
+from customers.approvals import approvals
 from customers.approvals.rows import APPROVALS, APPROVED
 from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
@@ -43,6 +46,7 @@ from services.queue import effects, inbox, outbox
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.queue.retry import Retry
+from services.security.intents import AUDIT_INTENTS
 from services.store import leases
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -348,6 +352,32 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=refusals.tell,
         every=2.0,
         doc="raises the alarms of what WeChat and WeCom refuse because of how the bank is set up",
+    ),
+    Sweep(
+        name="customers.record_decisions",
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query=approvals.UNRECORDED,
+        work=approvals.record_decisions,
+        every=30.0,
+        doc="writes the audit rows of decisions whose clerk was cut short",
+    ),
+    Sweep(
+        name="customers.record_handled",
+        queue=EFFECTS,
+        rows=ALARMS,
+        query=alarms.UNRECORDED,
+        work=alarms.record_handled,
+        every=30.0,
+        doc="does the same for alarms that somebody handled",
+    ),
+    Sweep(
+        name="customers.finish_acts",
+        queue=EFFECTS,
+        rows=AUDIT_INTENTS,
+        work=history.finish_acts,
+        every=30.0,
+        doc="writes the audit rows of acts whose process died",
     ),
 )
 """Every job, in the order in which the documents list them."""

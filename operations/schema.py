@@ -34,6 +34,7 @@ from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
+from services.security.intents import AUDIT_INTENTS
 from services.store.installation import INSTALLATION
 from services.wechat.core.media import MEDIA
 from services.wechat.core.unknown_codes import PLATFORM_CODES
@@ -48,6 +49,7 @@ COLLECTIONS = (
     ARCHIVE_PULLS,
     ARRIVALS,
     AUDIT,
+    AUDIT_INTENTS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
     CHANNELS,

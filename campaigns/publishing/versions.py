@@ -336,10 +336,10 @@ async def _publish(
         await _follow(bank, row, approval)
         document = Campaign.model_validate(row["document"])
         done = await _put_in_place(bank, document)
-        await _go_live(bank, row, document)
-        await live_codes.look_again(bank, campaign, begun)
         what = {"author": row["author"], "approved_by": approval.decided_by, **approval.data, **why}
-        await bank.audit(actor.login, "campaign.published", campaign, **what)
+        async with bank.audited(actor.login, "campaign.published", campaign, **what):
+            await _go_live(bank, row, document)
+            await live_codes.look_again(bank, campaign, begun)
     return done
 
 
@@ -482,19 +482,19 @@ async def resume(bank: Bank, actor: ClerkActor, campaign: str) -> None:
 async def _switch(
     bank: Bank, actor: ClerkActor, campaign: str, before: str, after: str, **how: str
 ) -> None:
-    resumed = after == "live"
-    changed = {"state": after, "updated_at": bank.utc(), "resumed": resumed, **how}
-    switched = await rows.change_campaign(bank, campaign, changed, state=before)
-    row = await _campaign(bank, campaign)
-    if row["state"] == after:  # also when an earlier try was cut short before the rewards followed
-        await catalogue.set_state(bank, campaign, after)
-    live.invalidate(bank)
-    if row["state"] == after == "live":
-        await pausing.wake(bank, campaign)
-    if not switched:
-        raise Conflict("wrong_state", f"the campaign is not {before}")
     action = "campaign.paused" if after == "paused" else "campaign.resumed"
-    await bank.audit(actor.login, action, campaign, **how)
+    resumed = after == "live"
+    async with bank.audited(actor.login, action, campaign, **how):
+        changed = {"state": after, "updated_at": bank.utc(), "resumed": resumed, **how}
+        switched = await rows.change_campaign(bank, campaign, changed, state=before)
+        row = await _campaign(bank, campaign)
+        if row["state"] == after:  # also when an earlier try was cut short before the rewards
+            await catalogue.set_state(bank, campaign, after)
+        live.invalidate(bank)
+        if row["state"] == after == "live":
+            await pausing.wake(bank, campaign)
+        if not switched:
+            raise Conflict("wrong_state", f"the campaign is not {before}")
 
 
 async def reach(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str, Any]:

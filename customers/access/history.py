@@ -6,6 +6,7 @@ from typing import Any
 
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
+from services.security import intents
 
 
 async def audit_rows(bank: Bank, actor: ClerkActor, limit: int = 50) -> list[dict[str, Any]]:
@@ -22,3 +23,10 @@ async def begin_checkpoints(bank: Bank, by: str, reason: str) -> int:
     reason; the row from which they count on."""
     await bank.audit(by, "audit.checkpoints_begun", bank.id, reason=reason)
     return await bank.services.audit.begin_checkpoints(bank.db)
+
+
+async def finish_acts(bank: Bank) -> None:
+    """Writes into the trail what was begun and cut short: whether it was done is not known."""
+    while (row := await intents.take_old(bank.db, bank.services.clock)) is not None:
+        await bank.audit(row["actor"], row["action"], row["object"], **row["data"], unfinished=True)
+        await intents.end(bank.db, row["_id"])

@@ -180,13 +180,13 @@ async def note_customer(
     customer, relationship = await access_customer(bank, actor, cid)
     _check_lengths(remark, description)
     asked = bank.now()
-    await bank.wecom.customers.remark(
-        actor.userid, customer.external_userid, remark=remark, description=description
-    )
     known = relationships.follow_info_of(bank, relationship)
     noted = replace(known, remark=remark, description=description)
-    await relationships.describe(bank, [(relationship["_id"], noted)], asked)
-    await bank.audit(actor.userid, "customer.noted", customer.cid)
+    async with bank.audited(actor.userid, "customer.noted", customer.cid):
+        await bank.wecom.customers.remark(
+            actor.userid, customer.external_userid, remark=remark, description=description
+        )
+        await relationships.describe(bank, [(relationship["_id"], noted)], asked)
 
 
 def _check_lengths(remark: str, description: str) -> None:
@@ -211,16 +211,16 @@ async def tag_customer(
         raise InvalidInput("tag_unknown", "no such tag")
     known = relationships.follow_info_of(bank, relationship)
     tagged = _with_tag(known, add) if add else _without_tag(known, remove)
-    asked = bank.now()
-    await bank.wecom.tags.mark(
-        actor.userid,
-        customer.external_userid,
-        add=[add] if add else [],
-        remove=[] if add else [remove],
-    )
-    await relationships.describe(bank, [(relationship["_id"], tagged)], asked)
-    await tags.carry(bank, customer.cid, actor.userid, known.tags, tagged.tags)
-    await bank.audit(actor.userid, "customer.tagged", customer.cid, add=add, remove=remove)
+    asked, told = bank.now(), {"add": add, "remove": remove}
+    async with bank.audited(actor.userid, "customer.tagged", customer.cid, **told):
+        await bank.wecom.tags.mark(
+            actor.userid,
+            customer.external_userid,
+            add=[add] if add else [],
+            remove=[] if add else [remove],
+        )
+        await relationships.describe(bank, [(relationship["_id"], tagged)], asked)
+        await tags.carry(bank, customer.cid, actor.userid, known.tags, tagged.tags)
 
 
 def _with_tag(info: FollowInfo, tag: str) -> FollowInfo:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from customers import timeline
@@ -34,6 +34,12 @@ CARD = "card"
 """The kind of effect that tells a member of alarms (customers/alerts/cards.py)."""
 _CARDS: Slot[defaultdict[str, dict[str, int]]] = Slot("cards", lambda: defaultdict(dict))
 """The minute for whose card each member has been seen to, by tenant."""
+
+
+UNRECORDED: Doc = {"unrecorded": True}
+"""What was handled, and the trail does not say so yet."""
+COME_BACK = timedelta(seconds=60)
+"""How long whoever handled it has to say so himself."""
 
 
 async def raise_alarm(
@@ -195,7 +201,8 @@ def said_of(bank: Bank, row: Mapping[str, Any]) -> str:
 async def handle(bank: Bank, alarms: Sequence[str], by: str, how: str, cause: str) -> int:
     """Marks those that are still open as handled, and says so in the customers' stories and in the
     audit trail; how many `by` handled for this `cause` (what made him: an event's id). Who was
-    first stays. Cut short, it is finished by the next call with the same cause."""
+    first stays. Cut short, it is finished by the next call with the same cause, or by a worker
+    (`record_handled`)."""
     rows = bank.db[ALARMS]
     wanted = {"_id": {"$in": list(alarms)}}
     done = {"state": HANDLED, "handled_by": by, "how": how, "cause": cause, "unrecorded": True}
@@ -257,3 +264,11 @@ async def open_since(bank: Bank, kinds: Sequence[str], until: datetime) -> list[
     """The open alarms of these kinds that were raised by `until`."""
     wanted = {"state": OPEN, "at": {"$lte": until}, "kind": {"$in": list(kinds)}}
     return [row["_id"] for row in await bank.db[ALARMS].find(wanted, limit=None)]
+
+
+async def record_handled(bank: Bank) -> None:
+    """Says in the customers' timelines and in the audit trail what somebody handled who was cut short
+    and did not come back."""
+    old = {**UNRECORDED, "handled_at": {"$lte": bank.utc() - COME_BACK}}
+    for row in cast("list[Alarm]", await bank.db[ALARMS].find(old)):
+        await handle(bank, [row["_id"]], row["handled_by"], row["how"], row["cause"])

@@ -45,6 +45,13 @@ AFTERWARDS = frozenset({APPLIED, REJECTED, REPLACED, LAPSED})
 ANY_TIME = AFTERWARDS | {SUBMITTED}
 """A subject may be submitted again until somebody has agreed to it."""
 
+UNRECORDED: Doc = {
+    "recorded": False,
+    "says": {"$exists": True},
+    "state": {"$in": [APPROVED, APPLIED, REJECTED, LAPSED]},
+}
+"""Decisions of which the audit trail does not say yet what `says`."""
+
 Content = Mapping[str, Any]
 """Section → what it says, as JSON can hold it. Most kinds have one section."""
 
@@ -114,17 +121,16 @@ async def submit(
     """
     row = _row(bank, actor, kind, subject, content)
     row |= {"about": about or subject, "data": data}
-    row_id = row["_id"]
-    new = await bank.insert(APPROVALS, row)
-    if not new and kind.replaces:
-        earlier = {"_id": row_id, "state": {"$in": sorted(kind.replaces)}}
-        new = await bank.db[APPROVALS].update(earlier, {"$set": row})
-    if not new:
-        known = await find(bank, kind, subject)
-        same = (SUBMITTED, actor.login, row["sha256"])
-        return known is not None and (known.state, known.author, known.sha256) == same
-    await bank.audit(actor.login, kind.submitted, row["about"], **data)
-    return True
+    async with bank.audited(actor.login, kind.submitted, row["about"], **data) as act:
+        act.done = await bank.insert(APPROVALS, row)
+        if not act.done and kind.replaces:
+            earlier = {"_id": row["_id"], "state": {"$in": sorted(kind.replaces)}}
+            act.done = await bank.db[APPROVALS].update(earlier, {"$set": row})
+    if act.done:
+        return True
+    known = await find(bank, kind, subject)
+    same = (SUBMITTED, actor.login, row["sha256"])
+    return known is not None and (known.state, known.author, known.sha256) == same
 
 
 def _row(bank: Bank, actor: ClerkActor, kind: Kind, subject: str, content: Content) -> Doc:
@@ -255,7 +261,7 @@ async def _decide(
         change[f"sections.{name}.agreed_at"] = now
     if not waiting:
         change |= {"state": APPROVED, "decided_by": actor.login, "decided_at": now}
-        change["busy_until"] = now + BUSY
+        change |= {"busy_until": now + BUSY, "says": kind.approved}
     undecided = _undecided(approval, actor)
     row = await bank.db[APPROVALS].update_and_get(undecided, {"$set": change})
     if row is None:
@@ -268,7 +274,8 @@ async def _decide(
 async def _record(
     bank: Bank, approval: Approval, action: str, by: str, sections: Sequence[str] = ()
 ) -> None:
-    """Says in the audit trail what was decided. Cut short, it is said by whoever goes on."""
+    """Says in the audit trail what was decided. Cut short, it is said by whoever goes on, or by a
+    worker (`record_decisions`)."""
     said = {"author": approval.author, "content": approval.sha256, **approval.data}
     if approval.reason:
         said["reason"] = approval.reason
@@ -326,7 +333,7 @@ async def reject(
     if kind.revocable:
         waits.append({"state": APPROVED, "busy_until": {"$lte": bank.utc()}})
     change = {"state": REJECTED, "decided_by": actor.login, "decided_at": bank.utc()}
-    change |= {"reason": reason, "recorded": False}
+    change |= {"reason": reason, "recorded": False, "says": kind.rejected}
     row_id = approval_id(bank.id, kind.name, subject)
     rejected = {"_id": row_id, "$or": waits}
     await bank.db[APPROVALS].update(rejected, {"$set": change})
@@ -354,3 +361,11 @@ async def replace(bank: Bank, kind: Kind, subjects: Sequence[str]) -> None:
     await bank.db[APPROVALS].update_many(
         {"_id": {"$in": wanted}, "$or": waits}, {"$set": {"state": REPLACED}}
     )
+
+
+async def record_decisions(bank: Bank) -> None:
+    """Says in the audit trail what was decided by somebody who was cut short and did not come
+    back."""
+    wanted = {**UNRECORDED, "decided_at": {"$lte": bank.utc() - BUSY}}
+    for row in await bank.db[APPROVALS].find(wanted):
+        await _record(bank, approval_of(row), row["says"], row["decided_by"])

@@ -243,13 +243,14 @@ async def retry(bank: Bank, by: str) -> tuple[int, int]:
     reader = Reader(bank, bank.archive)
     states: Counter[str] = Counter()
     after = 0
-    while kept := await _kept(bank, after):
-        for row in await reader.rows([reader.record_of(row) for row in kept]):
-            await _replace(bank, row)
-            states[row["state"]] += 1
-        after = kept[-1]["seq"]
-    if states[READ]:
-        await bank.audit(by, "archive.retried", bank.id, read=states[READ], left=states[KEPT])
+    async with bank.audited(by, "archive.retried", bank.id) as act:
+        while kept := await _kept(bank, after):
+            for row in await reader.rows([reader.record_of(row) for row in kept]):
+                await _replace(bank, row)
+                states[row["state"]] += 1
+            after = kept[-1]["seq"]
+        act.done = bool(states[READ])
+        act.data |= {"read": states[READ], "left": states[KEPT]}
     return states[READ], states[KEPT]
 
 

@@ -40,15 +40,16 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
     await roles.check(Bank(services, file.id), file.clerks)
     row = _row(services, file)
     fields = {name: value for name, value in row.items() if name != "_id"}
-    await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
-    invalidate(services, "tenants")
-    bank = await open_bank(services, file.id)
-    for app in bank.secrets:  # the secrets of the file are tried, even if they were refused before
-        await services.platform.tokens.retry_secret(bank.id, app)
-    spelling, faults = await _roll_call(bank, file)
-    left = await _apply_staff(bank, file, spelling)
-    waiting = await roles.apply(bank, file.clerks, by)
-    await bank.audit(by, "tenant.applied", file.id, sha256=ids.fingerprint(text.encode()))
+    digest = ids.fingerprint(text.encode())
+    async with Bank(services, file.id).audited(by, "tenant.applied", file.id, sha256=digest):
+        await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
+        invalidate(services, "tenants")
+        bank = await open_bank(services, file.id)
+        for app in bank.secrets:  # those of the file are tried, even if they were refused before
+            await services.platform.tokens.retry_secret(bank.id, app)
+        spelling, faults = await _roll_call(bank, file)
+        left = await _apply_staff(bank, file, spelling)
+        waiting = await roles.apply(bank, file.clerks, by)
     stays_out = "stays out: WeCom says that this member has left"
     return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
 

@@ -6,7 +6,8 @@ it again for each thing he does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
 from functools import cached_property
@@ -17,12 +18,15 @@ from customers.banks.rows import TENANTS, TenantRow
 from services.cache import cached
 from services.clock import utc
 from services.container import Services
-from services.errors import NotFound
+from services.errors import NotFound, YinqiaoError
 from services.phones import MAINLAND
+from services.security import intents
+from services.security.intents import Act
 from services.security.vault import TenantVault
 from services.store import batching
 from services.store.mongo import Doc, TenantStore
 from services.wechat.core.archive import ArchiveSource
+from services.wechat.core.errors import SubjectState
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
 
@@ -122,6 +126,26 @@ class Bank:
         """Appends a row to the bank's audit chain; its number."""
         return await self.services.audit.record(self.db, actor, action, object_, **data)
 
+    @asynccontextmanager
+    async def audited(
+        self, actor: str, action: str, object_: str, **data: Any
+    ) -> AsyncIterator[Act]:
+        """Around an act of a person's: the trail has its row when the block ends, and also when its
+        process dies anywhere in it, then with `unfinished`. What is refused has no row, and neither
+        has an act that says that nothing was `done`."""
+        act = Act(dict(data))
+        clock = self.services.clock
+        intent = await intents.begin(self.db, clock, actor, action, object_, dict(data))
+        try:
+            yield act
+        except YinqiaoError as error:
+            if error.status < 500 or isinstance(error, SubjectState):
+                await intents.end(self.db, intent)
+            raise
+        if act.done:
+            await self.audit(actor, action, object_, **act.data)
+        await intents.end(self.db, intent)
+
     def signal(self, task: str) -> None:
         """Wakes a worker for `task` at this bank, soon; a lost wake-up is made up by the tick."""
         self.services.wakeups.signal(task, self.id)
@@ -187,7 +211,7 @@ def _opened(services: Services, row: TenantRow) -> Bank:
         branches=row["branches"],
         heads=row["heads"],
         departments={int(one): branch for one, branch in row["departments"].items()},
-        archive=Archive(**archive) if archive else None,
+        archive=Archive.model_validate(archive, strict=False) if archive else None,
         region=row.get("region", MAINLAND),
     )
 

@@ -156,9 +156,9 @@ async def set_password(
         raise NotFound("clerk_unknown", f"{bank.id} has no clerk {login}")
     check_password(bank, login, row["name"], password)
     hashed = await asyncio.to_thread(PasswordHasher().hash, password)
-    await bank.audit(by, "clerk.password_set", login)
-    await _change(bank, {"_id": row["_id"]}, {"password": hashed, "must_change": must_change})
-    await end_sessions(bank, [login])
+    async with bank.audited(by, "clerk.password_set", login):
+        await _change(bank, {"_id": row["_id"]}, {"password": hashed, "must_change": must_change})
+        await end_sessions(bank, [login])
 
 
 def check_password(bank: Bank, login: str, name: str, password: str) -> None:

@@ -183,8 +183,9 @@ async def link_file(bank: Bank, text: str, actor: str) -> list[Line]:
         needs = f"the heading needs number (客户号) and one of {', '.join(COLUMNS)} (手机号)"
         raise InvalidInput("numbers_file", needs)
     proof = f"file:{digest[:12]}"
-    lines = [await _link_line(bank, row, f"{proof}:{row.line}") for row in table.rows]
-    await bank.audit(actor, "numbers.linked", digest, **count(lines))
+    async with bank.audited(actor, "numbers.linked", digest) as act:
+        lines = [await _link_line(bank, row, f"{proof}:{row.line}") for row in table.rows]
+        act.data.update(count(lines))
     return lines
 
 

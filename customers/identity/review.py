@@ -330,11 +330,11 @@ async def approve_undo(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
     """
     merge = await _merge_row(bank, actor, merge_id)
     async with approvals.approve(bank, actor, UNDOING, merge_id, _undoing(merge)) as approval:
-        await unmerging.begin(bank, merge, approval.decided_by)
-        for cid in (merge["winner"], merge["loser"]):
-            await timeline.record(bank, cid, "customer.unmerged", merge_id)
         told = {"winner": merge["winner"], "asked_by": approval.author, **approval.data}
-        await bank.audit(actor.login, "merge.undone", merge_id, **told)
+        async with bank.audited(actor.login, "merge.undone", merge_id, **told):
+            await unmerging.begin(bank, merge, approval.decided_by)
+            for cid in (merge["winner"], merge["loser"]):
+                await timeline.record(bank, cid, "customer.unmerged", merge_id)
     return str(merge["loser"])
 
 
@@ -385,12 +385,12 @@ async def agree(bank: Bank, actor: ClerkActor, question: str) -> str:
     await _check_numbers(bank, actor, row)
     content = _answer(row, row["answer"], row["reason"])
     async with approvals.approve(bank, actor, ANSWER, question, content) as approval:
-        await _act(bank, row)
-        ended = {"agreed_by": approval.decided_by, "answered_at": approval.decided_at}
-        fields = {"state": review_tasks.ANSWERED, **ended}
-        await review_tasks.change(bank, question, (review_tasks.PROPOSED,), fields)
         told = {"answer": row["answer"], "proposed_by": approval.author}
-        await bank.audit(actor.login, "question.answered", question, **told)
+        async with bank.audited(actor.login, "question.answered", question, **told):
+            await _act(bank, row)
+            ended = {"agreed_by": approval.decided_by, "answered_at": approval.decided_at}
+            fields = {"state": review_tasks.ANSWERED, **ended}
+            await review_tasks.change(bank, question, (review_tasks.PROPOSED,), fields)
     return str(row["cids"][0])
 
 

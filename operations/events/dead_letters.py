@@ -101,9 +101,9 @@ async def retry_some(bank: Bank, actor: str, state: str, limit: int = BATCH) -> 
     if not letters:
         return 0
     wanted = [letter["_id"] for letter in letters]
-    again = await inbox.reopen_all(bank.db, wanted, (DEAD, UNKNOWN), bank.now())
-    await _take_off(bank, letters)
-    await bank.audit(actor, "event.retried", state, events=again)
+    async with bank.audited(actor, "event.retried", state, events=len(wanted)) as act:
+        act.data["events"] = await inbox.reopen_all(bank.db, wanted, (DEAD, UNKNOWN), bank.now())
+        await _take_off(bank, letters)
     bank.signal(HANDLE_INBOX)
     return len(letters)
 
@@ -133,11 +133,11 @@ async def retry(bank: Bank, actor: str, event: str) -> None:
     Raises NotFound `event_unknown`, or Conflict `event_not_set_aside` when there is nothing to try.
     """
     letters = await bank.db[DEAD_LETTERS].find({"_id": event}, limit=1)
-    if await inbox.reopen(bank.db, event, (DEAD, UNKNOWN, NOTED), bank.now()):
-        await _take_off(bank, letters)
-    else:
-        await _retry_what_failed(bank, event)
-    await bank.audit(actor, "event.retried", event)
+    async with bank.audited(actor, "event.retried", event):
+        if await inbox.reopen(bank.db, event, (DEAD, UNKNOWN, NOTED), bank.now()):
+            await _take_off(bank, letters)
+        else:
+            await _retry_what_failed(bank, event)
     bank.signal(HANDLE_INBOX)
 
 

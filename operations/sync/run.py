@@ -56,9 +56,10 @@ async def start(
         return before["number"], False
     number = before["number"] + 1 if before is not None else 1
     plan = [name for name in PARTS if not parts or name in parts]
-    if not await rows.insert(bank, _new(bank, number, by, kind, plan, mend)):
+    async with bank.audited(by, "sync.started", str(number), kind=kind, parts=plan) as act:
+        act.done = await rows.insert(bank, _new(bank, number, by, kind, plan, mend))
+    if not act.done:
         return number, False  # somebody else began it in this moment
-    await bank.audit(by, "sync.started", str(number), kind=kind, parts=plan)
     await rows.forget_old(bank, number)
     await findings.forget_differences(bank, before=number - KEPT_SYNCS)
     bank.signal(TASK)
@@ -96,9 +97,11 @@ async def latest(bank: Bank) -> SyncRow | None:
 async def cancel(bank: Bank, by: str) -> int:
     """Ends the sync that runs; what it wrote stays. Raises Conflict `sync_not_running`."""
     newest = await latest(bank)
-    if newest is None or not await rows.cancel(bank, newest):
+    if newest is None:
         raise Conflict("sync_not_running", "no sync is running")
-    await bank.audit(by, "sync.cancelled", str(newest["number"]))
+    async with bank.audited(by, "sync.cancelled", str(newest["number"])):
+        if not await rows.cancel(bank, newest):
+            raise Conflict("sync_not_running", "no sync is running")
     return newest["number"]
 
 

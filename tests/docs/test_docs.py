@@ -154,6 +154,7 @@ def test_every_audit_action_is_documented() -> None:
     assert sorted(table(REFERENCE, "Audit actions")) == sorted(
         codes.arguments("record", 2, "audit")
         | codes.arguments("audit", 1)
+        | codes.arguments("audited", 1)
         | codes.given("Kind", "submitted", "approved", "rejected", "refused")
     )
 
