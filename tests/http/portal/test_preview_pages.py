@@ -65,7 +65,7 @@ async def test_a_phone_is_bound_after_the_consent_is_ticked(
     assert "手机号绑定成功" in bound.text
     assert "138****5678" in bound.text
     withdrawn = await post_form(visitor, page, f"{action}/withdrawal")
-    assert "已撤回授权，您的手机号码已删除。" in withdrawn.text
+    assert "已撤回授权，手机号码已删除。" in withdrawn.text
     assert "138****5678" not in withdrawn.text
 
 
