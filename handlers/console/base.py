@@ -127,19 +127,19 @@ class Console(Page):
             return reason_text(str(value), self.explain)
         if name in ("api", "effect"):
             return self.explain(f"{name}_{value}", str(value))
-        return self.said(value)
+        return self.reading(value)
 
-    def said(self, value: Any) -> str:
+    def reading(self, value: Any) -> str:
         """A value as a person reads it: by its name, its reason, as a time, yes or no."""
         if isinstance(value, bool):
             return self.locale.translate("yes" if value else "no")
         if isinstance(value, datetime):
             return self.format_time(value)
         if isinstance(value, list | tuple | set):
-            return ", ".join(self.said(one) for one in value)
+            return ", ".join(self.reading(one) for one in value)
         if isinstance(value, Mapping):
             return ", ".join(
-                f"{self.label(str(name))} {self.said(one)}" for name, one in value.items()
+                f"{self.label(str(name))} {self.reading(one)}" for name, one in value.items()
             )
         if not isinstance(value, str):
             return str(value)

@@ -6,20 +6,20 @@ from __future__ import annotations
 import hmac
 import secrets
 from typing import Any, ClassVar, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 from typing_extensions import override
 
 from campaigns import live
 from config.bounds import OAuthCode, ShortText, Text, Word
-from customers.access import rm
+from customers.access import panel, rm
 from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
 from rewards import catalogue
-from services.errors import InvalidInput, NotSignedIn, Unavailable, YinqiaoError
+from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
 
 STATE_SECONDS = 600
@@ -74,10 +74,12 @@ class Sidebar(Page):
 
     @override
     async def redirect_to_sign_in(self) -> None:
+        await self.ask_wecom(own_path(self.request.uri or "", self.home()))
+
+    async def ask_wecom(self, wanted: str) -> None:
         """To WeCom's OAuth page; a cookie remembers the state and where the visitor wanted to
         go."""
         state = secrets.token_hex(16)
-        wanted = own_path(self.request.uri or "", self.home())
         back = f"{self.services.settings.url}/sidebar/{self.tenant}/oauth"
         url = await rm.authorize_url(await open_bank(self.services, self.tenant), back, state)
         self.set_cookie(
@@ -107,6 +109,8 @@ class OAuth(Sidebar):
         code, limits = self.asked(Returned).code, rates.logins(self.client_ip(), tenant)
         async with self.services.tries.trying(limits, NotSignedIn):
             actor = await rm.staff_login(bank, code, self.origin())
+        before = self.get_cookie(self.session_cookie(f"rm_{tenant}")) or ""
+        await self.services.sessions.end(rm.SESSION, before)
         token = await rm.open_session(bank, actor)
         self.clear_cookie(self.session_cookie(f"state_{tenant}"), path="/", secure=self.secure)
         self.keep_session(f"rm_{tenant}", token, samesite="Lax")
@@ -124,6 +128,43 @@ class OAuth(Sidebar):
                 "the sign-in was not started in this browser; open the side panel again",
             )
         return own_path(unquote(path), self.home())
+
+
+class Beside(Form):
+    """In whose chat the panel was opened, as the client says."""
+
+    external_userid: Word = ""
+
+
+class Chat(Sidebar):
+    """What WeCom's chat toolbar opens. WeCom is asked anew who is there, whoever was signed in
+    before, and the panel goes to the customer whose chat it is."""
+
+    @override
+    async def get(self, tenant: str) -> None:
+        hint = self.asked(Beside).external_userid
+        query = f"?{urlencode({'external_userid': hint})}" if hint else ""
+        await self.ask_wecom(f"/sidebar/{tenant}/contact{query}")
+
+
+class Contact(Sidebar):
+    """The customer whose chat it is: named in the address, else asked of WeCom's client."""
+
+    @override
+    async def get(self, tenant: str) -> None:
+        hint = self.asked(Beside).external_userid
+        try:
+            if hint:
+                cid = await panel.customer_of_chat(self.bank, self.actor, hint)
+                self.redirect_to(f"/sidebar/{tenant}/customers/{cid}")
+                return
+            url = self.services.settings.url.rstrip("/") + (self.request.uri or "")
+            signed = await panel.sign(self.bank, url)
+        except (NotFound, Unavailable, PlatformError) as error:
+            rows = await rm.list_customers(self.bank, self.actor)
+            self.render_page("customers", error, **await self.names(), rows=rows)
+            return
+        self.render_page("contact", **await self.names(), signed=signed)
 
 
 class Customers(Sidebar):

@@ -9,6 +9,12 @@ from handlers.sidebar import pages
 ROUTES = (
     page_route("/sidebar/{tenant}/", pages.Customers, get=op(STAFF, "The RM's customers")),
     page_route(
+        "/sidebar/{tenant}/chat", pages.Chat, get=op(PUBLIC, "What WeCom's chat toolbar opens")
+    ),
+    page_route(
+        "/sidebar/{tenant}/contact", pages.Contact, get=op(STAFF, "The customer whose chat it is")
+    ),
+    page_route(
         "/sidebar/{tenant}/oauth", pages.OAuth, get=op(PUBLIC, "Back from WeCom, with a code")
     ),
     page_route(

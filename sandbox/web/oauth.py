@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from tornado.web import RequestHandler
 from typing_extensions import override
@@ -25,7 +25,8 @@ def _redirect_problem(target: SplitResult, app: App) -> str:
 
 
 class OAuthPage(RequestHandler):
-    """`/open/connect/oauth2/authorize`; with `sandbox_userid` it redirects without asking."""
+    """`/open/connect/oauth2/authorize`; with `sandbox_userid`, or coming from a member's window
+    of the page, it redirects without asking."""
 
     @override
     def initialize(self, box: Sandbox) -> None:
@@ -38,7 +39,10 @@ class OAuthPage(RequestHandler):
     @override
     async def get(self) -> None:
         problem = self._problem()
-        chosen = self.get_query_argument("sandbox_userid", "")
+        window = unquote(self.get_cookie("sandbox_member") or "")
+        chosen = self.get_query_argument("sandbox_userid", window)
+        if window:
+            self.clear_cookie("sandbox_member", path="/open")
         if problem:
             await self._refuse(problem)
         elif not chosen:

@@ -102,3 +102,25 @@ async def test_notes_and_tags_in_the_side_panel(chrome: Browser, server: Server,
         await panel.page.click("details:has(#add) summary")
         await panel.page.click("form[action$='/tags'] button")
         assert "客户等级:高净值" in await panel.look()
+
+
+@pytest.mark.parametrize("answer", ["knows", "refuses", "silent"])
+async def test_wecoms_client_is_asked_whose_chat_it_is(
+    chrome: Browser, server: Server, sandbox: Sandbox, answer: str
+) -> None:
+    """A client as contract/jssdk describes it: it registers the page, then names the customer of the chat."""
+    cid = await _friend(server.services, sandbox)
+    row = await resolution.customer(await open_bank(server.services, "demo"), cid)
+    async with watched(chrome, 400, 700) as panel:
+        replies = {
+            "knows": f"{{err_msg: api + ':ok', userId: '{row.external_userid}'}}",
+            "refuses": "{err_msg: api + ':fail_no permission'}",
+            "silent": "undefined",
+        }
+        bridge = f"window.WeixinJSBridge = {{invoke: (api, given, said) => {{ const answer = {replies[answer]};"
+        await panel.page.add_init_script(f"{bridge} if (answer) setTimeout(() => said(answer), 20); }} }}")
+        await panel.go(f"{server.url}/sidebar/demo/chat?lang=zh")
+        await panel.page.click("text=陈思远")
+        wanted = f"**/sidebar/demo/customers/{cid}" if answer == "knows" else "**/sidebar/demo/"
+        await panel.page.wait_for_url(wanted, timeout=20_000)
+        assert "欧***" in await panel.look()

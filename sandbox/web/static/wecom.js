@@ -29,7 +29,9 @@ async function talk(desk) {
   if (page.config.sidebar_url) {
     const href = page.config.sidebar_url.replace("{userid}", encodeURIComponent(page.member))
       .replace("{external_userid}", encodeURIComponent(person.external_userid));
-    top.append(make("a", { href, target: "_blank", rel: "noopener" }, "侧边栏 Side panel ↗"));
+    const member = encodeURIComponent(page.member);
+    const onclick = () => { document.cookie = `sandbox_member=${member}; path=/open; max-age=60; samesite=lax`; };
+    top.append(make("a", { href, target: "_blank", rel: "noopener", onclick }, "侧边栏 Side panel ↗"));
   }
   return [top, ...all.map(([m, me]) => bubble(m, me, `${me ? memberName(page.member) : person.name} · ${clock(m.time)}`))];
 }

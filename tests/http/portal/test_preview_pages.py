@@ -100,3 +100,27 @@ async def test_the_front_page_leads_to_every_face(http: httpx.AsyncClient, sandb
     for link in (sandbox.url, f"/preview/{appid}/", "/sidebar/demo/", "/console/login?bank=demo"):
         assert f'href="{link}"' in page
     assert "names “lin” and “zhao”" in page
+
+
+async def test_without_its_session_every_page_of_the_preview_leads_to_its_own_start(
+    http: httpx.AsyncClient, appid: str, sandbox: Sandbox
+) -> None:
+    start, deep = f"/preview/{appid}/", f"/preview/{appid}/redemptions"
+    asked = await http.get(deep)
+    assert (asked.status_code, asked.headers["Location"]) == (303, start)
+    page = await http.get(deep, follow_redirects=True)
+    assert "yinqiao-demo" not in page.text
+    lost = await http.get(f"/preview/{appid}/nothing", headers={"Accept": "text/html"})
+    sent = await http.post(f"{start}logout", data={"_xsrf": form_token((await http.get("/console/login")).text)})
+    for answer in (lost, sent):
+        assert f'href="{start}"' in answer.text
+        assert 'href="/"' not in answer.text
+    code = await sandbox.open(await sandbox.person(), appid)
+    back = await http.get(start, params={"code": code})
+    assert (back.status_code, back.headers["Location"]) == (303, deep)
+
+
+async def test_a_refused_phone_form_keeps_what_was_filled_in(visitor: httpx.AsyncClient, appid: str) -> None:
+    refused = await post_form(visitor, f"/preview/{appid}/", f"/preview/{appid}/phone", code="not-a-code", consent="x")
+    assert refused.status_code == 400
+    assert 'value="not-a-code"' in refused.text
