@@ -21,6 +21,7 @@ from customers.banks.bank import Bank
 from customers.wecom_mirror import members
 from services import ids
 from services.clock import utc
+from services.documents.placeholders import look_alikes, names_in
 from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -80,6 +81,8 @@ class Rule:
         found = {}
         if not 1 <= len(self.name) <= MOST_NAME:
             found["name"] = f"1 to {MOST_NAME} characters"
+        elif names_in(self.name) or look_alikes(self.name):
+            found["name"] = "no placeholders: nothing is filled in"
         if not 1 <= len(self.words) <= MOST_WORDS or not all(
             1 <= len(word) <= MOST_WORD for word in self.words
         ):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-import yaml
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -32,6 +31,7 @@ from deploy.processes import ROOT, die_with_parent, end, spawn, tail
 from deploy.stack import embedded, port_of
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
+from services.documents import yaml12
 
 BANK = ROOT / "config" / "demo" / "tenant.yaml"
 CAMPAIGN_FILES = ROOT / "config" / "demo" / "campaigns"
@@ -173,7 +173,7 @@ async def apply_bank(settings: Settings) -> list[str]:
         known = services.store.tenant(bank)[CAMPAIGNS]
         for file in sorted(CAMPAIGN_FILES.glob("*.yaml")):
             text, source = file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))
-            campaign = yaml.safe_load(text)["id"]
+            campaign = yaml12.parse(text).value["id"]
             if await known.find_one({"campaign": campaign}):
                 done.append(f"campaign {campaign} is there already, as the console left it")
             else:
@@ -185,7 +185,7 @@ async def apply_bank(settings: Settings) -> list[str]:
 
 def addresses(settings: Settings) -> Panel:
     """Where everything is, and what to try first."""
-    bank = yaml.safe_load(BANK.read_text(encoding="utf-8"))
+    bank = yaml12.parse(BANK.read_text(encoding="utf-8")).value
     appid = bank["miniprograms"][0]["appid"]
     first, second = bank["clerks"][:2]
     table = Table.grid(padding=(0, 2))

@@ -44,6 +44,7 @@ from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from rewards import ledger
 from services.container import Services, open_services
+from services.documents import yaml12
 
 NAMES = ["刘敏", "陈晓", "王芳", "李强", "赵静", "孙磊", "周婷", "吴昊"]
 SHOWN = {
@@ -299,7 +300,7 @@ def relabelled(text: str, mark: str) -> str:
     """The campaign with another label: a change that two people can see and nobody else."""
     kept = [
         label
-        for label in yaml.safe_load(text).get("labels", [])
+        for label in yaml12.parse(text).value.get("labels", [])
         if not str(label).startswith("tour-")
     ]
     line = (
@@ -343,7 +344,7 @@ async def holdings(tour: Tour, names: list[str]) -> dict[str, int]:
 
 async def play(settings: Settings, screen: Console) -> None:
     """Plays every stage; TourFailed at the first that did not happen."""
-    bank = yaml.safe_load(demo.BANK.read_text(encoding="utf-8"))
+    bank = yaml12.parse(demo.BANK.read_text(encoding="utf-8")).value
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from config import bounds
@@ -37,9 +37,21 @@ def seconds_of(duration: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _check_duration(value: str) -> str:
-    seconds_of(value)
-    return value
+_SPELLED = {"天": "d", "日": "d", "小时": "h", "时": "h", "分钟": "m", "分": "m", "秒": "s"}
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str) and _DURATION.match(value):
+        return value
+    raise wrong("duration", fix=_spelled(value))
+
+
+def _spelled(value: Any) -> Fix:
+    """The duration that is meant."""
+    text = unicodedata.normalize("NFKC", str(value)).strip().lower()
+    match = re.fullmatch(r"(\d{1,6})\s*([a-z]*|\D{1,2})", text)
+    unit = "" if match is None else _SPELLED.get(match[2], match[2][:1])
+    return Fix("write", f"{match[1]}{unit}") if match and unit in _UNITS else Fix()
 
 
 def _day(value: Any) -> Any:
@@ -81,7 +93,7 @@ def _clock(value: Any) -> Fix:
     return Fix("write", f'"{int(match[1]):02d}:{int(match[2]):02d}"')
 
 
-Duration = Annotated[str, Field(max_length=16), AfterValidator(_check_duration)]
+Duration = Annotated[str, Field(max_length=16), BeforeValidator(_duration)]
 Date = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 DayTime = Annotated[str, Field(max_length=16), BeforeValidator(_day_time)]

@@ -222,7 +222,7 @@ def _as_number(value: Any, _: Mapping[str, Any]) -> Fix:
     if isinstance(value, bool) or not isinstance(value, str | float) or len(str(value)) > _SHOWN:
         return Fix()
     plain = re.sub(r"[\s,_'’]", "", unicodedata.normalize("NFKC", str(value)))
-    match = re.fullmatch(r"(-?)0*(\d{1,18})(?:\.0+)?", plain)
+    match = re.fullmatch(r"\+?(-?)0*(\d{1,18})(?:\.0+)?", plain)
     return Fix("write", f"{match[1]}{match[2]}") if match else Fix()
 
 
@@ -236,14 +236,14 @@ def _as_switch(value: Any, _: Mapping[str, Any]) -> Fix:
 
 
 def _as_day(value: Any, _: Mapping[str, Any]) -> Fix:
-    numbers = re.findall(r"\d+", unicodedata.normalize("NFKC", str(value))[:_SHOWN])
+    numbers = re.findall(r"\d+", unicodedata.normalize("NFKC", str(value))[:_SHOWN])[:3]
     if len(numbers) == 1 and len(numbers[0]) == 8:
         numbers = [numbers[0][:4], numbers[0][4:6], numbers[0][6:]]
     try:
         year, month, day = map(int, numbers)
         return Fix("write", date(year, month, day).isoformat())
     except (ValueError, OverflowError):
-        return Fix("write", "2027-01-31")
+        return Fix("like", "2027-01-31")
 
 
 def _as_literal(value: Any, data: Mapping[str, Any]) -> Fix:

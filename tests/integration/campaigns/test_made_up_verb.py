@@ -41,7 +41,7 @@ async def test_a_verb_that_one_module_adds_goes_from_the_file_to_the_explanation
     assert await knowing(demo, "check") == [
         "f.yaml:11: nobody is invited to an evening without seats",
         "f.yaml:11: unknown template nope; expected ['hi', 'note']",
-        "f.yaml:11: steps.0.invite.seats: Input should be a valid integer, unable to parse string as an integer",
+        'f.yaml:11: steps.0.invite.seats: Input should be a valid integer; found the text "many"',
         "f.yaml:11: steps.0.invite.template: missing",
     ]
     await knowing(demo, "publish")

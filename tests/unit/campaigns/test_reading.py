@@ -43,8 +43,32 @@ def problems(text: str) -> list[str]:
         (WELCOME + HI + HI, "f.yaml:12: the step id hi stands twice"),
         (WELCOME + "- {id: a, tag: {}}\n", "f.yaml:11: steps.0.tag: expected add or del"),
         (WELCOME + '- {id: a, tag: {add: ["{{no.such}}"]}}\n', "f.yaml:11: unknown placeholder in {{no.such}}"),
-        (WELCOME + "- {id: a, wait: {for: 5}}\n", "f.yaml:11: steps.0.wait.for: Input should be a valid string"),
+        (
+            WELCOME + "- {id: a, wait: {for: 5}}\n",
+            "f.yaml:11: steps.0.wait.for: expected a duration such as 90s, 15m, 2h or 7d; found the number 5",
+        ),
         (WELCOME + "- {id: a, wait: {for: 5y}}\n", "f.yaml:11: steps.0.wait.for: expected a duration such as 90s"),
+        (
+            WELCOME + "- {id: a, wait: {for: 3天}}\n",
+            'f.yaml:11: steps.0.wait.for: expected a duration such as 90s, 15m, 2h or 7d; found the text "3天"; write 3d',
+        ),
+        (
+            WELCOME.replace("to: 2029-12-31", "to: 2029/2/28") + HI,
+            'f.yaml:4: window.to: expected a day; found the text "2029/2/28"; write 2029-02-28',
+        ),
+        (
+            WELCOME.replace("to: 2029-12-31", "to: 20304000") + HI,
+            "f.yaml:4: window.to: expected a day; found the number 20304000; for example 2027-01-31",
+        ),
+        (REWARDS.replace("stock: 10", "stock: true"), "f.yaml:8: rewards.cup.stock: Input should be a valid integer"),
+        (
+            REWARDS.replace("stock: 10", "stock: '0100'"),
+            'f.yaml:8: rewards.cup.stock: Input should be a valid integer; found the text "0100"; write 100',
+        ),
+        (
+            WELCOME + "".join(f"- {{id: s{n}, exit: x}}\n" for n in range(201)),
+            "f.yaml:10: 201 steps; over all levels there are at most 200",
+        ),
         (WELCOME + "- {id: a, wait: {}}\n", "f.yaml:11: steps.0.wait: expected exactly one of for, until, event"),
         (
             WELCOME + "- {id: a, wait: {event: reward.claimed}}\n",
