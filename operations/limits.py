@@ -191,7 +191,7 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
         _key(keys, block),
         at=block.since.timestamp(),
         api=keys.name,
-        app=apps(bank)[keys.family, keys.scope],
+        platform=apps(bank)[keys.family, keys.scope],
         errcode=block.errcode,
         answer=unknown_codes.without_ids(block.errmsg),
     )
