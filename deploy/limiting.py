@@ -35,18 +35,19 @@ def show(context: typer.Context, tenant: TenantOption = "") -> None:
     if not apis:
         out.print(f"{bank}: no API was called lately")
         return
-    table = Table(title=f"the platforms' limits for {bank}", title_justify="left", box=None)
+    for api in apis:
+        if api.is_closed:
+            out.print(f"{_name(api)} is {_state(api)}")
+            out.print(f"  waiting behind it: {_waiting(api) or 'nothing'}")
+            out.print(f"  python manage.py limits lift {api.id} --reason …\n")
+    table = Table(
+        title=f"what {bank} has used of the platforms' limits", title_justify="left", box=None
+    )
     for name in ("API", "id", "used", "state", "waiting"):
         table.add_column(name, overflow="fold")
     for api in apis:
-        table.add_row(
-            explain(f"api_{api.state.name}").removeprefix("api_"),
-            api.id,
-            _used(api),
-            _state(api),
-            _waiting(api),
-            style="bold" if api.is_closed else "",
-        )
+        state = "closed" if api.is_closed else "open"
+        table.add_row(_name(api), api.id, _used(api), state, _waiting(api))
     out.print(table)
 
 
@@ -67,22 +68,26 @@ def lift(
     out.print(f"{api} is open again, and what waited behind it is due now")
 
 
+def _name(api: ApiView) -> str:
+    return explain(f"api_{api.state.name}").removeprefix("api_")
+
+
 def _used(api: ApiView) -> str:
     windows = [
-        f"{used.used:,}/{used.most:,} in {_length(used.seconds)}" for used in api.state.windows
+        f"{used.used:,} / {used.most:,} {_length(used.seconds)}" for used in api.state.windows
     ]
     return "\n".join(windows) or "no known limit"
 
 
 def _length(seconds: float) -> str:
     names = {60.0: "a minute", 3600.0: "an hour", 86_400.0: "a day", 31 * 86_400.0: "a month"}
-    return names.get(seconds, f"{seconds:g} s")
+    return names.get(seconds, f"in {seconds:g} s")
 
 
 def _state(api: ApiView) -> str:
     block, refused = api.state.block, api.refused
     if refused is not None:
-        return f"closed since its secret was refused with {refused.errcode}: {refused.errmsg}"
+        return f"closed since its secret was refused: {refused.errcode} {api.answer}"
     if block is None:
         return "open"
     probe = (
@@ -91,13 +96,14 @@ def _state(api: ApiView) -> str:
         else "no probe yet"
     )
     return (
-        f"closed since {block.since:%Y-%m-%d %H:%M:%S} until {block.until:%Y-%m-%d %H:%M:%S} UTC\n"
-        f"{block.errcode} {block.errmsg}\nrefused {block.refusals} times, {probe}"
+        f"closed since {block.since:%Y-%m-%d %H:%M:%S} UTC, until {block.until:%Y-%m-%d %H:%M:%S} UTC"
+        f" at the latest\n  {block.errcode} {api.answer}\n"
+        f"  refused {block.refusals} times, {probe}"
     )
 
 
 def _waiting(api: ApiView) -> str:
-    return "\n".join(
+    return ", ".join(
         f"{count} {explain(f'waits_{where}').removeprefix('waits_')}"
         for where, count in sorted(api.waiting.items())
     )

@@ -48,6 +48,13 @@ class ApiView:
         return self.state.block is not None or self.refused is not None
 
     @property
+    def answer(self) -> str:
+        """What the platform said when it closed it, without what may name somebody."""
+        block = self.state.block
+        said = block.errmsg if block else self.refused.errmsg if self.refused else ""
+        return unknown_codes.without_ids(said)
+
+    @property
     def id(self) -> str:
         """How a person names it: `wecom:/cgi-bin/externalcontact/get`, of a mini-program with its
         appid in between."""
@@ -184,7 +191,7 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
         _key(keys, block),
         at=block.since.timestamp(),
         api=keys.name,
-        app=apps(bank)[keys.family, keys.scope],
+        platform=apps(bank)[keys.family, keys.scope],
         errcode=block.errcode,
         answer=unknown_codes.without_ids(block.errmsg),
     )

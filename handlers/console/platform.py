@@ -41,7 +41,7 @@ class Platform(Decision):
             apis=[api for api in apis if not api.is_closed],
             window=self.window,
             name=self.name_of,
-            said=self.answered,
+            answered=self.answered,
         )
 
     @override

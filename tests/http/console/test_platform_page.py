@@ -92,7 +92,7 @@ async def test_the_alarms_say_in_words_what_happened(
     assert "有 2 位客户没有收到欢迎语" in chinese
     assert "客户打标签" in chinese
     english = html.unescape((await lin.get("/console/alarms?lang=en")).text)
-    assert "The welcome could not be sent to 2 customers:" in english
+    assert "Welcomes not sent: 2. Why:" in english
     assert "Tagging of customers" in english
 
 

@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from services.container import Services
 from services.limiter import Lane, lane
 from services.wechat.core import pools as pools_module
 from services.wechat.core.errors import NotSent
 from services.wechat.core.pools import EACH, QUEUE, Pool, Pools
+from tests.conftest import Sandbox
+from tests.support.banks import open_bank
 
 
 @pytest.fixture
@@ -134,3 +137,18 @@ async def test_without_pools_of_its_own_a_slow_platform_holds_up_the_other(
     assert await _try(shared)
     await held.end()
     await shared.http.aclose()
+
+
+async def test_a_slow_wechat_keeps_nobody_from_signing_in_through_wecom(demo: Services, sandbox: Sandbox) -> None:
+    bank = await open_bank(demo, "demo")
+    fault = {"target": "api", "kind": "latency", "seconds": 3, "path": "sns/jscode2session"}
+    await bank.wecom.token()
+    await sandbox.control("POST", "faults", fault)
+    program = bank.miniprogram(next(iter(bank.miniprograms)))
+    logins = [asyncio.create_task(program.code_to_session(f"code-{number}")) for number in range(40)]
+    await asyncio.sleep(0.3)
+    async with asyncio.timeout(2.5):
+        answer = await bank.wecom.members.get_user_info(await sandbox.oauth_code("rm.chen"))
+    assert answer["userid"] == "rm.chen"
+    ended = await asyncio.gather(*logins, return_exceptions=True)
+    assert any(isinstance(each, NotSent) for each in ended)  # told soon, instead of waiting in line
