@@ -59,6 +59,7 @@ class Run(TypedDict):
     asleep: NotRequired[bool]
 
 
+STATUSES = ("active", "done", "exited", "error")
 VOID = "void"
 """The status of a run that was taken back while it was active."""
 
@@ -91,6 +92,7 @@ async def begun(bank: Bank, cids: Sequence[str], until: float) -> list[Run]:
     """The runs of a customer, under any of his ids, whose cause is not younger than `until` (seconds
     UTC), and that were not taken back."""
     wanted: Doc = {
+        "status": {"$in": list(STATUSES)},
         "cid": {"$in": list(cids)},
         "void": {"$ne": True},
         "event_at": {"$lte": utc(until)},

@@ -125,6 +125,10 @@ class Console(Page):
         """What a field says, where its name tells which words are meant."""
         if name == "reason":
             return reason_text(str(value), self.explain)
+        if name == "work":
+            return self.explain(f"effect_{value}", self.explain(f"job_{value}", str(value)))
+        if name == "what":
+            return self.explain(f"message_{value}", str(value))
         if name in ("api", "effect"):
             return self.explain(f"{name}_{value}", str(value))
         return self.reading(value)
