@@ -290,3 +290,30 @@ async def raw(server: Server, line: str, *more: str) -> tuple[int, str, str]:
         writer.close()
     head, _, body = data.decode("utf-8", "replace").partition("\r\n\r\n")
     return int(head.split(" ", 2)[1]) if head else 400, head, body
+
+
+@pytest.mark.usefixtures("no_faults")
+@pytest.mark.parametrize(
+    ("line", "header", "wanted"),
+    [
+        ("get /healthz HTTP/1.1", "A: b", 405),
+        ("OPTIONS * HTTP/1.1", "A: b", 404),
+        ("CONNECT demo:80 HTTP/1.1", "A: b", 404),
+        ("GET /static/% HTTP/1.1", "A: b", 404),
+        ("GET /static/desk.css%00 HTTP/1.1", "A: b", 400),
+        ("GET /static/\xff\xfe HTTP/1.1", "A: b", 400),
+        ("GET /healthz HTTP/2.0", "A: b", 400),
+        ("BREW /console/login HTTP/1.1", "Transfer-Encoding: chunked", 405),
+        (f"BREW /mp/{APPID}/login HTTP/1.1", "Content-Length: 5", 405),
+        ("POST /console/login HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 100000", 413),
+        (f"POST /mp/{APPID}/login HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 100000", 413),
+        ("GET /sidebar/demo/oauth?code=%00&state=y HTTP/1.1", "A: b", 400),
+        (f"GET /preview/{APPID}/?code={'x' * 300} HTTP/1.1", "A: b", 400),
+        ("GET /console/login?lang=en%00 HTTP/1.1", "A: b", 400),
+        ("GET /console/ HTTP/1.1", "Cookie: yq_console=\xff; yq_xsrf=2|zz|zz|zz", 303),
+    ],
+)
+async def test_odd_lines_get_the_answer_that_they_deserve(server: Server, line: str, header: str, wanted: int) -> None:
+    status, headers, _ = await raw(server, line, header)
+    assert status == wanted
+    assert "tornado" not in headers.lower()
