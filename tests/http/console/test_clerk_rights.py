@@ -6,6 +6,7 @@ from __future__ import annotations
 import httpx
 import orjson
 import pytest
+import yaml
 
 from customers.access import clerk as clerk_access
 from customers.banks import apply, clerks
@@ -147,9 +148,9 @@ async def test_a_mini_program_that_left_the_file_lets_nobody_in(
 ) -> None:
     other = "wx5ab0000000000002"
     assert (await customer.get(f"/mp/{other}/home")).status_code == 200
-    lines = DEMO.splitlines(keepends=True)
-    start = next(place for place, line in enumerate(lines) if appid in line)
-    await _apply(demo, "".join(lines[:start] + lines[start + 2 :]))
+    file = yaml.safe_load(DEMO)
+    file["miniprograms"] = [program for program in file["miniprograms"] if program["appid"] != appid]
+    await _apply(demo, yaml.safe_dump(file, allow_unicode=True))
     for at in (appid, other):
         assert (await customer.get(f"/mp/{at}/home")).status_code == 401
 

@@ -44,7 +44,7 @@ def _file(**who: list[str]) -> str:
 async def _apply(services: Services, **who: list[str]) -> list[str]:
     said = await apply.apply_tenant(services, _file(**who), "bank.yaml", "cli:ops")
     services.cache.clear()
-    return said[1:]
+    return [sentence for sentence in said if "another clerk agrees" in sentence]
 
 
 async def _roles(services: Services, login: str) -> list[str]:
