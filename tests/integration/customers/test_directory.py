@@ -141,18 +141,23 @@ async def test_a_leaver_whom_the_file_still_lists_stays_out_until_wecom_reports_
 TOKEN = "token: FakeCallbackTokenSandbox"
 
 
+def _at(part: str) -> str:
+    """The demo's file with the line of `part` in it."""
+    return f"bank.yaml:{DEMO[: DEMO.index(part)].count(chr(10)) + 1}: "
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         (DEMO.replace("rm.li, name: 李嘉宁, branch: sz-nanshan", "rm.li, name: 李嘉宁, branch: sz-moon"),
-         "bank.yaml:22: unknown branch sz-moon; expected one of ['gz-tianhe', 'sz-futian', 'sz-nanshan']"),
+         _at("userid: rm.li") + "unknown branch sz-moon; expected one of ['gz-tianhe', 'sz-futian', 'sz-nanshan']"),
         (DEMO.replace("id: demo", "id: Demo Bank", 1), "bank.yaml:3: id: String should match pattern"),
         (DEMO.replace("tenant/v1", "tenant/v9"), "bank.yaml:2: kind: Input should be 'tenant/v1'"),
         (DEMO.replace("agent_id: 1000002", "agent_id: many"), "bank.yaml:7: wecom.agent_id: Input should be a valid integer"),
         (_without(DEMO, "aes_key: FakeEncodingAesKey"), "bank.yaml:5: wecom.aes_key: missing"),
-        (DEMO.replace("roles: [auditor]", "roles: [root]"), "bank.yaml:30: clerks.2.roles.0: Input should be"),
-        (DEMO + "budget: 1\n", "bank.yaml:31: budget: unknown key; expected one of kind, id"),
-        (DEMO.replace(PASSWORD, "short"), "bank.yaml:28: clerks.0.password: String should have at least 8"),
+        (DEMO.replace("roles: [auditor]", "roles: [root]"), _at("login: audit") + "clerks.2.roles.0: Input should be"),
+        (DEMO + "budget: 1\n", f"bank.yaml:{DEMO.count(chr(10)) + 1}: budget: unknown key; expected one of kind, id"),
+        (DEMO.replace(PASSWORD, "short"), _at("login: lin") + "clerks.0.password: String should have at least 8"),
         (DEMO.replace(PASSWORD, "'12345678'"), "bank.yaml: clerks.0.password: a password has at least 12 characters"),
         (DEMO.replace(PASSWORD, "lin-2026-lin-demo"), "clerks.0.password: this password is one of the first that are"),
         ("kind: tenant/v1\nid: [", "bank.yaml:2: not YAML"),
@@ -163,9 +168,9 @@ TOKEN = "token: FakeCallbackTokenSandbox"
         (DEMO.replace(TOKEN, "token: 0100200"), "bank.yaml:9: a secret that could be read in two ways"),
         (DEMO.replace(TOKEN, "token: fake-wecom-app-secret?"), "bank.yaml:9: wecom.token: String should match"),
         (DEMO.replace("userid: rm.chen", "userid: 100123", 1),
-         "bank.yaml:21: staff.0.userid: Input should be a valid string; found the number 100123; write \"100123\""),
+         _at("userid: rm.chen") + "staff.0.userid: Input should be a valid string; found the number 100123; write \"100123\""),
         (DEMO.replace("departments: [2]", "departments: [0x2]"),
-         "bank.yaml:17: 0x2 could be a number to another base (2) or a text; write 2, or \"0x2\" in quotes"),
+         _at("departments: [2]") + "0x2 could be a number to another base (2) or a text; write 2, or \"0x2\" in quotes"),
     ],
 )  # fmt: skip
 async def test_a_wrong_file_is_refused_with_the_place_and_what_was_expected(
