@@ -431,6 +431,24 @@ async def between(bank: Bank, userid: str, cids: Sequence[str]) -> Relationship 
     return next((row for row in found.values() if row["active"]), None)
 
 
+async def last_of(bank: Bank, cids: Sequence[str]) -> Relationship | None:
+    """The customer's present relationship, or else the one that ended last; None when he never was
+    anybody's friend."""
+    found = await bank.db[RELATIONSHIPS].find({"cid": {"$in": list(cids)}}, limit=None)
+    rows = cast("list[Relationship]", found)
+    return max(rows, key=lambda row: (row["active"], row["at"]), default=None)
+
+
+async def ended_between(bank: Bank, userid: str, cids: Sequence[str]) -> Relationship | None:
+    """How the friendship of the two ended; None while it goes on, when there was none, and when it
+    went on with another RM."""
+    found = await read(bank, [relationship_id(bank.id, userid, cid) for cid in cids])
+    if not found or any(row["active"] for row in found.values()):
+        return None
+    last = max(found.values(), key=lambda row: row["at"])
+    return None if last.get("ended_by") == ENDED_BY_TRANSFER else last
+
+
 async def ended_since(bank: Bank, userid: str, cids: Sequence[str], at: float) -> bool:
     """Whether a friendship of the two that began `at` (seconds UTC) is known to be over: it ended
     then or later, whatever WeCom still lists, or they are none now. Of one second, the end is

@@ -130,6 +130,21 @@ async def access_customer(
     return customer, relationship
 
 
+async def ended_card(bank: Bank, actor: StaffActor, cid: str) -> dict[str, Any]:
+    """What an RM may still see of somebody who is his friend no more: the masked name, since when
+    and until when. Raises NotFound for a friend, a stranger, and one who went on to another RM."""
+    customer = await resolution.customer(bank, cid)
+    ended = await relationships.ended_between(bank, actor.userid, customer.cids)
+    if ended is None:
+        raise NotFound("customer_unknown", "no such customer")
+    return {
+        "cid": customer.cid,
+        "name": resolution.mask_name(customer.name),
+        "since": ended.get("since"),
+        "ended_at": ended.get("ended_at", ended["at"]),
+    }
+
+
 async def customer_card(bank: Bank, actor: StaffActor, cid: str) -> dict[str, Any]:
     """The side panel's view of one customer: masked, with his story, newest first, and what this RM
     noted of him."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from customers import timeline
+from customers import relationships, timeline
 from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.banks.bank import Bank
@@ -143,7 +143,7 @@ async def _lines(bank: Bank, cids: set[str]) -> list[dict[str, Any]]:
         except NotFound:  # an id was claimed by somebody who did not live to write the customer
             continue
         rows[row["_id"]] = row
-    return [_line(open_customer(bank, row)) for row in rows.values()]
+    return [await _line(bank, open_customer(bank, row)) for row in rows.values()]
 
 
 async def _found(bank: Bank, wanted: str, phone: phones.Phone | None) -> set[str]:
@@ -165,13 +165,16 @@ def _as_phone(bank: Bank, wanted: str) -> phones.Phone | None:
         return None
 
 
-def _line(customer: Customer) -> dict[str, Any]:
+async def _line(bank: Bank, customer: Customer) -> dict[str, Any]:
+    last = await relationships.last_of(bank, customer.cids)
+    over = last is not None and not last["active"]
     return {
         "cid": customer.cid,
         "name": mask_name(customer.name),
         "phone": mask_phone(customer.phone),
         "number": mask_id(customer.number),
-        "friend": bool(customer.external_userid),
+        "friend": last is not None and last["active"],
+        "ended_at": last.get("ended_at", last["at"]) if last is not None and over else None,
         "programs": len(customer.openids),
     }
 
@@ -184,7 +187,7 @@ async def explain(bank: Bank, actor: ClerkActor, cid: str) -> dict[str, Any]:
     customer = open_customer(bank, row)
     tasks = await review_tasks.of_customer(bank, customer.cids)
     return {
-        **_line(customer),
+        **await _line(bank, customer),
         "asked": cid,
         "created_at": row["created_at"],
         "aliases": list(customer.aliases),

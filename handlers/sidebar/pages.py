@@ -177,7 +177,11 @@ class Customers(Sidebar):
 class Customer(Sidebar):
     @override
     async def get(self, tenant: str, cid: str) -> None:
-        await self.show(cid)
+        try:
+            await self.show(cid)
+        except NotFound:  # an alarm, or a page of before, leads to somebody who is a friend no more
+            ended = await rm.ended_card(self.bank, self.actor, cid)
+            self.render_page("ended", **await self.names(), card=ended)
 
     async def show(self, cid: str, error: YinqiaoError | None = None) -> None:
         """The customer's page, with what went wrong at the top of it."""

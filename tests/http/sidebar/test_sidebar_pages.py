@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import httpx
@@ -9,9 +10,9 @@ import pytest
 
 from customers import timeline
 from customers.access import rm as access_rm
-from customers.actors import StaffActor
+from customers.actors import ClerkActor, StaffActor
 from customers.banks import bank as banks_bank
-from customers.identity import resolution
+from customers.identity import resolution, review
 from customers.wecom_mirror import tags
 from deploy.parts import Parts
 from rewards import catalogue
@@ -93,6 +94,25 @@ async def test_an_rm_sees_his_own_customers_masked_and_no_others(
     refused = await rm.get(f"/sidebar/demo/customers/{theirs}")
     assert refused.status_code == 404
     assert "张" not in refused.text
+
+
+async def test_a_customer_who_deleted_the_rm_is_shown_as_ended_with_the_day(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
+) -> None:
+    cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
+    (person,) = (await sandbox.control("GET", "people"))["people"]
+    await sandbox.control("POST", f"people/{person['id']}/delete", {"userid": "rm.chen"})
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    page = await rm.get(f"/sidebar/demo/customers/{cid}")
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
+    assert page.status_code == 200
+    assert re.search(rf"<dt>结束于</dt><dd>{day} \d\d:\d\d</dd>", page.text)
+    assert "刘敏" not in page.text
+    assert "我的备注" not in page.text
+    assert "Ended on" in (await rm.get(f"/sidebar/demo/customers/{cid}?lang=en")).text
+    actor = ClerkActor("demo", "lin", "林晓", frozenset({review.READ}))
+    (found,) = await review.search(await open_bank(demo, "demo"), actor, cid)
+    assert (found["friend"], found["ended_at"] is not None) == (False, True)
 
 
 async def test_a_session_of_one_bank_opens_no_other_banks_panel(rm: httpx.AsyncClient, other_bank: str) -> None:
