@@ -156,6 +156,18 @@ class NoticesUnseen(Conflict):
         self.digest = notices.digest(found)
 
 
+class EditedMeanwhile(Conflict):
+    """A version came that the actor did not know when he began; `diff` is what his text makes
+    otherwise than that one."""
+
+    def __init__(self, author: str, version: int, diff: str) -> None:
+        said = f"{author} submitted version {version} meanwhile; compare, and submit again"
+        data = {"author": author, "version": str(version)}
+        super().__init__("edited_meanwhile", said, data=data)
+        self.version = version
+        self.diff = diff
+
+
 async def _publish_alone(bank: Bank, author: str, row: VersionRow) -> list[str]:
     """Publishes without a second person, for development."""
     alone = ClerkActor(bank.id, f"{author} (development)", author, frozenset())
@@ -170,23 +182,27 @@ async def submit(
     *,
     of: str | None = None,
     seen: str | None = None,
+    base: int | None = None,
 ) -> Doc:
     """Stores a new version that waits for approval; {campaign, version, sha256}.
 
     `of` is the campaign that is edited, empty for a new one (None: either). `seen` is the digest of
-    the notices that the actor was shown and let pass (None: nobody is asked). Raises DocumentError,
-    Conflict `campaign_exists`, `campaign_renamed` or `version_unchanged`, and NoticesUnseen.
+    the notices that the actor was shown and let pass (None: nobody is asked). `base` is the newest
+    version that he has seen (None: whatever there is); nothing is submitted over one that he has
+    not. Raises DocumentError, Conflict `campaign_exists`, `campaign_renamed` or `version_unchanged`,
+    EditedMeanwhile, and NoticesUnseen.
     """
     read = await _read(bank, text, source)
     document = read.document
     known = await rows.campaign(bank, document.id)
     _check_id(document.id, of, known)
     await _check_new(bank, document.id, text, known)
+    await _expect_known(bank, document.id, text, base)
     if seen is not None and notices.digest(read.notices) not in ("", seen):
         raise NoticesUnseen(read.notices)
     name = document.name.model_dump()
     await rows.add_campaign(bank, document.id, name)
-    row = await _next_version(bank, actor, await _first_row(bank, actor, read, text))
+    row = await _next_version(bank, actor, await _first_row(bank, actor, read, text), base)
     version = row["version"]
     await rows.count_version(bank, document.id, version)
     await rows.change_campaign(bank, document.id, {"name": name, "updated_at": bank.utc()})
@@ -213,16 +229,37 @@ async def _check_new(bank: Bank, campaign: str, text: str, known: CampaignRow | 
         raise Conflict("version_unchanged", why, data={"version": str(same), "id": campaign})
 
 
-async def _next_version(bank: Bank, actor: ClerkActor, row: VersionRow) -> VersionRow:
+async def _expect_known(bank: Bank, campaign: str, text: str, base: int | None) -> None:
+    """Raises EditedMeanwhile when there is a newer version than `base`."""
+    if base is None:
+        return
+    newest = await rows.versions(bank, {"campaign": campaign, "version": {"$gt": base}}, limit=1)
+    if not newest:
+        return
+    author, version = newest[0]["author"], newest[0]["version"]
+    theirs, mine = f"version {version}", "this text"
+    diff = await aside(bank.services, lambda: changes.diff(newest[0]["text"], text, theirs, mine))
+    raise EditedMeanwhile((await _names(bank)).get(author, author), version, diff)
+
+
+async def _next_version(
+    bank: Bank, actor: ClerkActor, row: VersionRow, base: int | None
+) -> VersionRow:
     """The row under the first number that is free. A number that was taken by somebody who did not
-    live to write his version stays without one."""
-    for _ in range(_TRIES):
+    live to write his version stays without one.
+
+    With a `base` the number is read before the newest version is looked for, and only that number
+    will do: of two who began with the same version one alone has it.
+    """
+    for _ in range(_TRIES if base is None else 1):
         campaign = await rows.campaign(bank, row["campaign"])
         row["version"] = campaign["versions"] + 1 if campaign else 1
         row["_id"] = rows.version_id(bank.id, row["campaign"], row["version"])
+        await _expect_known(bank, row["campaign"], row["text"], base)
         if await _submitted(bank, actor, row):
             return row
         await rows.count_version(bank, row["campaign"], row["version"])
+        await _expect_known(bank, row["campaign"], row["text"], base)
     raise Unavailable("busy", "somebody else is changing this campaign; try again")
 
 

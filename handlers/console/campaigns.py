@@ -16,11 +16,14 @@ from services.errors import Conflict, InvalidInput, Unavailable, YinqiaoError
 
 
 class CampaignForm(Form):
-    """`campaign` is the one that is edited, empty for a new one; `seen` the digest of the notices
-    that were shown, and `confirmed` that the clerk lets them pass."""
+    """`campaign` is the one that is edited, empty for a new one; `base` its newest version when the
+    clerk began, `over` the newer one that he was shown since; `seen` the digest of the notices that
+    were shown, and `confirmed` that the clerk lets them pass."""
 
     text: Document = ""
     campaign: RowId | Literal[""] = ""
+    base: Word = ""
+    over: Word = ""
     seen: Word = ""
     confirmed: Word = ""
 
@@ -45,7 +48,7 @@ class Campaigns(Console):
 class NewCampaign(Console):
     @override
     async def get(self) -> None:
-        self.render_page("edit", campaign="", text="", refused=None)
+        self.render_page("edit", campaign="", text="", base="", refused=None)
 
 
 class Submit(Console):
@@ -62,15 +65,21 @@ class Submit(Console):
     async def post(self) -> None:
         form = self.form(CampaignForm)
         text = form.text.replace("\r\n", "\n")
-        seen = form.seen if form.confirmed else ""
+        seen, base = form.seen if form.confirmed else "", _newest(form.base, form.over)
         try:
             submitted = await versions.submit(
-                self.bank, self.actor, text, of=form.campaign, seen=seen
+                self.bank, self.actor, text, of=form.campaign, seen=seen, base=base
             )
         except (InvalidInput, Conflict, Unavailable) as error:
-            self.render_page("edit", error, campaign=form.campaign, text=text, refused=error)
+            shown = {"campaign": form.campaign, "text": text, "base": form.base}
+            self.render_page("edit", error, **shown, refused=error)
             return
         self.redirect_to(f"/console/campaigns/{submitted['campaign']}", done="submitted")
+
+
+def _newest(*versions_seen: str) -> int | None:
+    """The newest of the versions that a form says were seen; None when it says nothing."""
+    return max((int(one) for one in versions_seen if re.fullmatch("[0-9]{1,9}", one)), default=None)
 
 
 class Campaign(Decision):
@@ -110,7 +119,8 @@ class Edit(Console):
     @override
     async def get(self, campaign: str) -> None:
         view = await versions.get_campaign(self.bank, self.actor, campaign)
-        self.render_page("edit", campaign=view["id"], text=view["text"], refused=None)
+        base = next((one["version"] for one in view["versions"]), 0)
+        self.render_page("edit", campaign=view["id"], text=view["text"], base=base, refused=None)
 
 
 class Approve(Campaign):

@@ -19,6 +19,12 @@ _TEXTS = ("text", "reason", "message", "words", "description", "remark")
 """Fields with a person's own words, which must not be lost even when their form is gone."""
 
 
+_ANEW = TOKENS | {"key", "over", "seen", "confirmed"}
+"""What a page says anew each time: another value of it makes no other form."""
+_BEGUN = frozenset({"base"})
+"""What a form began with: it stays with what was written, whatever the page begins with now."""
+
+
 @dataclass
 class _Found:
     """A form of the page: what it sends whatever is filled in, and the names of what can be."""
@@ -30,11 +36,11 @@ class _Found:
     def fits(self, form: Sent) -> bool:
         """Whether `form` was this one: same address, same hidden values, no field that is not
         here."""
-        sent = {name for name in form.fields if name not in TOKENS}
+        sent = form.fields.keys() - _ANEW
         same = all(
             value in form.fields.get(name, [value])
             for name, value in self.hidden.items()
-            if name not in TOKENS and name != "key"
+            if name not in _ANEW | _BEGUN
         )
         return self.action == form.action and same and sent <= self.names | self.hidden.keys()
 
@@ -109,7 +115,7 @@ class _Writer(HTMLParser):
     def _tag(self, tag: str, attrs: Attributes) -> str:
         given = dict(attrs)
         name = given.get("name") or ""
-        if tag == "input" and given.get("type", "text") not in _PLAIN:
+        if tag == "input" and (name in _BEGUN or given.get("type", "text") not in _PLAIN):
             return self._input(name, given)
         if tag == "select":
             self._select = name

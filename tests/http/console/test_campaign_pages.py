@@ -12,8 +12,9 @@ import pytest
 
 from services.container import Services
 from tests.conftest import DEMO_CAMPAIGNS
-from tests.http.conftest import Clerk, post_form
+from tests.http.conftest import PASSWORD, Clerk, post_form
 from tests.support.documents import REWARDS, WELCOME
+from tests.support.forms import PageForm, forms_of
 
 CAMPAIGN = "/console/campaigns/acq-branch"
 NEW, ALL = "/console/campaigns/new", "/console/campaigns"
@@ -156,3 +157,48 @@ async def test_no_document_holds_up_whoever_else_is_served(
     assert len(lags) < 1_000
     shown = await lin.get(CAMPAIGN)
     assert len(shown.text) < 200_000
+
+
+def edit_form(page: str) -> PageForm:
+    return next(form for form in forms_of(page) if form.action == ALL)
+
+
+async def test_a_text_over_a_version_that_its_writer_has_not_seen_is_kept_and_compared(
+    clerk: Clerk, demo: Services
+) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    mine = edit_form((await zhao.get(f"{CAMPAIGN}/edit")).text)
+    theirs = LIVE.replace("stock: 20000", "stock: 11111")
+    await post_form(lin, f"{CAMPAIGN}/edit", ALL, text=theirs, campaign="acq-branch")
+    text = LIVE.replace("stock: 20000", "stock: 12222")
+    refused = await zhao.post(ALL, data={**mine.sent(), "text": text})
+    assert refused.status_code == 409, refused.text
+    assert "林晓 在你编辑期间提交了版本 2。" in refused.text
+    changed = [html.unescape(line) for line in re.findall(r'<span class="(?:add|del)">(.*?)</span>', refused.text)]
+    assert [line.strip() for line in changed] == ["-    stock: 11111", "+    stock: 12222"]
+    again = edit_form(refused.text)
+    assert again.texts["text"].replace("\r\n", "\n") == text
+    assert "这是你提交的内容" not in refused.text
+    done = await zhao.post(ALL, data=again.sent(), follow_redirects=True)
+    assert (done.status_code, "版本 3" in done.text) == (200, True)
+    english = await post_form(lin, f"{CAMPAIGN}/edit?lang=en", ALL, text=theirs, campaign="acq-branch", base="2")
+    assert "submitted version 3 while you were editing" in english.text
+
+
+async def test_a_text_that_outlived_its_session_still_began_with_the_older_version(
+    clerk: Clerk, demo: Services
+) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    mine = edit_form((await zhao.get(f"{CAMPAIGN}/edit")).text)
+    await demo.sessions.end("clerk", zhao.cookies["yq_console"])
+    zhao.cookies.delete("yq_console")
+    await post_form(lin, f"{CAMPAIGN}/edit", ALL, text=LIVE.replace("stock: 20000", "stock: 5"), campaign="acq-branch")
+    text = LIVE.replace("stock: 20000", "stock: 6")
+    stopped = await zhao.post(ALL, data={**mine.sent(), "text": text})
+    (sign_in_form,) = [one for one in forms_of(stopped.text) if one.action == "/console/login"]
+    who = {"bank": "demo", "name": "zhao", "password": PASSWORD}
+    answer = await zhao.post(sign_in_form.action, data={**sign_in_form.hidden, **who})
+    back = edit_form((await zhao.get(answer.headers["Location"])).text)
+    assert back.texts["text"].replace("\r\n", "\n") == text
+    refused = await zhao.post(ALL, data=back.sent())
+    assert (refused.status_code, "林晓 在你编辑期间提交了版本 2" in refused.text) == (409, True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from campaigns.publishing import notices, versions
-from campaigns.publishing.versions import NoticesUnseen
+from campaigns.publishing.versions import EditedMeanwhile, NoticesUnseen
+from customers.approvals import approvals
 from services.container import Services
-from services.errors import Conflict, InvalidInput
+from services.errors import Conflict, InvalidInput, Unavailable
 from tests.conftest import DEMO_CAMPAIGNS
 from tests.support.banks import open_bank
 from tests.support.documents import LIN, REWARDS, WELCOME, ZHAO
@@ -126,3 +128,45 @@ async def test_what_a_version_changes_is_found_once_and_bounded(demo: Services) 
     (row,) = await demo.store.tenant("demo")["campaign_versions"].find({"campaign": "shop", "version": 2})
     assert len(row["diff"].splitlines()) == versions.changes.MOST_LINES + 1
     assert (await versions.get_campaign(bank, ZHAO, "shop"))["diff"] == row["diff"]
+
+
+@pytest.mark.parametrize("base", [1, None])
+async def test_of_many_texts_that_began_with_the_same_version_one_is_submitted(
+    demo: Services, base: int | None
+) -> None:
+    """Without a base, as the command line submits, each is a version and the last one waits."""
+    bank = await open_bank(demo, "demo")
+    live = (await versions.get_campaign(bank, LIN, "acq-branch"))["text"]
+
+    async def submit(number: int) -> int:
+        text = live.replace("stock: 20000", f"stock: {number}")
+        try:
+            return int(
+                (await versions.submit(bank, LIN if number % 2 else ZHAO, text, of="acq-branch", base=base))["version"]
+            )
+        except (EditedMeanwhile, Unavailable):
+            return 0
+
+    made = sorted(await asyncio.gather(*(submit(number) for number in range(100, 108))))
+    rows = await demo.store.tenant("demo")["campaign_versions"].count({"campaign": "acq-branch", "version": {"$gt": 1}})
+    if base is None:
+        assert (made, rows) == (list(range(2, 10)), 8)
+    else:
+        assert (made[:-1], rows) == ([0] * 7, 1)
+    with pytest.raises(EditedMeanwhile) as refused:
+        await versions.submit(bank, LIN, live.replace("stock: 20000", "stock: 7"), of="acq-branch", base=1)
+    assert refused.value.version == made[-1]
+    assert "+    stock: 7" in refused.value.diff
+
+
+async def test_a_number_that_somebody_took_and_never_used_holds_up_nobody(demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    live = (await versions.get_campaign(bank, LIN, "acq-branch"))["text"]
+    taken = {"tenant": "demo", "campaign": "acq-branch"}
+    await approvals.submit(
+        bank, ZHAO, versions.CAMPAIGN, "demo:acq-branch:2", {"document": [taken]}, about="acq-branch"
+    )
+    with pytest.raises(Unavailable, match="busy"):
+        await versions.submit(bank, LIN, live.replace("stock: 20000", "stock: 7"), of="acq-branch", base=1)
+    made = await versions.submit(bank, LIN, live.replace("stock: 20000", "stock: 7"), of="acq-branch", base=1)
+    assert made["version"] == 3
