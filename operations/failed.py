@@ -72,12 +72,12 @@ async def retry(bank: Bank, actor: str, kinds: Sequence[Failures], row_id: str) 
 
 
 async def retry_some(bank: Bank, actor: str, kinds: Sequence[Failures], limit: int = BATCH) -> int:
-    """Has at most `limit` rows tried again; how many. Called until it answers 0 it has been through
-    them all."""
+    """Has at most `limit` rows tried again, first those that wait the longest; how many. What fails
+    again comes after the others."""
     done = 0
     for kind in kinds:
         rows = await bank.db[kind.rows].find(
-            dict(kind.query), limit=limit - done, fields={"_id": 1}
+            dict(kind.query), sort=[("due", 1)], limit=limit - done, fields={"_id": 1}
         )
         if not rows:
             continue

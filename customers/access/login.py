@@ -122,10 +122,10 @@ async def bind_phone(
     digest = ids.fingerprint(code.encode())
     proof = f"phone:{digest[:16]}"
     cid = await resolution.identify(bank, facts, source="phone", proof=proof)
+    await _suggest(bank, cid, phone, proof)
     if await withdrawal.was_withdrawn(bank, cid):  # by another hand, while this one wrote
         return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
     await timeline.record(bank, cid, "phone.bound", digest, appid=actor.appid)
-    await _suggest(bank, cid, phone, proof)
     return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
 
 
@@ -148,4 +148,5 @@ async def _suggest(bank: Bank, cid: str, phone: phones.Phone, proof: str) -> Non
     for other in await cids_with_phone(bank, index, MOST_SUGGESTED, closed=False):
         if other != cid:
             both = sorted((cid, other))
-            await review_tasks.ask(bank, "same_phone", both, Origin("phone", proof))
+            await review_tasks.ask(bank, review_tasks.SAME_PHONE, both, Origin("phone", proof))
+            await withdrawal.was_withdrawn(bank, other)  # he may have withdrawn meanwhile

@@ -1,11 +1,11 @@
 """A customer withdraws what he agreed to (PIPL art. 15 and 47): by himself in a mini-program, or by
-a clerk to whom he said so.
+a clerk or his own RM to whom he said so.
 
 The consent for the phone covers that the bank keeps his number, knows him by it, and contacts him.
 When it is withdrawn the number and its blind index are deleted, also from what an undone merge
-would bring back, nobody is found by it any more, and what the bank sends by itself is not sent, also
-when it was queued before. What he was granted stays his, and his friendships are his own: he ends
-those in WeChat. He may agree again at any time.
+would bring back, nobody is found by it any more, no clerk is asked any more whose it is, and what
+the bank sends by itself is not sent, also when it was queued before. What he was granted stays his,
+and his friendships are his own: he ends those in WeChat. He may agree again at any time.
 
 The row of the withdrawal is written first and everybody asks it: who binds a phone or sends a
 message meanwhile looks after his write, or before his call, and lets go. Whoever is killed in
@@ -17,9 +17,10 @@ from __future__ import annotations
 from typing import Any
 
 from customers import consent, timeline
-from customers.actors import ClerkActor, CustomerActor
+from customers.access import rm
+from customers.actors import ClerkActor, CustomerActor, StaffActor
 from customers.banks.bank import Bank
-from customers.identity import merging, resolution
+from customers.identity import resolution, review
 from customers.identity.rows import cids_of, drop_phone, root
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 
@@ -61,9 +62,26 @@ async def withdraw_for(bank: Bank, actor: ClerkActor, cid: str, purpose: str, re
     """
     if WITHDRAW not in actor.permissions:
         raise Forbidden("not_permitted", f"this needs the permission {WITHDRAW}")
+    await _withdraw(bank, cid, purpose, "console", actor.login, reason=_reason(reason))
+
+
+async def withdraw_of_friend(
+    bank: Bank, actor: StaffActor, cid: str, purpose: str, reason: str
+) -> None:
+    """His RM notes the same.
+
+    Raises NotFound, also for who is no friend of this RM's now, InvalidInput `reason_missing`,
+    Conflict `consent_not_given`.
+    """
+    customer, _ = await rm.access_customer(bank, actor, cid)
+    why = _reason(reason)
+    await _withdraw(bank, customer.cid, purpose, "side_panel", actor.userid, reason=why)
+
+
+def _reason(reason: str) -> str:
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
-    await _withdraw(bank, cid, purpose, "console", actor.login, reason=reason.strip())
+    return reason.strip()
 
 
 async def _withdraw(bank: Bank, cid: str, purpose: str, channel: str, by: str, **more: str) -> None:
@@ -75,19 +93,28 @@ async def _withdraw(bank: Bank, cid: str, purpose: str, channel: str, by: str, *
     if not now.agrees and not now.withdrawn and not row.get("phone"):
         raise Conflict("consent_not_given", "there is nothing to withdraw")
     if now.agrees or row.get("phone"):
-        proof = await consent.withdraw(bank, row["_id"], purpose, channel)
-        await _stop(bank, cids)
-        await timeline.record(bank, row["_id"], "consent.withdrawn", proof, purpose=purpose)
         about = {"purpose": purpose, "channel": channel, **more}
-        await bank.audit(by, "consent.withdrawn", row["_id"], **about)
+        async with bank.audited(by, "consent.withdrawn", row["_id"], **about):
+            proof = await _end(bank, row["_id"], cids, purpose, channel)
+            await _stop(bank, cids)
+            await timeline.record(bank, row["_id"], "consent.withdrawn", proof, purpose=purpose)
     else:
         await _stop(bank, cids)  # an earlier try may have been cut short
+
+
+async def _end(bank: Bank, cid: str, cids: list[str], purpose: str, channel: str) -> str:
+    """The row of the withdrawal. Each who was merged into him and had agreed by himself has one too:
+    should the merge be undone, he is not contacted either."""
+    for other in cids:
+        if other != cid and (await consent.standing(bank, [other], purpose)).agrees:
+            await consent.withdraw(bank, other, purpose, channel)
+    return await consent.withdraw(bank, cid, purpose, channel)
 
 
 async def _stop(bank: Bank, cids: list[str]) -> None:
     """What the consent covered is deleted."""
     await drop_phone(bank, cids)
-    await merging.forget_phone(bank, cids)
+    await review.forget_phone(bank, cids)
 
 
 async def was_withdrawn(bank: Bank, cid: str) -> bool:

@@ -7,6 +7,7 @@ masked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -47,6 +48,9 @@ MOST_FOUND = 50
 SEARCH = "search"
 """The kind of session that keeps what a search found."""
 _DAY = 86_400
+_LIKE_A_PHONE = re.compile(
+    r"\+?(?:[\s().\-/]*\d){7,20}[\s().\-/]*(?:(?:ext|x|#|转|分机).*)?", re.IGNORECASE
+)
 UNDOING = approvals.Kind(
     name="merge",
     submitted="merge.undo_asked",
@@ -155,6 +159,18 @@ async def _found(bank: Bank, wanted: str, phone: phones.Phone | None) -> set[str
     if wanted.startswith(f"{bank.id}:"):
         cids.add(wanted)
     return cids
+
+
+def check_readable(bank: Bank, wanted: str) -> None:
+    """To be asked when nobody was found: raises InvalidInput `digits_lost` or `search_unreadable`
+    for what looks like a phone and cannot be read as one."""
+    try:
+        phones.read(wanted, bank.region)
+    except InvalidInput as error:
+        if error.code == "digits_lost":
+            raise
+        if _LIKE_A_PHONE.fullmatch(sheets.cell(wanted)):
+            raise InvalidInput("search_unreadable", "nobody has it, and it is no phone") from None
 
 
 def _as_phone(bank: Bank, wanted: str) -> phones.Phone | None:
@@ -339,6 +355,13 @@ async def approve_undo(bank: Bank, actor: ClerkActor, merge_id: str) -> str:
             for cid in (merge["winner"], merge["loser"]):
                 await timeline.record(bank, cid, "customer.unmerged", merge_id)
     return str(merge["loser"])
+
+
+async def forget_phone(bank: Bank, cids: Sequence[str]) -> None:
+    """Nobody is asked any more about a phone that these customers had, and no merge brings it
+    back."""
+    await merging.forget_phone(bank, cids)
+    await approvals.replace(bank, ANSWER, await review_tasks.close_same_phone(bank, cids))
 
 
 async def _question_row(bank: Bank, actor: ClerkActor, question: str) -> ReviewTask:

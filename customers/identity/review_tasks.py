@@ -20,13 +20,16 @@ from services import ids
 from services.store.mongo import Doc
 
 OPEN, PROPOSED, ANSWERED = "open", "proposed", "answered"
+SAME_PHONE = "same_phone"
+WITHDRAWN = "withdrawn"
+"""The answer of nobody: one of the two has no phone any more."""
 MOST_SHOWN = 100
 ANSWERS = {
     "kept_apart": ("merge", "leave"),
     "numbers_differ": ("leave",),
     "number_taken": ("merge", "move", "leave"),
     "number_other": ("move", "leave"),
-    "same_phone": ("merge", "leave"),
+    SAME_PHONE: ("merge", "leave"),
 }
 """What may be answered: `merge` the two, `move` the number to who it was told for, `leave`
 everything as it is."""
@@ -87,6 +90,23 @@ async def of_customer(bank: Bank, cids: Sequence[str]) -> list[ReviewTask]:
     found = await bank.db[REVIEW_TASKS].find({"cids": {"$in": list(cids)}}, limit=MOST_SHOWN)
     newest_first = sorted(found, key=lambda row: (row["at"], row["_id"]), reverse=True)
     return cast("list[ReviewTask]", newest_first)
+
+
+async def close_same_phone(bank: Bank, cids: Sequence[str]) -> list[str]:
+    """Closes what was asked because one of these customers had the phone of another; the ids of the
+    questions. Who binds the phone again is asked about again."""
+    waits = {
+        "kind": SAME_PHONE,
+        "cids": {"$in": list(cids)},
+        "state": {"$in": [OPEN, PROPOSED]},
+    }
+    rows = bank.db[REVIEW_TASKS]
+    found = [row["_id"] for row in await rows.find(waits, limit=None, fields={"_id": 1})]
+    if found:
+        closed = {"state": ANSWERED, "answer": WITHDRAWN, "proposed_by": "", "reason": ""}
+        wanted = {"_id": {"$in": found}, "state": waits["state"]}
+        await rows.update_many(wanted, {"$set": {**closed, "answered_at": bank.utc()}})
+    return found
 
 
 async def change(bank: Bank, task: str, states: Sequence[str], fields: Doc) -> None:

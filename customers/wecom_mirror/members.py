@@ -112,7 +112,7 @@ async def member_changed(bank: Bank, row: InboxRow, event: MemberChanged) -> Non
     if event.new_userid and event.new_userid != event.userid:
         await _rename(bank, event.userid, event.new_userid, at)
     userid = event.new_userid or event.userid
-    if await _gone_since(bank, MEMBERS, f"{bank.id}:{userid}", at):
+    if await _gone_since(bank, MEMBERS, f"{bank.id}:{userids.key(userid)}", at):
         trace.note("member.gone_since", userid=userid)
         return
     await read_member(bank, userid, at)
@@ -368,6 +368,13 @@ async def present_at(bank: Bank, userid: str) -> float | None:
     if row is None or not row["active"] or row["status"] in GONE_STATUS:
         return None
     return max(row["at"], row["fetched_at"].timestamp())
+
+
+async def spelling(bank: Bank, userid: str) -> str:
+    """A member's userid as the directory spells it, and as it is when it is nobody's."""
+    row_id = f"{bank.id}:{userids.key(userid)}"
+    row = (await bank.read(MEMBERS, [row_id])).get(row_id)
+    return userid if row is None else str(row["userid"])
 
 
 async def spellings(bank: Bank, asked: Collection[str]) -> dict[str, str]:

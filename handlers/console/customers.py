@@ -66,7 +66,9 @@ class Customers(People):
             return
         try:
             found = await review.search(self.bank, self.actor, wanted)
-        except TooMany as error:
+            if not found:
+                review.check_readable(self.bank, wanted)
+        except (TooMany, InvalidInput) as error:
             await self.show(None, error)
             return
         search = await review.keep_search(self.bank, self.actor, found)

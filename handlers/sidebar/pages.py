@@ -11,15 +11,15 @@ from urllib.parse import quote, unquote, urlencode
 from typing_extensions import override
 
 from campaigns import live
-from config.bounds import OAuthCode, ShortText, Text, Word
-from customers.access import panel, rm
+from config.bounds import OAuthCode, Reason, ShortText, Text, Word
+from customers.access import panel, rm, withdrawal
 from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
 from rewards import catalogue
-from services.errors import InvalidInput, NotFound, NotSignedIn, Unavailable, YinqiaoError
+from services.errors import Conflict, InvalidInput, NotFound, NotSignedIn, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
 
 STATE_SECONDS = 600
@@ -35,6 +35,13 @@ class TagForm(Form):
 
     add: Word = ""
     remove: Word = ""
+
+
+class WithdrawalForm(Form):
+    """`sure` is the tick that says so."""
+
+    reason: Reason = ""
+    sure: Word = ""
 
 
 class Returned(Form):
@@ -194,6 +201,7 @@ class Customer(Sidebar):
             "card": card,
             "called": called,
             "offered": offered,
+            "consents": await withdrawal.list_consents(self.bank, card["cid"]),
             "kind_text": self.kind_text,
             "details": self.details,
         }
@@ -241,10 +249,10 @@ class Change(Customer):
         return f"/sidebar/{self.tenant}/customers/{self.path_kwargs['cid']}"
 
     @override
-    async def post(self, tenant: str, cid: str) -> None:
+    async def post(self, tenant: str, cid: str, **_: str) -> None:
         try:
             said = await self.change(cid)
-        except (InvalidInput, Unavailable, PlatformError) as error:
+        except (InvalidInput, Conflict, Unavailable, PlatformError) as error:
             await self.show(cid, error)
             return
         self.redirect_to(f"/sidebar/{tenant}/customers/{cid}", done=said or self.done)
@@ -277,6 +285,17 @@ class Tags(Change):
             remove=form.remove,
         )
         return "tag_added" if form.add else "tag_removed"
+
+
+class WithdrawConsent(Change):
+    done = "consent_withdrawn"
+
+    @override
+    async def change(self, cid: str) -> None:
+        form, purpose = self.form(WithdrawalForm), self.path_kwargs["purpose"]
+        if not form.sure:
+            raise InvalidInput("not_confirmed", "tick that he said so")
+        await withdrawal.withdraw_of_friend(self.bank, self.actor, cid, purpose, form.reason)
 
 
 class Logout(Sidebar):

@@ -32,5 +32,10 @@ ROUTES = (
         pages.Tags,
         post=op(STAFF, "Add a tag, or remove it"),
     ),
+    page_route(
+        "/sidebar/{tenant}/customers/{cid}/consents/{purpose}/withdraw",
+        pages.WithdrawConsent,
+        post=op(STAFF, "Note that the customer withdrew his consent"),
+    ),
     page_route("/sidebar/{tenant}/logout", pages.Logout, post=op(STAFF, "Sign out")),
 )

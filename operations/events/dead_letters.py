@@ -26,12 +26,12 @@ BATCH = 100
 
 async def add_dead(bank: Bank, row: InboxRow, reason: str) -> None:
     """Keeps an event that could not be handled, with the reason."""
-    await _keep(bank, _letter(row, DEAD, reason=reason))
+    await _keep(bank, _letter(bank, row, DEAD, reason=reason))
 
 
 async def add_unknown(bank: Bank, row: InboxRow, name: str) -> None:
     """Keeps an event of a kind that nobody knows, under the platform's name for it."""
-    await _keep(bank, _letter(row, UNKNOWN, name=name))
+    await _keep(bank, _letter(bank, row, UNKNOWN, name=name))
 
 
 async def _keep(bank: Bank, letter: DeadLetter) -> None:
@@ -41,7 +41,9 @@ async def _keep(bank: Bank, letter: DeadLetter) -> None:
         await bank.db[DEAD_LETTERS].update({"_id": letter["_id"]}, {"$set": {**letter}})
 
 
-def _letter(row: InboxRow, state: str, *, name: str = "", reason: str = "") -> DeadLetter:
+def _letter(
+    bank: Bank, row: InboxRow, state: str, *, name: str = "", reason: str = ""
+) -> DeadLetter:
     return DeadLetter(
         _id=row["_id"],
         tenant=row["tenant"],
@@ -50,6 +52,7 @@ def _letter(row: InboxRow, state: str, *, name: str = "", reason: str = "") -> D
         name=name,
         reason=reason,
         token=secrets.token_hex(8),
+        since=bank.now(),
     )
 
 
@@ -90,13 +93,13 @@ async def count(bank: Bank, state: str) -> int:
 
 
 async def retry_some(bank: Bank, actor: str, state: str, limit: int = BATCH) -> int:
-    """Has the oldest dead letters of that state handled again, at most `limit`; how many there
-    were. Called until it answers 0 it has been through them all; cut short, it goes on where it
-    was. Raises InvalidInput `event_state`."""
+    """Has the dead letters of that state handled again that lie there the longest, at most `limit`;
+    how many there were. What comes back lies there anew, after the others; cut short, it goes on
+    where it was. Raises InvalidInput `event_state`."""
     if state not in (DEAD, UNKNOWN):
         raise InvalidInput("event_state", "there are no dead letters of that kind")
     letters = await bank.db[DEAD_LETTERS].find(
-        {"state": state}, sort=[("at", 1)], limit=limit, fields={"_id": 1, "token": 1}
+        {"state": state}, sort=[("since", 1)], limit=limit, fields={"_id": 1, "token": 1}
     )
     if not letters:
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from campaigns.channels import acquisition, group_codes
@@ -63,5 +64,14 @@ async def react(bank: Bank, row: InboxRow, event: events.Event) -> str:
     reaction = REACTIONS.get(type(event))
     if reaction is None:
         return NOTED
-    await reaction(bank, row, event)
+    await reaction(bank, row, await _spelled(bank, event))
     return HANDLED
+
+
+async def _spelled(bank: Bank, event: events.Event) -> events.Event:
+    """The event with the member's userid as the directory spells it: what is told of the two in
+    different letter case is of one friendship."""
+    if not isinstance(event, events.ContactEvent):
+        return event
+    userid = await members.spelling(bank, event.userid)
+    return event if userid == event.userid else replace(event, userid=userid)

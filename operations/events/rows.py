@@ -10,7 +10,10 @@ from services.store.rows import Rows
 
 DEAD_LETTERS = Rows(
     "dead_letters",
-    indexes=((("tenant", 1), ("state", 1), ("at", -1)),),
+    indexes=(
+        (("tenant", 1), ("state", 1), ("at", -1)),
+        (("tenant", 1), ("state", 1), ("since", 1)),
+    ),
 )
 """Events that wait for a person."""
 
@@ -23,7 +26,8 @@ UNKNOWN = "unknown"
 class DeadLetter(TypedDict):
     """An event that a person should look at; `_id` and `at` are its inbox row's, `state` is DEAD or
     UNKNOWN. `name` is the platform's name of an unknown one, `reason` why another could not be
-    handled, `token` tells letters of one event apart."""
+    handled, `token` tells letters of one event apart. `since` (seconds UTC) is when it was put
+    there: of those that are tried again it is the order."""
 
     _id: str
     tenant: str
@@ -32,3 +36,4 @@ class DeadLetter(TypedDict):
     name: str
     reason: str
     token: str
+    since: float

@@ -173,7 +173,6 @@ class MessageFromCustomer(ContactEvent):
 
 
 def _contact(kind: type[ContactEvent], fields: Fields, **more: Any) -> ContactEvent:
-    fields.need("ToUserName")
     ids: dict[str, Any] = {
         "userid": fields.need("UserID"),
         "external_userid": fields.need("ExternalUserID"),

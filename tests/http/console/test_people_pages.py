@@ -213,3 +213,22 @@ async def test_a_clerk_notes_that_a_customer_withdrew_his_consent(clerk: Clerk, 
     assert "已撤回" in shown
     assert "代客户撤回" not in shown
     assert (await resolution.customer(bank, cid)).phone == ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("138 0000 000", "无法识别"),
+        ("13800000001 转 12", "无法识别"),
+        ("85251234567", "无法识别"),
+        ("1.38E+10", "四舍五入"),
+        ("C-9999", "没有完全匹配"),
+        ("wmNobodyAtAll", "没有完全匹配"),
+    ],
+)
+async def test_a_search_says_so_when_what_looks_like_a_phone_cannot_be_read(
+    clerk: Clerk, demo: Services, wanted: str, words: str
+) -> None:
+    lin = await clerk("lin")
+    answer = await post_form(lin, "/console/people", "/console/people", q=wanted)
+    assert words in answer.text

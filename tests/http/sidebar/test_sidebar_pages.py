@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from customers import timeline
+from customers import consent, timeline
 from customers.access import rm as access_rm
 from customers.actors import ClerkActor, StaffActor
 from customers.banks import bank as banks_bank
@@ -221,3 +221,53 @@ async def test_a_leaver_is_signed_out_of_every_server_within_five_seconds_of_the
     row = await demo.store.tenant("demo")["staff"].find_one({"userid": "rm.chen"})
     assert row is not None
     assert row["active"] is False
+
+
+async def _agreed(demo: Services, cid: str) -> None:
+    bank = await open_bank(demo, "demo")
+    known = await resolution.customer(bank, cid)
+    facts = resolution.Facts(external_userid=known.external_userid, phone="+8613800138000")
+    assert await resolution.identify(bank, facts, source="phone", proof="phone:1") == cid
+    await consent.give(bank, cid, "phone", "phone/2026-11", consent.TEXTS["phone", "phone/2026-11"], "mp:x")
+
+
+async def test_an_rm_notes_that_his_customer_withdrew_his_consent(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
+) -> None:
+    cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
+    await _agreed(demo, cid)
+    page = f"/sidebar/demo/customers/{cid}"
+    address = f"{page}/consents/phone/withdraw"
+    for fields, words in (
+        ({"reason": "客户当面提出"}, "请勾选确认"),
+        ({"sure": "yes", "reason": " "}, "请写明原因"),
+    ):
+        refused = await post_form(rm, page, address, **fields)
+        assert (refused.status_code, words in refused.text) == (400, True)
+    bank = await open_bank(demo, "demo")
+    assert (await resolution.customer(bank, cid)).phone
+    done = await post_form(rm, page, address, sure="yes", reason="客户当面提出")
+    assert (done.status_code, "手机号码已删除" in done.text) == (200, True)
+    assert (await resolution.customer(bank, cid)).phone == ""
+    assert "代客户撤回" not in (await rm.get(page)).text
+    (entry,) = await bank.db["audit"].find({"action": "consent.withdrawn"})
+    assert (entry["actor"], entry["object"]) == ("rm.chen", cid)
+    assert entry["data"] == {"purpose": "phone", "channel": "side_panel", "reason": "客户当面提出"}
+    unknown = await post_form(rm, page, f"{page}/consents/birthday/withdraw", sure="yes", reason="x")
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_no_other_rm_notes_it_and_none_who_was_deleted(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services, ended: bool
+) -> None:
+    cid = await _friend(demo, sandbox, "rm.chen" if ended else "rm.wang", "张伟")
+    await _agreed(demo, cid)
+    bank = await open_bank(demo, "demo")
+    if ended:
+        await bank.db["relationships"].update_many({"cid": cid}, {"$set": {"active": False}})
+    address = f"/sidebar/demo/customers/{cid}/consents/phone/withdraw"
+    answer = await post_form(rm, "/sidebar/demo/", address, sure="yes", reason="客户提出")
+    assert answer.status_code == 404
+    assert (await resolution.customer(bank, cid)).phone
+    assert await bank.db["audit"].count({"action": "consent.withdrawn"}) == 0

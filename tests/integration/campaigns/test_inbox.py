@@ -368,3 +368,42 @@ async def test_a_letter_that_comes_back_while_others_are_tried_again_stays_on_th
     monkeypatch.setattr(inbox, "reopen_all", and_at_once)
     assert await dead_letters.retry_some(bank, "cli:test", "dead") == 2
     assert len(await explain.newest(bank, "dead")) == 2
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+async def test_what_fails_again_holds_up_none_of_the_others(
+    demo: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """The worker is at it while somebody has one batch after the other tried again: everyone has one try."""
+    bank = await open_bank(demo, "demo")
+    for n in range(4):
+        await inbox.receive(demo, Arrival("demo", "wecom", b"no markup %d" % n))
+        clock.advance(1)
+    await jobs.handle_inbox(bank)
+    tried: list[str] = []
+    reopened = inbox.reopen_all
+
+    async def and_at_once(db: Any, row_ids: Any, *arguments: Any) -> int:
+        tried.extend(row_ids)
+        number = await reopened(db, row_ids, *arguments)
+        clock.advance(1)
+        await jobs.handle_inbox(bank)
+        return number
+
+    monkeypatch.setattr(inbox, "reopen_all", and_at_once)
+    for _ in range(4 // batch):
+        assert await dead_letters.retry_some(bank, "cli:test", "dead", batch) == batch
+    assert len({*tried}) == len(tried) == 4
+
+
+async def test_who_is_told_without_the_corps_name_is_a_friend_all_the_same(
+    demo: Services, http: httpx.AsyncClient, wecom: WeCom
+) -> None:
+    """The address and the sealed receiveid say whose event it is."""
+    whole = event("del_follow_user", extra=IDS.format(1))
+    nameless = whole.replace(b"<ToUserName><![CDATA[ww0c0ffee000000001]]></ToUserName>", b"")
+    assert nameless != whole
+    assert await send(http, wecom.post(nameless)) == (200, "")
+    await jobs.handle_inbox(await open_bank(demo, "demo"))
+    (row,) = await demo.store.tenant("demo")["inbox"].find({})
+    assert (row["state"], row["type"]) == ("handled", "follow_user_deleted")

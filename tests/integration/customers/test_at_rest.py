@@ -131,11 +131,16 @@ async def test_nothing_of_the_customer_is_logged(
     await sandbox.scan(unlucky, state="branch-q1.sz-nanshan")
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     canaries["the other's id"] = (await sandbox.control("GET", f"people/{unlucky['id']}"))["external_userid"]
-    broken = f"<xml><Event>{canaries['external_userid']} {PHONE} {NAME}".encode()
-    assert await inbox.receive(demo, inbox.Arrival("demo", "wecom", broken)) == inbox.STORED
+    said = f"{canaries['external_userid']} {PHONE} {NAME}"
+    for odd in (said, f"<xml><Event>{said}"):  # cannot be read; is read as an event that nobody knows
+        assert await inbox.receive(demo, inbox.Arrival("demo", "wecom", odd.encode())) == inbox.STORED
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     lines = logged.getvalue().splitlines()
     messages = {json.loads(line)["message"] for line in lines}
     assert {"details come later", "an event is a dead letter"} <= messages
+    letters = await demo.store.tenant("demo")["dead_letters"].find({}, sort=[("reason", 1)])
+    assert [(letter["reason"], letter["name"]) for letter in letters] == [
+        ("", "unreadable"), ("event_not_xml", ""),
+    ]  # fmt: skip
     found = [(what, line[:300]) for what, canary in canaries.items() for line in lines if canary in line]
     assert found == []

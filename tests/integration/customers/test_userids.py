@@ -17,6 +17,7 @@ from customers.identity import resolution
 from customers.identity.facts import Facts
 from customers.intercepts import Rule, submit
 from customers.wecom_mirror import members
+from operations.events import dispatch
 from services.clock import utc
 from services.container import Services
 from services.errors import InvalidInput, NotFound
@@ -142,3 +143,27 @@ async def test_a_head_is_told_once_however_he_is_spelled(bank: Services) -> None
     await alarms.raise_alarm(at_bank, "code.nobody", "k", userids=["RM.Chen", "rm.chen"], state="s")
     assert await bank.store.tenant("demo")["notices"].count() == 1
     assert await alarms.untold(at_bank, "RM.CHEN")
+
+
+async def test_what_a_callback_spells_otherwise_is_of_one_friendship(bank: Services) -> None:
+    at_bank = await open_bank(bank, "demo")
+    await members.read_member(at_bank, "rm.li", at_bank.now())
+    cid = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
+    await relationships.changed(at_bank, "rm.li", cid, at=1.0, active=True, state="", add_way=1)
+    ids = {"corp_id": "ww", "create_time": utc(2.0), "userid": "RM.LI", "external_userid": "wmE"}
+    row: Any = {"_id": "demo:1", "at": utc(2.0)}
+    assert await dispatch.react(at_bank, row, events.FollowUserDeleted(**ids)) == dispatch.HANDLED
+    assert await relationships.of_staff(at_bank, "rm.li") == []
+    (known,) = await at_bank.db["relationships"].find({})
+    assert (known["userid"], known["active"], known["at"]) == ("rm.li", False, 2.0)
+
+
+async def test_a_leaver_with_capitals_stays_out_though_wecom_lists_him_still(bank: Services, sandbox: Sandbox) -> None:
+    await sandbox.control("POST", "members/rm.li", {"userid": "RM.Li"})
+    at_bank, at = await open_bank(bank, "demo"), bank.clock()
+    told: dict[str, Any] = {"corp_id": "ww", "userid": "RM.Li"}
+    row: Any = {"_id": "demo:1", "at": utc(at)}
+    await members.member_left(at_bank, row, events.MemberLeft(**told, create_time=utc(at)))
+    older = events.MemberChanged(**told, create_time=utc(at - 5), change="update", new_userid="", fields={})
+    await members.member_changed(at_bank, row, older)
+    assert await members.present_at(at_bank, "rm.li") is None

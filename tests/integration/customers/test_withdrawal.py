@@ -11,7 +11,7 @@ from customers import consent, timeline
 from customers.access import login, withdrawal
 from customers.actors import ClerkActor, CustomerActor
 from customers.banks.bank import Bank
-from customers.identity import customer_numbers, resolution, review
+from customers.identity import customer_numbers, resolution, review, review_tasks
 from customers.identity.facts import Facts
 from customers.messaging import subscriptions
 from services.container import Services
@@ -179,3 +179,84 @@ async def test_who_binds_while_it_is_withdrawn_ends_without_a_phone(
     go.set()
     await binding
     assert (await login.profile(at_bank, actor))["bound"] is not guarded
+
+
+async def _two_with_one_phone(at_bank: Bank, sandbox: Sandbox) -> list[tuple[dict[str, Any], CustomerActor]]:
+    return [await _bound(at_bank, sandbox) for _ in range(2)]
+
+
+@pytest.mark.parametrize("proposed", [False, True])
+async def test_nobody_is_asked_any_more_about_a_phone_that_was_withdrawn(
+    bank: Services, sandbox: Sandbox, proposed: bool
+) -> None:
+    at_bank = await open_bank(bank, "demo")
+    (person, one), (_, other) = await _two_with_one_phone(at_bank, sandbox)
+    (question,) = await review.list_questions(at_bank, LIN)
+    if proposed:
+        await review.propose(at_bank, LIN, question["id"], "merge", "同一人")
+    await withdrawal.withdraw(at_bank, one, "phone")
+    assert await review.list_questions(at_bank, LIN) == []
+    (closed,) = (await review.explain(at_bank, LIN, other.cid))["review_tasks"]
+    assert (closed["state"], closed["answer"], closed["proposed_by"]) == ("answered", "withdrawn", "")
+    with pytest.raises(Conflict, match="question_decided"):
+        await review.agree(at_bank, ZHAO, question["id"])
+    await _bind(at_bank, sandbox, person, one)
+    (again,) = await review.list_questions(at_bank, LIN)
+    assert (again["id"], again["state"]) == (question["id"], "open")
+    await review.propose(at_bank, LIN, question["id"], "leave", "母女共用")
+    await review.agree(at_bank, ZHAO, question["id"])
+    assert await review.list_questions(at_bank, LIN) == []
+
+
+async def test_who_withdraws_while_another_binds_the_same_phone_leaves_no_question(
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_bank = await open_bank(bank, "demo")
+    _, one = await _bound(at_bank, sandbox)
+    ask = review_tasks.ask
+
+    async def late(*args: Any, **named: Any) -> str:
+        await withdrawal.withdraw(at_bank, one, "phone")
+        return await ask(*args, **named)
+
+    monkeypatch.setattr(review_tasks, "ask", late)
+    await _bound(at_bank, sandbox)
+    assert await review.list_questions(at_bank, LIN) == []
+
+
+async def test_a_withdrawal_counts_for_both_when_the_merge_is_undone(bank: Services, sandbox: Sandbox) -> None:
+    """Each had agreed by himself; nobody knows whose word it was, so that neither is contacted."""
+    at_bank = await open_bank(bank, "demo")
+    elder = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
+    person, actor = await _bound(at_bank, sandbox)
+    merged = await resolution.identify(at_bank, Facts(external_userid="wmE", unionid=person["unionid"]))
+    assert merged == elder != actor.cid
+    await withdrawal.withdraw(at_bank, actor, "phone")
+    (merge,) = await bank.store.tenant("demo")["merges"].find({})
+    await review.undo(at_bank, LIN, merge["_id"], "两个人")
+    await review.approve_undo(at_bank, ZHAO, merge["_id"])
+    assert (await resolution.customer(at_bank, actor.cid)).cid == actor.cid
+    for cid in (elder, actor.cid):
+        with pytest.raises(Conflict, match="consent_withdrawn"):
+            await withdrawal.check_may_contact(at_bank, cid)
+    assert (await _bind(at_bank, sandbox, person, actor))["bound"] is True
+    await withdrawal.check_may_contact(at_bank, actor.cid)
+
+
+async def test_a_withdrawal_that_was_cut_short_is_in_the_trail(
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_bank = await open_bank(bank, "demo")
+    _, actor = await _bound(at_bank, sandbox)
+
+    async def killed(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(withdrawal, "_stop", killed)
+        with pytest.raises(asyncio.CancelledError):
+            await withdrawal.withdraw(at_bank, actor, "phone")
+    (intent,) = await bank.store.tenant("demo")["audit_intents"].find({"action": "consent.withdrawn"})
+    assert (intent["actor"], intent["object"]) == (f"customer:{actor.cid}", actor.cid)
+    await withdrawal.withdraw(at_bank, actor, "phone")
+    assert (await login.profile(at_bank, actor))["bound"] is False

@@ -186,3 +186,21 @@ async def test_a_tag_that_another_made_and_wecom_does_not_list_is_waited_for_and
     row = await tools.effect(demo, "tag")
     assert (row["state"], row["reason"]) == ("failed", "gave_up_after_12:platform_try_later:40071")
     assert [line["what"] for line in await failed.newest(bank, FAILURES)] == ["tag"]
+
+
+async def test_what_fails_again_holds_up_none_of_the_others(demo: Services, clock: MovedClock) -> None:
+    bank = await open_bank(demo, "demo")
+    (job,) = [one for one in LEASED if one.name == "campaigns.advance_runs"]
+    stopped = {"open": False, "status": "error", "reason": "internal", "attempts": 12}
+    for number in range(4):
+        await bank.db["runs"].insert({**waiting(bank, job), "_id": f"demo:{number}", **stopped})
+        clock.advance(1)
+    tried: list[str] = []
+    for _ in range(2):
+        assert await failed.retry_some(bank, "cli:test", FAILURES, 2) == 2
+        again = await bank.db["runs"].find({"open": True})
+        tried += [row["_id"] for row in again]
+        clock.advance(1)
+        for row in again:  # whose cause is there still
+            await bank.db["runs"].update({"_id": row["_id"]}, {"$set": {**stopped, "due": bank.now()}})
+    assert sorted(tried) == [f"demo:{number}" for number in range(4)]

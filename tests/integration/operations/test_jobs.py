@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib
 from collections.abc import AsyncIterator
@@ -133,11 +134,19 @@ def test_whoever_wakes_a_worker_names_a_task_of_the_table() -> None:
         module = ".".join(file.path.relative_to(codes.ROOT).with_suffix("").parts)
         for call, function, _ in file.calls():
             if codes.name_of(call) == "signal" and codes.receiver_of(call) in ("bank", "wakeups"):
-                name = getattr(call.args[0], "id", "")
                 if (module, getattr(function, "name", "")) not in PASSING_ON:
-                    woken[module, call.lineno] = getattr(importlib.import_module(module), name, name)
+                    given = importlib.import_module(module)
+                    for name in _either(call.args[0]):
+                        woken[module, call.lineno, name] = getattr(given, name, name)
     assert len(woken) > 8
     assert {place: task for place, task in woken.items() if task not in QUEUES} == {}
+
+
+def _either(task: ast.expr) -> list[str]:
+    """The name that is given, or both of `A if ... else B`."""
+    if isinstance(task, ast.IfExp):
+        return [*_either(task.body), *_either(task.orelse)]
+    return [getattr(task, "id", "")]
 
 
 PASSING_ON = {

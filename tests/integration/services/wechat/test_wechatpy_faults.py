@@ -22,7 +22,7 @@ from wechatpy.work.crypto import WeChatCrypto
 from services.errors import YinqiaoError
 from services.wechat.core import crypto, errors
 from services.wechat.core.crypto import Credentials, sign, verify_and_decrypt
-from services.wechat.events import fields
+from services.wechat.events import reading
 
 KEY = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"
 OURS = Credentials("token", KEY, "ww1")
@@ -182,7 +182,7 @@ def test_a_parser_before_the_signature_against_none(monkeypatch):
     parsed: list[object] = []
     parse = xmltodict.parse
     monkeypatch.setattr(xmltodict, "parse", lambda body: parsed.append(body) or parse(body))
-    monkeypatch.setattr(fields, "fromstring", lambda *_, **__: pytest.fail("parsed an unverified body"))
+    monkeypatch.setattr(reading, "decode", lambda *_, **__: pytest.fail("parsed an unverified body"))
     body = envelope("AAAA")
     with pytest.raises(InvalidSignatureException):
         THEIRS.decrypt_message(body, "forged", str(NOW), "n")
