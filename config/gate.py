@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -25,7 +26,21 @@ _WORDS = (
     "yinqiao",
     "default",
     "qwert",
+    "1q2w",
+    "1qaz",
+    "2wsx",
+    "asdf",
+    "zxcv",
+    "poiu",
+    "3141592",
 )
+_PLAIN_BITS, _TOKEN_BITS = 56, 32
+"""The same of a key without its doubled letters, or of every second of them; of a token of 16."""
+_WRITTEN = re.compile(r"[A-Z][a-z]{2,}|[a-z]{3,}|[A-Z]{4,}")
+_MOST_WRITTEN, _LEAST_VOWELS, _LEAST_TELLING = 0.6, 0.3, 24
+"""How much of a key may read like words, how many of its letters are vowels if they are, and from
+which length on that can be told."""
+_BASE32 = re.compile(r"(?=(?:[^2-7]*[2-7]){4})(?:[a-z2-7]+|[A-Z2-7]+)=*")
 _ON = frozenset({"true", "1", "yes", ""})
 _PUBLISHED = frozenset(
     {
@@ -59,11 +74,14 @@ def production(settings: Settings) -> Iterator[str]:
     else:
         yield "YINQIAO_REDIS_URL is not set: the embedded Redis is not for a bank"
     yield from _broker(settings.broker_url)
-    if not settings.public_url.startswith("https://"):
+    if not _is_https(settings.public_url):
         yield "YINQIAO_PUBLIC_URL must be an https address"
     for name in ("wechat_api_base", "wecom_api_base", "wechat_open_base", "wechatpay_api_base"):
-        if not str(getattr(settings, name)).startswith("https://"):
+        if not _is_https(str(getattr(settings, name))):
             yield f"YINQIAO_{name.upper()} must be an https address"
+    token = settings.metrics_token.get_secret_value()
+    if token and (is_published(token) or _is_guessable(token, _TOKEN_BITS)):
+        yield "YINQIAO_METRICS_TOKEN can be guessed: take random letters, such as `openssl rand -base64 24` gives"
     if settings.sandbox_url:
         yield "YINQIAO_SANDBOX_URL is set: a bank has no sandbox"
     if settings.dev_beyond_loopback:
@@ -82,6 +100,15 @@ def dev(settings: Settings) -> Iterator[str]:
             f"YINQIAO_ADDRESS is {settings.address or 'every address'}: in development everybody who reaches it "
             "can sign in; YINQIAO_DEV_BEYOND_LOOPBACK=true if that is meant"
         )
+
+
+def _is_https(address: str) -> bool:
+    """Whether it is an https address of some host."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme == "https" and bool(parts.hostname) and not re.search(r"\s", address)
+    except ValueError:
+        return False
 
 
 def _is_loopback(address: str) -> bool:
@@ -104,14 +131,28 @@ def _key(key: str) -> Iterator[str]:
         yield "YINQIAO_MASTER_KEY can be guessed: take 32 random bytes, such as `openssl rand -base64 32` gives"
 
 
-def _is_guessable(key: str) -> bool:
+def _is_guessable(key: str, bits: float = KEY_BITS) -> bool:
     """Repeated, counted up, made of words, or of too few letters."""
     lower = key.lower()
+    period = _period(lower)
+    squeezed = re.sub(r"(.)\1+", r"\1", lower, flags=re.DOTALL)
+    plain = min(_bits(squeezed), _bits(lower[::2]) + _bits(lower[1::2]))
     return (
-        _period(lower) <= len(key) // 2
+        period <= len(key) // 2
         or any(word in lower for word in _WORDS)
-        or _bits(key) < KEY_BITS
+        or _bits(key[:period]) < bits
+        or plain < bits * _PLAIN_BITS / KEY_BITS
+        or _is_written(key)
     )
+
+
+def _is_written(key: str) -> bool:
+    """Whether most of it reads like words of a language: long runs of letters with vowels in
+    them."""
+    letters = "".join(_WRITTEN.findall(key)).lower()
+    if len(letters) < max(_LEAST_TELLING, len(key)) * _MOST_WRITTEN or _BASE32.fullmatch(key):
+        return False
+    return sum(each in "aeiou" for each in letters) >= _LEAST_VOWELS * len(letters)
 
 
 def _period(text: str) -> int:
@@ -148,13 +189,14 @@ def _mongodb(uri: str) -> Iterator[str]:
         for key, values in parse_qs(query, keep_blank_values=True).items()
     }
     user, _, _ = authority.rpartition("@")
+    password = unquote(user.partition(":")[2])
     by_certificate = options.get("authmechanism") == "mongodb-x509"
-    if not by_certificate and ":" not in user:
+    if not by_certificate and not password:
         yield f"{name} has no user and password"
-    elif is_published(user.partition(":")[2]):
+    elif is_published(password):
         yield f"{name} has a published password"
-    wanted = options.get("tls", options.get("ssl", "true" if scheme == "mongodb+srv" else "false"))
-    if wanted not in _ON:
+    said = [options[option] for option in ("tls", "ssl") if option in options]
+    if any(each not in _ON for each in said or [str(scheme == "mongodb+srv").lower()]):
         yield f"{name} is not encrypted: tls=true"
     loose = ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")
     if any(options.get(option, "false") in _ON for option in loose):
@@ -162,16 +204,16 @@ def _mongodb(uri: str) -> Iterator[str]:
 
 
 def _redis(name: str, url: str) -> Iterator[str]:
-    parts = urlsplit(url)
+    parts, options = urlsplit(url), parse_qs(urlsplit(url).query)
     if not parts.password:
         yield f"{name} has no password"
+    elif is_published(unquote(parts.password)):
+        yield f"{name} has a published password"
     if parts.scheme != "rediss":
         yield f"{name} is not encrypted: rediss://"
-    if parse_qs(parts.query).get("ssl_cert_reqs", ["required"])[-1].lower() in (
-        "none",
-        "optional",
-        "cert_none",
-    ):
+    looks = options.get("ssl_cert_reqs", ["required"])[-1].lower()
+    names = options.get("ssl_check_hostname", ["true"])[-1].lower()
+    if looks not in ("required", "cert_required") or names not in _ON:
         yield f"{name} does not look at certificates"
 
 
@@ -183,5 +225,7 @@ def _broker(url: str) -> Iterator[str]:
         parts = urlsplit(url)
         if not parts.password or (parts.username, parts.password) == ("guest", "guest"):
             yield f"{name} has no password of its own"
-        if not parts.scheme.endswith("s"):
+        elif is_published(unquote(parts.password)):
+            yield f"{name} has a published password"
+        if parts.scheme != "amqps":
             yield f"{name} is not encrypted: amqps://"

@@ -25,7 +25,7 @@ tool."""
 SHOWN = 200
 """Characters of a text that are shown."""
 _NUMBER = re.compile(r"[0-9０-９](?:[ -]?[0-9０-９]){3,}")
-_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+_ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++\.[\w.-]+")
 
 
 def masked(text: str) -> str:

@@ -217,7 +217,9 @@ def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-_MARKS = re.compile(r"^[\s-]*[^\s\"'#:]{1,40}[：]|[｛｝［］，].*[:：]|^[^\S\n]*[\u3000\u00a0]")
+_MARKS = re.compile(
+    r"^[\s-]*[^\s\"'#:]{1,40}[：]|^[^｛｝［］，]*+[｛｝［］，].*[:：]|^[^\S\n]*[\u3000\u00a0]"
+)
 
 
 def _syntax(text: str, line: int, why: str) -> str:

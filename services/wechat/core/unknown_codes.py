@@ -28,7 +28,7 @@ MOST = 500
 """So many different ones are kept by a process; more would be nonsense from something that is not
 the platform."""
 
-_TAIL = re.compile(r",?\s*\b(?:hint|from ip|rid|more info)\b.*", re.IGNORECASE | re.DOTALL)
+_TAIL = re.compile(r",?(?<!\s)\s*+\b(?:hint|from ip|rid|more info)\b.*", re.IGNORECASE | re.DOTALL)
 _ID = re.compile(
     r"[A-Za-z0-9_@.-]{16,}|\d{6,}|\b(?:\d{1,3}\.){3}\d{1,3}\b|\bw[mo][A-Za-z0-9_-]{6,}"
 )

@@ -35,7 +35,7 @@ _ENCODINGS = {
 }
 _BEGINS = re.compile(r"[<{]")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_TAG = re.compile(r"<(/?)([^\W\d][^\s<>/]*)[^<>]*>")
+_TAG = re.compile(r"<(/?)([^\W\d][^\s<>/]*+)[^<>]*+>")
 _CUT = re.compile(r"</?[^\s<>/]*\Z")
 _REFERENCE = re.compile(r"&(?:#([0-9]{1,8})|#[xX]([0-9a-fA-F]{1,8})|([A-Za-z][A-Za-z0-9]{1,31}));")
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"

@@ -33,7 +33,18 @@ GUESSABLE = [
     "the-master-key-of-our-own-bank-2026",
     "qwertyuiopasdfghjklzxcvbnm123456",
     "ab" * 16 + "cd",
+    "1q2w3e4r5t6y7u8i9o0p1q2w3e4r5t6y",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik,",
+    "00112233445566778899aabbccddeeff",
+    "a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6",
+    "correct horse battery staple correct",
+    "correct-horse-battery-staple-2026-bank",
+    "thequickbrownfoxjumpsoverthelazydog",
+    "ThisIsAVerySafeKeyForOurBank2026!!",
+    "wodemimashiyigehenchangdejuzi2026",
+    "31415926535897932384626433832795028841971",
 ]
+GUESSED_TOKEN = "YINQIAO_METRICS_TOKEN can be guessed: take random letters, such as `openssl rand -base64 24` gives"
 
 
 def test_on_a_laptop_nothing_needs_to_be_set() -> None:
@@ -118,6 +129,22 @@ def test_production_refuses_everything_that_is_wrong_at_once(monkeypatch: pytest
         ("broker_url", "amqp://yq:8Kd2pQ@rabbit//", "YINQIAO_BROKER_URL is not encrypted: amqps://"),
         ("broker_url", "redis://:8Kd2pQ@cache/1", "YINQIAO_BROKER_URL is not encrypted: rediss://"),
         ("sandbox_url", "http://127.0.0.1:8001", "YINQIAO_SANDBOX_URL is set: a bank has no sandbox"),
+        ("mongodb_uri", "mongodb://yq:@db/?tls=true", "YINQIAO_MONGODB_URI has no user and password"),
+        ("mongodb_uri", "mongodb://yq:yinqiao%2Ddemo@db/?tls=true", "YINQIAO_MONGODB_URI has a published password"),
+        ("mongodb_uri", "mongodb://yq:8Kd2pQ@db/?tls=true&ssl=false", "YINQIAO_MONGODB_URI is not encrypted: tls=true"),
+        ("redis_url", "rediss://:yinqiao-demo@cache/0", "YINQIAO_REDIS_URL has a published password"),
+        (
+            "redis_url",
+            "rediss://:8Kd2pQ@cache/0?ssl_check_hostname=false",
+            "YINQIAO_REDIS_URL does not look at certificates",
+        ),
+        ("broker_url", "amqps://yq:yinqiao-demo@rabbit//", "YINQIAO_BROKER_URL has a published password"),
+        ("broker_url", "filesystems://:8Kd2pQ@x", "YINQIAO_BROKER_URL is not encrypted: amqps://"),
+        ("public_url", "https://", "YINQIAO_PUBLIC_URL must be an https address"),
+        ("wecom_api_base", "https:///cgi-bin", "YINQIAO_WECOM_API_BASE must be an https address"),
+        ("metrics_token", "a" * 16, GUESSED_TOKEN),
+        ("metrics_token", "changemechangeme", GUESSED_TOKEN),
+        ("metrics_token", "yinqiao-metrics-token", GUESSED_TOKEN),
         ("dev_beyond_loopback", "true", "YINQIAO_DEV_BEYOND_LOOPBACK is set: it is for development"),
     ],
 )
@@ -138,6 +165,10 @@ def test_production_names_the_one_thing_that_is_wrong(field: str, value: str, re
         {"mongodb_uri": "mongodb://CN=yinqiao@a,b,c/?authMechanism=MONGODB-X509&tls=true"},
         {"broker_url": "amqps://yq:8Kd2pQ@rabbit//"},
         {"trusted_proxies": ["10.0.0.7"]},
+        {"master_key": "0b0d7c83-8f0e-4b6e-9a53-6c1f5a7d2e94"},
+        {"master_key": "MZXW6YTBOI3TKQLBGE4DMNRVHE2DAMJS"},
+        {"metrics_token": "4be01c9ad2f77e36"},
+        {"redis_url": "rediss://:8Kd2pQ@cache/0?ssl_cert_reqs=required"},
     ],
     ids=str,
 )
