@@ -90,6 +90,8 @@ def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
     try:
         return asyncio.run(opened())
     except OUT_OF_REACH as error:
+        if isinstance(error, PlatformError) and error.is_final:
+            fail(f"the platform refuses this, and would again: {error.message}")
         fail(*out_of_reach(chosen, error))
     except YinqiaoError as error:
         fail(error.message)

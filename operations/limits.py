@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from customers.actors import ClerkActor
 from customers.alerts import alarms, troubles
@@ -56,13 +56,8 @@ class ApiView:
 
     @property
     def id(self) -> str:
-        """How a person names it: `wecom:/cgi-bin/externalcontact/get`, of a mini-program with its
-        appid in between."""
-        return api_id(self.state.family, self.state.scope, self.state.name)
-
-
-def api_id(family: str, scope: str, name: str) -> str:
-    return f"{family}:{name}" if family == "wecom" else f"{family}:{scope}:{name}"
+        """How a person names it (services/limiter/gate.py: Keys.id)."""
+        return Keys(self.state.family, self.state.scope, self.state.name).id
 
 
 def apps(bank: Bank) -> dict[view.Scope, str]:
@@ -82,9 +77,9 @@ async def overview(bank: Bank) -> list[ApiView]:
         missing = {path for at, path in refused if at == scope} - {state.name for state in states}
         states += [ApiState(family, scope, path, (), 0, None) for path in sorted(missing)]
         for state in states:
-            counts = waiting.get((family, state.name), Counter[str]())
             _, why = refused.get((scope, state.name), ("", None))
-            shown.append(ApiView(state, app, counts, why))
+            api = ApiView(state, app, {}, why)
+            shown.append(replace(api, waiting=waiting.get(api.id, Counter[str]())))
     return sorted(shown, key=_urgency)
 
 
@@ -108,19 +103,16 @@ def _urgency(api: ApiView) -> tuple[bool, int, float, str]:
     return not api.is_closed, -sum(api.waiting.values()), -share(api.state), api.id
 
 
-async def _waiting(bank: Bank) -> dict[tuple[str, str], Counter[str]]:
-    """What waits behind each API, by family and name: welcomes, other effects, and the jobs."""
-    limiter = bank.services.platform.limiter
-    counts: dict[tuple[str, str], Counter[str]] = {}
+async def _waiting(bank: Bank) -> dict[str, Counter[str]]:
+    """What waits behind each API, by its id: welcomes, other effects, and the jobs."""
+    counts: dict[str, Counter[str]] = {}
     for job in _waiting_jobs():
         query = [
             {"$match": {"open": True, "behind": {"$exists": True}, **job.query}},
             {"$group": {"_id": "$behind", "rows": {"$sum": 1}}},
         ]
         for row in await bank.db[job.rows].aggregate(query):
-            for family in ("wecom", "wechat"):
-                key = family, limiter.named(family, str(row["_id"]))
-                counts.setdefault(key, Counter())[job.name] += int(row["rows"])
+            counts.setdefault(str(row["_id"]), Counter())[job.name] += int(row["rows"])
     return counts
 
 
@@ -137,11 +129,11 @@ async def lift(bank: Bank, by: str, api: str, reason: str) -> None:
         raise InvalidInput("reason_missing", "say why the API is to be opened")
     limiter, tokens = bank.services.platform.limiter, bank.services.platform.tokens
     closed = await view.blocked(limiter, apps(bank))
-    found = [keys for keys in closed if api in (_id_of(keys), keys.name)]
+    found = [keys for keys in closed if api in (keys.id, keys.name)]
     refused = [
         app
         for (scope, path), (app, _) in (await _refused(bank)).items()
-        if api in (api_id(app.partition(":")[0], scope, path), path)
+        if api in (Keys(app.partition(":")[0], scope, path).id, path)
     ]
     if not found and not refused:
         raise NotFound("api_unknown", "this API is not closed")
@@ -151,11 +143,7 @@ async def lift(bank: Bank, by: str, api: str, reason: str) -> None:
     for app in refused:
         await tokens.retry_secret(bank.id, app)
     await watch(bank)
-    await _wake(bank, {keys.name for keys in found})
-
-
-def _id_of(keys: Keys) -> str:
-    return api_id(keys.family, keys.scope, keys.name)
+    await _wake(bank, {keys.id for keys in found})
 
 
 async def lift_by_clerk(bank: Bank, actor: ClerkActor, api: str, reason: str) -> None:
@@ -181,7 +169,7 @@ async def watch(bank: Bank) -> None:
 
 
 def _key(keys: Keys, block: Blocked) -> str:
-    return f"{_id_of(keys)}:{block.since.isoformat()}"
+    return f"{keys.id}:{block.since.isoformat()}"
 
 
 async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
@@ -190,6 +178,7 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
         CLOSED,
         _key(keys, block),
         at=block.since.timestamp(),
+        id=keys.id,
         api=keys.name,
         platform=apps(bank)[keys.family, keys.scope],
         errcode=block.errcode,
@@ -199,31 +188,15 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
 
 async def _open(bank: Bank, ended: list[Alarm]) -> None:
     """What waited is due before the alarms end: cut short, it is done by the next look."""
-    names = {str(row["data"]["api"]) for row in ended}
-    await _wake(bank, names)
+    await _wake(bank, {str(row["data"].get("id", "")) for row in ended})
     ids = [row["_id"] for row in ended]
     await alarms.handle(bank, ids, _OURS, "over", f"{bank.id}:platform")
 
 
-async def _wake(bank: Bank, names: set[str]) -> None:
+async def _wake(bank: Bank, apis: set[str]) -> None:
     """Makes due what waits behind these APIs; the tick that is about to look wakes the workers."""
-    limiter = bank.services.platform.limiter
-    for job in _waiting_jobs():
-        rows = bank.db[job.rows]
-        waiting = await rows.aggregate(
-            [
-                {"$match": {"open": True, "behind": {"$exists": True}}},
-                {"$group": {"_id": "$behind"}},
-            ]
-        )
-        paths = [str(row["_id"]) for row in waiting]
-        mine = [
-            path
-            for path in paths
-            if {limiter.named("wecom", path), limiter.named("wechat", path)} & names
-        ]
-        if mine:
-            await leases.wake(rows, mine, bank.now())
+    for rows in dict.fromkeys(job.rows for job in _waiting_jobs()):
+        await leases.wake(bank.db[rows], apis, bank.now())
 
 
 async def measure(services: Services) -> None:

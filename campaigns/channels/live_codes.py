@@ -48,10 +48,12 @@ _A_PAGE = 20
 
 
 async def of_campaign(bank: Bank, campaign: str) -> list[dict[str, Any]]:
-    """The campaign's live codes, for the console and the sandbox's visitor."""
+    """The campaign's live codes, for the console and the sandbox's visitor. One that WeCom has not
+    made yet has nobody, no id and no picture."""
     rows = await _live_codes(bank, {"campaign": campaign})
-    names = ("state", "branch", "config_id", "qr_code", "users")
-    return [{name: row.get(name) for name in names} for row in rows]
+    unmade: dict[str, Any] = {"config_id": "", "qr_code": "", "users": []}
+    names = ("state", "branch", *unmade)
+    return [{name: row.get(name) or unmade.get(name, "") for name in names} for row in rows]
 
 
 async def _live_codes(bank: Bank, query: Mapping[str, Any]) -> list[LiveCodeRow]:

@@ -36,7 +36,7 @@ from services import ids
 from services.aside import aside
 from services.container import Services
 from services.documents.problems import Problem
-from services.errors import Conflict, InvalidInput, NotFound, Unavailable
+from services.errors import Conflict, InvalidInput, NotFound, PlatformRefused, Unavailable
 from services.store.mongo import Doc
 from services.wechat.core.errors import PlatformError
 
@@ -428,7 +428,8 @@ async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:
 
 
 async def _provision(bank: Bank, document: Campaign) -> list[str]:
-    """What is made at WeCom. Raises Unavailable when WeCom fails."""
+    """What is made at WeCom. Raises Unavailable when WeCom fails, PlatformRefused `publish_refused`
+    when it has answered for good."""
     try:
         return [
             *await live_codes.ensure(bank, document),
@@ -437,6 +438,10 @@ async def _provision(bank: Bank, document: Campaign) -> list[str]:
             *await greetings.ensure(bank, document),
         ]
     except PlatformError as error:
+        if error.is_final:
+            reason = f"WeCom refuses what the campaign needs ({error.message}); change that first"
+            why = {"why": error.reason}
+            raise PlatformRefused("publish_refused", reason, data=why) from error
         reason = f"WeCom did not make the codes ({error.message}); run it again"
         raise Unavailable("wecom_unavailable", reason, retry_after=5) from error
 

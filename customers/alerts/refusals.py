@@ -9,7 +9,7 @@ from services.wechat.core import unknown_codes
 
 TASK = "customers.refusals"
 KINDS = {
-    "platform.secret": {40001, 40013, 40125, 40243, 41002, 41004, 42009},
+    "platform.secret": {40001, 40013, 40014, 40125, 42001, 40243, 41002, 41004, 42009},
     "platform.address": {40164, 60020, 89501, 89503, 89506, 89507, 301042},
     "platform.agent": {40056, 301002},
     "platform.unused": {48006, 90510},

@@ -23,12 +23,21 @@ from services.errors import (
     Forbidden,
     InvalidInput,
     NotFound,
+    PlatformRefused,
     Unavailable,
     YinqiaoError,
 )
 from services.wechat.core.errors import PlatformError
 
-REFUSALS = (Conflict, Forbidden, InvalidInput, NotFound, Unavailable, PlatformError)
+REFUSALS = (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PlatformRefused,
+    Unavailable,
+    PlatformError,
+)
 """What a page says itself, beside what was asked; all else is an error's page."""
 
 SECTIONS = (

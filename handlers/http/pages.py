@@ -22,6 +22,7 @@ from handlers.http.auth import PUBLIC
 from handlers.http.base import Base, Model, Refusal, read_model, refusal_of
 from handlers.http.kept_forms import Sent
 from handlers.http.route import Op, Route
+from operations.events.explain import reason_text
 from services import ids
 from services.errors import Conflict, NotSignedIn, YinqiaoError
 from services.texts import DOMAIN, LOCALES
@@ -352,7 +353,10 @@ class Page(Base):
         if error is not None:
             refusal = refusal_of(error, error.status)
             self.set_status(refusal.status)
-            values["error"] = self.explain(refusal.code, refusal.message, **error.data)
+            data = {**error.data}
+            if "why" in data:
+                data["why"] = reason_text(data["why"], self.explain)
+            values["error"] = self.explain(refusal.code, refusal.message, **data)
         name = f"{self.folder}/{template}.html" if self.folder else f"{template}.html"
         page, form = self.render_string(name, **values).decode(), self.kept
         if form is None and error is not None and self.request.method == "POST":

@@ -4,6 +4,8 @@ A7, C1-C3, F8)."""
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from collections.abc import Coroutine, Iterable
 from dataclasses import asdict, dataclass, field
@@ -13,7 +15,7 @@ import httpx
 
 from sandbox.core import ids
 from sandbox.core.clock import Clock
-from sandbox.core.crypto import Envelope, signature
+from sandbox.core.crypto import BadCallback, Envelope, signature
 from sandbox.core.events import Event, envelope_json, envelope_xml
 from sandbox.core.faults import Fault, Faults
 from sandbox.core.journal import Journal
@@ -25,6 +27,9 @@ RETRIES = 3
 STALE_SECONDS = 3600
 ACCEPTED = frozenset({b"", b"success"})
 CONTENT = {False: "text/xml", True: "application/json"}
+TO_WECHAT = "transfer_customer_service"
+"""The reply that gives a message to WeChat's own customer-service tool (A7)."""
+_ELEMENT = re.compile(r"<(\w+)>(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))</\1>", re.DOTALL)
 
 
 CUSTOMER_EVENTS = ("change_external_", "customer_acquisition")
@@ -72,6 +77,8 @@ class Outcome:
     problem: str = ""
     event: str = ""
     """Under which id the receiver keeps the event, where it says so (`X-Event-Id`)."""
+    reply: str = ""
+    """What a mini-program's push was answered besides "taken": TO_WECHAT."""
 
 
 @dataclass(slots=True)
@@ -331,10 +338,46 @@ class Sender:
                 )
         except (httpx.HTTPError, TimeoutError) as error:
             return Outcome(None, False, type(error).__name__)
+        problem, reply = answer.text[:200], ""
         if answer.status_code == 200 and answer.content in ACCEPTED:
-            event = answer.headers.get("X-Event-Id", "")[:200]
-            return Outcome(answer.status_code, True, event=event)
-        return Outcome(answer.status_code, False, answer.text[:200])
+            problem = ""
+        elif answer.status_code == 200 and not to.agent_id:
+            problem, reply = _reply(to, answer.text)
+        if problem or answer.status_code != 200:
+            return Outcome(answer.status_code, False, problem)
+        event = answer.headers.get("X-Event-Id", "")[:200]
+        return Outcome(answer.status_code, True, event=event, reply=reply)
+
+
+def _reply(to: Receiver, text: str) -> tuple[str, str]:
+    """What is wrong with a reply to a mini-program's push, or what it asks for: sealed and signed in
+    the push's own form, it may ask for TO_WECHAT alone (A7)."""
+    try:
+        sealed = _fields(text, json_wanted=to.json)
+        plain = to.envelope.open(
+            sealed["Encrypt"],
+            timestamp=sealed["TimeStamp"],
+            nonce=sealed["Nonce"],
+            msg_signature=sealed["MsgSignature"],
+        )
+        inner = _fields(plain.message.decode(), json_wanted=to.json)
+    except (BadCallback, KeyError, ValueError, AttributeError) as error:
+        return f"the reply cannot be read: {error} {text}"[:200], ""
+    if plain.receiveid != to.owner:
+        return "the reply is sealed for somebody else", ""
+    if inner.get("MsgType") != TO_WECHAT:
+        return f"the reply asks for {inner.get('MsgType')!r}"[:200], ""
+    return "", TO_WECHAT
+
+
+def _fields(text: str, *, json_wanted: bool) -> dict[str, str]:
+    """The fields of a reply, in JSON or XML; raises ValueError when it is in the other."""
+    if json_wanted:
+        return {name: str(value) for name, value in json.loads(text).items()}
+    if not text.startswith("<xml>"):
+        raise ValueError("no XML")
+    inside = text.removeprefix("<xml>").removesuffix("</xml>")
+    return {name: cdata or plain for name, cdata, plain in _ELEMENT.findall(inside)}
 
 
 def _app_receivers(world: World, url: str | None) -> dict[int, tuple[App, Receiver]]:

@@ -192,11 +192,6 @@ class Limiter:
         limit is named."""
         return self._limits.published(family, name)
 
-    def named(self, family: str, path: str) -> str:
-        """Under which name the calls of a path are counted."""
-        api = self._limits.api(family, path)
-        return path if api is None else api.name
-
     async def close(self) -> None:
         """Tells Redis what has ended."""
         if self._beating is not None:

@@ -47,6 +47,13 @@ class Keys:
     source: str = ""
 
     @property
+    def id(self) -> str:
+        """How a person names it, and a row what it waits behind: `wecom:/cgi-bin/media/get`, of a
+        mini-program with its appid in between."""
+        whose = "" if self.family == "wecom" else f"{self.scope}:"
+        return f"{self.family}:{whose}{self.name}"
+
+    @property
     def counts(self) -> str:
         return f"limit:{self.family}:{self.scope}:{self.name}"
 
@@ -173,9 +180,11 @@ class Gate:
     def _refusal(self, lane: int) -> SlowDown:
         seconds = max(1, math.ceil(self._hints[lane]))
         self._limiter.count_refused(self._path, LANES[lane])
-        return SlowDown(
+        error = SlowDown(
             None, f"the allowance is used up, lane {LANES[lane]}", self._path, retry_after=seconds
         )
+        error.api = self._keys.id
+        return error
 
     def _stir(self, delay: float = 0.0) -> None:
         """The pump looks again, in `delay` seconds at the latest."""
@@ -383,6 +392,7 @@ class Gate:
         if error.errcode == 45033:
             await self._limiter.cut(self._meters[0], self._api.at_once)
             return
+        error.api = self._keys.id
         now, base = asyncio.get_running_loop().time(), self._limiter.block_seconds
         if self._block is None or (not permit.probe and now >= self._block.over):
             self._block = Block(over=now + base, refused=now)

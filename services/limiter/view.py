@@ -72,10 +72,11 @@ async def blocked(limiter: Limiter, scopes: Iterable[Scope]) -> dict[Keys, Block
 
 
 async def states(limiter: Limiter, family: str, scope: str) -> list[ApiState]:
-    """Every API that was called for this corp or mini-program, by name; raises Unavailable without
-    Redis."""
+    """Every API that was called for this corp or mini-program, by name, and whatever is closed;
+    raises Unavailable without Redis."""
+    scoped = Keys(family, scope, "")
     ((seconds, micros), names) = await _asked(
-        limiter, [("time",), ("smembers", Keys(family, scope, "").known)]
+        limiter, [("time",), ("sunion", scoped.known, scoped.blocked)]
     )
     now = seconds + micros / 1_000_000
     keys = [Keys(family, scope, name.decode(), limiter.source) for name in sorted(names)]

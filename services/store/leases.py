@@ -3,7 +3,7 @@
 A waiting row has `open: true`, `due` (seconds since the epoch, UTC: not before then) and an
 `owner`. Claiming moves `due` into the future, so that a row whose worker was killed is simply due
 again. Every later write names the owner (the fence): who lost his claim to another changes nothing.
-`behind` is there while a row waits for room at a platform's API: its path.
+`behind` is there while a row waits for room at a platform's API: the API's id.
 """
 
 from __future__ import annotations

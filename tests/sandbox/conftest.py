@@ -87,6 +87,15 @@ class PushReceiver:
         self.tokens = {m.appid: m.token for m in world.mini_programs}
         self.events: list[dict[str, Any]] = []
         self.queries: list[dict[str, str]] = []
+        self.replies: deque[tuple[str, str]] = deque()
+        """What the next pushes are answered: for which mini-program it is sealed, and the message."""
+
+    def reply(self, query: dict[str, str]) -> str:
+        """What to answer a push that was taken."""
+        if not self.replies:
+            return "success"
+        appid, message = self.replies.popleft()
+        return str(self.cryptos[appid].encrypt_message(message, query["nonce"], query["timestamp"]))
 
     def take(self, appid: str, body: bytes, query: dict[str, str]) -> None:
         check_signature(self.tokens[appid], query["signature"], query["timestamp"], query["nonce"])
@@ -120,7 +129,7 @@ class _Push(RequestHandler):
         except WeChatException:
             self.set_status(403)
             return
-        self.finish("success")
+        self.finish(self.receiver.reply(query))
 
 
 class _Callback(RequestHandler):

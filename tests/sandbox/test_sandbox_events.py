@@ -108,6 +108,30 @@ async def test_faults_of_callbacks_hold_for_pushes(playing):
         assert (len(play.pushes.events), [a["status"] for a in last["attempts"]]) == (3, [403] * 4)
 
 
+TO_WECHAT = "<xml><MsgType><![CDATA[transfer_customer_service]]></MsgType></xml>"
+
+
+async def test_a_message_may_be_given_to_wechats_own_tool_by_a_sealed_reply(playing):
+    """A7: transfer_customer_service is taken at once, and shown; any other reply is refused, and the push repeated."""
+    async with playing() as play:
+        person = await play.person()
+        first, second = list(play.pushes.cryptos)[:2]
+        path, body = f"/people/{person['id']}/service-message", {"appid": first, "text": "请问怎么领取？"}
+        play.pushes.replies.append((first, TO_WECHAT))
+        assert await play.control(path, body) == {"delivered": True}
+        await play.settled()
+        (attempt,) = (await play.control("/deliveries"))["deliveries"][-1]["attempts"]
+        assert (attempt["reply"], attempt["problem"]) == ("transfer_customer_service", "")
+        refused = [(second, TO_WECHAT), (first, "<xml><MsgType>text</MsgType></xml>"), (first, "no xml")]
+        play.pushes.replies.extend(refused)
+        assert await play.control(path, body) == {"delivered": False}
+        await play.settled()
+        attempts = (await play.control("/deliveries"))["deliveries"][-1]["attempts"]
+        assert [one["accepted"] for one in attempts] == [False, False, False, True]
+        assert [one["reply"] for one in attempts] == [""] * 4
+        assert all(one["problem"] for one in attempts[:3])
+
+
 async def test_push_without_an_address_is_not_sent(playing, world):
     """A7: a mini-program whose push is not set up."""
     minis = tuple(m.model_copy(update={"token": "", "encoding_aes_key": ""}) for m in world.mini_programs)

@@ -64,7 +64,8 @@ function callRow(c, deliveries) {
 function deliveryRow(d) {
   const { name, change_type: change, fields } = d.event;
   const last = d.attempts[d.attempts.length - 1];
-  const result = d.delivered ? outcome(true, "已送达 taken") : outcome(false, last ? `${last.status || ""} ${last.problem}` : "未送 not sent");
+  const moved = d.delivered && last.reply === "transfer_customer_service";
+  const result = d.delivered ? outcome(true, moved ? "已转入微信客服工具 in WeChat's customer-service tool" : "已送达 taken") : outcome(false, last ? `${last.status || ""} ${last.problem}` : "未送 not sent");
   const words = EVENTS[change] || `${EVENTS[name] || name} ${change}`;
   const about = [fields.UserID && memberName(fields.UserID), fields.State, fields.EventKey, fields.ChangeDetail || fields.UpdateDetail].filter(Boolean).join(" · ");
   return row(clock(d.time), words, about, `${d.attempts.length} 次`, result, d.fault, eventLink(eventOf(d)));

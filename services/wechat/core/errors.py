@@ -54,6 +54,11 @@ class PlatformError(YinqiaoError):
         self.retry_after = retry_after
 
     @property
+    def is_final(self) -> bool:
+        """Whether the platform has answered, and would answer the same again."""
+        return self.action in ("give_up", "done", "page")
+
+    @property
     def reason(self) -> str:
         """The code with the platform's number, as an effect keeps it."""
         return f"{self.code}:{self.errcode}" if self.errcode is not None else self.code
@@ -71,7 +76,10 @@ class BadConfig(PlatformError):
 
 class SlowDown(PlatformError):
     """`retry_after` is when the next try may be made: services/limiter says it of a 45009, which
-    may last for a minute or for a month (contract/wechat D1)."""
+    may last for a minute or for a month (contract/wechat D1). `api` is then what has no room, as
+    services/limiter/gate.py: Keys.id names it; both platforms have APIs of the same path."""
+
+    api: str = ""
 
     status: ClassVar[int] = 503
     name = "platform_slow_down"
@@ -227,7 +235,7 @@ def to_whoever_waits(family: Family, error: PlatformError) -> Unavailable | Plat
     may succeed, PlatformRefused where the platform has answered for good."""
     ours = family == "wecom"
     name = "WeCom" if ours else "WeChat"
-    if error.action in ("give_up", "done", "page"):
+    if error.is_final:
         refused = "wecom_refused" if ours else "wechat_refused"
         return PlatformRefused(refused, f"{name} refuses this; trying again does not help")
     away = "wecom_unavailable" if ours else "wechat_unavailable"
@@ -236,9 +244,9 @@ def to_whoever_waits(family: Family, error: PlatformError) -> Unavailable | Plat
 
 def behind(error: BaseException) -> dict[str, str]:
     """What a row keeps that waits because the platform or our own limiter has no room for a call:
-    the call's path, under `behind` (services/store/leases.py: wake). Nothing after other errors."""
+    the API's id, under `behind` (services/store/leases.py: wake). Nothing after other errors."""
     if isinstance(error, SlowDown) and error.errcode in (None, 45009):
-        return {"behind": error.path}
+        return {"behind": error.api or error.path}
     return {}
 
 

@@ -34,7 +34,10 @@ from services.wechat.core.errors import BadConfig, PlatformError, SlowDown
 EARLY_SECONDS = 300
 HELD_SECONDS = 5
 FRUITLESS_SECONDS = 30
-FAILED_SECONDS = 30
+FAILED_SECONDS = 8
+"""How long a refused fetch is not repeated by its process: shorter than a welcome code lives, and
+long enough to stay far below what closes the platform to our address."""
+EARLY_FAILED_SECONDS = 30
 EARLY_PAUSE_SECONDS = 60
 LOCK_SECONDS = 10
 WAIT_SECONDS = 5
@@ -224,7 +227,7 @@ class TokenStore:
 
     def _renew_early(self, app: App) -> None:
         now = self._clock()
-        if now - self._early_at.get(app.key, 0.0) < FAILED_SECONDS:
+        if now - self._early_at.get(app.key, 0.0) < EARLY_FAILED_SECONDS:
             return
         self._early_at[app.key] = now
         _ = self._fly(app, None, early=True)

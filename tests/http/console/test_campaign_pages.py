@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from services.container import Services
-from tests.conftest import DEMO_CAMPAIGNS
+from tests.conftest import DEMO_CAMPAIGNS, Sandbox
 from tests.http.conftest import PASSWORD, Clerk, post_form
+from tests.integration.campaigns import tools
 from tests.support.documents import REWARDS, WELCOME
 from tests.support.forms import PageForm, forms_of
 
@@ -202,3 +203,24 @@ async def test_a_text_that_outlived_its_session_still_began_with_the_older_versi
     assert back.texts["text"].replace("\r\n", "\n") == text
     refused = await zhao.post(ALL, data=back.sent())
     assert (refused.status_code, "林晓 在你编辑期间提交了版本 2" in refused.text) == (409, True)
+
+
+async def test_what_wecom_refuses_for_good_is_said_with_its_reason_and_is_no_outage(
+    clerk: Clerk, demo: Services, sandbox: Sandbox
+) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    text = LIVE.replace("id: acq-branch", "id: other").replace("branch-q1", "other-q1")
+    asked = await post_form(lin, NEW, ALL, text=text, campaign="")
+    seen = re.search(r'name="seen" value="([^"]+)"', asked.text)
+    assert seen is not None
+    await post_form(lin, NEW, ALL, text=text, campaign="", seen=seen[1], confirmed="yes")
+    await tools.fault(sandbox, "errcode", tools.ADD, errcode=48002)
+    said = await post_form(zhao, f"{ALL}/other", f"{ALL}/other/versions/1/approve", version="1")
+    assert said.status_code == 502
+    assert (
+        "企业微信拒绝了发布所需的活码、获客链接或群欢迎语：平台拒绝我们的配置，需要人工处理 (48002)"
+        in html.unescape(said.text)
+    )
+    await tools.no_faults(sandbox)
+    again = await post_form(zhao, f"{ALL}/other", f"{ALL}/other/versions/1/approve", version="1")
+    assert again.status_code == 200

@@ -12,7 +12,7 @@ from campaigns.community import greetings
 from campaigns.publishing import versions
 from customers.banks import bank as banks_bank
 from services.container import Services
-from services.errors import Conflict, Unavailable
+from services.errors import Conflict, PlatformRefused
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
@@ -144,7 +144,7 @@ async def test_who_joins_by_the_code_is_told_with_its_state(
 
 
 async def test_a_code_that_wecom_refuses_stops_the_publication(demo: Services, sandbox: Sandbox) -> None:
-    with pytest.raises(Unavailable, match="wecom_unavailable"):
+    with pytest.raises(PlatformRefused, match="publish_refused"):
         await versions.apply(await open_bank(demo, "demo"), text("wrNoSuchGroup"), "t.yaml", "cli")
     assert (await sandbox.control("GET", "groups"))["join_ways"] == []
     assert (await channel(demo))["at_wecom"] == "wanted"

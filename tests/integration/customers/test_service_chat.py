@@ -13,6 +13,8 @@ from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.messaging import service_chat
 from operations.events import explain, receive
+from sandbox.core.callbacks import TO_WECHAT, Receiver, _reply
+from sandbox.core.crypto import Envelope
 from services.container import Services
 from services.queue.inbox import Arrival
 from services.queue.inbox import receive as store
@@ -175,3 +177,19 @@ async def test_what_needs_nobody_is_kept_and_is_on_no_list_of_what_a_person_must
     assert {row["type"] for row in noted} == {
         "member_wrote", "app_used", "app_entered", "menu_used", "app_subscribed",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("in_json", [True, False])
+async def test_the_simulated_wechat_takes_the_answer_that_gives_it_the_message(
+    demo: Services, monkeypatch: pytest.MonkeyPatch, in_json: bool
+) -> None:
+    bank = await open_bank(demo, "demo")
+    program = bank.miniprograms[APPID]
+    chosen = bank.miniprograms | {APPID: program.model_copy(update={"customer_service": "wechat"})}
+    changed = Bank(demo, bank.id, bank.name, bank.app, chosen, bank.branches, bank.heads)
+    monkeypatch.setattr(receive, "bank_of_appid", _always(changed))
+    credentials = crypto.Credentials(program.token, program.aes_key, APPID)
+    query, body = _sealed(credentials, PUSHES[0] if in_json else _as_xml(PUSHES[0]), "n1")
+    answer = (await receive.receive_wechat(demo, APPID, query, body)).answer
+    to = Receiver(APPID, 0, "gh_1", "", program.token, Envelope(program.token, program.aes_key), in_json)
+    assert _reply(to, answer.decode()) == ("", TO_WECHAT)

@@ -14,6 +14,7 @@ from services.container import Services
 from services.errors import InvalidInput, NotFound
 from services.limiter import view
 from services.store.mongo import Doc
+from services.wechat.core.errors import SlowDown, behind
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.campaigns import tools
 from tests.support.banks import open_bank
@@ -71,7 +72,7 @@ async def test_what_waited_behind_a_closed_api_is_due_as_soon_as_a_call_passes(
     await closed_by_a_tag(demo, sandbox, http)
     await limits.watch(bank)
     (waiting,) = await bank.db["outbox"].find({"kind": "tag"})
-    assert (waiting["open"], waiting["behind"]) == (True, TAG)
+    assert (waiting["open"], waiting["behind"]) == (True, f"wecom:{TAG}")
     far = bank.now() + 3483
     await bank.db["outbox"].update({"_id": waiting["_id"]}, {"$set": {"due": far}})
     (api,) = [one for one in await limits.overview(bank) if one.is_closed]
@@ -231,3 +232,27 @@ async def test_the_metric_tells_what_is_closed(
     assert line in (await http.get("/metrics")).text
     await limits.lift(bank, "cli:test", TAG, "over")
     assert line not in (await http.get("/metrics")).text
+
+
+async def test_an_api_that_both_platforms_have_is_closed_and_opened_for_one_of_them_alone(
+    demo: Services, bank: Bank
+) -> None:
+    """Both have `/cgi-bin/media/upload`, and each mini-program has one of its own."""
+    upload = "/cgi-bin/media/upload"
+    first, second = list(bank.miniprograms)[:2]
+    scopes = (("wecom", bank.wecom_app.corp_id), ("wechat", first), ("wechat", second))
+    for number, (family, scope) in enumerate(scopes):
+        with pytest.raises(SlowDown) as refused:
+            async with demo.platform.limiter.passing(family, scope, upload, 1.0):
+                raise SlowDown(45009, "reach max api minute limit", upload)
+        row = {"_id": f"demo:{number}", "lane": "effects", "kind": "subscribe", "open": True, "owner": None}
+        await bank.db["outbox"].insert({**row, "due": bank.now() + 3000, "attempts": 0, **behind(refused.value)})
+    await limits.watch(bank)
+    waiting = {api.id: dict(api.waiting) for api in await limits.overview(bank) if api.is_closed}
+    names = [f"wecom:{upload}", f"wechat:{first}:{upload}", f"wechat:{second}:{upload}"]
+    assert waiting == {name: {"campaigns.send_effects": 1} for name in names}
+    await limits.lift(bank, "cli:test", names[1], "it was a mistake")
+    await limits.watch(bank)
+    due = [row["_id"] for row in await bank.db["outbox"].find({"due": {"$lte": bank.now()}})]
+    assert due == ["demo:1"]
+    assert {row["data"]["id"] for row in await open_alarms(bank, limits.CLOSED)} == {names[0], names[2]}

@@ -300,3 +300,16 @@ async def test_an_expired_token_is_fetched_anew_and_never_handed_out(redis_url):
         clock.now += 60
         assert await asyncio.gather(*(store.get(source.app) for _ in range(20))) == ["T2"] * 20
     assert source.rejected == [None, None]
+
+
+@pytest.mark.parametrize("errcode", [40014, 42001, 48006, 60020])
+async def test_a_refusal_that_is_over_costs_no_welcome(errcode):
+    """A welcome's code lives for 20 s: who scans after the trouble is greeted in time."""
+    source, clock = Source(), Clock()
+    source.error = BadConfig(errcode, "no token today", "/cgi-bin/gettoken")
+    async with stores(None, 1, clock=clock) as (store,):
+        with pytest.raises(BadConfig):
+            await store.get(source.app)
+        source.error = None
+        clock.now += 10
+        assert await store.get(source.app) == "T2"
