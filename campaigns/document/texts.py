@@ -82,6 +82,8 @@ def _placeholder_faults(document: Campaign) -> Iterator[Fault]:
     for place, text in places:
         if _UNSEEN.search(text):
             yield fault(place, "text_control")
+        if text and not text.strip() and "tag" not in place:
+            yield fault(place, "text_blank")
         yield from _placeholders(place, text)
 
 
