@@ -187,6 +187,11 @@ def _wordings(document: Campaign) -> Iterator[tuple[Place, wording.Wording]]:
         for key in ("title", "text"):
             text = getattr(reward, key)
             places += [(("rewards", name, key, lang), getattr(text, lang)) for lang in ("zh", "en")]
+    for lang in ("zh", "en"):
+        places.append((("name", lang), getattr(document.name, lang)))
+    if document.disclosure is not None:
+        said = document.disclosure.model_dump(mode="json")
+        places += [(("disclosure", key), text) for key, text in said.items()]
     for place, text in places:
         for one in wording.found_in(text):
             yield place, one
