@@ -6,9 +6,9 @@ import re
 import unicodedata
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from config import bounds
@@ -87,16 +87,34 @@ def _clock(value: Any) -> Fix:
     """The hour and minute that are meant."""
     match = _DAY_TIME.fullmatch(unicodedata.normalize("NFKC", str(value)))
     if match is None or int(match[1]) > 24 or int(match[2]) > 59:
-        return Fix("write", '"09:00"')
+        return Fix("like", '"09:00"')
     if int(match[1]) == 24:
         return Fix("midnight" if int(match[2]) == 0 else "write", '"00:00"')
     return Fix("write", f'"{int(match[1]):02d}:{int(match[2]):02d}"')
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise wrong("zone", fix=_zone_meant(name)) from None
+    return name
+
+
+def _zone_meant(name: str) -> Fix:
+    """The time zone that is meant: of a name in another case, or China's of whatever says so."""
+    text = unicodedata.normalize("NFKC", name).strip().lower().replace(" ", "_")
+    if re.search(r"北京|上海|中国|东八|china|beijing|prc|^(utc|gmt)?\+?0?8(:?00)?$", text):
+        return Fix("write", "Asia/Shanghai")
+    zone = next((one for one in available_timezones() if one.lower() == text), "")
+    return Fix("write", zone) if zone else Fix("like", "Asia/Shanghai")
 
 
 Duration = Annotated[str, Field(max_length=16), BeforeValidator(_duration)]
 Date = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 DayTime = Annotated[str, Field(max_length=16), BeforeValidator(_day_time)]
+Zone = Annotated[bounds.Word, AfterValidator(_zone)]
 Amount = Annotated[int, Field(gt=0, le=10**15)]
 """A number of things or of fen, as far as the stores can count."""
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -128,13 +146,13 @@ class Window(Part):
 
     from_: Date = Field(alias="from")
     to: Date
-    tz: bounds.Word = "Asia/Shanghai"
+    tz: Zone = "Asia/Shanghai"
 
     @model_validator(mode="after")
     def _usable(self) -> Window:
         try:
             ordered = 0 < self.starts.timestamp() < self.ends.timestamp()
-        except (KeyError, ValueError, OverflowError, OSError):
+        except (ValueError, OverflowError, OSError):
             raise wrong("window_unreadable") from None
         if not ordered:
             raise wrong("window_order")
@@ -174,7 +192,7 @@ class Step(Part):
     def _one_verb(self) -> Step:
         found = [name for name in self._verbs() if getattr(self, name) is not None]
         if len(found) != 1:
-            raise wrong("verb_count", verbs=self._verbs(), had=found or ["none"])
+            raise wrong("verb_count", verbs=self._verbs(), had=found or Fix("none"))
         return self
 
     @classmethod

@@ -79,8 +79,9 @@ def _is_clock(place: Place) -> bool:
 
 
 def _is_in(place: Place, unclear: Mapping[Place, Problem]) -> bool:
-    """Whether the value that is wrong there is one that could be read in two ways."""
-    return any(place[:n] in unclear for n in range(1, len(place) + 1))
+    """Whether the value that is wrong there could be read in two ways, or holds one that could."""
+    inside = any(one[: len(place)] == place for one in unclear)
+    return inside or any(place[:n] in unclear for n in range(1, len(place) + 1))
 
 
 def _located(faults: Iterable[Fault], parsed: yaml12.Document, source: str) -> list[Problem]:

@@ -82,6 +82,8 @@ def _placeholder_faults(document: Campaign) -> Iterator[Fault]:
     for place, text in places:
         if _UNSEEN.search(text):
             yield fault(place, "text_control")
+        if text and not text.strip() and "tag" not in place:
+            yield fault(place, "text_blank")
         yield from _placeholders(place, text)
 
 
@@ -185,6 +187,11 @@ def _wordings(document: Campaign) -> Iterator[tuple[Place, wording.Wording]]:
         for key in ("title", "text"):
             text = getattr(reward, key)
             places += [(("rewards", name, key, lang), getattr(text, lang)) for lang in ("zh", "en")]
+    for lang in ("zh", "en"):
+        places.append((("name", lang), getattr(document.name, lang)))
+    if document.disclosure is not None:
+        said = document.disclosure.model_dump(mode="json")
+        places += [(("disclosure", key), text) for key, text in said.items()]
     for place, text in places:
         for one in wording.found_in(text):
             yield place, one

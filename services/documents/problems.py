@@ -138,7 +138,33 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 def found(details: Sequence[ErrorDetails], model: type[BaseModel]) -> list[Fault]:
     """What pydantic found wrong with a document of `model`; `details` are its errors."""
-    return [_fault_of(one, model) for one in details]
+    return [_fault_of(one, model) for one in _told(details)]
+
+
+def _told(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Of what is a word or a list, one error: that of the words for a text which is nearly one of
+    them, and otherwise that of the list."""
+    lists = {_dotted(one["loc"]) for one in details if "list[" in str(one["loc"])}
+    for one in details:
+        kind, place = one["type"], _dotted(one["loc"])
+        word = any(
+            _dotted(other["loc"]) == place and _is_near_word(other)
+            for other in details
+            if other["type"] == "literal_error"
+        )
+        if kind == "literal_error" and any(_within(each, place) for each in lists) and not word:
+            continue
+        if kind == "list_type" and word:
+            continue
+        yield one
+
+
+def _is_near_word(detail: ErrorDetails) -> bool:
+    return bool(_as_literal(detail["input"], detail.get("ctx", {})).code)
+
+
+def _within(inner: str, place: str) -> bool:
+    return inner == place or inner.startswith(f"{place}.")
 
 
 def _fault_of(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
@@ -148,14 +174,14 @@ def _fault_of(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     data["place"] = _dotted(place)
     if kind == "extra_forbidden":
         known = _keys_at(model, place[:-1])
-        if re.search(r"[\uff00-\uff5e\u3000]", str(place[-1])):
+        if _FULL_WIDTH.search(str(place[-1])):
             return fault(place, "yaml_full_width", why=f"unknown key {shortened(place[-1])}")
         if known is None:
             return fault(place, "extra_forbidden_own", **data)
         return fault(place, kind, **data, expected=known, fix=_nearest(place[-1], known))
     if kind != "missing" and is_secret(model, place):
         return fault(place, "secret", **data)
-    data["read"] = Read(detail["input"])
+    data.setdefault("read", Read(detail["input"]))
     data.setdefault("fix", _fix(kind, detail["input"], data))
     if kind == "literal_error":
         data["expected"] = re.findall(r"'([^']*)'", str(data.get("expected", "")))
@@ -166,7 +192,7 @@ def _fault_of(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
 
 def _dotted(place: Place) -> str:
     """The place as people write it, without pydantic's names for the members of a union."""
-    parts = [str(part).rstrip("_") for part in place]
+    parts = [shortened(part).rstrip("_") for part in place if part != "[key]"]
     return ".".join(part for part in parts if not re.match(r"\w+\[", part)) or "document"
 
 
@@ -175,7 +201,11 @@ def _has_sentence(kind: str) -> bool:
     return sentence(code) != code
 
 
+_FULL_WIDTH = re.compile("[\\uff00-\\uff5e\\u3000\\u00a0\\u2000-\\u200f\\u202f\\ufeff“”‘’]")
+"""Punctuation and spaces that are none in YAML."""
+
 _KINDS: Mapping[str, str] = {
+    "invalid_key": "extra_forbidden",
     "int_parsing": "int_type",
     "int_parsing_size": "int_type",
     "int_from_float": "int_type",
@@ -250,11 +280,18 @@ def _as_literal(value: Any, data: Mapping[str, Any]) -> Fix:
     return _nearest(value, re.findall(r"'([^']*)'", str(data.get("expected", ""))))
 
 
+def _as_list(value: Any, _: Mapping[str, Any]) -> Fix:
+    """One text where a list of them is wanted."""
+    one = isinstance(value, str) and value.strip() and len(value) <= _SHOWN
+    return Fix("write", f"[{value}]") if one else Fix()
+
+
 _FIXES: Mapping[str, Callable[[Any, Mapping[str, Any]], Fix]] = {
     "int": _as_number,
     "bool": _as_switch,
     "day": _as_day,
     "literal": _as_literal,
+    "list": _as_list,
 }
 
 

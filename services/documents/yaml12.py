@@ -90,6 +90,10 @@ class _Reader:
         size = len(text.encode("utf-8", "replace"))
         if size > self._bounds.size:
             raise _Refused(1, "too_big", kb=-(-size // 1024), most=self._bounds.size // 1024)
+        line_end = _LINE_ENDS.search(text)
+        if line_end:
+            line = text.count("\n", 0, line_end.start()) + 1
+            raise _Refused(line, "yaml_characters", why=f"U+{ord(line_end[0]):04X} ends a line")
         events = _events(text)
         for event in events:
             if isinstance(event, DocumentStartEvent):
@@ -152,10 +156,22 @@ class _Reader:
         if event.value in seen:
             self.tell(line, "yaml_twice", key=shortened(event.value))
         seen.add(event.value)
-        key = self._scalar(event, (*place, event.value), key=True)
-        if key is None:
+        if not event.value and not event.style:
             self.tell(line, "yaml_empty_key")
-        return event.value if key is None or isinstance(key, bool | float) else key
+        return self._name(event)
+
+    def _name(self, event: ScalarEvent) -> str | int:
+        """What a key says: a text, or a whole number. A plain one that two readers could
+        understand differently is a problem, with the quotes that it wants."""
+        text: str = event.value
+        if event.style or not text:
+            return text
+        value = _plain(text)
+        if _unclear(text) or not isinstance(value, str | int) or isinstance(value, bool):
+            data = {"text": shortened(text), "quoted": quoted(shortened(text))}
+            self.tell(_line(event), "unclear_key", **data)
+            return text
+        return value
 
     def _list(self, events: Iterator[yaml.Event], place: Place) -> Value:
         found: list[Value] = []
@@ -168,7 +184,7 @@ class _Reader:
             found.append(self._value(event, events, (*place, len(found))))
         return found
 
-    def _scalar(self, event: ScalarEvent, place: Place, *, key: bool = False) -> Value:
+    def _scalar(self, event: ScalarEvent, place: Place) -> Value:
         text: str = event.value
         if event.style:
             return text
@@ -176,12 +192,12 @@ class _Reader:
         if code is None:
             return _plain(text)
         line = _line(event)
-        problem = Problem(line, *_explained(code, text), self._source)
-        if key:
-            self.document.problems.append(problem)
-        else:
-            self.document.unclear[place] = problem
+        self.document.unclear[place] = Problem(line, *_explained(code, text), self._source)
         return text
+
+
+_LINE_ENDS = re.compile("[\\u0085\\u2028\\u2029]")
+"""Ends of lines for YAML 1.1, and characters like any other for YAML 1.2."""
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
@@ -202,6 +218,8 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 def _not_yaml(text: str, error: yaml.YAMLError) -> _Refused:
     mark = getattr(error, "problem_mark", None)
+    if "quoted scalar" in str(getattr(error, "context", "")):
+        mark = getattr(error, "context_mark", None) or mark  # where the quote opens
     position = getattr(error, "position", None)
     line = 1
     if mark is not None:
@@ -218,7 +236,8 @@ def _line(event: Any) -> int:
 
 
 _MARKS = re.compile(
-    r"^[\s-]*[^\s\"'#:]{1,40}[：]|^[^｛｝［］，]*+[｛｝［］，].*[:：]|^[^\S\n]*[\u3000\u00a0]"
+    r"^[^'\"]*[:\[{,]\s*[\"'][^\"']*[“”‘’＂]|^[\s-]*[^\s\"'#:]{1,40}[：]"
+    r"|^[^｛｝［］，]*+[｛｝［］，].*[:：]|^[^\S\n]*[\u3000\u00a0]"
 )
 
 
@@ -238,6 +257,8 @@ def _syntax(text: str, line: int, why: str) -> str:
 _SYNTAX: Mapping[str, str] = {
     "cannot start any token": "yaml_token",
     "mapping values are not allowed": "yaml_colon",
+    "found unexpected ':'": "yaml_colon",
+    "did not find expected <document start>": "yaml_second",
     "unexpected end of stream": "yaml_open_quote",
     "unexpected end": "yaml_open_quote",
     "',' or": "yaml_open_bracket",
@@ -252,6 +273,7 @@ _SYNTAX: Mapping[str, str] = {
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
 _SWITCH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_QUOTED = re.compile(r"“[^“”]*”|‘[^‘’]*’|＂[^＂]*＂|＇[^＇]*＇")
 _UNCLEAR: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("switch", re.compile(r"(?i:yes|no|on|off)")),
     ("nothing", re.compile(r"~|Null|NULL")),
@@ -264,6 +286,7 @@ _UNCLEAR: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("point", re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.|0[0-9]+\.[0-9]+|\+[0-9]+\.[0-9]+)")),
     ("endless", re.compile(r"(?i:[-+]?\.(?:inf|nan)|nan|[-+]?inf(?:inity)?)")),
     ("long", re.compile(r"[-+]?[0-9]{19,}(?:\.[0-9]+)?")),
+    ("quotes", _QUOTED),
 )
 _EMPTY = {"", "null"}
 _LONGEST = 60
@@ -275,7 +298,7 @@ def _unclear(text: str) -> str | None:
     """Why a plain value could be read in two ways; None when it cannot."""
     if text in _EMPTY:
         return None
-    if len(text) > _LONGEST:
+    if len(text) > _LONGEST and not _QUOTED.fullmatch(text):
         return "long" if _LONG.fullmatch(text) else None
     return next((code for code, form in _UNCLEAR if form.fullmatch(text)), None)
 
@@ -301,6 +324,8 @@ def _explained(code: str, text: str) -> tuple[str, dict[str, Any]]:
     elif code in {"zeros", "underscore", "plus"}:
         sign, digits = ("-", digits[1:]) if digits.startswith("-") else ("", digits)
         data["other"] = sign + (digits.lstrip("0") or "0") if digits.isdigit() else sign + digits
+    elif code == "quotes":
+        data |= {"quoted": quoted(shortened(text[1:-1])), "other": quoted(shortened(text))}
     elif code in {"base", "exponent", "point"} and len(text) < 20:
         data["other"] = _number(text)
     return f"unclear_{code}", data
@@ -313,6 +338,10 @@ def _number(text: str) -> str:
         if "." not in plain and re.match(r"[-+]?0[xob]", plain, re.IGNORECASE):
             return str(int(plain, 0))
         value = float(plain)
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:f}"
+        return (
+            str(int(value))
+            if value.is_integer() and abs(value) < 1e15
+            else f"{value:f}".rstrip("0")
+        )
     except (ValueError, OverflowError):
         return ""

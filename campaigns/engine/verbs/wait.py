@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from campaigns.document.parts import Duration, Event, Moment, Part, seconds_of, wrong
 from campaigns.engine.verbs.verb import Move, Verb
 from config import bounds
+from services.documents.problems import Read
 
 if TYPE_CHECKING:  # the document's Step has this block as a field, and completes it
     from campaigns.document.parts import Step
@@ -33,7 +34,7 @@ class Wait(Part):
         if self.else_ and self.event is None:
             raise wrong("wait_else")
         if self.until is not None and self.until.tzinfo is None:
-            raise wrong("wait_zone")
+            raise wrong("wait_zone", read=Read(self.until.isoformat()))
         return self
 
 

@@ -137,6 +137,41 @@ def problems(text: str) -> list[str]:
         (REWARDS.replace("money: {budget: 100000}\n", ""), "f.yaml:6: a campaign with rewards needs money"),
         (REWARDS.replace("host: 银行, ", ""), "f.yaml:6: disclosure.host: missing"),
         (REWARDS + "rewards: {}\n", "f.yaml:9: the key rewards stands twice"),
+        (WELCOME + HI + "5: 1\n", "f.yaml:12: 5: unknown key; expected one of kind, id"),
+        (
+            REWARDS.replace("cup:", "100:"),
+            "f.yaml:8: rewards.100: Input should be a valid string; found the number 100",
+        ),
+        (
+            REWARDS.replace("cup:", "on:"),
+            'f.yaml:8: the key on could be read as something else than a text; write "on"',
+        ),
+        (REWARDS.replace("  cup", "\u00a0\u00a0cup"), "f.yaml:8: not YAML: unknown key "),
+        (REWARDS.replace("stock: 10", "stock:\u00a010"), "f.yaml:8: not YAML: unknown key stock"),
+        (
+            WELCOME.replace("branches: all", "branches: sz-nanshan") + HI,
+            'f.yaml:6: codes.c.branches: Input should be a valid list; found the text "sz-nanshan"; write [sz-nanshan]',
+        ),
+        (
+            WELCOME.replace("branches: all", "branches: All") + HI,
+            "f.yaml:6: codes.c.branches: Input should be 'all'; found the text \"All\"; did you mean all?",
+        ),
+        (
+            WELCOME.replace("branches: all", "branches: [12]") + HI,
+            'f.yaml:6: codes.c.branches.0: Input should be a valid string; found the number 12; write "12"',
+        ),
+        (
+            WELCOME.replace("to: 2029-12-31", "to: 2029-12-31, tz: 北京") + HI,
+            'f.yaml:4: window.tz: expected a time zone; found the text "北京"; write Asia/Shanghai',
+        ),
+        (
+            WELCOME.replace("to: 2029-12-31", "to: 2029-12-31, tz: asia/shanghai") + HI,
+            'f.yaml:4: window.tz: expected a time zone; found the text "asia/shanghai"; write Asia/Shanghai',
+        ),
+        (
+            WELCOME.replace('{zh: "{{customer.name}}您好"}', "您好") + HI,
+            'f.yaml:8: templates.hi: expected keys and values, such as key: value; found the text "您好"',
+        ),
         ("kind: campaign/v1\nid: [a\n", "f.yaml:3: not YAML: "),
         ("- a\n- b\n", "f.yaml:1: expected a mapping that begins with kind: campaign/v1"),
         ("", "f.yaml:1: expected a mapping that begins with kind: campaign/v1"),
@@ -146,6 +181,11 @@ def problems(text: str) -> list[str]:
 def test_a_fault_is_told_with_its_line_and_what_was_expected(text: str, expected: str) -> None:
     found = problems(text)
     assert any(problem.startswith(expected) for problem in found), found
+
+
+@pytest.mark.parametrize("branches", ["sz-nanshan", "All", "[12]", "[on]", "5", "true"])
+def test_what_is_a_word_or_a_list_has_one_fault(branches: str) -> None:
+    assert len(problems(WELCOME.replace("branches: all", f"branches: {branches}") + HI)) == 1
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_their_lines() -> None:

@@ -77,6 +77,19 @@ def test_no_text_that_is_not_filled_has_a_placeholder(old: str, new: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{zh: 杯子}", "{zh: ' '}"), ("{zh: 杯子}", "{zh: 杯子, en: '\u3000'}"), ("{zh: 商城}", '{zh: "\\t"}'),
+        ("rules_zh: 规则", "rules_zh: '\u00a0'"), ("host: 银行", "host: '  '"),
+    ],
+)  # fmt: skip
+def test_no_text_is_of_blanks_alone(old: str, new: str) -> None:
+    (problem,) = found(REWARDS.replace(old, new))
+    assert problem[1] == "text_blank"
+    assert template(" ")[0][1] == "text_blank"
+
+
+@pytest.mark.parametrize(
     ("tag", "code"),
     [
         ("来源:{{channel.branch}}", ""), ("a" * 30, ""), ("a" * 31, "tag_long"), ("组:" + "签" * 31, "tag_long"),

@@ -47,7 +47,8 @@ def test_what_is_plainly_one_thing_is_read(text: str, is_: object) -> None:
         ("0100", "100"), ("007", "7"), ("-010", "-10"), ("00", "0"), ("01", "1"), ("yes", "true"), ("No", "false"),
         ("ON", "true"), ("off", "false"), ("0x10", "16"), ("0o17", "15"), ("0b11", "3"), ("1_000", "1000"),
         ("1e3", "1000"), ("1.5E2", "150"), ("+5", "5"), ("+8613800000000", "8613800000000"), ("5.", "5"),
-        ("10:00", ""), ("9:00", ""), ("12:30:00", ""), ("1:99", ""), ("190:20:30.15", ""), (".5", ""), ("~", ""),
+        (".5", "0.5"), ("1.25e1", "12.5"),
+        ("10:00", ""), ("9:00", ""), ("12:30:00", ""), ("1:99", ""), ("190:20:30.15", ""), ("~", ""),
         ("NULL", ""), (".inf", ""), ("-.INF", ""), (".NaN", ""), ("NaN", ""), ("12345678901234567890", ""),
     ],
 )  # fmt: skip
@@ -61,11 +62,20 @@ def test_what_could_be_two_things_is_refused_with_what_to_write(text: str, write
         assert f"请写 {write}，" in chinese if write else True
 
 
-@pytest.mark.parametrize("key", ["yes", "on", "0100", "10:00", "~"])
-def test_a_key_is_judged_as_a_value_is(key: str) -> None:
-    (found,) = said(f"a: 1\n{key}: 2\n")
-    assert found.startswith("2: ")
-    assert f'"{key}"' in found
+@pytest.mark.parametrize("key", ["yes", "on", "0100", "10:00", "~", "true", "1.5", "1e3", "null", "“a”"])
+def test_a_key_is_judged_as_a_value_is_and_wants_quotes(key: str) -> None:
+    (found,), (chinese,) = said(f"a: 1\n{key}: 2\n"), said(f"a: 1\n{key}: 2\n", "zh")
+    assert found.startswith(f'2: the key {key} could be read as something else than a text; write "{key}" in quotes')
+    assert f'请加引号写成 "{key}"' in chinese
+    assert said(f"a: 1\n'{key}': 2\n") == []
+
+
+@pytest.mark.parametrize("text", ["“95500”", "‘95500’", "＂95500＂", "“" + "长" * 200 + "”"])
+def test_quotation_marks_of_an_input_method_are_no_quotes(text: str) -> None:
+    (chinese,) = said(f"a: 1\nb: {text}\n", "zh")
+    assert chinese.startswith("2: ")
+    assert '请写成 "' in chinese
+    assert said(f"a: '{text}'\nb: 打开“银桥”小程序\nc: “银桥”小程序与“手机银行”\n") == []
 
 
 @pytest.mark.parametrize(
@@ -75,9 +85,12 @@ def test_a_key_is_judged_as_a_value_is(key: str) -> None:
         ("a: ! 5\n", 1, "yaml_tag"), ("b: 1\n<<: {a: 1}\n", 2, "yaml_merge"), ("a: 1\nb: 2\na: 3\n", 3, "yaml_twice"),
         ("'a': 1\na: 3\n", 2, "yaml_twice"), ("%YAML 1.1\n---\na: 1\n", 1, "yaml_directive"),
         ("a: 1\n---\nb: 2\n", 2, "yaml_second"), ("? [a]\n: b\n", 1, "yaml_key"), 
-        ("a: {b: 1, ~: c}\n", 1, "unclear_nothing"), ("a: 1\n? \n", 2, "yaml_empty_key"),
+        ("a: {b: 1, ~: c}\n", 1, "unclear_key"), ("a: 1\n? \n", 2, "yaml_empty_key"),
         ("a: {{b}}\n", 1, "yaml_key"), ("a:\n\tb: 1\n", 2, "yaml_tab"), ("a：b\nc: 1\n", 2, "yaml_full_width"),
-        ("a: b: c\n", 1, "yaml_colon"), ("a: [b\n", 2, "yaml_open_bracket"), ('a: "b\n', 2, "yaml_open_quote"),
+        ("a: b: c\n", 1, "yaml_colon"), ("a: [b\n", 2, "yaml_open_bracket"), ('a: "b\n', 1, "yaml_open_quote"),
+        ("a: 1\nb: 'c\nd: 2\n", 2, "yaml_open_quote"), ('a: 1\nb: "2”\nc: 3\n', 2, "yaml_full_width"),
+        ("a: [b:{{c}}]\n", 1, "yaml_colon"), ("a: 1\n...\nb: 2\n", 3, "yaml_second"),
+        ("a: 1\nb: 2\u2028c\n", 2, "yaml_characters"), ("a: 1\u0085b: 2\n", 1, "yaml_characters"),
         ("a: @b\n", 1, "yaml_token"), ("a: 1\nb: \x00\n", 2, "yaml_characters"), ('a: "\\q"\n', 1, "yaml_escape"),
         ("a: \ud800\n", 1, "yaml_characters"),
     ],
