@@ -640,7 +640,7 @@ def _shown(version: VersionRow, names: Mapping[str, str]) -> dict[str, Any]:
     author, approver = row["author"], row.get("approved_by") or row.get("rejected_by") or ""
     called = {
         "author_name": names.get(author, author),
-        "decider_name": names.get(approver, approver),
+        "decider": approver,
     }
     return {**{name: row.get(name) for name in shown}, **called}
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
 
 READ = "archive.read"
+SEARCH, OPENED = "archive_search", "archive_opened"
+"""The kinds of session that keep what a search found and which message was opened."""
 SHOWN = 500
 RECALL_HOURS = 24
 """A message may be taken back for minutes; its recall is looked for that long after its day."""
@@ -77,12 +80,57 @@ async def search(
     begin = _begin(bank, day)
     userid = (await members.spellings(bank, [userid])).get(userid, userid)
     wanted = {"userids": userid, "at": {"$gte": begin, "$lt": begin + timedelta(days=1)}}
+    lines = await _lines(bank, wanted, userid, begin)
+    about = {"userid": userid, "day": day, "found": len(lines)}
+    await bank.audit(actor.login, "archive.searched", case, **about)
+    return lines
+
+
+async def _lines(bank: Bank, wanted: Doc, userid: str, begin: datetime) -> list[dict[str, Any]]:
     found = await bank.db[ARCHIVE].find(wanted, sort=[("at", 1)], limit=SHOWN)
     recalled = await _recalled(bank, userid, begin)
     names = await _names(bank, {cid for row in found for cid in row["cids"]})
-    about = {"userid": userid, "day": day, "found": len(found)}
-    await bank.audit(actor.login, "archive.searched", case, **about)
     return [_listed(row, names, recalled) for row in cast("list[ArchivedRow]", found)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What somebody looked for, and the messages that were there."""
+
+    case: str
+    userid: str
+    day: str
+    messages: list[dict[str, Any]]
+
+
+async def keep_search(bank: Bank, actor: ClerkActor, found: Found) -> str:
+    """A name, good for the clerk alone, under which he finds again what he found for the case."""
+    shown = [row["id"] for row in found.messages]
+    kept = {"case": found.case, "userid": found.userid, "day": found.day, "shown": shown}
+    return await _keep(bank, actor, SEARCH, kept)
+
+
+async def kept_search(bank: Bank, actor: ClerkActor, search: str) -> Found:
+    """An earlier search of this clerk's: its messages and no others, as they are now. Raises NotFound
+    `search_over`, and Forbidden for who may not read any more."""
+    kept = await _kept(bank, actor, SEARCH, search)
+    await _permitted(bank, actor, kept["case"], kept["userid"])
+    userid = (await members.spellings(bank, [kept["userid"]])).get(kept["userid"], kept["userid"])
+    shown = {"_id": {"$in": kept["shown"]}}
+    lines = await _lines(bank, shown, userid, _begin(bank, kept["day"]))
+    return Found(kept["case"], kept["userid"], kept["day"], lines)
+
+
+async def _keep(bank: Bank, actor: ClerkActor, kind: str, kept: Mapping[str, Any]) -> str:
+    whose = {"tenant": bank.id, "login": actor.login}
+    return await bank.services.sessions.open(kind, {**kept, **whose})
+
+
+async def _kept(bank: Bank, actor: ClerkActor, kind: str, token: str) -> Mapping[str, Any]:
+    kept = await bank.services.sessions.read(kind, token)
+    if kept is None or (kept["tenant"], kept["login"]) != (bank.id, actor.login):
+        raise NotFound("search_over", "this search is over; search again")
+    return kept
 
 
 def _listed(row: ArchivedRow, names: Mapping[str, str], recalled: Collection[str]) -> Doc:
@@ -98,6 +146,22 @@ def _listed(row: ArchivedRow, names: Mapping[str, str], recalled: Collection[str
     }
 
 
+async def open_message(bank: Bank, actor: ClerkActor, case: str, message: str) -> str:
+    """Opens one message for a case, as `read` does; a name, good for the clerk alone, under which he
+    reads it again."""
+    await read(bank, actor, case, message)
+    return await _keep(bank, actor, OPENED, {"case": case, "message": message})
+
+
+async def opened(bank: Bank, actor: ClerkActor, token: str) -> tuple[str, dict[str, Any]]:
+    """The case and the message that this clerk opened for it, permitted as it was then; the audit
+    trail has it already. Raises NotFound `search_over`, and what `read` raises."""
+    kept = await _kept(bank, actor, OPENED, token)
+    await _permitted(bank, actor, kept["case"], kept["message"])
+    row = await _message(bank, kept["message"])
+    return kept["case"], await _shown(bank, row, _sealed(row))
+
+
 async def read(bank: Bank, actor: ClerkActor, case: str, message: str) -> dict[str, Any]:
     """One message with its content; that `actor` read it for this `case` is in the audit trail
     then.
@@ -107,13 +171,23 @@ async def read(bank: Bank, actor: ClerkActor, case: str, message: str) -> dict[s
     """
     await _permitted(bank, actor, case, message)
     row = await _message(bank, message)
+    sealed = _sealed(row)
+    await bank.audit(actor.login, "archive.revealed", message, case=case, members=row["userids"])
+    return await _shown(bank, row, sealed)
+
+
+def _sealed(row: ArchivedRow) -> bytes:
     if row["body"] is None:
         raise Conflict("message_unread", "this message could not be opened yet")
-    await bank.audit(actor.login, "archive.revealed", message, case=case, members=row["userids"])
-    body = open_body(bank, row["_id"], row["body"])
+    return row["body"]
+
+
+async def _shown(bank: Bank, row: ArchivedRow, sealed: bytes) -> dict[str, Any]:
+    """The message with its content."""
+    body = open_body(bank, row["_id"], sealed)
     called = await _called(bank, row, body)
     return {
-        "id": message,
+        "id": row["_id"],
         "at": row["at"],
         "sender": called.get(str(body.get("from") or body.get("user")), "–"),
         "to": [called[one] for one in _told(body) if one in called],

@@ -40,7 +40,8 @@ class _ArchivePage(Console):
 
 
 class Archive(_ArchivePage):
-    """How the archive goes; POST looks for a member's messages of a day, for a case."""
+    """How the archive goes; POST looks for a member's messages of a day, for a case, and is answered
+    by the address of what was found, so that going back shows it again."""
 
     @override
     async def get(self) -> None:
@@ -60,19 +61,50 @@ class Archive(_ArchivePage):
         except REFUSALS as error:
             self.render_page("archive", error, **await self.found(), wanted=wanted, messages=None)
             return
-        self.render_page("archive", **await self.found(), wanted=wanted, messages=messages)
+        found = reading.Found(wanted.case.strip(), wanted.userid, wanted.day, messages)
+        search = await reading.keep_search(self.bank, self.actor, found)
+        self.redirect_to(f"/console/archive/search/{search}")
+
+
+class Search(_ArchivePage):
+    """What a search of this clerk's found."""
+
+    @override
+    async def get(self, search: str) -> None:
+        try:
+            kept = await reading.kept_search(self.bank, self.actor, search)
+        except REFUSALS as error:
+            nothing = {"wanted": SearchForm(), "messages": None}
+            self.render_page("archive", error, **await self.found(), **nothing)
+            return
+        wanted = SearchForm(case=kept.case, userid=kept.userid, day=kept.day)
+        self.render_page("archive", **await self.found(), wanted=wanted, messages=kept.messages)
 
 
 class Message(_ArchivePage):
-    """One message, opened for a case."""
+    """Opens one message for a case."""
 
     @override
     async def post(self, message: str) -> None:
         case = self.form(CaseForm).case.strip()
         try:
-            shown = await reading.read(self.bank, self.actor, case, message)
+            opened = await reading.open_message(self.bank, self.actor, case, message)
         except REFUSALS as error:
             wanted = SearchForm(case=case)
             self.render_page("archive", error, **await self.found(), wanted=wanted, messages=None)
             return
-        self.render_page("archive_message", message=shown, case=case)
+        self.redirect_to(f"/console/archive/opened/{opened}")
+
+
+class Opened(_ArchivePage):
+    """A message that this clerk opened."""
+
+    @override
+    async def get(self, opened: str) -> None:
+        try:
+            case, message = await reading.opened(self.bank, self.actor, opened)
+        except REFUSALS as error:
+            nothing = {"wanted": SearchForm(), "messages": None}
+            self.render_page("archive", error, **await self.found(), **nothing)
+            return
+        self.render_page("archive_message", message=message, case=case)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from typing_extensions import override
 
@@ -75,6 +76,7 @@ _PROGRAMS = {
     "WeCom": "wecom",
     "wechat": "wechat",
     "retention": "retention",
+    "rewards": "rewards",
 }
 """Who is no person, with the text that says what it is."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
@@ -111,8 +113,9 @@ class Console(Page):
 
     def called(self, name: str) -> str:
         """What a member, a clerk, a campaign, a reward or a branch is called."""
-        if name in _PROGRAMS:
-            return self.explain(f"by_{_PROGRAMS[name]}")
+        program, _, account = name.partition(":")
+        if name in _PROGRAMS or program == "wechat":
+            return f"{self.explain(f'by_{_PROGRAMS[program]}')} {account}".rstrip()
         return self.names.called(name, self.lang)
 
     def label(self, name: str) -> str:
@@ -138,7 +141,7 @@ class Console(Page):
             return self.explain(f"effect_{value}", self.explain(f"job_{value}", str(value)))
         if name == "what":
             return self.explain(f"message_{value}", str(value))
-        if name in ("api", "effect"):
+        if name in ("api", "effect", "greet"):
             return self.explain(f"{name}_{value}", str(value))
         return self.reading(value)
 
@@ -171,6 +174,7 @@ class Console(Page):
             self.render_string(
                 "console/login.html",
                 **{**self.sign_in_values(self.remember_path(address)), "kept": True},
+                in_other_language=f"/console/login?{urlencode({'next': address, 'lang': self.other_lang})}",
             )
         )
         return True

@@ -232,6 +232,16 @@ ROUTES = (
         post=op("archive.read", "Look for a member's messages, for a case"),
     ),
     page_route(
+        "/console/archive/search/{search}",
+        archive.Search,
+        get=op("archive.read", "What a search of one's own found, for a case"),
+    ),
+    page_route(
+        "/console/archive/opened/{opened}",
+        archive.Opened,
+        get=op("archive.read", "A message that one has opened, for a case"),
+    ),
+    page_route(
         "/console/archive/messages/{message}",
         archive.Message,
         post=op("archive.read", "Open one message, for a case"),

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from tornado import locale
@@ -338,10 +338,25 @@ class Page(Base):
             "explain": self.explain,
             "web_address": web_address,
             "in_language": self.in_language,
-            "here": self.request.path if self.request.method == "GET" else self.home(),
+            "in_other_language": self.in_other_language(),
             "error": None,
             "done": "form_kept" if self.kept is not None else self.take_done(),
         }
+
+    def in_other_language(self) -> str:
+        """This page's address in the other language, with all that it was asked for; where the face
+        begins for what was refused, or is no page that can be asked for again."""
+        path, asked = self.home(), []
+        if self.request.method == "GET":
+            path = self.request.path
+            if self.get_status() == 200:
+                asked = parse_qsl(self.request.query)
+        rest = [(name, value) for name, value in asked if name != "lang"]
+        return f"{path}?{urlencode([*rest, ('lang', self.other_lang)])}"
+
+    @property
+    def other_lang(self) -> Literal["zh", "en"]:
+        return "en" if self.lang == "zh" else "zh"
 
     def home(self) -> str:
         """Where this face begins."""

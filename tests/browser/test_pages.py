@@ -3,6 +3,7 @@ runs out of the page, nothing is shown as a code, nothing is left untranslated, 
 
 from __future__ import annotations
 
+import gettext
 import re
 from collections.abc import AsyncIterator
 
@@ -15,6 +16,7 @@ from customers.access import rm
 from customers.actors import StaffActor
 from customers.alerts import alarms
 from customers.identity import resolution
+from deploy.processes import ROOT
 from services.container import Services
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
@@ -45,7 +47,7 @@ THIN = """() => [...document.querySelectorAll('td')].filter(e => e.innerText.len
 BLANK = """() => [...document.querySelectorAll('tbody tr, main li, main a, main button, main h1, main h2')]
   .filter(e => e.checkVisibility({contentVisibilityAuto: true}))
   .filter(e => !e.innerText.trim() && !e.querySelector("img, svg, input")).map(e => e.outerHTML.slice(0, 120))"""
-READ = """() => { const left = document.querySelectorAll('pre, textarea'); let text = document.body.innerText;
+READ = """also => { const left = document.querySelectorAll('pre, textarea' + also); let text = document.body.innerText;
   for (const e of left) text = text.replace(e.innerText, ''); return text; }"""
 WRAPPED = """() => { const nav = document.querySelector('.topbar nav'); if (!nav) return 0;
   return new Set([...nav.querySelectorAll('a')].map(a => Math.round(a.getBoundingClientRect().top))).size - 1; }"""
@@ -54,6 +56,14 @@ RAW = re.compile(
     r"|\bwr[A-Za-z0-9_-]{20,}|(?<![\w.])[0-9a-f]{12,}\b"
 )
 """What no page shows where people read: keys of the catalogue, codes, Python's words, userids, chat ids, hashes."""
+ENGLISH = re.compile(r"\b[A-Za-z][a-z']+(?:[ ,]+[A-Za-z][a-z']+){2,}")
+"""A run of English words, which no Chinese page says."""
+CHINESE = {
+    text
+    for _, text in gettext.translation("yinqiao", ROOT / "web" / "locale", ["zh_CN"])._catalog.items()  # type: ignore[attr-defined]
+    if isinstance(text, str) and re.search("[\u4e00-\u9fff]", text) and "%" not in text
+}
+"""What the Chinese pages say, and no English one."""
 
 
 @pytest.fixture
@@ -115,6 +125,12 @@ async def _read(visitor: Watched, address: str, lang: str, codes: bool = False) 
     """What is wrong with the page at every width."""
     joint = "&" if "?" in address else "?"
     await visitor.go(f"{address}{joint}lang={lang}")
+    return [f"{lang} {address.split('/', 3)[-1]}: {one}" for one in await _look(visitor, lang, codes)]
+
+
+async def _look(visitor: Watched, lang: str, codes: bool = False) -> list[str]:
+    """What is wrong with the page that is shown, at every width; with `codes` it may have some where
+    they look like it, without `lang` it is in both languages."""
     wrong: list[str] = []
     for width in WIDTHS:
         await visitor.page.set_viewport_size({"width": width, "height": 800})
@@ -125,10 +141,34 @@ async def _read(visitor: Watched, address: str, lang: str, codes: bool = False) 
             wrong += [f"{width}: thin {cell}" for cell in await visitor.page.evaluate(THIN)]
             wrong += [f"{width}: the navigation wraps"] if await visitor.page.evaluate(WRAPPED) else []
     wrong += [f"blank: {row}" for row in await visitor.page.evaluate(BLANK)]
-    text = await visitor.page.evaluate(READ)
-    if not codes:
-        wrong += [f"raw: {found}" for found in sorted(set(RAW.findall(text)))]
-    return [f"{lang} {address.split('/', 3)[-1]}: {one}" for one in wrong]
+    if not lang:
+        return wrong
+    wrong += [
+        f"raw: {found}"
+        for found in sorted(set(RAW.findall(await visitor.page.evaluate(READ, ", code" if codes else ""))))
+    ]
+    text = await visitor.page.evaluate(READ, ", code")
+    if lang == "zh":
+        return wrong + [f"English: {found}" for found in sorted(set(ENGLISH.findall(text)))]
+    return wrong + [f"Chinese: {line}" for line in sorted({line.strip() for line in text.splitlines()} & CHINESE)]
+
+
+async def _search(clerk: Watched, address: str) -> str:
+    """Looks for a phone; the address of what was found."""
+    await clerk.go(address)
+    await clerk.page.fill("input[name=q]", "13812345678")
+    await clerk.page.click("main form[role=search] button")
+    return clerk.page.url
+
+
+async def _sign_in_again(clerk: Watched, address: str, lang: str) -> list[str]:
+    """What is wrong with the page that asks to sign in again when a text was sent too late."""
+    await clerk.go(f"{address}?lang={lang}")
+    await clerk.page.context.clear_cookies(name="yq_console")
+    await clerk.page.fill("textarea", LATIN)
+    async with clerk.refusal(401):
+        await clerk.page.click("main form button[type=submit]")
+    return [f"{lang} sign in again: {one}" for one in await _look(clerk, lang)]
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
@@ -145,13 +185,19 @@ async def test_every_page_is_whole_at_every_width(
         await clerk.page.click("main form button")
         pages = ["", "channels", "handover", "handover/new?mode=onjob&giver=rm.chen", "alarms", "alarms?state=handled",
                  "events", "events?state=waiting", "sync", "people", f"people/{unkind['cid']}", "archive", "intercepts",
-                 "audit", "campaigns/acq-branch"]  # fmt: skip
+                 "audit", "campaigns/acq-branch", "campaigns/acq-branch/pause", "campaigns/acq-branch/resume",
+                 "account", "clerks", "work"]  # fmt: skip
         for page in pages:
             wrong += await _read(clerk, f"{url}/console/{page}", lang)
         for page in (str(unkind["batch"]), str(unkind["campaign"]), *await _events(server)):
             wrong += await _read(clerk, f"{url}{page}", lang)
-        for page in ("/console/campaigns/new", f"{unkind['campaign']}/edit"):
+        for page in ("/console/platform", "/console/campaigns/new", f"{unkind['campaign']}/edit"):
             wrong += await _read(clerk, f"{url}{page}", lang, codes=True)
+        wrong += await _read(clerk, await _search(clerk, f"{url}/console/people"), lang)
+        for status, page in ((404, "campaigns/nonesuch"), (404, "nonesuch"), (403, "archive/search/nonesuch")):
+            async with clerk.refusal(status):
+                wrong += await _read(clerk, f"{url}/console/{page}", lang, codes=True)
+        wrong += await _sign_in_again(clerk, f"{url}/console/campaigns/new", lang)
     async with watched(chrome, 400, 800) as panel:
         await panel.go(f"{url}/sidebar/demo/?lang={lang}")
         await panel.page.click("text=陈思远")
@@ -163,5 +209,5 @@ async def test_every_page_is_whole_at_every_width(
         for page in ("", "redemptions"):
             wrong += await _read(phone, f"{url}/preview/{APPID}/{page}", lang)
     async with watched(chrome, 400, 800) as player:
-        wrong += await _read(player, f"{sandbox.url}/", lang, codes=True)
+        wrong += await _read(player, f"{sandbox.url}/", "")
     assert wrong == [], "\n".join(wrong)

@@ -87,7 +87,7 @@ async def test_a_clerk_without_the_permission_is_refused(clerk: Clerk) -> None:
         for route, method, permission in GUARDED
         if permission in {"campaigns.submit", "campaigns.approve", "campaigns.pause"}
     }
-    assert len(answers) == 7
+    assert len(answers) == 9
     assert set(answers.values()) == {403}
     assert (await auditor.get("/console/audit")).status_code == 200
 
@@ -101,7 +101,7 @@ async def test_another_banks_clerk_finds_nothing(http: httpx.AsyncClient, other_
         for route, method, _ in GUARDED
         if "{campaign}" in route.path and not route.path.endswith("/reject")
     }
-    assert len(answers) == 6
+    assert len(answers) == 8
     assert set(answers.values()) == {404}
     assert (await http.get("/console/audit")).text.count("campaign.") == 0
 

@@ -8,8 +8,11 @@ from datetime import datetime, timedelta, timezone
 import httpx
 import pytest
 
+from customers.actors import ClerkActor
+from customers.archive import reading
 from customers.wecom_mirror import details
 from services.container import Services
+from services.errors import Forbidden, NotFound
 from tests.conftest import Sandbox
 from tests.http.conftest import Clerk, form_token, post_form
 from tests.integration.customers import archived
@@ -136,3 +139,47 @@ async def test_the_lag_is_measured_when_the_metrics_are_asked_for(http: httpx.As
     found = re.search(r'yinqiao_archive_lag_seconds\{tenant="demo"\} ([0-9.]+)', (await http.get("/metrics")).text)
     assert found is not None
     assert float(found[1]) >= 1000.0
+
+
+async def test_going_back_or_reloading_shows_what_was_found_and_asks_for_nothing_again(
+    clerk: Clerk, bank: Services
+) -> None:
+    auditor = await clerk("audit")
+    wanted = {"case": "2026-C-017", "userid": "rm.chen", "day": today(bank)}
+    found = await post_form(auditor, ARCHIVE, ARCHIVE, follow=False, **wanted)
+    (row,) = await archived.kept(bank)
+    opened = await post_form(auditor, ARCHIVE, f"{ARCHIVE}/messages/{row['_id']}", follow=False, case="2026-C-017")
+    for answer, text in ((found, "刘**"), (opened, "我想买理财")):
+        assert answer.status_code == 303
+        address = answer.headers["Location"]
+        assert "2026-C-017" not in address
+        for _ in range(2):
+            again = await auditor.get(address)
+            assert (again.status_code, text in again.text, "2026-C-017" in again.text) == (200, True, True)
+        assert "Cache-Control" in again.headers
+        assert (await (await clerk("lin")).get(address)).status_code == 403
+        over = await auditor.get(address.rsplit("/", 1)[0] + "/" + "x" * 43)
+        assert (over.status_code, "请重新搜索" in over.text) == (404, True)
+    rows = await bank.store.tenant("demo")["audit"].find({"actor": "audit"}, sort=[("seq", 1)])
+    acts = [one["action"] for one in rows if one["action"].startswith("archive.")]
+    assert acts == ["archive.searched", "archive.revealed"]
+
+
+async def test_what_somebody_found_is_nobody_elses(clerk: Clerk, bank: Services) -> None:
+    reader = await open_bank(bank, "demo")
+    mine = ClerkActor("demo", "audit", "审计", frozenset({reading.READ}))
+    other = ClerkActor("demo", "other", "别人", frozenset({reading.READ}))
+    without = ClerkActor("demo", "audit", "审计", frozenset())
+    (row,) = await archived.kept(bank)
+    messages = await reading.search(reader, mine, "2026-C-017", "rm.chen", today(bank))
+    search = await reading.keep_search(reader, mine, reading.Found("2026-C-017", "rm.chen", today(bank), messages))
+    opened = await reading.open_message(reader, mine, "2026-C-017", row["_id"])
+    for again in (
+        lambda actor: reading.kept_search(reader, actor, search),
+        lambda actor: reading.opened(reader, actor, opened),
+    ):
+        await again(mine)
+        with pytest.raises(NotFound, match="search_over"):
+            await again(other)
+        with pytest.raises(Forbidden, match="not_permitted"):
+            await again(without)

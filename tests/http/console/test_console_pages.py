@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 import httpx
+import pytest
 
 from services.container import Services
 from tests.http.conftest import PASSWORD, Clerk, post_form, sign_in
@@ -143,3 +145,22 @@ async def test_signing_out_ends_the_session_on_the_server(clerk: Clerk, demo: Se
     answer = await post_form(lin, "/console/", "/console/logout", follow=False)
     assert answer.headers["Location"] == "/console/login"
     assert await demo.sessions.read("clerk", token) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "other"),
+    [
+        ("/console/alarms?state=handled", "/console/alarms?state=handled&lang=en"),
+        ("/console/events?state=waiting&lang=zh", "/console/events?state=waiting&lang=en"),
+        (
+            "/console/handover/new?mode=onjob&giver=rm.chen&lang=en",
+            "/console/handover/new?mode=onjob&giver=rm.chen&lang=zh",
+        ),
+        ("/console/people?q=13812345678", "/console/people?lang=en"),
+        ("/console/alarms?state=%22%3E%3Cscript%3E", "/console/alarms?state=%22%3E%3Cscript%3E&lang=en"),
+    ],
+)
+async def test_the_other_language_shows_the_same_page(clerk: Clerk, address: str, other: str) -> None:
+    page = await (await clerk("lin")).get(address)
+    (link,) = re.findall(r'<a class="toplink" href="([^"]*lang=[^"]*)"', page.text)
+    assert html.unescape(link) == other

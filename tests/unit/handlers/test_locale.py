@@ -87,3 +87,14 @@ def test_every_reason_and_every_audited_action_has_a_text() -> None:
     wanted -= {f"code:{code}" for code in NEVER_ON_A_PAGE}
     assert len(wanted) > 40
     assert sorted(wanted - set(_source("zh_CN"))) == []
+
+
+def test_every_fact_of_the_audit_trail_has_a_label() -> None:
+    named: set[str] = set()
+    for room in ("customers", "rewards", "campaigns", "operations", "handlers"):
+        for path in (WEB.parent / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("audit", "audited"):
+                    named |= {keyword.arg for keyword in node.keywords if keyword.arg}
+    assert len(named) > 15
+    assert sorted({f"data:{name}" for name in named} - set(_source("zh_CN"))) == []
