@@ -7,7 +7,7 @@ import getpass
 import typer
 
 from customers.banks.bank import open_bank
-from deploy.terminal import File, TenantOption, only_tenant, print_table, read, run
+from deploy.terminal import File, TenantOption, fail, only_tenant, print_table, read, run
 from services.container import Services
 
 customers_app = typer.Typer(no_args_is_help=True)
@@ -25,6 +25,7 @@ def link(file: File, tenant: TenantOption = "") -> None:
 
     Phones may be written as people and Excel write them. Lines that cannot be taken are named with
     what to do, the others are linked; the exit status is 1 when a line was invalid or in conflict.
+    Cut short, the same command goes on: what is linked already stays.
     """
     from customers.identity import customer_numbers
 
@@ -35,9 +36,16 @@ def link(file: File, tenant: TenantOption = "") -> None:
             await open_bank(services, await only_tenant(services, tenant)),
             text,
             f"cli:{getpass.getuser()}",
+            progress,
         )
 
-    lines = run(linked)
+    def progress(done: int, total: int) -> None:
+        print(f"{done} of {total} lines", flush=True)
+
+    try:
+        lines = run(linked)
+    except KeyboardInterrupt:
+        fail("interrupted; the lines until here are done, and the same command goes on")
     print_table("Lines", [customer_numbers.count(lines)])
     for line in lines:
         if line.outcome not in (customer_numbers.LINKED, customer_numbers.ALREADY):

@@ -20,7 +20,7 @@ from customers.handover import departures
 from customers.identity import resolution
 from customers.identity.rows import read_customers
 from customers.relationships import FollowInfo, Relationship
-from customers.wecom_mirror import tags
+from customers.wecom_mirror import members, tags
 from services.errors import InvalidInput, NotFound, NotSignedIn
 from services.wechat.core.errors import PlatformError, SubjectState, to_whoever_waits
 
@@ -86,7 +86,7 @@ async def actor_of(bank: Bank, token: str) -> StaffActor:
         raise NotSignedIn("not_staff", "only staff of the bank may enter") from error
     if member.epoch != session["epoch"]:
         raise NotSignedIn("not_signed_in", "open the side panel from WeCom")
-    return StaffActor(bank.id, session["userid"])
+    return StaffActor(bank.id, await members.spelling(bank, session["userid"]))
 
 
 async def sign_out(bank: Bank, token: str, origin: Origin = NOWHERE) -> None:

@@ -130,6 +130,11 @@ async def open_of(bank: Bank, kind: str) -> list[Alarm]:
     )
 
 
+async def was_raised(bank: Bank, kind: str, key: str) -> bool:
+    """Whether the alarm (`kind`, `key`) is there already."""
+    return bool(await bank.read(ALARMS, [ids.tenant_id(bank.id, "alarm", kind, key)]))
+
+
 async def _put_notice(bank: Bank, alarm: Alarm, userid: str) -> None:
     notice_id = ids.tenant_id(bank.id, "notice", alarm["_id"], key_of(userid))
     notice: Notice = {"_id": notice_id, "userid": key_of(userid), "alarm": alarm["_id"], "card": ""}

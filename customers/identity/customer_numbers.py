@@ -8,7 +8,7 @@ question for a clerk.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -66,6 +66,8 @@ HEADINGS = {
 }
 """What the heading of a file may call each column, besides its own name."""
 MOST_WITH_PHONE = 10
+AT_ONCE = 1_000
+"""After so many lines of a file it is said how far it is."""
 _NUMBER = re.compile(r"[A-Za-z0-9-]{4,32}")
 
 
@@ -170,9 +172,12 @@ async def _take_away(bank: Bank, row_id: str, number: str, to: str) -> None:
     await bank.db[CUSTOMERS].update(has, gone)
 
 
-async def link_file(bank: Bank, text: str, actor: str) -> list[Line]:
+async def link_file(
+    bank: Bank, text: str, actor: str, progress: Callable[[int, int], None] | None = None
+) -> list[Line]:
     """Links every line of a CSV file (with a heading: `number` and at least one of COLUMNS, or what
     HEADINGS calls them); what became of each. A line that cannot be read costs no other line.
+    `progress` is told every AT_ONCE lines how many are done, and of how many.
 
     Raises InvalidInput when the heading is wrong; nothing is linked then. Audited with the file's
     hash and the counts.
@@ -184,7 +189,11 @@ async def link_file(bank: Bank, text: str, actor: str) -> list[Line]:
         raise InvalidInput("numbers_file", needs)
     proof = f"file:{digest[:12]}"
     async with bank.audited(actor, "numbers.linked", digest) as act:
-        lines = [await _link_line(bank, row, f"{proof}:{row.line}") for row in table.rows]
+        lines: list[Line] = []
+        for done, row in enumerate(table.rows, 1):
+            lines.append(await _link_line(bank, row, f"{proof}:{row.line}"))
+            if progress is not None and done % AT_ONCE == 0:
+                progress(done, len(table.rows))
         act.data.update(count(lines))
     return lines
 

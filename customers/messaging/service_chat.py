@@ -15,6 +15,7 @@ from customers.banks import staff
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services import ids
+from services.errors import Unavailable
 from services.observe import trace
 from services.queue.inbox import InboxRow
 from services.wechat import events
@@ -22,6 +23,8 @@ from services.wechat import events
 IN_WECHAT = "wechat"
 """A mini-program's `customer_service` in the bank's file: its customers are answered in WeChat's
 tool."""
+MOST_ALONE, TOGETHER_SECONDS = 10, 600
+"""So many messages of one customer in that time have an alarm each."""
 SHOWN = 200
 """Characters of a text that are shown."""
 _NUMBER = re.compile(r"[0-9０-９](?:[ -]?[0-9０-９]){3,}")
@@ -42,7 +45,8 @@ async def entered(bank: Bank, row: InboxRow, event: events.SessionEntered) -> No
 
 
 async def wrote(bank: Bank, row: InboxRow, event: events.CustomerMessage) -> None:
-    """He wrote. Told once, however often the message is delivered."""
+    """He wrote. Told once, however often the message is delivered; what he writes beyond MOST_ALONE
+    messages in TOGETHER_SECONDS is told together, so that one customer hides no other."""
     cid = await _identify(bank, row, event)
     at, key = events.happened(event, row), _key(bank, row, event)
     told = {"app": event.corp_id, "what": event.msg_type}
@@ -54,9 +58,13 @@ async def wrote(bank: Bank, row: InboxRow, event: events.CustomerMessage) -> Non
     if not rms:
         trace.note("service.nobody")
     program = bank.miniprograms.get(event.corp_id)
+    kind = "service.wrote" if rms else "service.nobody"
+    if await _is_one_of_many(bank, cid) and not await alarms.was_raised(bank, kind, key):
+        trace.note("service.many")
+        key = ids.tenant_id(bank.id, "service", cid, int(at // TOGETHER_SECONDS))
     await alarms.raise_alarm(
         bank,
-        "service.wrote" if rms else "service.nobody",
+        kind,
         key,
         userids=rms,
         cid=cid,
@@ -65,6 +73,16 @@ async def wrote(bank: Bank, row: InboxRow, event: events.CustomerMessage) -> Non
         app=program.name if program else event.corp_id,
         what=event.msg_type,
     )
+
+
+async def _is_one_of_many(bank: Bank, cid: str) -> bool:
+    """Whether he wrote more than MOST_ALONE in this time; not, while nobody can count."""
+    what = f"service|{bank.id}|{cid}"
+    try:
+        counted = await bank.services.sessions.count(what, seconds=TOGETHER_SECONDS)
+    except Unavailable:
+        return False
+    return counted > MOST_ALONE
 
 
 def is_in_wechat(bank: Bank, appid: str) -> bool:

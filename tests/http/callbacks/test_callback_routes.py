@@ -85,3 +85,17 @@ async def test_a_plaintext_that_is_no_text_is_given_back_as_it_is(http: httpx.As
     query, encrypted = await _signed(demo, b"\xff\xfe\x00")
     answer = await http.get(f"/wecom/demo/callback?{query}&echostr={quote(encrypted, safe='')}")
     assert (answer.status_code, answer.content) == (200, b"\xff\xfe\x00")
+
+
+async def test_the_address_check_survives_a_gateway_that_drops_the_padding(
+    http: httpx.AsyncClient, demo: Services
+) -> None:
+    seen = set()
+    for number in range(0, 200, 7):
+        query, encrypted = await _signed(demo, b"1" * number)
+        bare = encrypted.rstrip("=")
+        seen.add(len(encrypted) - len(bare))
+        for given in (bare, f"{bare}=", encrypted.replace("=", "%3D"), encrypted.replace("=", "%253d")):
+            answer = await http.get(f"/wecom/demo/callback?{query}&echostr={quote(given, safe='%=')}")
+            assert (answer.status_code, answer.text) == (200, "1" * number)
+    assert seen - {0}

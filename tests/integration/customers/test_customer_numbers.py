@@ -215,3 +215,24 @@ async def test_a_file_with_a_wrong_heading_links_nothing(services: Services, tex
         await customer_numbers.link_file(await open_bank(services, "demo"), text, "cli:op")
     assert refused.value.code == "numbers_file"
     assert await services.store.tenant("demo")["audit"].count() == 0
+
+
+async def test_a_long_file_says_how_far_it_is_and_goes_on_where_it_was_cut_short(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = await open_bank(services, "demo")
+    await _two(services)
+    monkeypatch.setattr(customer_numbers, "AT_ONCE", 2)
+    text = "number,phone\nC-1001,13800138000\nC-9001,13911112222\nC-2002,13900139000\nC-9002,x\nC-9003,13911113333\n"
+    heard: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        heard.append((done, total))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await customer_numbers.link_file(bank, text, "cli:op", stop)
+    assert await services.store.tenant("demo")["audit_intents"].count({"action": "numbers.linked"}) == 1
+    lines = await customer_numbers.link_file(bank, text, "cli:op", lambda *told: heard.append(told))
+    assert [line.outcome for line in lines] == [ALREADY, UNKNOWN, LINKED, INVALID, UNKNOWN]
+    assert heard == [(2, 5), (2, 5), (4, 5)]

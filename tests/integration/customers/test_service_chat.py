@@ -193,3 +193,25 @@ async def test_the_simulated_wechat_takes_the_answer_that_gives_it_the_message(
     answer = (await receive.receive_wechat(demo, APPID, query, body)).answer
     to = Receiver(APPID, 0, "gh_1", "", program.token, Envelope(program.token, program.aes_key), in_json)
     assert _reply(to, answer.decode()) == ("", TO_WECHAT)
+
+
+async def test_who_writes_two_hundred_times_hides_no_other_customer(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock
+) -> None:
+    bank = await open_bank(demo, "demo")
+    person, scan = await tools.scanned(sandbox, http)
+    await tools.all_work(demo)
+    facts = service_chat.resolution.Facts(unionid=person["unionid"], openids={APPID: "o-liu"})
+    cid = await service_chat.resolution.identify(bank, facts)
+    flood = [push("text", number, "o-liu", Content=f"在吗 {number}") for number in range(200)]
+    await handled(bank, *flood[:40])
+    await handled(bank, *flood, push("text", 999, "o-zhang", Content="转账失败"))
+    wrote = await demo.store.tenant("demo")["alarms"].find({"kind": "service.wrote"})
+    assert service_chat.MOST_ALONE < len(wrote) <= service_chat.MOST_ALONE + 2
+    assert {row["cid"] for row in wrote} == {cid}
+    assert await demo.store.tenant("demo")["alarms"].count({"kind": "service.nobody"}) == 1
+    assert await demo.store.tenant("demo")["timeline"].count({"cid": cid, "kind": "service.wrote"}) == 200
+    clock.advance(5)
+    await jobs.send_effects(bank)
+    cards = (await sandbox.control("GET", f"members/{scan['userid']}/cards"))["cards"]
+    assert len(cards) <= 2

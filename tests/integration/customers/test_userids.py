@@ -106,6 +106,7 @@ async def test_a_userid_that_changes_in_letter_case_alone_ends_nobody(bank: Serv
     at_bank = await open_bank(bank, "demo")
     cid = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
     await relationships.changed(at_bank, "rm.li", cid, at=1.0, active=True, state="", add_way=1)
+    token = await rm.open_session(at_bank, await rm.staff_login(at_bank, await sandbox.oauth_code("rm.li")))
     await sandbox.control("POST", "members/rm.li", {"userid": "RM.Li"})
     at = bank.clock()
     event = events.MemberChanged(
@@ -113,6 +114,8 @@ async def test_a_userid_that_changes_in_letter_case_alone_ends_nobody(bank: Serv
     )
     await members.member_changed(at_bank, {"_id": "demo:1", "at": utc(at)}, event)
     bank.cache.clear()
+    still = await rm.actor_of(at_bank, token)
+    assert [row["cid"] for row in await rm.list_customers(at_bank, still)] == [cid]
     assert await _sign_in(bank, sandbox, "RM.Li") == "RM.Li"
     assert [row["cid"] for row in await relationships.of_staff(at_bank, "RM.Li")] == [cid]
     assert await bank.store.tenant("demo")["alarms"].count() == 0
