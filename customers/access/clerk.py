@@ -110,8 +110,7 @@ def _limits(bank: Bank, login: str, origin: Origin, *, known: bool) -> list[Limi
 
 async def _check(bank: Bank, login: str, password: str) -> Clerk:
     row = await clerks.find(bank, login)
-    hashed = (row.get("password") if row else "") or clerks.NOBODY
-    good = await clerks.verify(hashed, password) and hashed != clerks.NOBODY
+    good = await clerks.proves(bank, row, password)
     known = bank.services.settings.env == "production" and gate.is_published(password)
     if not good or row is None or known:
         raise NotSignedIn("login_refused", "bank, name or password is wrong")

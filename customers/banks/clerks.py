@@ -15,12 +15,14 @@ from config import gate
 from customers.banks import passwords
 from customers.banks.bank import CACHE_SECONDS, Bank
 from customers.banks.rows import CLERKS, ClerkRow
-from services.cache import cached, invalidate
+from services.cache import Slot, cached, invalidate
 from services.errors import InvalidInput, NotFound, Unavailable
 from services.store.mongo import Doc
 
 log = logging.getLogger(__name__)
 SESSION = "clerk"
+_HASHING: Slot[asyncio.Semaphore] = Slot("hashing", lambda: asyncio.Semaphore(2))
+"""Passwords that a process hashes at once: each takes 64 MB and four threads for a while."""
 
 PERMISSIONS: dict[str, frozenset[str]] = {
     "operations": frozenset(
@@ -155,7 +157,8 @@ async def set_password(
     if row is None:
         raise NotFound("clerk_unknown", f"{bank.id} has no clerk {login}")
     check_password(bank, login, row["name"], password)
-    hashed = await asyncio.to_thread(PasswordHasher().hash, password)
+    async with bank.services.cache.of(_HASHING):
+        hashed = await asyncio.to_thread(PasswordHasher().hash, password)
     async with bank.audited(by, "clerk.password_set", login):
         await _change(bank, {"_id": row["_id"]}, {"password": hashed, "must_change": must_change})
         await end_sessions(bank, [login])
@@ -173,7 +176,7 @@ async def change_password(bank: Bank, login: str, old: str, new: str) -> None:
     """A clerk's own change, after which he signs in anew everywhere; raises InvalidInput
     `password_wrong`, `password_same` or `password_weak`."""
     row = await find(bank, login)
-    if row is None or not await verify(row.get("password") or NOBODY, old):
+    if row is None or not await proves(bank, row, old):
         raise InvalidInput("password_wrong", "the present password is not right")
     if new == old:
         raise InvalidInput("password_same", "the new password is the old one")
@@ -205,6 +208,13 @@ async def sign_out_everywhere(bank: Bank, login: str) -> None:
 
 NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$SmvqjP8tXXgjKgAMEjh9PGzLZzIB0l3JYqWj0wMkVwM"
 """Verified for names that do not exist, so that an answer's time tells nothing."""
+
+
+async def proves(bank: Bank, row: ClerkRow | None, password: str) -> bool:
+    """Whether this is the clerk's password; it takes as long when he has none, or is nobody."""
+    hashed = (row.get("password") if row else "") or NOBODY
+    async with bank.services.cache.of(_HASHING):
+        return await verify(hashed, password) and hashed != NOBODY
 
 
 async def verify(hashed: str, password: str) -> bool:

@@ -107,6 +107,15 @@ def own_path(wanted: str, below: str) -> str:
     return below if odd or foreign or parts.fragment else wanted
 
 
+def _path_of(address: str) -> str:
+    """The path and query of an address; empty for what is none."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
+    return f"{parts.path}?{parts.query}" if parts.query and parts.path else parts.path
+
+
 class Page(Base):
     """Serves HTML. `folder` holds the face's templates; `ancestors` says who may frame it.
 
@@ -430,11 +439,10 @@ class Page(Base):
         since a form on it may hold what somebody writes."""
         if refusal.status != 401:
             return False
-        page = urlsplit(self.request.headers.get("HX-Current-URL", ""))
-        if not page.path:
+        wanted = _path_of(self.request.headers.get("HX-Current-URL", ""))
+        if not wanted:
             self.set_header("HX-Redirect", self.home())
             return False
-        wanted = f"{page.path}?{page.query}" if page.query else page.path
         self.write(self.render_string("signed_out.html", address=own_path(wanted, self.home())))
         return True
 

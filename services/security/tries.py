@@ -1,5 +1,6 @@
 """How often somebody may fail: tries are begun before they are judged and ended by how they went, so
-that a hundred at once are no more than one after the other. Good ones cost nothing.
+that a hundred at once are no more than one after the other. Good ones cost nothing. Those who wait
+for the same limit stand in one line, whose first alone asks Redis.
 
 Redis counts; emptied, everybody begins anew. A name or an address is in it as a hash only.
 """
@@ -10,7 +11,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
@@ -21,6 +22,10 @@ from services.errors import TooMany, Unavailable
 
 WAIT_SECONDS = 15.0
 """How long a try waits for those under way that may yet fill its limit."""
+MOST_WAITING = 500
+"""So many of a process wait for one limit; who comes then is told to come again."""
+MOST_ASKING = 6
+"""So many of a process ask Redis at once: a flood leaves its connections to others."""
 _POLL_SECONDS = 0.05
 
 
@@ -49,12 +54,22 @@ class LockedOut(TooMany):
         self.first = first
 
 
+@dataclass
+class _Line:
+    """Those of this process who wait for one limit, in the order in which they came."""
+
+    waiting: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Tries:
     """Begins and ends tries."""
 
     def __init__(self, redis: Redis) -> None:
         self._begin: Any = redis.register_script(lua.script("services.security", "begin_tries"))
         self._end: Any = redis.register_script(lua.script("services.security", "end_tries"))
+        self._lines: dict[str, _Line] = {}
+        self._asking = asyncio.Semaphore(MOST_ASKING)
 
     @asynccontextmanager
     async def trying(
@@ -75,33 +90,65 @@ class Tries:
             await self._ended(limits, ending)
 
     async def _wait_for_leave(self, limits: Sequence[Limit]) -> None:
-        keys = [limit.key for limit in limits]
-        args = [each for limit in limits for each in (limit.failures, limit.seconds * 1000)]
-        loop = asyncio.get_running_loop()
-        until = loop.time() + WAIT_SECONDS
-        while True:
-            told = await _asked(self._begin(keys=keys, args=args))
-            if told[0] == b"go":
-                return
-            if told[0] == b"over":
-                seconds = max(1, math.ceil(int(told[1]) / 1000))
-                raise LockedOut(retry_after=seconds, first=bool(told[2]))
-            if loop.time() > until:
+        until = asyncio.get_running_loop().time() + WAIT_SECONDS
+        full = await self._asked_to_begin(limits)
+        while full is not None:
+            full = await self._stand_in_line(limits, full, until)
+
+    async def _stand_in_line(
+        self, limits: Sequence[Limit], full: Limit, until: float
+    ) -> Limit | None:
+        """Waits for `full`; what is full then, or nothing when the try is begun."""
+        line = self._lines.setdefault(full.key, _Line())
+        if line.waiting >= MOST_WAITING:
+            raise LockedOut(retry_after=1, first=False)
+        line.waiting += 1
+        try:
+            async with asyncio.timeout_at(until):
+                await line.turn.acquire()
+            try:
+                return await self._first_in_line(limits, full, until)
+            finally:
+                line.turn.release()
+        except TimeoutError:
+            raise LockedOut(retry_after=1, first=False) from None
+        finally:
+            line.waiting -= 1
+            if not line.waiting:
+                self._lines.pop(full.key, None)
+
+    async def _first_in_line(
+        self, limits: Sequence[Limit], full: Limit, until: float
+    ) -> Limit | None:
+        while (now := await self._asked_to_begin(limits)) == full:
+            if asyncio.get_running_loop().time() > until:
                 raise LockedOut(retry_after=1, first=False)
             await asyncio.sleep(_POLL_SECONDS)
+        return now
+
+    async def _asked_to_begin(self, limits: Sequence[Limit]) -> Limit | None:
+        """Begins the try, or tells which limit may yet be filled by those under way; raises LockedOut
+        where one is."""
+        keys = [limit.key for limit in limits]
+        args = [each for limit in limits for each in (limit.failures, limit.seconds * 1000)]
+        told = await self._ask(self._begin, keys, args)
+        if told[0] == b"over":
+            seconds = max(1, math.ceil(int(told[1]) / 1000))
+            raise LockedOut(retry_after=seconds, first=bool(told[2]))
+        return limits[int(told[1]) - 1] if told[0] == b"wait" else None
 
     async def _ended(self, limits: Sequence[Limit], how: str) -> None:
         keys = [limit.key for limit in limits]
         args: list[str | int] = [how]
         for limit in limits:
             args += [limit.failures, limit.seconds * 1000, int(limit.forgiven)]
-        await _asked(self._end(keys=keys, args=args))
+        await self._ask(self._end, keys, args)
 
-
-async def _asked(asking: Any) -> Any:
-    try:
-        return await asking
-    except RedisError as error:
-        raise Unavailable(
-            "sessions_unavailable", "sign-in is not possible at the moment"
-        ) from error
+    async def _ask(self, script: Any, keys: list[str], args: Sequence[str | int]) -> Any:
+        try:
+            async with self._asking:
+                return await script(keys=keys, args=args)
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "sign-in is not possible at the moment"
+            ) from error

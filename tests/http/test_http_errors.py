@@ -89,3 +89,11 @@ def test_a_fault_of_ours_is_never_told() -> None:
 async def test_a_method_that_a_path_does_not_have_is_405(http: httpx.AsyncClient) -> None:
     answer = await http.delete("/healthz")
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("address", ["http://[", "//["])
+async def test_a_part_of_a_page_from_an_address_that_is_none_is_refused(http: httpx.AsyncClient, address: str) -> None:
+    headers = {"HX-Request": "true", "HX-Current-URL": address}
+    answer = await http.get("/console/sync/progress", headers=headers)
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/console/")
+    assert answer.text

@@ -1,6 +1,6 @@
 -- KEYS: counts of tries. ARGV: for each its limit of failures and its milliseconds.
--- Begins a try under all of them, or under none: {'go'}, {'wait'} while tries under way may still
--- fill a count, or {'over', milliseconds until it is, whether we are the first to be told}.
+-- Begins a try under all of them, or under none: {'go'}, {'wait', which} while tries under way may
+-- still fill that count, or {'over', milliseconds until it is, whether we are the first to be told}.
 local function count(key, field) return tonumber(redis.call('HGET', key, field) or '0') end
 for i, key in ipairs(KEYS) do
   if count(key, 'failed') >= tonumber(ARGV[2 * i - 1]) then
@@ -8,7 +8,9 @@ for i, key in ipairs(KEYS) do
   end
 end
 for i, key in ipairs(KEYS) do
-  if count(key, 'failed') + count(key, 'begun') >= tonumber(ARGV[2 * i - 1]) then return {'wait'} end
+  if count(key, 'failed') + count(key, 'begun') >= tonumber(ARGV[2 * i - 1]) then
+    return {'wait', i}
+  end
 end
 for i, key in ipairs(KEYS) do
   redis.call('HINCRBY', key, 'begun', 1)

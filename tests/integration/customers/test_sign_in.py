@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -222,3 +223,63 @@ def test_an_address_is_told_without_its_end(address: str, masked: str) -> None:
 )  # fmt: skip
 def test_a_device_is_told_by_its_browser_and_system(agent: str, device: str) -> None:
     assert device_of(agent) == device
+
+
+async def test_those_who_wait_for_one_limit_ask_redis_one_at_a_time(bank: Services) -> None:
+    """Each asked 20 times a second: a flood of 400 kept everybody's sign-in and Redis from others."""
+    limit, asked, ended = Limit("everybody", 10, 60), [], asyncio.Event()
+    begin = bank.tries._begin
+
+    async def counted(**given: Any) -> Any:
+        asked.append(given)
+        return await begin(**given)
+
+    async def trying() -> None:
+        async with bank.tries.trying([limit], NotSignedIn):
+            await ended.wait()
+
+    bank.tries._begin = counted
+    waiting = [asyncio.create_task(trying()) for _ in range(100)]
+    await asyncio.sleep(2.0)
+    assert len(asked) <= 100 + 2.0 / tries._POLL_SECONDS + 10
+    ended.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_who_comes_to_a_line_without_end_is_told_to_come_again(
+    bank: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tries, "MOST_WAITING", 5)
+    limit, ended = Limit("everybody", 1, 60), asyncio.Event()
+
+    async def trying() -> str:
+        try:
+            async with bank.tries.trying([limit], NotSignedIn):
+                await ended.wait()
+        except LockedOut:
+            return "told"
+        return "judged"
+
+    tasks = [asyncio.create_task(trying()) for _ in range(20)]
+    done, _ = await asyncio.wait(tasks, timeout=2.0)
+    assert len(done) == 14
+    ended.set()
+    assert sorted(await asyncio.gather(*tasks)) == ["judged"] * 6 + ["told"] * 14
+    assert bank.tries._lines == {}
+
+
+async def test_a_process_hashes_few_passwords_at_once(bank: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 64 MB and four threads: thirty at once kept the loop for seconds."""
+    under_way, most = 0, 0
+
+    async def counted(hashed: str, password: str) -> bool:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return False
+
+    monkeypatch.setattr(clerks, "verify", counted)
+    await asyncio.gather(*(_fail(bank, f"clerk{number}", ATTACKER) for number in range(20)))
+    assert most == 2
