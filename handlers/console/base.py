@@ -140,6 +140,8 @@ class Console(Page):
             return self.explain(f"message_{value}", str(value))
         if name in ("api", "effect"):
             return self.explain(f"{name}_{value}", str(value))
+        if name == "effects":
+            return ", ".join(self._worded("effect", each) for each in value)
         return self.reading(value)
 
     def reading(self, value: Any) -> str:
