@@ -80,7 +80,7 @@ async def perform(bank: Bank, owner: str, row: Doc) -> None:
 
 async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcome:
     if effect.deadline is not None and bank.now() > effect.deadline:
-        return Outcome("expired", DEADLINE)
+        return Outcome("expired", "deadline")
     if effect.campaign and await live.is_paused(bank, effect.campaign):
         return Outcome("later", "paused", _until_it_goes_on(bank, effect), begun=False)
     try:

@@ -177,7 +177,7 @@ async def _put_card(bank: Bank, userid: str, minute: int, due: float) -> bool:
         cid="",
         args={"userid": userid},
     )
-    return await outbox.put(bank.services, card, due=due)
+    return await outbox.put(bank.services, card, due=bank.off_the_rush(due, card.id))
 
 
 async def take(bank: Bank, userid: str, card: str) -> list[str]:
