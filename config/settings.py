@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     platform_bulk_patience: float = Field(
         120.0, gt=0, le=3600, description="the same for syncs and other mass work"
     )
+    platform_spread: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="app messages that can wait keep off minutes 0 and 30; auto: in production",
+    )
     audit_checkpoints: str = Field(
         "", description="where the audit trail's checkpoints are kept; unset: in data_dir"
     )
@@ -165,6 +169,12 @@ class Settings(BaseSettings):
         if 0 < len(token.get_secret_value()) < 16:
             raise ValueError("a token has at least 16 characters")
         return token
+
+    @property
+    def spreads_messages(self) -> bool:
+        """Whether app messages that can wait keep off the minutes in which everybody sends."""
+        spread = self.platform_spread
+        return spread == "on" or (spread == "auto" and self.env == "production")
 
     @property
     def mongodb(self) -> str:

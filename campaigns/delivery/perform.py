@@ -37,7 +37,7 @@ URGENT_SECONDS = 20.0
 """An urgent effect does not wait for a limit that is over sooner than this."""
 FIXED_SECONDS = 60.0
 """A pause that is asked for and as long as this is kept as it is."""
-INTERNAL, PAUSED = "internal", "paused"
+INTERNAL, PAUSED, DEADLINE = "internal", "paused", "deadline"
 FRIENDSHIP_OVER = "friendship_over"
 _FAULT = "an effect failed"
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ async def _tell(this: _Try, outcome: Outcome) -> None:
     kind, effect = this.kind, this.effect
     done = outcome.state == "done"
     if not done and (effect.lane == outbox.WELCOME or not outcome.the_customers):
-        await troubles.failed(this.bank, kind.name, outcome.reason)
+        await troubles.failed(this.bank, kind.name, _cause(this, outcome))
     story = kind.story if done else f"{kind.name}.{outcome.state}"
     if story and effect.cid:
         await timeline.record(
@@ -210,6 +210,11 @@ async def _tell(this: _Try, outcome: Outcome) -> None:
         )
     if kind.unsent is not None and not done and not outcome.quiet:
         await kind.unsent(this.bank, effect)
+
+
+def _cause(this: _Try, outcome: Outcome) -> str:
+    """Why it came to nothing: of what was too late, what kept it."""
+    return str(this.row.get("reason") or DEADLINE) if outcome.reason == DEADLINE else outcome.reason
 
 
 async def _give_back(bank: Bank, owner: str, row: Doc) -> None:

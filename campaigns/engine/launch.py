@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaigns.delivery import perform
+from campaigns.delivery.kinds import KINDS
 from campaigns.engine import rows
 from campaigns.engine.program import Op, Program
 from campaigns.engine.rows import LEASE_SECONDS, Context, Run
@@ -96,9 +97,14 @@ async def _perform(bank: Bank, effects: Iterable[Doc]) -> None:
 
 
 def _row(bank: Bank, run: Run, effect: Effect, *, surge: bool) -> Doc:
-    """The outbox row of one effect: leased to us, or in a surge left to its lane when it is not
-    urgent."""
+    """The outbox row of one effect: leased to us, or left to its lane when it is not urgent: in a
+    surge, and a reminder in a minute in which everybody sends. What answers the customer's coming
+    goes at once."""
     now = bank.now()
+    if run["moves"] > 1 and KINDS[effect.kind].is_app_message:
+        due = bank.off_the_rush(now, effect.id)
+        if due > now:
+            return outbox.row_of(bank.services, effect, due=due, owner=None)
     if surge and effect.lane != outbox.WELCOME:
         return outbox.row_of(bank.services, effect, due=now + PATIENT_SECONDS, owner=None)
     return outbox.row_of(bank.services, effect, due=now + LEASE_SECONDS, owner=run["owner"])

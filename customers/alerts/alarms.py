@@ -84,22 +84,39 @@ async def raise_alarm(
 
 
 async def work_failed(bank: Bank, work: str, reason: str) -> None:
-    """A job's work failed for good: told once a day for each
-    reason. A person has it tried again (operations/failed.py)."""
-    key = f"{work}:{reason}:{bank.today().isoformat()}"
-    await raise_alarm(bank, "work.failed", key, work=work, reason=reason)
+    """A job's work failed for good: told once a day for each reason. A person has it tried again
+    (operations/failed.py)."""
+    await raise_daily(bank, "work.failed", f"{work}:{reason}", work=work, reason=reason)
+
+
+async def raise_daily(bank: Bank, kind: str, what: str, **data: Any) -> None:
+    """Raises the alarm of `kind` on `what` once a day; anew on the same day when it happens after
+    somebody has dealt with it."""
+    today = f"{what}:{bank.today().isoformat()}"
+    earlier = await bank.db[ALARMS].count({"kind": kind, "gathers": today, "state": HANDLED})
+    await raise_alarm(bank, kind, f"{today}:{earlier}", gathers=today, **data)
 
 
 async def gather(
-    bank: Bank, kind: str, what: str, times: int, *, userids: Sequence[str] = (), **data: Any
+    bank: Bank,
+    kind: str,
+    what: str,
+    times: int,
+    *,
+    userids: Sequence[str] = (),
+    among: Mapping[str, str] | None = None,
+    **data: Any,
 ) -> None:
     """Adds `times` happenings to the one alarm of `kind` that gathers `what`, and raises it at the
-    first; its data has how many there were (`times`), `since` when and the `last` one. After
-    `end_gathering` the next is raised anew."""
+    first; its data has how many there were (`times`), `since` when and the `last` one, and a list of
+    each value of `among`. After `end_gathering` the next is raised anew."""
     rows = bank.db[ALARMS]
     going_on = {"kind": kind, "gathers": what, "state": OPEN, "data.end": None}
     now = bank.utc().isoformat()
-    more = {"$inc": {"data.times": times}, "$set": {"data.last": now}}
+    more: Doc = {"$inc": {"data.times": times}, "$set": {"data.last": now}}
+    if among:
+        more["$addToSet"] = {f"data.{name}": value for name, value in among.items()}
+        data |= {name: [value] for name, value in among.items()}
     if await rows.update(going_on, more):
         return
     earlier = await rows.count({"kind": kind, "gathers": what})
@@ -165,7 +182,7 @@ async def _put_card(bank: Bank, userid: str, minute: int, due: float) -> bool:
         cid="",
         args={"userid": userid},
     )
-    return await outbox.put(bank.services, card, due=due)
+    return await outbox.put(bank.services, card, due=bank.off_the_rush(due, card.id))
 
 
 async def take(bank: Bank, userid: str, card: str) -> list[str]:

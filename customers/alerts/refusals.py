@@ -21,14 +21,15 @@ NAMES = {"wecom": "WeCom", "wechat": "WeChat"}
 
 
 async def tell(bank: Bank) -> None:
-    """Raises an alarm for each refusal that nobody was told of: one a day for each code, on the
-    console alone, for cards go through the app that may be refused."""
+    """Raises an alarm for each refusal that nobody was told of: one a day for each code, and one more
+    after somebody has dealt with it; on the console alone, for cards go through the app that may be
+    refused."""
     for row in await unknown_codes.unseen(bank.db):
         family, errcode = row["family"], row["errcode"]
-        await alarms.raise_alarm(
+        await alarms.raise_daily(
             bank,
             kind_of(errcode),
-            f"{family}:{errcode}:{bank.today():%Y-%m-%d}",
+            f"{family}:{errcode}",
             platform=NAMES[family],
             errcode=errcode,
             path=row["path"],

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from customers.alerts import alarms
 from customers.banks.bank import Bank
+from services.wechat.core.errors import SlowDown
 
 UNGREETED, FAILING = "welcome.unsent", "effect.failing"
 """Customers who got no welcome: the heads of the branches are told too, since somebody should greet
@@ -51,11 +52,12 @@ async def _gather(bank: Bank, effect: str, reason: str, times: int) -> None:
         heads = [head for head in bank.heads.values() if head]
         await alarms.gather(bank, UNGREETED, reason, times, userids=heads, reason=reason)
         return
-    what = f"{effect}:{reason}"
-    await alarms.gather(bank, FAILING, what, times, effect=effect, reason=reason)
+    await alarms.gather(bank, FAILING, reason, times, among={"effects": effect}, reason=reason)
 
 
 def _root(reason: str) -> str:
-    """A reason without how often it was tried, so that alike is alike."""
+    """A reason without how often it was tried, and a limit without who said so, the platform or our
+    own limiter while the platform rests: so that alike is alike."""
     code, _, rest = reason.partition(":")
-    return rest if code.startswith("gave_up_after_") and rest else reason
+    reason = rest if code.startswith("gave_up_after_") and rest else reason
+    return SlowDown.name if reason.startswith(f"{SlowDown.name}:") else reason

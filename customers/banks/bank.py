@@ -29,6 +29,7 @@ from services.wechat.core.archive import ArchiveSource
 from services.wechat.core.errors import SubjectState
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
+from services.wechat.wecom.messages import off_the_rush
 
 CACHE_SECONDS = 2.0
 IDS_AT_ONCE = 50
@@ -145,6 +146,11 @@ class Bank:
         if act.done:
             await self.audit(actor, action, object_, **act.data)
         await intents.end(self.db, intent)
+
+    def off_the_rush(self, due: float, key: str) -> float:
+        """When an app message that can wait goes out (services/wechat/wecom/messages.py); at `due`
+        where the installation does not spread them."""
+        return off_the_rush(due, key) if self.services.settings.spreads_messages else due
 
     def signal(self, task: str) -> None:
         """Wakes a worker for `task` at this bank, soon; a lost wake-up is made up by the tick."""

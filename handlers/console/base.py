@@ -143,6 +143,8 @@ class Console(Page):
             return self.explain(f"message_{value}", str(value))
         if name in ("api", "effect", "greet"):
             return self.explain(f"{name}_{value}", str(value))
+        if name == "effects":
+            return ", ".join(self._worded("effect", each) for each in value)
         return self.reading(value)
 
     def reading(self, value: Any) -> str:

@@ -53,7 +53,8 @@ class EffectKind(Generic[Bank]):
     nothing is `done`; a platform's refusal and a Conflict that it raises are read by
     `campaigns/delivery/perform.py`. `story` is the kind of story that tells that it was done (empty:
     it tells its own), with `details` of the effect; a failure is told as `NAME.failed` or
-    `NAME.expired`. `unsent` is done when it ended without success.
+    `NAME.expired`. `unsent` is done when it ended without success. `is_app_message` says that what a
+    timer asked for can wait a few minutes (contract/wechat B10).
     """
 
     name: str
@@ -63,3 +64,4 @@ class EffectKind(Generic[Bank]):
     story: str = ""
     details: Callable[[Effect], Mapping[str, Any]] = _nothing
     unsent: Callable[[Bank, Effect], Awaitable[None]] | None = None
+    is_app_message: bool = False

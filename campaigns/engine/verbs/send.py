@@ -181,7 +181,9 @@ WELCOME: EffectKind[Bank] = EffectKind(
     story="welcome.sent",
     unsent=_greet_by_hand,
 )
-STAFF: EffectKind[Bank] = EffectKind(name="staff", execute=_tell_staff, story="staff.told")
+STAFF: EffectKind[Bank] = EffectKind(
+    name="staff", execute=_tell_staff, story="staff.told", is_app_message=True
+)
 
 SEND = Verb(
     name="send",

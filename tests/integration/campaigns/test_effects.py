@@ -12,6 +12,7 @@ from campaigns.delivery import perform
 from campaigns.delivery.kinds import KINDS
 from campaigns.engine.verbs.send import WELCOME_SECONDS
 from campaigns.publishing import versions
+from config.settings import Settings
 from services.container import Services
 from services.queue import outbox
 from services.queue.effects import RETRY, Outcome
@@ -21,7 +22,7 @@ from tests.integration.campaigns import tools
 from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
-from tests.support.documents import LIN
+from tests.support.documents import LIN, WELCOME
 from tests.support.waiting import until
 
 TRIES = RETRY.tries or 0
@@ -326,3 +327,28 @@ async def test_two_workers_on_one_welcome_greet_once(
 
 async def _taken(services: Services) -> bool:
     return bool((await tools.effect(services, "welcome"))["owner"])
+
+
+@pytest.mark.parametrize("spread", [False, True])
+async def test_a_reminder_by_a_timer_keeps_off_the_half_hours_and_an_answer_does_not(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock, monkeypatch: pytest.MonkeyPatch,
+    spread: bool,
+) -> None:  # fmt: skip
+    """Who comes at minute 0 is told of at once; what a timer asks for then, in the minutes after it."""
+    monkeypatch.setattr(Settings, "spreads_messages", spread)
+    steps = "- {id: now, send: {via: staff, template: note}}\n- {id: week, wait: {for: 1h}}\n"
+    await tools.go_live(demo, WELCOME + steps + "- {id: then, send: {via: staff, template: note}}\n")
+    await tools.scanned(sandbox, http, state="c.sz-nanshan")
+    clock.advance(1800 - clock() % 1800 + 5)
+    await tools.all_work(demo)
+    rows = {row["step"]: row for row in await demo.store.tenant("demo")["outbox"].find({"kind": "staff"})}
+    assert (list(rows), rows["now"]["state"]) == (["now"], "done")
+    clock.advance(1800 - clock() % 1800 + 1820)
+    await tools.all_work(demo)
+    rows = {row["step"]: row for row in await demo.store.tenant("demo")["outbox"].find({"kind": "staff"})}
+    assert rows["then"]["state"] == ("ready" if spread else "done")
+    assert not spread or (rows["then"]["due"] // 60) % 30
+    clock.advance(240)
+    await tools.all_work(demo)
+    rows = {row["step"]: row for row in await demo.store.tenant("demo")["outbox"].find({"kind": "staff"})}
+    assert rows["then"]["state"] == "done"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from config.settings import Settings
 from customers.actors import ClerkActor
 from customers.alerts import alarms, cards
 from customers.identity import resolution
@@ -260,3 +261,22 @@ async def test_another_banks_alarm_is_unknown(other: Services) -> None:
     assert refused.value.code == "alarm_unknown"
     assert await _rows(other) == [row]
     assert await alarms.list_alarms(await open_bank(other, "other"), eve) == []
+
+
+@pytest.mark.parametrize("spread", [False, True])
+async def test_a_card_keeps_off_the_minutes_in_which_everybody_sends(
+    bank: Services, clock: StillClock, wire: Wire, monkeypatch: pytest.MonkeyPatch, spread: bool
+) -> None:
+    """The alarm itself is there at once; what came meanwhile is on the same card."""
+    monkeypatch.setattr(Settings, "spreads_messages", spread)
+    clock.now = 1_800_000_000.0
+    assert (clock.now // 60) % 30 == 0
+    await _lost(bank, "first")
+    assert len(await _rows(bank)) == 1
+    await _send(bank, clock, 50.0)
+    assert len(wire.sent) == (0 if spread else 1)
+    await _lost(bank, "second")
+    for _ in range(5):
+        await _send(bank, clock, 60.0)
+    assert sum(len(card["horizontal_content_list"]) for _, card in wire.sent) == 2
+    assert len(wire.sent) == (1 if spread else 2)

@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from customers.actors import ClerkActor
 from customers.alerts import alarms, refusals, troubles
 from customers.banks.bank import Bank
 from operations import limits, scheduler
@@ -169,7 +170,7 @@ async def test_any_effect_that_somebody_must_mend_is_heard_of(
     await tools.scanned(sandbox, http)
     await tools.all_work(demo)
     (alarm,) = await open_alarms(bank, troubles.FAILING)
-    assert (alarm["data"]["effect"], alarm["data"]["reason"]) == ("tag", "platform_bad_request:40058")
+    assert (alarm["data"]["effects"], alarm["data"]["reason"]) == (["tag"], "platform_bad_request:40058")
 
 
 async def test_what_is_so_about_a_customer_is_no_alarm(
@@ -256,3 +257,54 @@ async def test_an_api_that_both_platforms_have_is_closed_and_opened_for_one_of_t
     due = [row["_id"] for row in await bank.db["outbox"].find({"due": {"$lte": bank.now()}})]
     assert due == ["demo:1"]
     assert {row["data"]["id"] for row in await open_alarms(bank, limits.CLOSED)} == {names[0], names[2]}
+
+
+async def test_one_fault_is_one_alarm_of_what_failed_and_one_of_who_was_not_greeted(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, bank: Bank, clock: MovedClock
+) -> None:
+    await tools.fault(sandbox, "errcode", errcode=99999)
+    for _ in range(2):
+        await tools.scanned(sandbox, http)
+    for _ in range(3):
+        await tools.all_work(demo)
+        clock.advance(5)
+    (failing,) = await open_alarms(bank, troubles.FAILING)
+    assert {"tag", "enrich"} <= set(failing["data"]["effects"])
+    assert failing["data"]["times"] >= 4
+    (unsent,) = await open_alarms(bank, troubles.UNGREETED)
+    assert unsent["data"]["times"] == 2
+    assert unsent["userids"]
+
+
+@pytest.mark.parametrize(
+    "reason", ["platform_slow_down:45009", "platform_slow_down", "gave_up_after_12:platform_slow_down"]
+)
+async def test_a_limit_is_one_cause_whoever_said_so(demo: Services, bank: Bank, reason: str) -> None:
+    await troubles.failed(bank, "welcome", "platform_slow_down:45009")
+    await troubles.failed(bank, "welcome", reason)
+    (alarm,) = await open_alarms(bank, troubles.UNGREETED)
+    assert (alarm["data"]["times"], alarm["data"]["reason"]) == (2, "platform_slow_down")
+
+
+async def test_a_welcome_that_came_too_late_is_told_with_what_kept_it(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, bank: Bank, clock: MovedClock
+) -> None:
+    await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=-1)
+    await tools.scanned(sandbox, http)
+    await tools.all_work(demo)
+    clock.advance(30)
+    await tools.all_work(demo)
+    (alarm,) = await open_alarms(bank, troubles.UNGREETED)
+    assert alarm["data"]["reason"] == "platform_busy:-1"
+
+
+async def test_what_fails_again_after_somebody_dealt_with_it_is_told_again_on_the_same_day(
+    demo: Services, bank: Bank
+) -> None:
+    actor = ClerkActor("demo", "林晓", "lin", frozenset())
+    for expected in (1, 2):
+        for _ in range(2):
+            await alarms.work_failed(bank, "campaigns.advance_runs", "internal")
+        (row,) = await open_alarms(bank, "work.failed")
+        assert await bank.db["alarms"].count({"kind": "work.failed"}) == expected
+        await alarms.handle_by_clerk(bank, actor, row["_id"])
