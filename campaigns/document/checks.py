@@ -77,7 +77,7 @@ def _greeting_faults(document: Campaign) -> Iterator[Fault]:
         template = document.templates.get(greeting.template)
         if template is None:
             yield _unknown(place, "templates", greeting.template, document.templates)
-        elif texts.unknown_names(template.zh, facts.GROUP):
+        elif any(texts.unknown_names(one, facts.GROUP) for one in (template.zh, template.en)):
             yield fault(place, "group_facts")
 
 
