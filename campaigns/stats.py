@@ -31,7 +31,8 @@ Counts = Mapping[frozenset[str], int]
 
 @dataclass(frozen=True)
 class Stage:
-    """`label` is the code of its name."""
+    """`step` is a step's id, or ENTERED or CLAIMED, which no id can be; `label` is the code of its
+    name."""
 
     step: str
     label: str
@@ -83,7 +84,7 @@ def _shares(stages: list[Stage], counts: Counts) -> list[dict[str, Any]]:
         failed = outbox.NOT_DONE + stage.step
         rows.append(
             {
-                "step": stage.step,
+                "step": stage.step.removeprefix("+"),
                 "label": in_every_language(stage.label),
                 "customers": customers,
                 "of_first": customers / passed[0] if passed[0] else 0.0,

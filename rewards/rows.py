@@ -145,7 +145,7 @@ OFFERS = Rows("offers")
 """The right of one customer to claim one reward."""
 
 
-CLAIMED = "claimed"
+CLAIMED = "+claimed"
 """The step of who was granted a reward."""
 
 

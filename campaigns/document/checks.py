@@ -77,7 +77,7 @@ def _greeting_faults(document: Campaign) -> Iterator[Fault]:
         template = document.templates.get(greeting.template)
         if template is None:
             yield _unknown(place, "templates", greeting.template, document.templates)
-        elif texts.unknown_names(template.zh, facts.GROUP):
+        elif any(texts.unknown_names(one, facts.GROUP) for one in (template.zh, template.en)):
             yield fault(place, "group_facts")
 
 
@@ -147,6 +147,9 @@ def _reward_faults(document: Campaign) -> Iterator[Fault]:
         return
     if document.disclosure is None:
         yield fault(("rewards",), "reward_disclosure")
+    elif document.disclosure.claim_by < document.window.from_:
+        days = {"claim_by": document.disclosure.claim_by, "begin": document.window.from_}
+        yield fault(("disclosure", "claim_by"), "claim_before_window", **days)
     most = sum(reward.cost * reward.stock for reward in document.rewards.values())
     if document.money is None:
         yield fault(("rewards",), "reward_money")

@@ -20,6 +20,10 @@ CAMPAIGN_VERSIONS = Rows(
 """A version of a campaign's document; it never changes."""
 
 
+PENDING = ("submitted", "approved")
+"""States of a version that waits to be live."""
+
+
 class CampaignRow(TypedDict):
     """`state` is draft, live or paused; `greet` says what new friends get while it is paused
     (`plain` or `none`); `entered` and `entered_on` (by day of the window) are counted for campaigns

@@ -125,20 +125,26 @@ def _meant(name: str, when: When | None) -> Fix:
 def _template_faults(document: Campaign, uses: Uses, longest: Mapping[str, str]) -> Iterator[Fault]:
     greetings = {one.template for one in document.group_welcome.values()}
     for name, template in document.templates.items():
-        place = ("templates", name, "zh")
-        if NICKNAME in template.zh and name in uses:
-            yield fault(place, "nickname")
         limits = [(one.most - one.added, one.added) for one in uses.get(name, ()) if one.most]
         if name in greetings or not limits:
             limits.append((GROUP_WELCOME_BYTES, 0))
-        room, added = min(limits)
-        if len(template.zh.encode()) > room + added:
-            yield fault(place, "text_bytes", most=room + added, filling="")
-            continue
-        filled = len(facts.fill(template.zh, longest).encode())
-        if filled > room:
-            filling = _filling(template.zh, longest, "bytes", filled + added, added)
-            yield fault(place, "text_bytes", most=room + added, filling=filling)
+        for lang in ("zh", "en"):
+            text, place = getattr(template, lang), ("templates", name, lang)
+            if NICKNAME in text and name in uses:
+                yield fault(place, "nickname")
+            yield from _too_long(text, place, *min(limits), longest)
+
+
+def _too_long(
+    text: str, place: Place, room: int, added: int, longest: Mapping[str, str]
+) -> Iterator[Fault]:
+    """A text with `added` bytes of ours has `room` bytes for itself, filled with the longest."""
+    size, filling = len(text.encode()), Fix()
+    if size <= room + added:
+        size = len(facts.fill(text, longest).encode())
+        filling = _filling(text, longest, "bytes", size + added, added)
+    if size > room:
+        yield fault(place, "text_bytes", most=room + added, filling=filling)
 
 
 def _tag_faults(document: Campaign, longest: Mapping[str, str]) -> Iterator[Fault]:

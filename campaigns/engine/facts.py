@@ -121,9 +121,9 @@ def unfillable(texts: Iterable[str], when: When) -> list[str]:
 
 _LONGEST: Mapping[str, str] = {
     "customer.name": "𠮷" * 64,
-    "staff.name": "国" * 64,
-    "branch.name": "国" * 32,
-    "bank.name": "国" * 32,
+    "staff.name": "𠮷" * 64,
+    "branch.name": "𠮷" * 64,
+    "bank.name": "𠮷" * 64,
     "channel.code": "c" * 30,
     "channel.branch": "b" * 19,
     "follow.userid": "u" * 64,

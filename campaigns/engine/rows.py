@@ -196,7 +196,7 @@ async def under_way(bank: Bank, campaign: str, due: float | None = None) -> int:
     return await bank.db[RUNS].count(query)
 
 
-ENTERED = "entered"
+ENTERED = "+entered"
 """The step of who has a run."""
 SKIPPED = "-"
 """Before a step whose rule was not met."""

@@ -3,22 +3,21 @@ little or are over, other campaigns for the same people, words that read like wh
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from campaigns import live
+from campaigns.document import rows
 from campaigns.document.model import Campaign
-from campaigns.document.rows import CampaignRow
 from customers.banks.bank import Bank
 from services import ids
 from services.documents.problems import Problem
 
 OVERRULED = frozenset({"wording_soft"})
 """Notices that a checker lets pass with a reason only."""
-_CODES = re.compile(r"codes\(\s*['\"]([^'\"]*)['\"]\s*\)")
 
 
 async def find(bank: Bank, document: Campaign, texts: Iterable[Problem]) -> list[Problem]:
@@ -28,7 +27,16 @@ async def find(bank: Bank, document: Campaign, texts: Iterable[Problem]) -> list
 
 async def current(bank: Bank, document: Campaign) -> list[Problem]:
     """What there is to look at now, whatever it was when the version was submitted."""
-    return [*_days(bank, document), *await _overlaps(bank, document)]
+    same = await _unchanged(bank, document)
+    return [*same, *_days(bank, document), *await _overlaps(bank, document)]
+
+
+async def _unchanged(bank: Bank, document: Campaign) -> list[Problem]:
+    """Whether the live version says the same in other words: comments, blanks, order of keys."""
+    live_one = (await live.campaign_rows(bank)).get(document.id)
+    if live_one is None or await live.published(bank, document.id) != document:
+        return []
+    return [Problem(0, "notice_same_document", {"version": str(live_one["live_version"])})]
 
 
 def _days(bank: Bank, document: Campaign) -> Iterable[Problem]:
@@ -46,14 +54,27 @@ def _days(bank: Bank, document: Campaign) -> Iterable[Problem]:
 
 
 async def _overlaps(bank: Bank, document: Campaign) -> list[Problem]:
-    """Other campaigns that are published, and reach the same people at the same time."""
+    """Other campaigns that are published or wait for approval, and reach the same people at the
+    same time."""
     found: list[Problem] = []
     for row in (await live.campaign_rows(bank)).values():
         if row["campaign"] == document.id or row["state"] not in ("live", "paused"):
             continue
         other = await live.published(bank, row["campaign"])
         if other is not None and _at_once(document, other):
-            found += _shared(document, other, row)
+            found += _shared(document, other, {"name": dict(row["name"]), "id": other.id})
+    return [*found, *await _waiting(bank, document)]
+
+
+async def _waiting(bank: Bank, document: Campaign) -> list[Problem]:
+    found: list[Problem] = []
+    for row in await rows.versions(bank, {"state": {"$in": rows.PENDING}}):
+        other = Campaign.model_validate(row["document"])
+        if other.id == document.id or not _at_once(document, other):
+            continue
+        about = {"name": other.name.model_dump(), "id": other.id, "version": str(row["version"])}
+        if list(_shared(document, other, about)):
+            found.append(Problem(0, "notice_overlap_waiting", about))
     return found
 
 
@@ -61,8 +82,7 @@ def _at_once(one: Campaign, other: Campaign) -> bool:
     return one.window.starts < other.window.ends and other.window.starts < one.window.ends
 
 
-def _shared(one: Campaign, other: Campaign, row: CampaignRow) -> Iterable[Problem]:
-    about = {"name": dict(row["name"]), "id": row["campaign"]}
+def _shared(one: Campaign, other: Campaign, about: Mapping[str, Any]) -> Iterable[Problem]:
     codes = sorted(_codes(one) & _codes(other))
     if codes:
         yield Problem(0, "notice_overlap_codes", {**about, "codes": codes})
@@ -80,14 +100,34 @@ def _codes(document: Campaign) -> set[str]:
 
 
 def _same_audience(one: Campaign, other: Campaign) -> bool:
-    """Whether one coming may enter both: a rule that is the same, none at all, or the same code."""
+    """Whether one coming may enter both: by the same code, or by rules that ask for none."""
     if one.entry is None or other.entry is None:
         return False
-    rules = [entry.when for entry in (one.entry, other.entry)]
-    if None in rules or len({"".join((rule or "").split()) for rule in rules}) == 1:
-        return True
-    first, second = (set(_CODES.findall(rule or "")) for rule in rules)
-    return bool(first & second) or not (first and second)
+    first, second = (_wanted_codes(entry.when) for entry in (one.entry, other.entry))
+    return first is None or second is None or bool(first & second)
+
+
+def _wanted_codes(rule: str | None) -> set[str] | None:
+    """The names of codes without one of which nobody meets the rule; None where he may come in
+    another way."""
+    return _codes_of(ast.parse(rule.strip(), mode="eval").body) if rule else None
+
+
+def _codes_of(node: ast.expr) -> set[str] | None:
+    match node:
+        case ast.Compare(
+            left=ast.Attribute(value=ast.Name("channel"), attr="code"),
+            ops=[ast.In()],
+            comparators=[ast.Call(args=[ast.Constant(value=str() as name)])],
+        ):
+            return {name}
+        case ast.BoolOp(op=op, values=values):
+            each = [_codes_of(value) for value in values]
+            known = [names for names in each if names is not None]
+            if isinstance(op, ast.And):
+                return min(known, key=len) if known else None
+            return set().union(*known) if len(known) == len(each) else None
+    return None
 
 
 def _greets(document: Campaign) -> bool:

@@ -47,7 +47,7 @@ SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
     "rejected",
     "replaced",
 )
-PENDING = (SUBMITTED, APPROVED)
+PENDING = rows.PENDING
 CAMPAIGN = approvals.Kind(
     name="campaign",
     submitted="campaign.submitted",
@@ -79,6 +79,7 @@ async def validate_text(
 
 async def plan(bank: Bank, text: str, source: str) -> list[str]:
     """What `apply` would do, as sentences; changes nothing. Raises DocumentError."""
+    text = _tidy(text)
     document = (await _read(bank, text, source)).document
     row = await rows.campaign(bank, document.id)
     if row is None:
@@ -114,6 +115,7 @@ def _stocked(document: Campaign, key: str, reward: Reward) -> str:
 async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     """The command line's way: publishes in development, submits for approval in production. Safe to
     run again."""
+    text = _tidy(text)
     document = (await _read(bank, text, source)).document
     name = f"campaign {document.id}"
     row = await rows.campaign(bank, document.id)
@@ -138,6 +140,12 @@ async def _submitted_before(bank: Bank, campaign: str, text: str) -> int | None:
     waiting = await rows.versions(bank, {"campaign": campaign, "state": {"$in": PENDING}}, limit=1)
     same = waiting and waiting[0]["sha256"] == ids.fingerprint(text.encode())
     return waiting[0]["version"] if same else None
+
+
+def _tidy(text: str) -> str:
+    """The text with plain ends: what only editors and forms add is no change."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(line.rstrip(" \t") for line in lines).rstrip("\n") + "\n"
 
 
 async def _read(bank: Bank, text: str, source: str) -> Reading:
@@ -192,6 +200,7 @@ async def submit(
     not. Raises DocumentError, Conflict `campaign_exists`, `campaign_renamed` or `version_unchanged`,
     EditedMeanwhile, and NoticesUnseen.
     """
+    text = _tidy(text)
     read = await _read(bank, text, source)
     document = read.document
     known = await rows.campaign(bank, document.id)

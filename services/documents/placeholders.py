@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 PLACEHOLDER = re.compile(r"\{\{[ \t]*([a-z_.]+)[ \t]*\}\}")
 NICKNAME = "%NICKNAME%"
@@ -38,16 +38,24 @@ _FULL_WIDTH = {0xFF01 + n: 0x21 + n for n in range(94)} | {
     ord("」"): ord("]"),
     ord("〈"): ord("<"),
     ord("〉"): ord(">"),
+    ord("『"): ord("["),
+    ord("』"): ord("]"),
+    ord("〖"): ord("["),
+    ord("〗"): ord("]"),
     ord("《"): ord("<"),
     ord("》"): ord(">"),
     ord("\u3000"): ord(" "),
 }
-_BRACES = re.compile(r"[$#%@]?\{+[^{}]{0,60}\}*|\}+")
+_BRACES = re.compile(r"[$#%@]?\{+[^{}]{0,60}\}*|\}+|(?<![\d%])%(?:\d\$)?[sd](?![a-z\d%])")
 _NAMED = re.compile(
     r"%\([^()\n]{1,40}\)[a-z]?|\$\([^()\n]{1,40}\)|\$[a-z_]+(?:\.[a-z_]+)*"
-    r"|%[^%\s]{1,40}%|#[^#\s]{1,40}#|\[{1,3}[^\[\]\n]{1,40}\]{1,3}|<{1,3}%?=?[^<>\n]{1,40}>{1,3}",
+    r"|%[^%\s]{1,40}%|#[^#\s]{1,40}#|\[{1,3}[^\[\]\n]{1,40}\]{1,3}|<{1,3}%?=?[^<>\n]{1,40}>{1,3}"
+    r"|_{2}[^_\n]{1,40}_{2}|\*{1,2}[^*\n]{1,40}\*{1,2}|@[\w.]{1,40}",
     re.IGNORECASE,
 )
+_PARENTHESES = re.compile(r"\({1,3}[^()\n]{1,40}\){1,3}")
+"""Which other texts have for other purposes."""
+_SOMEBODY = re.compile(r"[Xx×○]{2,4}(?=先生|女士|您好|客户)")
 _BARE = re.compile(r"(?<![\w./@-])[a-z]+\.[a-z_]+(?![\w./@-])", re.ASCII)
 
 
@@ -70,7 +78,7 @@ def names_in(text: str) -> list[str]:
 
 def look_alikes(text: str, *, nickname: bool = False) -> list[LookAlike]:
     """What looks like a placeholder in the text and is none, the first MOST_TOLD of each kind;
-    `nickname`: NICKNAME is one here. Takes time in proportion to the text."""
+    `nickname`: NICKNAME is one here, where texts are filled. Takes time in proportion to the text."""
     rest = PLACEHOLDER.sub(lambda match: " " * len(match[0]), text)
     if nickname:
         rest = rest.replace(NICKNAME, " " * len(NICKNAME))
@@ -81,11 +89,14 @@ def look_alikes(text: str, *, nickname: bool = False) -> list[LookAlike]:
         found[match.start()] = LookAlike(shown, _meant(shown.translate(_FULL_WIDTH), guess=True))
     hidden = _BRACES.sub(lambda match: "\n" * len(match[0]), plain)
     taken: list[tuple[int, int]] = []
-    for match in islice(_NAMED.finditer(hidden), 50 * MOST_TOLD):
+    forms = [_NAMED, _PARENTHESES] if nickname else [_NAMED]
+    for match in chain.from_iterable(islice(one.finditer(hidden), 50 * MOST_TOLD) for one in forms):
         name = _meant(match[0], guess=False)
         if name:
             found[match.start()] = LookAlike(text[slice(*match.span())], name)
             taken.append(match.span())
+    for match in islice(_SOMEBODY.finditer(hidden), MOST_TOLD):
+        found[match.start()] = LookAlike(text[slice(*match.span())], "customer.name")
     for match in _BARE.finditer(hidden):
         if match[0] in _MEANT and not any(a <= match.start() < b for a, b in taken[:20]):
             found[match.start()] = LookAlike(match[0], match[0])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import httpx
+import pytest
 
 from campaigns import stats
 from services.container import Services
-from tests.conftest import Sandbox
+from tests.conftest import DEMO_CAMPAIGNS, Sandbox
 from tests.integration.campaigns import tools
 from tests.integration.rewards import world
 from tests.support.banks import open_bank
@@ -106,3 +108,37 @@ def test_who_was_left_out_by_a_steps_rule_passed_it() -> None:
     }
     rows = stats._shares(stages, counts)
     assert [(row["customers"], row["failed"], row["besides"]) for row in rows] == [(8, 0, 0), (7, 1, 0), (7, 0, 4)]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_whatever_happened_no_stage_has_more_than_the_one_before(seed: int) -> None:
+    chance = random.Random(seed)
+    marks = [one + step for one in ("", "-", "!") for step in "abcd"]
+    histories = [frozenset(chance.sample(marks, chance.randint(0, 8))) for _ in range(chance.randint(0, 30))]
+    counts = {history: chance.randint(1, 1000) for history in histories}
+    rows = stats._shares([stats.Stage(step, "stage_tag") for step in "abcd"], counts)
+    customers, everybody = [row["customers"] for row in rows], sum(counts.values())
+    assert customers == sorted(customers, reverse=True)
+    for row in rows:
+        assert 0 <= row["of_first"] <= 1
+        assert 0 <= row["of_previous"] <= 1
+        assert 0 <= row["besides"] <= everybody - row["customers"]
+        assert 0 <= row["failed"] <= everybody
+
+
+async def test_a_step_may_be_called_as_a_stage_is(demo: Services, sandbox: Sandbox, http: httpx.AsyncClient) -> None:
+    """A welcome that is called entered and fails, a tag that is called claimed: neither makes the stage of that name."""
+    text = (DEMO_CAMPAIGNS / "branch-acquisition.yaml").read_text(encoding="utf-8")
+    text = (
+        text.replace("{id: claimed", "{id: waits")
+        .replace("id: claimed", "id: waits")
+        .replace("id: hi,", "id: entered,")
+    )
+    await tools.go_live(demo, text.replace("{id: tag,", "{id: claimed,"))
+    await tools.fault(sandbox, "errcode", tools.WELCOME_CALL, errcode=41050, times=1)
+    await scan(sandbox, 2)
+    await tools.all_work(demo)
+    demo.cache.clear()
+    rows = await stats.funnel(await open_bank(demo, "demo"), LIN, "acq-branch")
+    assert [row["customers"] for row in rows] == [2, 1, 1, 1, 0]
+    assert [row["failed"] for row in rows] == [0, 1, 0, 0, 0]

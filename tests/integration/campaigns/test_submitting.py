@@ -170,3 +170,77 @@ async def test_a_number_that_somebody_took_and_never_used_holds_up_nobody(demo: 
         await versions.submit(bank, LIN, live.replace("stock: 20000", "stock: 7"), of="acq-branch", base=1)
     made = await versions.submit(bank, LIN, live.replace("stock: 20000", "stock: 7"), of="acq-branch", base=1)
     assert made["version"] == 3
+
+
+async def test_what_editors_and_forms_add_is_no_new_version(demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    live = (await versions.get_campaign(bank, LIN, "acq-branch"))["text"]
+    same = [f"\ufeff{live}", f"{live}\n\n", live.rstrip(), live.replace("\n", "\r\n"), live.replace("\n", " \n")]
+    for text in same:
+        with pytest.raises(Conflict, match="version_unchanged"):
+            await versions.submit(bank, LIN, text, of="acq-branch")
+        assert "nothing to do" in (await versions.plan(bank, text, "t"))[0]
+        assert "already" in (await versions.apply(bank, text, "t", "cli"))[0]
+    await versions.submit(bank, LIN, live.replace("stock: 20000", "stock: 5"), of="acq-branch")
+    for text in (live.replace("stock: 20000", "stock: 5  "), live.replace("stock: 20000", "stock: 5") + "\r\n"):
+        with pytest.raises(Conflict, match="version_unchanged"):
+            await versions.submit(bank, ZHAO, text, of="acq-branch")
+
+
+async def test_a_version_that_says_the_same_in_other_words_asks_first(demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    live = (await versions.get_campaign(bank, LIN, "acq-branch"))["text"]
+    owner = "owner: 零售金融部\n"
+    for text in (live + "# for the auditors\n", live.replace(owner, "") + owner, live.replace("{zh: 网", "{zh:  网")):
+        with pytest.raises(NoticesUnseen) as asked:
+            await versions.submit(bank, LIN, text, of="acq-branch", seen="")
+        assert [one.code for one in asked.value.notices] == ["notice_same_document"]
+        assert "版本 1" in asked.value.notices[0].say("zh")
+    await versions.submit(bank, LIN, live + "# for the auditors\n", of="acq-branch", seen=asked.value.digest)
+
+
+async def test_two_that_wait_on_the_same_code_warn_of_each_other(demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    first = WELCOME + HI
+    await versions.submit(bank, LIN, first, of="", seen="")
+    with pytest.raises(NoticesUnseen) as asked:
+        await versions.submit(bank, LIN, first.replace("id: hello", "id: other"), of="", seen="")
+    (notice,) = asked.value.notices
+    assert (notice.code, notice.data["id"], notice.data["version"]) == ("notice_overlap_waiting", "hello", "1")
+    assert "欢迎" in notice.say("zh")
+    elsewhere = first.replace("id: hello", "id: other").replace("codes: {c:", "codes: {d:").replace("s('c')", "s('d')")
+    await versions.submit(bank, LIN, elsewhere, of="", seen="")
+    shown = await versions.get_campaign(bank, ZHAO, "hello")
+    assert shown["notices"] == []
+    await versions.submit(bank, LIN, first.replace("id: hello", "id: other"), of="other", seen=asked.value.digest)
+    shown = await versions.get_campaign(bank, ZHAO, "hello")
+    assert [one.code for one in shown["notices"]] == ["notice_overlap_waiting"]
+
+
+@pytest.mark.parametrize("state", ["live", "paused"])
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        ("links: {branch-q1: {branches: all}}", "codes"), ("group_codes: {branch-q1: {groups: [g]}}", "codes"),
+        ("codes: {branch-q1: {per: branch}}", "codes"),
+        ("entry: {by: scan}\nsteps: []", "audience"),
+        ('entry: {by: scan, when: "follow.add_way == 1"}\nsteps: []', "audience"),
+        ("entry: {by: scan, when: \"channel.code not in codes('c')\"}\ncodes: {c: {}}\nsteps: []", "audience"),
+        ("entry: {by: scan, when: \"channel.code in codes('c') or customer.bound\"}\ncodes: {c: {}}", "audience"),
+        ("entry: {by: scan, when: \"channel.code in codes('c') and customer.bound\"}\ncodes: {c: {}}", ""),
+        ("entry: {by: scan, when: \"channel.code in codes('c') or channel.code in codes('d')\"}\n"
+         "codes: {c: {}, d: {}}", ""),
+        ("rewards: {cup: {kind: code, title: {zh: 咖啡券 一份}, cost: 1, stock: 1, claim: anyone}}\n"
+         "money: {budget: 1}\ndisclosure: {rules_zh: r, odds_or_quantity: 一份, claim_by: 2029-12-31, host: h, contact: c}",
+         "rewards"),
+    ],
+)  # fmt: skip
+async def test_whatever_a_campaign_shares_with_another_is_told(
+    demo: Services, state: str, part: str, code: str
+) -> None:
+    bank = await open_bank(demo, "demo")
+    if state == "paused":
+        await versions.pause(bank, LIN, "acq-branch")
+    text = f"kind: campaign/v1\nid: other\nname: {{zh: 另一个}}\nwindow: {{from: 2026-01-01, to: 2029-12-31}}\n{part}\n"
+    read = await versions._read(bank, text, "t")
+    assert [one.code for one in read.notices] == ([f"notice_overlap_{code}"] if code else [])

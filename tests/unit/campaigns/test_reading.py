@@ -135,6 +135,10 @@ def problems(text: str) -> list[str]:
         ),
         (REWARDS.replace(", claim: anyone", ""), "f.yaml:8: no step grants it; grant it, or set claim: anyone"),
         (REWARDS.replace("money: {budget: 100000}\n", ""), "f.yaml:6: a campaign with rewards needs money"),
+        (
+            REWARDS.replace("claim_by: 2029-12-31", "claim_by: 2025-12-31"),
+            "f.yaml:6: the last day to claim, 2025-12-31, lies before the first day, 2026-01-01",
+        ),
         (REWARDS.replace("host: 银行, ", ""), "f.yaml:6: disclosure.host: missing"),
         (REWARDS + "rewards: {}\n", "f.yaml:9: the key rewards stands twice"),
         (WELCOME + HI + "5: 1\n", "f.yaml:12: 5: unknown key; expected one of kind, id"),

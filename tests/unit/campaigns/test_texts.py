@@ -42,6 +42,9 @@ def template(text: str, steps: str = HI) -> list[tuple[int, str, str]]:
         ("customer.name", "{{customer.name}}"), ("$customer.name", "{{customer.name}}"),
         ("{{ｃustomer.name}}", "{{customer.name}}"), ("{{客户经理}}", "{{staff.name}}"), ("{网点}", "{{branch.name}}"),
         ("{{nickname}}", "{{customer.name}}"), ("{{customer.nmae}}", "{{customer.name}}"), ("％NICKNAME％", "%NICKNAME%"),
+        ("（姓名）", "{{customer.name}}"), ("((name))", "{{customer.name}}"), ("〖姓名〗", "{{customer.name}}"),
+        ("『客户姓名』", "{{customer.name}}"), ("__name__", "{{customer.name}}"), ("**姓名**", "{{customer.name}}"),
+        ("@姓名 ", "{{customer.name}}"), ("尊敬的XX先生", "{{customer.name}}"), ("%s", ""), ("%1$s", ""),
         ("{{}}", ""), ("{1}", ""), ("}", ""), ("你好{", ""),
     ],
 )  # fmt: skip
@@ -57,6 +60,7 @@ def test_what_only_looks_like_a_placeholder_is_refused_with_the_right_spelling(t
 @pytest.mark.parametrize(
     "text",
     ["{{customer.name}}您好", "{{ customer.name }}您好", "[微笑]您好", "【银桥示范银行】您好", "满100元减5%", "a<b",
+     "5%d", "100%s", "（周一）", "*限新客*", "a_b__c", "@银桥", "XXL 码", "张**先生",
      "www.bank.com", "见 https://bank.example.com/a?x=%E4%BD%A0", "#获客#", "《用户协议》", "1 < 2 > 0", "客户经理"],
 )  # fmt: skip
 def test_other_signs_are_no_placeholders(text: str) -> None:
@@ -115,6 +119,23 @@ def test_a_text_fits_with_the_longest_filling_and_what_is_added(steps: str, most
     ((line, code, said),) = template(long, steps)
     assert (line, code) == (8, "text_bytes")
     assert "customer.name: 256" in said
+    english = f"您好', en: '{long}"
+    assert [code for _, code, _ in template(english, steps)] == ["text_bytes"]
+
+
+@pytest.mark.parametrize("name", ["customer.name", "staff.name", "branch.name", "bank.name"])
+def test_every_name_may_have_64_characters_of_four_bytes(name: str) -> None:
+    text = "{{" + name + "}}" + "a" * (4000 - 256)
+    unknown = WELCOME.replace("{{customer.name}}您好", text) + HI
+    reading.read(unknown, "f")
+    with pytest.raises(DocumentError, match="256"):
+        reading.read(unknown.replace("aaa", "aaaa", 1), "f")
+
+
+def test_a_greeting_of_a_group_is_looked_at_in_both_languages() -> None:
+    text = REWARDS + 'group_welcome: {g: {template: t}}\ntemplates: {t: {zh: 欢迎, en: "Hi {{customer.name}}"}}\n'
+    assert [code for _, code, _ in found(text)] == ["group_facts"]
+    assert found(text.replace("{{customer.name}}", "%NICKNAME%")) == []
 
 
 @pytest.mark.parametrize(
