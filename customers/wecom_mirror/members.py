@@ -114,6 +114,7 @@ async def member_changed(bank: Bank, row: InboxRow, event: MemberChanged) -> Non
     userid = event.new_userid or event.userid
     if await _gone_since(bank, MEMBERS, f"{bank.id}:{userids.key(userid)}", at):
         trace.note("member.gone_since", userid=userid)
+        await _end_member(bank, userid, at)  # what was just renamed to him ends with him
         return
     await read_member(bank, userid, at)
 
