@@ -443,6 +443,7 @@ class Page(Base):
         if not wanted:
             self.set_header("HX-Redirect", self.home())
             return False
+        self.set_header("HX-Reswap", "outerHTML")  # with the part its asking ends
         self.write(self.render_string("signed_out.html", address=own_path(wanted, self.home())))
         return True
 
