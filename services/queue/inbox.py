@@ -112,7 +112,7 @@ async def _flush(services: Services, arrivals: list[Arrival]) -> Sequence[str | 
 async def _nonces_fit(services: Services, arrivals: list[Arrival]) -> list[bool]:
     """Whether each arrival's nonce is its own; who has none is not asked for it."""
     used = [arrival for arrival in arrivals if arrival.nonce]
-    uses = [(f"{arrival.tenant}:{arrival.nonce[:64]}", arrival.id) for arrival in used]
+    uses = [(f"{one.tenant}:{one.source}:{one.nonce[:64]}", one.id) for one in used]
     fits = await services.nonces.fit(uses)
     refused = {id(arrival) for arrival, fit in zip(used, fits, strict=True) if not fit}
     return [id(arrival) not in refused for arrival in arrivals]

@@ -29,7 +29,7 @@ class Nonces:
 
     async def fit(self, uses: Sequence[tuple[str, str]]) -> list[bool]:
         """Whether each (nonce, message id) is a nonce that is new, or was seen with this very
-        message (a repeat is no attack). A nonce names its tenant."""
+        message (a repeat is no attack). A nonce names its tenant and who sent it."""
         taken = await self._taken_elsewhere(uses)
         return [
             position not in taken and self._seen_here(nonce, message) == message

@@ -65,6 +65,14 @@ class CustomerMessage(Push):
     msg_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSession(Push):
+    """Somebody took the chat in WeChat's customer-service tool (`create`), gave it to a colleague
+    (`switch`), or ended it (`close`)."""
+
+    change: Literal["create", "switch", "close"]
+
+
 def _head(appid: str, fields: Fields) -> dict[str, Any]:
     return {
         "corp_id": appid,
@@ -119,6 +127,12 @@ def _entered(appid: str, fields: Fields) -> tuple[Event, ...]:
     return (SessionEntered(**_head(appid, fields), session_from=fields.text("SessionFrom")),)
 
 
+def _session(
+    change: Literal["create", "switch", "close"], appid: str, fields: Fields
+) -> tuple[Event, ...]:
+    return (ServiceSession(**_head(appid, fields), change=change),)
+
+
 def message(appid: str, fields: Fields) -> tuple[Event, ...]:
     """A message that the user wrote, of any type."""
     written = CustomerMessage(
@@ -137,6 +151,9 @@ READERS: dict[str, Callable[[str, Fields], tuple[Event, ...]]] = {
     "subscribe_msg_sent_event": _sent,
     "wxa_media_check": _media,
     "user_enter_tempsession": _entered,
+    "kf_create_session": partial(_session, "create"),
+    "kf_switch_session": partial(_session, "switch"),
+    "kf_close_session": partial(_session, "close"),
 }
 MESSAGES = frozenset(
     {"text", "image", "link", "miniprogrampage", "voice", "video", "shortvideo", "location"}

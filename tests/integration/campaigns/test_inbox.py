@@ -14,7 +14,7 @@ import pytest
 from operations.events import dead_letters, dispatch, explain, handle, receive
 from sandbox.core.crypto import Envelope
 from services.container import Services
-from services.errors import Conflict, NotFound, UnknownOutcome
+from services.errors import Conflict, Forbidden, NotFound, UnknownOutcome
 from services.queue import inbox
 from services.queue.inbox import Arrival
 from services.store import leases
@@ -407,3 +407,13 @@ async def test_who_is_told_without_the_corps_name_is_a_friend_all_the_same(
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     (row,) = await demo.store.tenant("demo")["inbox"].find({})
     assert (row["state"], row["type"]) == ("handled", "follow_user_deleted")
+
+
+async def test_two_senders_may_use_the_same_nonce(demo: Services) -> None:
+    """WeCom and each mini-program draw their nonces by themselves."""
+    sources = ("wecom", "wechat:wx5ab0000000000001", "wechat:wx5ab0000000000002")
+    for number, source in enumerate(sources):
+        told = Arrival("demo", source, b"message %d" % number, "1234567890")
+        assert await inbox.receive(demo, told) == inbox.STORED
+        with pytest.raises(Forbidden, match="callback_replayed"):
+            await inbox.receive(demo, Arrival("demo", source, b"another", "1234567890"))

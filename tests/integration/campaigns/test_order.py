@@ -379,3 +379,27 @@ async def test_a_department_that_is_known_to_be_gone_stays_gone(
         await jobs.handle_inbox(await open_bank(demo, "demo"))
     (department,) = await demo.store.tenant("demo")["departments"].find({"department_id": 1})
     assert department["active"] is False
+
+
+@pytest.mark.parametrize("going", ["del_follow_user", "del_external_contact"])
+@pytest.mark.parametrize("order", ["gfs", "gsf", "sgf", "sfg", "gesfe"])
+async def test_who_came_went_and_came_is_greeted_once_by_the_code_of_his_return(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, order: str, going: str
+) -> None:
+    """First coming, going, second coming, and edits, in every order in which the going is told before the first."""
+    person, scan, rest = await _listed_by_wecom(sandbox)
+    at = await _createtime(demo, person)
+    told = {
+        "f": _told("add_external_contact", scan, person, at - 100, rest.replace(str(scan["welcome_code"]), "DEAD")),
+        "g": _told(going, scan, person, at - 50),
+        "s": _told("add_external_contact", scan, person, at, rest),
+        "e": _told("edit_external_contact", scan, person, at - 20),
+    }
+    for one in order:
+        await receive(demo, told[one])
+        await tools.all_work(demo)
+    assert await tools.welcomes(sandbox) == 1
+    (run,) = [one for one in await tools.runs(demo) if not one.get("void")]
+    assert run["status"] == "active"
+    (follow,) = await demo.store.tenant("demo")["relationships"].find({})
+    assert (follow["active"], follow["at"]) == (True, at)

@@ -215,3 +215,13 @@ async def test_who_writes_two_hundred_times_hides_no_other_customer(
     await jobs.send_effects(bank)
     cards = (await sandbox.control("GET", f"members/{scan['userid']}/cards"))["cards"]
     assert len(cards) <= 2
+
+
+async def test_what_wechats_own_tool_tells_of_its_chats_needs_nobody_here(demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    head = {"ToUserName": "gh_1", "FromUserName": "o-wang", "CreateTime": 1_780_000_000, "MsgType": "event"}
+    told = [{**head, "Event": f"kf_{what}_session", "KfAccount": "a@gh"} for what in ("create", "switch", "close")]
+    await handled(bank, *map(orjson.dumps, told))
+    assert await explain.newest(bank, "unknown") == []
+    noted = await explain.newest(bank, "noted")
+    assert [row["type"] for row in noted] == ["service_session"] * 3

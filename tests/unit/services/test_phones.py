@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import phonenumbers
 import pytest
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from services import phones
 from services.errors import InvalidInput
@@ -131,3 +133,34 @@ def test_what_wechat_tells_that_is_no_phone_is_refused(told: tuple[str, str, str
 )
 def test_a_mask_keeps_the_country_and_hides_four_digits(phone: str, masked: str) -> None:
     assert phones.mask_phone(phone) == masked
+
+
+KINDS = (
+    PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE, PhoneNumberType.TOLL_FREE, PhoneNumberType.PREMIUM_RATE,
+    PhoneNumberType.SHARED_COST, PhoneNumberType.VOIP, PhoneNumberType.PERSONAL_NUMBER, PhoneNumberType.UAN,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("region", sorted(phonenumbers.SUPPORTED_REGIONS))
+def test_a_number_of_every_region_and_kind_is_itself_however_it_is_written(region: str) -> None:
+    for kind in KINDS:
+        example = phonenumbers.example_number_for_type(region, kind)
+        if example is None:
+            continue
+        number = phonenumbers.format_number(example, PhoneNumberFormat.E164)
+        code, pure = str(example.country_code), phonenumbers.national_significant_number(example)
+        written = (
+            number, f"00{number[1:]}", f" +{code} {pure} ", f"+{code}-{pure}", number.replace("+", "＋"),
+            phonenumbers.format_number(example, PhoneNumberFormat.INTERNATIONAL),
+            phonenumbers.format_number(example, PhoneNumberFormat.RFC3966),
+        )  # fmt: skip
+        assert {phones.read(text, home) for text in written for home in ("CN", "HK", "US")} == {number}
+        told = {
+            phones.of_wechat(whole, pure, said)
+            for whole in (number, pure, f"{code}{pure}")
+            for said in (code, f"+{code}", f"00{code}", f" {code} ")
+        }
+        without_code = {phones.of_wechat(whole, pure, "") for whole in (number, f"{code}{pure}")}
+        assert told | without_code | {phones.of_wechat(number, "", "")} == {number}
+        shown = sum(one.isdigit() for one in phones.mask_phone(number).removeprefix(f"+{code} "))
+        assert shown <= min(7, max(2, len(pure) - 4))
