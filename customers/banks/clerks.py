@@ -17,12 +17,15 @@ from customers.banks.bank import CACHE_SECONDS, Bank
 from customers.banks.rows import CLERKS, ClerkRow
 from services.cache import Slot, cached, invalidate
 from services.errors import InvalidInput, NotFound, Unavailable
+from services.security.tries import Limit
 from services.store.mongo import Doc
 
 log = logging.getLogger(__name__)
 SESSION = "clerk"
 _HASHING: Slot[asyncio.Semaphore] = Slot("hashing", lambda: asyncio.Semaphore(2))
 """Passwords that a process hashes at once: each takes 64 MB and four threads for a while."""
+PASSWORD_FAILURES, PASSWORD_SECONDS = 10, 900
+"""How often a clerk's session may be wrong about his present password."""
 
 PERMISSIONS: dict[str, frozenset[str]] = {
     "operations": frozenset(
@@ -87,6 +90,13 @@ class Clerk:
     permissions: frozenset[str]
     epoch: int = 0
     must_change: bool = False
+
+
+class PasswordWrong(InvalidInput):
+    """The present password is another."""
+
+    def __init__(self) -> None:
+        super().__init__("password_wrong", "the present password is not right")
 
 
 def granted(roles: Iterable[str]) -> frozenset[str]:
@@ -174,10 +184,13 @@ def check_password(bank: Bank, login: str, name: str, password: str) -> None:
 
 async def change_password(bank: Bank, login: str, old: str, new: str) -> None:
     """A clerk's own change, after which he signs in anew everywhere; raises InvalidInput
-    `password_wrong`, `password_same` or `password_weak`."""
-    row = await find(bank, login)
-    if row is None or not await proves(bank, row, old):
-        raise InvalidInput("password_wrong", "the present password is not right")
+    `password_wrong`, `password_same` or `password_weak`, and LockedOut for whoever guesses in a
+    session that is not his."""
+    what = f"password|{subject(bank, login)}"
+    limit = Limit(what, PASSWORD_FAILURES, PASSWORD_SECONDS, forgiven=True)
+    async with bank.services.tries.trying([limit], PasswordWrong):
+        if not await proves(bank, await find(bank, login), old):
+            raise PasswordWrong
     if new == old:
         raise InvalidInput("password_same", "the new password is the old one")
     await set_password(bank, login, new, by=login)

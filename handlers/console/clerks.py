@@ -12,7 +12,7 @@ from customers.access import roles
 from customers.banks import clerks
 from handlers.console.base import Console, Decision, RejectForm
 from handlers.http.pages import Form
-from services.errors import InvalidInput, YinqiaoError
+from services.errors import InvalidInput, TooMany, YinqiaoError
 
 
 class PasswordForm(Form):
@@ -43,7 +43,7 @@ class Account(Console):
             if form.new != form.again:
                 raise InvalidInput("passwords_differ", "the new password was not typed twice alike")
             await clerks.change_password(self.bank, self.actor.login, form.old, form.new)
-        except InvalidInput as error:
+        except (InvalidInput, TooMany) as error:
             await self.show(error)
             return
         self.forget_session("console")

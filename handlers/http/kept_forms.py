@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from redis.exceptions import RedisError
@@ -68,9 +69,11 @@ async def put_away(services: Services, owner: str, form: Sent, form_id: str) -> 
         return
     counted = f"yq:kept:{_digest(owner)}"
     with suppress(RedisError):
-        if await services.redis.incr(counted) > MOST_OF_ONE:
+        pipe: Any = services.redis.pipeline(transaction=True)
+        pipe.set(counted, 0, nx=True, ex=KEPT_SECONDS)
+        pipe.incr(counted)
+        if (await pipe.execute())[1] > MOST_OF_ONE:
             return
-        await services.redis.expire(counted, KEPT_SECONDS)
         sealed = services.vault.seal(*_PLACE, form_id, body)
         await services.redis.set(_key(form_id), sealed, ex=KEPT_SECONDS)
 

@@ -377,6 +377,8 @@ class Page(Base):
         if error is not None:
             refusal = refusal_of(error, error.status)
             self.set_status(refusal.status)
+            for header, value in refusal.headers().items():
+                self.set_header(header, value)
             data = {**error.data}
             if "why" in data:
                 data["why"] = reason_text(data["why"], self.explain)

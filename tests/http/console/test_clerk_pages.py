@@ -31,6 +31,22 @@ async def test_a_clerk_changes_his_password_and_signs_in_with_it(clerk: Clerk, h
     assert (await sign_in(http, "demo", "lin", NEW)).status_code == 303
 
 
+async def test_a_password_is_not_guessed_in_a_session_that_was_left_open(clerk: Clerk) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    for _ in range(10):
+        assert (await _change(lin, "guess", NEW, NEW)).status_code == 400
+    shut = await _change(lin, PASSWORD, NEW, NEW)
+    assert (shut.status_code, 0 < int(shut.headers["Retry-After"]) <= 900) == (429, True)
+    assert (await _change(zhao, PASSWORD, NEW, NEW)).status_code == 200
+
+
+async def test_who_is_locked_out_reads_when_to_come_again(http: httpx.AsyncClient) -> None:
+    for _ in range(10):
+        assert (await sign_in(http, "demo", "lin", "guess")).status_code == 401
+    shut = await sign_in(http, "demo", "lin", PASSWORD)
+    assert (shut.status_code, 0 < int(shut.headers["Retry-After"]) <= 900) == (429, True)
+
+
 async def test_who_must_change_his_password_does_nothing_before(
     clerk: Clerk, demo: Services, http: httpx.AsyncClient
 ) -> None:
