@@ -178,7 +178,7 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
         CLOSED,
         _key(keys, block),
         at=block.since.timestamp(),
-        id=keys.id,
+        gathers=keys.id,
         api=keys.name,
         platform=apps(bank)[keys.family, keys.scope],
         errcode=block.errcode,
@@ -188,7 +188,7 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
 
 async def _open(bank: Bank, ended: list[Alarm]) -> None:
     """What waited is due before the alarms end: cut short, it is done by the next look."""
-    await _wake(bank, {str(row["data"].get("id", "")) for row in ended})
+    await _wake(bank, {row.get("gathers", "") for row in ended})
     ids = [row["_id"] for row in ended]
     await alarms.handle(bank, ids, _OURS, "over", f"{bank.id}:platform")
 

@@ -256,7 +256,7 @@ async def test_an_api_that_both_platforms_have_is_closed_and_opened_for_one_of_t
     await limits.watch(bank)
     due = [row["_id"] for row in await bank.db["outbox"].find({"due": {"$lte": bank.now()}})]
     assert due == ["demo:1"]
-    assert {row["data"]["id"] for row in await open_alarms(bank, limits.CLOSED)} == {names[0], names[2]}
+    assert {row["gathers"] for row in await open_alarms(bank, limits.CLOSED)} == {names[0], names[2]}
 
 
 async def test_one_fault_is_one_alarm_of_what_failed_and_one_of_who_was_not_greeted(
