@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from customers.actors import ClerkActor
 from customers.alerts import alarms, troubles
@@ -28,6 +29,8 @@ from services.wechat.core.tokens import RefusedSecret
 CLOSED = "platform.closed"
 """The alarm that an API is closed to us."""
 LONGEST_REASON = 500
+FORGOTTEN = timedelta(seconds=60)
+"""A probe that is refused after the wait makes it longer: so long after its end nobody has called."""
 _OURS = "yinqiao"
 
 
@@ -160,12 +163,23 @@ async def watch(bank: Bank) -> None:
         closed = await view.blocked(bank.services.platform.limiter, apps(bank))
     except Unavailable:
         return  # without Redis nobody knows; it is looked at again
+    closed = await _without_forgotten(bank, closed)
     for keys, block in closed.items():
         await _raise(bank, keys, block)
     still = {_key(keys, block) for keys, block in closed.items()}
     ended = [row for row in await alarms.open_of(bank, CLOSED) if row["key"] not in still]
     if ended:
         await _open(bank, ended)
+
+
+async def _without_forgotten(bank: Bank, closed: dict[Keys, Blocked]) -> dict[Keys, Blocked]:
+    """What is still closed. What nobody has called since its longest wait was over is none: the next
+    call finds out, and until then there is nothing to tell."""
+    since = bank.utc() - FORGOTTEN
+    for keys in [keys for keys, block in closed.items() if block.until < since]:
+        await view.lift(bank.services.platform.limiter, keys.family, keys.scope, keys.name)
+        del closed[keys]
+    return closed
 
 
 def _key(keys: Keys, block: Blocked) -> str:
@@ -178,7 +192,7 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
         CLOSED,
         _key(keys, block),
         at=block.since.timestamp(),
-        id=keys.id,
+        gathers=keys.id,
         api=keys.name,
         platform=apps(bank)[keys.family, keys.scope],
         errcode=block.errcode,
@@ -188,7 +202,7 @@ async def _raise(bank: Bank, keys: Keys, block: Blocked) -> None:
 
 async def _open(bank: Bank, ended: list[Alarm]) -> None:
     """What waited is due before the alarms end: cut short, it is done by the next look."""
-    await _wake(bank, {str(row["data"].get("id", "")) for row in ended})
+    await _wake(bank, {row.get("gathers", "") for row in ended})
     ids = [row["_id"] for row in ended]
     await alarms.handle(bank, ids, _OURS, "over", f"{bank.id}:platform")
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from customers import relationships
+from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.identity.rows import add_tags
 from customers.wecom_mirror import tags
 from services.cache import Slot
-from services.wechat.core.errors import BadRequest, TryLater
+from services.wechat.core.errors import BadRequest, PlatformError, TryLater
 
 TAKEN = 40071
 _ONE_AT_A_TIME: Slot[defaultdict[str, asyncio.Lock]] = Slot(
@@ -45,27 +48,106 @@ async def _find(bank: Bank, called: str) -> str | None:
     return next((each for each, told in known.items() if told == called), None)
 
 
+@dataclass(slots=True)
+class Marked:
+    """What became of the tags of one marking, by name; `waits` is why one must be waited for."""
+
+    added: list[str]
+    removed: list[str]
+    left_out: dict[str, PlatformError]
+
+    @property
+    def waits(self) -> PlatformError | None:
+        return next((error for error in self.left_out.values() if not error.is_final), None)
+
+
 async def mark(
     bank: Bank,
     userid: str,
     external_userid: str,
-    add: list[str],
-    remove: list[str],
-) -> None:
+    add: Sequence[str],
+    remove: Sequence[str],
+) -> Marked:
     """Puts tags on a friendship and takes them off, by name; an id that WeCom has forgotten is
-    looked up once more."""
-    client = bank.wecom
+    looked up once more. A tag that WeCom does not take is left out, and the others are marked; raises
+    PlatformError when that leaves none."""
     for last in (False, True):
-        add_ids = [await tag_id(bank, name) for name in add]
-        remove_ids = [await tag_id(bank, name) for name in remove]
+        ids_of, left_out = await _ids(bank, [*add, *remove])
         try:
-            await client.tags.mark(userid, external_userid, add=add_ids, remove=remove_ids)
+            done = await _mark_ids(bank, userid, external_userid, add, remove, ids_of)
+            break
         except BadRequest as error:
-            if error.errcode != tags.UNKNOWN_TAG or last:
+            if error.errcode != tags.UNKNOWN_TAG:
                 raise
+            if last:
+                done = await _one_by_one(
+                    bank, userid, external_userid, add, remove, ids_of, left_out
+                )
+                break
             await tags.refresh(bank)
-        else:
-            return
+    added, removed = ([name for name in names if name in done] for names in (add, remove))
+    marked = Marked(added, removed, left_out)
+    if not done:
+        raise marked.waits or next(iter(left_out.values()))
+    return marked
+
+
+async def _ids(bank: Bank, names: Sequence[str]) -> tuple[dict[str, str], dict[str, PlatformError]]:
+    """The ids of the tags, and of those that cannot be had why."""
+    found: dict[str, str] = {}
+    left_out: dict[str, PlatformError] = {}
+    for name in names:
+        try:
+            found[name] = await tag_id(bank, name)
+        except (BadRequest, TryLater) as error:
+            left_out[name] = error
+    return found, left_out
+
+
+async def _mark_ids(
+    bank: Bank,
+    userid: str,
+    external_userid: str,
+    add: Sequence[str],
+    remove: Sequence[str],
+    ids_of: Mapping[str, str],
+) -> list[str]:
+    """Marks those that have an id, in one call; their names."""
+    adds = [ids_of[name] for name in add if name in ids_of]
+    removes = [ids_of[name] for name in remove if name in ids_of]
+    if adds or removes:
+        await bank.wecom.tags.mark(userid, external_userid, add=adds, remove=removes)
+    return list(ids_of)
+
+
+async def _one_by_one(
+    bank: Bank,
+    userid: str,
+    external_userid: str,
+    add: Sequence[str],
+    remove: Sequence[str],
+    ids_of: Mapping[str, str],
+    left_out: dict[str, PlatformError],
+) -> list[str]:
+    """Marks each by itself, so that the one that WeCom does not know holds up no other; the names of
+    those that it took."""
+    done = []
+    for name, one in ids_of.items():
+        alone = {name: one}
+        try:
+            done += await _mark_ids(bank, userid, external_userid, add, remove, alone)
+        except BadRequest as error:
+            if error.errcode != tags.UNKNOWN_TAG:
+                raise
+            left_out[name] = error
+    return done
+
+
+async def tell_left_out(bank: Bank, marked: Marked) -> None:
+    """Raises an alarm for each tag that WeCom does not take."""
+    for name, error in marked.left_out.items():
+        what = f"{name}:{error.reason}"
+        await alarms.raise_daily(bank, "tag.left_out", what, tag=name, reason=error.reason)
 
 
 async def _make(bank: Bank, group: str, tag: str) -> None:

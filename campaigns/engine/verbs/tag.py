@@ -9,6 +9,7 @@ from campaigns.document.parts import Part, wrong
 from campaigns.engine import facts
 from campaigns.engine.verbs.verb import Asked, Cause, Verb
 from config import bounds
+from customers import timeline
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from services.queue.effects import EffectKind
@@ -48,15 +49,28 @@ async def _mark(bank: Bank, effect: Effect) -> None:
     userid, add, remove = effect.args["userid"], effect.args["add"], effect.args["del"]
     if not add and not remove:
         return
-    await tagging.mark(bank, userid, person.external_userid, add, remove)
-    await tagging.remember(bank, person.cid, userid, add, remove)
+    marked = await tagging.mark(bank, userid, person.external_userid, add, remove)
+    await tagging.remember(bank, person.cid, userid, marked.added, marked.removed)
+    if marked.waits is not None:  # the others are on; it is tried again for this one
+        raise marked.waits
+    await tagging.tell_left_out(bank, marked)
+    await timeline.record(
+        bank,
+        effect.cid,
+        "tag.added",
+        effect.id,
+        campaign=effect.campaign,
+        step=effect.step,
+        reason="",
+        tags=", ".join(marked.added),
+    )
 
 
 def _tags(effect: Effect) -> dict[str, str]:
     return {"tags": ", ".join(effect.args["add"])}
 
 
-MARK: EffectKind[Bank] = EffectKind(name="tag", execute=_mark, story="tag.added", details=_tags)
+MARK: EffectKind[Bank] = EffectKind(name="tag", execute=_mark, details=_tags)
 
 TAG = Verb(
     name="tag",

@@ -8,15 +8,16 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from campaigns.delivery import perform
+from campaigns.delivery import perform, tagging
 from campaigns.delivery.kinds import KINDS
 from campaigns.engine.verbs.send import WELCOME_SECONDS
 from campaigns.publishing import versions
 from config.settings import Settings
+from customers.banks.bank import Bank
 from services.container import Services
 from services.queue import outbox
 from services.queue.effects import RETRY, Outcome
-from services.wechat.core.errors import SlowDown
+from services.wechat.core.errors import BadRequest, SlowDown, TryLater
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
 from tests.support import jobs
@@ -352,3 +353,61 @@ async def test_a_reminder_by_a_timer_keeps_off_the_half_hours_and_an_answer_does
     await tools.all_work(demo)
     rows = {row["step"]: row for row in await demo.store.tenant("demo")["outbox"].find({"kind": "staff"})}
     assert rows["then"]["state"] == "done"
+
+
+TWO_TAGS = "- {id: mark, tag: {add: [好的, 坏的]}}\n"
+
+
+@pytest.mark.parametrize("errcode", [40068, 40072])
+async def test_a_tag_that_wecom_does_not_take_is_left_out_and_named(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock, monkeypatch: pytest.MonkeyPatch,
+    errcode: int,
+) -> None:  # fmt: skip
+    """Deleted at WeCom while its list still has it, or with a name that WeCom refuses."""
+    await tools.go_live(demo, WELCOME + TWO_TAGS)
+    named = tagging.tag_id
+
+    async def tag_id(bank: Bank, name: str) -> str:
+        if name != "坏的":
+            return await named(bank, name)
+        if errcode == 40072:
+            raise BadRequest(40072, "invalid tag name", "/cgi-bin/externalcontact/add_corp_tag")
+        return "et" + "0" * 30
+
+    monkeypatch.setattr(tagging, "tag_id", tag_id)
+    person, _ = await tools.scanned(sandbox, http, state="c.sz-nanshan")
+    await tools.all_work(demo)
+    await tried(demo, clock, 8)
+    (row,) = await demo.store.tenant("demo")["outbox"].find({"kind": "tag"})
+    assert row["state"] == "done"
+    friend = (await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]
+    assert friend["tag_names"] == ["好的"]
+    (told,) = await demo.store.tenant("demo")["timeline"].find({"kind": "tag.added"})
+    assert told["data"]["tags"] == "好的"
+    (alarm,) = await demo.store.tenant("demo")["alarms"].find({"kind": "tag.left_out"})
+    assert alarm["data"] == {"tag": "坏的", "reason": f"platform_bad_request:{errcode}"}
+    (customer,) = await demo.store.tenant("demo")["customers"].find({})
+    assert customer["tags"] == ["好的"]
+
+
+async def test_a_tag_that_must_be_waited_for_holds_up_no_other(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tools.go_live(demo, WELCOME + TWO_TAGS)
+    named, listed = tagging.tag_id, False
+
+    async def tag_id(bank: Bank, name: str) -> str:
+        if name == "坏的" and not listed:
+            raise TryLater(40071, "not listed yet", "externalcontact/add_corp_tag")
+        return await named(bank, name)
+
+    monkeypatch.setattr(tagging, "tag_id", tag_id)
+    person, _ = await tools.scanned(sandbox, http, state="c.sz-nanshan")
+    await tools.all_work(demo)
+    friend = (await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]
+    assert friend["tag_names"] == ["好的"]
+    listed = True
+    await tried(demo, clock, 8)
+    friend = (await sandbox.control("GET", f"people/{person['id']}"))["friends"][0]
+    assert sorted(friend["tag_names"]) == ["坏的", "好的"]
+    assert (await tools.story(demo)).count("tag.added") == 1

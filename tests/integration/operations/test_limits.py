@@ -256,7 +256,7 @@ async def test_an_api_that_both_platforms_have_is_closed_and_opened_for_one_of_t
     await limits.watch(bank)
     due = [row["_id"] for row in await bank.db["outbox"].find({"due": {"$lte": bank.now()}})]
     assert due == ["demo:1"]
-    assert {row["data"]["id"] for row in await open_alarms(bank, limits.CLOSED)} == {names[0], names[2]}
+    assert {row["gathers"] for row in await open_alarms(bank, limits.CLOSED)} == {names[0], names[2]}
 
 
 async def test_one_fault_is_one_alarm_of_what_failed_and_one_of_who_was_not_greeted(
@@ -308,3 +308,20 @@ async def test_what_fails_again_after_somebody_dealt_with_it_is_told_again_on_th
         (row,) = await open_alarms(bank, "work.failed")
         assert await bank.db["alarms"].count({"kind": "work.failed"}) == expected
         await alarms.handle_by_clerk(bank, actor, row["_id"])
+
+
+async def test_a_closed_api_that_nobody_calls_is_open_when_its_longest_wait_is_over(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, bank: Bank, clock: MovedClock
+) -> None:
+    """Its alarm ends, and the page does not speak of a time that is past."""
+    await closed_by_a_tag(demo, sandbox, http)
+    await tools.no_faults(sandbox)
+    await limits.watch(bank)
+    clock.advance(100)
+    await limits.watch(bank)
+    assert (len(await open_alarms(bank, limits.CLOSED)), await closed(bank)) == (1, {TAG})
+    clock.advance(30)
+    await limits.watch(bank)
+    assert (await open_alarms(bank, limits.CLOSED), await closed(bank)) == ([], set())
+    (waiting,) = await bank.db["outbox"].find({"kind": "tag"})
+    assert waiting["due"] <= bank.now()
