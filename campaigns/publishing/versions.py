@@ -410,11 +410,22 @@ async def _go_live(bank: Bank, row: VersionRow, document: Campaign) -> None:
     }
     await rows.change_campaign(bank, campaign, live_version)
     await rows.change_campaign(bank, campaign, {"state": "live"}, state="draft")
-    paused = (await _campaign(bank, campaign))["state"] == "paused"
-    await catalogue.set_state(bank, campaign, "paused" if paused else "live")
+    await _rewards_follow(bank, campaign)
     await _replace(bank, {"campaign": campaign, "version": {"$lt": row["version"]}})
     await _follow_published(bank, row, now)
     live.invalidate(bank)
+
+
+async def _rewards_follow(bank: Bank, campaign: str) -> str:
+    """Opens the campaign's rewards or closes them as it is itself; its state. Whoever writes looks
+    once more afterwards, so that a pause and a publishing at the same moment end alike."""
+    state = (await _campaign(bank, campaign))["state"]
+    while True:
+        await catalogue.set_state(bank, campaign, "paused" if state == "paused" else "live")
+        now = (await _campaign(bank, campaign))["state"]
+        if now == state:
+            return state
+        state = now
 
 
 async def _follow_published(bank: Bank, row: VersionRow, now: datetime) -> None:
@@ -538,11 +549,11 @@ async def _switch(
     async with bank.audited(actor.login, action, campaign, **how):
         changed = {"state": after, "updated_at": bank.utc(), "resumed": resumed, **how}
         switched = await rows.change_campaign(bank, campaign, changed, state=before)
-        row = await _campaign(bank, campaign)
-        if row["state"] == after:  # also when an earlier try was cut short before the rewards
-            await catalogue.set_state(bank, campaign, after)
+        state = (await _campaign(bank, campaign))["state"]
+        if state == after:  # also when an earlier try was cut short before the rewards
+            state = await _rewards_follow(bank, campaign)
         live.invalidate(bank)
-        if row["state"] == after == "live":
+        if state == after == "live":
             await pausing.wake(bank, campaign)
         if not switched:
             raise Conflict("wrong_state", f"the campaign is not {before}")

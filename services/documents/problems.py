@@ -174,6 +174,9 @@ def _fault_of(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     data["place"] = _dotted(place)
     if kind == "extra_forbidden":
         known = _keys_at(model, place[:-1])
+        hidden = _with_secret(model, place, known or ())
+        if hidden is not None:
+            return fault(place, "secret", **data | {"place": _dotted(hidden)})
         if _FULL_WIDTH.search(str(place[-1])):
             return fault(place, "yaml_full_width", why=f"unknown key {shortened(place[-1])}")
         if known is None:
@@ -188,6 +191,18 @@ def _fault_of(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     if kind == "string_pattern_mismatch":
         data["rule"] = Fix(_PATTERNS.get(str(data.get("pattern")), "pattern"))
     return fault(place, kind if _has_sentence(kind) else "value", **data)
+
+
+def _with_secret(model: type[BaseModel], place: Place, known: Sequence[str]) -> Place | None:
+    """The part of an unknown key's place that may be shown, where the key may hold a secret: behind
+    a colon without its blank, or as the key itself; None where it holds none."""
+    around, key = place[:-1], str(place[-1])
+    begin = (*around, re.split(r"[\s:：=]", key)[0])
+    if is_secret(model, begin):
+        return begin
+    longest = max(map(len, known), default=0)
+    among = any(is_secret(model, (*around, one)) for one in known)
+    return around if among and len(key) > longest else None
 
 
 def _dotted(place: Place) -> str:
@@ -237,6 +252,7 @@ def quoted(text: Any) -> str:
 def shortened(value: Any) -> str:
     """The beginning of a value, for a sentence."""
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    text = text.replace("\n", " ")
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
@@ -252,8 +268,10 @@ def _as_number(value: Any, _: Mapping[str, Any]) -> Fix:
     if isinstance(value, bool) or not isinstance(value, str | float) or len(str(value)) > _SHOWN:
         return Fix()
     plain = re.sub(r"[\s,_'’]", "", unicodedata.normalize("NFKC", str(value)))
-    match = re.fullmatch(r"\+?(-?)0*(\d{1,18})(?:\.0+)?", plain)
-    return Fix("write", f"{match[1]}{match[2]}") if match else Fix()
+    match = re.fullmatch(r"\+?(-?)0*(\d{1,14})(?:\.0+)?(万?)[张个份名人次件位]?", plain)
+    if match is None:
+        match = re.fullmatch(r"\+?(-?)0*(\d{1,18})(?:\.0+)?()", plain)
+    return Fix("write", f"{match[1]}{match[2]}{'0000' if match[3] else ''}") if match else Fix()
 
 
 def _as_switch(value: Any, _: Mapping[str, Any]) -> Fix:

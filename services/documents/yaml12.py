@@ -140,6 +140,8 @@ class _Reader:
                 break
             key = self._key(event, place, seen)
             here = (*place, key)
+            if found and _is_rest_of_number(event, next(reversed(found.values()))):
+                self.tell(_line(event), "yaml_thousands", rest=str(key))
             self.document.lines.setdefault(here, _line(event))
             found[key] = self._value(next(events), events, here)
         return found
@@ -292,6 +294,12 @@ _EMPTY = {"", "null"}
 _LONGEST = 60
 """characters of a value that may be a number, a time or a switch"""
 _LONG = re.compile(r"[-+]?[0-9][0-9_:.]*")
+
+
+def _is_rest_of_number(key: Any, before: Value) -> bool:
+    """Whether a key is what stands behind the comma of a number such as 1,000."""
+    is_number = isinstance(before, int) and not isinstance(before, bool)
+    return is_number and not key.style and bool(re.fullmatch(r"[0-9]{3}", key.value))
 
 
 def _unclear(text: str) -> str | None:

@@ -13,6 +13,7 @@ from campaigns.channels import live_codes
 from campaigns.publishing import versions as publishing
 from config.settings import Settings
 from customers.approvals import approvals
+from customers.banks.bank import Bank
 from rewards import catalogue, claims, ledger
 from services.container import Services
 from services.errors import Conflict, Forbidden, NotFound, Unavailable, YinqiaoError
@@ -184,6 +185,32 @@ async def test_a_pause_stops_claims_and_going_on_opens_them(demo: Services, http
     await publishing.resume(bank, ZHAO, "flash")
     demo.cache.of(claims.HINTS).clear()
     assert (await http.post(path, headers={**customer, "Idempotency-Key": "k"})).status_code == 200
+
+
+@pytest.mark.parametrize("first", ["publish", "resume"])
+async def test_a_pause_at_the_very_moment_closes_the_rewards(
+    demo: Services, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """The pause comes after the other has read that the campaign is live, and before it opens the rewards."""
+    bank = await open_bank(demo, "demo")
+    if first == "resume":
+        await publishing.pause(bank, LIN, "flash")
+    else:
+        text = (await publishing.get_campaign(bank, LIN, "flash"))["text"]
+        await publishing.submit(bank, LIN, text.replace("stock: 100", "stock: 90"))
+    set_state, waiting = catalogue.set_state, [True]
+
+    async def slowly(at: Bank, campaign: str, state: str) -> None:
+        if state == "live" and waiting:
+            waiting.clear()
+            await publishing.pause(bank, ZHAO, "flash")
+        await set_state(at, campaign, state)
+
+    monkeypatch.setattr(catalogue, "set_state", slowly)
+    await (publishing.resume(bank, LIN, "flash") if first == "resume" else publishing.approve(bank, ZHAO, "flash", 2))
+    assert not waiting
+    assert (await publishing.get_campaign(bank, LIN, "flash"))["state"] == "paused"
+    assert (await world.reward_row(demo, reward="flash.voucher"))["state"] == "paused"
 
 
 async def test_publishing_while_paused_leaves_campaign_and_rewards_in_one_state(demo: Services) -> None:

@@ -140,6 +140,12 @@ def problems(text: str) -> list[str]:
             "f.yaml:6: the last day to claim, 2025-12-31, lies before the first day, 2026-01-01",
         ),
         (REWARDS.replace("host: 银行, ", ""), "f.yaml:6: disclosure.host: missing"),
+        (REWARDS.replace("budget: 100000", "budget: 100,000"), "f.yaml:5: a number has no comma before its thousands"),
+        (REWARDS.replace("cost: 100,", "cost: 1,200,"), "f.yaml:8: a number has no comma before its thousands"),
+        (
+            REWARDS.replace("stock: 10", "stock: 2万张"),
+            'f.yaml:8: rewards.cup.stock: Input should be a valid integer; found the text "2万张"; write 20000',
+        ),
         (REWARDS + "rewards: {}\n", "f.yaml:9: the key rewards stands twice"),
         (WELCOME + HI + "5: 1\n", "f.yaml:12: 5: unknown key; expected one of kind, id"),
         (

@@ -9,9 +9,10 @@ import pytest
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
-from customers.banks.files import TenantFile
+from customers.banks.files import TenantFile, read_tenant_file
 from services.documents import problems, yaml12
 from services.documents.problems import Problem
+from services.errors import InvalidInput
 
 
 def value(text: str) -> Any:
@@ -159,3 +160,21 @@ def test_every_type_of_error_is_said_in_chinese(kind: str) -> None:
     assert any("\u4e00" <= character <= "\u9fff" for character in chinese), chinese
     assert "Input" not in chinese
     assert "{" not in chinese
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "secret:hush-hush",
+        "'secret：hush-hush'",
+        "secret = hush-hush",
+        "password hush-hush",
+        "hush-hush-hush-hush-hush: 1",
+    ],
+)
+def test_a_secret_that_became_a_part_of_its_key_is_not_shown(written: str) -> None:
+    part = "clerks" if written.startswith("password") else "miniprograms"
+    with pytest.raises(InvalidInput) as refused:
+        read_tenant_file(f"kind: tenant/v1\n{part}:\n- {{name: a, {written}}}\n", "t")
+    assert "hush" not in str(refused.value)
+    assert f"t:3: {part}.0" in str(refused.value)
