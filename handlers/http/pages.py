@@ -360,8 +360,16 @@ class Page(Base):
             path = self.request.path
             if self.get_status() == 200:
                 asked = parse_qsl(self.request.query)
-        rest = [(name, value) for name, value in asked if name != "lang"]
+        rest = [
+            (name, value)
+            for name, value in asked
+            if name != "lang" and self._leads_home(name, value)
+        ]
         return f"{path}?{urlencode([*rest, ('lang', self.other_lang)])}"
+
+    def _leads_home(self, name: str, value: str) -> bool:
+        """False for a way back (`next`) that is none of this face's."""
+        return name != "next" or own_path(value, self.home()) == value
 
     @property
     def other_lang(self) -> Literal["zh", "en"]:

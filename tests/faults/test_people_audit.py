@@ -190,7 +190,7 @@ async def test_what_is_wrong_with_people_redemptions_tricks_and_forgeries_is_nam
         person_of_file("c0", external_userid="wm-nobody", signed_in=[appid]),
         person_of_file("c1", external_userid="wm-one", openids={appid: "o-one"}),
         person_of_file(
-            "c2", external_userid="wm-two", granted=[had, {**had, "redemption": "s"}], bound=True, phone="1"
+            "c2", external_userid="wm-two", granted=[had, {**had, "redemption": "s"}], bound=True, phone="13800000001"
         ),
         person_of_file("c3", openids={appid: "o-two"}),
         person_of_file("c4", granted=[had], tricks=[{"trick": "replayed_code", "status": 200, "refused": False}]),

@@ -222,6 +222,7 @@ async def test_switch_is_turned_on_the_page(playing, chrome):
         await page.check("input[aria-label*='app_unused']")
         await expect(page.locator(".switch.held")).to_have_count(1)
         await page.select_option("select[aria-label*='broadcast_cap']", "day1")
+        await expect(page.locator(".switch.held")).to_have_count(2)
         await page.fill("input[aria-label*='idle_members']", "rm.chen rm.li")
         await page.press("input[aria-label*='idle_members']", "Enter")
         await expect(page.locator("#notice")).to_contain_text("久未登录的员工")

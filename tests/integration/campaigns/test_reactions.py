@@ -19,6 +19,7 @@ NO_REACTION = {
     events.MemberTagChanged,
     events.MemberWrote,
     events.MenuUsed,
+    events.ServiceSession,
 }
 TO_COME = {
     events.ArchiveConsented,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from customers.alerts import cards
+from customers.handover import departures
 from services.clock import Clock, system_clock
 from services.container import Services
 from services.store.mongo import Doc
@@ -83,6 +84,17 @@ async def test_a_loss_is_told_to_the_rm_and_the_head_and_one_of_them_deals_with_
         return [update["state"] for update in updates] == ["done"]
 
     await until(answered)
+
+
+async def test_who_is_no_longer_staff_answers_no_card_that_he_still_has(server: Server, sandbox: Sandbox) -> None:
+    await _lost(server, sandbox)
+    card = await _sent(server, sandbox, "rm.li")
+    bank = await open_bank(server.services, "demo")
+    await departures.left(bank, "rm.li", bank.now())
+    await sandbox.control("POST", f"members/rm.li/cards/{card['task_id']}/click", {"key": "contact"})
+    await _work(server.services)
+    lost = await bank.db["alarms"].find({"kind": "customer.lost"})
+    assert [row["state"] for row in lost] == ["open"]
 
 
 async def test_a_customer_whom_the_rm_deleted_is_told_as_that(server: Server, sandbox: Sandbox) -> None:
