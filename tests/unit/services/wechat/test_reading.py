@@ -16,7 +16,7 @@ from services.wechat import events
 from services.wechat.core.errors import EventUnreadable
 from services.wechat.events.reading import read
 
-C01 = (
+FRIEND = (
     "<xml><ToUserName><![CDATA[ww0c0ffee000000001]]></ToUserName><FromUserName><![CDATA[sys]]></FromUserName>"
     "<CreateTime>1700000000</CreateTime><MsgType><![CDATA[event]]></MsgType>"
     "<Event><![CDATA[change_external_contact]]></Event><ChangeType><![CDATA[add_external_contact]]></ChangeType>"
@@ -38,12 +38,12 @@ def known(state: str | None = "海报1") -> tuple[str, str, str | None, str]:
 @pytest.mark.parametrize("character", [*map(chr, range(0x20)), "\ufffe", "\uffff"])
 def test_a_character_that_no_text_may_hold_is_left_out(character: str) -> None:
     expected = f"海报{character}1" if character in "\t\n\r" else "海报1"
-    assert added(C01.replace("{state}", f"海报{character}1")) == known(expected)
-    assert added(C01.replace("{state}", f"海报{character}1").encode("utf-16")) == known(expected)
-    assert added(C01.replace("{state}", f"海报1{character}")) == known()
+    assert added(FRIEND.replace("{state}", f"海报{character}1")) == known(expected)
+    assert added(FRIEND.replace("{state}", f"海报{character}1").encode("utf-16")) == known(expected)
+    assert added(FRIEND.replace("{state}", f"海报1{character}")) == known()
 
 
-TEXT = C01.replace("<![CDATA[{state}]]>", "{state}")
+TEXT = FRIEND.replace("<![CDATA[{state}]]>", "{state}")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_text_is_what_was_meant(written: str, state: str | None) -> None:
     assert added(TEXT.replace("{state}", written)) == known(state)
 
 
-PLAIN = C01.replace("{state}", "海报1")
+PLAIN = FRIEND.replace("{state}", "海报1")
 
 
 @pytest.mark.parametrize(
