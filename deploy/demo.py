@@ -205,7 +205,7 @@ def addresses(settings: Settings) -> Panel:
         ("First: ", "bold"),
         "in the sandbox create a person, let him scan a live code,\nand watch the welcome arrive.\n",
         ("Then: ", "bold"),
-        "`make tour` in another terminal plays one customer through all of it;\nor kill -9 any process: nothing gets lost.",
+        "`make tour` in another terminal plays one customer through all of it;\nor kill -9 the server: nothing gets lost.",
     )
     subtitle = "Ctrl-C stops everything; the data stays"
     return Panel(

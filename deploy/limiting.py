@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from customers.banks.bank import open_bank
 from deploy.commands import explain
@@ -40,15 +39,13 @@ def show(context: typer.Context, tenant: TenantOption = "") -> None:
             out.print(f"{_name(api)} is {_state(api)}")
             out.print(f"  waiting behind it: {_waiting(api) or 'nothing'}")
             out.print(f"  python manage.py limits lift {api.id} --reason …\n")
-    table = Table(
-        title=f"what {bank} has used of the platforms' limits", title_justify="left", box=None
-    )
-    for name in ("API", "id", "used", "state", "waiting"):
-        table.add_column(name, overflow="fold")
+    out.print(f"what {bank} has used of the platforms' limits:")
     for api in apis:
-        state = "closed" if api.is_closed else "open"
-        table.add_row(_name(api), api.id, _used(api), state, _waiting(api))
-    out.print(table)
+        out.print(f"{_name(api)}  {api.id}", soft_wrap=True)
+        waiting = f"; waiting: {_waiting(api)}" if _waiting(api) else ""
+        out.print(
+            f"  {'closed' if api.is_closed else 'open'}; {_used(api)}{waiting}", soft_wrap=True
+        )
 
 
 @limits_app.command()
@@ -76,7 +73,7 @@ def _used(api: ApiView) -> str:
     windows = [
         f"{used.used:,} / {used.most:,} {_length(used.seconds)}" for used in api.state.windows
     ]
-    return "\n".join(windows) or "no known limit"
+    return ", ".join(windows) or "no known limit"
 
 
 def _length(seconds: float) -> str:

@@ -47,7 +47,7 @@ async def test_what_is_closed_stands_first_with_everything_that_matters(clerk: C
     assert "1 标签、通知等动作" in page
     assert page.index("客户打标签") < page.index("客户详情")
     english = html.unescape((await lin.get(f"{PAGE}?lang=en")).text)
-    for words in ("Tagging of customers", "Closed since", "None yet", "1 tags, notes and other effects", "/ 10000"):
+    for words in ("Tagging of customers", "Closed since", "None yet", "1 tags, notes and other effects", "/ 10,000"):
         assert words in english
 
 
