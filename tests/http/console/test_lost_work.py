@@ -46,7 +46,7 @@ async def _end(demo: Services, client: httpx.AsyncClient) -> None:
     """The session is over, as after a night: the browser does not have its cookie any more."""
     await demo.sessions.end("clerk", client.cookies["yq_console"])
     client.cookies.delete("yq_console")
-    for key in await demo.redis.keys("yq:tries:*"):
+    for key in await demo.redis.keys("yq:counted:*"):
         await demo.redis.delete(key)
 
 
