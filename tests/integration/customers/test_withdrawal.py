@@ -337,3 +337,23 @@ async def test_a_claim_that_is_under_way_is_granted_once_and_stays_his(
     shown = (await portal.vouchers(at_bank, actor, "zh"))["redemptions"]
     assert [row["id"] for row in shown] == [first.view["redemption"]["id"]]
     assert (await login.profile(at_bank, actor))["bound"] is False
+
+
+async def test_a_withdrawal_that_died_before_it_was_done_is_finished_by_the_next(
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number is gone, and the clerk is still asked about it."""
+    at_bank = await open_bank(bank, "demo")
+    (_, one), _ = await _two_with_one_phone(at_bank, sandbox)
+
+    async def killed(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(review, "forget_phone", killed)
+        with pytest.raises(asyncio.CancelledError):
+            await withdrawal.withdraw(at_bank, one, "phone")
+    assert (await login.profile(at_bank, one))["bound"] is False
+    assert len(await review.list_questions(at_bank, LIN)) == 1
+    await withdrawal.withdraw(at_bank, one, "phone")
+    assert await review.list_questions(at_bank, LIN) == []
