@@ -14,13 +14,14 @@ from customers.actors import ClerkActor, CustomerActor, StaffActor
 from customers.banks.bank import Bank
 from customers.identity import customer_numbers, resolution, review, review_tasks
 from customers.identity.facts import Facts
+from customers.identity.rows import MERGES
 from customers.messaging import subscriptions
 from rewards import claims, portal
 from services import phones
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from tests.conftest import Sandbox
-from tests.integration.customers.conftest import BANK
+from tests.integration.customers.conftest import BANK, LIFE
 from tests.integration.customers.test_subscriptions import DATA, TEMPLATE
 from tests.integration.customers.test_subscriptions import _accept as accept
 from tests.integration.rewards import world
@@ -357,3 +358,20 @@ async def test_a_withdrawal_that_died_before_it_was_done_is_finished_by_the_next
     assert len(await review.list_questions(at_bank, LIN)) == 1
     await withdrawal.withdraw(at_bank, one, "phone")
     assert await review.list_questions(at_bank, LIN) == []
+
+
+async def test_no_merge_keeps_a_phone_that_a_merge_found_withdrawn(bank: Services, sandbox: Sandbox) -> None:
+    """He had one merged into him, and turns out to be somebody who withdrew since."""
+    at_bank = await open_bank(bank, "demo")
+    elder = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
+    person, _ = await _bound(at_bank, sandbox)
+    await resolution.identify(at_bank, Facts(openids={LIFE: "oX"}))
+    await resolution.identify(at_bank, Facts(openids={LIFE: "oX"}, unionid=person["unionid"]))
+    text = consent.text_of("phone", TEXT)
+    await consent.give(at_bank, elder, "phone", TEXT, text, "mp:x")
+    await consent.withdraw(at_bank, elder, "phone", "mp:x")
+    merged = await resolution.identify(at_bank, Facts(external_userid="wmE", unionid=person["unionid"]))
+    assert (await resolution.customer(at_bank, merged)).phone == ""
+    merges = await bank.store.tenant("demo")["merges"].find({})
+    before: list[Any] = [at_bank.vault.open_json(MERGES, "before", row["_id"], row["before"]) for row in merges]
+    assert [one["phone"] for one in before] == ["", ""]
