@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from services.limiter.blocks import HIGHEST, HOLD_SECONDS, Block
 from services.limiter.limits import LANES, Api
-from services.limiter.meters import POLL_SECONDS, Meter
+from services.limiter.meters import HEARD_SECONDS, POLL_SECONDS, Meter
 from services.wechat.core.errors import SlowDown
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ call begins."""
 LONGEST_PAUSE = 1.0
 LISTED_SECONDS = 1800.0
 """How often Redis is told that the API is called at all, for whoever looks (view.py)."""
+
+LOST_SECONDS = 3.0
+"""A Redis that is killed, or gives way to its replica, may lose what it answered in its last seconds:
+its log is written behind a disk that is busy, for 2 s at most."""
 
 Ending = Literal["done", "late", "unused"]
 
@@ -125,6 +129,9 @@ class Gate:
         self._block: Block | None = None
         self._closed = False
         self._lease = 0.0
+        self._asked = 0
+        self._heard, self._heard_at = 0, 0.0
+        self._again = False
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._stirring: asyncio.TimerHandle | None = None
@@ -266,9 +273,12 @@ class Gate:
             self._unheard(question)
             self._limiter.lost(loop.time())
             return self._grant_alone(wants, loop.time())
-        if len(answer) == 1:
+        if len(answer) <= 2:
             self._unheard(question)
-            self._limiter.forgotten(answer[0].decode(), now)
+            if len(answer) == 1:
+                self._limiter.forgotten(answer[0].decode(), now)
+            else:
+                self._tell_again()
             return [-1.0] * len(LANES)
         self._limiter.epoch = answer[0].decode()
         self._told(question, told)
@@ -287,10 +297,15 @@ class Gate:
     def _question(self, wants: list[int], now: float) -> tuple[dict[str, Any], list[Permit]]:
         """The question for meters.ASK, and the permits that Redis is told of by it."""
         adopt = [permit for permit in self._flying.values() if not permit.shared]
+        self._asked += 1
+        is_fresh = now < self._heard_at + HEARD_SECONDS / 2
         question: dict[str, Any] = {
             "known": self._limiter.epoch,
             "fresh": secrets.token_hex(8),
             "process": self._limiter.process,
+            "number": self._asked,
+            "heard": self._heard if is_fresh else 0,
+            "again": self._again,
             "first": self._limiter.number(sum(wants)),
             "mine": len(self._flying),
             "lease": self._lease,
@@ -305,8 +320,10 @@ class Gate:
 
     def _told(self, question: dict[str, Any], adopted: list[Permit]) -> None:
         """Redis has heard the question."""
+        now = asyncio.get_running_loop().time()
+        self._heard, self._heard_at, self._again = question["number"], now, False
         if "name" in question:
-            self._listed_until = asyncio.get_running_loop().time() + LISTED_SECONDS
+            self._listed_until = now + LISTED_SECONDS
         for ending, ids in self._back.items():
             del ids[: len(question[ending])]
         for permit in adopted:
@@ -325,11 +342,20 @@ class Gate:
 
     def forgotten(self) -> None:
         """Redis has lost its memory of all permits; what has ended is in the meters."""
+        self._heard = 0
         self._listed_until = 0.0
         for permit in self._flying.values():
             permit.shared = False
         for ids in self._back.values():
             ids.clear()
+
+    def _tell_again(self) -> None:
+        """Redis has lost the end of what this gate told it: what it may have lost is told again, and
+        its permits are those that are under way."""
+        for meter in self._meters:
+            meter.again(self._heard_at - LOST_SECONDS)
+        self.forgotten()
+        self._again = True
 
     def _grant_alone(self, wants: list[int], now: float) -> list[float]:
         """Without Redis: out of this process's share of the allowance."""

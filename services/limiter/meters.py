@@ -26,6 +26,11 @@ ALIVE_SECONDS = 4.0
 """A process that has not been heard of for so long is dead, and its calls are over; while it calls
 it is heard of each second."""
 
+HEARD = "limit:heard:"
+HEARD_SECONDS = 3600
+"""Redis keeps the number of the last question that a process asked about an API for so long: an
+older one than was answered says that Redis has lost what it was told since."""
+
 _PROBES = {
     "PROBE": PROBE_SECONDS,
     **{f"MOST{place}": most for place, most in enumerate(PROBE_MOST, 1)},
@@ -40,6 +45,8 @@ ASK = lua.script(
     REGROW=REGROW_SECONDS,
     ALIVE=ALIVE,
     ALIVE_MS=int(ALIVE_SECONDS * 1000),
+    HEARD=HEARD,
+    HEARD_SECONDS=HEARD_SECONDS,
     HOLD=HOLD_SECONDS,
     LOOK=LOOK_SECONDS,
     **_PROBES,
@@ -80,6 +87,11 @@ class _Window:
             self._sum -= self._parts.popleft()[1]
         return self._sum
 
+    def since(self, begun: float) -> int:
+        """Calls that may have ended since `begun`."""
+        late = (part for part in self._parts if (part[0] + 1) * self._width > begun)
+        return sum(count for _, count in late)
+
     def frees(self, now: float) -> float:
         """Seconds until fewer are used."""
         return (
@@ -112,6 +124,13 @@ class Meter:
     def forgotten(self, now: float) -> None:
         """Redis has lost its memory: it must be told everything again."""
         self._missed = [window.used(now) for window in self._windows]
+
+    def again(self, begun: float) -> None:
+        """Redis has lost what it was told since `begun`: it must be told that again."""
+        self._missed = [
+            max(missed, window.since(begun))
+            for missed, window in zip(self._missed, self._windows, strict=True)
+        ]
 
     def question(self, now: float) -> dict[str, Any]:
         """The meter for ASK, with what Redis was not told; that counts as told from here on."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from deploy.stack import Stores
-from services.limiter import Limiter
+from services.limiter import Limiter, gate
 from services.wechat.core.errors import SlowDown
 from tests.support.waiting import until
 
@@ -44,28 +46,64 @@ async def test_a_block_holds_without_redis(make: Make) -> None:
     assert await take(limiter, 1) == 0
 
 
+def written(redis: Redis) -> Callable[[], Awaitable[bool]]:
+    """Whether its log is: a Redis whose disk is busy answers before, and a kill loses that."""
+
+    async def asked() -> bool:
+        log = await redis.info("persistence")
+        return not log["aof_buffer_length"] and not log["aof_pending_bio_fsync"]
+
+    return asked
+
+
+def back(limiter: Limiter) -> Callable[[], Awaitable[bool]]:
+    """Whether the limiter asks Redis again."""
+
+    async def asked() -> bool:
+        return limiter.shared(asyncio.get_running_loop().time())
+
+    return asked
+
+
 @pytest.mark.kills_store
 @pytest.mark.alone
 async def test_redis_learns_what_was_called_while_it_was_away(make: Make, redis: Redis, stores: Stores) -> None:
     limiter, other = make(80, 60.0), make(80, 60.0)
     assert await take(limiter, 3) == 3
-
-    async def written() -> bool:
-        """A Redis whose disk is busy answers before its log is written, and a kill loses that."""
-        log = await redis.info("persistence")
-        return not log.get("aof_buffer_length") and not log.get("aof_pending_bio_fsync")
-
-    await until(written)
+    await until(written(redis))
     stores.kill9("redis")
     assert await take(limiter, 4) == 4
     stores.start("redis")
-
-    async def back() -> bool:
-        return limiter.shared(asyncio.get_running_loop().time())
-
-    await until(back)
+    await until(back(limiter))
     assert await take(limiter, 1) == 1
     assert await take(other, 100) == 79 - 8
+    assert await take(limiter, 100) == 0
+
+
+@pytest.mark.kills_store
+@pytest.mark.alone
+async def test_redis_that_lost_the_last_it_was_told_is_told_that_again_before_it_grants(
+    make: Make, redis: Redis, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "LOST_SECONDS", 0.5)
+    limiter, other = make(80, 60.0), make(80, 60.0)
+    assert await take(limiter, 1) == 1
+    await asyncio.sleep(1.5)
+    folder = Path((await redis.config_get("dir"))["dir"])
+    log = max(folder.rglob("*.aof"), key=lambda file: file.stat().st_mtime)
+    async with limiter.passing("wecom", "ww1", "/x", 1.0):
+        await until(written(redis))
+        kept = log.stat().st_size
+    async with limiter.passing("wecom", "ww1", "/x", 1.0):
+        assert await take(limiter, 1) == 1
+        await asyncio.sleep(0.1)
+        stores.kill9("redis")
+        os.truncate(log, kept)  # as if the disk had been busy since
+        stores.start("redis")
+        assert await take(limiter, 1) == 1
+        await until(back(limiter))
+        assert await take(limiter, 1) == 1
+        assert await take(other, 100) == 79 - 6
     assert await take(limiter, 100) == 0
 
 
