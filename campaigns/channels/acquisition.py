@@ -94,8 +94,7 @@ async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]
         put = await left_out.put_members(bank, row, users, making.put)
         told.extend(_told(state, put))
         return {
-            "link_id": making.link_id,
-            "url": making.url,
+            **making.made(),
             **put,
             "skip_verify": skip,
             **provisioning.first_look(bank.now()),
@@ -135,14 +134,12 @@ class _Making:
         else:
             self.link = (await client.create(self._state, userids=users, skip_verify=skip))["link"]
 
-    @property
-    def link_id(self) -> str:
-        return self.link["link_id"] if self.link else ""
-
-    @property
-    def url(self) -> str:
-        """With the state, which WeCom tells of whoever comes through it."""
-        return f"{self.link['url']}?customer_channel={quote(self._state)}" if self.link else ""
+    def made(self) -> Doc:
+        """The link's fields of the row, once somebody was put into it: the address with the state,
+        which WeCom tells of whoever comes through it."""
+        link = cast("LinkFields", self.link)
+        url = f"{link['url']}?customer_channel={quote(self._state)}"
+        return {"link_id": link["link_id"], "url": url}
 
 
 async def _find(client: WeComClient, name: str) -> LinkFields | None:

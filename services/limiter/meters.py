@@ -28,8 +28,8 @@ it is heard of each second."""
 
 HEARD = "limit:heard:"
 HEARD_SECONDS = 3600
-"""Redis keeps the number of the last question that a process asked about an API for so long: an
-older one than was answered says that Redis has lost what it was told since."""
+"""For so long Redis keeps the number of the last question that a process asked about an API: when
+it is older than the last that was answered, Redis has lost what came after it."""
 
 _PROBES = {
     "PROBE": PROBE_SECONDS,
@@ -87,11 +87,6 @@ class _Window:
             self._sum -= self._parts.popleft()[1]
         return self._sum
 
-    def since(self, begun: float) -> int:
-        """Calls that may have ended since `begun`."""
-        late = (part for part in self._parts if (part[0] + 1) * self._width > begun)
-        return sum(count for _, count in late)
-
     def frees(self, now: float) -> float:
         """Seconds until fewer are used."""
         return (
@@ -125,12 +120,9 @@ class Meter:
         """Redis has lost its memory: it must be told everything again."""
         self._missed = [window.used(now) for window in self._windows]
 
-    def again(self, begun: float) -> None:
-        """Redis has lost what it was told since `begun`: it must be told that again."""
-        self._missed = [
-            max(missed, window.since(begun))
-            for missed, window in zip(self._missed, self._windows, strict=True)
-        ]
+    def lost(self, ended: int) -> None:
+        """Redis does not know of so many calls that have ended, though they were shared."""
+        self._missed = [missed + ended for missed in self._missed]
 
     def question(self, now: float) -> dict[str, Any]:
         """The meter for ASK, with what Redis was not told; that counts as told from here on."""

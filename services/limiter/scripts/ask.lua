@@ -5,12 +5,12 @@
 -- ARGV: the question as JSON (gate.py: Gate._question).
 -- Answers the epoch, the permits granted to each lane, for each lane that wants more, after how many
 -- milliseconds there may be one (-1: it wants no more), and 1 if the permit is a probe's. An epoch
--- alone says that Redis has lost its memory since the asker last looked, an epoch and 1 that it has
--- lost the end of it: what was answered to the asker last.
+-- alone says that Redis has lost its memory since the asker last looked; an epoch and a number that
+-- it has lost the end of it: what it heard from the asker after his question of that number.
 -- While the API is blocked, nobody is let through but one probe at a time, at growing intervals, of
 -- which each lane has its own longest: blocks.py has the same for a process without Redis.
--- Constants: BUCKETS, LATE, POLL, REGROW, ALIVE, ALIVE_MS, HEARD, HEARD_SECONDS (meters.py), PROBE, MOST1, MOST2, MOST3,
--- HOLD, LOOK (blocks.py).
+-- Constants: BUCKETS, LATE, POLL, REGROW, ALIVE, ALIVE_MS, HEARD, HEARD_SECONDS (meters.py), PROBE,
+-- MOST1, MOST2, MOST3, HOLD, LOOK (blocks.py).
 local ask = cjson.decode(ARGV[1])
 local epoch = redis.call('get', KEYS[1])
 if not epoch then
@@ -19,7 +19,8 @@ if not epoch then
 end
 if ask.known ~= '' and ask.known ~= epoch then return {epoch} end
 local heard = HEARD .. ask.process .. ':' .. KEYS[2]
-if (tonumber(redis.call('get', heard)) or 0) < ask.heard then return {epoch, 1} end
+local last = tonumber(redis.call('get', heard)) or 0
+if last < ask.heard then return {epoch, last} end
 redis.call('set', heard, ask.number, 'EX', HEARD_SECONDS)
 local time = redis.call('time')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
