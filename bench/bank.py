@@ -19,9 +19,11 @@ from customers.identity.rows import CUSTOMERS
 from customers.relationships import RELATIONSHIPS
 from deploy.processes import ROOT
 from rewards import catalogue, portal
+from rewards.item import Item
 from services import ids
 from services.clock import utc
 from services.container import Services
+from services.documents.parts import Text
 from services.store.mongo import Doc
 
 TENANT_FILE = ROOT / "config" / "demo" / "tenant.yaml"
@@ -57,10 +59,7 @@ async def found(services: Services) -> None:
     for key, stock in (("hot", PLENTY), ("gone", 0)):
         definition = catalogue.Definition(
             key=key,
-            kind="code",
-            title={"zh": "咖啡券一份", "en": "One coffee"},
-            text={"zh": "到任一网点出示兑换码", "en": "Show the code at any branch"},
-            cost=1000,
+            item=Item(kind="code", title=Text(zh="咖啡券一份", en="One coffee"), cost=1000),
             stock=stock,
             per_customer=1,
             per_day=None,

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import cast
 
 from customers.banks.bank import Bank
+from rewards.item import Item
 from rewards.rows import REWARDS, TRANSFERS, Move, Reward, RewardRow, StockLine, doc_id
 from services import ids
 from services.cache import cached, invalidate
@@ -25,15 +26,12 @@ CACHE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Definition:
-    """A reward as a campaign declares it. `cost` in fen; `open_to`: `offered` (a campaign's grant
+    """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
     step) or `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
     published about it."""
 
     key: str
-    kind: str
-    title: Mapping[str, str]
-    text: Mapping[str, str]
-    cost: int
+    item: Item
     stock: int
     per_customer: int
     per_day: int | None
@@ -85,13 +83,15 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
 
 
 def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
+    item = definition.item
     return {
         "reward": reward,
         "campaign": campaign,
-        "kind": definition.kind,
-        "title": dict(definition.title),
-        "text": dict(definition.text),
-        "cost": definition.cost,
+        "kind": item.kind,
+        "title": item.title.model_dump(),
+        "text": item.text.model_dump(),
+        "cost": item.cost,
+        "item": item.model_dump(mode="json"),
         "per_customer": definition.per_customer,
         "per_day": definition.per_day,
         "open_to": definition.open_to,

@@ -31,10 +31,11 @@ class Move(TypedDict):
 class Reward(TypedDict):
     """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
 
-    `cost` in fen. It may be claimed from `starts` until before `ends`, the end of the last day that
-    `terms` promises. `slots` is the highest `per_customer` there ever was, `declared` the stock of the
-    document, `moves` how often it was changed, and `move` the change whose line the ledger may not
-    have yet. `days` are the units taken on each of the bank's days.
+    `cost` in fen; `item` is all that the reward is (rewards/item.py). It may be claimed from
+    `starts` until before `ends`, the end of the last day that `terms` promises. `slots` is the
+    highest `per_customer` there ever was, `declared` the stock of the document, `moves` how often it
+    was changed, and `move` the change whose line the ledger may not have yet. `days` are the units
+    taken on each of the bank's days.
     """
 
     _id: str
@@ -44,6 +45,7 @@ class Reward(TypedDict):
     title: dict[str, str]
     text: dict[str, str]
     cost: int
+    item: NotRequired[Doc]
     per_customer: int
     per_day: int | None
     open_to: str

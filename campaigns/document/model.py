@@ -11,27 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model, model_validator
 
 from campaigns.document import parts
-from campaigns.document.parts import (
-    DAYS,
-    Amount,
-    Date,
-    Day,
-    DayTime,
-    Event,
-    Key,
-    Part,
-    Template,
-    Text,
-    Userid,
-    Window,
-    wrong,
-)
+from campaigns.document.parts import DAYS, Day, Event, Template, Userid, Window
 from campaigns.engine.verbs import BY_NAME, VERBS
 from config import bounds
+from rewards.item import Item
+from services.documents.parts import Amount, Date, DayTime, Key, Part, Text, wrong
 from services.documents.problems import Place
-
-MOST_VALUABLE = 5_000_000
-"""fen: no prize may be worth more (Anti-Unfair Competition Law)."""
 
 if TYPE_CHECKING:
     from campaigns.document.parts import Step as Step
@@ -148,18 +133,19 @@ class Disclosure(Part):
     abandon: bounds.Text = ""
 
 
-class Reward(Part):
-    """`cost` in fen a piece; `claim: offered` needs a grant step, `anyone` is open to every
-    signed-in customer."""
+class Reward(Item):
+    """What it is, how many there are, and who may have it; `claim: offered` needs a grant step,
+    `anyone` is open to every signed-in customer."""
 
-    kind: Literal["code"]
-    title: Text
-    text: Text = Text(zh="到店出示兑换码")
-    cost: int = Field(ge=0, le=MOST_VALUABLE)
     stock: int = Field(ge=0, le=10_000_000)
     per_customer: int = Field(1, ge=1, le=20)
     per_day: Amount | None = None
     claim: Literal["offered", "anyone"] = "offered"
+
+    @property
+    def thing(self) -> Item:
+        """What it is, without how many there are."""
+        return Item.model_construct(**{name: getattr(self, name) for name in Item.model_fields})
 
 
 class Campaign(Part):

@@ -471,10 +471,7 @@ async def _provision(bank: Bank, document: Campaign) -> list[str]:
 def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> catalogue.Definition:
     return catalogue.Definition(
         key=key,
-        kind=reward.kind,
-        title=reward.title.model_dump(),
-        text=reward.text.model_dump(),
-        cost=reward.cost,
+        item=reward.thing,
         stock=reward.stock,
         per_customer=reward.per_customer,
         per_day=reward.per_day,

@@ -14,7 +14,9 @@ import pytest
 
 from customers.identity import resolution
 from rewards import catalogue, ledger
+from rewards.item import Item
 from services.container import Services
+from services.documents.parts import Text
 from services.errors import Unavailable
 from tests.conftest import Sandbox, Stack
 from tests.integration.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
@@ -48,10 +50,7 @@ class Wave:
 async def _put(services: Services, wave: int) -> Wave:
     definition = catalogue.Definition(
         key=f"w{wave}",
-        kind="code",
-        title={"zh": "券"},
-        text={"zh": "到店出示"},
-        cost=1,
+        item=Item(kind="code", title=Text(zh="券"), cost=1),
         stock=STOCK,
         per_customer=1,
         per_day=None,

@@ -13,11 +13,11 @@ import json
 import sys
 from typing import Any
 
-from campaigns.document.parts import Part
 from campaigns.engine import verbs
 from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
 from customers import timeline
 from customers.banks.bank import Bank
+from services.documents.parts import Part
 from services.documents.problems import Fault, fault
 from services.queue.effects import EffectKind, Outcome
 from services.queue.outbox import Effect

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from campaigns.document.parts import Part
 from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
 from config import bounds
 from rewards import catalogue
 from rewards.offers import OFFER
+from services.documents.parts import Part
 
 
 class Grant(Part):

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from campaigns.document.parts import Part
 from campaigns.engine import facts
 from campaigns.engine.facts import Scene
 from campaigns.engine.verbs.verb import Asked, Cause, Reference, Verb
@@ -21,6 +20,7 @@ from customers.banks.staff import Staff, staff_member
 from customers.banks.tasks import SEND_EFFECTS, SEND_WELCOMES
 from customers.identity import resolution
 from services import ids
+from services.documents.parts import Part
 from services.documents.problems import Fault, fault
 from services.errors import NotFound
 from services.limiter import lane

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from campaigns.delivery import tagging
-from campaigns.document.parts import Part, wrong
 from campaigns.engine import facts
 from campaigns.engine.verbs.verb import Asked, Cause, Verb
 from config import bounds
 from customers import timeline
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from services.documents.parts import Part, wrong
 from services.queue.effects import EffectKind
 from services.queue.outbox import Effect
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from campaigns.document.parts import Duration, Event, Moment, Part, seconds_of, wrong
+from campaigns.document.parts import Event
 from campaigns.engine.verbs.verb import Move, Verb
 from config import bounds
+from services.documents.parts import Duration, Moment, Part, seconds_of, wrong
 from services.documents.problems import Read
 
 if TYPE_CHECKING:  # the document's Step has this block as a field, and completes it

@@ -12,8 +12,10 @@ from typing import Any
 from customers.identity import resolution
 from rewards import catalogue, claims, offers
 from rewards.claims import Claim
+from rewards.item import Item
 from services.cache import ProcessCache
 from services.container import Groups, Services
+from services.documents.parts import Text
 from services.ids import fingerprint
 from services.store.mongo import Doc
 from tests.support.banks import open_bank
@@ -28,10 +30,7 @@ async def put(services: Services, stock: int, tenant: str = TENANT, **changes: A
     """The reward REWARD of `tenant`, open to anyone unless told otherwise; one that was there keeps its state."""
     base = catalogue.Definition(
         key="r",
-        kind="code",
-        title={"zh": "券"},
-        text={"zh": "到店出示"},
-        cost=100,
+        item=Item(kind="code", title=Text(zh="券"), cost=100),
         stock=stock,
         per_customer=1,
         per_day=None,
