@@ -258,6 +258,16 @@ async def give_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:
         await ask_roles(bank, login, [])
 
 
+async def give_asked(bank: Bank, login: str, asked: Sequence[str]) -> bool:
+    """The roles that wait are the clerk's from now on; False when they wait no more, since he is a
+    clerk no more or others were asked for him."""
+    waiting = {"_id": row_id(bank, login), "asked": list(asked)}
+    given = await _change(bank, waiting, {"roles": list(asked), "asked": []})
+    if given:
+        await end_sessions(bank, [login])
+    return given
+
+
 async def ask_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:
     """These roles wait for another clerk's word; none when there are none."""
     await bank.db[CLERKS].update({"_id": row_id(bank, login)}, {"$set": {"asked": list(roles)}})

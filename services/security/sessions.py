@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from services import ids, lua
 from services.cache import TtlCache
 from services.clock import Clock
-from services.errors import TooMany, Unavailable
+from services.errors import Unavailable
 from services.security.vault import CannotOpen, Vault
 from services.store.groupcommit import GroupCommit
 
@@ -140,7 +140,7 @@ class Sessions:
     async def count(self, what: str, *, seconds: int) -> int:
         """Counts one more of `what`, and how many there were in the `seconds` that began with the
         first; raises Unavailable."""
-        key = f"yq:tries:{ids.fingerprint(what.encode())[:32]}"
+        key = f"yq:counted:{ids.fingerprint(what.encode())[:32]}"
         try:
             pipe: Any = self._redis.pipeline(transaction=True)
             pipe.set(key, 0, nx=True, ex=seconds)
@@ -150,13 +150,6 @@ class Sessions:
             raise Unavailable(
                 "sessions_unavailable", "sign-in is not possible at the moment"
             ) from error
-
-    async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:
-        """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
-        if await self.count(what, seconds=seconds) > limit:
-            raise TooMany(
-                "too_many_attempts", "too many tries; wait and try again", retry_after=seconds
-            )
 
 
 def _every_key(kind: str, subject: str) -> str:
