@@ -30,6 +30,8 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.budget import BUDGETS
+from rewards.disclosure import DISCLOSURE_ACCEPTANCES, DISCLOSURES
 from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from services.queue.inbox import INBOX
@@ -52,6 +54,7 @@ COLLECTIONS = (
     ARRIVALS,
     AUDIT,
     AUDIT_INTENTS,
+    BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
     CHANNELS,
@@ -63,6 +66,8 @@ COLLECTIONS = (
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
+    DISCLOSURES,
+    DISCLOSURE_ACCEPTANCES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,

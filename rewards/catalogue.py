@@ -15,7 +15,7 @@ from typing import cast
 
 from customers.banks.bank import Bank
 from rewards.item import Item
-from rewards.rows import REWARDS, TRANSFERS, Move, Reward, RewardRow, StockLine, doc_id
+from rewards.rows import REWARDS, TRANSFERS, Limits, Move, Reward, RewardRow, StockLine, doc_id
 from services import ids
 from services.cache import cached, invalidate
 from services.errors import Conflict, NotFound
@@ -28,7 +28,8 @@ CACHE_SECONDS = 1.0
 class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
     step) or `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
-    published about it."""
+    published about it, and `limits` what else bounds the giving. Of one that is `guarded` each grant
+    draws on the campaign's budget (rewards/budget.py)."""
 
     key: str
     item: Item
@@ -39,6 +40,8 @@ class Definition:
     starts: datetime
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    guarded: bool = False
 
 
 def reward_id(campaign: str, key: str) -> str:
@@ -56,10 +59,12 @@ async def put(bank: Bank, campaign: str, definition: Definition) -> None:
         await bank.db[REWARDS].insert(fresh)
     except Duplicate:
         fields = _defined(campaign, reward, definition)
-        change = {"$set": fields, "$max": {"slots": definition.per_customer}}
+        dearest = max((await _row(bank, reward))["cost"], definition.item.cost)
+        most = {"slots": definition.per_customer, "dearest": dearest}
+        change = {"$set": fields, "$max": most}
         await bank.db[REWARDS].update({"_id": fresh["_id"]}, change)
     await _restock(bank, reward, definition.stock)
-    _invalidate(bank)
+    forget(bank)
 
 
 def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definition) -> Doc:
@@ -68,6 +73,7 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
         "_id": doc_id(bank.id, reward),
         **_defined(campaign, reward, definition),
         "slots": definition.per_customer,
+        "dearest": definition.item.cost,
         "declared": 0,
         "total": 0,
         "available": 0,
@@ -98,6 +104,8 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),
+        "limits": dict(definition.limits),
+        "guarded": definition.guarded,
     }
 
 
@@ -176,7 +184,7 @@ async def set_state(bank: Bank, campaign: str, state: str) -> None:
     later version dropped."""
     kept = {"campaign": campaign, "state": {"$ne": "ended"}}
     await bank.db[REWARDS].update_many(kept, {"$set": {"state": state}})
-    _invalidate(bank)
+    forget(bank)
 
 
 async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
@@ -187,10 +195,10 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     await bank.db[REWARDS].update_many(others, {"$set": {"state": "ended"}})
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db[REWARDS].update_many(again, {"$set": {"state": "paused"}})
-    _invalidate(bank)
+    forget(bank)
 
 
-def _invalidate(bank: Bank) -> None:
+def forget(bank: Bank) -> None:
     invalidate(bank.services, f"rewards:{bank.id}")
 
 
@@ -203,6 +211,12 @@ async def all_rewards(bank: Bank) -> dict[str, Reward]:
         return {row["reward"]: cast("Reward", row) for row in rows}
 
     return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
+
+
+async def of_campaign(bank: Bank, campaign: str) -> list[str]:
+    """The ids of the rewards that the campaign gives or gave, at most CACHE_SECONDS old."""
+    rewards = await all_rewards(bank)
+    return [name for name, row in rewards.items() if row["campaign"] == campaign]
 
 
 async def find(bank: Bank, reward: str) -> Reward:

@@ -10,6 +10,7 @@ submits, like the console.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any, cast
@@ -18,7 +19,7 @@ from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
 from campaigns.channels.rows import by_state
 from campaigns.community import greetings
-from campaigns.document import reading, rows, states
+from campaigns.document import limits, reading, rows, states
 from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import DocumentError, Reading
 from campaigns.document.rows import CampaignRow, VersionRow
@@ -31,7 +32,7 @@ from customers.approvals import approvals
 from customers.approvals.rows import Approval
 from customers.banks import clerks
 from customers.banks.bank import Bank, open_bank
-from rewards import catalogue
+from rewards import budget, catalogue, disclosure
 from services import ids
 from services.aside import aside
 from services.container import Services
@@ -442,9 +443,13 @@ async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:
     """The codes, links, greetings and rewards that the document wants; what is new of the rewards is
     opened by `_rewards_follow`. Each part is safe to repeat."""
     done = await _provision(bank, document)
-    for key, reward in document.rewards.items():
-        await catalogue.put(bank, document.id, _definition(bank, document, key, reward))
-        done.append(_stocked(document, key, reward))
+    wanted = [_definition(bank, document, *named) for named in document.rewards.items()]
+    await disclosure.publish(bank, document.id, _terms(document))
+    declared = document.money.budget if document.money is not None else 0
+    guarded = await budget.put(bank, document.id, declared, wanted)
+    for one in wanted:
+        await catalogue.put(bank, document.id, replace(one, guarded=guarded))
+        done.append(_stocked(document, one.key, document.rewards[one.key]))
     await catalogue.end_others(bank, document.id, list(document.rewards))
     return done
 
@@ -479,6 +484,7 @@ def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> cat
         starts=document.window.starts,
         ends=_claims_end(bank, document),
         terms=_terms(document),
+        limits=limits.row_of(document, key, bank.branches),
     )
 
 
@@ -648,6 +654,7 @@ async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str
         "overrule": any(one.code in OVERRULED for one in shown),
         "greet": row.get("greet", "none"),
         "about": await _about(bank, campaign),
+        "rewards": await catalogue.of_campaign(bank, campaign),
         "codes": await live_codes.of_campaign(bank, campaign),
         "versions": [_shown(one, names) for one in versions],
     }

@@ -56,9 +56,10 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "clerks.read",
             "clerks.approve",
             "consents.withdraw",
+            "rewards.read",
         }
     ),
-    "viewer": frozenset({"campaigns.read"}),
+    "viewer": frozenset({"campaigns.read", "rewards.read"}),
     "auditor": frozenset(
         {
             "campaigns.read",
@@ -74,6 +75,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "archive.read",
             "intercepts.read",
             "clerks.read",
+            "rewards.read",
         }
     ),
 }

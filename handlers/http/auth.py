@@ -24,6 +24,7 @@ PERMISSIONS: dict[str, str] = {
     "campaigns.submit": "write a new version of a campaign and hand it in",
     "campaigns.approve": "approve or reject another clerk's version",
     "campaigns.pause": "pause a live campaign and resume it",
+    "rewards.read": "see rewards, what they cost, and the budgets of campaigns",
     "audit.read": "see the audit trail",
     "sync.read": "see how the sync with WeCom goes, and what it found",
     "sync.run": "begin or cancel a sync with WeCom, and try an object again",

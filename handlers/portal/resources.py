@@ -14,7 +14,7 @@ from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
 from handlers.http import rates
 from handlers.http.api import Api
-from handlers.portal.models import LoginBody, PhoneBody, SubscriptionsBody
+from handlers.portal.models import AcceptBody, LoginBody, PhoneBody, SubscriptionsBody
 from rewards import portal
 from services.container import Services
 from services.errors import Forbidden, InvalidInput, NotSignedIn
@@ -134,6 +134,17 @@ class Claim(Portal):
         if claimed.replayed:
             self.set_header("Idempotency-Hit", "true")
         self.answer(claimed.view)
+
+
+class Disclosure(Portal):
+    @override
+    async def get(self, appid: str, reward: str) -> None:
+        self.answer(await portal.read_disclosure(self.bank, self.actor, reward))
+
+    @override
+    async def post(self, appid: str, reward: str) -> None:
+        said = self.body(AcceptBody).disclosure
+        self.answer(await portal.accept_disclosure(self.bank, self.actor, reward, said))
 
 
 class Redemptions(Portal):
