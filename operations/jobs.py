@@ -39,6 +39,8 @@ from operations.sync import run as syncing
 from operations.sync import walk
 from operations.sync.rows import RUNNING, SYNCS
 from rewards import claims
+from rewards.ledger import sweep
+from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.rows import REWARDS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
@@ -313,6 +315,23 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=claims.settle_stale,
         every=2.0,
         doc="settles the leases of processes that died",
+    ),
+    Sweep(
+        name="ledger.settle",
+        queue=EFFECTS,
+        rows=LEDGER_BATCHES,
+        work=sweep.settle_stale,
+        every=2.0,
+        doc="does the same for what was about to be posted on accounts",
+    ),
+    Job(
+        name="ledger.end_holds",
+        queue=EFFECTS,
+        rows=HOLDS,
+        work=sweep.end_hold,
+        lease=sweep.LEASE_SECONDS,
+        retry=sweep.RETRY,
+        doc="ends holds that nobody confirmed in time",
     ),
     Job(
         name=batches.TASK,

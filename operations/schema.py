@@ -30,6 +30,7 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
@@ -40,6 +41,7 @@ from services.wechat.core.media import MEDIA
 from services.wechat.core.unknown_codes import PLATFORM_CODES
 
 COLLECTIONS = (
+    ACCOUNTS,
     ACQUISITION_BALANCE,
     ACQUISITION_LINKS,
     ALARMS,
@@ -66,11 +68,15 @@ COLLECTIONS = (
     GROUP_MEMBERS,
     HANDOVERS,
     HANDOVER_BATCHES,
+    HOLDS,
     IDENTITIES,
     INBOX,
     INSTALLATION,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
+    LEDGER_BATCHES,
+    LEDGER_CLOSINGS,
+    LEDGER_PAGES,
     MEDIA,
     MEMBERS,
     MERGES,

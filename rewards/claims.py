@@ -28,7 +28,7 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
-from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids
+from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, KeyReused, Unavailable
@@ -371,7 +371,7 @@ async def settle_stale(bank: Bank) -> int:
 
 async def _settle_one(bank: Bank, reward: RewardRow, batch: str, lease: Lease) -> None:
     name, wanted = reward["reward"], lease["ids"][: lease["n"]]
-    await stock.void(bank, name, batch, wanted)
+    await void(bank, batch, wanted)
     arrived = {"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}
     found = await bank.db[TRANSFERS].find(arrived, limit=len(wanted))
     await tell(bank, reward, cast("list[Grant]", found))

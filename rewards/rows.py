@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict, cast
 
+from customers.banks.bank import IDS_AT_ONCE, Bank
 from services import ids
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -104,11 +105,16 @@ class Grant(Transfer):
     idem: NotRequired[str]
 
 
-class Void(Transfer):
-    """What stands where a grant never arrived: no write of its `dead` batches may replace it."""
+class Void(TypedDict):
+    """What stands where a transfer never arrived: no write of its `dead` batches may replace it."""
 
+    _id: str
     kind: Literal["void"]
     tenant: str
+    debit: str
+    credit: str
+    amount: int
+    at: datetime
     cid: None
     batch: str
     dead: list[str]
@@ -156,3 +162,29 @@ def claims_of(tenant: str, rewards: Sequence[str]) -> Doc:
     grants = {"tenant": tenant, "kind": "grant", "reward": {"$in": list(rewards)}}
     pipeline = [{"$match": grants}, {"$project": {"cid": 1, "steps": [CLAIMED]}}]
     return {"$unionWith": {"coll": TRANSFERS, "pipeline": pipeline}}
+
+
+async def void(bank: Bank, batch: str, row_ids: Sequence[str]) -> None:
+    """Puts a void under each of the ids that has no transfer: it moves nothing, and `batch` cannot
+    write there any more."""
+    at = bank.utc()
+    rows = [_void(bank.id, batch, row_id, at) for row_id in row_ids]
+    await bank.db[TRANSFERS].insert_new(cast("list[Doc]", rows))
+    for start in range(0, len(row_ids), IDS_AT_ONCE):
+        voids = {"_id": {"$in": list(row_ids[start : start + IDS_AT_ONCE])}, "kind": "void"}
+        await bank.db[TRANSFERS].update_many(voids, {"$addToSet": {"dead": batch}})
+
+
+def _void(tenant: str, batch: str, row_id: str, at: datetime) -> Void:
+    return {
+        "_id": row_id,
+        "tenant": tenant,
+        "kind": "void",
+        "batch": batch,
+        "cid": None,
+        "at": at,
+        "dead": [batch],
+        "debit": "",
+        "credit": "",
+        "amount": 0,
+    }
