@@ -120,7 +120,7 @@ class Receipt:
     replayed: bool
 
 
-class Guessed(YinqiaoError):
+class Guessed(Exception):  # noqa: N818 - what is told apart, no error of its own
     """What could be a guess."""
 
 
