@@ -32,6 +32,7 @@ from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
 from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
+from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -99,5 +100,7 @@ COLLECTIONS = (
     TICKS,
     TIMELINE,
     TRANSFERS,
+    VOUCHERS,
+    VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""
