@@ -85,6 +85,11 @@ def _in_zone(at: Moment, tz: tzinfo) -> datetime:
     return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(tz)
 
 
+def money(fen: int) -> str:
+    """An amount in fen as people read it."""
+    return f"¥{fen // 100:,}.{fen % 100:02d}"
+
+
 class Form(BaseModel):
     """A posted form, or a page's query; every field is a text."""
 
@@ -346,6 +351,7 @@ class Page(Base):
             "last_day": self.last_day,
             "explain": self.explain,
             "web_address": web_address,
+            "money": money,
             "in_language": self.in_language,
             "in_other_language": self.in_other_language(),
             "error": None,

@@ -33,6 +33,16 @@ ROUTES = (
         post=op(STAFF, "Add a tag, or remove it"),
     ),
     page_route(
+        "/sidebar/{tenant}/customers/{cid}/offers",
+        pages.Offer,
+        post=op(STAFF, "Offer a reward from the month's allowance"),
+    ),
+    page_route(
+        "/sidebar/{tenant}/offers",
+        pages.Offers,
+        get=op(STAFF, "What was offered in a month, and what it costs"),
+    ),
+    page_route(
         "/sidebar/{tenant}/customers/{cid}/consents/{purpose}/withdraw",
         pages.WithdrawConsent,
         post=op(STAFF, "Note that the customer withdrew his consent"),
