@@ -124,6 +124,16 @@ class Place(TypedDict, total=False):
     staff: str
 
 
+class VoucherLine(Transfer):
+    """What became of the unit of `voucher`, because of `why`; a make-good brings a unit of its
+    own."""
+
+    kind: Literal["voucher"]
+    cid: str
+    voucher: str
+    why: str
+
+
 class Offer(TypedDict):
     """The right to claim a reward, made by a step of the run `run`; `place` says whose it is. One of
     an RM's own is the `slot` of his month, for a sealed `reason`; `key` is the hash of his form's."""
