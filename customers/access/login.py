@@ -76,7 +76,7 @@ async def _open_session(bank: Bank, actor: CustomerActor) -> Login:
 
 
 async def open_ticket(bank: Bank, actor: CustomerActor, token: str) -> str:
-    """A ticket by which the mini-program's web-view shows our pages to the customer who is signed in
+    """An entry ticket by which the mini-program's web-view shows our pages to the customer who is signed in
     under `token`: good once, for TICKET_SECONDS, and only while that session is (contract/jssdk
     6.3)."""
     known = {"tenant": bank.id, "appid": actor.appid, "token": token}
