@@ -32,7 +32,13 @@ from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
 from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
-from rewards.points.rows import POINTS_PROGRAMS, POINTS_VERSIONS
+from rewards.points.rows import (
+    POINTS_CAPS,
+    POINTS_NIGHTS,
+    POINTS_NOTICES,
+    POINTS_PROGRAMS,
+    POINTS_VERSIONS,
+)
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
@@ -87,6 +93,9 @@ COLLECTIONS = (
     OFFERS,
     OUTBOX,
     PLATFORM_CODES,
+    POINTS_CAPS,
+    POINTS_NIGHTS,
+    POINTS_NOTICES,
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
     POSTER_CODES,

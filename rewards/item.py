@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from services.documents.parts import Part, Text
+from services.documents.parts import Part, Text, wrong
 
-Kind = Literal["code"]
-"""`code`: a voucher of the bank's own."""
+Kind = Literal["code", "points"]
+"""`code`: a voucher of the bank's own; `points` of its programme (rewards/points)."""
 
 MOST_VALUABLE = 5_000_000
 """fen: no prize may be worth more (Anti-Unfair Competition Law)."""
 
+MOST_POINTS = 100_000_000
 Value = Annotated[int, Field(ge=0, le=MOST_VALUABLE)]
 
 
 class Item(Part):
-    """`cost` in fen a piece, as the bank's budget has it."""
+    """`cost` in fen a piece, as the bank's budget has it; `points` are what a piece of the kind
+    `points` brings."""
 
     kind: Kind
     title: Text
     text: Text = Text(zh="到店出示兑换码")
     cost: Value
+    points: Annotated[int, Field(ge=1, le=MOST_POINTS)] | None = None
+
+    @model_validator(mode="after")
+    def _points_of_its_kind(self) -> Item:
+        if (self.kind == "points") != (self.points is not None):
+            raise wrong("points_of_reward")
+        return self

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from typing import Any, cast
 
 from customers import happenings
@@ -21,8 +21,10 @@ from customers.banks.bank import Bank
 from rewards.points import document
 from rewards.points.document import Program
 from rewards.points.rows import (
+    POINTS_NIGHTS,
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
+    NightRow,
     ProgramRow,
     VersionRow,
     version_id,
@@ -33,6 +35,8 @@ from services.store.mongo import Doc
 
 CACHE_SECONDS = 1.0
 SUBMITTED, LIVE, OVER, REJECTED, LAPSED = "submitted", "live", "over", "rejected", "lapsed"
+WAITING = "waiting"
+"""The state of the night's row."""
 PROGRAM = approvals.Kind(
     name="points",
     submitted="points.submitted",
@@ -183,6 +187,7 @@ async def _go_live(bank: Bank, row: VersionRow, by: str, at: datetime | None) ->
         raise _old()
     await happenings.listen(bank, now)
     invalidate(bank.services, _cache_key(bank))
+    await _begin_nights(bank)
     await _follow(bank, row, LIVE, by, at, "")
     versions = bank.db[POINTS_VERSIONS]
     earlier = {"state": LIVE, "version": {"$lt": row["version"]}}
@@ -192,6 +197,26 @@ async def _go_live(bank: Bank, row: VersionRow, by: str, at: datetime | None) ->
 def _kinds(dumped: Doc | None) -> set[str]:
     """The occasions that the programme's rules are about."""
     return {rule["event"] for rule in (dumped or {}).get("rules", {}).values()}
+
+
+def next_midnight(bank: Bank) -> float:
+    """The bank's next midnight, in seconds UTC."""
+    tomorrow = bank.today() + timedelta(days=1)
+    return datetime.combine(tomorrow, time(), bank.tz).timestamp()
+
+
+async def _begin_nights(bank: Bank) -> None:
+    """From now on the bank's points expire (rewards/points/nights.py). Safe to repeat."""
+    row: NightRow = {
+        "_id": bank.id,
+        "open": True,
+        "due": next_midnight(bank),
+        "owner": None,
+        "attempts": 0,
+        "state": WAITING,
+        "cursor": "",
+    }
+    await bank.insert(POINTS_NIGHTS, {**row})
 
 
 async def _follow(
