@@ -294,6 +294,8 @@ def _grant_row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> 
         "batch": taken.batch,
         "at": bank.utc(),
     }
+    if taken.reward["kind"] == "points":
+        row["points"] = taken.reward.get("item", {}).get("points", 0)
     if group.reward["slots"] > 1:
         row["idem"] = ids.tenant_id(bank.id, "idem", request.reward, row["cid"], request.key)
     return row
@@ -349,12 +351,14 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     campaigns of those that were offered. Repeating it adds nothing."""
     if not grants:
         return
-    event = {
+    event: Doc = {
         "event": "reward.claimed",
         "reward": reward["reward"],
         "offered": reward["open_to"] != "anyone",
         "grants": sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants),
     }
+    if points := grants[0].get("points"):
+        event["points"] = points
     await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
     bank.signal(HANDLE_INBOX)
 

@@ -94,7 +94,8 @@ class StockLine(Transfer):
 
 class Grant(Transfer):
     """A unit that a customer was granted under lease `batch`. `key` and `body` are hashes of his
-    request's; `idem` is there where a customer may have several."""
+    request's; `idem` is there where a customer may have several, `points` where the reward is so
+    many of them."""
 
     kind: Literal["grant"]
     tenant: str
@@ -104,6 +105,7 @@ class Grant(Transfer):
     body: str
     batch: str
     idem: NotRequired[str]
+    points: NotRequired[int]
 
 
 class Void(TypedDict):

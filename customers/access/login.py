@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from customers import consent, timeline
+from customers import consent, happenings, timeline
 from customers.access import withdrawal
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank, open_bank
@@ -50,6 +50,7 @@ async def login(bank: Bank, appid: str, code: str) -> Login:
     proof = ids.fingerprint(code.encode())
     cid = await resolution.identify(bank, facts, source="login", proof=f"login:{proof[:16]}")
     await timeline.record(bank, cid, "customer.login", proof, appid=appid)
+    await happenings.tell(bank, "customer.login", cid, proof)
     await conversion.ask(bank, await resolution.customer(bank, cid), appid)
     actor = CustomerActor(bank.id, cid, appid)
     return await _open_session(bank, actor)
@@ -149,6 +150,7 @@ async def bind_phone(
     if await withdrawal.was_withdrawn(bank, cid):  # by another hand, while this one wrote
         return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
     await timeline.record(bank, cid, "phone.bound", digest, appid=actor.appid)
+    await happenings.tell(bank, "phone.bound", cid, digest)
     return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
 
 

@@ -56,6 +56,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "clerks.read",
             "clerks.approve",
             "consents.withdraw",
+            "points.read",
+            "points.submit",
+            "points.approve",
         }
     ),
     "viewer": frozenset({"campaigns.read"}),
@@ -74,6 +77,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "archive.read",
             "intercepts.read",
             "clerks.read",
+            "points.read",
         }
     ),
 }
