@@ -41,6 +41,8 @@ from operations.sync.rows import RUNNING, SYNCS
 from rewards import claims
 from rewards.ledger import sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
+from rewards.points import nights
+from rewards.points.rows import POINTS_NIGHTS
 from rewards.rows import REWARDS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
@@ -332,6 +334,18 @@ JOBS: tuple[Job | Sweep, ...] = (
         lease=sweep.LEASE_SECONDS,
         retry=sweep.RETRY,
         doc="ends holds that nobody confirmed in time",
+    ),
+    Job(
+        name=nights.TASK,
+        queue=EFFECTS,
+        rows=POINTS_NIGHTS,
+        work=nights.move,
+        lease=nights.LEASE_SECONDS,
+        retry=nights.RETRY,
+        again={"state": nights.WAITING},
+        at_once=2,
+        every=5.0,
+        doc="at the bank's midnight: takes points that have expired, tells whose are about to",
     ),
     Job(
         name=batches.TASK,

@@ -13,6 +13,7 @@ from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
 from customers.banks.rows import CLERKS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
+from customers.happenings import LISTENERS
 from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
@@ -33,7 +34,15 @@ from operations.sync.rows import SYNCS
 from rewards.budget import BUDGETS
 from rewards.disclosure import DISCLOSURE_ACCEPTANCES, DISCLOSURES
 from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
+from rewards.points.rows import (
+    POINTS_CAPS,
+    POINTS_NIGHTS,
+    POINTS_NOTICES,
+    POINTS_PROGRAMS,
+    POINTS_VERSIONS,
+)
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
+from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -82,6 +91,7 @@ COLLECTIONS = (
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
     LEDGER_PAGES,
+    LISTENERS,
     MEDIA,
     MEMBERS,
     MERGES,
@@ -89,6 +99,11 @@ COLLECTIONS = (
     OFFERS,
     OUTBOX,
     PLATFORM_CODES,
+    POINTS_CAPS,
+    POINTS_NIGHTS,
+    POINTS_NOTICES,
+    POINTS_PROGRAMS,
+    POINTS_VERSIONS,
     POSTER_CODES,
     RELATIONSHIPS,
     REVIEW_TASKS,
@@ -104,5 +119,7 @@ COLLECTIONS = (
     TICKS,
     TIMELINE,
     TRANSFERS,
+    VOUCHERS,
+    VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

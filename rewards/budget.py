@@ -207,7 +207,7 @@ async def _give_up(bank: Bank, row: Budget) -> None:
 
 async def _mark(bank: Bank, campaign: str, change: Doc) -> None:
     await bank.db[REWARDS].update_many({"campaign": campaign}, change)
-    catalogue.forget(bank)
+    catalogue.drop_cached(bank)
 
 
 async def finish_all(bank: Bank) -> None:

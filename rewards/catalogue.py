@@ -27,9 +27,10 @@ CACHE_SECONDS = 1.0
 @dataclass(frozen=True)
 class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
-    step) or `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
-    published about it, and `limits` what else bounds the giving. Of one that is `guarded` each grant
-    draws on the campaign's budget (rewards/budget.py)."""
+    step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
+    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was published
+    about it, and `limits` what else bounds the giving. Of one that is `guarded` each grant draws on
+    the campaign's budget (rewards/budget.py)."""
 
     key: str
     item: Item
@@ -40,6 +41,7 @@ class Definition:
     starts: datetime
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
+    allowance: Mapping[str, int] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     guarded: bool = False
 
@@ -64,7 +66,7 @@ async def put(bank: Bank, campaign: str, definition: Definition) -> None:
         change = {"$set": fields, "$max": most}
         await bank.db[REWARDS].update({"_id": fresh["_id"]}, change)
     await _restock(bank, reward, definition.stock)
-    forget(bank)
+    drop_cached(bank)
 
 
 def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definition) -> Doc:
@@ -101,6 +103,7 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "per_customer": definition.per_customer,
         "per_day": definition.per_day,
         "open_to": definition.open_to,
+        "allowance": dict(definition.allowance),
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),
@@ -184,7 +187,7 @@ async def set_state(bank: Bank, campaign: str, state: str) -> None:
     later version dropped."""
     kept = {"campaign": campaign, "state": {"$ne": "ended"}}
     await bank.db[REWARDS].update_many(kept, {"$set": {"state": state}})
-    forget(bank)
+    drop_cached(bank)
 
 
 async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
@@ -195,10 +198,10 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     await bank.db[REWARDS].update_many(others, {"$set": {"state": "ended"}})
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db[REWARDS].update_many(again, {"$set": {"state": "paused"}})
-    forget(bank)
+    drop_cached(bank)
 
 
-def forget(bank: Bank) -> None:
+def drop_cached(bank: Bank) -> None:
     invalidate(bank.services, f"rewards:{bank.id}")
 
 

@@ -417,6 +417,8 @@ def _grant_row(
         row["instead_of"] = request.instead_of
     if idem := _idem(bank, group.reward, request):
         row["idem"] = idem
+    if taken.reward["kind"] == "points":
+        row["points"] = taken.reward.get("item", {}).get("points", 0)
     return row
 
 
@@ -485,12 +487,14 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     campaigns of those that were offered. Repeating it adds nothing."""
     if not grants:
         return
-    event = {
+    event: Doc = {
         "event": "reward.claimed",
         "reward": reward["reward"],
         "offered": reward["open_to"] != "anyone",
         "grants": sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants),
     }
+    if points := grants[0].get("points"):
+        event["points"] = points
     await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
     bank.signal(HANDLE_INBOX)
 

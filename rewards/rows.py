@@ -66,7 +66,8 @@ class Reward(TypedDict):
     was changed, and `move` the change whose line the ledger may not have yet. `days` are the units
     taken on each of the bank's days, and `spent` the fen of those that were granted. Of one that is
     `guarded` each grant draws on the campaign's budget (rewards/budget.py), which is being opened
-    while it is `opening`; `dearest` is the highest `cost` there ever was.
+    while it is `opening`; `dearest` is the highest `cost` there ever was. `allowance` is how many a
+    month an RM may offer, by role.
     """
 
     _id: str
@@ -80,6 +81,7 @@ class Reward(TypedDict):
     per_customer: int
     per_day: int | None
     open_to: str
+    allowance: NotRequired[dict[str, int]]
     starts: datetime
     ends: datetime
     terms: NotRequired[dict[str, str]]
@@ -140,7 +142,7 @@ class Grant(Transfer):
     request's; `idem` is there where a customer may have several, and where this reward or another
     may be given. It was given `instead_of` a reward of which nothing was left. `place` says whose
     the claim was, `terms` is the version of the disclosure that he was shown, and `accepted` that
-    he said so."""
+    he said so; `points` is there where the reward is so many of them."""
 
     kind: Literal["grant"]
     tenant: str
@@ -155,6 +157,7 @@ class Grant(Transfer):
     place: NotRequired[Place]
     terms: NotRequired[str]
     accepted: NotRequired[bool]
+    points: NotRequired[int]
 
 
 class Void(TypedDict):
@@ -181,8 +184,19 @@ class Place(TypedDict, total=False):
     staff: str
 
 
+class VoucherLine(Transfer):
+    """What became of the unit of `voucher`, because of `why`; a make-good brings a unit of its
+    own."""
+
+    kind: Literal["voucher"]
+    cid: str
+    voucher: str
+    why: str
+
+
 class Offer(TypedDict):
-    """The right to claim a reward, made by a step of the run `run`; `place` says whose it is."""
+    """The right to claim a reward, made by a step of the run `run`; `place` says whose it is. One of
+    an RM's own is the `slot` of his month, for a sealed `reason`; `key` is the hash of his form's."""
 
     _id: str
     cid: str
@@ -190,6 +204,9 @@ class Offer(TypedDict):
     run: str
     at: datetime
     place: NotRequired[Place]
+    slot: NotRequired[str]
+    key: NotRequired[str]
+    reason: NotRequired[bytes]
 
 
 def doc_id(tenant: str, reward: str) -> str:
@@ -211,8 +228,9 @@ REWARDS = Rows("rewards")
 TRANSFERS = Rows("transfers", unique="idem")
 """The ledger's transfers. By `_id` in a cluster, not by customer: a void must meet the grant whose
 id it has."""
-OFFERS = Rows("offers")
-"""The right of one customer to claim one reward."""
+OFFERS = Rows("offers", unique="slot", sealed=("reason",))
+"""The right of one customer to claim one reward. An RM's own are few, so their slots are under a
+unique index of their own (decision 0049)."""
 
 
 CLAIMED = "+claimed"

@@ -164,3 +164,5 @@ def _reward_faults(document: Campaign) -> Iterator[Fault]:
         reachable = name in offered or limits.is_fallback(document, name)
         if reward.claim == "offered" and not reachable:
             yield fault(("rewards", name), "reward_ungranted")
+        if (reward.claim == "staff") != (reward.allowance is not None):
+            yield fault(("rewards", name), "reward_allowance")

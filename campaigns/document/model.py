@@ -139,16 +139,29 @@ class Disclosure(Part):
     accept: Literal["shown", "required"] = "shown"
 
 
+Monthly = Annotated[int, Field(ge=0, le=500)]
+
+
+class Allowance(Part):
+    """How many a month an RM may offer of his own accord; the head of a branch as many, unless it
+    says another number for him."""
+
+    rm: Monthly
+    head: Monthly | None = None
+
+
 class Reward(Item):
     """What it is, how many there are, and who may have it; `claim: offered` needs a grant step,
-    `anyone` is open to every signed-in customer. `eligible` is a rule over the facts of a claim
-    (rewards/eligibility.py), and `eligible_text` what somebody reads who does not meet it;
-    `fallback` names the reward that is given when of this one nothing is left."""
+    `staff` an allowance of the RMs, `anyone` is open to every signed-in customer. `eligible` is a
+    rule over the facts of a claim (rewards/eligibility.py), and `eligible_text` what somebody reads
+    who does not meet it; `fallback` names the reward that is given when of this one nothing is
+    left."""
 
     stock: int = Field(ge=0, le=10_000_000)
     per_customer: int = Field(1, ge=1, le=20)
     per_day: Amount | None = None
-    claim: Literal["offered", "anyone"] = "offered"
+    claim: Literal["offered", "staff", "anyone"] = "offered"
+    allowance: Allowance | None = None
     quotas: bounds.Few[Quota] = []
     eligible: bounds.Text | None = None
     eligible_text: Text | None = None

@@ -13,6 +13,7 @@ from campaigns import live
 from campaigns.document import limits, rows
 from campaigns.document.model import Campaign
 from customers.banks.bank import Bank
+from rewards.points import program
 from services import ids
 from services.documents.problems import Problem
 
@@ -29,7 +30,8 @@ async def current(bank: Bank, document: Campaign) -> list[Problem]:
     """What there is to look at now, whatever it was when the version was submitted."""
     same = await _unchanged(bank, document)
     days, money = _days(bank, document), limits.notices(document)
-    return [*same, *days, *money, *await _overlaps(bank, document)]
+    points, overlaps = await _points(bank, document), await _overlaps(bank, document)
+    return [*same, *days, *money, *points, *overlaps]
 
 
 async def _unchanged(bank: Bank, document: Campaign) -> list[Problem]:
@@ -52,6 +54,14 @@ def _days(bank: Bank, document: Campaign) -> Iterable[Problem]:
     elif claim_by < window.to:
         days = {"claim_by": claim_by.isoformat(), "to": window.to.isoformat()}
         yield Problem(0, "notice_claim_early", days)
+
+
+async def _points(bank: Bank, document: Campaign) -> list[Problem]:
+    """Whether points are given that the bank has no programme for."""
+    gives = any(reward.kind == "points" for reward in document.rewards.values())
+    if not gives or await program.find_live(bank) is not None:
+        return []
+    return [Problem(0, "notice_points_none")]
 
 
 async def _overlaps(bank: Bank, document: Campaign) -> list[Problem]:

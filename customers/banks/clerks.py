@@ -57,6 +57,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "clerks.approve",
             "consents.withdraw",
             "rewards.read",
+            "points.read",
+            "points.submit",
+            "points.approve",
         }
     ),
     "viewer": frozenset({"campaigns.read", "rewards.read"}),
@@ -76,6 +79,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "intercepts.read",
             "clerks.read",
             "rewards.read",
+            "points.read",
         }
     ),
 }

@@ -296,3 +296,12 @@ async def _changed_by_others(bank: Bank, rows: Sequence[AccountRow], batch: str)
         if (batch in row["leases"]) != (batch in found[row["_id"]]["leases"])
         or batch not in row["leases"]
     }
+
+
+async def page(bank: Bank, kind: str, after: str, limit: int) -> list[AccountRow]:
+    """At most `limit` accounts of a kind, in the order of their `_id`s, from behind `after` (the
+    empty text: from the first)."""
+    first, end = account_id(bank.id, f"{kind}:"), account_id(bank.id, f"{kind};")
+    behind = {"_id": {"$gt": after or first, "$lt": end}}
+    found = await bank.db[ACCOUNTS].find(behind, sort=[("_id", 1)], limit=limit)
+    return cast("list[AccountRow]", found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from customers.banks.bank import Bank
@@ -86,3 +87,16 @@ async def write(bank: Bank, batch: str, rows: Sequence[Mapping[str, Any]]) -> No
     """Writes the lines of a batch's transfers. Repeating it adds nothing."""
     pages = pages_of(bank.id, batch, rows)
     await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", pages))
+
+
+async def newest(
+    bank: Bank, accounts: Sequence[str], limit: int, before: datetime | None = None
+) -> list[PageLine]:
+    """At least `limit` lines of these accounts, as far as there are so many, newest first; with
+    `before`, those of that moment and earlier."""
+    wanted: Doc = {"account": {"$in": list(accounts)}}
+    if before is not None:
+        wanted["at"] = {"$lte": before}
+    found = await bank.db[LEDGER_PAGES].find(wanted, sort=[("at", -1)], limit=limit)
+    lines = [line for page in cast("list[PageRow]", found) for line in page["lines"]]
+    return sorted(lines, key=lambda line: (line["at"], line["id"]), reverse=True)

@@ -27,7 +27,16 @@ DOCUMENTS = sorted(
 )
 PAGES = sorted([*(ROOT / "web" / "templates").rglob("*.html"), *SANDBOX.rglob("*.html"), *SANDBOX.rglob("*.js")])
 COMMANDS = [ROOT / "manage.py", *sorted((ROOT / "deploy").glob("*.py"))]
-TO_CUSTOMERS = {"code:not_eligible", "code:quota_customer", "code:done_withdrawn", "code:plain_welcome"}
+TO_CUSTOMERS = {
+    "code:not_eligible",
+    "code:quota_customer",
+    "code:quota_branch",
+    "code:quota_staff",
+    "code:exclusive",
+    "code:stack",
+    "code:done_withdrawn",
+    "code:plain_welcome",
+}
 """Codes whose texts customers read."""
 WRITTEN = ("code:problem_", "code:read_", "code:card_")
 """Texts that quote what a clerk wrote in a file, or what something is called, and no button."""
@@ -102,9 +111,7 @@ def test_every_text_of_a_template_is_in_the_catalogues() -> None:
 
 def test_customers_are_called_by_the_polite_word_and_staff_by_the_plain_one() -> None:
     zh = words.catalogue(ROOT, "zh")
-    preview = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "web" / "templates" / "preview").glob("*.html")
-    )
+    preview = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "web" / "templates" / "h5").glob("*.html"))
     to_customers = {msgid for msgid in zh if f'_("{msgid}")' in preview} | TO_CUSTOMERS
     assert [msgid for msgid, text in zh.items() if "您" in text and msgid not in to_customers] == []
     assert [msgid for msgid in to_customers if "你" in zh[msgid]] == []
