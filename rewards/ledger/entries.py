@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -139,7 +139,8 @@ def pieces_of(row: Mapping[str, Any], hold: Mapping[str, Any] | None = None) -> 
     pieces: dict[str, Piece] = {}
 
     def of(account: str) -> Piece:
-        fresh: Piece = {"id": row["_id"], "take": 0, "posted": 0, "held": 0, "lots": []}
+        none = {"take": 0, "debited": 0, "posted": 0, "held": 0}
+        fresh = cast("Piece", {"id": row["_id"], **none, "lots": []})
         return pieces.setdefault(account, fresh)
 
     if hold is not None:
@@ -160,6 +161,7 @@ def _add(row: Mapping[str, Any], leg: Leg, of: Any, *, covered: bool) -> None:
             piece["held"] += leg.amount
         else:
             piece["posted"] -= leg.amount
+            piece["debited"] += leg.amount
     if kind_of(leg.credit).guarded and row["kind"] != HOLD:
         of(leg.credit)["posted"] += leg.amount
 
@@ -169,6 +171,15 @@ def lots_row(account: str, changes: Sequence[LotChange]) -> list[Doc]:
     return [
         {"account": account, "expires": change["expires"], "n": change["left"] or -change["take"]}
         for change in changes
+    ]
+
+
+def held_by(row: Mapping[str, Any]) -> list[Doc]:
+    """What a hold sets aside on each guarded account, as the row of its end says it."""
+    return [
+        {"account": leg.debit, "n": leg.amount}
+        for leg in legs_of(row)
+        if kind_of(leg.debit).guarded
     ]
 
 

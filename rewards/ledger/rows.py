@@ -40,11 +40,12 @@ class LotChange(TypedDict):
 
 
 class Piece(TypedDict):
-    """What the transfer `id` does to an account: `take` is set aside with the lease; `posted` and
-    `held` change when the row arrives."""
+    """What the transfer `id` does to an account: `take` is set aside with the lease; `posted`,
+    `debited` and `held` change when the row arrives."""
 
     id: str
     take: int
+    debited: int
     posted: int
     held: int
     lots: list[LotChange]
@@ -67,12 +68,13 @@ class TakeLease(TypedDict):
 
 
 class AccountRow(TypedDict):
-    """A guarded account. `posted` is what the transfers say that are counted, `held` is under holds
-    and `taken` under leases. `rev` counts the changes."""
+    """A guarded account. `posted` is what the transfers say that are counted, `debited` what they
+    took in all, `held` is under holds and `taken` under leases. `rev` counts the changes."""
 
     _id: str
     account: str
     posted: int
+    debited: int
     held: int
     taken: int
     lots: list[Lot]
