@@ -98,3 +98,10 @@ def kind_of(account: str) -> Kind:
 def owner_of(account: str) -> str:
     """Whose the account is: what its name has behind the colon."""
     return account.partition(":")[2]
+
+
+def in_books(account: str) -> str:
+    """The account as the books have it: of the customers, the staff and the quotas it is one for
+    all, `kind:*`."""
+    kind = kind_of(account)
+    return f"{kind.name}:*" if kind.owner in ("customer", "staff", "quota") else account

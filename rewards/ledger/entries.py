@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from customers.banks.bank import Bank
-from rewards.ledger.chart import MOST_AMOUNT, kind_of
+from rewards.ledger.chart import MOST_AMOUNT, Kind, kind_of
 from rewards.ledger.lines import HOLD, RESERVED, UNMOVED, Leg, legs_of
 from rewards.ledger.rows import LotChange, Piece
 from services import ids
@@ -64,6 +64,13 @@ def checked_amount(amount: Any, name: str) -> int:
     return amount
 
 
+def one_account(account: str) -> Kind:
+    """The account's kind; raises InvalidInput `account_unknown`, also for `kind:*`."""
+    if account.endswith(":*"):
+        raise InvalidInput("account_unknown", f"{account} stands for many accounts")
+    return kind_of(account)
+
+
 def check(entry: Entry) -> None:
     """Raises InvalidInput that names the field: `entry_invalid`, `amount_invalid`,
     `account_unknown`."""
@@ -76,7 +83,7 @@ def check(entry: Entry) -> None:
         raise InvalidInput("entry_invalid", f"no entry has kind {entry.kind!r}", fields=fields)
     for number, leg in enumerate(entry.legs):
         checked_amount(leg.amount, f"legs.{number}.amount")
-        debit, credit = kind_of(leg.debit), kind_of(leg.credit)
+        debit, credit = one_account(leg.debit), one_account(leg.credit)
         if leg.debit == leg.credit or debit.currency != credit.currency:
             problem = f"{leg.debit} cannot pay {leg.credit}"
             fields = {f"legs.{number}": "entry_invalid"}
