@@ -31,7 +31,14 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
-from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
+from rewards.ledger.rows import (
+    ACCOUNTS,
+    HOLDS,
+    LEDGER_BATCHES,
+    LEDGER_CLOSINGS,
+    LEDGER_NAMES,
+    LEDGER_PAGES,
+)
 from rewards.points.rows import (
     POINTS_CAPS,
     POINTS_NIGHTS,
@@ -85,6 +92,7 @@ COLLECTIONS = (
     INTERCEPT_RULES,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
+    LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
     MEDIA,
