@@ -40,6 +40,7 @@ from rewards.points.rows import (
     POINTS_VERSIONS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
+from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -113,5 +114,7 @@ COLLECTIONS = (
     TICKS,
     TIMELINE,
     TRANSFERS,
+    VOUCHERS,
+    VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

@@ -27,7 +27,8 @@ CACHE_SECONDS = 1.0
 @dataclass(frozen=True)
 class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
-    step) or `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
+    step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
+    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
     published about it."""
 
     key: str
@@ -39,6 +40,7 @@ class Definition:
     starts: datetime
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
+    allowance: Mapping[str, int] = field(default_factory=dict)
 
 
 def reward_id(campaign: str, key: str) -> str:
@@ -95,6 +97,7 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "per_customer": definition.per_customer,
         "per_day": definition.per_day,
         "open_to": definition.open_to,
+        "allowance": dict(definition.allowance),
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),

@@ -36,7 +36,7 @@ class Reward(TypedDict):
     `starts` until before `ends`, the end of the last day that `terms` promises. `slots` is the
     highest `per_customer` there ever was, `declared` the stock of the document, `moves` how often it
     was changed, and `move` the change whose line the ledger may not have yet. `days` are the units
-    taken on each of the bank's days.
+    taken on each of the bank's days. `allowance` is how many a month an RM may offer, by role.
     """
 
     _id: str
@@ -50,6 +50,7 @@ class Reward(TypedDict):
     per_customer: int
     per_day: int | None
     open_to: str
+    allowance: NotRequired[dict[str, int]]
     starts: datetime
     ends: datetime
     terms: NotRequired[dict[str, str]]
@@ -122,14 +123,38 @@ class Void(TypedDict):
     dead: list[str]
 
 
+class Place(TypedDict, total=False):
+    """Whose a claim is: the state of the code by which the customer came, the RM and the branch; what
+    is not known is missing."""
+
+    channel: str
+    branch: str
+    staff: str
+
+
+class VoucherLine(Transfer):
+    """What became of the unit of `voucher`, because of `why`; a make-good brings a unit of its
+    own."""
+
+    kind: Literal["voucher"]
+    cid: str
+    voucher: str
+    why: str
+
+
 class Offer(TypedDict):
-    """The right to claim a reward, made by a step of the run `run`."""
+    """The right to claim a reward, made by a step of the run `run`; `place` says whose it is. One of
+    an RM's own is the `slot` of his month, for a sealed `reason`; `key` is the hash of his form's."""
 
     _id: str
     cid: str
     reward: str
     run: str
     at: datetime
+    place: NotRequired[Place]
+    slot: NotRequired[str]
+    key: NotRequired[str]
+    reason: NotRequired[bytes]
 
 
 def doc_id(tenant: str, reward: str) -> str:
@@ -151,8 +176,9 @@ REWARDS = Rows("rewards")
 TRANSFERS = Rows("transfers", unique="idem")
 """The ledger's transfers. By `_id` in a cluster, not by customer: a void must meet the grant whose
 id it has."""
-OFFERS = Rows("offers")
-"""The right of one customer to claim one reward."""
+OFFERS = Rows("offers", unique="slot", sealed=("reason",))
+"""The right of one customer to claim one reward. An RM's own are few, so their slots are under a
+unique index of their own (decision 0049)."""
 
 
 CLAIMED = "+claimed"
