@@ -188,12 +188,14 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
 
 
 def _voucher_view(bank: Bank, grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
+    """What he was granted; points are on his account, and have no code."""
     code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
         "title": _text(reward["title"], lang),
-        "code": "-".join((code[:4], code[4:8], code[8:])),
+        "code": "" if "points" in grant else "-".join((code[:4], code[4:8], code[8:])),
+        "points": grant.get("points"),
         "at": grant["at"].isoformat(),
         "state": "granted",
     }
