@@ -6,7 +6,7 @@ from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRI
 from campaigns.community.rows import GROUP_GREETINGS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
-from customers.access.clerk import SIGN_INS
+from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS

@@ -11,7 +11,7 @@ from typing import cast
 from config import gate
 from config.settings import ProductionRefused
 from customers.access import roles
-from customers.banks import clerks, staff
+from customers.banks import accounts, staff
 from customers.banks.bank import Bank, list_banks, open_bank
 from customers.banks.files import Archive, MiniProgram, TenantFile, WeCom, read_tenant_file
 from customers.banks.rows import TENANTS, TenantRow
@@ -62,7 +62,7 @@ def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
     for place, entry in enumerate(file.clerks):
         try:
             if entry.password is not None:
-                clerks.check_password(bank, entry.login, entry.name, entry.password)
+                accounts.check_password(bank, entry.login, entry.name, entry.password)
         except InvalidInput as error:
             problems.append(f"clerks.{place}.password: {error.message}")
     if services.settings.env == "production":
