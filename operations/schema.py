@@ -10,7 +10,7 @@ from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
@@ -58,6 +58,7 @@ COLLECTIONS = (
     CONTENT_CHECKS,
     CONVERSIONS,
     CORP_TAGS,
+    COUNTERS,
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
@@ -77,6 +78,7 @@ COLLECTIONS = (
     NOTICES,
     OFFERS,
     OUTBOX,
+    PARTNERS,
     PLATFORM_CODES,
     POSTER_CODES,
     RELATIONSHIPS,

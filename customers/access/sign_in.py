@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NotRequired, TypedDict, cast
 
 from config import gate
@@ -36,8 +36,9 @@ SIGN_INS = Rows("sign_ins")
 
 
 class SignInRow(TypedDict):
-    """How somebody last signed in, and who has tried since. Where from is kept masked, and as the
-    blind index by which the address is known again."""
+    """How somebody last signed in, and who has tried since; until `locked_until` the way that they
+    tried is shut. Where from is kept masked, and as the blind index by which the address is known
+    again."""
 
     _id: str
     at: NotRequired[datetime]
@@ -47,6 +48,7 @@ class SignInRow(TypedDict):
     failed: NotRequired[int]
     failed_at: NotRequired[datetime]
     failed_address: NotRequired[str]
+    locked_until: NotRequired[datetime]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ async def check(
         raise
     except LockedOut as error:
         if error.first:
-            await _locked_out(bank, kind, login, origin)
+            await _locked_out(bank, kind, login, origin, error.retry_after)
         raise
 
 
@@ -194,13 +196,16 @@ async def _failed(bank: Bank, kind: Accounts, login: str, origin: Origin) -> Non
     await bank.db[SIGN_INS].update({"_id": _sign_in_id(bank, kind, named)}, change, upsert=True)
 
 
-async def _locked_out(bank: Bank, kind: Accounts, login: str, origin: Origin) -> None:
+async def _locked_out(bank: Bank, kind: Accounts, login: str, origin: Origin, seconds: int) -> None:
     fields = _logged(bank, kind, "", origin)
     log.warning("sign-ins are shut for a while", extra={"fields": fields})
     if bank.app is not None:
         row = await accounts.find(bank, kind, login)
         named = login if row is not None else "?"
         await bank.audit("?", kind.locked_out, named, **origin.told(bank))
+        until = {"locked_until": bank.utc() + timedelta(seconds=seconds)}
+        one = {"_id": _sign_in_id(bank, kind, named)}
+        await bank.db[SIGN_INS].update(one, {"$set": until}, upsert=True)
 
 
 def _logged(bank: Bank, kind: Accounts, login: str, origin: Origin) -> dict[str, str]:

@@ -54,6 +54,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "intercepts.approve",
             "clerks.read",
             "clerks.approve",
+            "counters.read",
+            "counters.approve",
             "consents.withdraw",
         }
     ),
@@ -73,6 +75,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "archive.read",
             "intercepts.read",
             "clerks.read",
+            "counters.read",
         }
     ),
 }
