@@ -31,6 +31,7 @@ from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
+from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -95,5 +96,7 @@ COLLECTIONS = (
     TICKS,
     TIMELINE,
     TRANSFERS,
+    VOUCHERS,
+    VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.documents.parts import Part, Text
+from config import bounds
+from services.documents.parts import Date, Part, Text
 
 Kind = Literal["code"]
 """`code`: a voucher of the bank's own."""
@@ -17,10 +18,30 @@ MOST_VALUABLE = 5_000_000
 Value = Annotated[int, Field(ge=0, le=MOST_VALUABLE)]
 
 
+class UseAt(Part):
+    """Where a voucher may be used: at these branches and merchants, by their ids."""
+
+    branches: Literal["all"] | bounds.Several[bounds.Word] = []
+    merchants: Literal["all"] | bounds.Several[bounds.Word] = []
+
+
 class Item(Part):
-    """`cost` in fen a piece, as the bank's budget has it."""
+    """`cost` in fen a piece, as the bank's budget has it; `face_value` in fen is what the customer
+    is told. A voucher may be used `uses` times (in each day, week or month, when `uses_per` says
+    so), at `use_at` or else everywhere, as `how` says; until the end of the day `valid_until` or of
+    the `valid_days`-th day after the grant, else until the reward ends. Its customer may give it
+    away when it is `transferable`, and is reminded `remind_days` before its end."""
 
     kind: Kind
     title: Text
     text: Text = Text(zh="到店出示兑换码")
+    how: Text | None = None
     cost: Value
+    face_value: Value | None = None
+    uses: int = Field(1, ge=1, le=1_000)
+    uses_per: Literal["ever", "day", "week", "month"] = "ever"
+    valid_days: int | None = Field(None, ge=1, le=3_650)
+    valid_until: Date | None = None
+    transferable: bool = False
+    use_at: UseAt | None = None
+    remind_days: int = Field(3, ge=0, le=90)

@@ -114,6 +114,16 @@ class Void(Transfer):
     dead: list[str]
 
 
+class VoucherLine(Transfer):
+    """What became of the unit of `voucher`, because of `why`; a make-good brings a unit of its
+    own."""
+
+    kind: Literal["voucher"]
+    cid: str
+    voucher: str
+    why: str
+
+
 class Offer(TypedDict):
     """The right to claim a reward, made by a step of the run `run`."""
 
