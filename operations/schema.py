@@ -30,6 +30,7 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.desk import COUNTER_DAYS
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
@@ -60,6 +61,7 @@ COLLECTIONS = (
     CONVERSIONS,
     CORP_TAGS,
     COUNTERS,
+    COUNTER_DAYS,
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,

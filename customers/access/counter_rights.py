@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from customers.access.sign_in import SignInRow, last_sign_ins
 from customers.actors import ClerkActor
@@ -212,6 +213,14 @@ async def _view(
         failed=seen.get("failed", 0) if seen else 0,
         locked_until=_locked_until(bank, seen),
     )
+
+
+def kind_of(view: CounterView) -> Literal["teller", "merchant", "partner"]:
+    """As what it writes off: a teller of a branch, one of a merchant's people, or a program."""
+    if view.which == "partner":
+        return "partner"
+    rights = view.rights or view.asked
+    return "teller" if rights is None or rights["branches"] else "merchant"
 
 
 def _locked_until(bank: Bank, seen: SignInRow | None) -> datetime | None:

@@ -11,6 +11,7 @@ from customers.access import counter_rights
 from customers.banks.counters import Which
 from customers.banks.rows import Rights
 from handlers.console.base import Decision, RejectForm
+from rewards import desk
 from services.errors import NotFound, YinqiaoError
 
 
@@ -24,7 +25,16 @@ class Counters(Decision):
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
         rows = await counter_rights.list_counters(self.bank, self.actor)
-        self.render_page("counters", error, rows=rows, used={}, places=self.places)
+        listed = [f"{counter_rights.kind_of(row)}:{row.login}" for row in rows]
+        used = await desk.used_today(self.bank, listed)
+        self.render_page(
+            "counters",
+            error,
+            rows=rows,
+            used=used,
+            kind_of=counter_rights.kind_of,
+            places=self.places,
+        )
 
     def places(self, rights: Rights) -> str:
         """What the places of these rights are called."""
