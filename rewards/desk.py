@@ -8,17 +8,20 @@ later has counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypedDict, cast
 
 from customers.banks.bank import Bank
+from rewards import catalogue
+from rewards.rows import Reward
 from rewards.vouchers import redeem as vouchers
+from rewards.vouchers.issuing import item_of
 from rewards.vouchers.redeem import Receipt, Redeemer
-from rewards.vouchers.rows import find_use, find_voucher, use_id
+from rewards.vouchers.rows import Use, find_use, find_voucher, use_id
 from services import ids
-from services.errors import Conflict, YinqiaoError
+from services.errors import Conflict, NotFound, YinqiaoError
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
@@ -80,6 +83,54 @@ async def redeem(
     return receipt
 
 
+@dataclass(frozen=True)
+class Line:
+    """A write-off as its counter sees it later; `undoable` until `undo_until`, and `reason` why it
+    was taken back."""
+
+    use: str
+    title: Mapping[str, str]
+    face_value: int
+    count: int
+    left: int
+    at: datetime
+    undone: bool
+    reason: str
+    undoable: bool
+    undo_until: datetime
+
+
+async def today(bank: Bank, by: Redeemer) -> list[Line]:
+    """What this counter wrote off today, newest first, taken back or not."""
+    known = await catalogue.all_rewards(bank)
+    return [_line(bank, use, known[use["reward"]]) for use in await vouchers.today(bank, by)]
+
+
+async def find(bank: Bank, by: Redeemer, use: str) -> Line:
+    """One write-off of this counter's; raises NotFound `use_unknown`, also for another's."""
+    found = await find_use(bank, use) if use.startswith(f"{bank.id}:") else None
+    mine = found is not None and found["counter"] == by.counter
+    if found is None or not mine or not await _was_done(bank, found):
+        raise NotFound("use_unknown", "no such write-off")
+    return _line(bank, found, await catalogue.find(bank, found["reward"]))
+
+
+def _line(bank: Bank, use: Use, reward: Reward) -> Line:
+    undone, until = use["state"] == "undone", use["at"] + vouchers.UNDO
+    return Line(
+        use=use["_id"],
+        title=reward["title"],
+        face_value=vouchers.face_value(item_of(reward)),
+        count=use["count"],
+        left=use["left"],
+        at=use["at"],
+        undone=undone,
+        reason=str(use.get("undone", {}).get("reason", "")),
+        undoable=not undone and bank.utc() <= until,
+        undo_until=until,
+    )
+
+
 async def used_today(bank: Bank, counters: Sequence[str]) -> dict[str, int]:
     """How often each counter (`kind:id`) wrote off today, those without a write-off left out."""
     wanted = {_row_id(bank, counter): counter for counter in counters}
@@ -90,8 +141,12 @@ async def used_today(bank: Bank, counters: Sequence[str]) -> dict[str, int]:
 async def _is_done(bank: Bank, by: Redeemer, hashed: str) -> bool:
     """Whether this key wrote something off before, told everywhere or not yet."""
     use = await find_use(bank, use_id(bank.id, by.counter, hashed))
-    if use is None or use["state"] != "asked":
-        return use is not None and use["state"] != "refused"
+    return use is not None and await _was_done(bank, use)
+
+
+async def _was_done(bank: Bank, use: Use) -> bool:
+    if use["state"] != "asked":
+        return use["state"] != "refused"
     row = await find_voucher(bank, use["voucher"])
     marks = (*row["recent"], *row["steps"]) if row is not None else ()
     return any(mark["use"] == use["_id"] for mark in marks)
