@@ -13,7 +13,7 @@ from typing import Literal
 from customers.access.sign_in import SignInRow, last_sign_ins
 from customers.actors import ClerkActor
 from customers.approvals import approvals
-from customers.approvals.rows import SUBMITTED
+from customers.approvals.rows import APPROVED, SUBMITTED
 from customers.banks import accounts, counters
 from customers.banks.bank import Bank
 from customers.banks.counters import Which
@@ -65,10 +65,7 @@ async def apply(bank: Bank, file: TenantFile, by: str, *, waits: bool) -> list[s
     for which, entry, wanted in _wanted(file):
         login = entry.login if isinstance(entry, CounterEntry) else entry.id
         row = await counters.write(bank, which, login, entry.name)
-        if await _apply_rights(bank, which, row, wanted, by, waits=waits):
-            said.append(
-                f"{which} {login} may write vouchers off when a clerk agrees: /console/counters"
-            )
+        said += await _apply_rights(bank, which, row, wanted, by, waits=waits)
         await _first_proof(bank, entry, row, by)
     for which in _WHICH:
         named = {entry.login for entry in file.counters if which == "counter"}
@@ -124,24 +121,37 @@ async def _apply_rights(
     by: str,
     *,
     waits: bool,
-) -> bool:
-    """Whether they wait for a clerk."""
+) -> list[str]:
+    """What waits for a clerk, as a sentence."""
     login, has = row["login"], row["rights"]
     subject = _subject(which, login)
     if not waits or (has is not None and _lies_in(wanted, has)):
         await approvals.replace(bank, RIGHTS, [subject])
         await counters.give_rights(bank, which, login, wanted)
-        return False
+        return []
     kept = _common(has, wanted)
     if kept != has:
         await counters.give_rights(bank, which, login, kept)
     await counters.ask_rights(bank, which, login, wanted)
+    if not await _ask(bank, which, login, wanted, by):
+        return [
+            f"{which} {login}: other rights are being decided; apply the file again in a minute"
+        ]
+    return [f"{which} {login} may write vouchers off when a clerk agrees: /console/counters"]
+
+
+async def _ask(bank: Bank, which: Which, login: str, wanted: Rights, by: str) -> bool:
+    """Asks for a clerk's word, unless that was done already; False while somebody is at what was
+    asked before."""
+    subject = _subject(which, login)
     known = await approvals.find(bank, RIGHTS, subject)
-    if known is None or known.state != SUBMITTED or known.data.get("rights") != wanted:
-        content = _content(which, login, wanted)
-        actor = ClerkActor(bank.id, by, by, frozenset())
-        await approvals.submit(bank, actor, RIGHTS, subject, content, about=login, rights=wanted)
-    return True
+    stands = known is not None and known.state in (SUBMITTED, APPROVED)
+    if known is not None and stands and known.data["rights"] == wanted:
+        return True
+    await approvals.replace(bank, RIGHTS, [subject])
+    actor = ClerkActor(bank.id, by, by, frozenset())
+    content = _content(which, login, wanted)
+    return await approvals.submit(bank, actor, RIGHTS, subject, content, about=login, rights=wanted)
 
 
 def _lies_in(wanted: Rights, has: Rights) -> bool:
@@ -240,7 +250,8 @@ async def approve(bank: Bank, actor: ClerkActor, which: Which, login: str) -> No
     asked = row.get("asked")
     content = _content(which, login, asked)
     async with approvals.approve(bank, actor, RIGHTS, subject, content):
-        await counters.give_rights(bank, which, login, asked)
+        if asked is None or not await counters.give_asked(bank, which, login, asked):
+            raise Conflict("rights_decided", "no rights wait for this counter")
 
 
 async def reject(bank: Bank, actor: ClerkActor, which: Which, login: str, reason: str) -> None:

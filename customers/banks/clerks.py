@@ -57,6 +57,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "counters.read",
             "counters.approve",
             "consents.withdraw",
+            "points.read",
+            "points.submit",
+            "points.approve",
         }
     ),
     "viewer": frozenset({"campaigns.read"}),
@@ -76,6 +79,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "intercepts.read",
             "clerks.read",
             "counters.read",
+            "points.read",
         }
     ),
 }
@@ -176,6 +180,17 @@ async def give_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:
         await accounts.end_sessions(bank, CLERK, [login])
     else:
         await ask_roles(bank, login, [])
+
+
+async def give_asked(bank: Bank, login: str, asked: Sequence[str]) -> bool:
+    """The roles that wait are the clerk's from now on; False when they wait no more, since he is a
+    clerk no more or others were asked for him."""
+    waiting = {"_id": row_id(bank, login), "asked": list(asked)}
+    fields = {"roles": list(asked), "asked": []}
+    given = await accounts.change(bank, CLERK, waiting, fields)
+    if given:
+        await accounts.end_sessions(bank, CLERK, [login])
+    return given
 
 
 async def ask_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:

@@ -205,6 +205,21 @@ async def give_rights(bank: Bank, which: Which, login: str, rights: Rights | Non
         await ask_rights(bank, which, login, None)
 
 
+async def give_asked(bank: Bank, which: Which, login: str, asked: Rights) -> bool:
+    """The rights that wait are his from now on; False when they wait no more, since he is out or
+    others were asked for him."""
+    waiting: Doc = {"_id": row_id(bank, login), "asked": asked}
+    fields = {"rights": asked, "asked": None}
+    if which == "partner":
+        given = await bank.db[PARTNERS].update(waiting, {"$set": fields})
+        _forget(bank)
+        return given
+    given = await accounts.change(bank, COUNTER, waiting, fields)
+    if given:
+        await accounts.end_sessions(bank, COUNTER, [login])
+    return given
+
+
 async def ask_rights(bank: Bank, which: Which, login: str, rights: Rights | None) -> None:
     """These rights wait for a clerk's word; none when there are none."""
     await bank.db[_ROWS[which]].update({"_id": row_id(bank, login)}, {"$set": {"asked": rights}})

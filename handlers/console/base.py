@@ -52,6 +52,7 @@ SECTIONS = (
     ("Sync", "/console/sync", "sync.read", ()),
     ("Customers", "/console/people", "customers.read", ()),
     ("Counters", "/console/counters", "counters.read", ()),
+    ("Points", "/console/points", "points.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),

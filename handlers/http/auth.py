@@ -53,6 +53,9 @@ PERMISSIONS: dict[str, str] = {
     "counters.read": "see who may write vouchers off, where, how often today, and when he was there last",
     "counters.approve": "agree to the rights that wait for a counter or a partner, or turn them down",
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
+    "points.read": "see the points programme, customers' points, and what the bank owes",
+    "points.submit": "submit a change of the points programme",
+    "points.approve": "approve or reject another clerk's change of the programme, or correction",
 }
 
 
