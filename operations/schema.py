@@ -6,11 +6,11 @@ from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRI
 from campaigns.community.rows import GROUP_GREETINGS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
-from customers.access.clerk import SIGN_INS
+from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
@@ -31,6 +31,7 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.desk import COUNTER_DAYS
 from rewards.ledger.rows import (
     ACCOUNTS,
     HOLDS,
@@ -76,6 +77,8 @@ COLLECTIONS = (
     CONTENT_CHECKS,
     CONVERSIONS,
     CORP_TAGS,
+    COUNTERS,
+    COUNTER_DAYS,
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
@@ -101,6 +104,7 @@ COLLECTIONS = (
     NOTICES,
     OFFERS,
     OUTBOX,
+    PARTNERS,
     PLATFORM_CODES,
     POINTS_CAPS,
     POINTS_NIGHTS,
