@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from config.logging import keep_files_private, setup_logging
 from customers.banks.bank import open_bank
-from deploy import archiving, audit_truth, commands, limiting, numbers, syncing
+from deploy import archiving, audit_truth, commands, items, limiting, numbers, syncing
 from deploy import demo as demonstration
 from deploy.terminal import (
     OUT_OF_REACH,
@@ -56,6 +56,7 @@ checkpoint_app = typer.Typer(no_args_is_help=True)
 clerk_app = typer.Typer(no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant", help="Banks")
 app.add_typer(campaign_app, name="campaign", help="Campaigns, from YAML files")
+app.add_typer(items.reward_app, name="reward", help="The bank's catalogue of rewards")
 app.add_typer(ledger_app, name="ledger", help="The rewards ledger")
 app.add_typer(audit_app, name="audit", help="The audit trail")
 audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, outside the database")

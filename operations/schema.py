@@ -30,6 +30,7 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.items.rows import ITEM_VERSIONS, ITEMS
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
@@ -71,6 +72,8 @@ COLLECTIONS = (
     INSTALLATION,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
+    ITEMS,
+    ITEM_VERSIONS,
     MEDIA,
     MEMBERS,
     MERGES,

@@ -8,8 +8,10 @@ from pydantic import Field
 
 from services.documents.parts import Part, Text
 
-Kind = Literal["code"]
-"""`code`: a voucher of the bank's own."""
+Kind = Literal["code", "physical", "right"]
+"""`code`: a voucher of the bank's own. `physical`: a thing that is sent to an address that the
+customer gives. `right`: one that is used so often in a period, such as a lounge or a place at the
+front of a queue."""
 
 MOST_VALUABLE = 5_000_000
 """fen: no prize may be worth more (Anti-Unfair Competition Law)."""
