@@ -28,7 +28,8 @@ CACHE_SECONDS = 1.0
 @dataclass(frozen=True)
 class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
-    step) or `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
+    step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
+    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
     published about it. `of_item` is the item of the bank's catalogue that it is, in that version;
     empty for one that the campaign describes itself."""
 
@@ -41,6 +42,7 @@ class Definition:
     starts: datetime
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
+    allowance: Mapping[str, int] = field(default_factory=dict)
     of_item: str = ""
     item_version: int = 0
 
@@ -99,6 +101,7 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "per_customer": definition.per_customer,
         "per_day": definition.per_day,
         "open_to": definition.open_to,
+        "allowance": dict(definition.allowance),
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),

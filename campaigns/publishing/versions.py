@@ -543,7 +543,16 @@ def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> cat
         starts=document.window.starts,
         ends=_claims_end(bank, document),
         terms=_terms(document),
+        allowance=_allowance(reward),
     )
+
+
+def _allowance(reward: Reward) -> Mapping[str, int]:
+    """How many a month an RM may offer, by role."""
+    allowed = reward.allowance
+    if allowed is None:
+        return {}
+    return {"rm": allowed.rm, "head": allowed.rm if allowed.head is None else allowed.head}
 
 
 def _claims_end(bank: Bank, document: Campaign) -> datetime:

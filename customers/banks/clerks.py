@@ -59,6 +59,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "clerks.read",
             "clerks.approve",
             "consents.withdraw",
+            "points.read",
+            "points.submit",
+            "points.approve",
         }
     ),
     "viewer": frozenset({"campaigns.read"}),
@@ -78,6 +81,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "archive.read",
             "intercepts.read",
             "clerks.read",
+            "points.read",
         }
     ),
 }

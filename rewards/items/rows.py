@@ -11,9 +11,9 @@ from customers.banks.bank import Bank
 from services.store.mongo import Doc, Duplicate
 from services.store.rows import Rows
 
-ITEMS = Rows("reward_items")
+REWARD_ITEMS = Rows("reward_items")
 """An item of the catalogue, and which of its versions is live."""
-ITEM_VERSIONS = Rows(
+REWARD_ITEM_VERSIONS = Rows(
     "reward_item_versions",
     indexes=((("tenant", 1), ("item", 1), ("version", -1)),),
 )
@@ -75,17 +75,19 @@ def version_id(tenant: str, item: str, version: int) -> str:
 
 
 async def item(bank: Bank, key: str) -> ItemRow | None:
-    row = await bank.db[ITEMS].find_one({"_id": item_id(bank.id, key)})
+    row = await bank.db[REWARD_ITEMS].find_one({"_id": item_id(bank.id, key)})
     return cast("ItemRow | None", row)
 
 
 async def items(bank: Bank) -> list[ItemRow]:
     """Every item of the bank, by key."""
-    return cast("list[ItemRow]", await bank.db[ITEMS].find({}, sort=[("item", 1)], limit=None))
+    return cast(
+        "list[ItemRow]", await bank.db[REWARD_ITEMS].find({}, sort=[("item", 1)], limit=None)
+    )
 
 
 async def version(bank: Bank, key: str, number: int) -> ItemVersionRow | None:
-    row = await bank.db[ITEM_VERSIONS].find_one({"_id": version_id(bank.id, key, number)})
+    row = await bank.db[REWARD_ITEM_VERSIONS].find_one({"_id": version_id(bank.id, key, number)})
     return cast("ItemVersionRow | None", row)
 
 
@@ -94,19 +96,19 @@ async def versions(
 ) -> list[ItemVersionRow]:
     """The versions that match, by item, newest first."""
     order = [("item", 1), ("version", -1)]
-    found = await bank.db[ITEM_VERSIONS].find(dict(query), sort=order, limit=limit)
+    found = await bank.db[REWARD_ITEM_VERSIONS].find(dict(query), sort=order, limit=limit)
     return cast("list[ItemVersionRow]", found)
 
 
 async def add_item(bank: Bank, row: ItemRow) -> None:
     """A draft, unless the item is there."""
-    await bank.db[ITEMS].insert_new([cast("Doc", row)])
+    await bank.db[REWARD_ITEMS].insert_new([cast("Doc", row)])
 
 
 async def add_version(bank: Bank, row: ItemVersionRow) -> bool:
     """False when the item has a version of that number."""
     try:
-        await bank.db[ITEM_VERSIONS].insert(cast("Doc", row))
+        await bank.db[REWARD_ITEM_VERSIONS].insert(cast("Doc", row))
     except Duplicate:
         return False
     return True
@@ -114,11 +116,11 @@ async def add_version(bank: Bank, row: ItemVersionRow) -> bool:
 
 async def change_item(bank: Bank, key: str, change: Doc, **wanted: object) -> bool:
     """Changes the item while it says what is `wanted`; False when it does not."""
-    return await bank.db[ITEMS].update({"_id": item_id(bank.id, key), **wanted}, change)
+    return await bank.db[REWARD_ITEMS].update({"_id": item_id(bank.id, key), **wanted}, change)
 
 
 async def change_versions(
     bank: Bank, query: Mapping[str, object], change: Mapping[str, object]
 ) -> None:
     """Sets these fields in the versions that match: what was decided, and what became of it."""
-    await bank.db[ITEM_VERSIONS].update_many(dict(query), {"$set": dict(change)})
+    await bank.db[REWARD_ITEM_VERSIONS].update_many(dict(query), {"$set": dict(change)})

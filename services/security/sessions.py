@@ -39,7 +39,7 @@ Session = dict[str, Any]
 
 
 class Sessions:
-    """Sessions by token. `kind` (customer, staff, clerk) is part of the key: a token of one face
+    """Sessions by token. `kind` (customer, staff, clerk, ticket) is part of the key: a token of one face
     opens no other."""
 
     def __init__(self, redis: Redis, clock: Clock, vault: Vault, *, hours: int) -> None:
@@ -58,14 +58,17 @@ class Sessions:
         """How long a session lives without being renewed."""
         return self._ttl
 
-    async def open(self, kind: str, session: Session, *, subject: str = "") -> str:
-        """A new token for `session`; raises Unavailable when Redis is away. With a `subject`,
-        `end_all` ends it too."""
+    async def open(
+        self, kind: str, session: Session, *, subject: str = "", seconds: int | None = None
+    ) -> str:
+        """A new token for `session`, good for `seconds` (the usual time without); raises Unavailable
+        when Redis is away. With a `subject`, `end_all` ends it too."""
         token = ids.token()
         key = _key(kind, token)
+        lasts = seconds or self._ttl
         try:
             pipe: Any = self._redis.pipeline(transaction=True)
-            pipe.set(key, self._seal(key, session), ex=self._ttl)
+            pipe.set(key, self._seal(key, session, lasts), ex=lasts)
             if subject:
                 now, every = self._clock(), _every_key(kind, subject)
                 pipe.zremrangebyscore(every, "-inf", now)
@@ -93,8 +96,20 @@ class Sessions:
         self._local.put(key, session, now + LOCAL_SECONDS)
         return session
 
-    def _seal(self, key: str, session: Session) -> bytes:
-        sealed = {"until": self._clock() + self._ttl, "session": session}
+    async def take(self, kind: str, token: str) -> Session | None:
+        """The session of `token`, which is over with that: of any number who ask at once, one gets
+        it. None when it is unknown, over or taken; raises Unavailable."""
+        key = _key(kind, token)
+        try:
+            raw = await self._redis.getdel(key)
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "sign-in is not possible at the moment"
+            ) from error
+        return None if raw is None else self._open(key, cast("bytes", raw), self._clock())
+
+    def _seal(self, key: str, session: Session, lasts: int) -> bytes:
+        sealed = {"until": self._clock() + lasts, "session": session}
         return self._vault.seal_json(_VAULT, "sessions", "session", key, sealed)
 
     def _open(self, key: str, raw: bytes, now: float) -> Session | None:

@@ -96,6 +96,7 @@ PARTS = {
     "Group codes": model.GroupCode,
     "Group welcome": model.GroupWelcome,
     "Reward": model.Reward,
+    "Allowance": model.Allowance,
     "Step": model.Step,
     **{verb.name.capitalize(): verb.model for verb in VERBS if hasattr(verb.model, "model_fields")},
 }
@@ -146,6 +147,7 @@ def test_every_effect_reason_is_documented() -> None:
 
 def test_every_kind_of_the_timeline_is_documented() -> None:
     told = codes.arguments("record", 2, "timeline") | codes.arguments("entry", 2, "timeline")
+    told |= codes.arguments("happened", 1, "life") | codes.arguments("happened", 1)
     told |= {kind.story for kind in KINDS.values() if kind.story}
     assert sorted(table(REFERENCE, "Timeline kinds")) == sorted(told)
 

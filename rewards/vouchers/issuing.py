@@ -1,0 +1,147 @@
+"""Making vouchers of grants. Whoever needs one first makes it: the worker that is told of a claim,
+the customer's page, a counter. The `_id` is the grant's, so there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from typing import cast
+
+from customers.banks.bank import Bank
+from rewards import catalogue
+from rewards.item import Item
+from rewards.rows import TRANSFERS, Grant, Reward
+from rewards.vouchers import codes, life
+from rewards.vouchers.rows import GRANTED, VOUCHERS, Voucher, find_vouchers
+from services.documents.parts import Text
+from services.store.mongo import Doc
+
+KINDS = frozenset({"code", "code_pool", "right"})
+"""The kinds of rewards of which there are vouchers."""
+TRIES = 5
+"""So many codes are tried until one is nobody else's."""
+AT_ONCE = 500
+
+
+def item_of(reward: Reward) -> Item:
+    """What the reward is; of one from before this was kept, what its row says besides."""
+    item = reward.get("item")
+    if item is not None:
+        return Item.model_validate(item)
+    return Item.model_construct(
+        kind="code",
+        title=Text.model_validate(reward["title"]),
+        text=Text.model_validate(reward["text"]),
+        cost=reward["cost"],
+    )
+
+
+def expires(bank: Bank, reward: Reward, item: Item, at: datetime) -> datetime:
+    """Until when a voucher granted `at` may be used: the end of a day in the bank's time, or of
+    the reward."""
+    days: list[date] = []
+    if item.valid_days is not None:
+        days.append(at.astimezone(bank.tz).date() + timedelta(days=item.valid_days))
+    if item.valid_until is not None:
+        days.append(item.valid_until)
+    if not days:
+        return reward["ends"]
+    after = datetime.combine(min(days) + timedelta(days=1), time(), bank.tz)
+    return after.astimezone(at.tzinfo)
+
+
+def fresh(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime) -> Voucher:
+    """A voucher as it is made: granted `at`, found under its first code."""
+    item = item_of(reward)
+    ends = expires(bank, reward, item, at)
+    index = codes.index_of(bank.vault, codes.code_of(bank.vault, voucher, 0))
+    remind = (ends - timedelta(days=item.remind_days)).timestamp()
+    row: Voucher = {
+        "_id": voucher,
+        "cid": cid,
+        "reward": reward["reward"],
+        "campaign": reward["campaign"],
+        "kind": reward["kind"],
+        "index": index,
+        "indexes": [index],
+        "nth": 0,
+        "state": GRANTED,
+        "at": at,
+        "expires": ends,
+        "uses": item.uses,
+        "uses_per": item.uses_per,
+        "used": 0,
+        "period": "",
+        "recent": [],
+        "undone": [],
+        "seen": [],
+        "steps": [],
+        "last_step": 0,
+        "due": None,
+        "remind": remind if item.remind_days and remind > at.timestamp() else None,
+        "version": 0,
+        "held": [],
+        "cost": reward["cost"],
+    }
+    row["due"] = life.next_look(row)
+    return row
+
+
+async def ensure(bank: Bank, grants: Sequence[Grant], *, new: bool = False) -> dict[str, Voucher]:
+    """The vouchers of these grants by id, made where there is none yet; grants of what is no
+    voucher have none. Of `new` grants nobody was ever shown a code in the form of before."""
+    rewards = await catalogue.all_rewards(bank)
+    wanted = {
+        grant["_id"]: grant
+        for grant in grants
+        if grant["reward"] in rewards and rewards[grant["reward"]]["kind"] in KINDS
+    }
+    found = {} if new else await find_vouchers(bank, list(wanted))
+    rows = [
+        _of_grant(bank, rewards[grant["reward"]], grant, new=new)
+        for voucher, grant in wanted.items()
+        if voucher not in found
+    ]
+    return {**found, **await add(bank, rows)} if rows else found
+
+
+def _of_grant(bank: Bank, reward: Reward, grant: Grant, *, new: bool) -> Voucher:
+    row = fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
+    row["cost"] = grant["cost"]
+    if not new:
+        old = codes.old_code_of(bank.vault, grant["_id"])
+        row["indexes"].append(codes.index_of(bank.vault, old))
+    return row
+
+
+async def add(bank: Bank, rows: Sequence[Voucher]) -> dict[str, Voucher]:
+    """Puts these vouchers in; those that are there already stay as they are. A code that another
+    voucher has is replaced by the next."""
+    wanted = {row["_id"]: row for row in rows}
+    for _ in range(TRIES):
+        for start in range(0, len(rows), AT_ONCE):
+            some = cast("list[Doc]", list(rows[start : start + AT_ONCE]))
+            await bank.db[VOUCHERS].insert_new(some)
+        found = await find_vouchers(bank, list(wanted))
+        rows = [_with_next_code(bank, row) for row in rows if row["_id"] not in found]
+        if not rows:
+            return found
+    raise RuntimeError("no free code for a voucher")
+
+
+def _with_next_code(bank: Bank, row: Voucher) -> Voucher:
+    nth = row["nth"] + 1
+    index = codes.index_of(bank.vault, codes.code_of(bank.vault, row["_id"], nth))
+    others = [one for one in row["indexes"] if one != row["index"]]
+    return cast("Voucher", {**row, "nth": nth, "index": index, "indexes": [index, *others]})
+
+
+async def of_grant_id(bank: Bank, voucher: str) -> Voucher | None:
+    """The voucher of the grant with that id, made if it has to be."""
+    found = (await find_vouchers(bank, [voucher])).get(voucher)
+    if found is not None:
+        return found
+    grant = await bank.db[TRANSFERS].find_one({"_id": voucher, "kind": "grant"})
+    if grant is None:
+        return None
+    return (await ensure(bank, [cast("Grant", grant)])).get(voucher)

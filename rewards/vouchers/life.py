@@ -1,0 +1,210 @@
+"""The life of a voucher: granted → active → used | expired | recalled | refunded.
+
+Every change is one conditional write on the voucher's row: what may happen is decided from the row,
+and the write wants the `version` that was seen. What follows from it is in the row as a step, and
+told by whoever changed it, or by the job when he was killed: the ledger's line, the customer's
+timeline, and the row of the use. Each has an `_id` made of voucher and step, so telling it twice is
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from customers import timeline
+from customers.banks.bank import Bank
+from rewards.rows import TRANSFERS, VoucherLine
+from rewards.vouchers.rows import (
+    ACTIVE,
+    GRANTED,
+    OPEN,
+    VOUCHER_USES,
+    VOUCHERS,
+    Step,
+    Voucher,
+    find_voucher,
+)
+from services import ids
+from services.errors import NotFound, Unavailable
+from services.store.mongo import Doc
+
+TRIES = 30
+"""So often a change is decided anew when others change the same voucher."""
+TOLD_SECONDS = 2.0
+"""After this the job tells what whoever changed a voucher has not told."""
+ISSUED = "issued"
+
+Decide = Callable[[Voucher], Doc]
+"""What a change sets, decided from the row as it is; raises the refusal. Nothing: no change."""
+
+
+def fence(row: Voucher) -> Doc:
+    """What the row must still be like when it is changed."""
+    return {"_id": row["_id"], "version": row["version"]}
+
+
+async def change(bank: Bank, voucher: str, decide: Decide) -> Voucher:
+    """The voucher after the change, with all that follows told. Raises what `decide` raises,
+    NotFound `voucher_unknown`, and Unavailable `voucher_busy`."""
+    for _ in range(TRIES):
+        row = await find_voucher(bank, voucher)
+        if row is None:
+            raise NotFound("voucher_unknown", "no such voucher")
+        fields = decide(row)
+        if not fields:
+            return row
+        update = {"$set": fields, "$inc": {"version": 1}}
+        changed = await bank.db[VOUCHERS].update_and_get(fence(row), update)
+        if changed is not None:
+            after = cast("Voucher", changed)
+            await tell(bank, [after])
+            return after
+    raise Unavailable("voucher_busy", "too many change this voucher at once; try again")
+
+
+def happened(
+    row: Voucher,
+    kind: str,
+    now: datetime,
+    *,
+    state: str = "",
+    use: str = "",
+    fields: Doc | None = None,
+    **data: Any,
+) -> Doc:
+    """The change by which `kind` happens to the voucher: `fields`, its new `state` if it has one,
+    and the step that tells of it. `data` carries no person's data in clear."""
+    before, after = account(row["state"], row["reward"]), account(state, row["reward"])
+    moved = bool(state) and before != after
+    step: Step = {
+        "n": row["last_step"] + 1,
+        "kind": kind,
+        "at": now,
+        "cid": row["cid"],
+        "debit": before if moved else "",
+        "credit": after if moved else "",
+        "use": use,
+        "data": data,
+    }
+    change: Doc = {**(fields or {}), "last_step": step["n"], "steps": [*row["steps"], step]}
+    if state:
+        change["state"] = state
+    change["due"] = now.timestamp() + TOLD_SECONDS
+    return change
+
+
+def account(state: str, reward: str) -> str:
+    """The ledger's account in which the unit of a voucher in that state is."""
+    name = ISSUED if state in OPEN else state
+    return f"{name}:{reward}"
+
+
+def line_id(tenant: str, voucher: str, n: int) -> str:
+    """The `_id` of the ledger's line of a voucher's `n`-th step."""
+    return ids.tenant_id(tenant, "voucher", voucher, n)
+
+
+async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
+    """Tells the steps of these vouchers where they belong, and takes them off the rows that nobody
+    changed meanwhile: who did tells them too."""
+    steps = [(row, step) for row in rows for step in row["steps"]]
+    if not steps:
+        return
+    lines = [_line(bank, row, step) for row, step in steps if step["debit"]]
+    await bank.db[TRANSFERS].insert_new(cast("list[Doc]", lines))
+    await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
+    await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)))
+    done = {row["_id"]: row for row, _ in steps}.values()
+    await bank.db[VOUCHERS].bulk_update([(fence(row), _told(row)) for row in done])
+
+
+def _told(row: Voucher) -> Doc:
+    return {"$set": {"steps": [], "due": next_look(row)}, "$inc": {"version": 1}}
+
+
+def _line(bank: Bank, row: Voucher, step: Step) -> VoucherLine:
+    return {
+        "_id": line_id(bank.id, row["_id"], step["n"]),
+        "kind": "voucher",
+        "reward": row["reward"],
+        "debit": step["debit"],
+        "credit": step["credit"],
+        "amount": 1,
+        "cid": step["cid"],
+        "voucher": row["_id"],
+        "why": step["kind"],
+        "at": step["at"],
+    }
+
+
+def _entry(bank: Bank, row: Voucher, step: Step) -> timeline.Entry:
+    data = {"reward": row["reward"], **step["data"]}
+    at = step["at"].timestamp()
+    return timeline.entry(bank, step["cid"], step["kind"], f"{row['_id']}|{step['n']}", data, at)
+
+
+def _uses_told(steps: Iterable[tuple[Voucher, Step]]) -> Iterable[tuple[Doc, Doc]]:
+    """The changes of the rows of uses: done, or taken back."""
+    for _, step in steps:
+        if not step["use"]:
+            continue
+        if step["kind"] == "voucher.undone":
+            undone = {"state": "undone", "undone": {"at": step["at"], **step["data"]}}
+            yield {"_id": step["use"], "state": {"$ne": "undone"}}, {"$set": undone}
+        else:
+            done = {"state": "done", "at": step["at"], "left": step["data"]["left"]}
+            waits = {"$in": ["asked", "refused"]}
+            yield {"_id": step["use"], "state": waits}, {"$set": done}
+
+
+def next_look(row: Voucher) -> float | None:
+    """When the job has to look at a voucher of which everything is told (seconds UTC)."""
+    if row["state"] not in OPEN:
+        return None
+    ends = row["expires"].timestamp() if row["expires"] is not None else None
+    times = [one for one in (row["remind"], ends) if one is not None]
+    return min(times) if times else None
+
+
+def period_of(uses_per: str, at: datetime) -> str:
+    """The period in which a use at `at` (the bank's time) counts; empty where all uses do."""
+    if uses_per == "day":
+        return f"{at:%Y%m%d}"
+    if uses_per == "week":
+        year, week, _ = at.isocalendar()
+        return f"{year}W{week:02d}"
+    return f"{at:%Y%m}" if uses_per == "month" else ""
+
+
+def left(bank: Bank, row: Voucher, now: datetime) -> int:
+    """How often it may be used still, in the period of `now` where it has periods; 0 when it is
+    over."""
+    if row["state"] not in OPEN or is_over(row, now):
+        return 0
+    period = period_of(row["uses_per"], now.astimezone(bank.tz))
+    return row["uses"] - (row["used"] if row["period"] == period else 0)
+
+
+def is_over(row: Voucher, now: datetime) -> bool:
+    return row["expires"] is not None and row["expires"] <= now
+
+
+async def opened(bank: Bank, voucher: str) -> Voucher:
+    """Its customer looks at it: a granted voucher is active from then on."""
+
+    def decide(row: Voucher) -> Doc:
+        if row["state"] != GRANTED:
+            return {}
+        return happened(row, "voucher.opened", bank.utc(), state=ACTIVE)
+
+    return await change(bank, voucher, decide)
+
+
+def end_of_day(bank: Bank, day: datetime) -> datetime:
+    """The end of the day of `day` in the bank's time."""
+    local = day.astimezone(bank.tz)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    following = (midnight + timedelta(days=1)).replace(tzinfo=bank.tz)
+    return following.astimezone(day.tzinfo)
