@@ -40,6 +40,7 @@ from rewards.ledger.rows import (
     LEDGER_NAMES,
     LEDGER_PAGES,
 )
+from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
 from rewards.points.rows import (
     POINTS_CAPS,
     POINTS_NIGHTS,
@@ -115,6 +116,8 @@ COLLECTIONS = (
     RELATIONSHIPS,
     REVIEW_TASKS,
     REWARDS,
+    REWARD_ITEMS,
+    REWARD_ITEM_VERSIONS,
     RUNS,
     SIGN_INS,
     STAFF,

@@ -8,6 +8,7 @@ available + held + granted + retired.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,7 +39,8 @@ class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
     step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
     `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
-    published about it."""
+    published about it. `of_item` is the item of the bank's catalogue that it is, in that version;
+    empty for one that the campaign describes itself."""
 
     key: str
     item: Item
@@ -50,6 +52,8 @@ class Definition:
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
     allowance: Mapping[str, int] = field(default_factory=dict)
+    of_item: str = ""
+    item_version: int = 0
 
 
 def reward_id(campaign: str, key: str) -> str:
@@ -110,6 +114,8 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),
+        "of_item": definition.of_item,
+        "item_version": definition.item_version,
     }
 
 
@@ -195,6 +201,30 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db[REWARDS].update_many(again, {"$set": {"state": "paused"}})
     _invalidate(bank)
+
+
+async def of_items(bank: Bank) -> dict[str, list[Reward]]:
+    """The rewards that campaigns give of each item of the catalogue, but those that are dropped."""
+    wanted = {"of_item": {"$gt": ""}, "state": {"$ne": "ended"}}
+    found: defaultdict[str, list[Reward]] = defaultdict(list)
+    for row in await bank.db[REWARDS].find(wanted, fields={"leases": 0}, limit=None):
+        found[row["of_item"]].append(cast("Reward", row))
+    return found
+
+
+async def of_item(bank: Bank, item: str) -> list[Reward]:
+    """The same of one item."""
+    return (await of_items(bank)).get(item, [])
+
+
+async def reword(bank: Bank, item: str, words: Doc) -> list[str]:
+    """Lets the rewards of an item say `words` (a part of its dump); their ids."""
+    told = [row["reward"] for row in await of_item(bank, item)]
+    change = {f"item.{name}": said for name, said in words.items()}
+    change |= {name: said for name, said in words.items() if name in ("title", "text")}
+    await bank.db[REWARDS].update_many({"of_item": item, "reward": {"$in": told}}, {"$set": change})
+    _invalidate(bank)
+    return sorted(told)
 
 
 def _invalidate(bank: Bank) -> None:

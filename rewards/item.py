@@ -10,8 +10,10 @@ from pydantic import Field, model_validator
 from config import bounds
 from services.documents.parts import Date, Part, Text, wrong
 
-Kind = Literal["code", "points"]
-"""`code`: a voucher of the bank's own; `points` of its programme (rewards/points)."""
+Kind = Literal["code", "points", "physical", "right"]
+"""`code`: a voucher of the bank's own; `points` of its programme (rewards/points). `physical`: a thing
+that is sent to an address that the customer gives. `right`: one that is used so often in a period,
+such as a lounge or a place at the front of a queue."""
 
 MOST_VALUABLE = 5_000_000
 """fen: no prize may be worth more (Anti-Unfair Competition Law)."""

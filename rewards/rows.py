@@ -32,7 +32,8 @@ class Move(TypedDict):
 class Reward(TypedDict):
     """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
 
-    `cost` in fen; `item` is all that the reward is (rewards/item.py). It may be claimed from
+    `cost` in fen; `item` is all that the reward is (rewards/item.py), and `of_item` the item of the
+    catalogue in the version `item_version` that it is made of (empty for none). It may be claimed from
     `starts` until before `ends`, the end of the last day that `terms` promises. `slots` is the
     highest `per_customer` there ever was, `declared` the stock of the document, `moves` how often it
     was changed, and `move` the change whose line the ledger may not have yet. `days` are the units
@@ -54,6 +55,8 @@ class Reward(TypedDict):
     starts: datetime
     ends: datetime
     terms: NotRequired[dict[str, str]]
+    of_item: NotRequired[str]
+    item_version: NotRequired[int]
     slots: int
     declared: int
     total: int
