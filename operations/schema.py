@@ -32,6 +32,7 @@ from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
 from rewards.desk import COUNTER_DAYS
+from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
 from rewards.ledger.rows import (
     ACCOUNTS,
     HOLDS,
@@ -40,7 +41,6 @@ from rewards.ledger.rows import (
     LEDGER_NAMES,
     LEDGER_PAGES,
 )
-from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
 from rewards.points.rows import (
     POINTS_CAPS,
     POINTS_NIGHTS,
