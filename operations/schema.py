@@ -48,6 +48,16 @@ from rewards.points.rows import (
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
 )
+from rewards.pools.rows import (
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
+)
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
@@ -74,6 +84,14 @@ COLLECTIONS = (
     CAMPAIGN_VERSIONS,
     CHANNELS,
     CLERKS,
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
     CONSENTS,
     CONTENT_CHECKS,
     CONVERSIONS,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import cast
@@ -29,7 +29,8 @@ from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
 from rewards.ledger import lines
-from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
+from rewards.pools import taking
+from rewards.rows import TRANSFERS, Code, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, KeyReused, Unavailable
@@ -83,13 +84,15 @@ class _Pending:
 @dataclass
 class _Group:
     """Claims on one reward. `rows` is what stands under the grants' ids; `asking` leads from the
-    ids of the grants that are to be made to the claims that ask for them."""
+    ids of the grants that are to be made to the claims that ask for them, and `codes` to their codes
+    where these come from a pool."""
 
     reward: Reward
     claims: list[_Pending]
     rows: dict[str, Grant | Void]
     offered: set[str]
     asking: dict[str, _Pending] = field(default_factory=dict)
+    codes: Mapping[str, Code] = field(default_factory=dict)
 
 
 async def claim(bank: Bank, request: Claim) -> Granted:
@@ -221,7 +224,8 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
     under_way.add(batch)
     try:
         taken = await _take(bank, group, batch)
-        grants = await _insert_grants(bank, group, taken) if taken.n else []
+        wanted = await _coded(bank, group, taken)
+        grants = await _insert_grants(bank, group, taken, wanted) if wanted else []
     except Unavailable:
         under_way.discard(batch)
         raise
@@ -232,17 +236,36 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
 
 
 async def _take(bank: Bank, group: _Group, batch: str) -> stock.Taken:
-    """Takes units for the claims that ask; those for which there is none are refused, and so is
-    whoever comes within the next moment."""
+    """Takes units for the claims that ask; those for which there is none are refused."""
     name, wanted = group.reward["reward"], list(group.asking)
     ours = bank.services.cache.of(_BATCHES)
     taken = await stock.take(bank, name, batch, wanted, ours)
     if taken.n < len(wanted):
         reason = IN_DOUBT if taken.in_doubt else taken.reason
-        _refuse(group, wanted[taken.n :], reason)
-        until = bank.now() + HINT_SECONDS
-        bank.services.cache.of(HINTS).put((bank.id, name), reason, until)
+        _give_no_more(bank, group, wanted[taken.n :], reason)
     return taken
+
+
+async def _coded(bank: Bank, group: _Group, taken: stock.Taken) -> list[str]:
+    """The grants that there are units for, and codes where the reward's come from a pool; the
+    others are refused, and their units go back when the lease is settled."""
+    wanted = list(group.asking)[: taken.n]
+    if not taking.pool_of(taken.reward):
+        return wanted
+    ours = bank.services.cache.of(_BATCHES)
+    found = await taking.take(bank, taken.reward, taken.batch, wanted, ours)
+    group.codes = found.codes
+    if len(found.codes) < len(wanted):
+        reason = IN_DOUBT if found.in_doubt else "sold_out"
+        _give_no_more(bank, group, wanted[len(found.codes) :], reason)
+    return list(found.codes)
+
+
+def _give_no_more(bank: Bank, group: _Group, wanted: Iterable[str], reason: str) -> None:
+    """Refuses these, and whoever comes within the next moment."""
+    _refuse(group, wanted, reason)
+    until = bank.now() + HINT_SECONDS
+    bank.services.cache.of(HINTS).put((bank.id, group.reward["reward"]), reason, until)
 
 
 def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
@@ -257,9 +280,10 @@ def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
         group.asking[grant_id].answer = refusal
 
 
-async def _insert_grants(bank: Bank, group: _Group, taken: stock.Taken) -> list[Grant]:
+async def _insert_grants(
+    bank: Bank, group: _Group, taken: stock.Taken, wanted: list[str]
+) -> list[Grant]:
     """Grants the units that were taken, and answers the claims; the grants that are new."""
-    wanted = list(group.asking)[: taken.n]
     rows = [_grant_row(bank, group, taken, grant_id) for grant_id in wanted]
     refused = await bank.services.store.insert_new_across(TRANSFERS, cast("list[Doc]", rows))
     new = [row for position, row in enumerate(rows) if position not in refused]
@@ -295,6 +319,8 @@ def _grant_row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> 
     }
     if taken.reward["kind"] == "points":
         row["points"] = taken.reward.get("item", {}).get("points", 0)
+    if grant_id in group.codes:
+        row["code"] = group.codes[grant_id]
     if group.reward["slots"] > 1:
         row["idem"] = ids.tenant_id(bank.id, "idem", request.reward, row["cid"], request.key)
     return row
@@ -337,6 +363,7 @@ async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Grant]) 
     day = taken.reward["leases"][taken.batch]["day"]
     try:
         await tell(bank, taken.reward, grants)
+        await taking.settle(bank, taken.reward, taken.batch, grants)
         await stock.settle(bank, reward, taken.batch, day, len(grants))
     except Unavailable:
         fields = {"tenant": bank.id, "reward": reward}

@@ -95,10 +95,20 @@ class StockLine(Transfer):
     cid: None
 
 
+class Code(TypedDict):
+    """A code of a pool: the `n`-th of an upload (its `lot`), good until before `expires`
+    (rewards/pools/rows.py)."""
+
+    pool: str
+    lot: str
+    n: int
+    expires: datetime | None
+
+
 class Grant(Transfer):
     """A unit that a customer was granted under lease `batch`. `key` and `body` are hashes of his
     request's; `idem` is there where a customer may have several, `points` where the reward is so
-    many of them."""
+    many of them, `code` where it is one out of a pool."""
 
     kind: Literal["grant"]
     tenant: str
@@ -109,6 +119,7 @@ class Grant(Transfer):
     batch: str
     idem: NotRequired[str]
     points: NotRequired[int]
+    code: NotRequired[Code]
 
 
 class Void(TypedDict):

@@ -35,6 +35,7 @@ from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
 from rewards.item import Item
 from rewards.items import live as items_live
+from rewards.pools import taking as pools
 from services import ids
 from services.aside import aside
 from services.container import Services
@@ -225,7 +226,7 @@ async def submit(
     the notices that the actor was shown and let pass (None: nobody is asked). `base` is the newest
     version that he has seen (None: whatever there is); nothing is submitted over one that he has
     not. Raises DocumentError, Conflict `campaign_exists`, `campaign_renamed` or `version_unchanged`,
-    EditedMeanwhile, and NoticesUnseen.
+    NotFound `pool_unknown`, EditedMeanwhile, and NoticesUnseen.
     """
     text = _tidy(text)
     read = await _read(bank, text, source)
@@ -233,6 +234,7 @@ async def submit(
     known = await rows.campaign(bank, document.id)
     _check_id(document.id, of, known)
     await _check_new(bank, document, text, known)
+    await _check_pools(bank, document)
     await _expect_known(bank, document.id, text, base)
     if seen is not None and notices.digest(read.notices) not in ("", seen):
         raise NoticesUnseen(read.notices)
@@ -263,6 +265,12 @@ async def _check_new(bank: Bank, document: Campaign, text: str, known: CampaignR
     if same is not None:
         why = f"version {same} is this text already"
         raise Conflict("version_unchanged", why, data={"version": str(same), "id": document.id})
+
+
+async def _check_pools(bank: Bank, document: Campaign) -> None:
+    """Raises NotFound `pool_unknown` for a reward whose codes come from a pool that is not there."""
+    for pool in dict.fromkeys(one.pool for one in document.rewards.values() if one.pool):
+        await pools.find(bank, pool)
 
 
 async def _expect_known(bank: Bank, campaign: str, text: str, base: int | None) -> None:
@@ -488,6 +496,7 @@ async def _put_in_place(
 ) -> list[str]:
     """The codes, links, greetings and rewards that the document wants; what is new of the rewards is
     opened by `_rewards_follow`. Each part is safe to repeat."""
+    await _check_pools(bank, document)
     done = await _provision(bank, document)
     await _put_rewards(bank, document, item_versions)
     done += [_stocked(document, key, reward) for key, reward in document.rewards.items()]
