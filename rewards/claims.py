@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import cast
@@ -31,9 +31,12 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import budget, catalogue, disclosure, limits, offers, place, stock
+from rewards.ledger import lines
 from rewards.limits import Reserved
+from rewards.pools import taking
 from rewards.rows import (
     TRANSFERS,
+    Code,
     Grant,
     Lease,
     Place,
@@ -55,8 +58,6 @@ HINTS: Slot[TtlCache[tuple[str, str], str]] = Slot("hints", lambda: TtlCache(10_
 """Why a reward (tenant, id) refused a moment ago."""
 _BATCHES: Slot[set[str]] = Slot("batches", set)
 """The batches of this process that are under way: their leases are no reason for doubt."""
-UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}, {"opening": True}]}
-"""Rewards that `settle_stale` may have to see to."""
 log = logging.getLogger(__name__)
 
 
@@ -108,13 +109,15 @@ class _Pending:
 @dataclass
 class _Group:
     """Claims on one reward. `rows` is what stands under the grants' ids; `asking` leads from the
-    ids of the grants that are to be made to the claims that ask for them."""
+    ids of the grants that are to be made to the claims that ask for them, and `codes` to their codes
+    where these come from a pool."""
 
     reward: Reward
     claims: list[_Pending]
     rows: dict[str, Grant | Void]
     offered: set[str]
     asking: dict[str, _Pending] = field(default_factory=dict)
+    codes: Mapping[str, Code] = field(default_factory=dict)
 
     def waiting(self) -> list[str]:
         """The ids of the grants that may still be made."""
@@ -310,7 +313,8 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
     try:
         taken = await _take(bank, group, batch)
         reserved = await _reserve(bank, group, taken)
-        grants = await _insert_grants(bank, group, taken, reserved) if reserved.kept else []
+        wanted = await _coded(bank, group, taken, reserved.kept)
+        grants = await _insert_grants(bank, group, taken, reserved, wanted) if wanted else []
     except Unavailable:
         under_way.discard(batch)
         raise
@@ -321,16 +325,13 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
 
 
 async def _take(bank: Bank, group: _Group, batch: str) -> stock.Taken:
-    """Takes units for the claims that ask; those for which there is none are refused, and so is
-    whoever comes within the next moment."""
+    """Takes units for the claims that ask; those for which there is none are refused."""
     name, wanted = group.reward["reward"], group.waiting()
     ours = bank.services.cache.of(_BATCHES)
     taken = await stock.take(bank, name, batch, wanted, ours)
     if taken.n < len(wanted):
         reason = IN_DOUBT if taken.in_doubt else taken.reason
-        _refuse(group, wanted[taken.n :], reason)
-        until = bank.now() + HINT_SECONDS
-        bank.services.cache.of(HINTS).put((bank.id, name), reason, until)
+        _give_no_more(bank, group, wanted[taken.n :], reason)
     return taken
 
 
@@ -346,6 +347,27 @@ async def _reserve(bank: Bank, group: _Group, taken: stock.Taken) -> Reserved:
     for grant_id, reason in reserved.refused.items():
         _refuse(group, [grant_id], reason)
     return reserved
+
+
+async def _coded(bank: Bank, group: _Group, taken: stock.Taken, wanted: list[str]) -> list[str]:
+    """Those of the grants for which there are codes, where the reward's come from a pool; the others
+    are refused, and what they have goes back when the leases are settled."""
+    if not wanted or not taking.pool_of(taken.reward):
+        return wanted
+    ours = bank.services.cache.of(_BATCHES)
+    found = await taking.take(bank, taken.reward, taken.batch, wanted, ours)
+    group.codes = found.codes
+    if len(found.codes) < len(wanted):
+        reason = IN_DOUBT if found.in_doubt else "sold_out"
+        _give_no_more(bank, group, wanted[len(found.codes) :], reason)
+    return list(found.codes)
+
+
+def _give_no_more(bank: Bank, group: _Group, wanted: Iterable[str], reason: str) -> None:
+    """Refuses these, and whoever comes within the next moment."""
+    _refuse(group, wanted, reason)
+    until = bank.now() + HINT_SECONDS
+    bank.services.cache.of(HINTS).put((bank.id, group.reward["reward"]), reason, until)
 
 
 def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
@@ -366,11 +388,11 @@ def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
 
 
 async def _insert_grants(
-    bank: Bank, group: _Group, taken: stock.Taken, reserved: Reserved
+    bank: Bank, group: _Group, taken: stock.Taken, reserved: Reserved, wanted: list[str]
 ) -> list[Grant]:
     """Grants the units that were taken and reserved for, and answers the claims; the grants that are
     new."""
-    rows = [_grant_row(bank, group, taken, reserved, grant_id) for grant_id in reserved.kept]
+    rows = [_grant_row(bank, group, taken, reserved, grant_id) for grant_id in wanted]
     refused = await bank.services.store.insert_new_across(TRANSFERS, cast("list[Doc]", rows))
     new = [row for position, row in enumerate(rows) if position not in refused]
     for row in new:
@@ -419,6 +441,8 @@ def _grant_row(
         row["idem"] = idem
     if taken.reward["kind"] == "points":
         row["points"] = taken.reward.get("item", {}).get("points", 0)
+    if grant_id in group.codes:
+        row["code"] = group.codes[grant_id]
     return row
 
 
@@ -473,6 +497,7 @@ async def _tell_and_settle(
     day = taken.reward["leases"][taken.batch]["day"]
     try:
         await tell(bank, taken.reward, grants)
+        await taking.settle(bank, taken.reward, taken.batch, grants)
         await stock.settle(bank, reward, taken.batch, day, len(grants))
         await limits.settle(bank, reserved, taken.batch, [row["_id"] for row in grants])
     except Unavailable:
@@ -483,8 +508,9 @@ async def _tell_and_settle(
 
 
 async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
-    """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells
-    campaigns of those that were offered. Repeating it adds nothing."""
+    """Writes the batch's grants into the lines of their accounts, and puts them into the inbox, as
+    one row: a worker writes the timelines and tells campaigns of those that were offered. Repeating
+    it adds nothing."""
     if not grants:
         return
     event: Doc = {
@@ -495,7 +521,10 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     }
     if points := grants[0].get("points"):
         event["points"] = points
-    await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
+    arrival = inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event))
+    await asyncio.gather(
+        lines.write(bank, grants[0]["batch"], grants), inbox.put(bank.services, arrival)
+    )
     bank.signal(HANDLE_INBOX)
 
 

@@ -15,6 +15,7 @@ from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from rewards import catalogue, claims, disclosure, offers, place, stock
+from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
 from services import ids
 from services.cache import Slot, TtlCache
@@ -160,7 +161,8 @@ async def claim(
     )
     invalidate_home(bank, actor)
     row = await catalogue.find(bank, granted.grant["reward"])
-    voucher = _voucher_view(bank, granted.grant, row, lang)
+    codes = await codes_of(bank, [granted.grant])
+    voucher = _voucher_view(bank, granted.grant, row, lang, codes)
     return Claimed({"redemption": voucher}, granted.replayed)
 
 
@@ -235,18 +237,30 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
     rewards = await catalogue.all_rewards(bank)
     grants = await _grants(bank, person, rewards.values())
     grants.sort(key=lambda grant: grant["at"], reverse=True)
-    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang) for grant in grants]
+    codes = await codes_of(bank, grants)
+    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang, codes) for grant in grants]
     return {"redemptions": views}
 
 
-def _voucher_view(bank: Bank, grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
-    code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
+def _voucher_view(
+    bank: Bank, grant: Grant, reward: Reward, lang: str, codes: Mapping[str, str]
+) -> dict[str, Any]:
+    """What he was granted; points are on his account, and have no code."""
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
         "instead_of": grant.get("instead_of"),
         "title": _text(reward["title"], lang),
-        "code": "-".join((code[:4], code[4:8], code[8:])),
+        "code": codes.get(grant["_id"]) or _own_code(bank, grant),
+        "points": grant.get("points"),
         "at": grant["at"].isoformat(),
         "state": "granted",
     }
+
+
+def _own_code(bank: Bank, grant: Grant) -> str:
+    """The code of a voucher of the bank's own; none where it brings points."""
+    if "points" in grant:
+        return ""
+    code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
+    return "-".join((code[:4], code[4:8], code[8:]))

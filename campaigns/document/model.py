@@ -152,16 +152,18 @@ class Allowance(Part):
 
 class Reward(Item):
     """What it is, how many there are, and who may have it; `claim: offered` needs a grant step,
-    `staff` an allowance of the RMs, `anyone` is open to every signed-in customer. `eligible` is a
-    rule over the facts of a claim (rewards/eligibility.py), and `eligible_text` what somebody reads
-    who does not meet it; `fallback` names the reward that is given when of this one nothing is
-    left."""
+    `staff` an allowance of the RMs, `anyone` is open to every signed-in customer. `item` names an
+    item of the bank's catalogue, which says what it is (campaigns/document/items.py). `eligible` is
+    a rule over the facts of a claim (rewards/eligibility.py), and `eligible_text` what somebody
+    reads who does not meet it; `fallback` names the reward that is given when of this one nothing
+    is left."""
 
     stock: int = Field(ge=0, le=10_000_000)
     per_customer: int = Field(1, ge=1, le=20)
     per_day: Amount | None = None
     claim: Literal["offered", "staff", "anyone"] = "offered"
     allowance: Allowance | None = None
+    item: Key | None = None
     quotas: bounds.Few[Quota] = []
     eligible: bounds.Text | None = None
     eligible_text: Text | None = None

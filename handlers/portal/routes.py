@@ -95,6 +95,20 @@ ROUTES = (
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
     ),
     json_route(
+        "/mp/{appid}/points",
+        resources.Points,
+        get=op(
+            CUSTOMER,
+            "The customer's points and their statement; `?before=` the `next` of an answer, `?limit=`",
+            answers=models.PointsAnswer,
+        ),
+    ),
+    json_route(
+        "/mp/{appid}/points/transfers",
+        resources.PointsTransfer,
+        post=op(CUSTOMER, "Refused: points are given to nobody else", status=409),
+    ),
+    json_route(
         "/mp/{appid}/subscriptions",
         resources.Subscriptions,
         post=op(
