@@ -60,6 +60,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "counters.read",
             "counters.approve",
             "consents.withdraw",
+            "ledger.read",
+            "ledger.adjust",
+            "ledger.approve",
             "points.read",
             "points.submit",
             "points.approve",
@@ -83,6 +86,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "intercepts.read",
             "clerks.read",
             "counters.read",
+            "ledger.read",
             "points.read",
         }
     ),

@@ -17,6 +17,7 @@ from handlers.console import (
     handovers,
     intercepts,
     items,
+    ledger,
     platform,
     points,
     session,
@@ -71,6 +72,42 @@ ROUTES = (
         "/console/sync/errors/{error}/retry",
         sync.RetrySync,
         post=op("sync.run", "Try one object again"),
+    ),
+    page_route(
+        "/console/ledger",
+        ledger.Trial,
+        get=op("ledger.read", "The trial balance, and what was asked for by hand"),
+        post=op("ledger.adjust", "Ask for an entry by hand"),
+    ),
+    page_route(
+        "/console/ledger/adjustments/{adjustment}/approve",
+        ledger.ApproveAdjustment,
+        post=op("ledger.approve", "Agree to it, and post it"),
+    ),
+    page_route(
+        "/console/ledger/adjustments/{adjustment}/reject",
+        ledger.RejectAdjustment,
+        post=op("ledger.approve", "Turn it down"),
+    ),
+    page_route(
+        "/console/ledger/month.csv",
+        ledger.MonthFile,
+        get=op("ledger.read", "A month of all accounts, as CSV"),
+    ),
+    page_route(
+        "/console/ledger/accounts/{account}/month.csv",
+        ledger.MonthFile,
+        get=op("ledger.read", "A month of one account, as CSV"),
+    ),
+    page_route(
+        "/console/ledger/accounts/{account}",
+        ledger.AccountLines,
+        get=op("ledger.read", "An account's lines with the balance after each"),
+    ),
+    page_route(
+        "/console/ledger/transfers/{transfer}",
+        ledger.Transfer,
+        get=op("ledger.read", "A transfer with all that is linked to it"),
     ),
     page_route("/console/audit", audit.Audit, get=op("audit.read", "The audit trail")),
     page_route(
