@@ -31,14 +31,34 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.budget import BUDGETS
 from rewards.desk import COUNTER_DAYS
-from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
+from rewards.disclosure import DISCLOSURE_ACCEPTANCES, DISCLOSURES
+from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
+from rewards.ledger.rows import (
+    ACCOUNTS,
+    HOLDS,
+    LEDGER_BATCHES,
+    LEDGER_CLOSINGS,
+    LEDGER_NAMES,
+    LEDGER_PAGES,
+)
 from rewards.points.rows import (
     POINTS_CAPS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
+)
+from rewards.pools.rows import (
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
@@ -62,10 +82,19 @@ COLLECTIONS = (
     ARRIVALS,
     AUDIT,
     AUDIT_INTENTS,
+    BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
     CHANNELS,
     CLERKS,
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
     CONSENTS,
     CONTENT_CHECKS,
     CONVERSIONS,
@@ -75,6 +104,8 @@ COLLECTIONS = (
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
+    DISCLOSURES,
+    DISCLOSURE_ACCEPTANCES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,
@@ -88,6 +119,7 @@ COLLECTIONS = (
     INTERCEPT_RULES,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
+    LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
     MEDIA,
@@ -107,6 +139,8 @@ COLLECTIONS = (
     RELATIONSHIPS,
     REVIEW_TASKS,
     REWARDS,
+    REWARD_ITEMS,
+    REWARD_ITEM_VERSIONS,
     RUNS,
     SIGN_INS,
     STAFF,

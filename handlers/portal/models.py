@@ -3,7 +3,7 @@ ends in a query."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -34,7 +34,12 @@ Facts = Annotated[dict[Word, ShortText | Whole | bool | None], Field(max_length=
 
 
 class ClaimBody(RootModel[Facts]):
-    """Empty, or an object; a repeated Idempotency-Key must come with the same bytes."""
+    """Empty, or an object, of which `disclosure` is the hash of the disclosure that the customer
+    accepts; a repeated Idempotency-Key must come with the same bytes."""
+
+
+class AcceptBody(_Request):
+    disclosure: Word = Field(min_length=1, description="the hash of the version that was shown")
 
 
 class CustomerView(BaseModel):
@@ -81,6 +86,16 @@ class RewardView(BaseModel):
     left: int | None
     until: datetime
     terms: dict[str, str]
+    disclosure: str = Field(description="the hash of the terms; empty without any")
+    must_accept: bool = Field(description="a claim wants the customer's own word before it")
+
+
+class DisclosureAnswer(BaseModel):
+    reward: str
+    disclosure: str = Field(description="the hash of the terms, which names their version")
+    terms: dict[str, str]
+    required: bool = Field(description="a claim wants the customer's own word before it")
+    accepted: bool = Field(description="the customer has accepted this version")
 
 
 class HomeAnswer(BaseModel):
@@ -96,8 +111,10 @@ class RewardsAnswer(BaseModel):
 class RedemptionView(BaseModel):
     id: str
     reward: str
+    instead_of: str | None = Field(description="the reward that was asked for, if another")
     title: str
-    code: str
+    code: str = Field(description="empty for points")
+    points: int | None = Field(description="what a reward of the kind points brought")
     at: datetime
     state: str
 
@@ -108,6 +125,44 @@ class RedemptionsAnswer(BaseModel):
 
 class ClaimAnswer(BaseModel):
     redemption: RedemptionView
+
+
+class PointsAsked(_Request):
+    """A page of lines: those behind the cursor `before` (empty: from the newest)."""
+
+    before: Word = ""
+    limit: Annotated[int, Field(ge=1, le=100, strict=False)] = 20
+
+
+class ExpiringView(BaseModel):
+    points: int
+    until: date = Field(description="the last day on which they can be used")
+
+
+class WayView(BaseModel):
+    title: str
+    points: int
+    per_day: int | None = Field(description="points at most, by the bank's days; null: no cap")
+    per_month: int | None
+    ever: int | None
+
+
+class LineView(BaseModel):
+    id: str
+    at: datetime
+    points: int = Field(description="below zero for what was used or has expired")
+    kind: str
+    what: str
+
+
+class PointsAnswer(BaseModel):
+    program: str = Field(description="what the bank calls its points; empty where it has none")
+    available: int
+    held: int = Field(description="set aside for what is under way")
+    expiring: list[ExpiringView]
+    ways: list[WayView] = Field(description="how points are earned today")
+    lines: list[LineView] = Field(description="newest first")
+    next: str = Field(description="the cursor of the lines before these; empty: there are none")
 
 
 class SubscriptionsAnswer(BaseModel):

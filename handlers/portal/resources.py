@@ -14,8 +14,16 @@ from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
 from handlers.http import rates
 from handlers.http.api import Api
-from handlers.portal.models import LoginBody, PhoneBody, SubscriptionsBody
+from handlers.http.base import read_model
+from handlers.portal.models import (
+    AcceptBody,
+    LoginBody,
+    PhoneBody,
+    PointsAsked,
+    SubscriptionsBody,
+)
 from rewards import portal
+from rewards.points import spending, statement
 from services.container import Services
 from services.errors import Forbidden, InvalidInput, NotSignedIn
 
@@ -150,10 +158,39 @@ class Claim(Portal):
         self.answer(claimed.view)
 
 
+class Disclosure(Portal):
+    @override
+    async def get(self, appid: str, reward: str) -> None:
+        self.answer(await portal.read_disclosure(self.bank, self.actor, reward))
+
+    @override
+    async def post(self, appid: str, reward: str) -> None:
+        said = self.body(AcceptBody).disclosure
+        self.answer(await portal.accept_disclosure(self.bank, self.actor, reward, said))
+
+
 class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
         self.answer(await portal.vouchers(self.bank, self.actor, self.lang()))
+
+
+class Points(Portal):
+    @override
+    async def get(self, appid: str) -> None:
+        asked = read_model(PointsAsked, self.query())
+        told = await statement.view(
+            self.bank, self.actor.cid, self.lang(), asked.before, asked.limit
+        )
+        self.answer(told)
+
+
+class PointsTransfer(Portal):
+    """Refused: points are nobody else's."""
+
+    @override
+    async def post(self, appid: str) -> None:
+        await spending.transfer(self.bank, self.actor)
 
 
 class Subscriptions(Portal):
