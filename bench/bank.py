@@ -67,9 +67,9 @@ async def found(services: Services) -> None:
             starts=now - timedelta(days=1),
             ends=now + timedelta(days=30),
         )
-        await catalogue.put(
-            await open_bank(services, services.store.tenant(TENANT).tenant), CAMPAIGN, definition
-        )
+        bank = await open_bank(services, TENANT)
+        await catalogue.put(bank, CAMPAIGN, definition)
+    await catalogue.set_state(bank, CAMPAIGN, "live")
 
 
 async def sign_in(services: Services, count: int) -> list[Person]:

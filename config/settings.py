@@ -224,7 +224,7 @@ class Settings(BaseSettings):
     @classmethod
     def _addresses(cls, proxies: list[str]) -> list[str]:
         for proxy in proxies:
-            ipaddress.ip_address(proxy)
+            ipaddress.ip_network(proxy, strict=False)
         return proxies
 
 

@@ -102,8 +102,13 @@ async def give(
 
 async def withdraw(bank: Bank, cid: str, purpose: str, channel: str) -> str:
     """Records that the customer `cid` withdraws what he agreed to for a purpose; the id of that
-    row. Nothing stands after it until he agrees again. Two at once are one."""
-    number = _round(await _rows(bank, [cid]), purpose)
+    row. Nothing stands after it until he agrees again; until then to withdraw again is the same
+    row, also for two at once."""
+    rows = [row for row in await _rows(bank, [cid]) if row["purpose"] == purpose]
+    last = max(rows, key=_in_order, default=None)
+    if last is not None and _is_end(last):
+        return last["_id"]
+    number = _round(rows, purpose)
     row: Consent = {
         "_id": ids.tenant_id(bank.id, "consent", cid, purpose, WITHDRAWN, number),
         "cid": cid,

@@ -56,6 +56,7 @@ class Snapshot(TypedDict):
     since: float | None
     state: str | None
     add_way: int | None
+    ended_by: NotRequired[str | None]
 
 
 RELATIONSHIPS = Rows(
@@ -70,6 +71,7 @@ RELATIONSHIPS = Rows(
 
 ENDED_BY_SYNC, ENDED_BY_TRANSFER = "sync", "transfer"
 BEGINNING = ("state", "add_way", "since")
+ENDED = (*BEGINNING, "ended_by")
 AT_ONCE = 100
 
 
@@ -329,8 +331,8 @@ async def hand_on(bank: Bank, userid: str, cid: str, to: str) -> None:
 
 
 async def _give(bank: Bank, row: Relationship, to: str) -> None:
-    began = {name: value for name, value in row.items() if name in BEGINNING}
-    await changed(bank, row["userid"], to, at=row["at"], active=row["active"], **began)
+    told = _told(row)
+    await changed(bank, row["userid"], to, at=row["at"], active=row["active"], **told)
     if row.get("fetched_at") is not None:
         row_id = relationship_id(bank.id, row["userid"], to)
         info = follow_info_of(bank, row)
@@ -338,14 +340,18 @@ async def _give(bank: Bank, row: Relationship, to: str) -> None:
     await bank.db[RELATIONSHIPS].delete({"_id": row["_id"]})
 
 
+def _told(row: Relationship | Snapshot) -> Doc:
+    """What was told of the beginning, and how it ended when it did."""
+    names = BEGINNING if row["active"] else ENDED
+    return {name: value for name, value in row.items() if name in names}
+
+
 async def split(bank: Bank, given: Snapshot, kept: Snapshot) -> None:
     """Two relationships with one RM were made one: the customer of `given` has his again, and that
     of `kept` is as it was, unless something newer is known of it."""
-    began = {
-        name: value for name, value in given.items() if name in BEGINNING and value is not None
-    }
+    told = {name: value for name, value in _told(given).items() if value is not None}
     userid, at, active = given["userid"], given["at"], given["active"]
-    await changed(bank, userid, given["cid"], at=at, active=active, **began)
+    await changed(bank, userid, given["cid"], at=at, active=active, **told)
     row_id = relationship_id(bank.id, userid, kept["cid"])
     before = {name: value for name, value in kept.items() if name != "cid"}
     brought = {"_id": row_id, "at": at, "active": active}
@@ -363,6 +369,7 @@ async def snapshots(bank: Bank, cids: Sequence[str]) -> list[Snapshot]:
             "since": row.get("since"),
             "state": row.get("state"),
             "add_way": row.get("add_way"),
+            "ended_by": row.get("ended_by"),
         }
         for row in await _of_all_times(bank, cids)
     ]

@@ -23,6 +23,7 @@ COLUMN = 30
 FACES = {
     "callbacks": "Callbacks",
     "portal": "The mini-program",
+    "h5": "The customer's pages",
     "health": "Operation",
     "dev": "The demonstration",
     "sidebar": "The side panel",

@@ -7,6 +7,7 @@ from config.bounds import CALLBACK_BYTES
 from handlers import callbacks, health
 from handlers.console.routes import ROUTES as CONSOLE
 from handlers.dev.routes import ROUTES as DEV
+from handlers.h5.routes import ROUTES as H5
 from handlers.http import openapi
 from handlers.http.auth import PUBLIC
 from handlers.http.route import Route, json_route, op
@@ -46,5 +47,5 @@ OPERATION = (
 )
 
 PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION
-BROWSERS: tuple[Route, ...] = DEV + SIDEBAR + CONSOLE
+BROWSERS: tuple[Route, ...] = DEV + H5 + SIDEBAR + CONSOLE
 ROUTES: tuple[Route, ...] = PROGRAMS + BROWSERS

@@ -39,6 +39,10 @@ from operations.sync import run as syncing
 from operations.sync import walk
 from operations.sync.rows import RUNNING, SYNCS
 from rewards import claims
+from rewards.ledger import sweep
+from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
+from rewards.points import nights
+from rewards.points.rows import POINTS_NIGHTS
 from rewards.rows import REWARDS
 from rewards.vouchers import due
 from rewards.vouchers.rows import VOUCHERS
@@ -339,6 +343,35 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=due.make_missing,
         every=30.0,
         doc="makes the vouchers of what was granted before there were any",
+    ),
+    Sweep(
+        name="ledger.settle",
+        queue=EFFECTS,
+        rows=LEDGER_BATCHES,
+        work=sweep.settle_stale,
+        every=2.0,
+        doc="does the same for what was about to be posted on accounts",
+    ),
+    Job(
+        name="ledger.end_holds",
+        queue=EFFECTS,
+        rows=HOLDS,
+        work=sweep.end_hold,
+        lease=sweep.LEASE_SECONDS,
+        retry=sweep.RETRY,
+        doc="ends holds that nobody confirmed in time",
+    ),
+    Job(
+        name=nights.TASK,
+        queue=EFFECTS,
+        rows=POINTS_NIGHTS,
+        work=nights.move,
+        lease=nights.LEASE_SECONDS,
+        retry=nights.RETRY,
+        again={"state": nights.WAITING},
+        at_once=2,
+        every=5.0,
+        doc="at the bank's midnight: takes points that have expired, tells whose are about to",
     ),
     Job(
         name=batches.TASK,

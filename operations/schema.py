@@ -13,6 +13,7 @@ from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
 from customers.banks.rows import CLERKS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
+from customers.happenings import LISTENERS
 from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
@@ -30,6 +31,14 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
+from rewards.points.rows import (
+    POINTS_CAPS,
+    POINTS_NIGHTS,
+    POINTS_NOTICES,
+    POINTS_PROGRAMS,
+    POINTS_VERSIONS,
+)
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
@@ -41,6 +50,7 @@ from services.wechat.core.media import MEDIA
 from services.wechat.core.unknown_codes import PLATFORM_CODES
 
 COLLECTIONS = (
+    ACCOUNTS,
     ACQUISITION_BALANCE,
     ACQUISITION_LINKS,
     ALARMS,
@@ -67,11 +77,16 @@ COLLECTIONS = (
     GROUP_MEMBERS,
     HANDOVERS,
     HANDOVER_BATCHES,
+    HOLDS,
     IDENTITIES,
     INBOX,
     INSTALLATION,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
+    LEDGER_BATCHES,
+    LEDGER_CLOSINGS,
+    LEDGER_PAGES,
+    LISTENERS,
     MEDIA,
     MEMBERS,
     MERGES,
@@ -79,6 +94,11 @@ COLLECTIONS = (
     OFFERS,
     OUTBOX,
     PLATFORM_CODES,
+    POINTS_CAPS,
+    POINTS_NIGHTS,
+    POINTS_NOTICES,
+    POINTS_PROGRAMS,
+    POINTS_VERSIONS,
     POSTER_CODES,
     RELATIONSHIPS,
     REVIEW_TASKS,

@@ -27,7 +27,8 @@ CACHE_SECONDS = 1.0
 @dataclass(frozen=True)
 class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
-    step) or `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
+    step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
+    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
     published about it."""
 
     key: str
@@ -39,6 +40,7 @@ class Definition:
     starts: datetime
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
+    allowance: Mapping[str, int] = field(default_factory=dict)
 
 
 def reward_id(campaign: str, key: str) -> str:
@@ -47,9 +49,9 @@ def reward_id(campaign: str, key: str) -> str:
 
 
 async def put(bank: Bank, campaign: str, definition: Definition) -> None:
-    """Creates the reward or brings it to its new definition; raises Conflict `stock_in_use` when
-    fewer are left than are to be taken away. Running it again changes nothing: the stock moves by
-    the difference to `declared`."""
+    """Creates the reward or brings it to its new definition; a new one is closed until `set_state`
+    opens it. Raises Conflict `stock_in_use` when fewer are left than are to be taken away. Running
+    it again changes nothing: the stock moves by the difference to `declared`."""
     reward = reward_id(campaign, definition.key)
     fresh = _without_stock(bank, campaign, reward, definition)
     try:
@@ -78,7 +80,7 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
         "leases": {},
         "days": {},
         "moves": 0,
-        "state": "live",
+        "state": "paused",
         "created_at": bank.utc(),
     }
 
@@ -96,6 +98,7 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "per_customer": definition.per_customer,
         "per_day": definition.per_day,
         "open_to": definition.open_to,
+        "allowance": dict(definition.allowance),
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),
@@ -181,13 +184,13 @@ async def set_state(bank: Bank, campaign: str, state: str) -> None:
 
 
 async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
-    """Ends the campaign's rewards that its document does not name any more; a reward that is named
-    again is open again."""
+    """Ends the campaign's rewards that its document does not name any more; one that is named again
+    is closed until `set_state` opens it, like a new one."""
     named = [reward_id(campaign, key) for key in keys]
     others = {"campaign": campaign, "reward": {"$nin": named}}
     await bank.db[REWARDS].update_many(others, {"$set": {"state": "ended"}})
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
-    await bank.db[REWARDS].update_many(again, {"$set": {"state": "live"}})
+    await bank.db[REWARDS].update_many(again, {"$set": {"state": "paused"}})
     _invalidate(bank)
 
 

@@ -28,7 +28,7 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
-from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids
+from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, KeyReused, Unavailable
@@ -294,6 +294,8 @@ def _grant_row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> 
         "batch": taken.batch,
         "at": bank.utc(),
     }
+    if taken.reward["kind"] == "points":
+        row["points"] = taken.reward.get("item", {}).get("points", 0)
     if group.reward["slots"] > 1:
         row["idem"] = ids.tenant_id(bank.id, "idem", request.reward, row["cid"], request.key)
     return row
@@ -349,12 +351,14 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     campaigns of those that were offered. Repeating it adds nothing."""
     if not grants:
         return
-    event = {
+    event: Doc = {
         "event": "reward.claimed",
         "reward": reward["reward"],
         "offered": reward["open_to"] != "anyone",
         "grants": sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants),
     }
+    if points := grants[0].get("points"):
+        event["points"] = points
     await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
     bank.signal(HANDLE_INBOX)
 
@@ -371,7 +375,7 @@ async def settle_stale(bank: Bank) -> int:
 
 async def _settle_one(bank: Bank, reward: RewardRow, batch: str, lease: Lease) -> None:
     name, wanted = reward["reward"], lease["ids"][: lease["n"]]
-    await stock.void(bank, name, batch, wanted)
+    await void(bank, batch, wanted)
     arrived = {"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}
     found = await bank.db[TRANSFERS].find(arrived, limit=len(wanted))
     await tell(bank, reward, cast("list[Grant]", found))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from config import bounds
-from services.documents.parts import Date, Part, Text
+from services.documents.parts import Date, Part, Text, wrong
 
-Kind = Literal["code"]
-"""`code`: a voucher of the bank's own."""
+Kind = Literal["code", "points"]
+"""`code`: a voucher of the bank's own; `points` of its programme (rewards/points)."""
 
 MOST_VALUABLE = 5_000_000
 """fen: no prize may be worth more (Anti-Unfair Competition Law)."""
 
+MOST_POINTS = 100_000_000
 Value = Annotated[int, Field(ge=0, le=MOST_VALUABLE)]
 
 
@@ -27,10 +28,13 @@ class UseAt(Part):
 
 class Item(Part):
     """`cost` in fen a piece, as the bank's budget has it; `face_value` in fen is what the customer
-    is told. A voucher may be used `uses` times (in each day, week or month, when `uses_per` says
-    so), at `use_at` or else everywhere, as `how` says; until the end of the day `valid_until` or of
-    the `valid_days`-th day after the grant, else until the reward ends. Its customer may give it
-    away when it is `transferable`, and is reminded `remind_days` before its end."""
+    is told, `points` what a piece of the kind `points` brings.
+
+    A voucher may be used `uses` times (in each day, week or month, when `uses_per` says so), at
+    `use_at` or else everywhere, as `how` says; until the end of the day `valid_until` or of the
+    `valid_days`-th day after the grant, else until the reward ends. Its customer may give it away
+    when it is `transferable`, and is reminded `remind_days` before its end.
+    """
 
     kind: Kind
     title: Text
@@ -38,6 +42,7 @@ class Item(Part):
     how: Text | None = None
     cost: Value
     face_value: Value | None = None
+    points: Annotated[int, Field(ge=1, le=MOST_POINTS)] | None = None
     uses: int = Field(1, ge=1, le=1_000)
     uses_per: Literal["ever", "day", "week", "month"] = "ever"
     valid_days: int | None = Field(None, ge=1, le=3_650)
@@ -45,3 +50,9 @@ class Item(Part):
     transferable: bool = False
     use_at: UseAt | None = None
     remind_days: int = Field(3, ge=0, le=90)
+
+    @model_validator(mode="after")
+    def _points_of_its_kind(self) -> Item:
+        if (self.kind == "points") != (self.points is not None):
+            raise wrong("points_of_reward")
+        return self

@@ -1,5 +1,5 @@
-"""An offer: the right of one customer to claim one reward, made by a campaign's grant step. One per
-customer and reward."""
+"""An offer: the right of one customer to claim one reward, made by a campaign's grant step, or by
+his RM (rewards/allowance.py). One per customer and reward."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from services.queue.outbox import Effect
 from services.store.mongo import Doc
 
 
-def _offer_id(tenant: str, reward: str, cid: str) -> str:
+def offer_id(tenant: str, reward: str, cid: str) -> str:
+    """The `_id` of the offer of a reward to a customer."""
     return ids.tenant_id(tenant, "offer", reward, cid)
 
 
@@ -23,7 +24,7 @@ async def make(bank: Bank, cid: str, reward: str, run: str) -> bool:
     """Offers `reward` to the customer; False when he has that offer already. `run` is whose step it
     was."""
     row: Offer = {
-        "_id": _offer_id(bank.id, reward, cid),
+        "_id": offer_id(bank.id, reward, cid),
         "cid": cid,
         "reward": reward,
         "run": run,
@@ -36,7 +37,7 @@ async def make(bank: Bank, cid: str, reward: str, run: str) -> bool:
 
 async def offered(bank: Bank, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of the (reward, cid) pairs for which there is an offer."""
-    by_id = {_offer_id(bank.id, reward, cid): (reward, cid) for reward, cid in pairs}
+    by_id = {offer_id(bank.id, reward, cid): (reward, cid) for reward, cid in pairs}
     return {by_id[row_id] for row_id in await bank.read(OFFERS, list(by_id))}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict, cast
 
+from customers.banks.bank import IDS_AT_ONCE, Bank
 from services import ids
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -35,7 +36,8 @@ class Reward(TypedDict):
     `starts` until before `ends`, the end of the last day that `terms` promises. `vouchers` is there
     when all its grants have one. `slots` is the highest `per_customer` there ever was, `declared`
     the stock of the document, `moves` how often it was changed, and `move` the change whose line
-    the ledger may not have yet. `days` are the units taken on each of the bank's days.
+    the ledger may not have yet. `days` are the units taken on each of the bank's days. `allowance`
+    is how many a month an RM may offer, by role.
     """
 
     _id: str
@@ -49,6 +51,7 @@ class Reward(TypedDict):
     per_customer: int
     per_day: int | None
     open_to: str
+    allowance: NotRequired[dict[str, int]]
     starts: datetime
     ends: datetime
     terms: NotRequired[dict[str, str]]
@@ -93,7 +96,8 @@ class StockLine(Transfer):
 
 class Grant(Transfer):
     """A unit that a customer was granted under lease `batch`. `key` and `body` are hashes of his
-    request's; `idem` is there where a customer may have several."""
+    request's; `idem` is there where a customer may have several, `points` where the reward is so
+    many of them."""
 
     kind: Literal["grant"]
     tenant: str
@@ -103,16 +107,31 @@ class Grant(Transfer):
     body: str
     batch: str
     idem: NotRequired[str]
+    points: NotRequired[int]
 
 
-class Void(Transfer):
-    """What stands where a grant never arrived: no write of its `dead` batches may replace it."""
+class Void(TypedDict):
+    """What stands where a transfer never arrived: no write of its `dead` batches may replace it."""
 
+    _id: str
     kind: Literal["void"]
     tenant: str
+    debit: str
+    credit: str
+    amount: int
+    at: datetime
     cid: None
     batch: str
     dead: list[str]
+
+
+class Place(TypedDict, total=False):
+    """Whose a claim is: the state of the code by which the customer came, the RM and the branch; what
+    is not known is missing."""
+
+    channel: str
+    branch: str
+    staff: str
 
 
 class VoucherLine(Transfer):
@@ -126,13 +145,18 @@ class VoucherLine(Transfer):
 
 
 class Offer(TypedDict):
-    """The right to claim a reward, made by a step of the run `run`."""
+    """The right to claim a reward, made by a step of the run `run`; `place` says whose it is. One of
+    an RM's own is the `slot` of his month, for a sealed `reason`; `key` is the hash of his form's."""
 
     _id: str
     cid: str
     reward: str
     run: str
     at: datetime
+    place: NotRequired[Place]
+    slot: NotRequired[str]
+    key: NotRequired[str]
+    reason: NotRequired[bytes]
 
 
 def doc_id(tenant: str, reward: str) -> str:
@@ -154,8 +178,9 @@ REWARDS = Rows("rewards")
 TRANSFERS = Rows("transfers", unique="idem")
 """The ledger's transfers. By `_id` in a cluster, not by customer: a void must meet the grant whose
 id it has."""
-OFFERS = Rows("offers")
-"""The right of one customer to claim one reward."""
+OFFERS = Rows("offers", unique="slot", sealed=("reason",))
+"""The right of one customer to claim one reward. An RM's own are few, so their slots are under a
+unique index of their own (decision 0049)."""
 
 
 CLAIMED = "+claimed"
@@ -167,3 +192,29 @@ def claims_of(tenant: str, rewards: Sequence[str]) -> Doc:
     grants = {"tenant": tenant, "kind": "grant", "reward": {"$in": list(rewards)}}
     pipeline = [{"$match": grants}, {"$project": {"cid": 1, "steps": [CLAIMED]}}]
     return {"$unionWith": {"coll": TRANSFERS, "pipeline": pipeline}}
+
+
+async def void(bank: Bank, batch: str, row_ids: Sequence[str]) -> None:
+    """Puts a void under each of the ids that has no transfer: it moves nothing, and `batch` cannot
+    write there any more."""
+    at = bank.utc()
+    rows = [_void(bank.id, batch, row_id, at) for row_id in row_ids]
+    await bank.db[TRANSFERS].insert_new(cast("list[Doc]", rows))
+    for start in range(0, len(row_ids), IDS_AT_ONCE):
+        voids = {"_id": {"$in": list(row_ids[start : start + IDS_AT_ONCE])}, "kind": "void"}
+        await bank.db[TRANSFERS].update_many(voids, {"$addToSet": {"dead": batch}})
+
+
+def _void(tenant: str, batch: str, row_id: str, at: datetime) -> Void:
+    return {
+        "_id": row_id,
+        "tenant": tenant,
+        "kind": "void",
+        "batch": batch,
+        "cid": None,
+        "at": at,
+        "dead": [batch],
+        "debit": "",
+        "credit": "",
+        "amount": 0,
+    }

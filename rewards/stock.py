@@ -15,7 +15,7 @@ from typing import cast
 
 from customers.banks.bank import Bank
 from rewards import catalogue
-from rewards.rows import REWARDS, TRANSFERS, Lease, RewardRow, Void, doc_id
+from rewards.rows import REWARDS, Lease, RewardRow, doc_id
 from services.errors import NotFound
 from services.store.mongo import Doc
 
@@ -136,29 +136,3 @@ async def stale_leases(bank: Bank) -> list[tuple[RewardRow, str, Lease]]:
     held = [cast("RewardRow", row) async for row in bank.db[REWARDS].scan({"held": {"$gt": 0}})]
     leases = [(row, batch, lease) for row in held for batch, lease in row["leases"].items()]
     return [one for one in leases if one[2]["at"] < oldest]
-
-
-async def void(bank: Bank, reward: str, batch: str, grant_ids: Sequence[str]) -> None:
-    """Puts a void under each of the ids that has no grant: it moves nothing, and `batch` cannot
-    write there any more."""
-    transfers, now = bank.db[TRANSFERS], bank.utc()
-    rows = [_void(bank.id, reward, batch, grant_id, now) for grant_id in grant_ids]
-    await transfers.insert_new(cast("list[Doc]", rows))
-    voids = {"_id": {"$in": list(grant_ids)}, "kind": "void"}
-    await transfers.update_many(voids, {"$addToSet": {"dead": batch}})
-
-
-def _void(tenant: str, reward: str, batch: str, grant_id: str, now: datetime) -> Void:
-    return {
-        "_id": grant_id,
-        "tenant": tenant,
-        "kind": "void",
-        "reward": reward,
-        "batch": batch,
-        "cid": None,
-        "at": now,
-        "dead": [batch],
-        "debit": f"stock:{reward}",
-        "credit": f"stock:{reward}",
-        "amount": 0,
-    }

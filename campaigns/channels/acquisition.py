@@ -88,26 +88,13 @@ async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]
     told: list[str] = []
 
     async def create(again: bool) -> Doc:
-        client = bank.wecom
-        link = await _find(client, state) if again else None
-
-        async def put_there(some: Sequence[str]) -> None:
-            nonlocal link
-            if link is not None:
-                await client.links.update(link["link_id"], userids=some, skip_verify=skip)
-            else:
-                answer = await client.links.create(state, userids=some, skip_verify=skip)
-                link = answer["link"]
-
-        put = await left_out.put_members(bank, row, users, put_there)
-        made = cast("LinkFields", link)
-        told.append(f"acquisition link {state}: made for {', '.join(put['users'])}")
-        if put["left_out"]:
-            without = left_out.names(put["left_out"])
-            told.append(f"acquisition link {state}: WeCom does not take {without}")
+        making = _Making(bank.wecom, state, skip)
+        if again:
+            making.link = await _find(bank.wecom, state)
+        put = await left_out.put_members(bank, row, users, making.put)
+        told.extend(_told(state, put))
         return {
-            "link_id": made["link_id"],
-            "url": f"{made['url']}?customer_channel={quote(state)}",
+            **making.made(),
             **put,
             "skip_verify": skip,
             **provisioning.first_look(bank.now()),
@@ -121,6 +108,38 @@ async def _ensure_one(bank: Bank, campaign: Campaign, row: Doc, users: list[str]
         await left_out.nobody_taken(bank, row, users, error)
         return [f"acquisition link {state}: not made, WeCom takes nobody ({error.reason})"]
     return told
+
+
+def _told(state: str, put: Doc) -> list[str]:
+    done = [f"acquisition link {state}: made for {', '.join(put['users'])}"]
+    if put["left_out"]:
+        without = left_out.names(put["left_out"])
+        done.append(f"acquisition link {state}: WeCom does not take {without}")
+    return done
+
+
+class _Making:
+    """A link that is made for the first members whom WeCom takes, and then has the others too."""
+
+    def __init__(self, client: WeComClient, state: str, skip_verify: bool) -> None:
+        self._client = client
+        self._state = state
+        self._skip_verify = skip_verify
+        self.link: LinkFields | None = None
+
+    async def put(self, users: Sequence[str]) -> None:
+        client, skip = self._client.links, self._skip_verify
+        if self.link is not None:
+            await client.update(self.link["link_id"], userids=users, skip_verify=skip)
+        else:
+            self.link = (await client.create(self._state, userids=users, skip_verify=skip))["link"]
+
+    def made(self) -> Doc:
+        """The link's fields of the row, once somebody was put into it: the address with the state,
+        which WeCom tells of whoever comes through it."""
+        link = cast("LinkFields", self.link)
+        url = f"{link['url']}?customer_channel={quote(self._state)}"
+        return {"link_id": link["link_id"], "url": url}
 
 
 async def _find(client: WeComClient, name: str) -> LinkFields | None:

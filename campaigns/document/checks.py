@@ -159,3 +159,5 @@ def _reward_faults(document: Campaign) -> Iterator[Fault]:
     for name, reward in document.rewards.items():
         if reward.claim == "offered" and name not in offered:
             yield fault(("rewards", name), "reward_ungranted")
+        if (reward.claim == "staff") != (reward.allowance is not None):
+            yield fault(("rewards", name), "reward_allowance")

@@ -133,14 +133,26 @@ class Disclosure(Part):
     abandon: bounds.Text = ""
 
 
+Monthly = Annotated[int, Field(ge=0, le=500)]
+
+
+class Allowance(Part):
+    """How many a month an RM may offer of his own accord; the head of a branch as many, unless it
+    says another number for him."""
+
+    rm: Monthly
+    head: Monthly | None = None
+
+
 class Reward(Item):
     """What it is, how many there are, and who may have it; `claim: offered` needs a grant step,
-    `anyone` is open to every signed-in customer."""
+    `staff` an allowance of the RMs, `anyone` is open to every signed-in customer."""
 
     stock: int = Field(ge=0, le=10_000_000)
     per_customer: int = Field(1, ge=1, le=20)
     per_day: Amount | None = None
-    claim: Literal["offered", "anyone"] = "offered"
+    claim: Literal["offered", "staff", "anyone"] = "offered"
+    allowance: Allowance | None = None
 
     @property
     def thing(self) -> Item:

@@ -13,6 +13,7 @@ from campaigns import live
 from campaigns.document import rows
 from campaigns.document.model import Campaign
 from customers.banks.bank import Bank
+from rewards.points import program
 from services import ids
 from services.documents.problems import Problem
 
@@ -28,7 +29,8 @@ async def find(bank: Bank, document: Campaign, texts: Iterable[Problem]) -> list
 async def current(bank: Bank, document: Campaign) -> list[Problem]:
     """What there is to look at now, whatever it was when the version was submitted."""
     same = await _unchanged(bank, document)
-    return [*same, *_days(bank, document), *await _overlaps(bank, document)]
+    days, points = _days(bank, document), await _points(bank, document)
+    return [*same, *days, *points, *await _overlaps(bank, document)]
 
 
 async def _unchanged(bank: Bank, document: Campaign) -> list[Problem]:
@@ -51,6 +53,14 @@ def _days(bank: Bank, document: Campaign) -> Iterable[Problem]:
     elif claim_by < window.to:
         days = {"claim_by": claim_by.isoformat(), "to": window.to.isoformat()}
         yield Problem(0, "notice_claim_early", days)
+
+
+async def _points(bank: Bank, document: Campaign) -> list[Problem]:
+    """Whether points are given that the bank has no programme for."""
+    gives = any(reward.kind == "points" for reward in document.rewards.values())
+    if not gives or await program.find_live(bank) is not None:
+        return []
+    return [Problem(0, "notice_points_none")]
 
 
 async def _overlaps(bank: Bank, document: Campaign) -> list[Problem]:

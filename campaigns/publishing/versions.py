@@ -121,7 +121,9 @@ async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     row = await rows.campaign(bank, document.id)
     if row is not None and _is_live(row, text):
         said = f"{name}: version {row['live_version']} is this document already"
-        return [said, *await _put_in_place(bank, document)]
+        done = await _put_in_place(bank, document)
+        await _rewards_follow(bank, document.id)
+        return [said, *done]
     version = await _submitted_before(bank, document.id, text)
     if version is None:
         actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
@@ -437,8 +439,8 @@ async def _follow_published(bank: Bank, row: VersionRow, now: datetime) -> None:
 
 
 async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:
-    """The codes, links, greetings and rewards that the document wants. Each part is safe to
-    repeat."""
+    """The codes, links, greetings and rewards that the document wants; what is new of the rewards is
+    opened by `_rewards_follow`. Each part is safe to repeat."""
     done = await _provision(bank, document)
     for key, reward in document.rewards.items():
         await catalogue.put(bank, document.id, _definition(bank, document, key, reward))
@@ -477,7 +479,16 @@ def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> cat
         starts=document.window.starts,
         ends=_claims_end(bank, document),
         terms=_terms(document),
+        allowance=_allowance(reward),
     )
+
+
+def _allowance(reward: Reward) -> Mapping[str, int]:
+    """How many a month an RM may offer, by role."""
+    allowed = reward.allowance
+    if allowed is None:
+        return {}
+    return {"rm": allowed.rm, "head": allowed.rm if allowed.head is None else allowed.head}
 
 
 def _claims_end(bank: Bank, document: Campaign) -> datetime:

@@ -100,11 +100,14 @@ async def _bank(services: Services, tenant: str) -> Bank:
 
 
 def _limits(bank: Bank, login: str, origin: Origin, *, known: bool) -> list[Limit]:
-    name = f"clerk|{bank.id}|{login}"
-    here = Limit(f"{name}|{origin.address}", NAME_FAILURES, LOCK_SECONDS, forgiven=True)
+    """What a failure counts against. Each begins with a word of its own: a name is whatever was typed,
+    and must not make one of them another's."""
+    name = f"{bank.id}|{login}"
+    one_way = f"clerk at|{origin.address}|{name}"
+    here = Limit(one_way, NAME_FAILURES, LOCK_SECONDS, forgiven=True)
     if known:
         return [here]
-    everywhere = Limit(name, ALL_FAILURES, LOCK_SECONDS)
+    everywhere = Limit(f"clerk|{name}", ALL_FAILURES, LOCK_SECONDS)
     return [here, everywhere, Limit(f"at|{origin.address}", ADDRESS_FAILURES, ADDRESS_SECONDS)]
 
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from customers import consent, timeline
+from customers import consent, happenings, timeline
 from customers.access import withdrawal
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank, open_bank
@@ -24,6 +24,7 @@ from services.wechat.miniprogram.login import LoginSession
 log = logging.getLogger("yinqiao.access")
 BLOCKED = 40226
 MOST_SUGGESTED = 5
+TICKET, TICKET_SECONDS = "ticket", 60
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ async def login(bank: Bank, appid: str, code: str) -> Login:
     proof = ids.fingerprint(code.encode())
     cid = await resolution.identify(bank, facts, source="login", proof=f"login:{proof[:16]}")
     await timeline.record(bank, cid, "customer.login", proof, appid=appid)
+    await happenings.tell(bank, "customer.login", cid, proof)
     await conversion.ask(bank, await resolution.customer(bank, cid), appid)
     actor = CustomerActor(bank.id, cid, appid)
     return await _open_session(bank, actor)
@@ -72,6 +74,28 @@ async def _open_session(bank: Bank, actor: CustomerActor) -> Login:
     subject = session_subject(bank.id, actor.cid)
     token = await sessions.open("customer", known, subject=subject)
     return Login(token, sessions.seconds, await profile(bank, actor))
+
+
+async def open_ticket(bank: Bank, actor: CustomerActor, token: str) -> str:
+    """An entry ticket by which the mini-program's web-view shows our pages to the customer who is signed in
+    under `token`: good once, for TICKET_SECONDS, and only while that session is (contract/jssdk
+    6.3)."""
+    known = {"tenant": bank.id, "appid": actor.appid, "token": token}
+    return await bank.services.sessions.open(TICKET, known, seconds=TICKET_SECONDS)
+
+
+async def enter(bank: Bank, appid: str, ticket: str) -> Login:
+    """A session of its own for the browser that brings a ticket of this mini-program; raises
+    NotSignedIn `ticket_invalid` for one that is used, over or of elsewhere, or whose customer signed
+    out meanwhile. Of two who bring it at once, one is let in."""
+    known = await bank.services.sessions.take(TICKET, ticket)
+    if known is None or (known["tenant"], known["appid"]) != (bank.id, appid):
+        raise NotSignedIn("ticket_invalid", "the ticket is used, expired or unknown")
+    try:
+        actor = await read_session(bank.services, known["token"])
+    except NotSignedIn as error:
+        raise NotSignedIn("ticket_invalid", "the ticket is used, expired or unknown") from error
+    return await _open_session(bank, CustomerActor(bank.id, actor.cid, appid))
 
 
 async def read_session(services: Services, token: str) -> CustomerActor:
@@ -126,6 +150,7 @@ async def bind_phone(
     if await withdrawal.was_withdrawn(bank, cid):  # by another hand, while this one wrote
         return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
     await timeline.record(bank, cid, "phone.bound", digest, appid=actor.appid)
+    await happenings.tell(bank, "phone.bound", cid, digest)
     return await profile(bank, CustomerActor(bank.id, cid, actor.appid))
 
 

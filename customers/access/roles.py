@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from customers.access.clerk import SignInRow, last_sign_ins
 from customers.actors import ClerkActor
 from customers.approvals import approvals
-from customers.approvals.rows import SUBMITTED
+from customers.approvals.rows import APPROVED, SUBMITTED
 from customers.banks import clerks
 from customers.banks.bank import Bank
 from customers.banks.files import ClerkEntry
@@ -64,9 +64,7 @@ async def apply(bank: Bank, entries: Sequence[ClerkEntry], by: str) -> list[str]
     said: list[str] = []
     for entry in entries:
         row = await clerks.write(bank, entry.login, entry.name)
-        if await _apply_roles(bank, row, entry, by, waits=waits):
-            roles = ", ".join(entry.roles)
-            said.append(f"{entry.login} gets {roles} when another clerk agrees: /console/clerks")
+        said += await _apply_roles(bank, row, entry, by, waits=waits)
         if entry.password is not None and not row.get("password"):
             await clerks.set_password(
                 bank, entry.login, entry.password, by=by, must_change=production
@@ -104,24 +102,36 @@ async def check(bank: Bank, entries: Sequence[ClerkEntry]) -> None:
 
 async def _apply_roles(
     bank: Bank, row: ClerkRow, entry: ClerkEntry, by: str, *, waits: bool
-) -> bool:
-    """Whether they wait for another clerk."""
+) -> list[str]:
+    """What waits for another clerk, as a sentence."""
     wanted = list(entry.roles)
     if not waits or clerks.granted(wanted) <= clerks.granted(row["roles"]):
         await approvals.replace(bank, ROLES, [entry.login])
         await clerks.give_roles(bank, entry.login, wanted)
-        return False
+        return []
     may = clerks.granted(wanted)
     kept = [role for role in row["roles"] if clerks.granted([role]) <= may]
     if kept != row["roles"]:
         await clerks.give_roles(bank, entry.login, kept)
     await clerks.ask_roles(bank, entry.login, wanted)
-    known = await approvals.find(bank, ROLES, entry.login)
-    if known is None or known.state != SUBMITTED or list(known.data["roles"]) != wanted:
-        content = _content(entry.login, wanted)
-        actor = ClerkActor(bank.id, by, by, frozenset())
-        await approvals.submit(bank, actor, ROLES, entry.login, content, roles=wanted)
-    return True
+    if not await _ask(bank, entry.login, wanted, by):
+        return [
+            f"{entry.login}: other roles of his are being decided; apply the file again in a minute"
+        ]
+    return [f"{entry.login} gets {', '.join(wanted)} when another clerk agrees: /console/clerks"]
+
+
+async def _ask(bank: Bank, login: str, wanted: Sequence[str], by: str) -> bool:
+    """Asks for another clerk's word, unless that was done already; False while somebody is at what
+    was asked before."""
+    known = await approvals.find(bank, ROLES, login)
+    stands = known is not None and known.state in (SUBMITTED, APPROVED)
+    if known is not None and stands and list(known.data["roles"]) == list(wanted):
+        return True
+    await approvals.replace(bank, ROLES, [login])
+    actor = ClerkActor(bank.id, by, by, frozenset())
+    content = _content(login, wanted)
+    return await approvals.submit(bank, actor, ROLES, login, content, roles=list(wanted))
 
 
 def _content(login: str, asked: Sequence[str]) -> approvals.Content:
@@ -167,9 +177,10 @@ async def approve(bank: Bank, actor: ClerkActor, login: str) -> None:
     request = await approvals.find(bank, ROLES, login)
     if request is not None and request.author == f"cli:{actor.login}":
         raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
-    content = _content(login, row.get("asked", []))
-    async with approvals.approve(bank, actor, ROLES, login, content):
-        await clerks.give_roles(bank, login, row.get("asked", []))
+    asked = row.get("asked", [])
+    async with approvals.approve(bank, actor, ROLES, login, _content(login, asked)):
+        if not await clerks.give_asked(bank, login, asked):
+            raise Conflict("roles_decided", "no roles wait for this clerk")
 
 
 async def reject(bank: Bank, actor: ClerkActor, login: str, reason: str) -> None:

@@ -105,10 +105,13 @@ async def _withdraw(bank: Bank, cid: str, purpose: str, channel: str, by: str, *
 async def _end(bank: Bank, cid: str, cids: list[str], purpose: str, channel: str) -> str:
     """The row of the withdrawal. Each who was merged into him and had agreed by himself has one too:
     should the merge be undone, he is not contacted either."""
-    for other in cids:
-        if other != cid and (await consent.standing(bank, [other], purpose)).agrees:
-            await consent.withdraw(bank, other, purpose, channel)
-    return await consent.withdraw(bank, cid, purpose, channel)
+    others = [
+        await consent.withdraw(bank, other, purpose, channel)
+        for other in cids
+        if other != cid and (await consent.standing(bank, [other], purpose)).agrees
+    ]
+    own = await consent.withdraw(bank, cid, purpose, channel)
+    return others[0] if others else own  # his own may be of an earlier time
 
 
 async def _stop(bank: Bank, cids: list[str]) -> None:

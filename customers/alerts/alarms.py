@@ -117,14 +117,13 @@ async def gather(
     if among:
         more["$addToSet"] = {f"data.{name}": value for name, value in among.items()}
         data |= {name: [value] for name, value in among.items()}
-    if await rows.update(going_on, more):
-        return
-    earlier = await rows.count({"kind": kind, "gathers": what})
     new: Doc = {**data, "times": times, "since": now, "last": now}
-    if not await raise_alarm(
-        bank, kind, f"{what}:{earlier}", userids=userids, gathers=what, **new
-    ):  # another process was first
-        await rows.update(going_on, more)
+    over: Doc = {"$or": [{"state": HANDLED}, {"data.end": {"$ne": None}}]}
+    while not await rows.update(going_on, more):
+        number = await rows.count({"kind": kind, "gathers": what, **over})
+        key = f"{what}:{number}"  # what goes on is not counted: whoever is second finds it there
+        if await raise_alarm(bank, kind, key, userids=userids, gathers=what, **new):
+            return
 
 
 async def end_gathering(bank: Bank, kinds: Sequence[str], until: datetime) -> list[Alarm]:

@@ -56,6 +56,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "clerks.read",
             "clerks.approve",
             "consents.withdraw",
+            "points.read",
+            "points.submit",
+            "points.approve",
         }
     ),
     "viewer": frozenset({"campaigns.read"}),
@@ -74,6 +77,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "archive.read",
             "intercepts.read",
             "clerks.read",
+            "points.read",
         }
     ),
 }
@@ -256,6 +260,16 @@ async def give_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:
         await end_sessions(bank, [login])
     else:
         await ask_roles(bank, login, [])
+
+
+async def give_asked(bank: Bank, login: str, asked: Sequence[str]) -> bool:
+    """The roles that wait are the clerk's from now on; False when they wait no more, since he is a
+    clerk no more or others were asked for him."""
+    waiting = {"_id": row_id(bank, login), "asked": list(asked)}
+    given = await _change(bank, waiting, {"roles": list(asked), "asked": []})
+    if given:
+        await end_sessions(bank, [login])
+    return given
 
 
 async def ask_roles(bank: Bank, login: str, roles: Sequence[str]) -> None:

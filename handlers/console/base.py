@@ -50,6 +50,7 @@ SECTIONS = (
     ("Platform", "/console/platform", "platform.read", ()),
     ("Sync", "/console/sync", "sync.read", ()),
     ("Customers", "/console/people", "customers.read", ()),
+    ("Points", "/console/points", "points.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),

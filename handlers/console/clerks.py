@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from typing_extensions import override
 
+from config.bounds import Password
 from customers.access import roles
 from customers.banks import clerks
 from handlers.console.base import Console, Decision, RejectForm
@@ -16,9 +17,9 @@ from services.errors import InvalidInput, TooMany, YinqiaoError
 
 
 class PasswordForm(Form):
-    old: str = Field("", max_length=256, repr=False)
-    new: str = Field("", max_length=256, repr=False)
-    again: str = Field("", max_length=256, repr=False)
+    old: Password = Field("", repr=False)
+    new: Password = Field("", repr=False)
+    again: Password = Field("", repr=False)
 
 
 class Account(Console):

@@ -15,6 +15,7 @@ from handlers.console import (
     handovers,
     intercepts,
     platform,
+    points,
     session,
     sync,
     work,
@@ -287,5 +288,32 @@ ROUTES = (
         "/console/platform/lift",
         platform.LiftApi,
         post=op("platform.lift", "Open an API again that the platform closed"),
+    ),
+    page_route(
+        "/console/points",
+        points.Points,
+        get=op("points.read", "The points programme and its versions"),
+    ),
+    page_route(
+        "/console/points/program",
+        points.Program,
+        get=op("points.submit", "The programme's own fields"),
+        post=op("points.submit", "Submit them for approval"),
+    ),
+    page_route(
+        "/console/points/rule",
+        points.Rule,
+        get=op("points.submit", "A rule by which points are earned, or a new one"),
+        post=op("points.submit", "Submit it for approval"),
+    ),
+    page_route(
+        "/console/points/versions/{version}/approve",
+        points.Approve,
+        post=op("points.approve", "Approve another's version"),
+    ),
+    page_route(
+        "/console/points/versions/{version}/reject",
+        points.Reject,
+        post=op("points.approve", "Turn a version down"),
     ),
 )

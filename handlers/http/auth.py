@@ -47,6 +47,9 @@ PERMISSIONS: dict[str, str] = {
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
+    "points.read": "see the points programme, customers' points, and what the bank owes",
+    "points.submit": "submit a change of the points programme",
+    "points.approve": "approve or reject another clerk's change of the programme, or correction",
 }
 
 

@@ -13,13 +13,13 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from redis.exceptions import RedisError
 
 from services import ids
 from services.container import Services
+from services.errors import Unavailable
 from services.security.vault import CannotOpen
 
 KEPT_SECONDS = 3600
@@ -67,12 +67,8 @@ async def put_away(services: Services, owner: str, form: Sent, form_id: str) -> 
     body = orjson.dumps({"owner": owner, "action": form.action, "fields": dict(form.fields)})
     if len(body) > MOST_BYTES:
         return
-    counted = f"yq:kept:{_digest(owner)}"
-    with suppress(RedisError):
-        pipe: Any = services.redis.pipeline(transaction=True)
-        pipe.set(counted, 0, nx=True, ex=KEPT_SECONDS)
-        pipe.incr(counted)
-        if (await pipe.execute())[1] > MOST_OF_ONE:
+    with suppress(RedisError, Unavailable):
+        if await services.sessions.count(f"kept|{owner}", seconds=KEPT_SECONDS) > MOST_OF_ONE:
             return
         sealed = services.vault.seal(*_PLACE, form_id, body)
         await services.redis.set(_key(form_id), sealed, ex=KEPT_SECONDS)

@@ -28,7 +28,7 @@ from services.errors import Conflict, NotSignedIn, YinqiaoError
 from services.texts import DOMAIN, LOCALES
 
 LANGUAGE_COOKIE = "yq_lang"
-_FACE = re.compile(r"/(?:sidebar/[A-Za-z0-9-]{1,31}|preview/[A-Za-z0-9]{1,64}|console)/")
+_FACE = re.compile(r"/(?:sidebar/[A-Za-z0-9-]{1,31}|(?:preview|h5)/[A-Za-z0-9]{1,64}|console)/")
 """Where a face begins."""
 DONE_COOKIE = "yq_done"
 DONE_SECONDS = 60
@@ -83,6 +83,11 @@ def _in_zone(at: Moment, tz: tzinfo) -> datetime:
     if isinstance(at, int | float):
         return datetime.fromtimestamp(at, tz)
     return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(tz)
+
+
+def money(fen: int) -> str:
+    """An amount in fen as people read it."""
+    return f"¥{fen // 100:,}.{fen % 100:02d}"
 
 
 class Form(BaseModel):
@@ -346,6 +351,7 @@ class Page(Base):
             "last_day": self.last_day,
             "explain": self.explain,
             "web_address": web_address,
+            "money": money,
             "in_language": self.in_language,
             "in_other_language": self.in_other_language(),
             "error": None,

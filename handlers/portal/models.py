@@ -61,6 +61,12 @@ class LoginAnswer(BaseModel):
     customer: CustomerView
 
 
+class TicketAnswer(BaseModel):
+    ticket: str
+    expires_in: int = Field(description="seconds; it works once")
+    url: str = Field(description="for the web-view; `&to=vouchers` leads to a page of it")
+
+
 class RmView(BaseModel):
     name: str
     branch: str

@@ -81,6 +81,20 @@ class Logout(Portal):
         self.set_status(204)
 
 
+class Tickets(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        ticket = await login.open_ticket(self.bank, self.actor, self.token())
+        base = self.services.settings.url.rstrip("/")
+        self.answer(
+            {
+                "ticket": ticket,
+                "expires_in": login.TICKET_SECONDS,
+                "url": f"{base}/h5/{appid}/enter?ticket={ticket}",
+            }
+        )
+
+
 class Phone(Portal):
     @override
     async def post(self, appid: str) -> None:

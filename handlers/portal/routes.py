@@ -23,6 +23,15 @@ ROUTES = (
         "/mp/{appid}/logout", resources.Logout, post=op(CUSTOMER, "End the session", status=204)
     ),
     json_route(
+        "/mp/{appid}/tickets",
+        resources.Tickets,
+        post=op(
+            CUSTOMER,
+            "A ticket by which the web-view shows the customer our pages, once",
+            answers=models.TicketAnswer,
+        ),
+    ),
+    json_route(
         "/mp/{appid}/phone",
         resources.Phone,
         post=op(

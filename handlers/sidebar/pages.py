@@ -5,20 +5,22 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote, unquote, urlencode
 
+from pydantic import Field
 from typing_extensions import override
 
 from campaigns import live
-from config.bounds import OAuthCode, Reason, ShortText, Text, Word
+from config.bounds import IdempotencyKey, OAuthCode, Reason, ShortText, Text, Word
 from customers.access import panel, rm, withdrawal
 from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
-from rewards import catalogue
+from rewards import allowance, catalogue
+from services import ids
 from services.errors import Conflict, InvalidInput, NotFound, NotSignedIn, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
 
@@ -42,6 +44,14 @@ class WithdrawalForm(Form):
 
     reason: Reason = ""
     sure: Word = ""
+
+
+class OfferForm(Form):
+    """A reward's id, and why the customer gets it."""
+
+    reward: Word = ""
+    reason: Reason = ""
+    key: IdempotencyKey
 
 
 class Returned(Form):
@@ -201,6 +211,8 @@ class Customer(Sidebar):
             "card": card,
             "called": called,
             "offered": offered,
+            "offerable": await allowance.list_offerable(self.bank, self.actor),
+            "new_key": ids.token,
             "consents": await withdrawal.list_consents(self.bank, card["cid"]),
             "kind_text": self.kind_text,
             "details": self.details,
@@ -285,6 +297,48 @@ class Tags(Change):
             remove=form.remove,
         )
         return "tag_added" if form.add else "tag_removed"
+
+
+class Offer(Change):
+    done = "reward_offered"
+
+    @override
+    async def change(self, cid: str) -> None:
+        form = self.form(OfferForm)
+        await allowance.offer(self.bank, self.actor, cid, form.reward, form.reason, form.key)
+
+
+class Month(Form):
+    """A month of offers, as `202611`; this one without."""
+
+    month: (
+        Literal[""] | Annotated[str, Field(pattern=r"^20[0-9]{2}(0[1-9]|1[0-2])$", max_length=6)]
+    ) = ""
+
+
+class Offers(Sidebar):
+    """What the RM offered in a month, what came of it and what it costs; the head of a branch sees
+    all of his branch."""
+
+    @override
+    async def get(self, tenant: str) -> None:
+        month = self.asked(Month).month or allowance.month_of(self.bank)
+        members = await allowance.colleagues(self.bank, self.actor)
+        given = await allowance.list_given(self.bank, members, month)
+        values: dict[str, Any] = {
+            "month": month,
+            "before": _month_before(month),
+            "given": given,
+            "sums": allowance.sums(given, members),
+            "people": await staff.names_of(self.bank, members),
+            "offerable": await allowance.list_offerable(self.bank, self.actor),
+        }
+        self.render_page("offers", **await self.names(), **values)
+
+
+def _month_before(month: str) -> str:
+    year, number = int(month[:4]), int(month[4:])
+    return f"{year - (number == 1)}{(number - 2) % 12 + 1:02d}"
 
 
 class WithdrawConsent(Change):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from handlers.http.auth import PUBLIC, STAFF
 from handlers.http.route import op, page_route
-from handlers.sidebar import pages
+from handlers.sidebar import pages, writeoff
 
 ROUTES = (
     page_route("/sidebar/{tenant}/", pages.Customers, get=op(STAFF, "The RM's customers")),
@@ -33,9 +33,39 @@ ROUTES = (
         post=op(STAFF, "Add a tag, or remove it"),
     ),
     page_route(
+        "/sidebar/{tenant}/customers/{cid}/offers",
+        pages.Offer,
+        post=op(STAFF, "Offer a reward from the month's allowance"),
+    ),
+    page_route(
+        "/sidebar/{tenant}/offers",
+        pages.Offers,
+        get=op(STAFF, "What was offered in a month, and what it costs"),
+    ),
+    page_route(
         "/sidebar/{tenant}/customers/{cid}/consents/{purpose}/withdraw",
         pages.WithdrawConsent,
         post=op(STAFF, "Note that the customer withdrew his consent"),
+    ),
+    page_route(
+        "/sidebar/{tenant}/counter",
+        writeoff.Counter,
+        get=op(STAFF, "Write off a voucher, and what was written off today"),
+    ),
+    page_route(
+        "/sidebar/{tenant}/counter/look",
+        writeoff.Look,
+        post=op(STAFF, "Look at a voucher that was scanned or typed"),
+    ),
+    page_route(
+        "/sidebar/{tenant}/counter/redeem",
+        writeoff.Redeem,
+        post=op(STAFF, "Write off a voucher"),
+    ),
+    page_route(
+        "/sidebar/{tenant}/counter/uses/{use}/undo",
+        writeoff.Undo,
+        post=op(STAFF, "Take back what was written off"),
     ),
     page_route("/sidebar/{tenant}/logout", pages.Logout, post=op(STAFF, "Sign out")),
 )

@@ -17,7 +17,7 @@ from campaigns.engine.facts import Scene
 from campaigns.engine.program import Program
 from campaigns.engine.rows import Context
 from campaigns.engine.verbs.send import greet_plainly
-from customers import relationships, timeline
+from customers import happenings, relationships, timeline
 from customers.banks.bank import Bank
 from customers.handover import departures
 from customers.identity import resolution
@@ -97,12 +97,13 @@ async def _begin_relationship(bank: Bank, coming: _Coming) -> None:
 
 
 async def _record(bank: Bank, coming: _Coming) -> None:
-    """Into the customer's timeline, and on the RM's count for today."""
+    """Into the customer's timeline, to whoever listens, and on the RM's count for today."""
     key, at, userid = coming.row["_id"], coming.at, coming.userid
     await asyncio.gather(
         timeline.record(
             bank, coming.cid, "customer.added", key, at=at, userid=userid, state=coming.state
         ),
+        happenings.tell(bank, "customer.added", coming.cid, key, at=at),
         rosters.came(bank, coming.channel, userid, coming.cid, at),
     )
 

@@ -9,13 +9,15 @@ from typing import TypedDict
 import orjson
 
 from campaigns.engine import runs
-from customers import timeline
+from customers import happenings, timeline
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity import resolution
 from operations.events import dead_letters, dispatch
 from operations.events.rows import DEAD
+from rewards.points import earning
+from rewards.points.occasions import Happening
 from rewards.vouchers import issuing
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
@@ -64,6 +66,9 @@ async def _react(bank: Bank, row: InboxRow) -> Handled:
     if row["source"] == inbox.REWARDS:
         await _rewards_claimed(bank, message)
         return Handled(state=dispatch.HANDLED, type="reward_claimed")
+    if row["source"] == inbox.HAPPENED:
+        await earning.happened(bank, happenings.read(message))
+        return Handled(state=dispatch.HANDLED, type="happened")
     handled = Handled(state=dispatch.NOTED, type="empty")
     for event in read(row["source"], message):
         state = await dispatch.react(bank, row, event)
@@ -135,8 +140,8 @@ def _asked_for(error: Exception) -> float:
 
 
 async def _rewards_claimed(bank: Bank, message: bytes) -> None:
-    """A batch of grants, as rewards/claims.py tells it: into the customers' timelines, and to the
-    runs that wait for it."""
+    """A batch of grants, as rewards/claims.py tells it: into the customers' timelines, to the runs
+    that wait for it, and to the points that come with it or are earned by it."""
     event = orjson.loads(message)
     data = {"reward": event["reward"]}
     entries = [
@@ -145,6 +150,10 @@ async def _rewards_claimed(bank: Bank, message: bytes) -> None:
     ]
     await timeline.record_many(bank, entries)
     await issuing.of_claims(bank, [grant for grant, _, _ in event["grants"]])
+    for grant, cid, at in event["grants"]:
+        if event.get("points"):
+            await earning.grant(bank, cid, grant, event["reward"], event["points"])
+        await earning.earn(bank, Happening("reward.claimed", cid, grant, at))
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await resolution.customer(bank, cid)

@@ -27,7 +27,7 @@ from services.wechat.core.errors import EventUnreadable
 from services.wechat.events import pushes, reading
 
 SUCCESS = b"success"
-_STAFF = re.compile(rb"<Event\s*>\s*(?:<!\[CDATA\[)?\s*change_contact\b")
+_STAFF = re.compile(rb"<Event\s*+>\s*+(?:<!\[CDATA\[)?\s*+change_contact\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import TypeAlias
 
 PLACEHOLDER = re.compile(r"\{\{[ \t]*([a-z_.]+)[ \t]*\}\}")
 NICKNAME = "%NICKNAME%"
@@ -58,9 +59,11 @@ _PARENTHESES = re.compile(r"\({1,3}[^()\n]{1,40}\){1,3}")
 _SOMEBODY = re.compile(r"[Xx×○]{2,4}(?=先生|女士|您好|客户)")
 _BARE = re.compile(r"(?<![\w./@-])[a-z]+\.[a-z_]+(?![\w./@-])", re.ASCII)
 
-
 MOST_TOLD = 20
-"""of one text"""
+"""of one text and kind"""
+_MOST_TRIED = 50 * MOST_TOLD
+"""names between signs that are looked up"""
+_Span: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -79,28 +82,49 @@ def names_in(text: str) -> list[str]:
 def look_alikes(text: str, *, nickname: bool = False) -> list[LookAlike]:
     """What looks like a placeholder in the text and is none, the first MOST_TOLD of each kind;
     `nickname`: NICKNAME is one here, where texts are filled. Takes time in proportion to the text."""
+    plain = _blanked(text, nickname=nickname).translate(_FULL_WIDTH)
+    unbraced = _BRACES.sub(lambda match: "\n" * len(match[0]), plain)
+    named = _first(_named(unbraced, [_NAMED, _PARENTHESES] if nickname else [_NAMED]))
+    found = {
+        **_first(_braced(text, plain)),
+        **named,
+        **_first((match.span(), "customer.name") for match in _SOMEBODY.finditer(unbraced)),
+        **_first(_bare(unbraced, named)),
+    }
+    return [LookAlike(text[slice(*span)], name) for span, name in sorted(found.items())]
+
+
+def _blanked(text: str, *, nickname: bool) -> str:
+    """The text with blanks in the place of what is filled."""
     rest = PLACEHOLDER.sub(lambda match: " " * len(match[0]), text)
-    if nickname:
-        rest = rest.replace(NICKNAME, " " * len(NICKNAME))
-    plain = rest.translate(_FULL_WIDTH)
-    found: dict[int, LookAlike] = {}
-    for match in islice(_BRACES.finditer(plain), MOST_TOLD):
-        shown = text[slice(*match.span())]
-        found[match.start()] = LookAlike(shown, _meant(shown.translate(_FULL_WIDTH), guess=True))
-    hidden = _BRACES.sub(lambda match: "\n" * len(match[0]), plain)
-    taken: list[tuple[int, int]] = []
-    forms = [_NAMED, _PARENTHESES] if nickname else [_NAMED]
-    for match in chain.from_iterable(islice(one.finditer(hidden), 50 * MOST_TOLD) for one in forms):
+    return rest.replace(NICKNAME, " " * len(NICKNAME)) if nickname else rest
+
+
+def _first(found: Iterable[tuple[_Span, str]]) -> dict[_Span, str]:
+    return dict(islice(found, MOST_TOLD))
+
+
+def _braced(text: str, plain: str) -> Iterator[tuple[_Span, str]]:
+    """Braces that no placeholder has, and what other programs fill: each is one, whatever it names."""
+    for match in _BRACES.finditer(plain):
+        inside = text[slice(*match.span())].translate(_FULL_WIDTH)
+        yield match.span(), _meant(inside, guess=True)
+
+
+def _named(text: str, forms: Iterable[re.Pattern[str]]) -> Iterator[tuple[_Span, str]]:
+    """Names of placeholders between signs that may also stand for something else."""
+    for match in chain.from_iterable(islice(one.finditer(text), _MOST_TRIED) for one in forms):
         name = _meant(match[0], guess=False)
         if name:
-            found[match.start()] = LookAlike(text[slice(*match.span())], name)
-            taken.append(match.span())
-    for match in islice(_SOMEBODY.finditer(hidden), MOST_TOLD):
-        found[match.start()] = LookAlike(text[slice(*match.span())], "customer.name")
-    for match in _BARE.finditer(hidden):
-        if match[0] in _MEANT and not any(a <= match.start() < b for a, b in taken[:20]):
-            found[match.start()] = LookAlike(match[0], match[0])
-    return [found[at] for at in sorted(found)]
+            yield match.span(), name
+
+
+def _bare(text: str, named: Iterable[_Span]) -> Iterator[tuple[_Span, str]]:
+    """Names of placeholders without any sign around them, besides those in `named`."""
+    inside = {at for span in named for at in range(*span)}
+    for match in _BARE.finditer(text):
+        if match[0] in _MEANT and match.start() not in inside:
+            yield match.span(), match[0]
 
 
 def meant(name: str) -> str:

@@ -170,27 +170,37 @@ def _within(inner: str, place: str) -> bool:
 def _fault_of(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     kind, place = _KINDS.get(detail["type"], detail["type"]), detail["loc"]
     message = detail["msg"].removeprefix("Value error, ")
-    data: dict[str, Any] = {**detail.get("ctx", {}), "msg": message}
-    data["place"] = _dotted(place)
+    data = {**detail.get("ctx", {}), "msg": message, "place": _dotted(place)}
     if kind == "extra_forbidden":
-        known = _keys_at(model, place[:-1])
-        hidden = _with_secret(model, place, known or ())
-        if hidden is not None:
-            return fault(place, "secret", **data | {"place": _dotted(hidden)})
-        if _FULL_WIDTH.search(str(place[-1])):
-            return fault(place, "yaml_full_width", why=f"unknown key {shortened(place[-1])}")
-        if known is None:
-            return fault(place, "extra_forbidden_own", **data)
-        return fault(place, kind, **data, expected=known, fix=_nearest(place[-1], known))
+        return _unknown_key(model, place, data)
     if kind != "missing" and is_secret(model, place):
         return fault(place, "secret", **data)
-    data.setdefault("read", Read(detail["input"]))
-    data.setdefault("fix", _fix(kind, detail["input"], data))
+    code = kind if _has_sentence(kind) else "value"
+    return fault(place, code, **_with_value(kind, detail["input"], data))
+
+
+def _with_value(kind: str, value: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a wrong value's sentence: what was read, and what to write instead."""
+    told = {"read": Read(value), "fix": _fix(kind, value, data), **data}
     if kind == "literal_error":
-        data["expected"] = re.findall(r"'([^']*)'", str(data.get("expected", "")))
+        told["expected"] = _literals(data)
     if kind == "string_pattern_mismatch":
-        data["rule"] = Fix(_PATTERNS.get(str(data.get("pattern")), "pattern"))
-    return fault(place, kind if _has_sentence(kind) else "value", **data)
+        told["rule"] = Fix(_PATTERNS.get(str(data.get("pattern")), "pattern"))
+    return told
+
+
+def _unknown_key(model: type[BaseModel], place: Place, data: Mapping[str, Any]) -> Fault:
+    """What is wrong with a key that the model does not know; nothing of one that may hold a
+    secret."""
+    known = _keys_at(model, place[:-1])
+    hidden = _with_secret(model, place, known or ())
+    if hidden is not None:
+        return fault(place, "secret", **{**data, "place": _dotted(hidden)})
+    if _FULL_WIDTH.search(str(place[-1])):
+        return fault(place, "yaml_full_width", why=f"unknown key {shortened(place[-1])}")
+    if known is None:
+        return fault(place, "extra_forbidden_own", **data)
+    return fault(place, "extra_forbidden", **data, expected=known, fix=_nearest(place[-1], known))
 
 
 def _with_secret(model: type[BaseModel], place: Place, known: Sequence[str]) -> Place | None:
@@ -295,7 +305,12 @@ def _as_day(value: Any, _: Mapping[str, Any]) -> Fix:
 
 
 def _as_literal(value: Any, data: Mapping[str, Any]) -> Fix:
-    return _nearest(value, re.findall(r"'([^']*)'", str(data.get("expected", ""))))
+    return _nearest(value, _literals(data))
+
+
+def _literals(data: Mapping[str, Any]) -> list[str]:
+    """The texts of a Literal, as pydantic tells them."""
+    return re.findall(r"'([^']*)'", str(data.get("expected", "")))
 
 
 def _as_list(value: Any, _: Mapping[str, Any]) -> Fix:

@@ -25,8 +25,9 @@ concurrency evenly.
 
 Without Redis a process goes on with its share of the allowance (`YINQIAO_PLATFORM_SHARE`) and tells
 Redis afterwards. When Redis comes back without its memory, every process tells it what it remembers
-before it is granted anything. At the moment in which Redis is lost, too many calls are possible;
-the platform's 45009 then blocks the API for everybody.
+before it is granted anything; when it comes back without the last of it, whoever told it that tells
+it again. At the moment in which Redis is lost, too many calls are possible; the platform's 45009
+then blocks the API for everybody.
 
 A block is no sentence: one call at a time probes it, and the first that passes ends it (blocks.py).
 """

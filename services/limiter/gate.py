@@ -10,13 +10,14 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import RedisError
 
 from services.limiter.blocks import HIGHEST, HOLD_SECONDS, Block
 from services.limiter.limits import LANES, Api
-from services.limiter.meters import POLL_SECONDS, Meter
+from services.limiter.meters import HEARD_SECONDS, POLL_SECONDS, Meter
 from services.wechat.core.errors import SlowDown
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ call begins."""
 LONGEST_PAUSE = 1.0
 LISTED_SECONDS = 1800.0
 """How often Redis is told that the API is called at all, for whoever looks (view.py)."""
+
+LOST_SECONDS = 3.0
+"""A Redis that is killed, or gives way to its replica, may have lost what it answered in so many
+seconds: its log is written behind a disk that is busy, for 2 s at most."""
 
 Ending = Literal["done", "late", "unused"]
 
@@ -125,6 +130,9 @@ class Gate:
         self._block: Block | None = None
         self._closed = False
         self._lease = 0.0
+        self._asked = 0
+        self._heard: deque[tuple[float, dict[str, Any]]] = deque()
+        self._again = False
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._stirring: asyncio.TimerHandle | None = None
@@ -204,7 +212,7 @@ class Gate:
     async def _run(self) -> None:
         """Asks for those who wait and tells of those who are done, until there is neither."""
         loop = asyncio.get_running_loop()
-        while any(self._live) or (any(self._back.values()) and self._limiter.shared(loop.time())):
+        while any(self._live) or self._owes(loop.time()):
             self._wake.clear()
             waits = await self._ask(self._wants())
             self._refused_from = next(
@@ -216,6 +224,10 @@ class Gate:
             if refused and any(self._live) and not any(self._live[: self._refused_from]):
                 await self._pause(min(*refused, LONGEST_PAUSE))
         self._refused_from, self._crowded = len(LANES), False
+
+    def _owes(self, now: float) -> bool:
+        """Whether there is something that Redis is to be told, and is there to hear it."""
+        return (self._again or any(self._back.values())) and self._limiter.shared(now)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -266,9 +278,12 @@ class Gate:
             self._unheard(question)
             self._limiter.lost(loop.time())
             return self._grant_alone(wants, loop.time())
-        if len(answer) == 1:
+        if len(answer) <= 2:
             self._unheard(question)
-            self._limiter.forgotten(answer[0].decode(), now)
+            if len(answer) == 1:
+                self._limiter.forgotten(answer[0].decode(), now)
+            else:
+                self._tell_again(answer[1])
             return [-1.0] * len(LANES)
         self._limiter.epoch = answer[0].decode()
         self._told(question, told)
@@ -287,10 +302,14 @@ class Gate:
     def _question(self, wants: list[int], now: float) -> tuple[dict[str, Any], list[Permit]]:
         """The question for meters.ASK, and the permits that Redis is told of by it."""
         adopt = [permit for permit in self._flying.values() if not permit.shared]
+        self._asked += 1
         question: dict[str, Any] = {
             "known": self._limiter.epoch,
             "fresh": secrets.token_hex(8),
             "process": self._limiter.process,
+            "number": self._asked,
+            "heard": self._last_heard(now),
+            "again": self._again,
             "first": self._limiter.number(sum(wants)),
             "mine": len(self._flying),
             "lease": self._lease,
@@ -303,10 +322,21 @@ class Gate:
         }
         return question, adopt
 
+    def _last_heard(self, now: float) -> int:
+        """The number of the last question that Redis answered; 0 when it need not know any more."""
+        if not self._heard or self._heard[-1][0] < now - HEARD_SECONDS / 2:
+            return 0
+        return int(self._heard[-1][1]["number"])
+
     def _told(self, question: dict[str, Any], adopted: list[Permit]) -> None:
         """Redis has heard the question."""
+        now = asyncio.get_running_loop().time()
+        self._again = False
+        self._heard.append((now, question))
+        while self._heard[0][0] < now - LOST_SECONDS:
+            self._heard.popleft()
         if "name" in question:
-            self._listed_until = asyncio.get_running_loop().time() + LISTED_SECONDS
+            self._listed_until = now + LISTED_SECONDS
         for ending, ids in self._back.items():
             del ids[: len(question[ending])]
         for permit in adopted:
@@ -325,11 +355,25 @@ class Gate:
 
     def forgotten(self) -> None:
         """Redis has lost its memory of all permits; what has ended is in the meters."""
+        self._heard.clear()
         self._listed_until = 0.0
         for permit in self._flying.values():
             permit.shared = False
         for ids in self._back.values():
             ids.clear()
+
+    def _tell_again(self, last: int) -> None:
+        """Redis has lost what this gate told it after its question number `last`: the next question
+        says that again, and that its permits out are those that are under way."""
+        lost = [question for _, question in self._heard if question["number"] > last]
+        for question in lost:
+            self._unheard(question)
+        unsaid = [self._back["done"], self._back["late"]]
+        ended = sum(map(len, chain(unsaid, *([said["done"], said["late"]] for said in lost))))
+        for meter in self._meters:
+            meter.lost(ended)
+        self.forgotten()
+        self._again = True
 
     def _grant_alone(self, wants: list[int], now: float) -> list[float]:
         """Without Redis: out of this process's share of the allowance."""
@@ -427,5 +471,5 @@ class Gate:
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
-        if any(self._back.values()) and self._limiter.shared(asyncio.get_running_loop().time()):
+        if self._owes(asyncio.get_running_loop().time()):
             await self._ask([0, 0, 0])

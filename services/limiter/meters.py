@@ -26,6 +26,11 @@ ALIVE_SECONDS = 4.0
 """A process that has not been heard of for so long is dead, and its calls are over; while it calls
 it is heard of each second."""
 
+HEARD = "limit:heard:"
+HEARD_SECONDS = 3600
+"""For so long Redis keeps the number of the last question that a process asked about an API: when
+it is older than the last that was answered, Redis has lost what came after it."""
+
 _PROBES = {
     "PROBE": PROBE_SECONDS,
     **{f"MOST{place}": most for place, most in enumerate(PROBE_MOST, 1)},
@@ -40,6 +45,8 @@ ASK = lua.script(
     REGROW=REGROW_SECONDS,
     ALIVE=ALIVE,
     ALIVE_MS=int(ALIVE_SECONDS * 1000),
+    HEARD=HEARD,
+    HEARD_SECONDS=HEARD_SECONDS,
     HOLD=HOLD_SECONDS,
     LOOK=LOOK_SECONDS,
     **_PROBES,
@@ -112,6 +119,10 @@ class Meter:
     def forgotten(self, now: float) -> None:
         """Redis has lost its memory: it must be told everything again."""
         self._missed = [window.used(now) for window in self._windows]
+
+    def lost(self, ended: int) -> None:
+        """Redis does not know of so many calls that have ended, though they were shared."""
+        self._missed = [missed + ended for missed in self._missed]
 
     def question(self, now: float) -> dict[str, Any]:
         """The meter for ASK, with what Redis was not told; that counts as told from here on."""

@@ -38,6 +38,8 @@ WECOM, WECHAT = "wecom", "wechat"
 (`wechat:APPID`)."""
 REWARDS = "rewards"
 """The source of what this product's own rewards tell its campaigns."""
+HAPPENED = "happened"
+"""The source of what customers did, for whoever listens (customers/happenings.py)."""
 STAFF = "staff"
 """The lane of changes of who works at the bank: they wait behind nothing else."""
 URGENT_SECONDS = 86_400.0

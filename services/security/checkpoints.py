@@ -89,11 +89,15 @@ class Checkpoints:
 
     def export(self, tenant: str, to: Path) -> int:
         """Copies the bank's file, for its owner's eyes; the last row that it saw. Raises Conflict
-        `checkpoints_wrong` for a file that is missing or not one of ours."""
+        `checkpoints_wrong` for a file that is missing or not one of ours, or that would be written
+        over itself."""
         seen = self.seen(tenant)
         if seen.problems:
             raise Conflict("checkpoints_wrong", "; ".join(seen.problems))
+        if to.exists() and to.samefile(self.path(tenant)):
+            raise Conflict("checkpoints_wrong", f"{to} is the file itself")
         number = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(number, 0o600)
         with os.fdopen(number, "wb") as file:
             file.write(self.path(tenant).read_bytes())
         return seen.last

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from services import ids, lua
 from services.cache import TtlCache
 from services.clock import Clock
-from services.errors import TooMany, Unavailable
+from services.errors import Unavailable
 from services.security.vault import CannotOpen, Vault
 from services.store.groupcommit import GroupCommit
 
@@ -39,7 +39,7 @@ Session = dict[str, Any]
 
 
 class Sessions:
-    """Sessions by token. `kind` (customer, staff, clerk) is part of the key: a token of one face
+    """Sessions by token. `kind` (customer, staff, clerk, ticket) is part of the key: a token of one face
     opens no other."""
 
     def __init__(self, redis: Redis, clock: Clock, vault: Vault, *, hours: int) -> None:
@@ -58,14 +58,17 @@ class Sessions:
         """How long a session lives without being renewed."""
         return self._ttl
 
-    async def open(self, kind: str, session: Session, *, subject: str = "") -> str:
-        """A new token for `session`; raises Unavailable when Redis is away. With a `subject`,
-        `end_all` ends it too."""
+    async def open(
+        self, kind: str, session: Session, *, subject: str = "", seconds: int | None = None
+    ) -> str:
+        """A new token for `session`, good for `seconds` (the usual time without); raises Unavailable
+        when Redis is away. With a `subject`, `end_all` ends it too."""
         token = ids.token()
         key = _key(kind, token)
+        lasts = seconds or self._ttl
         try:
             pipe: Any = self._redis.pipeline(transaction=True)
-            pipe.set(key, self._seal(key, session), ex=self._ttl)
+            pipe.set(key, self._seal(key, session, lasts), ex=lasts)
             if subject:
                 now, every = self._clock(), _every_key(kind, subject)
                 pipe.zremrangebyscore(every, "-inf", now)
@@ -93,8 +96,20 @@ class Sessions:
         self._local.put(key, session, now + LOCAL_SECONDS)
         return session
 
-    def _seal(self, key: str, session: Session) -> bytes:
-        sealed = {"until": self._clock() + self._ttl, "session": session}
+    async def take(self, kind: str, token: str) -> Session | None:
+        """The session of `token`, which is over with that: of any number who ask at once, one gets
+        it. None when it is unknown, over or taken; raises Unavailable."""
+        key = _key(kind, token)
+        try:
+            raw = await self._redis.getdel(key)
+        except RedisError as error:
+            raise Unavailable(
+                "sessions_unavailable", "sign-in is not possible at the moment"
+            ) from error
+        return None if raw is None else self._open(key, cast("bytes", raw), self._clock())
+
+    def _seal(self, key: str, session: Session, lasts: int) -> bytes:
+        sealed = {"until": self._clock() + lasts, "session": session}
         return self._vault.seal_json(_VAULT, "sessions", "session", key, sealed)
 
     def _open(self, key: str, raw: bytes, now: float) -> Session | None:
@@ -140,7 +155,7 @@ class Sessions:
     async def count(self, what: str, *, seconds: int) -> int:
         """Counts one more of `what`, and how many there were in the `seconds` that began with the
         first; raises Unavailable."""
-        key = f"yq:tries:{ids.fingerprint(what.encode())[:32]}"
+        key = f"yq:counted:{ids.fingerprint(what.encode())[:32]}"
         try:
             pipe: Any = self._redis.pipeline(transaction=True)
             pipe.set(key, 0, nx=True, ex=seconds)
@@ -150,13 +165,6 @@ class Sessions:
             raise Unavailable(
                 "sessions_unavailable", "sign-in is not possible at the moment"
             ) from error
-
-    async def count_attempt(self, what: str, *, limit: int, seconds: int) -> None:
-        """Counts one try of `what`; raises TooMany beyond `limit` tries in `seconds`."""
-        if await self.count(what, seconds=seconds) > limit:
-            raise TooMany(
-                "too_many_attempts", "too many tries; wait and try again", retry_after=seconds
-            )
 
 
 def _every_key(kind: str, subject: str) -> str:

@@ -150,21 +150,21 @@ class Collection:
         with _writing():
             return int((await self._raw.update_many(self._scoped(query), change)).matched_count)
 
-    async def bulk_update(
-        self, changes: Sequence[tuple[Doc, Any]], *, upsert: bool = False
-    ) -> None:
+    async def bulk_update(self, changes: Sequence[tuple[Doc, Any]], *, upsert: bool = False) -> int:
         """Unordered updates in one round trip; each must be safe to apply twice. Upserts that lose
-        a race are dropped."""
+        a race are dropped. How many documents matched."""
         if not changes:
-            return
+            return 0
         operations = [
             UpdateOne(self._scoped(query), change, upsert=upsert) for query, change in changes
         ]
         with _writing():
             try:
-                await self._raw.bulk_write(operations, ordered=False)
+                result = await self._raw.bulk_write(operations, ordered=False)
             except BulkWriteError as error:
                 _duplicates_only(error)
+                return int((error.details or {}).get("nMatched", 0))
+        return int(result.matched_count)
 
     async def update_and_get(
         self,

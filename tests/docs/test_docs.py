@@ -96,6 +96,7 @@ PARTS = {
     "Group codes": model.GroupCode,
     "Group welcome": model.GroupWelcome,
     "Reward": model.Reward,
+    "Allowance": model.Allowance,
     "Step": model.Step,
     **{verb.name.capitalize(): verb.model for verb in VERBS if hasattr(verb.model, "model_fields")},
 }

@@ -102,9 +102,7 @@ def test_every_text_of_a_template_is_in_the_catalogues() -> None:
 
 def test_customers_are_called_by_the_polite_word_and_staff_by_the_plain_one() -> None:
     zh = words.catalogue(ROOT, "zh")
-    preview = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "web" / "templates" / "preview").glob("*.html")
-    )
+    preview = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "web" / "templates" / "h5").glob("*.html"))
     to_customers = {msgid for msgid in zh if f'_("{msgid}")' in preview} | TO_CUSTOMERS
     assert [msgid for msgid, text in zh.items() if "您" in text and msgid not in to_customers] == []
     assert [msgid for msgid in to_customers if "你" in zh[msgid]] == []

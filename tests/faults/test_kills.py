@@ -58,7 +58,9 @@ async def _put(services: Services, wave: int) -> Wave:
         starts=STARTS,
         ends=ENDS,
     )
-    await catalogue.put(await open_bank(services, services.store.tenant("demo").tenant), CAMPAIGN, definition)
+    bank = await open_bank(services, "demo")
+    await catalogue.put(bank, CAMPAIGN, definition)
+    await catalogue.set_state(bank, CAMPAIGN, "live")
     return Wave(catalogue.reward_id(CAMPAIGN, definition.key))
 
 

@@ -32,6 +32,7 @@ async def test_pages_carry_a_policy_without_inline_code(http: httpx.AsyncClient)
         "/": "'none'",
         "/console/login": "'none'",
         "/preview/wx5ab0000000000001/": "'none'",
+        "/h5/wx5ab0000000000001/": "'none'",
         "/sidebar/demo/oauth?code=x&state=y": wecom,
     }
     for path, ancestors in framed_by.items():

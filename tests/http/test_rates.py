@@ -13,9 +13,13 @@ from tornado.httputil import HTTPHeaders
 
 from customers.actors import ClerkActor, CustomerActor, StaffActor
 from handlers.http import rates
+from handlers.http.auth import CUSTOMER
 from handlers.http.base import address_of
+from handlers.http.route import Op
 from handlers.routes import ROUTES
 from services.container import Services
+from services.errors import TooMany
+from services.security.throttle import Rate
 from tests.conftest import Sandbox, Server
 from tests.http.conftest import APPID, Clerk, form_token
 
@@ -141,6 +145,18 @@ def test_no_two_are_counted_as_one() -> None:
         CustomerActor("other", "demo:1", APPID),
     ]
     assert len({rates.who_is(actor) for actor in actors}) == len(actors)
+
+
+async def test_what_we_could_not_do_is_given_back_and_what_was_refused_is_not(services: Services) -> None:
+    asked = Op(CUSTOMER, "one", rate=Rate("one", 1, 60))
+    customer = CustomerActor("demo", "demo:1", APPID)
+    for status in (503, 500, 409):
+        turn = rates.Turn(services)
+        await turn.take(asked, "POST", customer)
+        turn.ended(status)
+        await asyncio.sleep(0.2)
+    with pytest.raises(TooMany):
+        await rates.Turn(services).take(asked, "POST", customer)
 
 
 def test_every_route_of_somebody_who_is_signed_in_has_a_rate() -> None:

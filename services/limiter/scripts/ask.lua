@@ -5,11 +5,12 @@
 -- ARGV: the question as JSON (gate.py: Gate._question).
 -- Answers the epoch, the permits granted to each lane, for each lane that wants more, after how many
 -- milliseconds there may be one (-1: it wants no more), and 1 if the permit is a probe's. An epoch
--- alone says that Redis has lost its memory since the asker last looked.
+-- alone says that Redis has lost its memory since the asker last looked; an epoch and a number that
+-- it has lost the end of it: what it heard from the asker after his question of that number.
 -- While the API is blocked, nobody is let through but one probe at a time, at growing intervals, of
 -- which each lane has its own longest: blocks.py has the same for a process without Redis.
--- Constants: BUCKETS, LATE, POLL, REGROW, ALIVE, ALIVE_MS (meters.py), PROBE, MOST1, MOST2, MOST3,
--- HOLD, LOOK (blocks.py).
+-- Constants: BUCKETS, LATE, POLL, REGROW, ALIVE, ALIVE_MS, HEARD, HEARD_SECONDS (meters.py), PROBE,
+-- MOST1, MOST2, MOST3, HOLD, LOOK (blocks.py).
 local ask = cjson.decode(ARGV[1])
 local epoch = redis.call('get', KEYS[1])
 if not epoch then
@@ -17,6 +18,10 @@ if not epoch then
   redis.call('set', KEYS[1], epoch)
 end
 if ask.known ~= '' and ask.known ~= epoch then return {epoch} end
+local heard = HEARD .. ask.process .. ':' .. KEYS[2]
+local last = tonumber(redis.call('get', heard)) or 0
+if last < ask.heard then return {epoch, last} end
+redis.call('set', heard, ask.number, 'EX', HEARD_SECONDS)
 local time = redis.call('time')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local who = KEYS[2]
@@ -104,7 +109,16 @@ local function wait_for(meter, rule, lane)
   return POLL
 end
 
+local function drop_mine()
+  local mine, prefix = {}, ask.process .. ':'
+  for _, id in ipairs(redis.call('zrange', KEYS[7], 0, -1)) do
+    if string.sub(id, 1, #prefix) == prefix then mine[#mine + 1] = id end
+  end
+  for i in ipairs(ask.meters) do back({out = KEYS[2 * i + 5]}, mine) end
+end
+
 redis.call('set', ALIVE .. ask.process, 1, 'PX', ALIVE_MS)
+if ask.again then drop_mine() end
 for i, meter in ipairs(ask.meters) do
   meter.key, meter.out = KEYS[2 * i + 4], KEYS[2 * i + 5]
   read(meter)

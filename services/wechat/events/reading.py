@@ -122,6 +122,8 @@ class _Tree:
     def __init__(self) -> None:
         self.stack = [_Element("")]
         self.open: Counter[str] = Counter()
+        self.cut = False
+        """Whether no section ends any more."""
 
     def begin(self, name: str) -> None:
         top = self.stack[-1]
@@ -202,8 +204,9 @@ def _read_markup(tree: _Tree, text: str, start: int) -> int:
 def _read_cdata(tree: _Tree, text: str, start: int) -> int:
     """A section ends with the last `]]>` before the next tag: who wrote another into it did not
     split it. Without any it ends with its element."""
-    end = text.find(_CDATA_END, start)
+    end = -1 if tree.cut else text.find(_CDATA_END, start)
     if end < 0:
+        tree.cut = True
         end = text.find(f"</{tree.stack[-1].name}", start)
         end = len(text) if end < 0 else end
         tree.stack[-1].say(text[start:end])

@@ -163,6 +163,18 @@ async def test_an_rm_who_left_the_file_signs_in_again_when_he_is_back(rm: httpx.
     assert (await rm.get("/sidebar/demo/")).status_code == 302
 
 
+async def test_an_rms_session_that_survived_in_redis_is_over_by_his_row_alone(
+    rm: httpx.AsyncClient, demo: Services
+) -> None:
+    kept = {key: await demo.redis.get(key) for key in await demo.redis.keys("yq:session:staff:*")}
+    assert kept
+    await _apply(demo, DEMO.replace("  - {userid: rm.chen, name: 陈思远, branch: sz-nanshan}\n", ""))
+    await apply.apply_tenant(demo, DEMO, "bank.yaml")
+    for key, value in kept.items():
+        await demo.redis.set(key, value)
+    assert (await rm.get("/sidebar/demo/")).status_code == 302
+
+
 async def test_an_rm_who_changes_his_branch_sees_it_at_once(rm: httpx.AsyncClient, demo: Services) -> None:
     assert "深圳南山支行" in (await rm.get("/sidebar/demo/")).text
     await _apply(

@@ -9,6 +9,8 @@ import pytest
 
 from customers import relationships
 from customers.identity import resolution
+from handlers.http import kept_forms
+from services import ids
 from services.container import Services
 from services.wechat.wecom.groups import Groups
 from services.wechat.wecom.handover import Handover
@@ -46,7 +48,7 @@ async def _end(demo: Services, client: httpx.AsyncClient) -> None:
     """The session is over, as after a night: the browser does not have its cookie any more."""
     await demo.sessions.end("clerk", client.cookies["yq_console"])
     client.cookies.delete("yq_console")
-    for key in await demo.redis.keys("yq:tries:*"):
+    for key in await demo.redis.keys("yq:counted:*"):
         await demo.redis.delete(key)
 
 
@@ -162,6 +164,18 @@ async def test_a_form_whose_token_is_over_is_refused_and_can_be_had_back(clerk: 
     after = like((await lin.get(link)).text, form)
     assert after is not None
     assert after.texts["text"] == TEXT
+
+
+async def test_only_so_many_forms_of_one_person_are_kept_and_none_that_is_too_large(services: Services) -> None:
+    form, lin = kept_forms.Sent("/console/campaigns", {"text": ["x"]}), "clerk|demo|lin"
+    for _ in range(kept_forms.MOST_OF_ONE + 2):
+        await kept_forms.put_away(services, lin, form, ids.token())
+    assert len(await services.redis.keys("yq:kept_form:*")) == kept_forms.MOST_OF_ONE
+    large = kept_forms.Sent("/console/campaigns", {"text": ["x" * kept_forms.MOST_BYTES]})
+    await kept_forms.put_away(services, "clerk|demo|zhao", large, "large-large-large-large")
+    await kept_forms.put_away(services, "clerk|demo|zhao", form, "small-small-small-small")
+    assert await kept_forms.find(services, "clerk|demo|zhao", "large-large-large-large") is None
+    assert await kept_forms.find(services, "clerk|demo|zhao", "small-small-small-small") == form
 
 
 async def test_without_a_known_sender_nothing_is_kept(http: httpx.AsyncClient, demo: Services) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import httpx
 
 from services.container import Services
@@ -133,3 +136,91 @@ async def test_a_session_that_was_ended_signs_nobody_in(customer: httpx.AsyncCli
     answer = await customer.get(f"/mp/{appid}/home")
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "session_invalid")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def _bound(http: httpx.AsyncClient, sandbox: Sandbox, person: dict[str, Any], appid: str) -> dict[str, str]:
+    """The bearer header of the person, signed in to `appid` with his phone bound there."""
+    login = await http.post(f"/mp/{appid}/login", json={"code": await sandbox.open(person, appid)})
+    bearer = {"Authorization": f"Bearer {login.json()['token']}"}
+    body = {"code": await sandbox.phone_code(person, appid), "consent": "phone/2026-11"}
+    assert (await http.post(f"/mp/{appid}/phone", json=body, headers=bearer)).json()["bound"] is True
+    return bearer
+
+
+async def _is_bound(http: httpx.AsyncClient, appid: str, bearer: dict[str, str]) -> bool:
+    return bool((await http.get(f"/mp/{appid}/home", headers=bearer)).json()["customer"]["bound"])
+
+
+async def test_what_is_withdrawn_in_one_mini_program_is_withdrawn_in_all_of_the_bank(
+    http: httpx.AsyncClient, sandbox: Sandbox, appid: str, demo: Services
+) -> None:
+    person = await sandbox.person(phone="13812345678")
+    first = await _bound(http, sandbox, person, appid)
+    login = await http.post(f"/mp/{SECOND}/login", json={"code": await sandbox.open(person, SECOND)})
+    second = {"Authorization": f"Bearer {login.json()['token']}"}
+    assert [await _is_bound(http, where, who) for where, who in ((appid, first), (SECOND, second))] == [True, True]
+    withdrawn = await http.post(f"/mp/{SECOND}/consents/phone/withdrawal", headers=second)
+    assert (withdrawn.status_code, withdrawn.json()["bound"]) == (200, False)
+    for where, who in ((appid, first), (SECOND, second), (SECOND, first), (appid, second)):
+        assert not await _is_bound(http, where, who)
+        (one,) = (await http.get(f"/mp/{where}/consents", headers=who)).json()["consents"]
+        assert (one["agrees"], one["withdrawn"]) == (False, True)
+    (entry,) = await demo.store.tenant("demo")["audit"].find({"action": "consent.withdrawn"})
+    assert entry["data"] == {"purpose": "phone", "channel": f"mp:{SECOND}"}
+
+
+async def test_a_session_withdraws_nothing_at_another_bank(
+    http: httpx.AsyncClient, sandbox: Sandbox, appid: str, demo: Services, other_bank: str
+) -> None:
+    bearer = await _bound(http, sandbox, await sandbox.person(phone="13812345678"), appid)
+    for where, status, code in ((OTHER_APPID, 403, "other_bank"), ("wx5ab0000000000404", 404, "miniprogram_unknown")):
+        refused = await http.post(f"/mp/{where}/consents/phone/withdrawal", headers=bearer)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
+    assert await _is_bound(http, appid, bearer)
+    for tenant in ("demo", other_bank):
+        rows = demo.store.tenant(tenant)
+        assert await rows["consents"].count({"state": "withdrawn"}) == 0
+        assert await rows["audit"].count({"action": "consent.withdrawn"}) == 0
+        assert await rows["audit_intents"].count() == 0
+
+
+async def test_nobody_withdraws_for_another_customer(
+    http: httpx.AsyncClient, sandbox: Sandbox, appid: str, demo: Services
+) -> None:
+    """Who is asking comes from the session alone, also for two who share a phone."""
+    his = await _bound(http, sandbox, await sandbox.person("甲", phone="13812345678"), appid)
+    hers = await _bound(http, sandbox, await sandbox.person("乙", phone="13812345678"), appid)
+    consents = demo.store.tenant("demo")["consents"]
+    one, other = [row["cid"] for row in await consents.find({}, sort=[("at", 1)])]
+    path = f"/mp/{appid}/consents/phone/withdrawal"
+    done = await http.post(f"{path}?cid={one}", json={"cid": one, "customer": one}, headers={**hers, "X-Customer": one})
+    assert (done.status_code, done.json()["bound"]) == (200, False)
+    assert [await _is_bound(http, appid, who) for who in (his, hers)] == [True, False]
+    (gone,) = await consents.find({"state": "withdrawn"})
+    assert gone["cid"] == other
+    for wrong in (
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Bearer {one}"},
+        {"Cookie": his["Authorization"]},
+    ):
+        assert (await http.post(path, headers=wrong)).status_code == 401
+    assert await _is_bound(http, appid, his)
+
+
+async def test_a_withdrawal_that_is_sent_again_is_one_and_a_session_that_ended_sends_none(
+    http: httpx.AsyncClient, sandbox: Sandbox, appid: str, demo: Services
+) -> None:
+    person = await sandbox.person(phone="13812345678")
+    bearer = await _bound(http, sandbox, person, appid)
+    path, rows = f"/mp/{appid}/consents/phone/withdrawal", demo.store.tenant("demo")
+    answers = await asyncio.gather(*(http.post(path, headers=bearer) for _ in range(12)))
+    assert {(answer.status_code, answer.json()["bound"]) for answer in answers} == {(200, False)}
+    assert await rows["consents"].count({"state": "withdrawn"}) == 1
+    assert await rows["timeline"].count({"kind": "consent.withdrawn"}) == 1
+    assert (await http.post(f"/mp/{appid}/logout", headers=bearer)).status_code == 204
+    again = await _bound(http, sandbox, person, appid)
+    replayed = await http.post(path, headers=bearer)
+    assert (replayed.status_code, replayed.json()["error"]["code"]) == (401, "session_invalid")
+    assert await _is_bound(http, appid, again)
+    assert await rows["consents"].count({"state": "withdrawn"}) == 1

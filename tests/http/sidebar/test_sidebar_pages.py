@@ -11,6 +11,7 @@ import pytest
 from customers import consent, timeline
 from customers.access import rm as access_rm
 from customers.actors import ClerkActor, StaffActor
+from customers.banks import apply
 from customers.banks import bank as banks_bank
 from customers.identity import resolution, review
 from customers.wecom_mirror import tags
@@ -18,7 +19,7 @@ from deploy.parts import Parts
 from rewards import catalogue
 from services.container import Services
 from services.errors import NotSignedIn
-from tests.conftest import Sandbox
+from tests.conftest import DEMO_BANK, Sandbox
 from tests.http.conftest import post_form
 from tests.integration.customers.dump import of_store
 from tests.support import jobs
@@ -113,6 +114,21 @@ async def test_a_customer_who_deleted_the_rm_is_shown_as_ended_with_the_day(
     actor = ClerkActor("demo", "lin", "林晓", frozenset({review.READ}))
     (found,) = await review.search(await open_bank(demo, "demo"), actor, cid)
     assert (found["friend"], found["ended_at"] is not None) == (False, True)
+
+
+async def test_the_panel_of_a_bank_without_an_english_name_opens_in_english(
+    rm: httpx.AsyncClient, sandbox: Sandbox, demo: Services
+) -> None:
+    cid = await _friend(demo, sandbox, "rm.chen", "刘敏")
+    text = re.sub(r"(?m)^name: .*$", "name: {zh: 银桥银行}", DEMO_BANK.read_text(encoding="utf-8"), count=1)
+    await apply.apply_tenant(demo, text, DEMO_BANK.name)
+    pages = ["/sidebar/demo/", "/sidebar/demo/contact", f"/sidebar/demo/customers/{cid}"]
+    for page in pages:
+        shown = await rm.get(f"{page}?lang=en")
+        assert (shown.status_code, "银桥银行" in shown.text) == (200, True)
+    await (await open_bank(demo, "demo")).db["relationships"].update_many({"cid": cid}, {"$set": {"active": False}})
+    ended = await rm.get(f"/sidebar/demo/customers/{cid}?lang=en")
+    assert (ended.status_code, "Ended on" in ended.text, "银桥银行" in ended.text) == (200, True, True)
 
 
 async def test_a_session_of_one_bank_opens_no_other_banks_panel(rm: httpx.AsyncClient, other_bank: str) -> None:

@@ -225,6 +225,61 @@ async def test_publishing_while_paused_leaves_campaign_and_rewards_in_one_state(
     assert (await world.reward_row(demo, reward="flash.voucher"))["state"] == "live"
 
 
+@pytest.mark.parametrize("last", ["put", "end_others"])
+async def test_a_publishing_that_is_killed_opens_no_reward_of_a_paused_campaign(
+    demo: Services, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """The last that it does is to make a new reward, or to take one up that an earlier version had dropped."""
+    bank = await open_bank(demo, "demo")
+    pen, pin = (
+        f"  {key}: {{kind: code, title: {{zh: {key}}}, cost: 1, stock: 5, claim: anyone}}\n" for key in ("pen", "pin")
+    )
+    await tools.go_live(demo, REWARDS + pin)
+    await tools.go_live(demo, REWARDS)
+    await publishing.pause(bank, LIN, "shop")
+    await publishing.submit(bank, LIN, REWARDS + pin + pen)
+    does = getattr(catalogue, last)
+
+    async def dies_afterwards(at: Bank, campaign: str, what: Any) -> None:
+        await does(at, campaign, what)
+        if last == "end_others" or what.key == "pen":
+            raise Unavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, last, dies_afterwards)
+        with pytest.raises(Unavailable, match="killed"):
+            await publishing.approve(bank, ZHAO, "shop", 3)
+    states = await reward_states(demo, "shop")
+    assert len(states) == 3
+    assert "live" not in states
+    await publishing.approve(bank, ZHAO, "shop", 3)
+    assert await reward_states(demo, "shop") == ["paused"] * 3
+    await publishing.resume(bank, ZHAO, "shop")
+    assert await reward_states(demo, "shop") == ["live"] * 3
+
+
+async def test_applying_again_opens_the_rewards_of_a_publishing_that_was_killed_before(
+    demo: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = await open_bank(demo, "demo")
+
+    async def dies(*_: Any) -> None:
+        raise Unavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "set_state", dies)
+        with pytest.raises(Unavailable):
+            await publishing.apply(bank, REWARDS, "t.yaml", "cli")
+    assert await reward_states(demo, "shop") == ["paused"]
+    await publishing.apply(bank, REWARDS, "t.yaml", "cli")
+    assert await reward_states(demo, "shop") == ["live"]
+
+
+async def reward_states(services: Services, campaign: str) -> list[str]:
+    rows = await services.store.tenant("demo")["rewards"].find({"campaign": campaign})
+    return [row["state"] for row in rows]
+
+
 async def test_a_reward_that_a_new_version_drops_gives_nothing_more(demo: Services) -> None:
     """No live document declares it any more: neither its quantity nor its rules are published."""
     two = REWARDS + "  pen: {kind: code, title: {zh: 笔}, cost: 1, stock: 5, claim: anyone}\n"

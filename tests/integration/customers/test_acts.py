@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from customers.approvals import approvals
 from customers.banks import clerks
 from services.container import Services
 from services.errors import Conflict, NotFound, Unavailable
+from services.security import intents
 from services.security.intents import GRACE
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
@@ -81,6 +83,16 @@ async def test_whoever_dies_at_any_write_leaves_a_row_of_what_he_did(
     assert len(rows) <= 2
     assert await demo.store.tenant("demo")["audit_intents"].count() == 0
     assert await demo.audit.verify(demo.store.tenant("demo")) == []
+
+
+async def test_of_many_workers_one_writes_the_row_of_an_act_that_was_cut_short(
+    demo: Services, clock: MovedClock
+) -> None:
+    bank = await open_bank(demo, "demo")
+    await intents.begin(bank.db, demo.clock, "lin", "campaign.paused", "acq-branch", {})
+    clock.advance(GRACE + 1)
+    await asyncio.gather(*(history.finish_acts(bank) for _ in range(6)))
+    assert await _rows(demo, "campaign.paused") == [{"unfinished": True}]
 
 
 async def test_without_the_intent_an_act_is_done_and_nobody_says_so(

@@ -8,6 +8,7 @@ from customers import consent
 from services.container import Services
 from services.errors import InvalidInput
 from tests.support.banks import open_bank
+from tests.support.clock import StillClock
 
 PHONE = "phone/2026-11"
 
@@ -28,6 +29,20 @@ async def test_the_first_row_of_a_consent_is_never_changed(services: Services) -
     before = await services.store.tenant("demo")["consents"].find({})
     await consent.give(await open_bank(services, "demo"), "demo:c", "phone", PHONE, text, "mp:wx2")
     assert await services.store.tenant("demo")["consents"].find({}) == before
+
+
+async def test_a_round_ends_with_its_withdrawal_whatever_the_clocks_said(services: Services, clock: StillClock) -> None:
+    """Two processes, one of which is a minute ahead."""
+    bank, text = await open_bank(services, "demo"), consent.text_of("phone", PHONE)
+    await consent.give(bank, "demo:c", "phone", PHONE, text, "mp:wx1")
+    clock.now -= 60
+    await consent.withdraw(bank, "demo:c", "phone", "mp:wx1")
+    assert (await consent.standing(bank, ["demo:c"], "phone")).withdrawn
+    clock.now -= 60
+    await consent.give(bank, "demo:c", "phone", PHONE, text, "mp:wx1")
+    assert (await consent.standing(bank, ["demo:c"], "phone")).agrees
+    await consent.withdraw(bank, "demo:c", "phone", "mp:wx1")
+    assert (await consent.standing(bank, ["demo:c"], "phone")).withdrawn
 
 
 async def test_each_customer_and_each_bank_has_consents_of_its_own(services: Services) -> None:

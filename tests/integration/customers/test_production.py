@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,6 +21,7 @@ from services.errors import Conflict, Forbidden, InvalidInput, NotSignedIn
 from services.store.installation import WrongInstallation
 from tests.conftest import DEMO_BANK
 from tests.support.banks import open_bank
+from tests.support.killing import Killed, before_write
 
 FIRST = "steinhauer 4 segel"
 
@@ -129,6 +130,53 @@ async def test_nobody_decides_on_his_own_roles_or_on_what_he_asked_for(productio
     nobody = replace(zhao, permissions=frozenset())
     with pytest.raises(Forbidden):
         await roles.approve(bank, nobody, "lin")
+
+
+async def test_a_decision_that_was_cut_short_does_not_stand_in_the_way_of_other_roles(
+    production: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _apply(production, lin=["operations"])
+    await _apply(production, lin=["operations"], eve=["viewer"])
+    bank, lin = await _actor(production, "lin")
+    with monkeypatch.context() as dying:
+        before_write(dying, 2)  # agreed to and said so, and nothing given
+        with pytest.raises(Killed):
+            await roles.approve(bank, lin, "eve")
+    said = await apply.apply_tenant(production, _file(lin=["operations"], eve=["auditor"]), "bank.yaml", "cli:ops")
+    assert said[-1] == "eve: other roles of his are being decided; apply the file again in a minute"
+    await production.store.tenant("demo")["approvals"].update({}, {"$set": {"busy_until": bank.utc()}})
+    assert await _apply(production, lin=["operations"], eve=["auditor"]) != []
+    await roles.approve(bank, lin, "eve")
+    assert await _roles(production, "eve") == ["auditor"]
+
+
+async def test_who_is_removed_and_comes_back_is_asked_for_anew(production: Services) -> None:
+    await _apply(production, lin=["operations"])
+    await _apply(production, lin=["operations"], eve=["viewer"])
+    await _apply(production, lin=["operations"])
+    text = _file(lin=["operations"], eve=["viewer"])
+    await apply.apply_tenant(production, text, "bank.yaml", "cli:night")
+    bank, lin = await _actor(production, "lin")
+    (eve, *_) = await roles.list_clerks(bank, lin)
+    assert (eve.login, eve.asked_by) == ("eve", "cli:night")
+
+
+async def test_who_is_removed_while_his_roles_are_agreed_to_has_none(
+    production: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _apply(production, lin=["operations"], eve=["viewer"])
+    await _apply(production, lin=["operations"], eve=["operations"])
+    bank, lin = await _actor(production, "lin")
+    give = clerks.give_asked
+
+    async def removed_before(bank: Bank, login: str, asked: Sequence[str]) -> bool:
+        await clerks.remove(bank, login)
+        return await give(bank, login, asked)
+
+    monkeypatch.setattr(clerks, "give_asked", removed_before)
+    with pytest.raises(Conflict) as refused:
+        await roles.approve(bank, lin, "eve")
+    assert (refused.value.code, await _roles(production, "eve")) == ("roles_decided", [])
 
 
 async def test_roles_that_were_changed_in_the_database_are_not_agreed_to(production: Services) -> None:

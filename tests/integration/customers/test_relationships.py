@@ -57,6 +57,16 @@ async def test_every_order_of_telling_ends_as_the_right_one(
         assert await _pair(services, f"bank{n}") == ends, order
 
 
+@pytest.mark.parametrize("order", list(permutations((ADD, DELETE, ADD_AGAIN))), ids=lambda order: "".join(
+    str(int(told["at"]) // 100) for told in order
+))  # fmt: skip
+async def test_a_beginning_is_known_to_be_over_in_every_order(services: Services, order: tuple[Told, ...]) -> None:
+    await _tell(services, "demo", order)
+    bank = await open_bank(services, "demo")
+    over = [await relationships.ended_since(bank, "rm.a", ["demo:c"], at) for at in (100.0, 200.0, 300.0)]
+    assert over == [True, True, False]
+
+
 async def test_what_is_told_all_at_once_ends_as_the_right_order(services: Services) -> None:
     for n in range(20):
         tenant = f"bank{n}"

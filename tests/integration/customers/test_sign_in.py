@@ -68,6 +68,15 @@ async def test_an_attacker_locks_himself_out_and_not_the_clerk(bank: Services) -
     assert (await check_clerk(bank, "demo", "zhao", PASSWORD, ATTACKER)).login == "zhao"
 
 
+async def test_a_made_up_name_locks_nobody_out_where_he_sits(bank: Services) -> None:
+    """What is typed as a name may look like another's name and address."""
+    await sign_in(bank, "demo", "lin", PASSWORD, DESK)
+    for number in range(2 * NAME_FAILURES):
+        await _fail(bank, f"lin|{DESK.address}", Origin(f"198.51.100.{number}"))
+        await _fail(bank, f"{DESK.address}|lin", Origin(f"198.51.101.{number}"))
+    assert (await check_clerk(bank, "demo", "lin", PASSWORD, DESK)).login == "lin"
+
+
 async def test_many_addresses_together_are_stopped_and_where_the_clerk_was_before_stays_open(
     bank: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,26 @@ async def test_both_are_again_what_they_were(services: Services) -> None:
     assert kinds == ["merge.undo_asked", "merge.undone"]
 
 
+async def test_how_a_friendship_ended_goes_with_it_through_a_merge_and_back(services: Services) -> None:
+    """Handed on is not lost, and an end that only a sync inferred may be found wrong."""
+    bank = await open_bank(services, "demo")
+    winner, loser = await _two(services)
+    handed_on, inferred = relationships.ENDED_BY_TRANSFER, relationships.ENDED_BY_SYNC
+    await relationships.changed(bank, "rm.a", loser, at=200.0, active=False, ended_by=handed_on)
+    await relationships.changed(bank, "rm.c", loser, at=200.0, active=False, ended_by=inferred)
+    merge = await _merge(services)
+    assert await relationships.ended_between(bank, "rm.a", [winner, loser]) is None
+    ended = await relationships.ended_between(bank, "rm.c", [winner, loser])
+    assert (ended or {}).get("ended_by") == inferred
+    await _undo(services, merge)
+    assert await _friends(services, "demo", winner) == [
+        ("rm.a", 100.0, True, "of rm.a"), ("rm.b", 110.0, True, "of rm.b"),
+    ]  # fmt: skip
+    assert await relationships.ended_between(bank, "rm.a", [loser]) is None
+    ended = await relationships.ended_between(bank, "rm.c", [loser])
+    assert (ended or {}).get("ended_by") == inferred
+
+
 async def test_what_was_told_since_goes_with_the_id_that_it_was_told_with(services: Services) -> None:
     winner, loser = await _two(services)
     merge = await _merge(services)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from customers import consent, timeline
 from customers.access import login, withdrawal
-from customers.actors import ClerkActor, CustomerActor
+from customers.actors import ClerkActor, CustomerActor, StaffActor
 from customers.banks.bank import Bank
 from customers.identity import customer_numbers, resolution, review, review_tasks
 from customers.identity.facts import Facts
+from customers.identity.rows import MERGES
 from customers.messaging import subscriptions
+from rewards import claims, portal
+from services import phones
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from tests.conftest import Sandbox
-from tests.integration.customers.conftest import BANK
+from tests.integration.customers.conftest import BANK, LIFE
 from tests.integration.customers.test_subscriptions import DATA, TEMPLATE
 from tests.integration.customers.test_subscriptions import _accept as accept
+from tests.integration.rewards import world
 from tests.support import jobs
 from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 LIN = ClerkActor("demo", "lin", "林晓", frozenset({review.READ, review.DECIDE, withdrawal.WITHDRAW}))
 ZHAO = ClerkActor("demo", "zhao", "赵敏", frozenset({review.READ, review.DECIDE}))
@@ -260,3 +266,112 @@ async def test_a_withdrawal_that_was_cut_short_is_in_the_trail(
     assert (intent["actor"], intent["object"]) == (f"customer:{actor.cid}", actor.cid)
     await withdrawal.withdraw(at_bank, actor, "phone")
     assert (await login.profile(at_bank, actor))["bound"] is False
+
+
+async def test_a_withdrawal_after_an_older_one_of_his_own_has_its_place_in_the_timeline(
+    bank: Services, sandbox: Sandbox
+) -> None:
+    """He withdrew, and another who agreed since turned out to be him."""
+    at_bank = await open_bank(bank, "demo")
+    elder = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
+    text = consent.text_of("phone", TEXT)
+    await consent.give(at_bank, elder, "phone", TEXT, text, "mp:x")
+    await withdrawal.withdraw(at_bank, CustomerActor("demo", elder, BANK), "phone")
+    person, actor = await _bound(at_bank, sandbox)
+    merged = await resolution.identify(at_bank, Facts(external_userid="wmE", unionid=person["unionid"]))
+    assert merged == elder
+    assert (await login.profile(at_bank, actor))["bound"] is True
+    for _ in range(2):
+        await withdrawal.withdraw(at_bank, actor, "phone")
+    assert (await login.profile(at_bank, actor))["bound"] is False
+    rows = await bank.store.tenant("demo")["consents"].find({"state": "withdrawn"})
+    assert sorted(row["cid"] for row in rows) == sorted((elder, actor.cid))
+    story = await timeline.story(at_bank, await resolution.cids(at_bank, elder))
+    assert [one["kind"] for one in story].count("consent.withdrawn") == 2
+
+
+async def test_what_is_withdrawn_at_one_bank_stands_at_another(other: Services, sandbox: Sandbox) -> None:
+    ours, theirs = [await open_bank(other, name) for name in ("demo", "other")]
+    person, actor = await _bound(ours, sandbox)
+    text = consent.text_of("phone", TEXT)
+    facts = Facts(unionid=person["unionid"], phone=phones.read(PHONE))
+    there = await resolution.identify(theirs, facts, source="phone", proof="p")
+    await consent.give(theirs, there, "phone", TEXT, text, "mp:x")
+    await withdrawal.withdraw(ours, actor, "phone")
+    assert (await resolution.customer(ours, actor.cid)).phone == ""
+    assert (await resolution.customer(theirs, there)).phone
+    assert (await consent.standing(theirs, [there], "phone")).agrees
+    await withdrawal.check_may_contact(theirs, there)
+    for bank, cid in ((theirs, actor.cid), (ours, there)):
+        with pytest.raises(NotFound, match="customer_unknown"):
+            await withdrawal.withdraw_for(bank, replace(LIN, tenant=bank.id), cid, "phone", "电话")
+        with pytest.raises(NotFound, match="customer_unknown"):
+            await withdrawal.withdraw_of_friend(bank, StaffActor(bank.id, "rm.chen"), cid, "phone", "电话")
+    assert (await consent.standing(theirs, [there], "phone")).agrees
+    assert await other.store.tenant("other")["audit"].count({"action": "consent.withdrawn"}) == 0
+
+
+async def test_a_claim_that_is_under_way_is_granted_once_and_stays_his(
+    bank: Services, second: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_bank = await open_bank(bank, "demo")
+    _, actor = await _bound(at_bank, sandbox)
+    await world.put(bank, stock=1)
+    reached, go = asyncio.Event(), asyncio.Event()
+    insert = claims._insert_grants
+
+    async def stalled(*args: Any) -> Any:
+        reached.set()
+        await go.wait()
+        return await insert(*args)
+
+    monkeypatch.setattr(claims, "_insert_grants", stalled)
+    claiming = asyncio.create_task(portal.claim(at_bank, actor, world.REWARD, "k", b""))
+    await reached.wait()
+    await withdrawal.withdraw(await open_bank(second, "demo"), actor, "phone")
+    go.set()
+    first = await claiming
+    again = await portal.claim(at_bank, actor, world.REWARD, "k", b"")
+    assert (first.replayed, again.replayed, again.view) == (False, True, first.view)
+    await until(lambda: world.settled(bank))
+    assert await world.stock(bank) == {"total": 1, "available": 0, "held": 0, "granted": 1, "retired": 0}
+    shown = (await portal.vouchers(at_bank, actor, "zh"))["redemptions"]
+    assert [row["id"] for row in shown] == [first.view["redemption"]["id"]]
+    assert (await login.profile(at_bank, actor))["bound"] is False
+
+
+async def test_a_withdrawal_that_died_before_it_was_done_is_finished_by_the_next(
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number is gone, and the clerk is still asked about it."""
+    at_bank = await open_bank(bank, "demo")
+    (_, one), _ = await _two_with_one_phone(at_bank, sandbox)
+
+    async def killed(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(review, "forget_phone", killed)
+        with pytest.raises(asyncio.CancelledError):
+            await withdrawal.withdraw(at_bank, one, "phone")
+    assert (await login.profile(at_bank, one))["bound"] is False
+    assert len(await review.list_questions(at_bank, LIN)) == 1
+    await withdrawal.withdraw(at_bank, one, "phone")
+    assert await review.list_questions(at_bank, LIN) == []
+
+
+async def test_no_merge_keeps_a_phone_that_a_merge_found_withdrawn(bank: Services, sandbox: Sandbox) -> None:
+    """He had one merged into him, and turns out to be somebody who withdrew since."""
+    at_bank = await open_bank(bank, "demo")
+    elder = await resolution.identify(at_bank, Facts(external_userid="wmE", name="刘敏"))
+    person, _ = await _bound(at_bank, sandbox)
+    await resolution.identify(at_bank, Facts(openids={LIFE: "oX"}))
+    await resolution.identify(at_bank, Facts(openids={LIFE: "oX"}, unionid=person["unionid"]))
+    text = consent.text_of("phone", TEXT)
+    await consent.give(at_bank, elder, "phone", TEXT, text, "mp:x")
+    await consent.withdraw(at_bank, elder, "phone", "mp:x")
+    merged = await resolution.identify(at_bank, Facts(external_userid="wmE", unionid=person["unionid"]))
+    assert (await resolution.customer(at_bank, merged)).phone == ""
+    merges = await bank.store.tenant("demo")["merges"].find({})
+    before: list[Any] = [at_bank.vault.open_json(MERGES, "before", row["_id"], row["before"]) for row in merges]
+    assert [one["phone"] for one in before] == ["", ""]

@@ -14,7 +14,7 @@ from operations import limits, scheduler
 from services.container import Services
 from services.errors import InvalidInput, NotFound
 from services.limiter import view
-from services.store.mongo import Doc
+from services.store.mongo import Collection, Doc
 from services.wechat.core.errors import SlowDown, behind
 from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.campaigns import tools
@@ -284,6 +284,24 @@ async def test_a_limit_is_one_cause_whoever_said_so(demo: Services, bank: Bank, 
     await troubles.failed(bank, "welcome", reason)
     (alarm,) = await open_alarms(bank, troubles.UNGREETED)
     assert (alarm["data"]["times"], alarm["data"]["reason"]) == (2, "platform_slow_down")
+
+
+async def test_two_processes_that_meet_the_same_failure_first_raise_one_alarm(
+    demo: Services, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Collection.count
+
+    async def after_another(rows: Collection, wanted: Doc) -> int:
+        monkeypatch.setattr(Collection, "count", counted)
+        await alarms.gather(bank, troubles.FAILING, "internal", 2, reason="internal")
+        return await counted(rows, wanted)
+
+    for earlier in (0, 1):
+        monkeypatch.setattr(Collection, "count", after_another)
+        await alarms.gather(bank, troubles.FAILING, "internal", 1, reason="internal")
+        (alarm,) = await open_alarms(bank, troubles.FAILING)
+        assert (alarm["data"]["times"], alarm["key"]) == (3, f"internal:{earlier}")
+        await alarms.handle(bank, [alarm["_id"]], "lin", "console", "test")
 
 
 async def test_a_welcome_that_came_too_late_is_told_with_what_kept_it(

@@ -27,7 +27,7 @@ STARTS, ENDS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC
 
 
 async def put(services: Services, stock: int, tenant: str = TENANT, **changes: Any) -> None:
-    """The reward REWARD of `tenant`, open to anyone unless told otherwise."""
+    """The reward REWARD of `tenant`, open to anyone unless told otherwise; one that was there keeps its state."""
     base = catalogue.Definition(
         key="r",
         item=Item(kind="code", title=Text(zh="券"), cost=100),
@@ -38,9 +38,11 @@ async def put(services: Services, stock: int, tenant: str = TENANT, **changes: A
         starts=STARTS,
         ends=ENDS,
     )
-    await catalogue.put(
-        await open_bank(services, services.store.tenant(tenant).tenant), CAMPAIGN, replace(base, **changes)
-    )
+    bank, definition = await open_bank(services, tenant), replace(base, **changes)
+    is_new = not await bank.db["rewards"].count({"reward": catalogue.reward_id(CAMPAIGN, definition.key)})
+    await catalogue.put(bank, CAMPAIGN, definition)
+    if is_new:
+        await catalogue.set_state(bank, CAMPAIGN, "live")
 
 
 def request(cid: str, key: str = "k", *, body: str = "b") -> Claim:

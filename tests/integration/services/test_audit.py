@@ -13,6 +13,7 @@ from customers.access import history
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
+from services.errors import Conflict
 from services.security import audit as audit_module
 from services.security.audit import GENESIS, Audit, Entry
 from services.security.checkpoints import Checkpoints
@@ -333,3 +334,18 @@ async def test_another_banks_rows_and_file_do_not_pass_for_ones_own(services: Se
 async def test_nobody_but_its_owner_reads_a_checkpoint_file(services: Services, chain: TenantStore) -> None:
     assert _file(services).stat().st_mode & 0o777 == 0o600
     assert _file(services).parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_checkpoint_file_is_not_copied_over_itself_and_a_copy_is_its_owners(
+    services: Services, chain: TenantStore, tmp_path: Path
+) -> None:
+    itself, copy = tmp_path / "itself", tmp_path / "copy"
+    itself.symlink_to(_file(services))
+    for to in (_file(services), itself):
+        with pytest.raises(Conflict):
+            services.audit.checkpoints.export("a", to)
+    assert await services.audit.verify(chain) == []
+    copy.touch(mode=0o644)
+    assert services.audit.checkpoints.export("a", copy) == 6
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert await services.audit.verify(chain, copy) == []

@@ -11,7 +11,7 @@ from deploy.stack import Stores
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
-from services.errors import TooMany, Unavailable
+from services.errors import Unavailable
 from services.security.sessions import LOCAL_SECONDS, Sessions
 from tests.support.clock import StillClock
 from tests.support.waiting import until
@@ -125,7 +125,7 @@ async def test_without_redis_nobody_signs_in_and_nobody_is_thought_signed_out(
         services.sessions.open("customer", SESSION),
         services.sessions.read("customer", fresh),
         services.sessions.end("customer", fresh),
-        services.sessions.count_attempt("lin", limit=10, seconds=60),
+        services.sessions.count("lin", seconds=60),
     )
     for ask in asked:
         with pytest.raises(Unavailable) as refused:
@@ -148,43 +148,37 @@ async def test_a_redis_that_was_emptied_asks_people_to_sign_in_again(services: S
     assert await services.sessions.read("customer", await services.sessions.open("customer", SESSION)) == SESSION
 
 
-async def test_tries_beyond_the_limit_are_refused_for_that_name_alone(services: Services) -> None:
-    for _ in range(3):
-        await services.sessions.count_attempt("clerk|demo|lin", limit=3, seconds=900)
-    with pytest.raises(TooMany) as refused:
-        await services.sessions.count_attempt("clerk|demo|lin", limit=3, seconds=900)
-    assert (refused.value.code, refused.value.status, refused.value.retry_after) == ("too_many_attempts", 429, 900)
-    await services.sessions.count_attempt("clerk|demo|zhao", limit=3, seconds=900)
-    keys = await services.redis.keys("yq:tries:*")
+async def test_what_is_counted_is_counted_for_that_name_alone(services: Services) -> None:
+    assert [await services.sessions.count("search|demo|lin", seconds=900) for _ in range(4)] == [1, 2, 3, 4]
+    assert await services.sessions.count("search|demo|zhao", seconds=900) == 1
+    keys = await services.redis.keys("yq:counted:*")
     assert len(keys) == 2
     assert not any(b"lin" in key or b"zhao" in key for key in keys)
 
 
-async def test_twenty_tries_at_once_are_counted_one_by_one(services: Services) -> None:
-    tries = (services.sessions.count_attempt("lin", limit=7, seconds=900) for _ in range(20))
-    ended = await asyncio.gather(*tries, return_exceptions=True)
-    assert [type(end) for end in ended].count(TooMany) == 13
-    assert ended.count(None) == 7
+async def test_twenty_at_once_are_counted_one_by_one(services: Services) -> None:
+    counted = await asyncio.gather(*(services.sessions.count("lin", seconds=900) for _ in range(20)))
+    assert sorted(counted) == list(range(1, 21))
 
 
-async def test_a_count_of_tries_always_has_an_end(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when the process dies, or Redis goes away, right after a try was counted."""
+async def test_a_count_always_has_an_end(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the process dies, or Redis goes away, right after one was counted."""
 
     async def never(*_: object, **__: object) -> None:
         raise ConnectionResetError
 
     monkeypatch.setattr(services.redis, "expire", never)
     for _ in range(2):
-        await asyncio.gather(services.sessions.count_attempt("lin", limit=9, seconds=900), return_exceptions=True)
-    for key in await services.redis.keys("yq:tries:*"):
+        await asyncio.gather(services.sessions.count("lin", seconds=900), return_exceptions=True)
+    for key in await services.redis.keys("yq:counted:*"):
         assert 0 < await services.redis.ttl(key) <= 900
 
 
-async def test_the_time_of_tries_begins_with_the_first(services: Services) -> None:
-    await services.sessions.count_attempt("lin", limit=9, seconds=900)
-    (key,) = await services.redis.keys("yq:tries:*")
+async def test_the_time_of_a_count_begins_with_the_first(services: Services) -> None:
+    await services.sessions.count("lin", seconds=900)
+    (key,) = await services.redis.keys("yq:counted:*")
     await services.redis.expire(key, 10)
-    await services.sessions.count_attempt("lin", limit=9, seconds=900)
+    await services.sessions.count("lin", seconds=900)
     assert 0 < await services.redis.ttl(key) <= 10
 
 

@@ -134,6 +134,22 @@ def problems(text: str) -> list[str]:
             "f.yaml:8: rewards.cup.stock: Input should be greater than or equal to 0",
         ),
         (REWARDS.replace(", claim: anyone", ""), "f.yaml:8: no step grants it; grant it, or set claim: anyone"),
+        (
+            REWARDS.replace("claim: anyone", "claim: staff"),
+            "f.yaml:8: a reward that RMs offer (claim: staff) needs an allowance, and only such a one may have it",
+        ),
+        (
+            REWARDS.replace("claim: anyone", "claim: anyone, allowance: {rm: 5}"),
+            "f.yaml:8: a reward that RMs offer (claim: staff) needs an allowance, and only such a one may have it",
+        ),
+        (
+            REWARDS.replace("claim: anyone", "claim: staff, allowance: {rm: 501}"),
+            "f.yaml:8: rewards.cup.allowance.rm: Input should be less than or equal to 500",
+        ),
+        (
+            REWARDS.replace("claim: anyone", "claim: staff, allowance: {boss: 5}"),
+            "f.yaml:8: rewards.cup.allowance.boss: unknown key; expected one of rm, head",
+        ),
         (REWARDS.replace("money: {budget: 100000}\n", ""), "f.yaml:6: a campaign with rewards needs money"),
         (
             REWARDS.replace("claim_by: 2029-12-31", "claim_by: 2025-12-31"),

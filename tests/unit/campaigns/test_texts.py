@@ -67,6 +67,12 @@ def test_other_signs_are_no_placeholders(text: str) -> None:
     assert template(text) == []
 
 
+def test_what_looks_like_one_is_shown_as_it_stands_and_not_without_end() -> None:
+    (like,) = look_alikes("您好ｃustomer.name")
+    assert (like.text, like.name) == ("ｃustomer.name", "customer.name")
+    assert [len(look_alikes(sign * 50)) for sign in ("{a} ", "[姓名] ", "XX先生 ", "customer.name ")] == [20] * 4
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -228,6 +228,7 @@ def test_every_number_has_its_bounds() -> None:
         ("YINQIAO_PLATFORM_PATIENCE", "inf"),
         ("YINQIAO_DRAIN_SECONDS", "-1"),
         ("YINQIAO_TRUSTED_PROXIES", '["proxy.bank.example"]'),
+        ("YINQIAO_TRUSTED_PROXIES", '["10.8.0.0/33"]'),
         ("YINQIAO_PLATFORM_LIMITS", '{"concurrency": 1000000}'),
         ("YINQIAO_PLATFORM_LIMITS", '{"address": [[20000, 0]]}'),
     ],
@@ -236,6 +237,11 @@ def test_a_setting_that_cannot_be_is_refused(name: str, value: str, monkeypatch:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.removeprefix("YINQIAO_").lower()):
         load()
+
+
+def test_a_proxy_is_an_address_or_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YINQIAO_TRUSTED_PROXIES", '["10.0.0.9", "10.8.0.0/24", "2001:db8::/48"]')
+    assert load().trusted_proxies == ["10.0.0.9", "10.8.0.0/24", "2001:db8::/48"]
 
 
 def test_settings_do_not_show_the_master_key() -> None:

@@ -63,7 +63,7 @@ def test_a_number_keeps_its_country(written: str, phone: str) -> None:
                 "26716888", "51234567", "85251234567", "85366123456", "886912345678", "4915123456700", "12025550123",
                 "+8612345678901", "+49151", "+999123456789", "++8613800000001", "13800000001/13900000001",
                 "13800000001、13900000001", "13800000001 13900000001", "0755-26716888转8001", "0755-26716888-8001 ext 2",
-                "0755-26716888 x12", "+86 138O0000001", "1" * 40, "+", "00", "一三八",
+                "75526716888", "2088888888", "0755-26716888 x12", "+86 138O0000001", "1" * 40, "+", "00", "一三八",
             )
         ),
     ],
@@ -73,6 +73,21 @@ def test_what_is_no_phone_or_may_be_two_is_refused_without_being_repeated(writte
         phones.read(written)
     assert refused.value.code == code
     assert len(written) < 5 or written not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("13800000001/13900000001", "more than one number"),
+        ("13800000001 13900000001", "more than one number"),
+        ("0755-26716888转8001", "extension"),
+        ("75526716888", "0 and the area code"),
+    ],
+)
+def test_the_refusal_says_what_to_write_instead(written: str, says: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        phones.read(written)
+    assert says in refused.value.message
 
 
 def test_a_number_without_a_code_is_of_the_banks_region() -> None:

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.limiter import Lane, Limiter, lane
-from services.limiter.gate import FLUSH_SECONDS
+from services.limiter.gate import FLUSH_SECONDS, Gate, Permit
 from services.wechat.core.errors import BadRequest, NotSent, SlowDown, UnknownOutcome
 from tests.support.waiting import until
 
@@ -313,3 +313,24 @@ async def test_closing_sends_away_who_waits_and_gives_back_what_has_ended(make: 
 async def test_an_api_without_a_known_limit_is_not_held_up(make: Make, redis: Redis) -> None:
     async with make().passing("wechat", "wx1", "/sns/jscode2session", 1.0):
         assert await redis.keys("limit:*") == []
+
+
+async def test_who_is_cancelled_as_his_permit_comes_gives_it_back_unused(
+    make: Make, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter, calls, hand = make(), Calls(), Gate._hand
+
+    def cancelled_meanwhile(gate: Gate, lane_: int, permit: Permit) -> None:
+        hand(gate, lane_, permit)
+        task.cancel()
+
+    monkeypatch.setattr(Gate, "_hand", cancelled_meanwhile)
+    task = calls.start(limiter, "normal", "cancelled")
+    await asyncio.gather(task, return_exceptions=True)
+    assert calls.began == []
+
+    async def given_back() -> bool:
+        return await redis.zcard(OUT) == 0
+
+    await until(given_back, seconds=3)  # its lease is twice as long
+    assert await counted(redis) == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -16,11 +18,11 @@ from tests.support.waiting import until
 Make = Callable[..., Limiter]
 
 
-async def take(limiter: Limiter, most: int) -> int:
+async def take(limiter: Limiter, most: int, path: str = "/x") -> int:
     """How many calls the limiter lets through, one after the other, up to `most`."""
     for taken in range(most):
         try:
-            async with limiter.passing("wecom", "ww1", "/x", 1.0):
+            async with limiter.passing("wecom", "ww1", path, 1.0):
                 pass
         except SlowDown:
             return taken
@@ -44,29 +46,101 @@ async def test_a_block_holds_without_redis(make: Make) -> None:
     assert await take(limiter, 1) == 0
 
 
+def written(redis: Redis) -> Callable[[], Awaitable[bool]]:
+    """Whether its log is: a Redis whose disk is busy answers before, and a kill loses that."""
+
+    async def asked() -> bool:
+        log = await redis.info("persistence")
+        return not log["aof_buffer_length"] and not log["aof_pending_bio_fsync"]
+
+    return asked
+
+
+def newest_log(folder: str) -> Path:
+    return max(Path(folder).rglob("*.aof"), key=lambda file: file.stat().st_mtime)
+
+
+async def log_of(redis: Redis) -> Path:
+    return newest_log((await redis.config_get("dir"))["dir"])
+
+
+async def told(limiter: Limiter) -> bool:
+    """Whether Redis knows of all that has ended."""
+    now = asyncio.get_running_loop().time()
+    return limiter.shared(now) and not any(gate and gate._owes(now) for gate in limiter._gates.values())
+
+
+def back(limiter: Limiter) -> Callable[[], Awaitable[bool]]:
+    """Whether the limiter asks Redis again."""
+
+    async def asked() -> bool:
+        return limiter.shared(asyncio.get_running_loop().time())
+
+    return asked
+
+
 @pytest.mark.kills_store
 @pytest.mark.alone
 async def test_redis_learns_what_was_called_while_it_was_away(make: Make, redis: Redis, stores: Stores) -> None:
     limiter, other = make(80, 60.0), make(80, 60.0)
     assert await take(limiter, 3) == 3
-
-    async def written() -> bool:
-        """A Redis whose disk is busy answers before its log is written, and a kill loses that."""
-        log = await redis.info("persistence")
-        return not log.get("aof_buffer_length") and not log.get("aof_pending_bio_fsync")
-
-    await until(written)
+    await until(written(redis))
     stores.kill9("redis")
     assert await take(limiter, 4) == 4
     stores.start("redis")
-
-    async def back() -> bool:
-        return limiter.shared(asyncio.get_running_loop().time())
-
-    await until(back)
+    await until(back(limiter))
     assert await take(limiter, 1) == 1
     assert await take(other, 100) == 79 - 8
     assert await take(limiter, 100) == 0
+
+
+@pytest.mark.kills_store
+@pytest.mark.alone
+async def test_redis_that_lost_the_last_it_was_told_is_told_that_again_before_it_grants(
+    make: Make, redis: Redis, stores: Stores
+) -> None:
+    limiter, other = make(80, 60.0), make(80, 60.0)
+    assert await take(limiter, 1) == 1
+    log = await log_of(redis)
+    async with limiter.passing("wecom", "ww1", "/x", 1.0):
+        await until(written(redis))
+        kept = log.stat().st_size
+    async with limiter.passing("wecom", "ww1", "/x", 1.0):
+        assert await take(limiter, 1) == 1
+        await asyncio.sleep(0.1)
+        stores.kill9("redis")
+        os.truncate(log, kept)  # as if the disk had been busy since
+        stores.start("redis")
+        assert await take(limiter, 1) == 1
+        await until(back(limiter))
+        assert await take(limiter, 1) == 1
+        assert await take(other, 100) == 79 - 6
+    assert await take(limiter, 100) == 0
+
+
+@pytest.mark.kills_store
+@pytest.mark.alone
+async def test_what_all_apis_of_an_address_share_is_told_again_once(make: Make, redis: Redis, stores: Stores) -> None:
+    """Of an hour, whose parts are longer than anything that Redis loses."""
+    figures = {"apis": {"wecom/x": [(9000, 60.0)], "wecom/y": [(9000, 60.0)]}, "address": [(160, 3600.0)]}
+    limiter, other = make(**figures), make(**figures)
+    for path in ("/x", "/y"):
+        assert await take(limiter, 5, path) == 5
+    await until(lambda: told(limiter))
+    log = await log_of(redis)
+    await until(written(redis))
+    kept = log.stat().st_size
+    for path in ("/x", "/y"):
+        assert await take(limiter, 1, path) == 1
+    async with limiter.passing("wecom", "ww1", "/y", 1.0):
+        await until(lambda: told(limiter))
+        stores.kill9("redis")
+        os.truncate(log, kept)
+        stores.start("redis")
+        await redis.connection_pool.disconnect()
+        assert await take(limiter, 1) == 1
+    await until(lambda: told(limiter))
+    assert await take(other, 200) == 158 - 14
 
 
 async def test_redis_that_lost_its_memory_is_told_by_every_process_before_it_grants(make: Make, redis: Redis) -> None:

@@ -13,7 +13,7 @@ from services.container import Services
 from services.limiter import Lane, lane
 from services.wechat.core import pools as pools_module
 from services.wechat.core.errors import NotSent
-from services.wechat.core.pools import EACH, QUEUE, Pool, Pools
+from services.wechat.core.pools import EACH, MOST, QUEUE, Pool, Pools
 from tests.conftest import Sandbox
 from tests.support.banks import open_bank
 
@@ -124,6 +124,22 @@ async def test_a_cancelled_waiter_takes_no_place(pools: Pools) -> None:
     await full.start(pool, EACH, "welcome")
     assert len(full.began) == EACH
     await full.end()
+
+
+async def test_who_is_cancelled_as_his_place_comes_gives_it_back(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, held, waiting, look = pools.of("a", "wecom"), Held(), Held(), Pool.look
+    await held.start(pool, MOST[1])
+    await waiting.start(pool, 1)
+
+    def cancelled_meanwhile(pool: Pool) -> None:
+        look(pool)
+        waiting.tasks[0].cancel()
+
+    monkeypatch.setattr(Pool, "look", cancelled_meanwhile)
+    await held.end()
+    await waiting.end()
+    assert waiting.began == []
+    assert pools.taken == 0
 
 
 async def test_without_pools_of_its_own_a_slow_platform_holds_up_the_other(

@@ -1,5 +1,10 @@
-"""The portal as pages the size of a phone: what the mini-program shows, for a laptop without
-WeChat. Not in production."""
+"""The portal as pages the size of a phone: what a customer sees in the mini-program's web-view,
+and in development also on a laptop without WeChat.
+
+He gets in with a ticket that the mini-program asked for (`/mp/{appid}/tickets`), which works once;
+under `/preview` also with the code of a login, as the sandbox gives it. Every page works without a
+script.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from customers.actors import CustomerActor
 from customers.banks.bank import bank_of_appid
 from handlers.http import rates
 from handlers.http.auth import CUSTOMER
-from handlers.http.pages import Form, Page
+from handlers.http.pages import Form, Page, own_path
 from handlers.portal.resources import customer_of
 from rewards import portal
 from services import ids
@@ -37,16 +42,23 @@ class Arrival(Form):
     code: LoginCode | Literal[""] = ""
 
 
+class Entering(Form):
+    """`to` is the page below the face's start to which the mini-program leads."""
+
+    ticket: LoginCode | Literal[""] = ""
+    to: Word = ""
+
+
 def phone_consent() -> tuple[str, dict[str, str]]:
     """The version and the texts of the consent that is asked for now."""
     version = max(version for purpose, version in consent.TEXTS if purpose == "phone")
     return version, consent.TEXTS["phone", version]
 
 
-class Preview(Page):
+class PortalPage(Page):
     """A cookie of its own for each mini-program, so that two of them can be open side by side."""
 
-    folder: ClassVar[str] = "preview"
+    folder: ClassVar[str] = "h5"
     actor: CustomerActor
 
     @property
@@ -65,9 +77,14 @@ class Preview(Page):
     def owner(self) -> str:
         return f"customer|{self.actor.tenant}|{self.actor.cid}|{self.appid}"
 
+    @property
+    def base(self) -> str:
+        """Where the pages are, as the visitor came to them: under `/h5`, or `/preview`."""
+        return f"/{self.route.path.split('/')[1]}/{self.appid}"
+
     @override
     def home(self) -> str:
-        return f"/preview/{self.appid}/"
+        return f"{self.base}/"
 
     @override
     def answer_sign_in(self, address: str) -> bool:
@@ -85,13 +102,17 @@ class Preview(Page):
         self.redirect_to(self.home())
 
     async def names(self) -> dict[str, Any]:
-        """What every page of the preview shows at its top."""
+        """What every page shows at its top."""
         bank = await bank_of_appid(self.services, self.appid)
         return {
             "program": bank.miniprograms[self.appid].name,
             "bank": bank.name,
-            "base": f"/preview/{self.appid}",
+            "base": self.base,
         }
+
+    async def show_ways_in(self, error: NotSignedIn | None) -> None:
+        sandbox = self.services.settings.sandbox_url if self.route.dev else ""
+        self.render_page("arrive", error, **await self.names(), sandbox=sandbox)
 
     async def show_home(self, error: YinqiaoError | None = None) -> None:
         """The home page, with what went wrong at the top of it."""
@@ -106,13 +127,13 @@ class Preview(Page):
         self.render_page("home", error, **values)
 
 
-class Arrive(Preview):
-    """`?code=` signs in, as opening the mini-program does; without a session the page says how to
-    get one."""
+class Arrive(PortalPage):
+    """The customer's home; without a session the page says how to get one. Under `/preview`,
+    `?code=` signs in, as opening the mini-program does."""
 
     @override
     async def get(self, appid: str) -> None:
-        code = self.asked(Arrival).code
+        code = self.asked(Arrival).code if self.route.dev else ""
         try:
             if code:
                 await self.sign_in(code)
@@ -131,12 +152,27 @@ class Arrive(Preview):
         self.keep_session(self.cookie, done.token, samesite="Lax")
         self.redirect_to(self.next_path())
 
-    async def show_ways_in(self, error: NotSignedIn | None) -> None:
-        values = {**await self.names(), "sandbox": self.services.settings.sandbox_url}
-        self.render_page("arrive", error, **values)
+
+class Enter(PortalPage):
+    """Where the mini-program's web-view begins: the ticket in the address is used up, and a cookie
+    takes its place, so that no address of a page signs anybody in."""
+
+    @override
+    async def get(self, appid: str) -> None:
+        wanted = self.asked(Entering)
+        bank = await bank_of_appid(self.services, appid)
+        limits = rates.logins(self.client_ip(), appid)
+        try:
+            async with self.services.tries.trying(limits, NotSignedIn):
+                done = await login.enter(bank, appid, wanted.ticket)
+        except NotSignedIn as error:
+            await self.show_ways_in(error)
+            return
+        self.keep_session(self.cookie, done.token, samesite="Lax")
+        self.redirect_to(own_path(f"{self.base}/{wanted.to}", self.home()))
 
 
-class Phone(Preview):
+class Phone(PortalPage):
     @override
     async def post(self, appid: str) -> None:
         form = self.form(PhoneForm)
@@ -150,7 +186,7 @@ class Phone(Preview):
         self.redirect_to(self.home(), done="bound")
 
 
-class Withdraw(Preview):
+class Withdraw(PortalPage):
     """The customer takes back his consent; the page before it says what that means."""
 
     @override
@@ -164,7 +200,7 @@ class Withdraw(Preview):
         self.redirect_to(self.home(), done="withdrawn")
 
 
-class Claim(Preview):
+class Claim(PortalPage):
     @override
     async def post(self, appid: str, reward: str) -> None:
         form = self.form(ClaimForm)
@@ -173,17 +209,17 @@ class Claim(Preview):
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return
-        self.redirect_to(f"/preview/{appid}/redemptions", done="claimed")
+        self.redirect_to(f"{self.base}/redemptions", done="claimed")
 
 
-class Redemptions(Preview):
+class Redemptions(PortalPage):
     @override
     async def get(self, appid: str) -> None:
         view = await portal.vouchers(self.bank, self.actor, self.lang)
         self.render_page("redemptions", **await self.names(), rows=view["redemptions"])
 
 
-class Logout(Preview):
+class Logout(PortalPage):
     keeps = False
 
     @override

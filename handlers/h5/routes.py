@@ -1,0 +1,42 @@
+"""The portal's pages: where they are, with the right beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from handlers.h5 import pages
+from handlers.http import rates
+from handlers.http.auth import CUSTOMER, PUBLIC
+from handlers.http.route import Route, op, page_route
+
+Make = Callable[..., Route]
+
+
+def below(base: str, route: Make) -> tuple[Route, ...]:
+    """The pages under `base`, each made by `route`."""
+    return (
+        route(f"{base}/", pages.Arrive, get=op(PUBLIC, "The portal's home, or how to get in")),
+        route(f"{base}/phone", pages.Phone, post=op(CUSTOMER, "Bind the phone")),
+        route(
+            f"{base}/phone/withdrawal",
+            pages.Withdraw,
+            post=op(CUSTOMER, "Take back the consent for the phone"),
+        ),
+        route(
+            f"{base}/rewards/{{reward}}/claim",
+            pages.Claim,
+            post=op(CUSTOMER, "Claim a reward", rate=rates.CLAIMS),
+        ),
+        route(f"{base}/redemptions", pages.Redemptions, get=op(CUSTOMER, "My rewards")),
+        route(f"{base}/logout", pages.Logout, post=op(CUSTOMER, "Sign out")),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    page_route(
+        "/h5/{appid}/enter",
+        pages.Enter,
+        get=op(PUBLIC, "From the mini-program's web-view, with a ticket"),
+    ),
+    *below("/h5/{appid}", page_route),
+)

@@ -1,0 +1,127 @@
+"""Earning: what a customer did brings him points, once, however often it is told.
+
+An entry's key is made of the rule and the happening, so the ledger has it once
+(rewards/ledger/book.py); what caps leave is set aside before (rewards/points/caps.py). Points go to
+who the customer is now: happenings of an id that was merged are his.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from customers import happenings
+from customers.banks.bank import Bank
+from customers.identity import resolution
+from rewards.ledger import book
+from rewards.ledger.entries import Entry
+from rewards.ledger.lines import Leg
+from rewards.points import accounts, caps, document, program
+from rewards.points.document import Rule
+from rewards.points.occasions import Happening
+from rewards.points.program import Live
+from rewards.points.rows import CapsRow
+from services import ids
+from services.errors import KeyReused, Unavailable
+
+MOST_LATE = 31
+"""days: what happened longer ago brings nothing, since its day's count may be gone"""
+EARN, GRANT = "earn", "points"
+"""What the ledger calls points for something that a customer did, and those of a granted reward."""
+log = logging.getLogger(__name__)
+
+
+async def earn(bank: Bank, happening: Happening) -> dict[str, int]:
+    """Gives the points that the programme's rules give for it: rule → points, 0 where a cap leaves
+    none. Safe to repeat and to race."""
+    live = await program.find_live(bank)
+    if live is None:
+        return {}
+    day = datetime.fromtimestamp(happening.at, bank.tz).date()
+    if (bank.today() - day).days > MOST_LATE:
+        log.warning("a happening came too late", extra={"fields": {"kind": happening.occasion}})
+        return {}
+    rules = [
+        name
+        for name, rule in live.program.rules.items()
+        if rule.event == happening.occasion and rule.holds(day)
+    ]
+    return {name: await _earn(bank, live, name, happening, day) for name in rules}
+
+
+async def _earn(bank: Bank, live: Live, name: str, happening: Happening, day: date) -> int:
+    rule = live.program.rules[name]
+    told = ids.fingerprint(f"{happening.occasion}|{happening.key}".encode())[:32]
+    key = f"earn:{name}:{told}"
+    cids = await resolution.cids(bank, happening.cid)
+    for _ in range(caps.TRIES):
+        rows = await caps.read(bank, name, cids)
+        known = await accounts.find(bank, key)
+        if known is not None:
+            await caps.posted(bank, rows[0], told)
+            return int(known["amount"])
+        points = await _set_aside(bank, rows, rule, told, day)
+        if points == 0:
+            return 0
+        if points is not None:
+            return await _post(bank, live, name, cids[0], key, told, points, day)
+        await caps.pause()
+    raise Unavailable("points_busy", "too many change this customer's points at once")
+
+
+async def _set_aside(
+    bank: Bank, rows: Sequence[CapsRow], rule: Rule, told: str, day: date
+) -> int | None:
+    """What the happening brings, set aside from now on; None when somebody was faster."""
+    if told in rows[0]["pending"]:
+        return rows[0]["pending"][told]
+    points = caps.allowed(rule, day, [row["used"] for row in rows])
+    if points and not await caps.set_aside(bank, rows[0], told, day, points):
+        return None
+    return points
+
+
+async def _post(
+    bank: Bank, live: Live, name: str, cid: str, key: str, told: str, points: int, day: date
+) -> int:
+    """Posts what was set aside; what the happening brought at last."""
+    issued = accounts.issued(live.program.id)
+    about = {"program": live.program.id, "rule": name, "version": live.version}
+    expires = document.expires(day, live.program.lifetime_of(name), bank.tz)
+    legs = [Leg(issued, accounts.of(cid), points)]
+    brought = await credit(bank, Entry(key, EARN, legs, about, expires))
+    (row,) = await caps.read(bank, name, [cid])
+    await caps.posted(bank, row, told)
+    return brought
+
+
+async def credit(bank: Bank, entry: Entry) -> int:
+    """Posts an entry whose key was made of what happened; what it brought, also when it was posted
+    before and would be another today."""
+    try:
+        await book.post(bank, entry)
+    except KeyReused:
+        known = await accounts.find(bank, entry.key)
+        return 0 if known is None else int(known["amount"])
+    return entry.legs[0].amount
+
+
+async def grant(bank: Bank, cid: str, grant_id: str, reward: str, points: int) -> None:
+    """Gives the points of a granted reward of the kind `points`, once for each grant."""
+    live = await program.find_live(bank)
+    if live is None:
+        log.error(
+            "points were granted, and there is no programme", extra={"fields": {"reward": reward}}
+        )
+        raise Unavailable("points_unready", "the bank has no points programme yet")
+    owner = (await resolution.cids(bank, cid))[0]
+    expires = document.expires(bank.today(), live.program.lifetime, bank.tz)
+    about = {"program": live.program.id, "reward": reward, "grant": grant_id}
+    legs = [Leg(accounts.issued(live.program.id), accounts.of(owner), points)]
+    await credit(bank, Entry(f"grant:{grant_id}", GRANT, legs, about, expires))
+
+
+async def happened(bank: Bank, told: happenings.Happened) -> None:
+    """What the customers' room tells of (customers/happenings.py)."""
+    await earn(bank, Happening(told["kind"], told["cid"], told["key"], told["at"]))

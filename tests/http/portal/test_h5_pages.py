@@ -1,0 +1,153 @@
+"""The portal's pages in the mini-program's web-view: a ticket lets one browser in once, and production has them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from tornado.httpserver import HTTPServer
+
+from server import make_app
+from services.container import Services
+from services.security import sessions
+from tests.http.conftest import OTHER_APPID, form_token, post_form
+
+Make = Callable[[], Awaitable[httpx.AsyncClient]]
+OTHER_PROGRAM = "wx5ab0000000000002"
+
+
+@pytest.fixture
+async def ticket(customer: httpx.AsyncClient, appid: str) -> str:
+    answer = await customer.post(f"/mp/{appid}/tickets")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["expires_in"] == 60
+    assert body["url"].endswith(f"/h5/{appid}/enter?ticket={body['ticket']}")
+    return str(body["ticket"])
+
+
+async def _enter(client: httpx.AsyncClient, appid: str, ticket: str, to: str = "") -> httpx.Response:
+    query = {"ticket": ticket, **({"to": to} if to else {})}
+    return await client.get(f"/h5/{appid}/enter", params=query)
+
+
+async def test_a_ticket_lets_one_browser_in_and_its_address_signs_nobody_in_after(
+    clients: Make, appid: str, ticket: str
+) -> None:
+    visitor, later = await clients(), await clients()
+    entered = await _enter(visitor, appid, ticket)
+    assert (entered.status_code, entered.headers["Location"]) == (303, f"/h5/{appid}/")
+    cookie = entered.headers["Set-Cookie"]
+    assert cookie.startswith(f"yq_portal_{appid}=")
+    assert {"HttpOnly", "SameSite=Lax"} <= {part.strip() for part in cookie.split(";")}
+    assert ticket not in cookie
+    home = await visitor.get(f"/h5/{appid}/?lang=en")
+    assert "Hello" in home.text
+    again = await _enter(later, appid, ticket)
+    assert again.status_code == 401
+    assert "这个链接只能用一次" in again.text
+    assert f"yq_portal_{appid}" not in later.cookies
+
+
+async def test_the_ticket_leads_to_a_page_below_and_nowhere_else(
+    customer: httpx.AsyncClient, clients: Make, appid: str
+) -> None:
+    start = f"/h5/{appid}/"
+    for to, expected in (
+        ("redemptions", f"{start}redemptions"),
+        ("../../console/", start),
+        ("/example.org", start),
+        ("?x=1", f"{start}?x=1"),
+    ):
+        ticket = (await customer.post(f"/mp/{appid}/tickets")).json()["ticket"]
+        assert (await _enter(await clients(), appid, ticket, to)).headers["Location"] == expected
+
+
+async def test_a_ticket_of_another_program_of_an_ended_session_or_late_lets_nobody_in(
+    customer: httpx.AsyncClient, clients: Make, appid: str, demo: Services, other_bank: str
+) -> None:
+    visitor = await clients()
+    for other in (OTHER_PROGRAM, OTHER_APPID):
+        ticket = (await customer.post(f"/mp/{appid}/tickets")).json()["ticket"]
+        assert (await _enter(visitor, other, ticket)).status_code == 401
+    late = (await customer.post(f"/mp/{appid}/tickets")).json()["ticket"]
+    await demo.sessions._redis.pexpire(sessions._key("ticket", late), 1)
+    await asyncio.sleep(0.01)
+    assert (await _enter(visitor, appid, late)).status_code == 401
+    ended = (await customer.post(f"/mp/{appid}/tickets")).json()["ticket"]
+    await customer.post(f"/mp/{appid}/logout")
+    assert (await _enter(visitor, appid, ended)).status_code == 401
+    assert (await _enter(visitor, appid, "")).status_code == 401
+    assert (await customer.post(f"/mp/{appid}/tickets")).status_code == 401
+    assert not [name for name in visitor.cookies if "portal" in name]
+
+
+async def _rush(clients: Make, appid: str, ticket: str) -> int:
+    visitors = [await clients() for _ in range(8)]
+    answers = await asyncio.gather(*(_enter(visitor, appid, ticket) for visitor in visitors))
+    assert {answer.status_code for answer in answers} <= {303, 401}
+    return sum(answer.status_code == 303 for answer in answers)
+
+
+async def test_without_its_guard_a_ticket_lets_several_in(
+    clients: Make, appid: str, ticket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_then_delete(self: sessions.Sessions, kind: str, token: str) -> sessions.Session | None:
+        key = sessions._key(kind, token)
+        raw = await self._redis.get(key)
+        await asyncio.sleep(0.05)
+        await self._redis.delete(key)
+        return None if raw is None else self._open(key, raw, self._clock())
+
+    monkeypatch.setattr(sessions.Sessions, "take", read_then_delete)
+    assert await _rush(clients, appid, ticket) > 1
+
+
+async def test_with_its_guard_a_ticket_lets_one_in(clients: Make, appid: str, ticket: str) -> None:
+    assert await _rush(clients, appid, ticket) == 1
+
+
+async def test_the_pages_claim_under_their_own_address(clients: Make, appid: str, ticket: str) -> None:
+    visitor = await clients()
+    await _enter(visitor, appid, ticket)
+    home = f"/h5/{appid}/"
+    shown = (await visitor.get(home)).text
+    assert "/preview/" not in shown
+    key = shown.split('name="key" value="')[1].split('"')[0]
+    forged = await visitor.post(f"{home}rewards/flash.voucher/claim", data={"key": key})
+    assert forged.status_code == 403
+    sent = {"_xsrf": form_token(shown), "key": key}
+    claimed = await visitor.post(f"{home}rewards/flash.voucher/claim", data=sent)
+    assert claimed.headers["Location"].startswith(home)
+    await post_form(visitor, home, f"{home}logout")
+    left = await visitor.get(f"{home}redemptions")
+    assert (left.status_code, left.headers["Location"]) == (303, home)
+
+
+async def test_production_has_the_pages_and_takes_no_login_code_there(demo: Services, appid: str, ticket: str) -> None:
+    changed = {"env": "production", "public_url": "https://yinqiao.example"}
+    bank = dataclasses.replace(demo, settings=demo.settings.model_copy(update=changed))
+    listening = HTTPServer(make_app(bank))
+    listening.listen(0, "127.0.0.1")
+    port = next(iter(listening._sockets.values())).getsockname()[1]
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            arrived = await client.get(f"/h5/{appid}/", params={"code": "a-login-code"})
+            assert (arrived.status_code, "从小程序打开" in arrived.text) == (200, True)
+            assert "沙盒" not in arrived.text
+            entered = await _enter(client, appid, ticket)
+            cookie = entered.headers["Set-Cookie"]
+            parts = {part.strip() for part in cookie.split(";")}
+            assert cookie.startswith(f"__Host-yq_portal_{appid}=")
+            assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= parts
+            assert "Strict-Transport-Security" in entered.headers
+            session = cookie.split(";")[0]
+            home = await client.get(f"/h5/{appid}/", headers={"Cookie": session})
+            assert "您好" in home.text
+            assert (await client.get(f"/preview/{appid}/")).status_code == 404
+    finally:
+        listening.stop()
+        await listening.close_all_connections()
