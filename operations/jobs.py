@@ -44,8 +44,8 @@ from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
 from rewards.points.rows import POINTS_NIGHTS
 from rewards.rows import REWARDS
-from rewards.vouchers import due
-from rewards.vouchers.rows import VOUCHERS
+from rewards.vouchers import acts, due
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.queue import effects, inbox, outbox
@@ -334,6 +334,26 @@ JOBS: tuple[Job | Sweep, ...] = (
         timed=True,
         work=due.see_to,
         doc="tells what happened to vouchers, reminds their customers, ends those that are over",
+    ),
+    Job(
+        name=acts.TASK,
+        queue=EFFECTS,
+        rows=VOUCHER_ACTS,
+        work=acts.recall_all,
+        lease=acts.LEASE_SECONDS,
+        retry=acts.RETRY,
+        again={"state": acts.APPROVED},
+        at_once=2,
+        doc="recalls the unused vouchers of campaigns, some at a time",
+    ),
+    Sweep(
+        name=acts.COMPLETE,
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query={"kind": acts.KIND.name, "state": APPROVED},
+        work=acts.complete,
+        every=30.0,
+        doc="does with vouchers what was agreed to by a clerk who was cut short",
     ),
     Sweep(
         name="rewards.make_vouchers",

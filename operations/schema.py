@@ -40,7 +40,7 @@ from rewards.points.rows import (
     POINTS_VERSIONS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
-from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -115,6 +115,7 @@ COLLECTIONS = (
     TIMELINE,
     TRANSFERS,
     VOUCHERS,
+    VOUCHER_ACTS,
     VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

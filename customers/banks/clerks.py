@@ -53,6 +53,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "intercepts.read",
             "intercepts.submit",
             "intercepts.approve",
+            "vouchers.read",
+            "vouchers.recall",
+            "vouchers.approve",
             "clerks.read",
             "clerks.approve",
             "consents.withdraw",
@@ -76,6 +79,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "archive.see",
             "archive.read",
             "intercepts.read",
+            "vouchers.read",
             "clerks.read",
             "points.read",
         }

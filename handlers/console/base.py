@@ -44,6 +44,7 @@ REFUSALS = (
 SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
     ("Channels", "/console/channels", "campaigns.read", ()),
+    ("Vouchers", "/console/vouchers", "vouchers.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),

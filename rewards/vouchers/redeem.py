@@ -315,9 +315,9 @@ def why_not(
     bank: Bank, by: Redeemer, row: Voucher, item: Item, count: int, seen: qr.Shown | None
 ) -> Conflict | None:
     """The refusal of using the voucher here and now, if it has to be."""
-    over = _over(bank, row)
-    if over is not None:
-        return over
+    ended = over(bank, row)
+    if ended is not None:
+        return ended
     if not _may_here(by, item):
         return Conflict("not_here", "this voucher is used elsewhere")
     if seen is not None and seen.stamp in row["seen"]:
@@ -329,7 +329,7 @@ def why_not(
     return None
 
 
-def _over(bank: Bank, row: Voucher) -> Conflict | None:
+def over(bank: Bank, row: Voucher) -> Conflict | None:
     if row["state"] == USED:
         last = _last(bank, row)
         said = " ".join(["used already:", *(last[name] for name in ("when", "where") if last)])

@@ -41,6 +41,17 @@ VOUCHER_USES = Rows(
 """What was asked for at counters: a row for each counter and key of a request."""
 
 
+VOUCHER_ACTS = Rows(
+    "voucher_acts",
+    indexes=(
+        (("tenant", 1), ("open", 1), ("due", 1)),
+        (("tenant", 1), ("state", 1), ("at", 1)),
+        (("tenant", 1), ("voucher", 1), ("at", 1)),
+    ),
+)
+"""What two clerks do with vouchers."""
+
+
 class By(TypedDict):
     """Who did something with a voucher (rewards/vouchers/redeem.py:Redeemer), and where."""
 
@@ -124,8 +135,9 @@ class Voucher(TypedDict):
     version: int
     held: list[dict[str, Any]]
     cost: int
-    gift: NotRequired[Gift]
+    gift: NotRequired[Gift | None]
     instead_of: NotRequired[str]
+    paid_by: NotRequired[str]
     made_good: NotRequired[str]
 
 
@@ -170,3 +182,28 @@ async def find_vouchers(bank: Bank, wanted: Sequence[str]) -> dict[str, Voucher]
 
 def as_doc(row: Voucher | Use) -> Doc:
     return cast("Doc", row)
+
+
+class VoucherAct(TypedDict):
+    """What a clerk asks another to agree to: `act` on `subject`, which is a voucher, a use or a
+    campaign. A waiting row (services/store/leases.py) once it is agreed to and takes a while: `done`
+    of `total` vouchers."""
+
+    _id: str
+    act: str
+    subject: str
+    voucher: str
+    campaign: str
+    reason: str
+    author: str
+    state: Literal["submitted", "approved", "rejected", "done", "failed"]
+    why: str
+    at: datetime
+    open: bool
+    due: float
+    owner: str | None
+    attempts: int
+    total: int
+    done: int
+    decided_by: NotRequired[str]
+    decided_at: NotRequired[datetime]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rewards.ledger import check as ledger
+from rewards import ledger
 from rewards.vouchers import due, redeem
 from services.container import Services
 from tests.integration.rewards import vouchering, world
