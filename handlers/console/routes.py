@@ -10,10 +10,12 @@ from handlers.console import (
     campaigns,
     channels,
     clerks,
+    counters,
     customers,
     events,
     handovers,
     intercepts,
+    items,
     platform,
     points,
     session,
@@ -225,6 +227,21 @@ ROUTES = (
         post=op("customers.unmerge", "Agree to another's answer"),
     ),
     page_route(
+        "/console/counters",
+        counters.Counters,
+        get=op("counters.read", "Counters and partners, and what they wrote off today"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/approve",
+        counters.ApproveRights,
+        post=op("counters.approve", "Agree to the rights that wait for a counter or a partner"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/reject",
+        counters.RejectRights,
+        post=op("counters.approve", "Turn them down"),
+    ),
+    page_route(
         "/console/channels", channels.Channels, get=op("campaigns.read", "Codes, links and groups")
     ),
     page_route(
@@ -305,6 +322,32 @@ ROUTES = (
         vouchers.Voucher,
         get=op("vouchers.read", "One voucher, and what became of it"),
         post=op("vouchers.recall", "Ask for its recall, refund, replacement or a use's undoing"),
+    ),
+    page_route(
+        "/console/items",
+        items.Items,
+        get=op("rewards.read", "The bank's catalogue of rewards"),
+        post=op("rewards.submit", "Submit an item, or its change"),
+    ),
+    page_route("/console/items/new", items.NewItem, get=op("rewards.submit", "Write an item")),
+    page_route("/console/items/{item}", items.ItemPage, get=op("rewards.read", "One item")),
+    page_route(
+        "/console/items/{item}/edit", items.EditItem, get=op("rewards.submit", "Change an item")
+    ),
+    page_route(
+        "/console/items/{item}/retire",
+        items.Retire,
+        post=op("rewards.submit", "Ask for an item to be retired"),
+    ),
+    page_route(
+        "/console/items/{item}/versions/{version}/approve",
+        items.Approve,
+        post=op("rewards.approve", "Approve another's item"),
+    ),
+    page_route(
+        "/console/items/{item}/versions/{version}/reject",
+        items.Reject,
+        post=op("rewards.approve", "Reject another's item"),
     ),
     page_route("/console/alarms", alarms.Alarms, get=op("alarms.read", "Alarms")),
     page_route(

@@ -78,7 +78,7 @@ class Vouchers(Decision):
             asked=asked,
             found=found,
             acts=await acts.waiting(self.bank),
-            campaigns=self.names.titled,
+            campaigns=await search.campaigns(self.bank),
             states=STATES,
         )
 

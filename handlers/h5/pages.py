@@ -23,6 +23,7 @@ from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Form, Page, own_path
 from handlers.portal.resources import customer_of
 from rewards import portal
+from rewards.points import statement
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
 
@@ -40,6 +41,12 @@ class Arrival(Form):
     """`code` is what wx.login gives."""
 
     code: LoginCode | Literal[""] = ""
+
+
+class LinesAsked(Form):
+    """`before` is the cursor of the lines that were shown last."""
+
+    before: Word = ""
 
 
 class Entering(Form):
@@ -217,6 +224,16 @@ class Redemptions(PortalPage):
     async def get(self, appid: str) -> None:
         view = await portal.vouchers(self.bank, self.actor, self.lang)
         self.render_page("redemptions", **await self.names(), rows=view["redemptions"])
+
+
+class Points(PortalPage):
+    """The customer's points: what he has, what expires, how more are earned, and each line."""
+
+    @override
+    async def get(self, appid: str) -> None:
+        before = self.asked(LinesAsked).before
+        view = await statement.view(self.bank, self.actor.cid, self.lang, before)
+        self.render_page("points", **await self.names(), view=view, first=not before)
 
 
 class Logout(PortalPage):

@@ -28,6 +28,7 @@ def below(base: str, route: Make) -> tuple[Route, ...]:
             post=op(CUSTOMER, "Claim a reward", rate=rates.CLAIMS),
         ),
         route(f"{base}/redemptions", pages.Redemptions, get=op(CUSTOMER, "My rewards")),
+        route(f"{base}/points", pages.Points, get=op(CUSTOMER, "My points")),
         route(f"{base}/logout", pages.Logout, post=op(CUSTOMER, "Sign out")),
     )
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
+from rewards.rows import Code
 from services import ids
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -107,7 +108,8 @@ class Voucher(TypedDict):
     which `used` were used in `period`, and before `expires`. `recent` are its last uses, `undone`
     those that were taken back, `seen` the stamps of QR codes that were used of late. `steps` are
     those that may not be told yet, `last_step` the number of the newest, and `due` (seconds UTC) is when the job looks
-    at it next; it reminds the customer at `remind`. `version` counts its changes.
+    at it next; it reminds the customer at `remind`. `version` counts its changes. `code` is
+    there when the one that is shown came out of a pool.
     """
 
     _id: str
@@ -135,6 +137,7 @@ class Voucher(TypedDict):
     version: int
     held: list[dict[str, Any]]
     cost: int
+    code: NotRequired[Code]
     gift: NotRequired[Gift | None]
     instead_of: NotRequired[str]
     paid_by: NotRequired[str]

@@ -91,6 +91,12 @@ async def page(bank: Bank, wanted: Wanted) -> Found:
     return Found(await asyncio.gather(*(summary(bank, row) for row in rows)), after)
 
 
+async def campaigns(bank: Bank) -> list[str]:
+    """The campaigns that give vouchers, by id."""
+    rewards = (await catalogue.all_rewards(bank)).values()
+    return sorted({one["campaign"] for one in rewards if one["kind"] in issuing.KINDS})
+
+
 def _place(row: Voucher) -> str:
     return f"{int(row['at'].timestamp() * 1000)}.{row['_id'].partition(':')[2]}"
 

@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from rewards.vouchers import acts, redeem
+from rewards.vouchers import acts, redeem, search
 from services.container import Services
 from tests.http.conftest import Clerk, post_form
 from tests.integration.rewards import vouchering
@@ -39,8 +39,6 @@ async def test_a_voucher_is_found_by_its_code_its_customer_and_its_campaign(cler
 async def test_the_list_goes_on_page_by_page_and_loses_nobody(
     clerk: Clerk, demo: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rewards.vouchers import search
-
     monkeypatch.setattr(search, "PAGE", 3)
     bank, first = await voucher(demo)
     rows = [first, *[await vouchering.granted(bank, first["cid"], key=f"k{n}") for n in range(6)]]
@@ -48,7 +46,7 @@ async def test_the_list_goes_on_page_by_page_and_loses_nobody(
     while address:
         text = (await lin.get(address)).text
         seen += re.findall(rf'href="{PAGE}/(demo:[0-9a-f]+)"', text)
-        found = re.search(rf'href="({PAGE}\?[^"]*before=[^"]+)"', text)
+        found = re.search(rf'class="btn btn-outline-primary" href="({PAGE}\?[^"]*before=[^"]+)"', text)
         address = found[1].replace("&amp;", "&") if found else ""
     assert sorted(seen) == sorted(row["_id"] for row in rows)
 
