@@ -62,7 +62,7 @@ from rewards.pools.rows import (
     CODE_UPLOADS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
-from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -155,6 +155,7 @@ COLLECTIONS = (
     TIMELINE,
     TRANSFERS,
     VOUCHERS,
+    VOUCHER_ACTS,
     VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

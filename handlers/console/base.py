@@ -46,6 +46,7 @@ SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
     ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
+    ("Vouchers", "/console/vouchers", "vouchers.read", ()),
     ("Rewards", "/console/items", "rewards.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),

@@ -22,6 +22,7 @@ from handlers.console import (
     points,
     session,
     sync,
+    vouchers,
     work,
 )
 from handlers.http import rates
@@ -337,6 +338,38 @@ ROUTES = (
         "/console/intercepts/{change}/reject",
         intercepts.Reject,
         post=op("intercepts.approve", "Turn a change down"),
+    ),
+    page_route(
+        "/console/vouchers",
+        vouchers.Vouchers,
+        get=op("vouchers.read", "Vouchers"),
+        post=op("vouchers.read", "Find one by its code, or a customer's", rate=rates.SEARCHES),
+    ),
+    page_route(
+        "/console/vouchers/progress",
+        vouchers.Progress,
+        get=op("vouchers.read", "What is asked for and under way, as a fragment"),
+    ),
+    page_route(
+        "/console/vouchers/recall",
+        vouchers.Recall,
+        post=op("vouchers.recall", "Ask for a campaign's unused vouchers to be recalled"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/approve",
+        vouchers.Approve,
+        post=op("vouchers.approve", "Agree to what another asked for"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/reject",
+        vouchers.Reject,
+        post=op("vouchers.approve", "Turn it down"),
+    ),
+    page_route(
+        "/console/vouchers/{voucher}",
+        vouchers.Voucher,
+        get=op("vouchers.read", "One voucher, and what became of it"),
+        post=op("vouchers.recall", "Ask for its recall, refund, replacement or a use's undoing"),
     ),
     page_route(
         "/console/items",
