@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from config.logging import keep_files_private, setup_logging
 from customers.banks.bank import open_bank
-from deploy import archiving, audit_truth, commands, limiting, numbers, syncing
+from deploy import archiving, audit_truth, commands, limiting, numbers, points, syncing
 from deploy import demo as demonstration
 from deploy.terminal import (
     OUT_OF_REACH,
@@ -61,6 +61,7 @@ app.add_typer(audit_app, name="audit", help="The audit trail")
 audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, outside the database")
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
+app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
 app.add_typer(archiving.archive_app, name="archive", help="The message archive")
 app.add_typer(limiting.limits_app, name="limits", help="The platforms' limits")

@@ -34,6 +34,7 @@ from operations.sync.rows import SYNCS
 from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
 from rewards.points.rows import (
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
@@ -95,6 +96,7 @@ COLLECTIONS = (
     OUTBOX,
     PLATFORM_CODES,
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,

@@ -58,6 +58,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "consents.withdraw",
             "points.read",
             "points.submit",
+            "points.adjust",
             "points.approve",
         }
     ),

@@ -100,3 +100,11 @@ async def newest(
     found = await bank.db[LEDGER_PAGES].find(wanted, sort=[("at", -1)], limit=limit)
     lines = [line for page in cast("list[PageRow]", found) for line in page["lines"]]
     return sorted(lines, key=lambda line: (line["at"], line["id"]), reverse=True)
+
+
+async def total(bank: Bank, account: str) -> int:
+    """What the account's lines come to."""
+    sums: Doc = {"debits": {"$sum": "$debits"}, "credits": {"$sum": "$credits"}}
+    group: Doc = {"$group": {"_id": None, **sums}}
+    found = await bank.db[LEDGER_PAGES].aggregate([{"$match": {"account": account}}, group])
+    return int(found[0]["credits"] - found[0]["debits"]) if found else 0
