@@ -96,6 +96,8 @@ Whole = Annotated[int, Field(ge=-MOST_INTEGER - 1, le=MOST_INTEGER)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Some = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """A count that is not nothing."""
+PerDay = Annotated[int, Field(ge=1, le=1_000_000)]
+"""How often a day."""
 Fen = Annotated[int, Field(ge=0, le=MOST_FEN)]
 Seconds = Annotated[int, Field(ge=0, le=MOST_SECONDS)]
 DepartmentId = Annotated[int, Field(ge=1, le=2**32 - 1)]

@@ -43,7 +43,7 @@ from rewards.ledger import sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
 from rewards.points.rows import POINTS_NIGHTS
-from rewards.rows import REWARDS
+from rewards.rows import REWARDS, UNSETTLED
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.queue import effects, inbox, outbox
@@ -313,7 +313,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         name="rewards.settle",
         queue=EFFECTS,
         rows=REWARDS,
-        query=claims.UNSETTLED,
+        query=UNSETTLED,
         work=claims.settle_stale,
         every=2.0,
         doc="settles the leases of processes that died",

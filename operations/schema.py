@@ -6,11 +6,11 @@ from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRI
 from campaigns.community.rows import GROUP_GREETINGS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
-from customers.access.clerk import SIGN_INS
+from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
@@ -31,7 +31,15 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
-from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
+from rewards.desk import COUNTER_DAYS
+from rewards.ledger.rows import (
+    ACCOUNTS,
+    HOLDS,
+    LEDGER_BATCHES,
+    LEDGER_CLOSINGS,
+    LEDGER_NAMES,
+    LEDGER_PAGES,
+)
 from rewards.points.rows import (
     POINTS_CAPS,
     POINTS_CORRECTIONS,
@@ -70,6 +78,8 @@ COLLECTIONS = (
     CONTENT_CHECKS,
     CONVERSIONS,
     CORP_TAGS,
+    COUNTERS,
+    COUNTER_DAYS,
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
@@ -86,6 +96,7 @@ COLLECTIONS = (
     INTERCEPT_RULES,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
+    LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
     MEDIA,
@@ -94,6 +105,7 @@ COLLECTIONS = (
     NOTICES,
     OFFERS,
     OUTBOX,
+    PARTNERS,
     PLATFORM_CODES,
     POINTS_CAPS,
     POINTS_CORRECTIONS,

@@ -15,8 +15,17 @@ from typing import cast
 
 from customers.banks.bank import Bank
 from rewards.item import Item
-from rewards.rows import REWARDS, TRANSFERS, Move, Reward, RewardRow, StockLine, doc_id
-from services import ids
+from rewards.ledger import lines
+from rewards.rows import (
+    REWARDS,
+    TRANSFERS,
+    Move,
+    Reward,
+    RewardRow,
+    StockLine,
+    doc_id,
+    stock_line_id,
+)
 from services.cache import cached, invalidate
 from services.errors import Conflict, NotFound
 from services.store.mongo import Doc, Duplicate
@@ -150,14 +159,9 @@ async def _write_line(bank: Bank, reward: str, move: Move) -> None:
     """Writes the ledger's line of a stock change that the reward's row still carries as `move`."""
     line = _stock_line(bank, reward, move)
     await bank.db[TRANSFERS].insert_new([cast("Doc", line)])
+    await lines.write(bank, line["_id"], [line])
     carried = {"_id": doc_id(bank.id, reward), "move.n": move["n"]}
     await bank.db[REWARDS].update(carried, {"$unset": {"move": ""}})
-
-
-def stock_line_id(tenant: str, reward: str, move: Move) -> str:
-    """The `_id` of the ledger's line of a stock change; it comes from the change's number, so
-    telling it twice is once."""
-    return ids.tenant_id(tenant, "stock", reward, move["n"])
 
 
 def _stock_line(bank: Bank, reward: str, move: Move) -> StockLine:

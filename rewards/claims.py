@@ -28,6 +28,7 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
+from rewards.ledger import lines
 from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
 from services import ids
 from services.cache import Slot, TtlCache
@@ -41,8 +42,6 @@ HINTS: Slot[TtlCache[tuple[str, str], str]] = Slot("hints", lambda: TtlCache(10_
 """Why a reward (tenant, id) refused a moment ago."""
 _BATCHES: Slot[set[str]] = Slot("batches", set)
 """The batches of this process that are under way: their leases are no reason for doubt."""
-UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
-"""Rewards that `settle_stale` may have to see to."""
 log = logging.getLogger(__name__)
 
 
@@ -347,8 +346,9 @@ async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Grant]) 
 
 
 async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
-    """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells
-    campaigns of those that were offered. Repeating it adds nothing."""
+    """Writes the batch's grants into the lines of their accounts, and puts them into the inbox, as
+    one row: a worker writes the timelines and tells campaigns of those that were offered. Repeating
+    it adds nothing."""
     if not grants:
         return
     event: Doc = {
@@ -359,7 +359,10 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     }
     if points := grants[0].get("points"):
         event["points"] = points
-    await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
+    arrival = inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event))
+    await asyncio.gather(
+        lines.write(bank, grants[0]["batch"], grants), inbox.put(bank.services, arrival)
+    )
     bank.signal(HANDLE_INBOX)
 
 

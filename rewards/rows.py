@@ -171,6 +171,14 @@ def grant_ids(tenant: str, reward: Reward, cids: Iterable[str]) -> list[str]:
     ]
 
 
+def stock_line_id(tenant: str, reward: str, move: Move) -> str:
+    """The `_id` of the ledger's line of a stock change; it comes from the change's number, so
+    telling it twice is once."""
+    return ids.tenant_id(tenant, "stock", reward, move["n"])
+
+
+UNSETTLED: Doc = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
+"""Rewards whose claims or changes are not counted or told yet."""
 REWARDS = Rows("rewards")
 """A reward and its stock, in one document."""
 TRANSFERS = Rows("transfers", unique="idem")

@@ -10,6 +10,7 @@ from handlers.console import (
     campaigns,
     channels,
     clerks,
+    counters,
     customers,
     events,
     handovers,
@@ -222,6 +223,21 @@ ROUTES = (
         "/console/people/questions/{question}/agree",
         customers.Agree,
         post=op("customers.unmerge", "Agree to another's answer"),
+    ),
+    page_route(
+        "/console/counters",
+        counters.Counters,
+        get=op("counters.read", "Counters and partners, and what they wrote off today"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/approve",
+        counters.ApproveRights,
+        post=op("counters.approve", "Agree to the rights that wait for a counter or a partner"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/reject",
+        counters.RejectRights,
+        post=op("counters.approve", "Turn them down"),
     ),
     page_route(
         "/console/channels", channels.Channels, get=op("campaigns.read", "Codes, links and groups")

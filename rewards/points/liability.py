@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from customers.banks.bank import Bank
 from rewards.ledger import accounts as guarded
-from rewards.ledger import lines
+from rewards.ledger import statement
 from rewards.ledger.rows import Lot
 from rewards.points import accounts, program
 from rewards.points.document import Program
@@ -115,11 +115,15 @@ def _of_account(bank: Bank, lots: list[Lot], found: Report) -> Mapping[str, int]
 
 
 async def _since_it_began(bank: Bank, found: Report) -> None:
-    name = found.program.id
-    found.issued = -await lines.total(bank, accounts.issued(name))
-    found.spent = await lines.total(bank, accounts.spent(name))
-    found.expired = await lines.total(bank, accounts.expired(name))
-    found.corrected = -await lines.total(bank, accounts.adjusted(name))
+    name, until = found.program.id, bank.utc() + timedelta(minutes=1)
+
+    async def holds(account: str) -> int:
+        return (await statement.turnover(bank, account, until)).balance
+
+    found.issued = -await holds(accounts.issued(name))
+    found.spent = await holds(accounts.spent(name))
+    found.expired = await holds(accounts.expired(name))
+    found.corrected = -await holds(accounts.adjusted(name))
 
 
 def as_csv(found: Report) -> str:
