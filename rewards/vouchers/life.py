@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from customers import timeline
+from customers import happenings, timeline
 from customers.banks.bank import Bank
 from rewards.rows import TRANSFERS, VoucherLine
 from rewards.vouchers.rows import (
@@ -115,6 +115,10 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
     lines = [_line(bank, row, step) for row, step in steps if step["debit"]]
     await bank.db[TRANSFERS].insert_new(cast("list[Doc]", lines))
     await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
+    for _, step in steps:
+        if step["use"]:
+            at = step["at"].timestamp()
+            await happenings.tell(bank, step["kind"], step["cid"], step["use"], at=at)
     await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)))
     done = {row["_id"]: row for row, _ in steps}.values()
     await bank.db[VOUCHERS].bulk_update([(fence(row), _told(row)) for row in done])
