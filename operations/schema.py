@@ -46,6 +46,7 @@ from rewards.ledger.rows import (
 )
 from rewards.points.rows import (
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
@@ -133,6 +134,7 @@ COLLECTIONS = (
     PARTNERS,
     PLATFORM_CODES,
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,

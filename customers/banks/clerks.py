@@ -68,6 +68,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "ledger.approve",
             "points.read",
             "points.submit",
+            "points.adjust",
             "points.approve",
         }
     ),

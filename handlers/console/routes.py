@@ -440,4 +440,35 @@ ROUTES = (
         points.Reject,
         post=op("points.approve", "Turn a version down"),
     ),
+    page_route(
+        "/console/points/customers/{cid}",
+        points.AskCorrection,
+        get=op("points.read", "A customer's points, and his statement"),
+        post=op("points.adjust", "Ask for a correction"),
+    ),
+    page_route(
+        "/console/points/corrections",
+        points.Corrections,
+        get=op("points.read", "Corrections that were asked for"),
+    ),
+    page_route(
+        "/console/points/corrections/{correction}/approve",
+        points.ApproveCorrection,
+        post=op("points.approve", "Approve another's correction"),
+    ),
+    page_route(
+        "/console/points/corrections/{correction}/reject",
+        points.RejectCorrection,
+        post=op("points.approve", "Turn a correction down"),
+    ),
+    page_route(
+        "/console/points/liability",
+        points.Liability,
+        get=op("points.read", "What the bank owes in points"),
+    ),
+    page_route(
+        "/console/points/liability.csv",
+        points.LiabilityCsv,
+        get=op("points.read", "The same as a file"),
+    ),
 )

@@ -64,6 +64,7 @@ PERMISSIONS: dict[str, str] = {
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
     "points.read": "see the points programme, customers' points, and what the bank owes",
     "points.submit": "submit a change of the points programme",
+    "points.adjust": "ask for a correction of a customer's points, with a reason",
     "points.approve": "approve or reject another clerk's change of the programme, or correction",
 }
 
