@@ -31,11 +31,14 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.budget import BUDGETS
 from rewards.desk import COUNTER_DAYS
+from rewards.disclosure import DISCLOSURE_ACCEPTANCES, DISCLOSURES
 from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
 from rewards.ledger.rows import (
     ACCOUNTS,
     HOLDS,
+    LEDGER_ADJUSTMENTS,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
     LEDGER_NAMES,
@@ -43,6 +46,7 @@ from rewards.ledger.rows import (
 )
 from rewards.points.rows import (
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
@@ -80,6 +84,7 @@ COLLECTIONS = (
     ARRIVALS,
     AUDIT,
     AUDIT_INTENTS,
+    BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
     CHANNELS,
@@ -101,6 +106,8 @@ COLLECTIONS = (
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
+    DISCLOSURES,
+    DISCLOSURE_ACCEPTANCES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,
@@ -112,6 +119,7 @@ COLLECTIONS = (
     INSTALLATION,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
+    LEDGER_ADJUSTMENTS,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
     LEDGER_NAMES,
@@ -126,6 +134,7 @@ COLLECTIONS = (
     PARTNERS,
     PLATFORM_CODES,
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,

@@ -44,6 +44,7 @@ REFUSALS = (
 
 SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
+    ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
     ("Vouchers", "/console/vouchers", "vouchers.read", ()),
     ("Rewards", "/console/items", "rewards.read", ()),
@@ -55,6 +56,7 @@ SECTIONS = (
     ("Customers", "/console/people", "customers.read", ()),
     ("Counters", "/console/counters", "counters.read", ()),
     ("Points", "/console/points", "points.read", ()),
+    ("Ledger", "/console/ledger", "ledger.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),

@@ -28,7 +28,7 @@ PERMISSIONS: dict[str, str] = {
     "campaigns.submit": "write a new version of a campaign and hand it in",
     "campaigns.approve": "approve or reject another clerk's version",
     "campaigns.pause": "pause a live campaign and resume it",
-    "rewards.read": "see the catalogue of rewards and how much of each is left",
+    "rewards.read": "see the catalogue of rewards, how much of each is left, and the budgets of campaigns",
     "rewards.submit": "submit an item of the catalogue, or its change",
     "rewards.approve": "approve or reject another clerk's item",
     "audit.read": "see the audit trail",
@@ -37,6 +37,9 @@ PERMISSIONS: dict[str, str] = {
     "events.read": "see what WeCom and WeChat told us, and why something was done or not; customers' ids are masked",
     "events.retry": "have an event, or what failed of it, tried again",
     "events.download": "get a message that could not be read as it came; who and why is in the audit trail",
+    "ledger.read": "see the ledger: balances, lines, what became of a transfer, a month as a file",
+    "ledger.adjust": "ask for an entry by hand",
+    "ledger.approve": "agree to what another clerk asked for, or turn it down",
     "handover.read": "see hand-overs and what members who left have left behind",
     "handover.submit": "ask for customers and groups to go from one RM to another",
     "handover.approve": "approve or reject another clerk's hand-over",
@@ -61,6 +64,7 @@ PERMISSIONS: dict[str, str] = {
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
     "points.read": "see the points programme, customers' points, and what the bank owes",
     "points.submit": "submit a change of the points programme",
+    "points.adjust": "ask for a correction of a customer's points, with a reason",
     "points.approve": "approve or reject another clerk's change of the programme, or correction",
 }
 
