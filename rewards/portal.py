@@ -17,7 +17,7 @@ from customers.identity import resolution
 from rewards import catalogue, claims, disclosure, offers, place, stock
 from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
-from rewards.vouchers import held, issuing
+from rewards.vouchers import gifts, held, issuing
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, InvalidInput, YinqiaoError
@@ -277,3 +277,24 @@ async def voucher(bank: Bank, actor: CustomerActor, redemption: str, lang: str) 
     `voucher_unknown`."""
     person = await resolution.customer(bank, actor.cid)
     return {"redemption": await held.shown(bank, person.cids, redemption, lang)}
+
+
+async def offer(bank: Bank, actor: CustomerActor, redemption: str) -> dict[str, Any]:
+    """The code with which another customer takes the voucher. Raises as gifts.offer."""
+    person = await resolution.customer(bank, actor.cid)
+    offered = await gifts.offer(bank, person.cids, f"{bank.id}:{redemption}")
+    return {"gift": {"code": offered.code, "until": offered.until.isoformat()}}
+
+
+async def withdraw_offer(bank: Bank, actor: CustomerActor, redemption: str) -> None:
+    """The voucher is offered to nobody any more. Raises NotFound `voucher_unknown`."""
+    person = await resolution.customer(bank, actor.cid)
+    await gifts.take_back(bank, person.cids, f"{bank.id}:{redemption}")
+
+
+async def take(bank: Bank, actor: CustomerActor, code: str, lang: str) -> dict[str, Any]:
+    """The voucher that another customer gave, opened. Raises as gifts.take."""
+    person = await resolution.customer(bank, actor.cid)
+    taken = await gifts.take(bank, person.cids, code)
+    number = taken.partition(":")[2]
+    return {"redemption": await held.shown(bank, person.cids, number, lang)}

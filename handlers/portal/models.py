@@ -137,13 +137,27 @@ class QrView(BaseModel):
     seconds: int = Field(description="for so long it is good; then ask for the next")
 
 
+class GiftView(BaseModel):
+    code: str = Field(description="who sends it to `gifts` has the voucher")
+    until: datetime
+
+
 class OpenedRedemption(RedemptionView):
+    gift: GiftView | None = Field(description="what it is offered to another customer with")
     seconds_left: int | None = Field(description="until it expires, by the server's clock")
     qr: QrView | None = Field(description="good once; nothing where it cannot be used now")
 
 
 class RedemptionAnswer(BaseModel):
     redemption: OpenedRedemption
+
+
+class GiftBody(_Request):
+    code: ShortText = Field(description="what the giver passed on; however it is typed", repr=False)
+
+
+class GiftAnswer(BaseModel):
+    gift: GiftView
 
 
 class RedemptionsAnswer(BaseModel):
