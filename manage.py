@@ -25,6 +25,7 @@ from deploy import (
     archiving,
     audit_truth,
     commands,
+    items,
     ledgering,
     limiting,
     numbers,
@@ -64,6 +65,7 @@ clerk_app = typer.Typer(no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant", help="Banks")
 app.add_typer(campaign_app, name="campaign", help="Campaigns, from YAML files")
 app.add_typer(ledgering.ledger_app, name="ledger", help="The rewards ledger")
+app.add_typer(items.reward_app, name="reward", help="The bank's catalogue of rewards")
 app.add_typer(audit_app, name="audit", help="The audit trail")
 audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, outside the database")
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")

@@ -43,6 +43,8 @@ from rewards.ledger import sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
 from rewards.points.rows import POINTS_NIGHTS
+from rewards.pools import importing, taking
+from rewards.pools.rows import CODE_POOLS, CODE_UPLOADS
 from rewards.rows import REWARDS, UNSETTLED
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
@@ -346,6 +348,35 @@ JOBS: tuple[Job | Sweep, ...] = (
         at_once=2,
         every=5.0,
         doc="at the bank's midnight: takes points that have expired, tells whose are about to",
+    ),
+    Sweep(
+        name="rewards.settle_pools",
+        queue=EFFECTS,
+        rows=CODE_POOLS,
+        query=taking.UNSETTLED,
+        work=taking.settle_stale,
+        every=2.0,
+        doc="does the same for code pools, and tells of those that run short",
+    ),
+    Sweep(
+        name="rewards.watch_pools",
+        queue=EFFECTS,
+        rows=CODE_POOLS,
+        work=importing.watch,
+        every=300.0,
+        doc="puts codes aside whose time is over, and takes away files that are kept for too long",
+    ),
+    Job(
+        name=importing.TASK,
+        queue=EFFECTS,
+        rows=CODE_UPLOADS,
+        work=importing.work,
+        lease=importing.LEASE_SECONDS,
+        retry=importing.RETRY,
+        again={"state": importing.WAITING},
+        at_once=1,
+        budget=1.0,
+        doc="brings files of codes into their pools",
     ),
     Job(
         name=batches.TASK,

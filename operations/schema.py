@@ -31,7 +31,10 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.budget import BUDGETS
 from rewards.desk import COUNTER_DAYS
+from rewards.disclosure import DISCLOSURE_ACCEPTANCES, DISCLOSURES
+from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
 from rewards.ledger.rows import (
     ACCOUNTS,
     HOLDS,
@@ -47,6 +50,16 @@ from rewards.points.rows import (
     POINTS_NOTICES,
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
+)
+from rewards.pools.rows import (
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
@@ -70,10 +83,19 @@ COLLECTIONS = (
     ARRIVALS,
     AUDIT,
     AUDIT_INTENTS,
+    BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
     CHANNELS,
     CLERKS,
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
     CONSENTS,
     CONTENT_CHECKS,
     CONVERSIONS,
@@ -83,6 +105,8 @@ COLLECTIONS = (
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
+    DISCLOSURES,
+    DISCLOSURE_ACCEPTANCES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,
@@ -117,6 +141,8 @@ COLLECTIONS = (
     RELATIONSHIPS,
     REVIEW_TASKS,
     REWARDS,
+    REWARD_ITEMS,
+    REWARD_ITEM_VERSIONS,
     RUNS,
     SIGN_INS,
     STAFF,

@@ -8,6 +8,7 @@ available + held + granted + retired.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,7 @@ from rewards.ledger import lines
 from rewards.rows import (
     REWARDS,
     TRANSFERS,
+    Limits,
     Move,
     Reward,
     RewardRow,
@@ -37,8 +39,10 @@ CACHE_SECONDS = 1.0
 class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
     step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
-    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
-    published about it."""
+    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was published
+    about it, and `limits` what else bounds the giving. Of one that is `guarded` each grant draws on
+    the campaign's budget (rewards/budget.py). `of_item` is the item of the bank's catalogue that it
+    is, in that version; empty for one that the campaign describes itself."""
 
     key: str
     item: Item
@@ -50,6 +54,10 @@ class Definition:
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
     allowance: Mapping[str, int] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    guarded: bool = False
+    of_item: str = ""
+    item_version: int = 0
 
 
 def reward_id(campaign: str, key: str) -> str:
@@ -67,10 +75,12 @@ async def put(bank: Bank, campaign: str, definition: Definition) -> None:
         await bank.db[REWARDS].insert(fresh)
     except Duplicate:
         fields = _defined(campaign, reward, definition)
-        change = {"$set": fields, "$max": {"slots": definition.per_customer}}
+        dearest = max((await _row(bank, reward))["cost"], definition.item.cost)
+        most = {"slots": definition.per_customer, "dearest": dearest}
+        change = {"$set": fields, "$max": most}
         await bank.db[REWARDS].update({"_id": fresh["_id"]}, change)
     await _restock(bank, reward, definition.stock)
-    _invalidate(bank)
+    drop_cached(bank)
 
 
 def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definition) -> Doc:
@@ -79,6 +89,7 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
         "_id": doc_id(bank.id, reward),
         **_defined(campaign, reward, definition),
         "slots": definition.per_customer,
+        "dearest": definition.item.cost,
         "declared": 0,
         "total": 0,
         "available": 0,
@@ -110,6 +121,10 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),
+        "limits": dict(definition.limits),
+        "guarded": definition.guarded,
+        "of_item": definition.of_item,
+        "item_version": definition.item_version,
     }
 
 
@@ -183,7 +198,7 @@ async def set_state(bank: Bank, campaign: str, state: str) -> None:
     later version dropped."""
     kept = {"campaign": campaign, "state": {"$ne": "ended"}}
     await bank.db[REWARDS].update_many(kept, {"$set": {"state": state}})
-    _invalidate(bank)
+    drop_cached(bank)
 
 
 async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
@@ -194,10 +209,34 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     await bank.db[REWARDS].update_many(others, {"$set": {"state": "ended"}})
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db[REWARDS].update_many(again, {"$set": {"state": "paused"}})
-    _invalidate(bank)
+    drop_cached(bank)
 
 
-def _invalidate(bank: Bank) -> None:
+async def of_items(bank: Bank) -> dict[str, list[Reward]]:
+    """The rewards that campaigns give of each item of the catalogue, but those that are dropped."""
+    wanted = {"of_item": {"$gt": ""}, "state": {"$ne": "ended"}}
+    found: defaultdict[str, list[Reward]] = defaultdict(list)
+    for row in await bank.db[REWARDS].find(wanted, fields={"leases": 0}, limit=None):
+        found[row["of_item"]].append(cast("Reward", row))
+    return found
+
+
+async def of_item(bank: Bank, item: str) -> list[Reward]:
+    """The same of one item."""
+    return (await of_items(bank)).get(item, [])
+
+
+async def reword(bank: Bank, item: str, words: Doc) -> list[str]:
+    """Lets the rewards of an item say `words` (a part of its dump); their ids."""
+    told = [row["reward"] for row in await of_item(bank, item)]
+    change = {f"item.{name}": said for name, said in words.items()}
+    change |= {name: said for name, said in words.items() if name in ("title", "text")}
+    await bank.db[REWARDS].update_many({"of_item": item, "reward": {"$in": told}}, {"$set": change})
+    drop_cached(bank)
+    return sorted(told)
+
+
+def drop_cached(bank: Bank) -> None:
     invalidate(bank.services, f"rewards:{bank.id}")
 
 
@@ -210,6 +249,12 @@ async def all_rewards(bank: Bank) -> dict[str, Reward]:
         return {row["reward"]: cast("Reward", row) for row in rows}
 
     return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
+
+
+async def of_campaign(bank: Bank, campaign: str) -> list[str]:
+    """The ids of the rewards that the campaign gives or gave, at most CACHE_SECONDS old."""
+    rewards = await all_rewards(bank)
+    return [name for name, row in rewards.items() if row["campaign"] == campaign]
 
 
 async def find(bank: Bank, reward: str) -> Reward:

@@ -33,6 +33,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "campaigns.submit",
             "campaigns.approve",
             "campaigns.pause",
+            "rewards.read",
+            "rewards.submit",
+            "rewards.approve",
             "audit.read",
             "events.read",
             "events.retry",
@@ -67,6 +70,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "auditor": frozenset(
         {
             "campaigns.read",
+            "rewards.read",
             "audit.read",
             "events.read",
             "events.download",

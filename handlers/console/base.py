@@ -44,7 +44,9 @@ REFUSALS = (
 
 SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
+    ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
+    ("Rewards", "/console/items", "rewards.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),

@@ -7,6 +7,7 @@ from handlers.console import (
     alarms,
     archive,
     audit,
+    budgets,
     campaigns,
     channels,
     clerks,
@@ -15,6 +16,7 @@ from handlers.console import (
     events,
     handovers,
     intercepts,
+    items,
     platform,
     points,
     session,
@@ -148,6 +150,16 @@ ROUTES = (
         "/console/campaigns/{campaign}/versions/{version}/reject",
         campaigns.Reject,
         post=op("campaigns.approve", "Reject another's version"),
+    ),
+    page_route(
+        "/console/budgets",
+        budgets.Budgets,
+        get=op("rewards.read", "What every campaign has spent of its budget"),
+    ),
+    page_route(
+        "/console/budgets/{campaign}",
+        budgets.Budget,
+        get=op("rewards.read", "How one campaign's budget burns, and until when it lasts"),
     ),
     page_route(
         "/console/handover",
@@ -288,6 +300,32 @@ ROUTES = (
         "/console/intercepts/{change}/reject",
         intercepts.Reject,
         post=op("intercepts.approve", "Turn a change down"),
+    ),
+    page_route(
+        "/console/items",
+        items.Items,
+        get=op("rewards.read", "The bank's catalogue of rewards"),
+        post=op("rewards.submit", "Submit an item, or its change"),
+    ),
+    page_route("/console/items/new", items.NewItem, get=op("rewards.submit", "Write an item")),
+    page_route("/console/items/{item}", items.ItemPage, get=op("rewards.read", "One item")),
+    page_route(
+        "/console/items/{item}/edit", items.EditItem, get=op("rewards.submit", "Change an item")
+    ),
+    page_route(
+        "/console/items/{item}/retire",
+        items.Retire,
+        post=op("rewards.submit", "Ask for an item to be retired"),
+    ),
+    page_route(
+        "/console/items/{item}/versions/{version}/approve",
+        items.Approve,
+        post=op("rewards.approve", "Approve another's item"),
+    ),
+    page_route(
+        "/console/items/{item}/versions/{version}/reject",
+        items.Reject,
+        post=op("rewards.approve", "Reject another's item"),
     ),
     page_route("/console/alarms", alarms.Alarms, get=op("alarms.read", "Alarms")),
     page_route(
