@@ -203,6 +203,7 @@ def addresses(settings: Settings) -> Panel:
         ("Portal (the customer)", f"{settings.url}/preview/{appid}/"),
         ("Side panel (the RM)", f"{settings.url}/sidebar/{bank['id']}/"),
         ("Console (operations)", f"{settings.url}/console/"),
+        ("Counter (tellers, merchants)", f"{settings.url}/counter/{bank['id']}/"),
     ]:
         table.add_row(name, address)
     text = Text.assemble(

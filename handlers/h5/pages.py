@@ -34,7 +34,10 @@ class PhoneForm(Form):
 
 
 class ClaimForm(Form):
+    """`disclosure` is the hash of the terms that the page showed with the reward."""
+
     key: IdempotencyKey
+    disclosure: Word = ""
 
 
 class Arrival(Form):
@@ -207,12 +210,17 @@ class Withdraw(PortalPage):
         self.redirect_to(self.home(), done="withdrawn")
 
 
+def _claimed(form: ClaimForm) -> bytes:
+    """The form as the body of a claim."""
+    return orjson.dumps({"disclosure": form.disclosure}) if form.disclosure else b""
+
+
 class Claim(PortalPage):
     @override
     async def post(self, appid: str, reward: str) -> None:
         form = self.form(ClaimForm)
         try:
-            await portal.claim(self.bank, self.actor, reward, form.key, b"")
+            await portal.claim(self.bank, self.actor, reward, form.key, _claimed(form))
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return
