@@ -219,6 +219,32 @@ class Redemptions(PortalPage):
         self.render_page("redemptions", **await self.names(), rows=view["redemptions"])
 
 
+class Voucher(PortalPage):
+    """One voucher, with the QR code of this minute."""
+
+    template: ClassVar[str] = "voucher"
+
+    @override
+    async def get(self, appid: str, redemption: str) -> None:
+        view = await portal.voucher(self.bank, self.actor, redemption, self.lang)
+        values = {"row": view["redemption"], "time_left": self.time_left}
+        self.render_page(self.template, **await self.names(), **values)
+
+    def time_left(self, seconds: int) -> str:
+        """How long a voucher is still good, as people say it."""
+        if seconds >= 2 * 86_400:
+            return self.locale.translate("%d days left") % (seconds // 86_400)
+        if seconds >= 2 * 3_600:
+            return self.locale.translate("%d hours left") % (seconds // 3_600)
+        return self.locale.translate("%d minutes left") % -(-seconds // 60)
+
+
+class VoucherNow(Voucher):
+    """The part of it that changes: its state, the QR code, and the time that is left."""
+
+    template = "voucher_now"
+
+
 class Logout(PortalPage):
     keeps = False
 
