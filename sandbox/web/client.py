@@ -85,12 +85,9 @@ class Files(StaticFileHandler):
 
     @override
     async def get(self, path: str, include_body: bool = True) -> None:
-        own = self.get_absolute_path(self.root, self.parse_url_path(path))
         try:
-            self.validate_absolute_path(self.root, own)
+            await super().get(path, include_body)
         except HTTPError as error:
             if error.status_code != 404 or not self.box.options.sidebar_url:
                 raise
             await hand_on(self, self.box)
-            return
-        await super().get(path, include_body)
