@@ -44,6 +44,8 @@ from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
 from rewards.points.rows import POINTS_NIGHTS
 from rewards.rows import REWARDS
+from rewards.vouchers import due
+from rewards.vouchers.rows import VOUCHERS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.queue import effects, inbox, outbox
@@ -195,6 +197,13 @@ class Sweep(Entry):
     look of the scheduler wakes it again."""
 
     work: Callable[[Bank], Awaitable[object]]
+    timed: bool = False
+    """Whether a row waits for its `due` (seconds UTC)."""
+
+    @override
+    def due(self, bank: Bank) -> Doc:
+        waits = {"due": {"$lte": bank.now()}} if self.timed else {}
+        return {**waits, **self.query}
 
     @override
     async def run(self, bank: Bank) -> None:
@@ -317,6 +326,23 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=claims.settle_stale,
         every=2.0,
         doc="settles the leases of processes that died",
+    ),
+    Sweep(
+        name="rewards.vouchers",
+        queue=EFFECTS,
+        rows=VOUCHERS,
+        timed=True,
+        work=due.see_to,
+        doc="tells what happened to vouchers, reminds their customers, ends those that are over",
+    ),
+    Sweep(
+        name="rewards.make_vouchers",
+        queue=EFFECTS,
+        rows=REWARDS,
+        query=due.WITHOUT,
+        work=due.make_missing,
+        every=30.0,
+        doc="makes the vouchers of what was granted before there were any",
     ),
     Sweep(
         name="ledger.settle",

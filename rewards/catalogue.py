@@ -70,6 +70,7 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
         "_id": doc_id(bank.id, reward),
         **_defined(campaign, reward, definition),
         "slots": definition.per_customer,
+        "vouchers": 1,
         "declared": 0,
         "total": 0,
         "available": 0,

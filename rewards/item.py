@@ -28,10 +28,13 @@ class UseAt(Part):
 
 class Item(Part):
     """`cost` in fen a piece, as the bank's budget has it; `face_value` in fen is what the customer
-    is told, `points` what a piece of the kind `points` brings. A voucher may be used `uses` times (in each day, week or month, when `uses_per` says
-    so), at `use_at` or else everywhere, as `how` says; until the end of the day `valid_until` or of
-    the `valid_days`-th day after the grant, else until the reward ends. Its customer may give it
-    away when it is `transferable`, and is reminded `remind_days` before its end."""
+    is told, `points` what a piece of the kind `points` brings.
+
+    A voucher may be used `uses` times (in each day, week or month, when `uses_per` says so), at
+    `use_at` or else everywhere, as `how` says; until the end of the day `valid_until` or of the
+    `valid_days`-th day after the grant, else until the reward ends. Its customer may give it away
+    when it is `transferable`, and is reminded `remind_days` before its end.
+    """
 
     kind: Kind
     title: Text

@@ -18,6 +18,7 @@ from customers.banks.staff import staff_member
 from customers.identity import resolution
 from rewards import catalogue, claims, offers, stock
 from rewards.rows import TRANSFERS, Grant, Reward, grant_ids
+from rewards.vouchers import held, issuing
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import InvalidInput, NotFound, YinqiaoError
@@ -148,8 +149,8 @@ async def claim(
     granted = await _counted(bank, request)
     invalidate_home(bank, actor)
     row = await catalogue.find(bank, reward)
-    voucher = _voucher_view(bank, granted.grant, row, lang)
-    return Claimed({"redemption": voucher}, granted.replayed)
+    view = _granted_view(bank, granted.grant, row, lang)
+    return Claimed({"redemption": view}, granted.replayed)
 
 
 async def _counted(bank: Bank, request: claims.Claim) -> claims.Granted:
@@ -177,23 +178,43 @@ def _body_hash(body: bytes) -> str:
         raise InvalidInput("body_not_json", "the body is nested too deep") from error
 
 
-async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
-    """All that the customer was granted, newest first, each with the code that he shows."""
-    person = await resolution.customer(bank, actor.cid)
-    rewards = await catalogue.all_rewards(bank)
-    grants = await _grants(bank, person, rewards.values())
-    grants.sort(key=lambda grant: grant["at"], reverse=True)
-    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang) for grant in grants]
-    return {"redemptions": views}
+def _granted_view(bank: Bank, grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
+    """What the customer was granted: a voucher as it is made, or what it is besides. Its row is not
+    looked for: it is made behind the answer, and a repeated answer is the first."""
+    if reward["kind"] not in issuing.KINDS:
+        return _other_view(grant, reward, lang)
+    row = issuing.fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
+    return held.view(bank, row, reward, lang)
 
 
-def _voucher_view(bank: Bank, grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
-    code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
+def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
+    """What was granted and is no voucher."""
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
         "title": _text(reward["title"], lang),
-        "code": "-".join((code[:4], code[4:8], code[8:])),
+        "code": "",
         "at": grant["at"].isoformat(),
         "state": "granted",
+        "kind": reward["kind"],
     }
+
+
+async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
+    """All that the customer was granted or given, newest first, each with the code that he
+    shows."""
+    person = await resolution.customer(bank, actor.cid)
+    rewards = await catalogue.all_rewards(bank)
+    grants = await _grants(bank, person, rewards.values())
+    rows = await held.of_customer(bank, person.cids, grants)
+    views = [held.view(bank, row, rewards[row["reward"]], lang) for row in rows]
+    others = [one for one in grants if rewards[one["reward"]]["kind"] not in issuing.KINDS]
+    views += [_other_view(one, rewards[one["reward"]], lang) for one in others]
+    return {"redemptions": sorted(views, key=lambda view: view["at"], reverse=True)}
+
+
+async def voucher(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:
+    """One of the customer's vouchers, with the QR code of this minute. Raises NotFound
+    `voucher_unknown`."""
+    person = await resolution.customer(bank, actor.cid)
+    return {"redemption": await held.shown(bank, person.cids, redemption, lang)}

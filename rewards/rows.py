@@ -33,10 +33,11 @@ class Reward(TypedDict):
     """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
 
     `cost` in fen; `item` is all that the reward is (rewards/item.py). It may be claimed from
-    `starts` until before `ends`, the end of the last day that `terms` promises. `slots` is the
-    highest `per_customer` there ever was, `declared` the stock of the document, `moves` how often it
-    was changed, and `move` the change whose line the ledger may not have yet. `days` are the units
-    taken on each of the bank's days. `allowance` is how many a month an RM may offer, by role.
+    `starts` until before `ends`, the end of the last day that `terms` promises. `vouchers` is there
+    when all its grants have one. `slots` is the highest `per_customer` there ever was, `declared`
+    the stock of the document, `moves` how often it was changed, and `move` the change whose line
+    the ledger may not have yet. `days` are the units taken on each of the bank's days. `allowance`
+    is how many a month an RM may offer, by role.
     """
 
     _id: str
@@ -54,6 +55,7 @@ class Reward(TypedDict):
     starts: datetime
     ends: datetime
     terms: NotRequired[dict[str, str]]
+    vouchers: NotRequired[int]
     slots: int
     declared: int
     total: int

@@ -94,12 +94,39 @@ class RewardsAnswer(BaseModel):
 
 
 class RedemptionView(BaseModel):
+    """`code` is empty where there is nothing to show at a counter; the fields below `kind` are
+    those of vouchers."""
+
     id: str
     reward: str
     title: str
     code: str
     at: datetime
-    state: str
+    state: Literal["granted", "active", "used", "expired", "recalled", "refunded"]
+    kind: str
+    expires: datetime | None = Field(None, description="it may be used before")
+    uses: int | None = None
+    uses_per: Literal["ever", "day", "week", "month"] | None = None
+    uses_left: int | None = Field(None, description="now, in the present period")
+    how: str | None = Field(None, description="how it is used")
+    where: list[str] | None = Field(None, description="names; empty: everywhere")
+    face_value: int | None = Field(None, description="in fen")
+    transferable: bool | None = None
+
+
+class QrView(BaseModel):
+    text: str
+    svg: str = Field(description="the QR code as an SVG element")
+    seconds: int = Field(description="for so long it is good; then ask for the next")
+
+
+class OpenedRedemption(RedemptionView):
+    seconds_left: int | None = Field(description="until it expires, by the server's clock")
+    qr: QrView | None = Field(description="good once; nothing where it cannot be used now")
+
+
+class RedemptionAnswer(BaseModel):
+    redemption: OpenedRedemption
 
 
 class RedemptionsAnswer(BaseModel):

@@ -156,6 +156,12 @@ class Redemptions(Portal):
         self.answer(await portal.vouchers(self.bank, self.actor, self.lang()))
 
 
+class Redemption(Portal):
+    @override
+    async def get(self, appid: str, redemption: str) -> None:
+        self.answer(await portal.voucher(self.bank, self.actor, redemption, self.lang()))
+
+
 class Subscriptions(Portal):
     @override
     async def post(self, appid: str) -> None:

@@ -80,6 +80,15 @@ ROUTES = (
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
     ),
     json_route(
+        "/mp/{appid}/redemptions/{redemption}",
+        resources.Redemption,
+        get=op(
+            CUSTOMER,
+            "One of them, with the QR code of this minute",
+            answers=models.RedemptionAnswer,
+        ),
+    ),
+    json_route(
         "/mp/{appid}/subscriptions",
         resources.Subscriptions,
         post=op(

@@ -16,12 +16,15 @@ from typing import Any, cast
 
 from customers.banks.bank import Bank
 from rewards import catalogue
+from rewards.ledger.chart import CHART
 from rewards.ledger.lines import changes_of
 from rewards.rows import REWARDS, TRANSFERS, Grant, RewardRow, StockLine
+from rewards.vouchers import proof
+from rewards.vouchers.proof import Units
 from services.store.mongo import Doc
 
 MOST_REWARDS = 10_000
-OF_REWARDS = ("supply", "stock", "issued", "retired")
+OF_REWARDS = frozenset(kind.name for kind in CHART.values() if kind.owner == "reward")
 CHECKS = 3
 """How often rewards that change while they are checked are looked at again."""
 
@@ -75,9 +78,11 @@ async def check(bank: Bank) -> list[str]:
     """Every violation of P1 as a sentence; an empty list when the ledger holds."""
     problems: list[str] = []
     for _ in range(CHECKS):
+        vouchers = await proof.units(bank)
         before = await _rewards(bank)
         transfers = await _count(bank)
-        problems = list(_prove(bank, before, transfers))
+        vouchers = vouchers.between(await proof.units(bank))
+        problems = list(_prove(bank, before, transfers, vouchers))
         if not problems or before == await _rewards(bank):
             break
     return problems
@@ -95,7 +100,9 @@ async def _count(bank: Bank) -> _Transfers:
     return counted
 
 
-def _prove(bank: Bank, rewards: Mapping[str, RewardRow], transfers: _Transfers) -> Iterator[str]:
+def _prove(
+    bank: Bank, rewards: Mapping[str, RewardRow], transfers: _Transfers, vouchers: Units
+) -> Iterator[str]:
     for name in sorted(transfers.rewards.keys() - rewards.keys()):
         yield f"transfers of {name} have no reward"
     accounts: dict[str, int] = {}
@@ -109,7 +116,7 @@ def _prove(bank: Bank, rewards: Mapping[str, RewardRow], transfers: _Transfers) 
         )
         yield from (f"{name}: {problem}" for problem in problems)
         accounts |= _accounts(row, counted, told)
-    yield from _account_problems(accounts, transfers.balances)
+    yield from _account_problems(accounts, transfers.balances, vouchers)
 
 
 def _told(bank: Bank, row: RewardRow, counted: _Counted) -> tuple[int, int]:
@@ -137,14 +144,20 @@ def _accounts(row: RewardRow, counted: _Counted, told: tuple[int, int]) -> dict[
     }
 
 
-def _account_problems(accounts: Mapping[str, int], balances: Counter[str]) -> Iterator[str]:
-    """Accounts that hold something else than the rewards' documents say."""
-    for account, wanted in accounts.items():
-        if balances[account] != wanted:
+def _account_problems(
+    accounts: Mapping[str, int], balances: Counter[str], vouchers: Units
+) -> Iterator[str]:
+    """Accounts that hold something else than the rewards' documents and vouchers say."""
+    for account in {**accounts, **vouchers.most}:
+        wanted, holds = accounts.get(account, 0), balances[account]
+        least, most = wanted + vouchers.least[account], wanted + vouchers.most[account]
+        if not least <= holds <= most:
             reward = account.partition(":")[2]
-            yield f"{reward}: account {account} holds {balances[account]}, not {wanted}"
+            said = f"{most}" if least == most else f"between {least} and {most}"
+            yield f"{reward}: account {account} holds {holds}, not {said}"
     for account, value in balances.items():
-        if value and account not in accounts and account.partition(":")[0] in OF_REWARDS:
+        known = account in accounts or account in vouchers.most
+        if value and not known and account.partition(":")[0] in OF_REWARDS:
             yield f"account {account} of no reward holds {value}"
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from customers import timeline
 from customers.banks.bank import Bank
+from rewards.ledger import lines as ledger_lines
 from rewards.rows import TRANSFERS, VoucherLine
 from rewards.vouchers.rows import (
     ACTIVE,
@@ -114,6 +115,7 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
         return
     lines = [_line(bank, row, step) for row, step in steps if step["debit"]]
     await bank.db[TRANSFERS].insert_new(cast("list[Doc]", lines))
+    await ledger_lines.write_each(bank, lines)
     await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
     await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)))
     done = {row["_id"]: row for row, _ in steps}.values()
