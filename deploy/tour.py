@@ -63,6 +63,8 @@ SHOWN = {
     "consents": "purpose version channel",
     "offers": "reward",
     "transfers": "kind reward debit credit amount",
+    "vouchers": "reward state uses used",
+    "voucher_uses": "reward counter state",
     "campaign_versions": "campaign version state author approved_by",
     "audit": "seq actor action object",
 }
@@ -76,8 +78,9 @@ OF_A_CUSTOMER = {
     "consents",
     "offers",
     "transfers",
+    "vouchers",
 }
-OF_A_CAMPAIGN = {"rewards", "campaigns", "channels", "campaign_versions"}
+OF_A_CAMPAIGN = {"rewards", "voucher_uses", "campaigns", "channels", "campaign_versions"}
 PATIENCE = 25.0
 """Seconds for anything that happens after a request was answered; the welcome itself has 20."""
 
@@ -97,6 +100,7 @@ class Tour:
     manager: str = ""
     cid: str = ""
     phone: Phone | None = None
+    desk: Manager | None = None
 
     @property
     def tenant(self) -> str:
@@ -234,6 +238,7 @@ async def claim(tour: Tour) -> list[str]:
 
 async def side_panel(tour: Tour) -> list[str]:
     manager = Manager(await tour.visitor(), tour.tenant, tour.manager)
+    tour.desk = manager
     cards = await manager.open_panel()
     address = next((card for card in cards if card.endswith(f"/{tour.cid}")), None)
     if address is None:
@@ -250,6 +255,24 @@ async def side_panel(tour: Tour) -> list[str]:
     return [
         f"{tour.manager} signed in through WeCom's OAuth and sees the customer, phone {masked}",
         "the timeline: " + " → ".join(row["kind"] for row in entries),
+    ]
+
+
+async def write_off(tour: Tour) -> list[str]:
+    phone, desk = tour.phone, tour.desk
+    if phone is None or desk is None:
+        raise TourFailed("the customer or the RM is not signed in")
+    mine = (await phone.call("GET", "redemptions")).json()["redemptions"][0]
+    shown = (await phone.call("GET", f"redemptions/{mine['id']}")).json()["redemption"]
+    receipt = await desk.write_off(shown["qr"]["text"])
+    expect("/undo" in receipt, "the side panel shows no receipt")
+    used = (await phone.call("GET", f"redemptions/{mine['id']}")).json()["redemption"]
+    expect(used["state"] == "used", f"the voucher is {used['state']}, not used")
+    again = await desk.look(mine["code"])
+    expect('action="/sidebar/' in again and "/redeem" not in again, "it may be used twice")
+    return [
+        f"{tour.manager} scanned the QR code of {mine['title']}, looked, and wrote it off",
+        "the customer's phone says that it is used; its code again: refused, with when and where",
     ]
 
 
@@ -334,6 +357,7 @@ STAGES: list[tuple[str, Callable[[Tour], Awaitable[list[str]]], list[str]]] = [
     ("He opens the mini-program", sign_in, ["customers", "identities", "consents", "timeline"]),
     ("He claims the reward", claim, ["offers", "transfers", "rewards", "timeline"]),
     ("His relationship manager sees the timeline", side_panel, ["relationships", "timeline"]),
+    ("And writes the voucher off", write_off, ["vouchers", "voucher_uses", "timeline"]),
     (
         "Two clerks change the campaign",
         console,

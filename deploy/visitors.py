@@ -19,6 +19,14 @@ _TEXT = re.compile(r"<textarea[^>]*>\n?(.*?)</textarea>", re.DOTALL)
 _CARD = re.compile(r'href="(/sidebar/[^"]+/customers/[^"]+)"')
 
 
+def _field(page: str, name: str) -> str:
+    """What a hidden field of a page holds."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    if found is None:
+        raise TourFailed(f"the page has no field {name}")
+    return html.unescape(found[1])
+
+
 class TourFailed(DeployError):
     """Something that the tour promises did not happen."""
 
@@ -117,6 +125,21 @@ class Manager:
 
     async def card(self, address: str) -> str:
         return (await self._visitor.ask("GET", address)).text
+
+    async def look(self, shown: str) -> str:
+        """The counter's page after a code was typed or scanned."""
+        page = (await self._visitor.ask("GET", f"{self._home}counter")).text
+        return await self._send("counter/look", page, shown=shown)
+
+    async def write_off(self, shown: str) -> str:
+        """The receipt of the voucher that was shown."""
+        page = await self.look(shown)
+        ticket, key = (_field(page, name) for name in ("ticket", "key"))
+        return await self._send("counter/redeem", page, ticket=ticket, key=key, uses="1")
+
+    async def _send(self, path: str, page: str, **fields: str) -> str:
+        data = {"_xsrf": _field(page, "_xsrf"), **fields}
+        return (await self._visitor.ask("POST", f"{self._home}{path}", data=data)).text
 
 
 class Clerk:

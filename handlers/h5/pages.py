@@ -23,6 +23,7 @@ from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Form, Page, own_path
 from handlers.portal.resources import customer_of
 from rewards import portal
+from rewards.points import program, statement
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
 
@@ -102,12 +103,14 @@ class PortalPage(Page):
         self.redirect_to(self.home())
 
     async def names(self) -> dict[str, Any]:
-        """What every page shows at its top."""
+        """What every page shows at its top; `plays`: the sandbox plays WeChat."""
         bank = await bank_of_appid(self.services, self.appid)
         return {
             "program": bank.miniprograms[self.appid].name,
             "bank": bank.name,
             "base": self.base,
+            "plays": self.route.dev,
+            "has_points": await program.find_live(bank) is not None,
         }
 
     async def show_ways_in(self, error: NotSignedIn | None) -> None:
@@ -243,6 +246,23 @@ class VoucherNow(Voucher):
     """The part of it that changes: its state, the QR code, and the time that is left."""
 
     template = "voucher_now"
+
+
+class Earlier(Form):
+    """Where a page of the statement begins."""
+
+    before: Word = ""
+
+
+class Points(PortalPage):
+    """What the customer has of points, how he earns more, and his statement."""
+
+    @override
+    async def get(self, appid: str) -> None:
+        view = await statement.view(
+            self.bank, self.actor.cid, self.lang, self.asked(Earlier).before
+        )
+        self.render_page("points", **await self.names(), view=view)
 
 
 class Logout(PortalPage):

@@ -29,7 +29,8 @@
   const renew = async () => {
     until = Date.now() + 5000; // tried again then, if this comes to nothing
     try {
-      const answer = await fetch(voucher.dataset.fragment, { credentials: "same-origin", redirect: "error" });
+      const answer = await fetch(voucher.dataset.fragment, { credentials: "same-origin", redirect: "manual" });
+      if (answer.type === "opaqueredirect") return location.reload(); // the session is over
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").body;
       const state = fresh.querySelector("#voucher-state");

@@ -1,0 +1,70 @@
+"""What a customer holds, as his RM sees it: his vouchers, without anything that could be shown at a
+counter, and his points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from customers.banks.bank import Bank
+from customers.identity import resolution
+from rewards import catalogue
+from rewards.points import accounts, program
+from rewards.rows import TRANSFERS, Grant, grant_ids
+from rewards.vouchers import held, life
+from rewards.vouchers.rows import OPEN
+
+MOST = 20
+"""So many vouchers are listed, those that can be used first."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A voucher: `left` of `uses` are left, and it may be used until before `expires`."""
+
+    title: dict[str, str]
+    state: str
+    at: datetime
+    expires: datetime | None
+    uses: int
+    left: int
+
+    @property
+    def open(self) -> bool:
+        return self.state in OPEN
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """`vouchers` are MOST of `count`; `points` is None where the bank has none."""
+
+    vouchers: tuple[Held, ...]
+    count: int
+    points: int | None
+
+
+async def of(bank: Bank, cid: str) -> Holdings:
+    """What the customer holds now, under any of his ids."""
+    cids = await resolution.cids(bank, cid)
+    rewards = await catalogue.all_rewards(bank)
+    wanted = [one for reward in rewards.values() for one in grant_ids(bank.id, reward, cids)]
+    found = (await bank.read(TRANSFERS, wanted)).values()
+    grants = [cast("Grant", row) for row in found if row["kind"] == "grant"]
+    now = bank.utc()
+    vouchers = [
+        Held(
+            title=rewards[row["reward"]]["title"],
+            state=held.state_of(bank, row),
+            at=row["at"],
+            expires=row["expires"],
+            uses=row["uses"],
+            left=life.left(bank, row, now),
+        )
+        for row in await held.of_customer(bank, cids, grants)
+    ]
+    vouchers.sort(key=lambda one: not one.open)
+    points = None
+    if await program.find_live(bank) is not None:
+        points = accounts.together(await accounts.read(bank, cids), now).available
+    return Holdings(tuple(vouchers[:MOST]), len(vouchers), points)
