@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -50,6 +51,17 @@ class Item(Part):
     transferable: bool = False
     use_at: UseAt | None = None
     remind_days: int = Field(3, ge=0, le=90)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _how_points_come(cls, value: Any) -> Any:
+        """There is no code to show."""
+        if isinstance(value, Mapping) and value.get("kind") == "points":
+            return {
+                "text": {"zh": "领取后积分立即到账", "en": "The points are yours at once"},
+                **value,
+            }
+        return value
 
     @model_validator(mode="after")
     def _points_of_its_kind(self) -> Item:

@@ -194,6 +194,7 @@ def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
         "reward": grant["reward"],
         "title": _text(reward["title"], lang),
         "code": "",
+        "points": grant.get("points"),
         "at": grant["at"].isoformat(),
         "state": "granted",
         "kind": reward["kind"],

@@ -43,6 +43,12 @@ class Arrival(Form):
     code: LoginCode | Literal[""] = ""
 
 
+class LinesAsked(Form):
+    """`before` is the cursor of the lines that were shown last."""
+
+    before: Word = ""
+
+
 class Entering(Form):
     """`to` is the page below the face's start to which the mini-program leads."""
 
@@ -248,21 +254,14 @@ class VoucherNow(Voucher):
     template = "voucher_now"
 
 
-class Earlier(Form):
-    """Where a page of the statement begins."""
-
-    before: Word = ""
-
-
 class Points(PortalPage):
-    """What the customer has of points, how he earns more, and his statement."""
+    """The customer's points: what he has, what expires, how more are earned, and each line."""
 
     @override
     async def get(self, appid: str) -> None:
-        view = await statement.view(
-            self.bank, self.actor.cid, self.lang, self.asked(Earlier).before
-        )
-        self.render_page("points", **await self.names(), view=view)
+        before = self.asked(LinesAsked).before
+        view = await statement.view(self.bank, self.actor.cid, self.lang, before)
+        self.render_page("points", **await self.names(), view=view, first=not before)
 
 
 class Logout(PortalPage):

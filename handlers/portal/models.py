@@ -3,7 +3,7 @@ ends in a query."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -100,7 +100,8 @@ class RedemptionView(BaseModel):
     id: str
     reward: str
     title: str
-    code: str
+    code: str = Field(description="empty for points")
+    points: int | None = Field(description="what a reward of the kind points brought")
     at: datetime
     state: Literal["granted", "active", "used", "expired", "recalled", "refunded"]
     kind: str
@@ -135,6 +136,44 @@ class RedemptionsAnswer(BaseModel):
 
 class ClaimAnswer(BaseModel):
     redemption: RedemptionView
+
+
+class PointsAsked(_Request):
+    """A page of lines: those behind the cursor `before` (empty: from the newest)."""
+
+    before: Word = ""
+    limit: Annotated[int, Field(ge=1, le=100, strict=False)] = 20
+
+
+class ExpiringView(BaseModel):
+    points: int
+    until: date = Field(description="the last day on which they can be used")
+
+
+class WayView(BaseModel):
+    title: str
+    points: int
+    per_day: int | None = Field(description="points at most, by the bank's days; null: no cap")
+    per_month: int | None
+    ever: int | None
+
+
+class LineView(BaseModel):
+    id: str
+    at: datetime
+    points: int = Field(description="below zero for what was used or has expired")
+    kind: str
+    what: str
+
+
+class PointsAnswer(BaseModel):
+    program: str = Field(description="what the bank calls its points; empty where it has none")
+    available: int
+    held: int = Field(description="set aside for what is under way")
+    expiring: list[ExpiringView]
+    ways: list[WayView] = Field(description="how points are earned today")
+    lines: list[LineView] = Field(description="newest first")
+    next: str = Field(description="the cursor of the lines before these; empty: there are none")
 
 
 class SubscriptionsAnswer(BaseModel):

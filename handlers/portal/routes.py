@@ -89,6 +89,20 @@ ROUTES = (
         ),
     ),
     json_route(
+        "/mp/{appid}/points",
+        resources.Points,
+        get=op(
+            CUSTOMER,
+            "The customer's points and their statement; `?before=` the `next` of an answer, `?limit=`",
+            answers=models.PointsAnswer,
+        ),
+    ),
+    json_route(
+        "/mp/{appid}/points/transfers",
+        resources.PointsTransfer,
+        post=op(CUSTOMER, "Refused: points are given to nobody else", status=409),
+    ),
+    json_route(
         "/mp/{appid}/subscriptions",
         resources.Subscriptions,
         post=op(

@@ -298,7 +298,7 @@ async def _changed_by_others(bank: Bank, rows: Sequence[AccountRow], batch: str)
     }
 
 
-async def page(bank: Bank, kind: str, after: str, limit: int) -> list[AccountRow]:
+async def some_of(bank: Bank, kind: str, after: str, limit: int) -> list[AccountRow]:
     """At most `limit` accounts of a kind, in the order of their `_id`s, from behind `after` (the
     empty text: from the first)."""
     first, end = account_id(bank.id, f"{kind}:"), account_id(bank.id, f"{kind};")
