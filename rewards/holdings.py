@@ -1,5 +1,5 @@
 """What a customer holds, as his RM sees it: his vouchers, without anything that could be shown at a
-counter, and his points."""
+counter, and his points; and where a voucher was used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from customers.identity import resolution
 from rewards import catalogue
 from rewards.points import accounts, program
 from rewards.rows import TRANSFERS, Grant, grant_ids
-from rewards.vouchers import held, life
-from rewards.vouchers.rows import OPEN
+from rewards.vouchers import held, life, redeem
+from rewards.vouchers.rows import OPEN, find_voucher
 
 MOST = 20
 """So many vouchers are listed, those that can be used first."""
@@ -42,6 +42,23 @@ class Holdings:
     vouchers: tuple[Held, ...]
     count: int
     points: int | None
+
+
+@dataclass(frozen=True)
+class Used:
+    """`count` uses of a voucher, at a counter that is called `where`."""
+
+    at: datetime
+    where: str
+    count: int
+
+
+async def uses_of(bank: Bank, redemption: str) -> list[Used]:
+    """The last uses of a voucher that the customer may look at, newest first; `redemption` as his
+    pages call it."""
+    row = await find_voucher(bank, f"{bank.id}:{redemption}")
+    recent = row["recent"] if row is not None else []
+    return [Used(one["at"], redeem.where(bank, one["by"]), one["count"]) for one in recent[::-1]]
 
 
 async def of(bank: Bank, cid: str) -> Holdings:

@@ -22,7 +22,7 @@ from handlers.http import rates
 from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Form, Page, own_path
 from handlers.portal.resources import customer_of
-from rewards import portal
+from rewards import holdings, portal
 from rewards.points import program, statement
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
@@ -236,7 +236,11 @@ class Voucher(PortalPage):
     @override
     async def get(self, appid: str, redemption: str) -> None:
         view = await portal.voucher(self.bank, self.actor, redemption, self.lang)
-        values = {"row": view["redemption"], "time_left": self.time_left}
+        values = {
+            "row": view["redemption"],
+            "uses": await holdings.uses_of(self.bank, redemption),
+            "time_left": self.time_left,
+        }
         self.render_page(self.template, **await self.names(), **values)
 
     def time_left(self, seconds: int) -> str:

@@ -110,6 +110,7 @@ async def test_every_page_is_small_and_a_voucher_stays_fresh(chrome: Browser, cu
         await page.clock.run_for(54_000)
         await expect(page.locator("#voucher-state")).to_have_text(SAID[lang]["used"])
         await expect(page.locator("#qr")).to_have_count(0)
+        assert "深圳南山支行" in await page.inner_text("#voucher")
         await phone.look()
         for address in ("redemptions", ""):
             await phone.go(f"{customer.server.url}/h5/{APPID}/{address}")
