@@ -14,14 +14,23 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from redis.exceptions import RedisError
 
 from config.logging import keep_files_private, setup_logging
 from customers.banks.bank import open_bank
-from deploy import archiving, audit_truth, commands, limiting, numbers, syncing
+from deploy import (
+    archiving,
+    audit_truth,
+    commands,
+    items,
+    ledgering,
+    limiting,
+    numbers,
+    syncing,
+)
 from deploy import demo as demonstration
 from deploy.terminal import (
     OUT_OF_REACH,
@@ -31,7 +40,6 @@ from deploy.terminal import (
     finish,
     only_tenant,
     out_of_reach,
-    print_table,
     read,
     run,
     settings,
@@ -50,13 +58,13 @@ app = typer.Typer(
 )
 tenant_app = typer.Typer(no_args_is_help=True)
 campaign_app = typer.Typer(no_args_is_help=True)
-ledger_app = typer.Typer(no_args_is_help=True)
 audit_app = typer.Typer(no_args_is_help=True)
 checkpoint_app = typer.Typer(no_args_is_help=True)
 clerk_app = typer.Typer(no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant", help="Banks")
 app.add_typer(campaign_app, name="campaign", help="Campaigns, from YAML files")
-app.add_typer(ledger_app, name="ledger", help="The rewards ledger")
+app.add_typer(ledgering.ledger_app, name="ledger", help="The rewards ledger")
+app.add_typer(items.reward_app, name="reward", help="The bank's catalogue of rewards")
 app.add_typer(audit_app, name="audit", help="The audit trail")
 audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, outside the database")
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")
@@ -146,36 +154,6 @@ def report(file: Path, problems: Sequence[Problem]) -> None:
             *(f"{file}:{problem.line}: {problem.message}" for problem in problems),
             "nothing was applied",
         )
-
-
-@ledger_app.command("check")
-def ledger_check(
-    tenant: TenantOption = "",
-    every: Annotated[bool, typer.Option("--all", help="every bank")] = False,
-) -> None:
-    """Prove that no reward was oversold, granted twice or lost."""
-    from customers.banks import bank as banks_bank
-    from rewards import ledger
-
-    async def check(services: Services) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
-        known = [bank.id for bank in await banks_bank.list_banks(services)]
-        banks = known if every else [await only_tenant(services, tenant)]
-        return {
-            bank: (
-                await ledger.check(await open_bank(services, bank)),
-                await ledger.summary(await open_bank(services, bank)),
-            )
-            for bank in banks
-        }
-
-    found = run(check)
-    for bank, (problems, rows) in found.items():
-        print_table(f"Rewards of {bank}", rows)
-        print(f"{bank}: " + ("the ledger holds" if not problems else f"{len(problems)} violations"))
-        for problem in problems:
-            print(f"  {problem}")
-    if any(problems for problems, _ in found.values()):
-        raise typer.Exit(1)
 
 
 @audit_app.command("verify")

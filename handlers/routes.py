@@ -6,6 +6,7 @@ from __future__ import annotations
 from config.bounds import CALLBACK_BYTES
 from handlers import callbacks, health
 from handlers.console.routes import ROUTES as CONSOLE
+from handlers.counter.routes import ROUTES as COUNTER
 from handlers.dev.routes import ROUTES as DEV
 from handlers.h5.routes import ROUTES as H5
 from handlers.http import openapi
@@ -47,5 +48,5 @@ OPERATION = (
 )
 
 PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION
-BROWSERS: tuple[Route, ...] = DEV + H5 + SIDEBAR + CONSOLE
+BROWSERS: tuple[Route, ...] = DEV + H5 + SIDEBAR + COUNTER + CONSOLE
 ROUTES: tuple[Route, ...] = PROGRAMS + BROWSERS

@@ -43,9 +43,11 @@ from rewards.ledger import sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
 from rewards.points.rows import POINTS_NIGHTS
-from rewards.rows import REWARDS
-from rewards.vouchers import due
-from rewards.vouchers.rows import VOUCHERS
+from rewards.pools import importing, taking
+from rewards.pools.rows import CODE_POOLS, CODE_UPLOADS
+from rewards.rows import REWARDS, UNSETTLED
+from rewards.vouchers import acts, due
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.queue import effects, inbox, outbox
@@ -322,7 +324,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         name="rewards.settle",
         queue=EFFECTS,
         rows=REWARDS,
-        query=claims.UNSETTLED,
+        query=UNSETTLED,
         work=claims.settle_stale,
         every=2.0,
         doc="settles the leases of processes that died",
@@ -334,6 +336,26 @@ JOBS: tuple[Job | Sweep, ...] = (
         timed=True,
         work=due.see_to,
         doc="tells what happened to vouchers, reminds their customers, ends those that are over",
+    ),
+    Job(
+        name=acts.TASK,
+        queue=EFFECTS,
+        rows=VOUCHER_ACTS,
+        work=acts.recall_all,
+        lease=acts.LEASE_SECONDS,
+        retry=acts.RETRY,
+        again={"state": acts.APPROVED},
+        at_once=2,
+        doc="recalls the unused vouchers of campaigns, some at a time",
+    ),
+    Sweep(
+        name=acts.COMPLETE,
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query={"kind": acts.KIND.name, "state": APPROVED},
+        work=acts.complete,
+        every=30.0,
+        doc="does with vouchers what was agreed to by a clerk who was cut short",
     ),
     Sweep(
         name="rewards.make_vouchers",
@@ -372,6 +394,35 @@ JOBS: tuple[Job | Sweep, ...] = (
         at_once=2,
         every=5.0,
         doc="at the bank's midnight: takes points that have expired, tells whose are about to",
+    ),
+    Sweep(
+        name="rewards.settle_pools",
+        queue=EFFECTS,
+        rows=CODE_POOLS,
+        query=taking.UNSETTLED,
+        work=taking.settle_stale,
+        every=2.0,
+        doc="does the same for code pools, and tells of those that run short",
+    ),
+    Sweep(
+        name="rewards.watch_pools",
+        queue=EFFECTS,
+        rows=CODE_POOLS,
+        work=importing.watch,
+        every=300.0,
+        doc="puts codes aside whose time is over, and takes away files that are kept for too long",
+    ),
+    Job(
+        name=importing.TASK,
+        queue=EFFECTS,
+        rows=CODE_UPLOADS,
+        work=importing.work,
+        lease=importing.LEASE_SECONDS,
+        retry=importing.RETRY,
+        again={"state": importing.WAITING},
+        at_once=1,
+        budget=1.0,
+        doc="brings files of codes into their pools",
     ),
     Job(
         name=batches.TASK,

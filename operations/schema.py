@@ -6,11 +6,11 @@ from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRI
 from campaigns.community.rows import GROUP_GREETINGS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
-from customers.access.clerk import SIGN_INS
+from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
@@ -31,7 +31,16 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
-from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
+from rewards.desk import COUNTER_DAYS
+from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
+from rewards.ledger.rows import (
+    ACCOUNTS,
+    HOLDS,
+    LEDGER_BATCHES,
+    LEDGER_CLOSINGS,
+    LEDGER_NAMES,
+    LEDGER_PAGES,
+)
 from rewards.points.rows import (
     POINTS_CAPS,
     POINTS_NIGHTS,
@@ -39,8 +48,18 @@ from rewards.points.rows import (
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
 )
+from rewards.pools.rows import (
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
+)
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
-from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -65,10 +84,20 @@ COLLECTIONS = (
     CAMPAIGN_VERSIONS,
     CHANNELS,
     CLERKS,
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
     CONSENTS,
     CONTENT_CHECKS,
     CONVERSIONS,
     CORP_TAGS,
+    COUNTERS,
+    COUNTER_DAYS,
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
@@ -85,6 +114,7 @@ COLLECTIONS = (
     INTERCEPT_RULES,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
+    LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
     MEDIA,
@@ -93,6 +123,7 @@ COLLECTIONS = (
     NOTICES,
     OFFERS,
     OUTBOX,
+    PARTNERS,
     PLATFORM_CODES,
     POINTS_CAPS,
     POINTS_NIGHTS,
@@ -103,6 +134,8 @@ COLLECTIONS = (
     RELATIONSHIPS,
     REVIEW_TASKS,
     REWARDS,
+    REWARD_ITEMS,
+    REWARD_ITEM_VERSIONS,
     RUNS,
     SIGN_INS,
     STAFF,
@@ -115,6 +148,7 @@ COLLECTIONS = (
     TIMELINE,
     TRANSFERS,
     VOUCHERS,
+    VOUCHER_ACTS,
     VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

@@ -8,6 +8,7 @@ available + held + granted + retired.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,8 +16,17 @@ from typing import cast
 
 from customers.banks.bank import Bank
 from rewards.item import Item
-from rewards.rows import REWARDS, TRANSFERS, Move, Reward, RewardRow, StockLine, doc_id
-from services import ids
+from rewards.ledger import lines
+from rewards.rows import (
+    REWARDS,
+    TRANSFERS,
+    Move,
+    Reward,
+    RewardRow,
+    StockLine,
+    doc_id,
+    stock_line_id,
+)
 from services.cache import cached, invalidate
 from services.errors import Conflict, NotFound
 from services.store.mongo import Doc, Duplicate
@@ -29,7 +39,8 @@ class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
     step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
     `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
-    published about it."""
+    published about it. `of_item` is the item of the bank's catalogue that it is, in that version;
+    empty for one that the campaign describes itself."""
 
     key: str
     item: Item
@@ -41,6 +52,8 @@ class Definition:
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
     allowance: Mapping[str, int] = field(default_factory=dict)
+    of_item: str = ""
+    item_version: int = 0
 
 
 def reward_id(campaign: str, key: str) -> str:
@@ -102,6 +115,8 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),
+        "of_item": definition.of_item,
+        "item_version": definition.item_version,
     }
 
 
@@ -151,14 +166,9 @@ async def _write_line(bank: Bank, reward: str, move: Move) -> None:
     """Writes the ledger's line of a stock change that the reward's row still carries as `move`."""
     line = _stock_line(bank, reward, move)
     await bank.db[TRANSFERS].insert_new([cast("Doc", line)])
+    await lines.write(bank, line["_id"], [line])
     carried = {"_id": doc_id(bank.id, reward), "move.n": move["n"]}
     await bank.db[REWARDS].update(carried, {"$unset": {"move": ""}})
-
-
-def stock_line_id(tenant: str, reward: str, move: Move) -> str:
-    """The `_id` of the ledger's line of a stock change; it comes from the change's number, so
-    telling it twice is once."""
-    return ids.tenant_id(tenant, "stock", reward, move["n"])
 
 
 def _stock_line(bank: Bank, reward: str, move: Move) -> StockLine:
@@ -192,6 +202,30 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db[REWARDS].update_many(again, {"$set": {"state": "paused"}})
     _invalidate(bank)
+
+
+async def of_items(bank: Bank) -> dict[str, list[Reward]]:
+    """The rewards that campaigns give of each item of the catalogue, but those that are dropped."""
+    wanted = {"of_item": {"$gt": ""}, "state": {"$ne": "ended"}}
+    found: defaultdict[str, list[Reward]] = defaultdict(list)
+    for row in await bank.db[REWARDS].find(wanted, fields={"leases": 0}, limit=None):
+        found[row["of_item"]].append(cast("Reward", row))
+    return found
+
+
+async def of_item(bank: Bank, item: str) -> list[Reward]:
+    """The same of one item."""
+    return (await of_items(bank)).get(item, [])
+
+
+async def reword(bank: Bank, item: str, words: Doc) -> list[str]:
+    """Lets the rewards of an item say `words` (a part of its dump); their ids."""
+    told = [row["reward"] for row in await of_item(bank, item)]
+    change = {f"item.{name}": said for name, said in words.items()}
+    change |= {name: said for name, said in words.items() if name in ("title", "text")}
+    await bank.db[REWARDS].update_many({"of_item": item, "reward": {"$in": told}}, {"$set": change})
+    _invalidate(bank)
+    return sorted(told)
 
 
 def _invalidate(bank: Bank) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import cast
@@ -28,7 +28,9 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
 from rewards import catalogue, offers, stock
-from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
+from rewards.ledger import lines
+from rewards.pools import taking
+from rewards.rows import TRANSFERS, Code, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, KeyReused, Unavailable
@@ -41,8 +43,6 @@ HINTS: Slot[TtlCache[tuple[str, str], str]] = Slot("hints", lambda: TtlCache(10_
 """Why a reward (tenant, id) refused a moment ago."""
 _BATCHES: Slot[set[str]] = Slot("batches", set)
 """The batches of this process that are under way: their leases are no reason for doubt."""
-UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
-"""Rewards that `settle_stale` may have to see to."""
 log = logging.getLogger(__name__)
 
 
@@ -84,13 +84,15 @@ class _Pending:
 @dataclass
 class _Group:
     """Claims on one reward. `rows` is what stands under the grants' ids; `asking` leads from the
-    ids of the grants that are to be made to the claims that ask for them."""
+    ids of the grants that are to be made to the claims that ask for them, and `codes` to their codes
+    where these come from a pool."""
 
     reward: Reward
     claims: list[_Pending]
     rows: dict[str, Grant | Void]
     offered: set[str]
     asking: dict[str, _Pending] = field(default_factory=dict)
+    codes: Mapping[str, Code] = field(default_factory=dict)
 
 
 async def claim(bank: Bank, request: Claim) -> Granted:
@@ -222,7 +224,8 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
     under_way.add(batch)
     try:
         taken = await _take(bank, group, batch)
-        grants = await _insert_grants(bank, group, taken) if taken.n else []
+        wanted = await _coded(bank, group, taken)
+        grants = await _insert_grants(bank, group, taken, wanted) if wanted else []
     except Unavailable:
         under_way.discard(batch)
         raise
@@ -233,17 +236,36 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
 
 
 async def _take(bank: Bank, group: _Group, batch: str) -> stock.Taken:
-    """Takes units for the claims that ask; those for which there is none are refused, and so is
-    whoever comes within the next moment."""
+    """Takes units for the claims that ask; those for which there is none are refused."""
     name, wanted = group.reward["reward"], list(group.asking)
     ours = bank.services.cache.of(_BATCHES)
     taken = await stock.take(bank, name, batch, wanted, ours)
     if taken.n < len(wanted):
         reason = IN_DOUBT if taken.in_doubt else taken.reason
-        _refuse(group, wanted[taken.n :], reason)
-        until = bank.now() + HINT_SECONDS
-        bank.services.cache.of(HINTS).put((bank.id, name), reason, until)
+        _give_no_more(bank, group, wanted[taken.n :], reason)
     return taken
+
+
+async def _coded(bank: Bank, group: _Group, taken: stock.Taken) -> list[str]:
+    """The grants that there are units for, and codes where the reward's come from a pool; the
+    others are refused, and their units go back when the lease is settled."""
+    wanted = list(group.asking)[: taken.n]
+    if not taking.pool_of(taken.reward):
+        return wanted
+    ours = bank.services.cache.of(_BATCHES)
+    found = await taking.take(bank, taken.reward, taken.batch, wanted, ours)
+    group.codes = found.codes
+    if len(found.codes) < len(wanted):
+        reason = IN_DOUBT if found.in_doubt else "sold_out"
+        _give_no_more(bank, group, wanted[len(found.codes) :], reason)
+    return list(found.codes)
+
+
+def _give_no_more(bank: Bank, group: _Group, wanted: Iterable[str], reason: str) -> None:
+    """Refuses these, and whoever comes within the next moment."""
+    _refuse(group, wanted, reason)
+    until = bank.now() + HINT_SECONDS
+    bank.services.cache.of(HINTS).put((bank.id, group.reward["reward"]), reason, until)
 
 
 def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
@@ -258,9 +280,10 @@ def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
         group.asking[grant_id].answer = refusal
 
 
-async def _insert_grants(bank: Bank, group: _Group, taken: stock.Taken) -> list[Grant]:
+async def _insert_grants(
+    bank: Bank, group: _Group, taken: stock.Taken, wanted: list[str]
+) -> list[Grant]:
     """Grants the units that were taken, and answers the claims; the grants that are new."""
-    wanted = list(group.asking)[: taken.n]
     rows = [_grant_row(bank, group, taken, grant_id) for grant_id in wanted]
     refused = await bank.services.store.insert_new_across(TRANSFERS, cast("list[Doc]", rows))
     new = [row for position, row in enumerate(rows) if position not in refused]
@@ -296,6 +319,8 @@ def _grant_row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> 
     }
     if taken.reward["kind"] == "points":
         row["points"] = taken.reward.get("item", {}).get("points", 0)
+    if grant_id in group.codes:
+        row["code"] = group.codes[grant_id]
     if group.reward["slots"] > 1:
         row["idem"] = ids.tenant_id(bank.id, "idem", request.reward, row["cid"], request.key)
     return row
@@ -338,6 +363,7 @@ async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Grant]) 
     day = taken.reward["leases"][taken.batch]["day"]
     try:
         await tell(bank, taken.reward, grants)
+        await taking.settle(bank, taken.reward, taken.batch, grants)
         await stock.settle(bank, reward, taken.batch, day, len(grants))
     except Unavailable:
         fields = {"tenant": bank.id, "reward": reward}
@@ -347,8 +373,9 @@ async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Grant]) 
 
 
 async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
-    """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells
-    campaigns of those that were offered. Repeating it adds nothing."""
+    """Writes the batch's grants into the lines of their accounts, and puts them into the inbox, as
+    one row: a worker writes the timelines and tells campaigns of those that were offered. Repeating
+    it adds nothing."""
     if not grants:
         return
     event: Doc = {
@@ -359,7 +386,10 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     }
     if points := grants[0].get("points"):
         event["points"] = points
-    await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
+    arrival = inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event))
+    await asyncio.gather(
+        lines.write(bank, grants[0]["batch"], grants), inbox.put(bank.services, arrival)
+    )
     bank.signal(HANDLE_INBOX)
 
 

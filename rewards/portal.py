@@ -4,7 +4,7 @@ vouchers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from customers.banks.bank import Bank
 from customers.banks.staff import staff_member
 from customers.identity import resolution
 from rewards import catalogue, claims, offers, stock
+from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Reward, grant_ids
 from rewards.vouchers import held, issuing
 from services import ids
@@ -149,7 +150,8 @@ async def claim(
     granted = await _counted(bank, request)
     invalidate_home(bank, actor)
     row = await catalogue.find(bank, reward)
-    view = _granted_view(bank, granted.grant, row, lang)
+    codes = await codes_of(bank, [granted.grant])
+    view = _granted_view(bank, granted.grant, row, lang, codes)
     return Claimed({"redemption": view}, granted.replayed)
 
 
@@ -178,17 +180,19 @@ def _body_hash(body: bytes) -> str:
         raise InvalidInput("body_not_json", "the body is nested too deep") from error
 
 
-def _granted_view(bank: Bank, grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
+def _granted_view(
+    bank: Bank, grant: Grant, reward: Reward, lang: str, codes: Mapping[str, str]
+) -> dict[str, Any]:
     """What the customer was granted: a voucher as it is made, or what it is besides. Its row is not
     looked for: it is made behind the answer, and a repeated answer is the first."""
     if reward["kind"] not in issuing.KINDS:
         return _other_view(grant, reward, lang)
-    row = issuing.fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
-    return held.view(bank, row, reward, lang)
+    row = issuing.of_grant(bank, reward, grant)
+    return held.view(bank, row, reward, lang, codes)
 
 
 def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
-    """What was granted and is no voucher."""
+    """What was granted and is no voucher; points are on his account."""
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
@@ -208,7 +212,8 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
     rewards = await catalogue.all_rewards(bank)
     grants = await _grants(bank, person, rewards.values())
     rows = await held.of_customer(bank, person.cids, grants)
-    views = [held.view(bank, row, rewards[row["reward"]], lang) for row in rows]
+    codes = await held.pool_codes(bank, rows)
+    views = [held.view(bank, row, rewards[row["reward"]], lang, codes) for row in rows]
     others = [one for one in grants if rewards[one["reward"]]["kind"] not in issuing.KINDS]
     views += [_other_view(one, rewards[one["reward"]], lang) for one in others]
     return {"redemptions": sorted(views, key=lambda view: view["at"], reverse=True)}

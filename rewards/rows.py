@@ -32,12 +32,13 @@ class Move(TypedDict):
 class Reward(TypedDict):
     """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
 
-    `cost` in fen; `item` is all that the reward is (rewards/item.py). It may be claimed from
-    `starts` until before `ends`, the end of the last day that `terms` promises. `vouchers` is there
-    when all its grants have one. `slots` is the highest `per_customer` there ever was, `declared`
-    the stock of the document, `moves` how often it was changed, and `move` the change whose line
-    the ledger may not have yet. `days` are the units taken on each of the bank's days. `allowance`
-    is how many a month an RM may offer, by role.
+    `cost` in fen; `item` is all that the reward is (rewards/item.py), and `of_item` the item of the
+    catalogue in the version `item_version` that it is made of (empty for none). It may be claimed
+    from `starts` until before `ends`, the end of the last day that `terms` promises. `vouchers` is
+    there when all its grants have one. `slots` is the highest `per_customer` there ever was,
+    `declared` the stock of the document, `moves` how often it was changed, and `move` the change
+    whose line the ledger may not have yet. `days` are the units taken on each of the bank's days.
+    `allowance` is how many a month an RM may offer, by role.
     """
 
     _id: str
@@ -56,6 +57,8 @@ class Reward(TypedDict):
     ends: datetime
     terms: NotRequired[dict[str, str]]
     vouchers: NotRequired[int]
+    of_item: NotRequired[str]
+    item_version: NotRequired[int]
     slots: int
     declared: int
     total: int
@@ -94,10 +97,20 @@ class StockLine(Transfer):
     cid: None
 
 
+class Code(TypedDict):
+    """A code of a pool: the `n`-th of an upload (its `lot`), good until before `expires`
+    (rewards/pools/rows.py)."""
+
+    pool: str
+    lot: str
+    n: int
+    expires: datetime | None
+
+
 class Grant(Transfer):
     """A unit that a customer was granted under lease `batch`. `key` and `body` are hashes of his
     request's; `idem` is there where a customer may have several, `points` where the reward is so
-    many of them."""
+    many of them, `code` where it is one out of a pool."""
 
     kind: Literal["grant"]
     tenant: str
@@ -108,6 +121,7 @@ class Grant(Transfer):
     batch: str
     idem: NotRequired[str]
     points: NotRequired[int]
+    code: NotRequired[Code]
 
 
 class Void(TypedDict):
@@ -173,6 +187,14 @@ def grant_ids(tenant: str, reward: Reward, cids: Iterable[str]) -> list[str]:
     ]
 
 
+def stock_line_id(tenant: str, reward: str, move: Move) -> str:
+    """The `_id` of the ledger's line of a stock change; it comes from the change's number, so
+    telling it twice is once."""
+    return ids.tenant_id(tenant, "stock", reward, move["n"])
+
+
+UNSETTLED: Doc = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
+"""Rewards whose claims or changes are not counted or told yet."""
 REWARDS = Rows("rewards")
 """A reward and its stock, in one document."""
 TRANSFERS = Rows("transfers", unique="idem")

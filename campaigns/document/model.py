@@ -146,13 +146,15 @@ class Allowance(Part):
 
 class Reward(Item):
     """What it is, how many there are, and who may have it; `claim: offered` needs a grant step,
-    `staff` an allowance of the RMs, `anyone` is open to every signed-in customer."""
+    `staff` an allowance of the RMs, `anyone` is open to every signed-in customer. `item` names an
+    item of the bank's catalogue, which says what it is (campaigns/document/items.py)."""
 
     stock: int = Field(ge=0, le=10_000_000)
     per_customer: int = Field(1, ge=1, le=20)
     per_day: Amount | None = None
     claim: Literal["offered", "staff", "anyone"] = "offered"
     allowance: Allowance | None = None
+    item: Key | None = None
 
     @property
     def thing(self) -> Item:

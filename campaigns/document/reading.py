@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from campaigns.document import checks, texts
+from campaigns.document import checks, items, texts
 from campaigns.document.model import Campaign
+from rewards.item import Item
 from services.documents import yaml12
 from services.documents.problems import Fault, Place, Problem, found, in_order
 from services.errors import InvalidInput
@@ -29,25 +30,35 @@ class DocumentError(InvalidInput):
 
 @dataclass(frozen=True)
 class Reading:
-    """A checked document, and what a person must look at before it goes live."""
+    """A checked document, what a person must look at before it goes live, and in which versions the
+    catalogue's items stand in it."""
 
     document: Campaign
     notices: list[Problem] = field(default_factory=list)
+    items: Mapping[str, int] = field(default_factory=dict)
 
 
 def read(
-    text: str, source: str = "campaign", branches: Mapping[str, str] | None = None
+    text: str,
+    source: str = "campaign",
+    branches: Mapping[str, str] | None = None,
+    catalogue: Mapping[str, Item] | None = None,
 ) -> Campaign:
     """The checked document; raises DocumentError with the first problems and the number of the
-    others. `branches` are the bank's (unknown: not checked)."""
-    return look(text, source, branches).document
+    others. `branches` are the bank's, `catalogue` its live items (unknown: not checked)."""
+    return look(text, source, branches, catalogue).document
 
 
-def look(text: str, source: str = "campaign", branches: Mapping[str, str] | None = None) -> Reading:
+def look(
+    text: str,
+    source: str = "campaign",
+    branches: Mapping[str, str] | None = None,
+    catalogue: Mapping[str, Item] | None = None,
+) -> Reading:
     """The checked document with its notices; raises DocumentError. A tenth of a second for the
     largest text: call it off the loop (`aside`)."""
     parsed = yaml12.parse(text, source)
-    document, faults = _document(parsed, branches)
+    document, faults = _document(parsed, branches, catalogue)
     problems = [*parsed.problems, *parsed.unclear.values(), *_located(faults, parsed, source)]
     if document is None or problems:
         raise DocumentError(in_order(problems))
@@ -55,7 +66,9 @@ def look(text: str, source: str = "campaign", branches: Mapping[str, str] | None
 
 
 def _document(
-    parsed: yaml12.Document, branches: Mapping[str, str] | None
+    parsed: yaml12.Document,
+    branches: Mapping[str, str] | None,
+    catalogue: Mapping[str, Item] | None,
 ) -> tuple[Campaign | None, list[Fault]]:
     """The document and what is wrong with it, besides what is wrong with its YAML."""
     if not isinstance(parsed.value, dict):
@@ -63,13 +76,14 @@ def _document(
         return None, [] if parsed.problems else [((), "not_mapping", {"begin": begin})]
     for place in [one for one in parsed.unclear if _is_clock(one)]:
         del parsed.unclear[place]
+    value, faults = items.filled_in(parsed.value, catalogue)
     try:
-        document = Campaign.model_validate(parsed.value)
+        document = Campaign.model_validate(value)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        return None, [one for one in found(details, Campaign) if not _is_in(one[0], parsed.unclear)]
-    if parsed.problems or parsed.unclear:
-        return None, []
+        faults += found(error.errors(include_url=False), Campaign)
+        return None, [one for one in faults if not _is_in(one[0], parsed.unclear)]
+    if faults or parsed.problems or parsed.unclear:
+        return None, faults
     return document, checks.faults(document, branches)
 
 

@@ -46,7 +46,8 @@ class CampaignRow(TypedDict):
 class VersionRow(TypedDict):
     """`text` is what was handed in, `document` what it was read as, `sha256` the text's; `state` is
     submitted, approved, live, rejected or replaced. `diff` is what it changes of the version
-    `diff_base`; `notices` are what a person had to look at."""
+    `diff_base`; `notices` are what a person had to look at; `items` are the versions of the
+    catalogue's items that it was read with."""
 
     _id: str
     campaign: str
@@ -63,6 +64,7 @@ class VersionRow(TypedDict):
     diff: NotRequired[str]
     diff_base: NotRequired[int | None]
     notices: NotRequired[list[dict[str, Any]]]
+    items: NotRequired[dict[str, int]]
     rejected_by: NotRequired[str]
     reason: NotRequired[str]
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from campaigns import live
-from campaigns.document import rows
+from campaigns.document import items, rows
 from campaigns.document.model import Campaign
 from customers.banks.bank import Bank
 from rewards.points import program
@@ -36,9 +36,24 @@ async def current(bank: Bank, document: Campaign) -> list[Problem]:
 async def _unchanged(bank: Bank, document: Campaign) -> list[Problem]:
     """Whether the live version says the same in other words: comments, blanks, order of keys."""
     live_one = (await live.campaign_rows(bank)).get(document.id)
-    if live_one is None or await live.published(bank, document.id) != document:
+    published = await live.published(bank, document.id)
+    if live_one is None or published is None:
         return []
+    if published != document:
+        return list(_changed_items(published, document))
     return [Problem(0, "notice_same_document", {"version": str(live_one["live_version"])})]
+
+
+def _changed_items(published: Campaign, document: Campaign) -> Iterable[Problem]:
+    """Rewards that the text leaves alone, and that are worth something else since their item
+    was changed."""
+    before, after = items.worths(published), items.worths(document)
+    for key in before.keys() & after.keys():
+        (item, old), (same, new) = before[key], after[key]
+        if item == same and old != new:
+            fields = sorted(name for name in new if old.get(name) != new[name])
+            title = document.rewards[key].title.model_dump()
+            yield Problem(0, "notice_item_changed", {"name": title, "id": item, "fields": fields})
 
 
 def _days(bank: Bank, document: Campaign) -> Iterable[Problem]:

@@ -10,6 +10,7 @@ submits, like the console.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any, cast
@@ -18,7 +19,7 @@ from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
 from campaigns.channels.rows import by_state
 from campaigns.community import greetings
-from campaigns.document import reading, rows, states
+from campaigns.document import items, reading, rows, states
 from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import DocumentError, Reading
 from campaigns.document.rows import CampaignRow, VersionRow
@@ -32,6 +33,9 @@ from customers.approvals.rows import Approval
 from customers.banks import clerks
 from customers.banks.bank import Bank, open_bank
 from rewards import catalogue
+from rewards.item import Item
+from rewards.items import live as items_live
+from rewards.pools import taking as pools
 from services import ids
 from services.aside import aside
 from services.container import Services
@@ -67,11 +71,12 @@ async def validate_text(
     services: Services | None, tenant: str | None, text: str, source: str
 ) -> list[Problem]:
     """Every problem of the document; with a bank, its branches are checked too."""
-    branches = None
+    branches, catalogued = None, None
     if services is not None and tenant is not None:
-        branches = (await open_bank(services, tenant)).branches
+        bank = await open_bank(services, tenant)
+        branches, catalogued = bank.branches, _things(await items_live.listed(bank))
     try:
-        reading.read(text, source, branches)
+        reading.read(text, source, branches, catalogued)
     except DocumentError as error:
         return error.problems
     return []
@@ -85,15 +90,30 @@ async def plan(bank: Bank, text: str, source: str) -> list[str]:
     if row is None:
         return [f"create campaign {document.id}", *await _plan_parts(bank, document)]
     live_version = row["live_version"]
-    if _is_live(row, text):
+    if await _is_live(bank, row, text, document):
         return [f"campaign {document.id}: nothing to do, version {live_version} is this document"]
     step = f"version {row['versions'] + 1} replaces {live_version or 'none'}"
     return [f"campaign {document.id}: {step}", *await _plan_parts(bank, document)]
 
 
-def _is_live(row: CampaignRow | None, text: str) -> bool:
-    """Whether this text is the campaign's live version."""
-    return row is not None and row["live_sha256"] == ids.fingerprint(text.encode())
+async def _is_live(bank: Bank, row: CampaignRow | None, text: str, document: Campaign) -> bool:
+    """Whether this is the campaign's live version: the same text, with items that are worth what
+    they were."""
+    if row is None or row["live_sha256"] != ids.fingerprint(text.encode()):
+        return False
+    wanted = items.worths(document)
+    if not wanted:
+        return True
+    version = await rows.version(bank, row["campaign"], row["live_version"] or 0)
+    return version is not None and items.worths(_document(version)) == wanted
+
+
+def _document(row: VersionRow) -> Campaign:
+    return Campaign.model_validate(row["document"])
+
+
+def _things(listed: Mapping[str, items_live.Listed]) -> dict[str, Item]:
+    return {name: one.item for name, one in listed.items()}
 
 
 async def _plan_parts(bank: Bank, document: Campaign) -> list[str]:
@@ -119,12 +139,13 @@ async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     document = (await _read(bank, text, source)).document
     name = f"campaign {document.id}"
     row = await rows.campaign(bank, document.id)
-    if row is not None and _is_live(row, text):
+    if row is not None and await _is_live(bank, row, text, document):
         said = f"{name}: version {row['live_version']} is this document already"
-        done = await _put_in_place(bank, document)
+        version_row = await _version(bank, document.id, row["live_version"] or 0)
+        done = await _put_in_place(bank, document, version_row.get("items", {}))
         await _rewards_follow(bank, document.id)
         return [said, *done]
-    version = await _submitted_before(bank, document.id, text)
+    version = await _submitted_before(bank, document, text)
     if version is None:
         actor = ClerkActor(bank.id, author, author, frozenset({"campaigns.submit"}))
         version = int((await submit(bank, actor, text, source))["version"])
@@ -137,10 +158,13 @@ async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     return [*warned, f"{name}: version {version} is live", *done]
 
 
-async def _submitted_before(bank: Bank, campaign: str, text: str) -> int | None:
-    """The version that waits with this very text."""
-    waiting = await rows.versions(bank, {"campaign": campaign, "state": {"$in": PENDING}}, limit=1)
-    same = waiting and waiting[0]["sha256"] == ids.fingerprint(text.encode())
+async def _submitted_before(bank: Bank, document: Campaign, text: str) -> int | None:
+    """The version that waits with this very text, and with items that are worth the same."""
+    wanted = {"campaign": document.id, "state": {"$in": PENDING}}
+    waiting = await rows.versions(bank, wanted, limit=1)
+    if not waiting or waiting[0]["sha256"] != ids.fingerprint(text.encode()):
+        return None
+    same = items.worths(_document(waiting[0])) == items.worths(document)
     return waiting[0]["version"] if same else None
 
 
@@ -152,9 +176,11 @@ def _tidy(text: str) -> str:
 
 async def _read(bank: Bank, text: str, source: str) -> Reading:
     """The checked document, with all that a person must look at. Raises DocumentError."""
-    branches = bank.branches
-    found = await aside(bank.services, lambda: reading.look(text, source, branches))
-    return Reading(found.document, await notices.find(bank, found.document, found.notices))
+    branches, listed = bank.branches, await items_live.listed(bank)
+    things = _things(listed)
+    found = await aside(bank.services, lambda: reading.look(text, source, branches, things))
+    seen = await notices.find(bank, found.document, found.notices)
+    return Reading(found.document, seen, items.versions(found.document, listed))
 
 
 class NoticesUnseen(Conflict):
@@ -200,14 +226,15 @@ async def submit(
     the notices that the actor was shown and let pass (None: nobody is asked). `base` is the newest
     version that he has seen (None: whatever there is); nothing is submitted over one that he has
     not. Raises DocumentError, Conflict `campaign_exists`, `campaign_renamed` or `version_unchanged`,
-    EditedMeanwhile, and NoticesUnseen.
+    NotFound `pool_unknown`, EditedMeanwhile, and NoticesUnseen.
     """
     text = _tidy(text)
     read = await _read(bank, text, source)
     document = read.document
     known = await rows.campaign(bank, document.id)
     _check_id(document.id, of, known)
-    await _check_new(bank, document.id, text, known)
+    await _check_new(bank, document, text, known)
+    await _check_pools(bank, document)
     await _expect_known(bank, document.id, text, base)
     if seen is not None and notices.digest(read.notices) not in ("", seen):
         raise NoticesUnseen(read.notices)
@@ -230,14 +257,20 @@ def _check_id(campaign: str, of: str | None, known: CampaignRow | None) -> None:
         raise Conflict("campaign_renamed", f"this is not the campaign {of}")
 
 
-async def _check_new(bank: Bank, campaign: str, text: str, known: CampaignRow | None) -> None:
-    """The same text is no new version."""
-    same = await _submitted_before(bank, campaign, text)
-    if same is None and _is_live(known, text):
+async def _check_new(bank: Bank, document: Campaign, text: str, known: CampaignRow | None) -> None:
+    """The same text is no new version, unless an item that it names is worth something else."""
+    same = await _submitted_before(bank, document, text)
+    if same is None and await _is_live(bank, known, text, document):
         same = known["live_version"] if known else None
     if same is not None:
         why = f"version {same} is this text already"
-        raise Conflict("version_unchanged", why, data={"version": str(same), "id": campaign})
+        raise Conflict("version_unchanged", why, data={"version": str(same), "id": document.id})
+
+
+async def _check_pools(bank: Bank, document: Campaign) -> None:
+    """Raises NotFound `pool_unknown` for a reward whose codes come from a pool that is not there."""
+    for pool in dict.fromkeys(one.pool for one in document.rewards.values() if one.pool):
+        await pools.find(bank, pool)
 
 
 async def _expect_known(bank: Bank, campaign: str, text: str, base: int | None) -> None:
@@ -316,6 +349,8 @@ async def _first_row(bank: Bank, actor: ClerkActor, read: Reading, text: str) ->
     }
     if read.notices:
         row["notices"] = notices.stored(read.notices)
+    if read.items:
+        row["items"] = dict(read.items)
     return row
 
 
@@ -334,6 +369,8 @@ def _content(row: VersionRow) -> approvals.Content:
     content = [row["campaign"], row["version"], row["text"], row["sha256"], row["document"]]
     if row.get("notices"):
         content.append(row["notices"])
+    if row.get("items"):
+        content.append(row["items"])
     return {"document": content}
 
 
@@ -357,9 +394,25 @@ async def approve(
         raise InvalidInput(
             "overrule_reason_missing", "say why the wording may pass", fields={"reason": "required"}
         )
+    if row["author"] != actor.login:
+        await _expect_items(bank, row)
     why = {"overruled": [one.message for one in overruled], "reason": reason.strip()[:500]}
     done = await _publish(bank, actor, row, why if overruled else {})
     return {"campaign": campaign, "version": version, "done": done}
+
+
+async def _expect_items(bank: Bank, row: VersionRow) -> None:
+    """Raises Conflict `item_moved` when an item of a version that waits is worth something else by
+    now, or is in the live catalogue no more: what the checker has read is not what would be
+    given. What was agreed to goes on as it was agreed to."""
+    if row["state"] != SUBMITTED or not row.get("items"):
+        return
+    listed = await items_live.listed(bank)
+    for name, worth in items.worths(_document(row)).values():
+        known = listed.get(name)
+        if known is None or items_live.worth(known.item) != worth:
+            said = f"the catalogue's item {name} was changed since; submit this anew"
+            raise Conflict("item_moved", said, data={"id": name})
 
 
 async def _expect_newest(bank: Bank, row: VersionRow) -> None:
@@ -382,8 +435,8 @@ async def _publish(
     begun, campaign = bank.now(), row["campaign"]
     async with approvals.approve(bank, actor, CAMPAIGN, row["_id"], _content(row)) as approval:
         await _follow(bank, row, approval)
-        document = Campaign.model_validate(row["document"])
-        done = await _put_in_place(bank, document)
+        document = _document(row)
+        done = await _put_in_place(bank, document, row.get("items", {}))
         what = {"author": row["author"], "approved_by": approval.decided_by, **approval.data, **why}
         async with bank.audited(actor.login, "campaign.published", campaign, **what):
             await _go_live(bank, row, document)
@@ -438,15 +491,35 @@ async def _follow_published(bank: Bank, row: VersionRow, now: datetime) -> None:
     await rows.change_versions(bank, {"_id": row["_id"]}, {"state": LIVE, "published_at": now})
 
 
-async def _put_in_place(bank: Bank, document: Campaign) -> list[str]:
+async def _put_in_place(
+    bank: Bank, document: Campaign, item_versions: Mapping[str, int]
+) -> list[str]:
     """The codes, links, greetings and rewards that the document wants; what is new of the rewards is
     opened by `_rewards_follow`. Each part is safe to repeat."""
+    await _check_pools(bank, document)
     done = await _provision(bank, document)
-    for key, reward in document.rewards.items():
-        await catalogue.put(bank, document.id, _definition(bank, document, key, reward))
-        done.append(_stocked(document, key, reward))
+    await _put_rewards(bank, document, item_versions)
+    done += [_stocked(document, key, reward) for key, reward in document.rewards.items()]
     await catalogue.end_others(bank, document.id, list(document.rewards))
     return done
+
+
+async def _put_rewards(bank: Bank, document: Campaign, item_versions: Mapping[str, int]) -> None:
+    """The rewards as the document has them, in the words that their items have now. Whoever changes
+    an item's words writes them into the rewards after it is live, and here it is looked at once
+    more after the rewards were written: so both end with the same words."""
+    listed = await items_live.listed(bank)
+    while True:
+        for key, reward in document.rewards.items():
+            item = items.with_live_words(reward, listed)
+            made = _definition(bank, document, key, reward)
+            version = item_versions.get(reward.item or "", 0)
+            made = replace(made, item=item, of_item=reward.item or "", item_version=version)
+            await catalogue.put(bank, document.id, made)
+        now = await items_live.listed(bank)
+        if not item_versions or all(now.get(one) == listed.get(one) for one in item_versions):
+            return
+        listed = now
 
 
 async def _provision(bank: Bank, document: Campaign) -> list[str]:

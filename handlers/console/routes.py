@@ -10,14 +10,17 @@ from handlers.console import (
     campaigns,
     channels,
     clerks,
+    counters,
     customers,
     events,
     handovers,
     intercepts,
+    items,
     platform,
     points,
     session,
     sync,
+    vouchers,
     work,
 )
 from handlers.http import rates
@@ -224,6 +227,21 @@ ROUTES = (
         post=op("customers.unmerge", "Agree to another's answer"),
     ),
     page_route(
+        "/console/counters",
+        counters.Counters,
+        get=op("counters.read", "Counters and partners, and what they wrote off today"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/approve",
+        counters.ApproveRights,
+        post=op("counters.approve", "Agree to the rights that wait for a counter or a partner"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/reject",
+        counters.RejectRights,
+        post=op("counters.approve", "Turn them down"),
+    ),
+    page_route(
         "/console/channels", channels.Channels, get=op("campaigns.read", "Codes, links and groups")
     ),
     page_route(
@@ -272,6 +290,64 @@ ROUTES = (
         "/console/intercepts/{change}/reject",
         intercepts.Reject,
         post=op("intercepts.approve", "Turn a change down"),
+    ),
+    page_route(
+        "/console/vouchers",
+        vouchers.Vouchers,
+        get=op("vouchers.read", "Vouchers"),
+        post=op("vouchers.read", "Find one by its code, or a customer's", rate=rates.SEARCHES),
+    ),
+    page_route(
+        "/console/vouchers/progress",
+        vouchers.Progress,
+        get=op("vouchers.read", "What is asked for and under way, as a fragment"),
+    ),
+    page_route(
+        "/console/vouchers/recall",
+        vouchers.Recall,
+        post=op("vouchers.recall", "Ask for a campaign's unused vouchers to be recalled"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/approve",
+        vouchers.Approve,
+        post=op("vouchers.approve", "Agree to what another asked for"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/reject",
+        vouchers.Reject,
+        post=op("vouchers.approve", "Turn it down"),
+    ),
+    page_route(
+        "/console/vouchers/{voucher}",
+        vouchers.Voucher,
+        get=op("vouchers.read", "One voucher, and what became of it"),
+        post=op("vouchers.recall", "Ask for its recall, refund, replacement or a use's undoing"),
+    ),
+    page_route(
+        "/console/items",
+        items.Items,
+        get=op("rewards.read", "The bank's catalogue of rewards"),
+        post=op("rewards.submit", "Submit an item, or its change"),
+    ),
+    page_route("/console/items/new", items.NewItem, get=op("rewards.submit", "Write an item")),
+    page_route("/console/items/{item}", items.ItemPage, get=op("rewards.read", "One item")),
+    page_route(
+        "/console/items/{item}/edit", items.EditItem, get=op("rewards.submit", "Change an item")
+    ),
+    page_route(
+        "/console/items/{item}/retire",
+        items.Retire,
+        post=op("rewards.submit", "Ask for an item to be retired"),
+    ),
+    page_route(
+        "/console/items/{item}/versions/{version}/approve",
+        items.Approve,
+        post=op("rewards.approve", "Approve another's item"),
+    ),
+    page_route(
+        "/console/items/{item}/versions/{version}/reject",
+        items.Reject,
+        post=op("rewards.approve", "Reject another's item"),
     ),
     page_route("/console/alarms", alarms.Alarms, get=op("alarms.read", "Alarms")),
     page_route(

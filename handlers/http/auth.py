@@ -14,16 +14,23 @@ PUBLIC = "public"
 CUSTOMER = "customer"
 STAFF = "staff"
 CLERK = "clerk"
+COUNTER = "counter"
+PARTNER = "partner"
 
 PERMISSIONS: dict[str, str] = {
     PUBLIC: "anybody; a callback proves itself by its signature",
     CUSTOMER: "a customer signed in to a mini-program of this bank",
     STAFF: "a relationship manager signed in through WeCom",
     CLERK: "any clerk signed in to the console",
+    COUNTER: "a teller, or one of a merchant's people, signed in to a counter of this bank",
+    PARTNER: "a partner's program, which signs what it asks",
     "campaigns.read": "see campaigns, their codes, versions and funnels",
     "campaigns.submit": "write a new version of a campaign and hand it in",
     "campaigns.approve": "approve or reject another clerk's version",
     "campaigns.pause": "pause a live campaign and resume it",
+    "rewards.read": "see the catalogue of rewards and how much of each is left",
+    "rewards.submit": "submit an item of the catalogue, or its change",
+    "rewards.approve": "approve or reject another clerk's item",
     "audit.read": "see the audit trail",
     "sync.read": "see how the sync with WeCom goes, and what it found",
     "sync.run": "begin or cancel a sync with WeCom, and try an object again",
@@ -38,6 +45,9 @@ PERMISSIONS: dict[str, str] = {
     "intercepts.read": "see the blocked words to customers",
     "intercepts.submit": "propose a change of these words",
     "intercepts.approve": "agree to another clerk's change of them, or turn it down",
+    "vouchers.read": "see vouchers, find one by its code, what became of it",
+    "vouchers.recall": "ask for a voucher's recall, refund or replacement, or take a write-off back",
+    "vouchers.approve": "agree to what another clerk asked for with vouchers, or turn it down",
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
     "consents.withdraw": "note that a customer took back what he agreed to",
@@ -46,6 +56,8 @@ PERMISSIONS: dict[str, str] = {
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
+    "counters.read": "see who may write vouchers off, where, how often today, and when he was there last",
+    "counters.approve": "agree to the rights that wait for a counter or a partner, or turn them down",
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
     "points.read": "see the points programme, customers' points, and what the bank owes",
     "points.submit": "submit a change of the points programme",

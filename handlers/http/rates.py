@@ -6,13 +6,19 @@ wrong is never counted at all.
 
 from __future__ import annotations
 
-from customers.actors import ClerkActor, CustomerActor, StaffActor
+from customers.actors import (
+    ClerkActor,
+    CounterActor,
+    CustomerActor,
+    PartnerActor,
+    StaffActor,
+)
 from handlers.http.route import Op
 from services.container import Services
 from services.security.throttle import Rate
 from services.security.tries import Limit
 
-Actor = CustomerActor | StaffActor | ClerkActor
+Actor = CustomerActor | StaffActor | ClerkActor | CounterActor | PartnerActor
 
 READS = Rate("read", 1_200, 60, shared=False)
 WRITES = Rate("write", 120, 60)
@@ -58,6 +64,10 @@ def who_is(actor: Actor) -> str:
             return f"staff|{actor.tenant}|{actor.userid}"
         case ClerkActor():
             return f"clerk|{actor.tenant}|{actor.login}"
+        case CounterActor():
+            return f"counter|{actor.tenant}|{actor.login}"
+        case PartnerActor():
+            return f"partner|{actor.tenant}|{actor.partner}"
 
 
 def logins(address: str, app: str) -> list[Limit]:

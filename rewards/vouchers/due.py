@@ -70,8 +70,7 @@ async def expire(bank: Bank, rows: Sequence[Voucher]) -> None:
         (
             life.fence(row),
             {
-                "$set": life.happened(row, "voucher.expired", now, state=EXPIRED),
-                "$unset": {"gift": ""},
+                "$set": {**life.happened(row, "voucher.expired", now, state=EXPIRED), "gift": None},
                 "$inc": {"version": 1},
             },
         )

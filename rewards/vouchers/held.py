@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import segno
@@ -11,6 +11,7 @@ import segno
 from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
+from rewards.pools.codes import codes_of
 from rewards.rows import Grant, Reward
 from rewards.vouchers import codes, issuing, life, qr, redeem
 from rewards.vouchers.rows import EXPIRED, OPEN, VOUCHERS, Voucher
@@ -45,8 +46,17 @@ def state_of(bank: Bank, row: Voucher) -> str:
     return EXPIRED if over else row["state"]
 
 
-def view(bank: Bank, row: Voucher, reward: Reward, lang: str) -> dict[str, Any]:
-    """The voucher as its customer reads it."""
+async def pool_codes(bank: Bank, rows: Sequence[Voucher]) -> dict[str, str]:
+    """The codes of those vouchers that were given one out of a pool, by the vouchers' ids."""
+    return await codes_of(bank, cast("Sequence[Grant]", rows))
+
+
+def view(
+    bank: Bank, row: Voucher, reward: Reward, lang: str, pooled: Mapping[str, str]
+) -> dict[str, Any]:
+    """The voucher as its customer reads it; `pooled` are codes that came out of pools, by the
+    vouchers' ids."""
+    own = codes.shown(codes.code_of(bank.vault, row["_id"], row["nth"]))
     item = issuing.item_of(reward)
     now = bank.utc()
     ends = row["expires"]
@@ -54,7 +64,7 @@ def view(bank: Bank, row: Voucher, reward: Reward, lang: str) -> dict[str, Any]:
         "id": row["_id"].split(":", 1)[1],
         "reward": row["reward"],
         "title": text(reward["title"], lang),
-        "code": codes.shown(codes.code_of(bank.vault, row["_id"], row["nth"])),
+        "code": pooled.get(row["_id"]) or own,
         "at": row["at"].isoformat(),
         "state": state_of(bank, row),
         "kind": row["kind"],
@@ -100,7 +110,7 @@ async def shown(bank: Bank, cids: Sequence[str], voucher: str, lang: str) -> dic
     if state_of(bank, row) != EXPIRED:
         row = await life.opened(bank, row["_id"])
     reward = await catalogue.find(bank, row["reward"])
-    said = view(bank, row, reward, lang)
+    said = view(bank, row, reward, lang, await pool_codes(bank, [row]))
     usable = row["state"] in OPEN and said["uses_left"] > 0
     ends = row["expires"]
     left = None if ends is None else max(0, int((ends - bank.utc()).total_seconds()))

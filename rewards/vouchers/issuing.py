@@ -13,6 +13,7 @@ import orjson
 from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
+from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Reward
 from rewards.vouchers import codes, life
 from rewards.vouchers.rows import GRANTED, VOUCHERS, Voucher, find_vouchers
@@ -105,20 +106,31 @@ async def ensure(bank: Bank, grants: Sequence[Grant], *, new: bool = False) -> d
         if grant["reward"] in rewards and rewards[grant["reward"]]["kind"] in KINDS
     }
     found = {} if new else await find_vouchers(bank, list(wanted))
-    rows = [
-        _of_grant(bank, rewards[grant["reward"]], grant, new=new)
-        for voucher, grant in wanted.items()
-        if voucher not in found
-    ]
+    missing = [grant for voucher, grant in wanted.items() if voucher not in found]
+    pooled = await codes_of(bank, missing)
+    rows = []
+    for grant in missing:
+        row = of_grant(bank, rewards[grant["reward"]], grant)
+        if grant["_id"] in pooled:
+            row["indexes"].append(codes.pool_index_of(bank.vault, pooled[grant["_id"]]))
+        elif not new:
+            old = codes.old_code_of(bank.vault, grant["_id"])
+            row["indexes"].append(codes.index_of(bank.vault, old))
+        rows.append(row)
     return {**found, **await add(bank, rows)} if rows else found
 
 
-def _of_grant(bank: Bank, reward: Reward, grant: Grant, *, new: bool) -> Voucher:
+def of_grant(bank: Bank, reward: Reward, grant: Grant) -> Voucher:
+    """The voucher of a grant as it is made. One whose code came out of a pool is over when that
+    is."""
     row = fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
     row["cost"] = grant["cost"]
-    if not new:
-        old = codes.old_code_of(bank.vault, grant["_id"])
-        row["indexes"].append(codes.index_of(bank.vault, old))
+    code = grant.get("code")
+    if code is not None:
+        row["code"] = code
+        ends = [one for one in (row["expires"], code["expires"]) if one is not None]
+        row["expires"] = min(ends) if ends else None
+        row["due"] = life.next_look(row)
     return row
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from customers.banks.bank import Bank
-from rewards.vouchers.life import ISSUED, account
+from rewards.vouchers.life import ISSUED, MADE_GOOD, account
 from rewards.vouchers.rows import OPEN, VOUCHERS, Voucher
 from services.store.mongo import Doc
 
@@ -39,18 +39,32 @@ async def units(bank: Bank) -> Units:
     ]
     for row in await bank.db[VOUCHERS].aggregate(grouped):
         reward = row["_id"]["reward"]
-        for name, n in ((account(row["_id"]["state"], reward), 1), (f"{ISSUED}:{reward}", -1)):
-            found.least[name] += n * row["n"]
-            found.most[name] += n * row["n"]
+        _move(found, f"{ISSUED}:{reward}", account(row["_id"]["state"], reward), row["n"])
+    made_good: list[Doc] = [
+        {"$match": {"instead_of": {"$exists": True}, "steps.n": {"$ne": 1}}},
+        {"$group": {"_id": "$reward", "n": {"$sum": 1}}},
+    ]
+    for row in await bank.db[VOUCHERS].aggregate(made_good):
+        _move(found, f"{MADE_GOOD}:{row['_id']}", f"{ISSUED}:{row['_id']}", row["n"])
     async for row in bank.db[VOUCHERS].scan({"steps": {"$ne": []}}):
         _add_untold(found, cast("Voucher", row))
     return found
+
+
+def _move(found: Units, debit: str, credit: str, n: int) -> None:
+    for counted in (found.least, found.most):
+        counted[debit] -= n
+        counted[credit] += n
 
 
 def _add_untold(found: Units, row: Voucher) -> None:
     """The voucher's unit is in one of the accounts through which its steps lead."""
     issued = f"{ISSUED}:{row['reward']}"
     moves = [step for step in row["steps"] if step["debit"]]
+    if "instead_of" in row and row["steps"][0]["n"] == 1:
+        found.least[f"{MADE_GOOD}:{row['reward']}"] -= 1
+        found.most[issued] += 1
+        moves = moves[1:]
     now = account(row["state"], row["reward"])
     through = {now, *(one for step in moves for one in (step["debit"], step["credit"]))}
     for name in through - {issued}:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rewards.ledger import check as ledger
+from rewards import ledger
 from rewards.vouchers import due, redeem
 from services.container import Services
 from tests.integration.rewards import vouchering, world
@@ -51,6 +51,6 @@ async def test_the_ledger_names_a_voucher_whose_unit_is_elsewhere(services: Serv
     assert await ledger.check(bank) == []
     await bank.db["vouchers"].update({"_id": row["_id"]}, {"$set": {"state": "expired"}})
     assert sorted(await ledger.check(bank)) == [
-        "account used:camp.r of no reward holds 1",
-        "camp.r: account expired:camp.r holds 0, not 1",
+        "camp.r: account expired:camp.r holds 0, but of the vouchers it is 1",
+        "camp.r: account used:camp.r holds 1, but of the vouchers it is 0",
     ]
