@@ -31,7 +31,9 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.budget import BUDGETS
 from rewards.desk import COUNTER_DAYS
+from rewards.disclosure import DISCLOSURE_ACCEPTANCES, DISCLOSURES
 from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
 from rewards.ledger.rows import (
     ACCOUNTS,
@@ -80,6 +82,7 @@ COLLECTIONS = (
     ARRIVALS,
     AUDIT,
     AUDIT_INTENTS,
+    BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
     CHANNELS,
@@ -101,6 +104,8 @@ COLLECTIONS = (
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
+    DISCLOSURES,
+    DISCLOSURE_ACCEPTANCES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,

@@ -19,7 +19,7 @@ from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
 from campaigns.channels.rows import by_state
 from campaigns.community import greetings
-from campaigns.document import items, reading, rows, states
+from campaigns.document import items, limits, reading, rows, states
 from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import DocumentError, Reading
 from campaigns.document.rows import CampaignRow, VersionRow
@@ -32,7 +32,7 @@ from customers.approvals import approvals
 from customers.approvals.rows import Approval
 from customers.banks import clerks
 from customers.banks.bank import Bank, open_bank
-from rewards import catalogue
+from rewards import budget, catalogue, disclosure
 from rewards.item import Item
 from rewards.items import live as items_live
 from rewards.pools import taking as pools
@@ -508,11 +508,15 @@ async def _put_rewards(bank: Bank, document: Campaign, item_versions: Mapping[st
     """The rewards as the document has them, in the words that their items have now. Whoever changes
     an item's words writes them into the rewards after it is live, and here it is looked at once
     more after the rewards were written: so both end with the same words."""
+    await disclosure.publish(bank, document.id, _terms(document))
+    declared = document.money.budget if document.money is not None else 0
+    wanted = [_definition(bank, document, *named) for named in document.rewards.items()]
+    guarded = await budget.put(bank, document.id, declared, wanted)
     listed = await items_live.listed(bank)
     while True:
         for key, reward in document.rewards.items():
             item = items.with_live_words(reward, listed)
-            made = _definition(bank, document, key, reward)
+            made = replace(_definition(bank, document, key, reward), guarded=guarded)
             version = item_versions.get(reward.item or "", 0)
             made = replace(made, item=item, of_item=reward.item or "", item_version=version)
             await catalogue.put(bank, document.id, made)
@@ -552,6 +556,7 @@ def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> cat
         starts=document.window.starts,
         ends=_claims_end(bank, document),
         terms=_terms(document),
+        limits=limits.row_of(document, key, bank.branches),
         allowance=_allowance(reward),
     )
 
@@ -730,6 +735,7 @@ async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str
         "overrule": any(one.code in OVERRULED for one in shown),
         "greet": row.get("greet", "none"),
         "about": await _about(bank, campaign),
+        "rewards": await catalogue.of_campaign(bank, campaign),
         "codes": await live_codes.of_campaign(bank, campaign),
         "versions": [_shown(one, names) for one in versions],
     }

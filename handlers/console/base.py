@@ -44,6 +44,7 @@ REFUSALS = (
 
 SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
+    ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
     ("Vouchers", "/console/vouchers", "vouchers.read", ()),
     ("Rewards", "/console/items", "rewards.read", ()),

@@ -7,6 +7,7 @@ from handlers.console import (
     alarms,
     archive,
     audit,
+    budgets,
     campaigns,
     channels,
     clerks,
@@ -150,6 +151,16 @@ ROUTES = (
         "/console/campaigns/{campaign}/versions/{version}/reject",
         campaigns.Reject,
         post=op("campaigns.approve", "Reject another's version"),
+    ),
+    page_route(
+        "/console/budgets",
+        budgets.Budgets,
+        get=op("rewards.read", "What every campaign has spent of its budget"),
+    ),
+    page_route(
+        "/console/budgets/{campaign}",
+        budgets.Budget,
+        get=op("rewards.read", "How one campaign's budget burns, and until when it lasts"),
     ),
     page_route(
         "/console/handover",

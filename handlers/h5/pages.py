@@ -34,7 +34,12 @@ class PhoneForm(Form):
 
 
 class ClaimForm(Form):
+    """`disclosure` is the hash of the rules that stood beside the button, and `accept` the tick that
+    says so."""
+
     key: IdempotencyKey
+    disclosure: Word = ""
+    accept: Word = ""
 
 
 class Arrival(Form):
@@ -131,6 +136,9 @@ class PortalPage(Page):
             **await self.names(),
             "view": view,
             "consent": phone_consent(),
+            "accepted": await portal.accepted(
+                self.bank, self.actor, [one["id"] for one in view["rewards"]]
+            ),
             "new_key": ids.token,
         }
         self.render_page("home", error, **values)
@@ -213,8 +221,11 @@ class Claim(PortalPage):
     @override
     async def post(self, appid: str, reward: str) -> None:
         form = self.form(ClaimForm)
+        said = orjson.dumps({"disclosure": form.disclosure}) if form.disclosure else b""
         try:
-            await portal.claim(self.bank, self.actor, reward, form.key, b"")
+            if form.disclosure and not form.accept:
+                raise Conflict("disclosure_required", "accept the rules first")
+            await portal.claim(self.bank, self.actor, reward, form.key, said, self.lang)
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return

@@ -28,7 +28,7 @@ PERMISSIONS: dict[str, str] = {
     "campaigns.submit": "write a new version of a campaign and hand it in",
     "campaigns.approve": "approve or reject another clerk's version",
     "campaigns.pause": "pause a live campaign and resume it",
-    "rewards.read": "see the catalogue of rewards and how much of each is left",
+    "rewards.read": "see the catalogue of rewards, how much of each is left, and the budgets of campaigns",
     "rewards.submit": "submit an item of the catalogue, or its change",
     "rewards.approve": "approve or reject another clerk's item",
     "audit.read": "see the audit trail",

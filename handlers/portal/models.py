@@ -34,7 +34,12 @@ Facts = Annotated[dict[Word, ShortText | Whole | bool | None], Field(max_length=
 
 
 class ClaimBody(RootModel[Facts]):
-    """Empty, or an object; a repeated Idempotency-Key must come with the same bytes."""
+    """Empty, or an object, of which `disclosure` is the hash of the disclosure that the customer
+    accepts; a repeated Idempotency-Key must come with the same bytes."""
+
+
+class AcceptBody(_Request):
+    disclosure: Word = Field(min_length=1, description="the hash of the version that was shown")
 
 
 class CustomerView(BaseModel):
@@ -81,6 +86,16 @@ class RewardView(BaseModel):
     left: int | None
     until: datetime
     terms: dict[str, str]
+    disclosure: str = Field(description="the hash of the terms; empty without any")
+    must_accept: bool = Field(description="a claim wants the customer's own word before it")
+
+
+class DisclosureAnswer(BaseModel):
+    reward: str
+    disclosure: str = Field(description="the hash of the terms, which names their version")
+    terms: dict[str, str]
+    required: bool = Field(description="a claim wants the customer's own word before it")
+    accepted: bool = Field(description="the customer has accepted this version")
 
 
 class HomeAnswer(BaseModel):
@@ -99,9 +114,10 @@ class RedemptionView(BaseModel):
 
     id: str
     reward: str
+    instead_of: str | None = Field(None, description="the reward that was asked for, if another")
     title: str
     code: str = Field(description="empty for points")
-    points: int | None = Field(description="what a reward of the kind points brought")
+    points: int | None = Field(None, description="what a reward of the kind points brought")
     at: datetime
     state: Literal["granted", "active", "used", "expired", "recalled", "refunded"]
     kind: str

@@ -15,7 +15,13 @@ from customers.messaging import poster_codes, subscriptions
 from handlers.http import rates
 from handlers.http.api import Api
 from handlers.http.base import read_model
-from handlers.portal.models import LoginBody, PhoneBody, PointsAsked, SubscriptionsBody
+from handlers.portal.models import (
+    AcceptBody,
+    LoginBody,
+    PhoneBody,
+    PointsAsked,
+    SubscriptionsBody,
+)
 from rewards import portal
 from rewards.points import spending, statement
 from services.container import Services
@@ -150,6 +156,17 @@ class Claim(Portal):
         if claimed.replayed:
             self.set_header("Idempotency-Hit", "true")
         self.answer(claimed.view)
+
+
+class Disclosure(Portal):
+    @override
+    async def get(self, appid: str, reward: str) -> None:
+        self.answer(await portal.read_disclosure(self.bank, self.actor, reward))
+
+    @override
+    async def post(self, appid: str, reward: str) -> None:
+        said = self.body(AcceptBody).disclosure
+        self.answer(await portal.accept_disclosure(self.bank, self.actor, reward, said))
 
 
 class Redemptions(Portal):

@@ -75,6 +75,21 @@ ROUTES = (
         ),
     ),
     json_route(
+        "/mp/{appid}/rewards/{reward}/disclosure",
+        resources.Disclosure,
+        get=op(
+            CUSTOMER,
+            "What was published about the reward's promotion, and its hash",
+            answers=models.DisclosureAnswer,
+        ),
+        post=op(
+            CUSTOMER,
+            "Accept that version, before the first claim",
+            body=models.AcceptBody,
+            answers=models.DisclosureAnswer,
+        ),
+    ),
+    json_route(
         "/mp/{appid}/redemptions",
         resources.Redemptions,
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),

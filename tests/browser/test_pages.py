@@ -206,6 +206,7 @@ async def test_every_page_is_whole_at_every_width(
     async with watched(chrome, 400, 800) as phone:
         wrong += await _read(phone, f"{url}/preview/{APPID}/", lang)
         await phone.go(f"{url}/preview/{APPID}/?code={await sandbox.open(unkind['person'], APPID)}")  # type: ignore[arg-type]
+        await phone.page.check("form[action$='/flash.voucher/claim'] input[name=accept]")
         await phone.page.click("form[action$='/flash.voucher/claim'] button")
         await phone.page.click("a.voucher-link")
         voucher = phone.page.url.rpartition("/")[2]

@@ -30,6 +30,10 @@ COMMANDS = [ROOT / "manage.py", *sorted((ROOT / "deploy").glob("*.py"))]
 TO_CUSTOMERS = {
     "code:not_eligible",
     "code:quota_customer",
+    "code:quota_branch",
+    "code:quota_staff",
+    "code:exclusive",
+    "code:stack",
     "code:done_withdrawn",
     "code:plain_welcome",
     "code:voucher_story_expired",
