@@ -39,7 +39,7 @@ from customers.banks.bank import open_bank
 from deploy import demo
 from deploy.parts import environment
 from deploy.processes import end, spawn
-from deploy.visitors import Clerk, Manager, Phone, Sandbox, TourFailed, Visitor, expect
+from deploy.visitors import Clerk, Counter, Manager, Phone, Sandbox, TourFailed, Visitor, expect
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from rewards import ledger
@@ -64,7 +64,8 @@ SHOWN = {
     "offers": "reward",
     "transfers": "kind reward debit credit amount",
     "vouchers": "reward state uses used",
-    "voucher_uses": "reward counter state",
+    "voucher_uses": "counter reward count state",
+    "counter_days": "counter day n",
     "campaign_versions": "campaign version state author approved_by",
     "audit": "seq actor action object",
 }
@@ -80,7 +81,7 @@ OF_A_CUSTOMER = {
     "transfers",
     "vouchers",
 }
-OF_A_CAMPAIGN = {"rewards", "voucher_uses", "campaigns", "channels", "campaign_versions"}
+OF_A_CAMPAIGN = {"rewards", "campaigns", "channels", "campaign_versions"}
 PATIENCE = 25.0
 """Seconds for anything that happens after a request was answered; the welcome itself has 20."""
 
@@ -100,7 +101,7 @@ class Tour:
     manager: str = ""
     cid: str = ""
     phone: Phone | None = None
-    desk: Manager | None = None
+    voucher: str = ""
 
     @property
     def tenant(self) -> str:
@@ -227,6 +228,7 @@ async def claim(tour: Tour) -> list[str]:
     expect(again.headers.get("Idempotency-Hit") == "true", "the repeated claim was not recognised")
     mine = (await phone.call("GET", "redemptions")).json()["redemptions"]
     expect(len(mine) == 1, f"the customer has {len(mine)} redemptions, not one")
+    tour.voucher = mine[0]["code"]
     problems = await ledger.check(await open_bank(tour.services, tour.tenant))
     expect(not problems, "the ledger does not hold: " + "; ".join(problems))
     return [
@@ -238,7 +240,6 @@ async def claim(tour: Tour) -> list[str]:
 
 async def side_panel(tour: Tour) -> list[str]:
     manager = Manager(await tour.visitor(), tour.tenant, tour.manager)
-    tour.desk = manager
     cards = await manager.open_panel()
     address = next((card for card in cards if card.endswith(f"/{tour.cid}")), None)
     if address is None:
@@ -255,24 +256,6 @@ async def side_panel(tour: Tour) -> list[str]:
     return [
         f"{tour.manager} signed in through WeCom's OAuth and sees the customer, phone {masked}",
         "the timeline: " + " → ".join(row["kind"] for row in entries),
-    ]
-
-
-async def write_off(tour: Tour) -> list[str]:
-    phone, desk = tour.phone, tour.desk
-    if phone is None or desk is None:
-        raise TourFailed("the customer or the RM is not signed in")
-    mine = (await phone.call("GET", "redemptions")).json()["redemptions"][0]
-    shown = (await phone.call("GET", f"redemptions/{mine['id']}")).json()["redemption"]
-    receipt = await desk.write_off(shown["qr"]["text"])
-    expect("/undo" in receipt, "the side panel shows no receipt")
-    used = (await phone.call("GET", f"redemptions/{mine['id']}")).json()["redemption"]
-    expect(used["state"] == "used", f"the voucher is {used['state']}, not used")
-    again = await desk.look(mine["code"])
-    expect('action="/sidebar/' in again and "/redeem" not in again, "it may be used twice")
-    return [
-        f"{tour.manager} scanned the QR code of {mine['title']}, looked, and wrote it off",
-        "the customer's phone says that it is used; its code again: refused, with when and where",
     ]
 
 
@@ -323,6 +306,30 @@ async def console(tour: Tour) -> list[str]:
     ]
 
 
+async def counter(tour: Tour) -> list[str]:
+    people = {one["login"]: one for one in tour.bank["counters"]}
+    mine = {"cid": tour.cid}
+    await until(lambda: tour.rows("vouchers").count(mine), "the reward has become no voucher")
+    teller = Counter(await tour.visitor(), tour.tenant)
+    await teller.sign_in("nanshan", people["nanshan"]["password"])
+    merchant = Counter(await tour.visitor(), tour.tenant)
+    await merchant.sign_in("coffee", people["coffee"]["password"])
+    await teller.redeem(await teller.look(tour.voucher))
+    refused = await merchant.look(tour.voucher)
+    branch = next(one["name"] for one in tour.bank["branches"] if one["id"] == "sz-nanshan")
+    expect(branch in refused, "the second counter is not told where the voucher was used")
+    expect('name="shown"' not in refused, "a used voucher may be written off again")
+    states = {row["state"] for row in await tour.rows("vouchers").find(mine)}
+    expect(states == {"used"}, f"the customer's voucher is {', '.join(states)}, not used")
+    problems = await ledger.check(await open_bank(tour.services, tour.tenant))
+    expect(not problems, "the ledger does not hold: " + "; ".join(problems))
+    return [
+        f"{people['nanshan']['name']} of {branch} signed in to the counter and wrote the voucher off",
+        f"{people['coffee']['name']} tried it after that, and was told when and where it was used",
+        "the voucher is used, once; ledger check: the ledger holds",
+    ]
+
+
 def relabelled(text: str, mark: str) -> str:
     """The campaign with another label: a change that two people can see and nobody else."""
     kept = [
@@ -357,11 +364,15 @@ STAGES: list[tuple[str, Callable[[Tour], Awaitable[list[str]]], list[str]]] = [
     ("He opens the mini-program", sign_in, ["customers", "identities", "consents", "timeline"]),
     ("He claims the reward", claim, ["offers", "transfers", "rewards", "timeline"]),
     ("His relationship manager sees the timeline", side_panel, ["relationships", "timeline"]),
-    ("And writes the voucher off", write_off, ["vouchers", "voucher_uses", "timeline"]),
     (
         "Two clerks change the campaign",
         console,
         ["campaign_versions", "campaigns", "runs", "audit"],
+    ),
+    (
+        "A teller writes the voucher off",
+        counter,
+        ["vouchers", "voucher_uses", "counter_days", "transfers", "timeline"],
     ),
 ]
 

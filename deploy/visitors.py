@@ -16,15 +16,8 @@ from deploy.errors import DeployError
 _XSRF = re.compile(r'name="_xsrf" value="([^"]+)"')
 _COUNT = re.compile(r'class="[^"]*funnel-count[^"]*"[^>]*>\s*(\d+)')
 _TEXT = re.compile(r"<textarea[^>]*>\n?(.*?)</textarea>", re.DOTALL)
+_HIDDEN = re.compile(r'name="(_xsrf|shown|key|uses)" value="([^"]*)"')
 _CARD = re.compile(r'href="(/sidebar/[^"]+/customers/[^"]+)"')
-
-
-def _field(page: str, name: str) -> str:
-    """What a hidden field of a page holds."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', page)
-    if found is None:
-        raise TourFailed(f"the page has no field {name}")
-    return html.unescape(found[1])
 
 
 class TourFailed(DeployError):
@@ -126,21 +119,6 @@ class Manager:
     async def card(self, address: str) -> str:
         return (await self._visitor.ask("GET", address)).text
 
-    async def look(self, shown: str) -> str:
-        """The counter's page after a code was typed or scanned."""
-        page = (await self._visitor.ask("GET", f"{self._home}counter")).text
-        return await self._send("counter/look", page, shown=shown)
-
-    async def write_off(self, shown: str) -> str:
-        """The receipt of the voucher that was shown."""
-        page = await self.look(shown)
-        ticket, key = (_field(page, name) for name in ("ticket", "key"))
-        return await self._send("counter/redeem", page, ticket=ticket, key=key, uses="1")
-
-    async def _send(self, path: str, page: str, **fields: str) -> str:
-        data = {"_xsrf": _field(page, "_xsrf"), **fields}
-        return (await self._visitor.ask("POST", f"{self._home}{path}", data=data)).text
-
 
 class Clerk:
     """A clerk at the console, with a session cookie and the form token of the page he looks at."""
@@ -172,3 +150,34 @@ class Clerk:
         return [
             int(count) for count in _COUNT.findall(await self.page(f"campaigns/{campaign}/funnel"))
         ]
+
+
+class Counter:
+    """Somebody at a counter, with a session cookie and the form token of the page he looks at."""
+
+    def __init__(self, visitor: Visitor, tenant: str) -> None:
+        self._visitor = visitor
+        self._home = f"/counter/{tenant}/"
+
+    async def sign_in(self, name: str, password: str) -> None:
+        page = await self._send("sign-in", "sign-in", name=name, password=password)
+        expect('id="code"' in page, f"{name} could not sign in to the counter")
+
+    async def look(self, code: str) -> str:
+        """The page that says what the voucher is, and whether it may be used here."""
+        return await self._send("", "look", code=code)
+
+    async def redeem(self, page: str) -> str:
+        """Confirms what the page of a look shows; the receipt."""
+        fields = {name: html.unescape(value) for name, value in _HIDDEN.findall(page)}
+        expect("shown" in fields, "the counter offers no write-off of the voucher")
+        answer = await self._visitor.ask("POST", f"{self._home}redeem", data=fields)
+        expect("/uses/" in answer.url.path, "the write-off has no receipt")
+        return answer.text
+
+    async def _send(self, page: str, path: str, **fields: str) -> str:
+        token = _XSRF.search((await self._visitor.ask("GET", f"{self._home}{page}")).text)
+        if token is None:
+            raise TourFailed(f"{self._home}{page} has no form")
+        data = {"_xsrf": html.unescape(token[1]), **fields}
+        return (await self._visitor.ask("POST", f"{self._home}{path}", data=data)).text

@@ -1,5 +1,5 @@
-"""What a customer holds, as his RM sees it: his vouchers, without anything that could be shown at a
-counter, and his points; and where a voucher was used."""
+"""The vouchers that a customer holds, as his RM sees them: without anything that could be shown at a
+counter; and where one was used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import cast
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from rewards import catalogue
-from rewards.points import accounts, program
 from rewards.rows import TRANSFERS, Grant, grant_ids
 from rewards.vouchers import held, life, redeem
 from rewards.vouchers.rows import OPEN, find_voucher
@@ -37,11 +36,10 @@ class Held:
 
 @dataclass(frozen=True)
 class Holdings:
-    """`vouchers` are MOST of `count`; `points` is None where the bank has none."""
+    """`vouchers` are MOST of `count`."""
 
     vouchers: tuple[Held, ...]
     count: int
-    points: int | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,4 @@ async def of(bank: Bank, cid: str) -> Holdings:
         for row in await held.of_customer(bank, cids, grants)
     ]
     vouchers.sort(key=lambda one: not one.open)
-    points = None
-    if await program.find_live(bank) is not None:
-        points = accounts.together(await accounts.read(bank, cids), now).available
-    return Holdings(tuple(vouchers[:MOST]), len(vouchers), points)
+    return Holdings(tuple(vouchers[:MOST]), len(vouchers))

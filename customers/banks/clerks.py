@@ -63,8 +63,12 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "counters.read",
             "counters.approve",
             "consents.withdraw",
+            "ledger.read",
+            "ledger.adjust",
+            "ledger.approve",
             "points.read",
             "points.submit",
+            "points.adjust",
             "points.approve",
         }
     ),
@@ -87,6 +91,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "vouchers.read",
             "clerks.read",
             "counters.read",
+            "ledger.read",
             "points.read",
         }
     ),

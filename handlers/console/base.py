@@ -56,6 +56,7 @@ SECTIONS = (
     ("Customers", "/console/people", "customers.read", ()),
     ("Counters", "/console/counters", "counters.read", ()),
     ("Points", "/console/points", "points.read", ()),
+    ("Ledger", "/console/ledger", "ledger.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),

@@ -68,7 +68,7 @@ class Vouchers(Decision):
             cids = tuple(person.cids)
         try:
             wanted = Wanted(cids, asked.campaign, asked.state, asked.before)
-            page = await search.page(self.bank, wanted)
+            page = await search.listed(self.bank, wanted)
         except InvalidInput as refusal:
             error, page = refusal, search.Found([], "")
         self.render_page(

@@ -217,15 +217,19 @@ class Withdraw(PortalPage):
         self.redirect_to(self.home(), done="withdrawn")
 
 
+def _claimed(form: ClaimForm) -> bytes:
+    """The form as the body of a claim."""
+    return orjson.dumps({"disclosure": form.disclosure}) if form.disclosure else b""
+
+
 class Claim(PortalPage):
     @override
     async def post(self, appid: str, reward: str) -> None:
         form = self.form(ClaimForm)
-        said = orjson.dumps({"disclosure": form.disclosure}) if form.disclosure else b""
         try:
             if form.disclosure and not form.accept:
                 raise Conflict("disclosure_required", "accept the rules first")
-            await portal.claim(self.bank, self.actor, reward, form.key, said, self.lang)
+            await portal.claim(self.bank, self.actor, reward, form.key, _claimed(form), self.lang)
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return

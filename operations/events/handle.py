@@ -150,11 +150,11 @@ async def _rewards_claimed(bank: Bank, message: bytes) -> None:
     ]
     await timeline.record_many(bank, entries)
     await issuing.of_claims(bank, [grant for grant, _, _ in event["grants"]])
-    for grant, cid, at in event["grants"]:
-        if event.get("points"):
-            await earning.grant(bank, cid, grant, event["reward"], event["points"])
-        await earning.earn(bank, Happening("reward.claimed", cid, grant, at))
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await resolution.customer(bank, cid)
             await runs.on_event(bank, person.cids, "reward.claimed")
+    for grant, cid, at in event["grants"]:
+        if event.get("points"):
+            await earning.grant(bank, cid, grant, event["reward"], event["points"])
+        await earning.earn(bank, Happening("reward.claimed", cid, grant, at))

@@ -63,8 +63,10 @@ def view(
     return {
         "id": row["_id"].split(":", 1)[1],
         "reward": row["reward"],
+        "instead_of": row.get("asked_for"),
         "title": text(reward["title"], lang),
         "code": pooled.get(row["_id"]) or own,
+        "points": None,
         "at": row["at"].isoformat(),
         "state": state_of(bank, row),
         "kind": row["kind"],

@@ -125,6 +125,8 @@ def of_grant(bank: Bank, reward: Reward, grant: Grant) -> Voucher:
     is."""
     row = fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
     row["cost"] = grant["cost"]
+    if "instead_of" in grant:
+        row["asked_for"] = grant["instead_of"]
     code = grant.get("code")
     if code is not None:
         row["code"] = code

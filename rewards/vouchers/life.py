@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from customers import timeline
+from customers import happenings, timeline
 from customers.banks.bank import Bank
 from rewards.ledger import lines as ledger_lines
 from rewards.rows import TRANSFERS, VoucherLine
@@ -123,6 +123,10 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
     away = [row for row, step in steps if step["kind"] in TAKEN_AWAY]
     await money.give_back(bank, away)
     await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
+    for _, step in steps:
+        if step["use"]:
+            at = step["at"].timestamp()
+            await happenings.tell(bank, step["kind"], step["cid"], step["use"], at=at)
     await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)))
     done = {row["_id"]: row for row, _ in steps}.values()
     await bank.db[VOUCHERS].bulk_update([(fence(row), _told(row)) for row in done])

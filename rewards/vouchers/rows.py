@@ -107,9 +107,10 @@ class Voucher(TypedDict):
     those of all codes under which it is found. It may be used `uses` times in each `uses_per`, of
     which `used` were used in `period`, and before `expires`. `recent` are its last uses, `undone`
     those that were taken back, `seen` the stamps of QR codes that were used of late. `steps` are
-    those that may not be told yet, `last_step` the number of the newest, and `due` (seconds UTC) is when the job looks
-    at it next; it reminds the customer at `remind`. `version` counts its changes. `code` is
-    there when the one that is shown came out of a pool.
+    those that may not be told yet, `last_step` the number of the newest, and `due` (seconds UTC) is
+    when the job looks at it next; it reminds the customer at `remind`. `version` counts its changes.
+    `code` is there when the one that is shown came out of a pool, `asked_for` when the customer
+    claimed another reward, and `instead_of` names the voucher that this one makes good.
     """
 
     _id: str
@@ -140,6 +141,7 @@ class Voucher(TypedDict):
     code: NotRequired[Code]
     gift: NotRequired[Gift | None]
     instead_of: NotRequired[str]
+    asked_for: NotRequired[str]
     paid_by: NotRequired[str]
     made_good: NotRequired[str]
 

@@ -71,7 +71,7 @@ async def by_code(bank: Bank, actor: ClerkActor, code: str) -> str:
     return view.voucher
 
 
-async def page(bank: Bank, wanted: Wanted) -> Found:
+async def listed(bank: Bank, wanted: Wanted) -> Found:
     """Raises InvalidInput `page_unknown`."""
     query: Doc = {}
     if wanted.cids:
