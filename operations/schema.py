@@ -41,6 +41,7 @@ from rewards.points.rows import (
     POINTS_VERSIONS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
+from rewards.shipping.rows import SHIPMENT_BATCHES, SHIPMENTS
 from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
@@ -107,6 +108,8 @@ COLLECTIONS = (
     REWARD_ITEMS,
     REWARD_ITEM_VERSIONS,
     RUNS,
+    SHIPMENTS,
+    SHIPMENT_BATCHES,
     SIGN_INS,
     STAFF,
     SUBSCRIPTIONS,

@@ -4,7 +4,7 @@ vouchers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from customers.banks.staff import staff_member
 from customers.identity import resolution
 from rewards import catalogue, claims, offers, stock
 from rewards.rows import TRANSFERS, Grant, Reward, grant_ids
+from rewards.shipping import shipments
+from rewards.shipping.rows import Shipment
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import InvalidInput, NotFound, YinqiaoError
@@ -119,7 +121,7 @@ def _state(bank: Bank, reward: Reward) -> str:
     return {"": "claimable", "quota_day": "sold_out"}.get(reason, reason)
 
 
-def _text(texts: dict[str, str], lang: str) -> str:
+def _text(texts: Mapping[str, str], lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
 
 
@@ -148,7 +150,8 @@ async def claim(
     granted = await _counted(bank, request)
     invalidate_home(bank, actor)
     row = await catalogue.find(bank, reward)
-    voucher = _voucher_view(bank, granted.grant, row, lang)
+    sent = await shipments.of_grants(bank, [granted.grant])
+    voucher = _voucher_view(bank, granted.grant, row, lang, sent)
     return Claimed({"redemption": voucher}, granted.replayed)
 
 
@@ -183,17 +186,39 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
     rewards = await catalogue.all_rewards(bank)
     grants = await _grants(bank, person, rewards.values())
     grants.sort(key=lambda grant: grant["at"], reverse=True)
-    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang) for grant in grants]
+    sent = await shipments.of_grants(bank, grants)
+    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang, sent) for grant in grants]
     return {"redemptions": views}
 
 
-def _voucher_view(bank: Bank, grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
+def _voucher_view(
+    bank: Bank, grant: Grant, reward: Reward, lang: str, sent: Mapping[str, Shipment]
+) -> dict[str, Any]:
     code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
+    shipment = sent.get(grant["_id"])
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
         "title": _text(reward["title"], lang),
-        "code": "-".join((code[:4], code[4:8], code[8:])),
+        "code": "" if shipment is not None else "-".join((code[:4], code[4:8], code[8:])),
         "at": grant["at"].isoformat(),
-        "state": "granted",
+        "state": "granted" if shipment is None else shipment["state"],
+        "kind": reward["kind"],
+        "delivery": None if shipment is None else shipments.view(bank, shipment),
     }
+
+
+async def delivery(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:
+    """One of the customer's physical rewards: its title, and where it is. Raises NotFound
+    `shipment_unknown`."""
+    row = await shipments.his(bank, actor, redemption)
+    return {"id": redemption, "title": _text(row["title"], lang), **shipments.view(bank, row)}
+
+
+async def put_address(
+    bank: Bank, actor: CustomerActor, redemption: str, fields: dict[str, str], version: str
+) -> dict[str, Any]:
+    """The customer says where his reward goes; what `rewards/shipping/shipments.py:put_address`
+    raises."""
+    row = await shipments.put_address(bank, actor, redemption, fields, version)
+    return shipments.view(bank, row)

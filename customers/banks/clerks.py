@@ -37,6 +37,10 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "rewards.read",
             "rewards.submit",
             "rewards.approve",
+            "shipments.read",
+            "shipments.export",
+            "shipments.approve",
+            "shipments.reveal",
             "audit.read",
             "events.read",
             "events.retry",
@@ -69,6 +73,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
         {
             "campaigns.read",
             "rewards.read",
+            "shipments.read",
             "audit.read",
             "events.read",
             "events.download",

@@ -44,7 +44,7 @@ REFUSALS = (
 SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
     ("Channels", "/console/channels", "campaigns.read", ()),
-    ("Rewards", "/console/items", "rewards.read", ()),
+    ("Rewards", "/console/items", "rewards.read", ("/console/shipments", "/console/shipping")),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),

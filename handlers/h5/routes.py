@@ -28,6 +28,12 @@ def below(base: str, route: Make) -> tuple[Route, ...]:
             post=op(CUSTOMER, "Claim a reward", rate=rates.CLAIMS),
         ),
         route(f"{base}/redemptions", pages.Redemptions, get=op(CUSTOMER, "My rewards")),
+        route(
+            f"{base}/redemptions/{{redemption}}/address",
+            pages.Delivery,
+            get=op(CUSTOMER, "Where a physical reward goes"),
+            post=op(CUSTOMER, "Say where it goes"),
+        ),
         route(f"{base}/logout", pages.Logout, post=op(CUSTOMER, "Sign out")),
     )
 

@@ -37,6 +37,17 @@ class ClaimBody(RootModel[Facts]):
     """Empty, or an object; a repeated Idempotency-Key must come with the same bytes."""
 
 
+class AddressBody(_Request):
+    """Where a physical reward goes."""
+
+    name: Annotated[str, Field(max_length=50)] = Field(description="of who receives it")
+    phone: Word
+    region: Annotated[str, Field(max_length=100)] = Field(description="province, city, district")
+    detail: ShortText = Field(description="street, house, door")
+    postcode: Annotated[str, Field(max_length=10)] = ""
+    consent: Word = Field("", description="the version of the consent text that was agreed to")
+
+
 class CustomerView(BaseModel):
     name: str
     phone: str = Field(description="masked, or empty")
@@ -93,6 +104,24 @@ class RewardsAnswer(BaseModel):
     rewards: list[RewardView]
 
 
+class AddressView(BaseModel):
+    name: str = Field(description="masked")
+    phone: str = Field(description="masked")
+    region: str
+
+
+class DeliveryView(BaseModel):
+    """Of a reward that is sent: where it is."""
+
+    state: Literal[
+        "awaiting_address", "ready", "exported", "shipped", "delivered", "returned", "cancelled"
+    ]
+    address: AddressView | None
+    may_change: bool
+    carrier: str
+    number: str = Field(description="the parcel's, empty until it is shipped")
+
+
 class RedemptionView(BaseModel):
     id: str
     reward: str
@@ -100,6 +129,8 @@ class RedemptionView(BaseModel):
     code: str
     at: datetime
     state: str
+    kind: str
+    delivery: DeliveryView | None = Field(description="of what is sent; null for a voucher")
 
 
 class RedemptionsAnswer(BaseModel):

@@ -14,7 +14,7 @@ from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
 from handlers.http import rates
 from handlers.http.api import Api
-from handlers.portal.models import LoginBody, PhoneBody, SubscriptionsBody
+from handlers.portal.models import AddressBody, LoginBody, PhoneBody, SubscriptionsBody
 from rewards import portal
 from services.container import Services
 from services.errors import Forbidden, InvalidInput, NotSignedIn
@@ -154,6 +154,15 @@ class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
         self.answer(await portal.vouchers(self.bank, self.actor, self.lang()))
+
+
+class Address(Portal):
+    @override
+    async def put(self, appid: str, redemption: str) -> None:
+        body = self.body(AddressBody)
+        fields = body.model_dump(exclude={"consent"})
+        view = await portal.put_address(self.bank, self.actor, redemption, fields, body.consent)
+        self.answer(view)
 
 
 class Subscriptions(Portal):
