@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from xml.etree import ElementTree
 
 import pytest
+from defusedxml import ElementTree
 
 from services import sheets, spreadsheets
 
