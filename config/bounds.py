@@ -33,6 +33,18 @@ TENANT_BYTES = 1024 * KIB
 """A tenant file."""
 NUMBERS_BYTES = 64 * KIB * KIB
 """A file of customer numbers, one a line."""
+CODES_BYTES = 64 * KIB * KIB
+"""A file of codes for a pool."""
+CODES_FORM_BYTES = CODES_BYTES + 64 * KIB
+"""The same in a form of its own kind."""
+WORKBOOK_BYTES = 1024 * KIB * KIB
+"""What a spreadsheet may be, unpacked."""
+SHEET_BYTES = 2 * KIB * KIB * KIB
+"""The memory of the process that reads it."""
+SHEET_SECONDS = 60.0
+"""How long that process may take."""
+MOST_LINES = 1_048_576
+"""Lines of a file of codes: as many as a sheet has."""
 LINE_BYTES = 4 * KIB
 """One line of such a file."""
 ADDRESS_BYTES = 4 * KIB
@@ -98,6 +110,8 @@ Whole = Annotated[int, Field(ge=-MOST_INTEGER - 1, le=MOST_INTEGER)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Some = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """A count that is not nothing."""
+PerDay = Annotated[int, Field(ge=1, le=1_000_000)]
+"""How often a day."""
 Fen = Annotated[int, Field(ge=0, le=MOST_FEN)]
 Seconds = Annotated[int, Field(ge=0, le=MOST_SECONDS)]
 DepartmentId = Annotated[int, Field(ge=1, le=2**32 - 1)]

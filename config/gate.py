@@ -55,6 +55,7 @@ _PUBLISHED = frozenset(
         "d4e87c1f996bacbe",
         "afb8cbb433741b65",
         "8d6003a1e8c835e8",
+        "19728d34df636772",
     }
 )
 """The first half of the SHA-256 of every secret and password that is published with the demonstration bank."""

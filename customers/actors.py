@@ -23,6 +23,30 @@ class StaffActor:
 
 
 @dataclass(frozen=True, slots=True)
+class CounterActor:
+    """A teller of `branch` or one of `merchant`'s people, at a counter; the other is empty."""
+
+    tenant: str
+    login: str
+    name: str
+    branch: str
+    merchant: str
+    per_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerActor:
+    """A program that signs what it asks, for the branches and merchants of its own."""
+
+    tenant: str
+    partner: str
+    name: str
+    branches: tuple[str, ...]
+    merchants: tuple[str, ...]
+    per_day: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClerkActor:
     """An operations clerk at the console, or the command line (login `cli`)."""
 

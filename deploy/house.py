@@ -27,6 +27,8 @@ FACES = {
     "health": "Operation",
     "dev": "The demonstration",
     "sidebar": "The side panel",
+    "counter": "The counter",
+    "open": "Partners",
     "console": "The console",
 }
 ROUTES_INTRODUCTION = (
@@ -34,7 +36,8 @@ ROUTES_INTRODUCTION = (
     "Every path that the server answers, with the permission beside it: written from the table that"
     " serves them ([handlers/routes.py](../handlers/routes.py)) by `python -m deploy.house`, and"
     " compared by a test. What a permission allows is in [reference.md](reference.md#permissions);"
-    " `public`, `customer`, `staff` and `clerk` ask for anybody, a signed-in customer, RM or clerk."
+    " `public`, `customer`, `staff`, `clerk`, `counter` and `partner` ask for anybody, a signed-in"
+    " customer, RM, clerk or person at a counter, and a partner's signature."
     " Bodies and answers of the JSON routes are in `/openapi.json`.\n"
 )
 ROUTES_HEAD = "| method | path | permission | what |\n|---|---|---|---|\n"

@@ -6,11 +6,13 @@ from __future__ import annotations
 from config.bounds import CALLBACK_BYTES
 from handlers import callbacks, health
 from handlers.console.routes import ROUTES as CONSOLE
+from handlers.counter.routes import ROUTES as COUNTER
 from handlers.dev.routes import ROUTES as DEV
 from handlers.h5.routes import ROUTES as H5
 from handlers.http import openapi
 from handlers.http.auth import PUBLIC
 from handlers.http.route import Route, json_route, op
+from handlers.open.routes import ROUTES as OPEN
 from handlers.portal.routes import ROUTES as PORTAL
 from handlers.sidebar.routes import ROUTES as SIDEBAR
 
@@ -46,6 +48,6 @@ OPERATION = (
     json_route("/openapi.json", openapi.OpenApi, get=op(PUBLIC, "This document")),
 )
 
-PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION
-BROWSERS: tuple[Route, ...] = DEV + H5 + SIDEBAR + CONSOLE
+PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPEN + OPERATION
+BROWSERS: tuple[Route, ...] = DEV + H5 + SIDEBAR + COUNTER + CONSOLE
 ROUTES: tuple[Route, ...] = PROGRAMS + BROWSERS

@@ -43,10 +43,14 @@ from rewards.ledger import sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
 from rewards.points.rows import POINTS_NIGHTS
-from rewards.rows import REWARDS
+from rewards.pools import importing, taking
+from rewards.pools.rows import CODE_POOLS, CODE_UPLOADS
+from rewards.rows import REWARDS, UNSETTLED
 from rewards.shipping import batches as shipping
 from rewards.shipping import shipments
 from rewards.shipping.rows import SHIPMENT_BATCHES, SHIPMENTS
+from rewards.vouchers import acts, due
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.queue import effects, inbox, outbox
@@ -198,6 +202,13 @@ class Sweep(Entry):
     look of the scheduler wakes it again."""
 
     work: Callable[[Bank], Awaitable[object]]
+    timed: bool = False
+    """Whether a row waits for its `due` (seconds UTC)."""
+
+    @override
+    def due(self, bank: Bank) -> Doc:
+        waits = {"due": {"$lte": bank.now()}} if self.timed else {}
+        return {**waits, **self.query}
 
     @override
     async def run(self, bank: Bank) -> None:
@@ -316,10 +327,47 @@ JOBS: tuple[Job | Sweep, ...] = (
         name="rewards.settle",
         queue=EFFECTS,
         rows=REWARDS,
-        query=claims.UNSETTLED,
+        query=UNSETTLED,
         work=claims.settle_stale,
         every=2.0,
         doc="settles the leases of processes that died",
+    ),
+    Sweep(
+        name="rewards.vouchers",
+        queue=EFFECTS,
+        rows=VOUCHERS,
+        timed=True,
+        work=due.see_to,
+        doc="tells what happened to vouchers, reminds their customers, ends those that are over",
+    ),
+    Job(
+        name=acts.TASK,
+        queue=EFFECTS,
+        rows=VOUCHER_ACTS,
+        work=acts.recall_all,
+        lease=acts.LEASE_SECONDS,
+        retry=acts.RETRY,
+        again={"state": acts.APPROVED},
+        at_once=2,
+        doc="recalls the unused vouchers of campaigns, some at a time",
+    ),
+    Sweep(
+        name=acts.COMPLETE,
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query={"kind": acts.KIND.name, "state": APPROVED},
+        work=acts.complete,
+        every=30.0,
+        doc="does with vouchers what was agreed to by a clerk who was cut short",
+    ),
+    Sweep(
+        name="rewards.make_vouchers",
+        queue=EFFECTS,
+        rows=REWARDS,
+        query=due.WITHOUT,
+        work=due.make_missing,
+        every=30.0,
+        doc="makes the vouchers of what was granted before there were any",
     ),
     Sweep(
         name="ledger.settle",
@@ -376,6 +424,35 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=shipments.forget_old,
         every=600.0,
         doc="deletes delivery addresses some days after their parcels arrived",
+    ),
+    Sweep(
+        name="rewards.settle_pools",
+        queue=EFFECTS,
+        rows=CODE_POOLS,
+        query=taking.UNSETTLED,
+        work=taking.settle_stale,
+        every=2.0,
+        doc="does the same for code pools, and tells of those that run short",
+    ),
+    Sweep(
+        name="rewards.watch_pools",
+        queue=EFFECTS,
+        rows=CODE_POOLS,
+        work=importing.watch,
+        every=300.0,
+        doc="puts codes aside whose time is over, and takes away files that are kept for too long",
+    ),
+    Job(
+        name=importing.TASK,
+        queue=EFFECTS,
+        rows=CODE_UPLOADS,
+        work=importing.work,
+        lease=importing.LEASE_SECONDS,
+        retry=importing.RETRY,
+        again={"state": importing.WAITING},
+        at_once=1,
+        budget=1.0,
+        doc="brings files of codes into their pools",
     ),
     Job(
         name=batches.TASK,

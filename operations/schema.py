@@ -6,11 +6,11 @@ from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRI
 from campaigns.community.rows import GROUP_GREETINGS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
-from customers.access.clerk import SIGN_INS
+from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
@@ -31,18 +31,40 @@ from customers.wecom_mirror.rows import (
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
+from rewards.budget import BUDGETS
+from rewards.desk import COUNTER_DAYS
+from rewards.disclosure import DISCLOSURE_ACCEPTANCES, DISCLOSURES
 from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
-from rewards.ledger.rows import ACCOUNTS, HOLDS, LEDGER_BATCHES, LEDGER_CLOSINGS, LEDGER_PAGES
+from rewards.ledger.rows import (
+    ACCOUNTS,
+    HOLDS,
+    LEDGER_ADJUSTMENTS,
+    LEDGER_BATCHES,
+    LEDGER_CLOSINGS,
+    LEDGER_NAMES,
+    LEDGER_PAGES,
+)
 from rewards.points.rows import (
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
 )
+from rewards.pools.rows import (
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
+)
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
 from rewards.shipping.rows import SHIPMENT_BATCHES, SHIPMENTS
-from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -63,17 +85,30 @@ COLLECTIONS = (
     ARRIVALS,
     AUDIT,
     AUDIT_INTENTS,
+    BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
     CHANNELS,
     CLERKS,
+    CODE_BLOCKS,
+    CODE_FILES,
+    CODE_LOTS,
+    CODE_POOLS,
+    CODE_POPS,
+    CODE_PRINTS,
+    CODE_PROBLEMS,
+    CODE_UPLOADS,
     CONSENTS,
     CONTENT_CHECKS,
     CONVERSIONS,
     CORP_TAGS,
+    COUNTERS,
+    COUNTER_DAYS,
     CUSTOMERS,
     DEAD_LETTERS,
     DEPARTMENTS,
+    DISCLOSURES,
+    DISCLOSURE_ACCEPTANCES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,
@@ -85,8 +120,10 @@ COLLECTIONS = (
     INSTALLATION,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
+    LEDGER_ADJUSTMENTS,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
+    LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
     MEDIA,
@@ -95,8 +132,10 @@ COLLECTIONS = (
     NOTICES,
     OFFERS,
     OUTBOX,
+    PARTNERS,
     PLATFORM_CODES,
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
@@ -121,6 +160,7 @@ COLLECTIONS = (
     TIMELINE,
     TRANSFERS,
     VOUCHERS,
+    VOUCHER_ACTS,
     VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

@@ -16,8 +16,18 @@ from typing import cast
 
 from customers.banks.bank import Bank
 from rewards.item import Item
-from rewards.rows import REWARDS, TRANSFERS, Move, Reward, RewardRow, StockLine, doc_id
-from services import ids
+from rewards.ledger import lines
+from rewards.rows import (
+    REWARDS,
+    TRANSFERS,
+    Limits,
+    Move,
+    Reward,
+    RewardRow,
+    StockLine,
+    doc_id,
+    stock_line_id,
+)
 from services.cache import cached, invalidate
 from services.errors import Conflict, NotFound
 from services.store.mongo import Doc, Duplicate
@@ -29,9 +39,10 @@ CACHE_SECONDS = 1.0
 class Definition:
     """A reward as a campaign declares it. `open_to`: `offered` (a campaign's grant
     step), `staff` (offered by RMs, each so many a month as `allowance` says of his role) or
-    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was
-    published about it. `of_item` is the item of the bank's catalogue that it is, in that version;
-    empty for one that the campaign describes itself."""
+    `anyone`. It may be claimed from `starts` until before `ends`; `terms` is what was published
+    about it, and `limits` what else bounds the giving. Of one that is `guarded` each grant draws on
+    the campaign's budget (rewards/budget.py). `of_item` is the item of the bank's catalogue that it
+    is, in that version; empty for one that the campaign describes itself."""
 
     key: str
     item: Item
@@ -43,6 +54,8 @@ class Definition:
     ends: datetime
     terms: Mapping[str, str] = field(default_factory=dict)
     allowance: Mapping[str, int] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    guarded: bool = False
     of_item: str = ""
     item_version: int = 0
 
@@ -62,10 +75,12 @@ async def put(bank: Bank, campaign: str, definition: Definition) -> None:
         await bank.db[REWARDS].insert(fresh)
     except Duplicate:
         fields = _defined(campaign, reward, definition)
-        change = {"$set": fields, "$max": {"slots": definition.per_customer}}
+        dearest = max((await _row(bank, reward))["cost"], definition.item.cost)
+        most = {"slots": definition.per_customer, "dearest": dearest}
+        change = {"$set": fields, "$max": most}
         await bank.db[REWARDS].update({"_id": fresh["_id"]}, change)
     await _restock(bank, reward, definition.stock)
-    _invalidate(bank)
+    drop_cached(bank)
 
 
 def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definition) -> Doc:
@@ -74,6 +89,8 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
         "_id": doc_id(bank.id, reward),
         **_defined(campaign, reward, definition),
         "slots": definition.per_customer,
+        "dearest": definition.item.cost,
+        "vouchers": 1,
         "declared": 0,
         "total": 0,
         "available": 0,
@@ -105,6 +122,8 @@ def _defined(campaign: str, reward: str, definition: Definition) -> Doc:
         "starts": definition.starts,
         "ends": definition.ends,
         "terms": dict(definition.terms),
+        "limits": dict(definition.limits),
+        "guarded": definition.guarded,
         "of_item": definition.of_item,
         "item_version": definition.item_version,
     }
@@ -156,14 +175,9 @@ async def _write_line(bank: Bank, reward: str, move: Move) -> None:
     """Writes the ledger's line of a stock change that the reward's row still carries as `move`."""
     line = _stock_line(bank, reward, move)
     await bank.db[TRANSFERS].insert_new([cast("Doc", line)])
+    await lines.write(bank, line["_id"], [line])
     carried = {"_id": doc_id(bank.id, reward), "move.n": move["n"]}
     await bank.db[REWARDS].update(carried, {"$unset": {"move": ""}})
-
-
-def stock_line_id(tenant: str, reward: str, move: Move) -> str:
-    """The `_id` of the ledger's line of a stock change; it comes from the change's number, so
-    telling it twice is once."""
-    return ids.tenant_id(tenant, "stock", reward, move["n"])
 
 
 def _stock_line(bank: Bank, reward: str, move: Move) -> StockLine:
@@ -185,7 +199,7 @@ async def set_state(bank: Bank, campaign: str, state: str) -> None:
     later version dropped."""
     kept = {"campaign": campaign, "state": {"$ne": "ended"}}
     await bank.db[REWARDS].update_many(kept, {"$set": {"state": state}})
-    _invalidate(bank)
+    drop_cached(bank)
 
 
 async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
@@ -196,7 +210,7 @@ async def end_others(bank: Bank, campaign: str, keys: list[str]) -> None:
     await bank.db[REWARDS].update_many(others, {"$set": {"state": "ended"}})
     again = {"campaign": campaign, "reward": {"$in": named}, "state": "ended"}
     await bank.db[REWARDS].update_many(again, {"$set": {"state": "paused"}})
-    _invalidate(bank)
+    drop_cached(bank)
 
 
 async def of_items(bank: Bank) -> dict[str, list[Reward]]:
@@ -219,11 +233,11 @@ async def reword(bank: Bank, item: str, words: Doc) -> list[str]:
     change = {f"item.{name}": said for name, said in words.items()}
     change |= {name: said for name, said in words.items() if name in ("title", "text")}
     await bank.db[REWARDS].update_many({"of_item": item, "reward": {"$in": told}}, {"$set": change})
-    _invalidate(bank)
+    drop_cached(bank)
     return sorted(told)
 
 
-def _invalidate(bank: Bank) -> None:
+def drop_cached(bank: Bank) -> None:
     invalidate(bank.services, f"rewards:{bank.id}")
 
 
@@ -236,6 +250,12 @@ async def all_rewards(bank: Bank) -> dict[str, Reward]:
         return {row["reward"]: cast("Reward", row) for row in rows}
 
     return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
+
+
+async def of_campaign(bank: Bank, campaign: str) -> list[str]:
+    """The ids of the rewards that the campaign gives or gave, at most CACHE_SECONDS old."""
+    rewards = await all_rewards(bank)
+    return [name for name, row in rewards.items() if row["campaign"] == campaign]
 
 
 async def find(bank: Bank, reward: str) -> Reward:

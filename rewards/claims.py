@@ -5,11 +5,14 @@ A grant's `_id` comes from tenant, reward, customer and slot (the n-th of `per_c
 second grant of the same slot cannot exist. The grant row is the ledger's transfer: stock → issued,
 one document, never changed. Order of a group:
 
-    read what the customers have → take n units with a lease → insert n grants → answer
-                                                                     └→ tell the inbox → settle the
-                                                                     lease
+    read what the customers have → take n units with a lease → reserve what limits ask for
+        → insert the grants → answer
+                                └→ tell the inbox → settle the leases
 
 Killed at any point, the lease and the ids in it are enough to finish (`settle_stale`).
+
+Of a reward that has a fallback, that one is granted when nothing is left, under the same key: both
+grants would have the same `idem`, so one of them exists at the most.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import cast
 
@@ -27,8 +30,22 @@ import orjson
 from customers.banks.bank import Bank
 from customers.banks.tasks import HANDLE_INBOX
 from customers.identity.rows import Shared
-from rewards import catalogue, offers, stock
-from rewards.rows import TRANSFERS, Grant, Lease, Reward, RewardRow, Void, grant_ids, void
+from rewards import budget, catalogue, disclosure, limits, offers, place, stock
+from rewards.ledger import lines
+from rewards.limits import Reserved
+from rewards.pools import taking
+from rewards.rows import (
+    TRANSFERS,
+    Code,
+    Grant,
+    Lease,
+    Place,
+    Reward,
+    RewardRow,
+    Void,
+    grant_ids,
+    void,
+)
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, KeyReused, Unavailable
@@ -41,8 +58,6 @@ HINTS: Slot[TtlCache[tuple[str, str], str]] = Slot("hints", lambda: TtlCache(10_
 """Why a reward (tenant, id) refused a moment ago."""
 _BATCHES: Slot[set[str]] = Slot("batches", set)
 """The batches of this process that are under way: their leases are no reason for doubt."""
-UNSETTLED = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}]}
-"""Rewards that `settle_stale` may have to see to."""
 log = logging.getLogger(__name__)
 
 
@@ -50,13 +65,21 @@ log = logging.getLogger(__name__)
 class Claim:
     """One customer's request for a reward. `cids` are his own id first, then those merged into him;
     `key` and `body` are hashes. `shared` are the times in which he was one with somebody who turned
-    out to be another: what was granted then counts for both."""
+    out to be another: what was granted then counts for both.
+
+    `place` says whose the claim is. One that is `barred` is refused so, unless its key has an answer
+    already; `accepted` says that the customer accepts the disclosure. `instead_of` is the reward
+    that was asked for, of which nothing is left."""
 
     reward: str
     cids: tuple[str, ...]
     key: str
     body: str
     shared: tuple[Shared, ...] = ()
+    place: Place = field(default_factory=Place)
+    barred: Conflict | None = None
+    accepted: bool = False
+    instead_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +96,71 @@ Answer = Granted | Exception
 @dataclass
 class _Pending:
     """A claim while its group is decided; `answer` is None until it has one. `ids` are those of the
-    grants that the customer may have, `shared_ids` those of each of `request.shared`."""
+    grants that the customer may have, `shared_ids` those of each of `request.shared`, and
+    `stand_ins` those of the rewards that may be given instead."""
 
     request: Claim
     ids: list[str]
     shared_ids: list[list[str]]
+    stand_ins: list[str]
     answer: Answer | None = None
 
 
 @dataclass
 class _Group:
     """Claims on one reward. `rows` is what stands under the grants' ids; `asking` leads from the
-    ids of the grants that are to be made to the claims that ask for them."""
+    ids of the grants that are to be made to the claims that ask for them, and `codes` to their codes
+    where these come from a pool."""
 
     reward: Reward
     claims: list[_Pending]
     rows: dict[str, Grant | Void]
     offered: set[str]
     asking: dict[str, _Pending] = field(default_factory=dict)
+    codes: Mapping[str, Code] = field(default_factory=dict)
+
+    def waiting(self) -> list[str]:
+        """The ids of the grants that may still be made."""
+        return [grant_id for grant_id, one in self.asking.items() if one.answer is None]
 
 
 async def claim(bank: Bank, request: Claim) -> Granted:
-    """The grant. Raises Conflict with a reason code (sold_out, quota_customer, quota_day,
-    not_eligible, not_started, ended, paused), KeyReused for the same key with another body,
-    NotFound, and Unavailable when the outcome is not known: the same key tells it then."""
+    """The grant, of the reward or of one that is given instead. Raises Conflict with a reason code
+    (docs/rewards.md), KeyReused for the same key with another body, NotFound, and Unavailable when
+    the outcome is not known: the same key tells it then."""
+    reward, asked, refusal = await catalogue.find(bank, request.reward), request, None
+    tried = {request.reward}
+    while True:
+        try:
+            return await _submit(bank, await _placed(bank, reward, request))
+        except Conflict as error:
+            refusal = refusal or error
+            name = _stand_in(reward) if error.code in limits.GONE else ""
+            if not name or name in tried:
+                raise refusal from None
+        tried.add(name)
+        reward = await catalogue.find(bank, name)
+        key = _stand_in_key(asked)
+        request = replace(asked, reward=name, key=key, instead_of=asked.reward)
 
-    await catalogue.find(bank, request.reward)
 
+def _stand_in(reward: Reward) -> str:
+    """The reward that is given when nothing is left of this one; empty without one."""
+    return reward.get("limits", {}).get("fallback", "")
+
+
+async def _placed(bank: Bank, reward: Reward, request: Claim) -> Claim:
+    """The claim with its place, barred when it does not meet the reward's rule."""
+    asked = request.instead_of or reward["reward"]
+    found = await place.standing(bank, reward, asked, request.cids)
+    barred = request.barred
+    if found.unmet and barred is None:
+        why = f"this customer does not meet the reward's rule: {found.unmet}"
+        barred = Conflict("not_eligible", why, data={"rule": found.unmet})
+    return replace(request, place=found.place, barred=barred)
+
+
+async def _submit(bank: Bank, request: Claim) -> Granted:
     async def flush(requests: list[Claim]) -> Sequence[Answer]:
         return await _flush(bank, requests)
 
@@ -125,18 +186,28 @@ async def _flush(bank: Bank, requests: list[Claim]) -> Sequence[Answer]:
 async def _read(bank: Bank, requests: list[Claim]) -> _Group:
     """The group with what its customers were granted and offered of the reward so far."""
     reward = await catalogue.find(bank, requests[0].reward)
-    claims = [_pending(bank, reward, request) for request in requests]
-    wanted = chain.from_iterable(chain(one.ids, *one.shared_ids) for one in claims)
+    stand_ins = await _stand_ins(bank, reward)
+    claims = [_pending(bank, reward, stand_ins, request) for request in requests]
+    wanted = chain.from_iterable(chain(one.ids, one.stand_ins, *one.shared_ids) for one in claims)
     rows, offered = await asyncio.gather(
         bank.read(TRANSFERS, list(dict.fromkeys(wanted))), _offered(bank, reward, requests)
     )
     return _Group(reward, claims, cast("dict[str, Grant | Void]", rows), offered)
 
 
-def _pending(bank: Bank, reward: Reward, request: Claim) -> _Pending:
+async def _stand_ins(bank: Bank, reward: Reward) -> list[Reward]:
+    """The rewards that may be given instead of this one, in order."""
+    found = [reward]
+    while (name := _stand_in(found[-1])) and name not in {one["reward"] for one in found}:
+        found.append(await catalogue.find(bank, name))
+    return found[1:]
+
+
+def _pending(bank: Bank, reward: Reward, stand_ins: Iterable[Reward], request: Claim) -> _Pending:
     own = grant_ids(bank.id, reward, request.cids)
     shared = [grant_ids(bank.id, reward, [one.cid]) for one in request.shared]
-    return _Pending(request, own, shared)
+    others = [one for each in stand_ins for one in grant_ids(bank.id, each, request.cids)]
+    return _Pending(request, own, shared, others)
 
 
 async def _offered(bank: Bank, reward: Reward, requests: list[Claim]) -> set[str]:
@@ -155,9 +226,11 @@ def _among(group: _Group, wanted: Iterable[str]) -> list[Grant]:
 
 
 def _had(group: _Group, pending: _Pending) -> list[Grant]:
-    """What the customer was granted of the reward, with what was granted while he was one with
-    another."""
+    """What the customer was granted of the reward and instead of it, with what was granted while he
+    was one with another."""
     had = _among(group, pending.ids)
+    name = group.reward["reward"]
+    had += [row for row in _among(group, pending.stand_ins) if row.get("instead_of") == name]
     for shared, shared_ids in zip(pending.request.shared, pending.shared_ids, strict=True):
         then = [
             row
@@ -172,21 +245,33 @@ def _replay(group: _Group, pending: _Pending) -> Answer | None:
     """The answer that this key has had before, if it has."""
     request = pending.request
     for row in _had(group, pending):
-        if row["key"] == request.key:
+        if row["key"] == _key_for(request, row):
             if row["body"] != request.body:
                 return KeyReused("idempotency_key_reused", "this key was used with another body")
             return Granted(row, replayed=True)
     return None
 
 
+def _key_for(request: Claim, row: Grant) -> str:
+    """The request's key, as a grant of the reward has it or one that was given instead."""
+    if row.get("instead_of") != request.reward:
+        return request.key
+    return _stand_in_key(request)
+
+
+def _stand_in_key(request: Claim) -> str:
+    return ids.fingerprint(f"{request.reward} {request.key}".encode())
+
+
 def _refusal(group: _Group, pending: _Pending) -> Exception | None:
     """A refusal that no stock is needed for."""
     if len(_had(group, pending)) >= group.reward["per_customer"]:
         return Conflict("quota_customer", "this customer has it already")
-    offered = not group.offered.isdisjoint(pending.request.cids)
+    request = pending.request
+    offered = bool(request.instead_of) or not group.offered.isdisjoint(request.cids)
     if group.reward["open_to"] != "anyone" and not offered:
         return Conflict("not_eligible", "this reward was not offered to this customer")
-    return None
+    return request.barred
 
 
 def _ask(group: _Group, pending: _Pending) -> None:
@@ -217,40 +302,84 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
     if hint is not None:
         _refuse(group, group.asking, hint)
         return
+    for grant_id, pending in group.asking.items():
+        if why := limits.known_full(bank, group.reward, pending.request):
+            _refuse(group, [grant_id], why)
+    if not group.waiting():
+        return
     batch = secrets.token_hex(8)
     under_way = bank.services.cache.of(_BATCHES)
     under_way.add(batch)
     try:
         taken = await _take(bank, group, batch)
-        grants = await _insert_grants(bank, group, taken) if taken.n else []
+        reserved = await _reserve(bank, group, taken)
+        wanted = await _coded(bank, group, taken, reserved.kept)
+        grants = await _insert_grants(bank, group, taken, reserved, wanted) if wanted else []
     except Unavailable:
         under_way.discard(batch)
         raise
     if taken.n:  # behind the answers
-        bank.services.groups.spawn(_tell_and_settle(bank, taken, grants))
+        bank.services.groups.spawn(_tell_and_settle(bank, taken, reserved, grants))
     else:
         under_way.discard(batch)
 
 
 async def _take(bank: Bank, group: _Group, batch: str) -> stock.Taken:
-    """Takes units for the claims that ask; those for which there is none are refused, and so is
-    whoever comes within the next moment."""
-    name, wanted = group.reward["reward"], list(group.asking)
+    """Takes units for the claims that ask; those for which there is none are refused."""
+    name, wanted = group.reward["reward"], group.waiting()
     ours = bank.services.cache.of(_BATCHES)
     taken = await stock.take(bank, name, batch, wanted, ours)
     if taken.n < len(wanted):
         reason = IN_DOUBT if taken.in_doubt else taken.reason
-        _refuse(group, wanted[taken.n :], reason)
-        until = bank.now() + HINT_SECONDS
-        bank.services.cache.of(HINTS).put((bank.id, name), reason, until)
+        _give_no_more(bank, group, wanted[taken.n :], reason)
     return taken
+
+
+async def _reserve(bank: Bank, group: _Group, taken: stock.Taken) -> Reserved:
+    """Reserves what the limits ask for besides stock; claims that they refuse are refused. Nobody is
+    judged by limits that were changed since the group was read."""
+    wanted = group.waiting()
+    if limits.changed(group.reward, taken.reward):
+        _refuse(group, wanted, limits.CHANGED)
+        return Reserved([])
+    asked = {grant_id: group.asking[grant_id].request for grant_id in wanted}
+    reserved = await limits.reserve(bank, taken.reward, taken.batch, asked)
+    for grant_id, reason in reserved.refused.items():
+        _refuse(group, [grant_id], reason)
+    return reserved
+
+
+async def _coded(bank: Bank, group: _Group, taken: stock.Taken, wanted: list[str]) -> list[str]:
+    """Those of the grants for which there are codes, where the reward's come from a pool; the others
+    are refused, and what they have goes back when the leases are settled."""
+    if not wanted or not taking.pool_of(taken.reward):
+        return wanted
+    ours = bank.services.cache.of(_BATCHES)
+    found = await taking.take(bank, taken.reward, taken.batch, wanted, ours)
+    group.codes = found.codes
+    if len(found.codes) < len(wanted):
+        reason = IN_DOUBT if found.in_doubt else "sold_out"
+        _give_no_more(bank, group, wanted[len(found.codes) :], reason)
+    return list(found.codes)
+
+
+def _give_no_more(bank: Bank, group: _Group, wanted: Iterable[str], reason: str) -> None:
+    """Refuses these, and whoever comes within the next moment."""
+    _refuse(group, wanted, reason)
+    until = bank.now() + HINT_SECONDS
+    bank.services.cache.of(HINTS).put((bank.id, group.reward["reward"]), reason, until)
 
 
 def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
     refusal: Exception
     if reason == IN_DOUBT:
         message = "the last units may come back in a moment; try again"
-        refusal = Unavailable(reason, message, retry_after=2)
+        refusal = Unavailable(IN_DOUBT, message, retry_after=2)
+    elif reason == limits.IN_DOUBT:
+        message = "what others hold of the limit may come back in a moment; try again"
+        refusal = Unavailable("quota_in_doubt", message, retry_after=2)
+    elif reason == limits.CHANGED:
+        refusal = Unavailable("reward_changed", "the reward has just been changed; try again")
     else:
         message = f"the reward cannot be given: {reason.replace('_', ' ')}"
         refusal = Conflict(reason, message)
@@ -258,10 +387,12 @@ def _refuse(group: _Group, wanted: Iterable[str], reason: str) -> None:
         group.asking[grant_id].answer = refusal
 
 
-async def _insert_grants(bank: Bank, group: _Group, taken: stock.Taken) -> list[Grant]:
-    """Grants the units that were taken, and answers the claims; the grants that are new."""
-    wanted = list(group.asking)[: taken.n]
-    rows = [_grant_row(bank, group, taken, grant_id) for grant_id in wanted]
+async def _insert_grants(
+    bank: Bank, group: _Group, taken: stock.Taken, reserved: Reserved, wanted: list[str]
+) -> list[Grant]:
+    """Grants the units that were taken and reserved for, and answers the claims; the grants that are
+    new."""
+    rows = [_grant_row(bank, group, taken, reserved, grant_id) for grant_id in wanted]
     refused = await bank.services.store.insert_new_across(TRANSFERS, cast("list[Doc]", rows))
     new = [row for position, row in enumerate(rows) if position not in refused]
     for row in new:
@@ -277,7 +408,9 @@ def _answer(group: _Group, row: Grant) -> None:
     group.asking[row["_id"]].answer = Granted(row, replayed=False)
 
 
-def _grant_row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> Grant:
+def _grant_row(
+    bank: Bank, group: _Group, taken: stock.Taken, reserved: Reserved, grant_id: str
+) -> Grant:
     request = group.asking[grant_id].request
     row: Grant = {
         "_id": grant_id,
@@ -294,11 +427,35 @@ def _grant_row(bank: Bank, group: _Group, taken: stock.Taken, grant_id: str) -> 
         "batch": taken.batch,
         "at": bank.utc(),
     }
+    if legs := reserved.legs.get(grant_id):
+        row["legs"] = legs
+    if request.place:
+        row["place"] = request.place
+    if terms := disclosure.digest(taken.reward):
+        row["terms"] = terms
+    if request.accepted:
+        row["accepted"] = True
+    if request.instead_of:
+        row["instead_of"] = request.instead_of
+    if idem := _idem(bank, group.reward, request):
+        row["idem"] = idem
     if taken.reward["kind"] == "points":
         row["points"] = taken.reward.get("item", {}).get("points", 0)
-    if group.reward["slots"] > 1:
-        row["idem"] = ids.tenant_id(bank.id, "idem", request.reward, row["cid"], request.key)
+    if grant_id in group.codes:
+        row["code"] = group.codes[grant_id]
     return row
+
+
+def _idem(bank: Bank, reward: Reward, request: Claim) -> str:
+    """What no two grants may have: where this reward or another may be given, the one place of the
+    customer, and where he may have several, his key; else empty, since the `_id` says all."""
+    cid = request.cids[0]
+    if request.instead_of or _stand_in(reward):
+        asked = request.instead_of or request.reward
+        return ids.tenant_id(bank.id, "instead", asked, cid)
+    if reward["slots"] > 1:
+        return ids.tenant_id(bank.id, "idem", request.reward, cid, request.key)
+    return ""
 
 
 async def _dispute(bank: Bank, group: _Group, batch: str, rows: list[Grant]) -> list[Grant]:
@@ -333,12 +490,16 @@ async def _overwrite_old_voids(bank: Bank, batch: str, rows: list[Grant]) -> Non
     await bank.db[TRANSFERS].bulk_update(changes)
 
 
-async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Grant]) -> None:
+async def _tell_and_settle(
+    bank: Bank, taken: stock.Taken, reserved: Reserved, grants: list[Grant]
+) -> None:
     reward = taken.reward["reward"]
     day = taken.reward["leases"][taken.batch]["day"]
     try:
         await tell(bank, taken.reward, grants)
+        await taking.settle(bank, taken.reward, taken.batch, grants)
         await stock.settle(bank, reward, taken.batch, day, len(grants))
+        await limits.settle(bank, reserved, taken.batch, [row["_id"] for row in grants])
     except Unavailable:
         fields = {"tenant": bank.id, "reward": reward}
         log.warning("a lease is left to the sweep", extra={"fields": fields})
@@ -347,8 +508,9 @@ async def _tell_and_settle(bank: Bank, taken: stock.Taken, grants: list[Grant]) 
 
 
 async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
-    """Puts the batch's grants into the inbox, as one row: a worker writes the timelines and tells
-    campaigns of those that were offered. Repeating it adds nothing."""
+    """Writes the batch's grants into the lines of their accounts, and puts them into the inbox, as
+    one row: a worker writes the timelines and tells campaigns of those that were offered. Repeating
+    it adds nothing."""
     if not grants:
         return
     event: Doc = {
@@ -359,7 +521,10 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     }
     if points := grants[0].get("points"):
         event["points"] = points
-    await inbox.put(bank.services, inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event)))
+    arrival = inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event))
+    await asyncio.gather(
+        lines.write(bank, grants[0]["batch"], grants), inbox.put(bank.services, arrival)
+    )
     bank.signal(HANDLE_INBOX)
 
 
@@ -370,6 +535,7 @@ async def settle_stale(bank: Bank) -> int:
     leases = await stock.stale_leases(bank)
     for reward, batch, lease in leases:
         await _settle_one(bank, reward, batch, lease)
+    await budget.finish_all(bank)
     return len(leases)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from config import bounds
-from services.documents.parts import Date, Part, Text, wrong
+from services.documents.parts import Date, Key, Part, Text, wrong
 
-Kind = Literal["code", "points", "physical", "right"]
-"""`code`: a voucher of the bank's own; `points` of its programme (rewards/points). `physical`: a thing
-that is sent to an address that the customer gives. `right`: one that is used so often in a period,
-such as a lounge or a place at the front of a queue."""
+Kind = Literal["code", "code_pool", "points", "physical", "right"]
+"""`code`: a voucher of the bank's own; `code_pool`: somebody else's code, out of a pool of imported
+ones (rewards/pools); `points` of its programme (rewards/points); `physical`: a thing that is sent to
+an address that the customer gives; `right`: one that is used so often in a period, such as a
+lounge or a place at the front of a queue."""
 
 MOST_VALUABLE = 5_000_000
 """fen: no prize may be worth more (Anti-Unfair Competition Law)."""
@@ -30,7 +32,8 @@ class UseAt(Part):
 
 class Item(Part):
     """`cost` in fen a piece, as the bank's budget has it; `face_value` in fen is what the customer
-    is told, `points` what a piece of the kind `points` brings.
+    is told, `points` what a piece of the kind `points` brings, `pool`
+    where the codes of a `code_pool` come from.
 
     A voucher may be used `uses` times (in each day, week or month, when `uses_per` says so), at
     `use_at` or else everywhere, as `how` says; until the end of the day `valid_until` or of the
@@ -45,6 +48,7 @@ class Item(Part):
     cost: Value
     face_value: Value | None = None
     points: Annotated[int, Field(ge=1, le=MOST_POINTS)] | None = None
+    pool: Key | None = None
     uses: int = Field(1, ge=1, le=1_000)
     uses_per: Literal["ever", "day", "week", "month"] = "ever"
     valid_days: int | None = Field(None, ge=1, le=3_650)
@@ -53,8 +57,25 @@ class Item(Part):
     use_at: UseAt | None = None
     remind_days: int = Field(3, ge=0, le=90)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _how_points_come(cls, value: Any) -> Any:
+        """There is no code to show."""
+        if isinstance(value, Mapping) and value.get("kind") == "points":
+            return {
+                "text": {"zh": "领取后积分立即到账", "en": "The points are yours at once"},
+                **value,
+            }
+        return value
+
     @model_validator(mode="after")
     def _points_of_its_kind(self) -> Item:
         if (self.kind == "points") != (self.points is not None):
             raise wrong("points_of_reward")
+        return self
+
+    @model_validator(mode="after")
+    def _pool_of_its_kind(self) -> Item:
+        if (self.kind == "code_pool") != (self.pool is not None):
+            raise wrong("pool_of_reward")
         return self

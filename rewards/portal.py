@@ -4,25 +4,25 @@ vouchers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
 from config.bounds import MOST_ENTRIES
-from customers import relationships
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
-from customers.banks.staff import staff_member
 from customers.identity import resolution
-from rewards import catalogue, claims, offers, stock
-from rewards.rows import TRANSFERS, Grant, Reward, grant_ids
+from rewards import catalogue, claims, disclosure, offers, place, stock
+from rewards.pools.codes import codes_of
+from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
 from rewards.shipping import shipments
 from rewards.shipping.rows import Shipment
+from rewards.vouchers import held, issuing
 from services import ids
 from services.cache import Slot, TtlCache
-from services.errors import InvalidInput, NotFound, YinqiaoError
+from services.errors import Conflict, InvalidInput, YinqiaoError
 
 HOME_SECONDS = 1.0
 _HOMES: Slot[TtlCache[tuple[str, str, str], bytes]] = Slot("homes", lambda: TtlCache(20_000))
@@ -71,14 +71,11 @@ async def _home(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
 
 
 async def _manager(bank: Bank, person: resolution.Customer) -> dict[str, str] | None:
-    """The first of the customer's friends who works here."""
-    for friend in await relationships.of_customer(bank, person.cids):
-        try:
-            staff = await staff_member(bank, friend["userid"])
-        except NotFound:
-            continue
-        return {"name": staff.name, "branch": bank.branches.get(staff.branch, staff.branch)}
-    return None
+    found = await place.manager(bank, person.cids)
+    if found is None:
+        return None
+    _, staff = found
+    return {"name": staff.name, "branch": bank.branches.get(staff.branch, staff.branch)}
 
 
 async def list_rewards(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
@@ -113,6 +110,8 @@ def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, A
         "left": reward["available"],
         "until": reward["ends"].isoformat(),
         "terms": reward.get("terms", {}),
+        "disclosure": disclosure.digest(reward),
+        "must_accept": disclosure.must_accept(reward),
     }
 
 
@@ -139,35 +138,90 @@ async def claim(
 ) -> Claimed:
     """Claims `reward` under the idempotency key, bound to the customer and the reward.
 
-    `body` is the request's body: empty or a JSON object; the same key with another body raises
-    KeyReused. Raises Conflict with a reason code, NotFound, InvalidInput, Unavailable.
+    `body` is the request's body: empty or a JSON object, of which `disclosure` is the hash of the
+    disclosure that the customer accepts; the same key with another body raises KeyReused. Raises
+    Conflict with a reason code, NotFound, InvalidInput, Unavailable.
     """
     if not key:
         raise InvalidInput("idempotency_key_missing", "a claim needs the header Idempotency-Key")
     cids, shared = await resolution.claimant(bank, actor.cid)
     fingerprint = ids.fingerprint(key.encode())
-    request = claims.Claim(reward, tuple(cids), fingerprint, _body_hash(body), tuple(shared))
-    granted = await _counted(bank, request)
+    said = _body(body)
+    wanted = await catalogue.find(bank, reward)
+    barred, accepted = await _judged(bank, wanted, cids, said)
+    granted = await _counted(
+        bank,
+        claims.Claim(
+            reward,
+            tuple(cids),
+            fingerprint,
+            ids.fingerprint(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)),
+            tuple(shared),
+            barred=barred,
+            accepted=accepted,
+        ),
+        lang,
+    )
     invalidate_home(bank, actor)
-    row = await catalogue.find(bank, reward)
+    row = await catalogue.find(bank, granted.grant["reward"])
+    codes = await codes_of(bank, [granted.grant])
     sent = await shipments.of_grants(bank, [granted.grant])
-    voucher = _voucher_view(bank, granted.grant, row, lang, sent)
-    return Claimed({"redemption": voucher}, granted.replayed)
+    view = _granted_view(bank, granted.grant, row, lang, codes, sent)
+    return Claimed({"redemption": view}, granted.replayed)
 
 
-async def _counted(bank: Bank, request: claims.Claim) -> claims.Granted:
+async def _judged(
+    bank: Bank, reward: Reward, cids: Sequence[str], said: Mapping[str, Any]
+) -> tuple[Conflict | None, bool]:
+    """What the claim is refused for as far as the disclosure goes, and whether the customer said
+    that he accepts it."""
+    word = str(said.get("disclosure") or "")
+    barred = await disclosure.missing(bank, reward, cids, word)
+    return barred, barred is None and (bool(word) or disclosure.must_accept(reward))
+
+
+async def read_disclosure(bank: Bank, actor: CustomerActor, reward: str) -> dict[str, Any]:
+    """What was published about the reward's promotion, for the customer to accept. Raises
+    NotFound."""
+    cids, _ = await resolution.claimant(bank, actor.cid)
+    return await disclosure.view(bank, reward, cids)
+
+
+async def accept_disclosure(
+    bank: Bank, actor: CustomerActor, reward: str, said: str
+) -> dict[str, Any]:
+    """The customer accepts the version `said`; the disclosure as it stands then. Raises NotFound,
+    and Conflict `disclosure_changed` when another version is shown by now."""
+    cids, _ = await resolution.claimant(bank, actor.cid)
+    row = await catalogue.find(bank, reward)
+    await disclosure.accept(bank, row, cids[0], said)
+    return await disclosure.view(bank, reward, cids)
+
+
+async def _counted(bank: Bank, request: claims.Claim, lang: str) -> claims.Granted:
     """The grant; what became of the claim is counted in the metrics."""
     outcomes = bank.services.metrics.claims
     try:
         granted = await claims.claim(bank, request)
     except YinqiaoError as error:
         outcomes.labels(error.code).inc()
+        if error.code == "not_eligible" and "rule" in error.data:
+            raise await _in_words(bank, request.reward, error, lang) from error
         raise
     outcomes.labels("replayed" if granted.replayed else "granted").inc()
     return granted
 
 
-def _body_hash(body: bytes) -> str:
+async def _in_words(bank: Bank, reward: str, refusal: YinqiaoError, lang: str) -> YinqiaoError:
+    """The refusal of somebody who does not meet the reward's rule, in the document's words where it
+    has some."""
+    limits = (await catalogue.find(bank, reward)).get("limits") or Limits()
+    said = _text(limits.get("eligible_text", {}), lang) or refusal.message
+    return Conflict(refusal.code, said, fields=dict(refusal.data), data=refusal.data)
+
+
+def _body(body: bytes) -> Mapping[str, Any]:
+    """The JSON object of a claim."""
     try:
         value = orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError as error:
@@ -175,37 +229,67 @@ def _body_hash(body: bytes) -> str:
     if not isinstance(value, dict) or len(value) > MOST_ENTRIES:
         raise InvalidInput("body_not_object", "the body is not a JSON object")
     try:
-        return ids.fingerprint(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+        orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError as error:
         raise InvalidInput("body_not_json", "the body is nested too deep") from error
+    return value
 
 
-async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
-    """All that the customer was granted, newest first, each with the code that he shows."""
-    person = await resolution.customer(bank, actor.cid)
-    rewards = await catalogue.all_rewards(bank)
-    grants = await _grants(bank, person, rewards.values())
-    grants.sort(key=lambda grant: grant["at"], reverse=True)
-    sent = await shipments.of_grants(bank, grants)
-    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang, sent) for grant in grants]
-    return {"redemptions": views}
+def _granted_view(
+    bank: Bank,
+    grant: Grant,
+    reward: Reward,
+    lang: str,
+    codes: Mapping[str, str],
+    sent: Mapping[str, Shipment],
+) -> dict[str, Any]:
+    """What the customer was granted: a voucher as it is made, or what it is besides. Its row is not
+    looked for: it is made behind the answer, and a repeated answer is the first."""
+    if reward["kind"] not in issuing.KINDS:
+        return _other_view(bank, grant, reward, lang, sent)
+    row = issuing.of_grant(bank, reward, grant)
+    return held.view(bank, row, reward, lang, codes)
 
 
-def _voucher_view(
+def _other_view(
     bank: Bank, grant: Grant, reward: Reward, lang: str, sent: Mapping[str, Shipment]
 ) -> dict[str, Any]:
-    code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
+    """What was granted and is no voucher: points are on his account, a parcel has an address."""
     shipment = sent.get(grant["_id"])
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
+        "instead_of": grant.get("instead_of"),
         "title": _text(reward["title"], lang),
-        "code": "" if shipment is not None else "-".join((code[:4], code[4:8], code[8:])),
+        "code": "",
+        "points": grant.get("points"),
         "at": grant["at"].isoformat(),
         "state": "granted" if shipment is None else shipment["state"],
         "kind": reward["kind"],
         "delivery": None if shipment is None else shipments.view(bank, shipment),
     }
+
+
+async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
+    """All that the customer was granted or given, newest first, each with the code that he
+    shows."""
+    person = await resolution.customer(bank, actor.cid)
+    rewards = await catalogue.all_rewards(bank)
+    grants = await _grants(bank, person, rewards.values())
+    rows = await held.of_customer(bank, person.cids, grants)
+    codes = await held.pool_codes(bank, rows)
+    views = [held.view(bank, row, rewards[row["reward"]], lang, codes) for row in rows]
+    others = [one for one in grants if rewards[one["reward"]]["kind"] not in issuing.KINDS]
+    sent = await shipments.of_grants(bank, others)
+    views += [_other_view(bank, one, rewards[one["reward"]], lang, sent) for one in others]
+    return {"redemptions": sorted(views, key=lambda view: view["at"], reverse=True)}
+
+
+async def voucher(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:
+    """One of the customer's vouchers, with the QR code of this minute. Raises NotFound
+    `voucher_unknown`."""
+    person = await resolution.customer(bank, actor.cid)
+    return {"redemption": await held.shown(bank, person.cids, redemption, lang)}
 
 
 async def delivery(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:

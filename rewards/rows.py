@@ -14,12 +14,13 @@ from services.store.rows import Rows
 
 class Lease(TypedDict):
     """`n` units that one batch of claims holds since `at`, counted on the bank's `day`: those of
-    the first `n` of the grants `ids`."""
+    the first `n` of the grants `ids`, of which each costs `cost` fen."""
 
     n: int
     at: datetime
     day: str
     ids: list[str]
+    cost: NotRequired[int]
 
 
 class Move(TypedDict):
@@ -29,15 +30,45 @@ class Move(TypedDict):
     difference: int
 
 
+class QuotaRow(TypedDict):
+    """At most `most` pieces (`unit` count) or fen (`unit` cost) of what `over` names, a reward or a
+    campaign, for each of `per` in each `period`."""
+
+    over: str
+    per: str
+    period: str
+    unit: str
+    most: int
+
+
+class Limits(TypedDict, total=False):
+    """What a reward's document says of whom it is given to, besides stock and slots. `eligible` is a
+    rule in which `codes` tells the states of the campaign's code groups; `most` rewards of the
+    bank's that have the same `stack` is what a customer may have; `fallback` is the reward that is
+    given instead. `must_accept`: a customer says that he accepts the disclosure before he claims."""
+
+    quotas: list[QuotaRow]
+    eligible: str
+    eligible_text: dict[str, str]
+    codes: dict[str, list[str]]
+    stack: str
+    most: int
+    fallback: str
+    must_accept: bool
+
+
 class Reward(TypedDict):
     """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
 
     `cost` in fen; `item` is all that the reward is (rewards/item.py), and `of_item` the item of the
-    catalogue in the version `item_version` that it is made of (empty for none). It may be claimed from
-    `starts` until before `ends`, the end of the last day that `terms` promises. `slots` is the
-    highest `per_customer` there ever was, `declared` the stock of the document, `moves` how often it
-    was changed, and `move` the change whose line the ledger may not have yet. `days` are the units
-    taken on each of the bank's days. `allowance` is how many a month an RM may offer, by role.
+    catalogue in the version `item_version` that it is made of (empty for none). It may be claimed
+    from `starts` until before `ends`, the end of the last day that `terms` promises. `vouchers` is
+    there when all its grants have one. `slots` is the highest `per_customer` there ever was,
+    `declared` the stock of the document, `moves` how often it was changed, and `move` the change
+    whose line the ledger may not have yet. `days` are the units taken on each of the bank's days,
+    and `spent` the fen of those that were granted. Of one that is `guarded` each grant draws on the
+    campaign's budget (rewards/budget.py), which is being opened while it is `opening`; `dearest` is
+    the highest `cost` there ever was. `allowance` is how many a month an RM may offer, by role.
     """
 
     _id: str
@@ -55,6 +86,7 @@ class Reward(TypedDict):
     starts: datetime
     ends: datetime
     terms: NotRequired[dict[str, str]]
+    vouchers: NotRequired[int]
     of_item: NotRequired[str]
     item_version: NotRequired[int]
     slots: int
@@ -65,6 +97,11 @@ class Reward(TypedDict):
     granted: int
     retired: int
     days: dict[str, int]
+    spent: NotRequired[dict[str, int]]
+    limits: NotRequired[Limits]
+    guarded: NotRequired[bool]
+    opening: NotRequired[bool]
+    dearest: NotRequired[int]
     moves: int
     move: NotRequired[Move]
     state: str
@@ -88,6 +125,15 @@ class Transfer(TypedDict):
     at: datetime
 
 
+class Leg(TypedDict):
+    """`amount` of `currency` goes from account `debit` to account `credit`, with the transfer."""
+
+    debit: str
+    credit: str
+    amount: int
+    currency: str
+
+
 class StockLine(Transfer):
     """Units that were supplied, or taken away again."""
 
@@ -95,10 +141,23 @@ class StockLine(Transfer):
     cid: None
 
 
+class Code(TypedDict):
+    """A code of a pool: the `n`-th of an upload (its `lot`), good until before `expires`
+    (rewards/pools/rows.py)."""
+
+    pool: str
+    lot: str
+    n: int
+    expires: datetime | None
+
+
 class Grant(Transfer):
     """A unit that a customer was granted under lease `batch`. `key` and `body` are hashes of his
-    request's; `idem` is there where a customer may have several, `points` where the reward is so
-    many of them."""
+    request's; `idem` is there where a customer may have several, and where this reward or another
+    may be given. It was given `instead_of` a reward of which nothing was left. `place` says whose
+    the claim was, `terms` is the version of the disclosure that he was shown, and `accepted` that
+    he said so; `points` is there where the reward is so many of them, `code` where it is one out
+    of a pool."""
 
     kind: Literal["grant"]
     tenant: str
@@ -107,8 +166,14 @@ class Grant(Transfer):
     key: str
     body: str
     batch: str
+    legs: NotRequired[list[Leg]]
     idem: NotRequired[str]
+    instead_of: NotRequired[str]
+    place: NotRequired[Place]
+    terms: NotRequired[str]
+    accepted: NotRequired[bool]
     points: NotRequired[int]
+    code: NotRequired[Code]
 
 
 class Void(TypedDict):
@@ -174,6 +239,14 @@ def grant_ids(tenant: str, reward: Reward, cids: Iterable[str]) -> list[str]:
     ]
 
 
+def stock_line_id(tenant: str, reward: str, move: Move) -> str:
+    """The `_id` of the ledger's line of a stock change; it comes from the change's number, so
+    telling it twice is once."""
+    return ids.tenant_id(tenant, "stock", reward, move["n"])
+
+
+UNSETTLED: Doc = {"$or": [{"held": {"$gt": 0}}, {"move": {"$exists": True}}, {"opening": True}]}
+"""Rewards whose claims or changes are not counted or told yet."""
 REWARDS = Rows("rewards")
 """A reward and its stock, in one document."""
 TRANSFERS = Rows("transfers", unique="idem")

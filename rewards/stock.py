@@ -92,6 +92,7 @@ def _taking(batch: str, grant_ids: list[str], now: datetime, day: str) -> list[D
         "n": "$taking",
         "at": now,
         "day": day,
+        "cost": "$cost",
         "ids": {"$slice": [grant_ids, {"$max": [1, "$taking"]}]},
     }
     return [
@@ -113,6 +114,7 @@ async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) ->
     settled already."""
     rows = bank.db[REWARDS]
     back = {"$subtract": ["$ending.n", granted]}
+    cost = {"$multiply": [granted, {"$ifNull": ["$ending.cost", "$cost"]}]}
     return await rows.update(
         {"_id": doc_id(bank.id, reward), f"leases.{batch}": {"$exists": True}},
         [
@@ -123,6 +125,7 @@ async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) ->
                     "held": {"$subtract": ["$held", "$ending.n"]},
                     "granted": {"$add": ["$granted", granted]},
                     f"days.{day}": {"$subtract": [f"$days.{day}", back]},
+                    f"spent.{day}": {"$add": [{"$ifNull": [f"$spent.{day}", 0]}, cost]},
                 }
             },
             {"$unset": [f"leases.{batch}", "ending"]},

@@ -6,9 +6,10 @@ adds.
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.errors import InvalidInput
@@ -18,6 +19,8 @@ _FORMULA = re.compile(r'="(.*)"')
 _WHOLE = re.compile(r"(\d+)\.0+")
 _SCIENTIFIC = re.compile(r"(\d)(?:\.(\d+)[eE]\+?|[eE]\+)(\d{1,2})")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+_FORMULA_STARTS = frozenset("=+-@＝＋－＠")
+_CONTROLS = frozenset("\t\r\n\0")
 _APOSTROPHES = "'‘’`"
 
 
@@ -26,7 +29,7 @@ def decode(data: bytes) -> str:
 
     Raises InvalidInput `file_unreadable` for what is none of them.
     """
-    for encoding in _encodings(data):
+    for encoding in encodings(data):
         try:
             return _one_end(data.decode(encoding).removeprefix("\ufeff"))
         except UnicodeDecodeError:
@@ -34,7 +37,7 @@ def decode(data: bytes) -> str:
     raise InvalidInput("file_unreadable", "expected a text file in UTF-8, UTF-16 or GBK")
 
 
-def _encodings(data: bytes) -> Sequence[str]:
+def encodings(data: bytes) -> Sequence[str]:
     """The encodings that the bytes may be in, the likeliest first. Text without a mark and with a
     zero in every other byte is UTF-16."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -100,6 +103,16 @@ class Table:
     rows: Sequence[Row]
 
 
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The first line of a table that is not blank: what divides the cells, the column of each
+    (empty for one that nobody knows), and what each is called."""
+
+    delimiter: str
+    columns: Sequence[str]
+    names: Sequence[str]
+
+
 def table(text: str, columns: Mapping[str, Sequence[str]]) -> Table:
     """The table in `text`: its first line that is not blank is the heading, which says what divides
     the cells. `columns` has the names that a heading may give to each column, in lower case.
@@ -107,15 +120,33 @@ def table(text: str, columns: Mapping[str, Sequence[str]]) -> Table:
     Every line is read by itself, so a quotation mark that is not closed costs its own line and no
     other. Columns that nobody knows are left out.
     """
-    lines = [(number, line) for number, line in enumerate(_lines(text), 1) if _filled(line)]
-    if lines and re.fullmatch(r'"?sep=.', lines[0][1].strip('" '), re.IGNORECASE):
-        lines = lines[1:]  # Excel's own word on what divides the cells
-    if not lines:
+    lines = ((number, line) for number, line in enumerate(_lines(text), 1) if filled(line))
+    heading = heading_of(lines, columns)
+    if heading is None:
         return Table((), ())
-    names = {name: column for column, each in columns.items() for name in (column, *each)}
-    delimiter, heading = _heading(lines[0][1], names)
-    rows = [_row(number, line, delimiter, heading) for number, line in lines[1:]]
-    return Table([one for one in heading if one], rows)
+    rows = [_row(number, line, heading.delimiter, heading.columns) for number, line in lines]
+    return Table([one for one in heading.columns if one], rows)
+
+
+def heading_of(
+    lines: Iterator[tuple[int, str]], columns: Mapping[str, Sequence[str]]
+) -> Heading | None:
+    """The heading, taken from the beginning of the numbered lines; None when none is filled."""
+    for _, ended in lines:
+        line = ended.rstrip("\n")
+        if filled(line) and not re.fullmatch(r'"?sep=.', line.strip('" '), re.IGNORECASE):
+            return _heading(line, _by_name(columns))
+    return None  # `sep=` is Excel's own word on what divides the cells
+
+
+def _by_name(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {name: column for column, each in columns.items() for name in (column, *each)}
+
+
+def columns_of(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """The column that each name of a heading means; empty for one that nobody knows."""
+    known = _by_name(columns)
+    return [known.get(re.sub(r"\s+", "", cell(one)).lower(), "") for one in names]
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -128,22 +159,21 @@ def _one_end(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _filled(line: str) -> bool:
+def filled(line: str) -> bool:
+    """Whether there is anything in the line."""
     return bool(line.strip(f'{DELIMITERS}" \t\u3000\x1a'))
 
 
-def _heading(line: str, names: Mapping[str, str]) -> tuple[str, list[str]]:
-    """What divides the cells, and the column of each; empty for a column that nobody knows."""
+def _heading(line: str, names: Mapping[str, str]) -> Heading:
     readings = []
     for delimiter in DELIMITERS:
-        cells, _ = _split(line, delimiter)
+        cells, _ = split(line, delimiter)
         known = [names.get(re.sub(r"\s+", "", cell(one)).lower(), "") for one in cells]
-        readings.append((sum(bool(one) for one in known), delimiter, known))
-    best = max(readings, key=lambda reading: reading[0])
-    return best[1], best[2]
+        readings.append((sum(bool(one) for one in known), Heading(delimiter, known, cells)))
+    return max(readings, key=lambda reading: reading[0])[1]
 
 
-def _split(line: str, delimiter: str) -> tuple[list[str], str]:
+def split(line: str, delimiter: str) -> tuple[list[str], str]:
     """The cells of a line, and what is wrong with it."""
     try:
         return next(csv.reader([line], delimiter=delimiter, strict=True), []), ""
@@ -152,10 +182,30 @@ def _split(line: str, delimiter: str) -> tuple[list[str], str]:
 
 
 def _row(number: int, line: str, delimiter: str, heading: Sequence[str]) -> Row:
-    cells, problem = _split(line, delimiter)
+    cells, problem = split(line, delimiter)
     if not problem and any(cell(one) for one in cells[len(heading) :]):
         problem = "more cells than the heading has columns"
     if problem:
         return Row(number, {}, problem)
     known = {column: one for column, one in zip(heading, cells, strict=False) if column}
     return Row(number, known)
+
+
+def csv_text(rows: Iterable[Sequence[str | int]]) -> str:
+    """Rows as a table that spreadsheets open as it is: RFC 4180, and no text of somebody else's
+    begins a formula. The file begins with BOM (`csv_file`)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    for row in rows:
+        writer.writerow([cell if isinstance(cell, int) else _harmless(cell) for cell in row])
+    return text.getvalue()
+
+
+def csv_file(rows: Iterable[Sequence[str | int]]) -> bytes:
+    """The same as a whole file in UTF-8, with the mark by which Excel knows it."""
+    return ("\ufeff" + csv_text(rows)).encode()
+
+
+def _harmless(cell: str) -> str:
+    """A text with an apostrophe before what a spreadsheet would take for a formula."""
+    return f"'{cell}" if cell.lstrip()[:1] in _FORMULA_STARTS or cell[:1] in _CONTROLS else cell

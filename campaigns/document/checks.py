@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from campaigns.document import texts
+from campaigns.document import limits, texts
 from campaigns.document.model import Campaign, Codes, Links, Step
 from campaigns.document.states import states_of, states_of_rules
 from campaigns.engine import facts
@@ -36,6 +36,7 @@ def faults(document: Campaign, branches: Mapping[str, str] | None) -> list[Fault
         *_step_faults(document),
         *texts.faults(document, _uses(document, "templates"), branches),
         *_reward_faults(document),
+        *limits.faults(document, branches or {}),
     ]
 
 
@@ -150,14 +151,18 @@ def _reward_faults(document: Campaign) -> Iterator[Fault]:
     elif document.disclosure.claim_by < document.window.from_:
         days = {"claim_by": document.disclosure.claim_by, "begin": document.window.from_}
         yield fault(("disclosure", "claim_by"), "claim_before_window", **days)
-    most = sum(reward.cost * reward.stock for reward in document.rewards.values())
     if document.money is None:
         yield fault(("rewards",), "reward_money")
-    elif most > document.money.budget:
-        yield fault(("money", "budget"), "reward_budget", most=most, budget=document.money.budget)
     offered = _uses(document, "rewards")
     for name, reward in document.rewards.items():
-        if reward.claim == "offered" and name not in offered:
+        if document.money is not None and reward.cost > document.money.budget:
+            data = {"cost": reward.cost, "budget": document.money.budget}
+            yield fault(("rewards", name, "cost"), "reward_budget", **data)
+        if reward.fallback is not None and reward.fallback not in document.rewards:
+            place = ("rewards", name, "fallback")
+            yield _unknown(place, "rewards", reward.fallback, document.rewards)
+        reachable = name in offered or limits.is_fallback(document, name)
+        if reward.claim == "offered" and not reachable:
             yield fault(("rewards", name), "reward_ungranted")
         if (reward.claim == "staff") != (reward.allowance is not None):
             yield fault(("rewards", name), "reward_allowance")

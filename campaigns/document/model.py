@@ -15,6 +15,7 @@ from campaigns.document.parts import DAYS, Day, Event, Template, Userid, Window
 from campaigns.engine.verbs import BY_NAME, VERBS
 from config import bounds
 from rewards.item import Item
+from rewards.quota import CampaignQuota, Quota, Stack
 from services.documents.parts import Amount, Date, DayTime, Key, Part, Text, wrong
 from services.documents.problems import Place
 
@@ -109,7 +110,10 @@ class GroupWelcome(Part):
 
 
 class Limits(Part):
+    """`quotas` count all rewards of the campaign together."""
+
     category: Literal["service", "transaction"] = "service"
+    quotas: bounds.Few[CampaignQuota] = []
 
 
 class Money(Part):
@@ -120,7 +124,8 @@ class Money(Part):
 
 
 class Disclosure(Part):
-    """What the law wants published before a promotion with prizes begins (contract/rewards 5)."""
+    """What the law wants published before a promotion with prizes begins (contract/rewards 5).
+    `accept` says whether a customer's claim is enough, or his own word is wanted before it."""
 
     rules_zh: bounds.LongText = Field(min_length=1)
     odds_or_quantity: bounds.Text = Field(min_length=1)
@@ -131,6 +136,7 @@ class Disclosure(Part):
     draw_at: bounds.Text = ""
     delivery: bounds.Text = ""
     abandon: bounds.Text = ""
+    accept: Literal["shown", "required"] = "shown"
 
 
 Monthly = Annotated[int, Field(ge=0, le=500)]
@@ -147,7 +153,10 @@ class Allowance(Part):
 class Reward(Item):
     """What it is, how many there are, and who may have it; `claim: offered` needs a grant step,
     `staff` an allowance of the RMs, `anyone` is open to every signed-in customer. `item` names an
-    item of the bank's catalogue, which says what it is (campaigns/document/items.py)."""
+    item of the bank's catalogue, which says what it is (campaigns/document/items.py). `eligible` is
+    a rule over the facts of a claim (rewards/eligibility.py), and `eligible_text` what somebody
+    reads who does not meet it; `fallback` names the reward that is given when of this one nothing
+    is left."""
 
     stock: int = Field(ge=0, le=10_000_000)
     per_customer: int = Field(1, ge=1, le=20)
@@ -155,6 +164,11 @@ class Reward(Item):
     claim: Literal["offered", "staff", "anyone"] = "offered"
     allowance: Allowance | None = None
     item: Key | None = None
+    quotas: bounds.Few[Quota] = []
+    eligible: bounds.Text | None = None
+    eligible_text: Text | None = None
+    stack: Stack | None = None
+    fallback: bounds.Word | None = None
 
     @property
     def thing(self) -> Item:

@@ -12,6 +12,7 @@ from campaigns.document.model import Campaign
 from campaigns.engine import facts
 from campaigns.engine.facts import When
 from campaigns.engine.verbs.verb import Reference
+from services.documents.parts import Text
 from services.documents.placeholders import (
     NICKNAME,
     PLACEHOLDER,
@@ -26,7 +27,7 @@ Uses = Mapping[str, Sequence[Reference]]
 _UNSEEN = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f\\u200b-\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ufeff]"
 )
-_NO_TEXT = frozenset({"when", "key", "note", "kind", "id", "tz"})
+_NO_TEXT = frozenset({"when", "eligible", "key", "note", "kind", "id", "tz"})
 """Keys whose values no customer reads."""
 
 
@@ -190,9 +191,10 @@ def _wordings(document: Campaign) -> Iterator[tuple[Place, wording.Wording]]:
     for name, template in document.templates.items():
         places += [(("templates", name, lang), getattr(template, lang)) for lang in ("zh", "en")]
     for name, reward in document.rewards.items():
-        for key in ("title", "text"):
-            text = getattr(reward, key)
-            places += [(("rewards", name, key, lang), getattr(text, lang)) for lang in ("zh", "en")]
+        for key, text in reward:
+            if isinstance(text, Text):
+                each = (("zh", text.zh), ("en", text.en))
+                places += [(("rewards", name, key, lang), words) for lang, words in each]
     for lang in ("zh", "en"):
         places.append((("name", lang), getattr(document.name, lang)))
     if document.disclosure is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from campaigns import live
-from campaigns.document import items, rows
+from campaigns.document import items, limits, rows
 from campaigns.document.model import Campaign
 from customers.banks.bank import Bank
 from rewards.points import program
@@ -29,8 +29,9 @@ async def find(bank: Bank, document: Campaign, texts: Iterable[Problem]) -> list
 async def current(bank: Bank, document: Campaign) -> list[Problem]:
     """What there is to look at now, whatever it was when the version was submitted."""
     same = await _unchanged(bank, document)
-    days, points = _days(bank, document), await _points(bank, document)
-    return [*same, *days, *points, *await _overlaps(bank, document)]
+    days, money = _days(bank, document), limits.notices(document)
+    points, overlaps = await _points(bank, document), await _overlaps(bank, document)
+    return [*same, *days, *money, *points, *overlaps]
 
 
 async def _unchanged(bank: Bank, document: Campaign) -> list[Problem]:
@@ -118,6 +119,9 @@ def _shared(one: Campaign, other: Campaign, about: Mapping[str, Any]) -> Iterabl
     titles = sorted(_titles(one) & _titles(other))
     if titles:
         yield Problem(0, "notice_overlap_rewards", {**about, "rewards": titles})
+    groups = sorted(_stacks(one).keys() & _stacks(other).keys())
+    if groups:
+        yield Problem(0, "notice_overlap_stack", {**about, "groups": groups})
 
 
 def _codes(document: Campaign) -> set[str]:
@@ -161,6 +165,12 @@ def _greets(document: Campaign) -> bool:
 
 def _titles(document: Campaign) -> set[str]:
     return {"".join(reward.title.zh.split()) for reward in document.rewards.values()}
+
+
+def _stacks(document: Campaign) -> dict[str, int]:
+    """The groups that the campaign's rewards are in, with how many of each a customer may have."""
+    rewards = document.rewards.values()
+    return {one.stack.group: one.stack.most for one in rewards if one.stack is not None}
 
 
 def stored(notices: Iterable[Problem]) -> list[dict[str, Any]]:

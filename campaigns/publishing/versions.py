@@ -19,7 +19,7 @@ from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
 from campaigns.channels.rows import by_state
 from campaigns.community import greetings
-from campaigns.document import items, reading, rows, states
+from campaigns.document import items, limits, reading, rows, states
 from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import DocumentError, Reading
 from campaigns.document.rows import CampaignRow, VersionRow
@@ -32,9 +32,10 @@ from customers.approvals import approvals
 from customers.approvals.rows import Approval
 from customers.banks import clerks
 from customers.banks.bank import Bank, open_bank
-from rewards import catalogue
+from rewards import budget, catalogue, disclosure
 from rewards.item import Item
 from rewards.items import live as items_live
+from rewards.pools import taking as pools
 from services import ids
 from services.aside import aside
 from services.container import Services
@@ -225,7 +226,7 @@ async def submit(
     the notices that the actor was shown and let pass (None: nobody is asked). `base` is the newest
     version that he has seen (None: whatever there is); nothing is submitted over one that he has
     not. Raises DocumentError, Conflict `campaign_exists`, `campaign_renamed` or `version_unchanged`,
-    EditedMeanwhile, and NoticesUnseen.
+    NotFound `pool_unknown`, EditedMeanwhile, and NoticesUnseen.
     """
     text = _tidy(text)
     read = await _read(bank, text, source)
@@ -233,6 +234,7 @@ async def submit(
     known = await rows.campaign(bank, document.id)
     _check_id(document.id, of, known)
     await _check_new(bank, document, text, known)
+    await _check_pools(bank, document)
     await _expect_known(bank, document.id, text, base)
     if seen is not None and notices.digest(read.notices) not in ("", seen):
         raise NoticesUnseen(read.notices)
@@ -263,6 +265,12 @@ async def _check_new(bank: Bank, document: Campaign, text: str, known: CampaignR
     if same is not None:
         why = f"version {same} is this text already"
         raise Conflict("version_unchanged", why, data={"version": str(same), "id": document.id})
+
+
+async def _check_pools(bank: Bank, document: Campaign) -> None:
+    """Raises NotFound `pool_unknown` for a reward whose codes come from a pool that is not there."""
+    for pool in dict.fromkeys(one.pool for one in document.rewards.values() if one.pool):
+        await pools.find(bank, pool)
 
 
 async def _expect_known(bank: Bank, campaign: str, text: str, base: int | None) -> None:
@@ -488,6 +496,7 @@ async def _put_in_place(
 ) -> list[str]:
     """The codes, links, greetings and rewards that the document wants; what is new of the rewards is
     opened by `_rewards_follow`. Each part is safe to repeat."""
+    await _check_pools(bank, document)
     done = await _provision(bank, document)
     await _put_rewards(bank, document, item_versions)
     done += [_stocked(document, key, reward) for key, reward in document.rewards.items()]
@@ -499,11 +508,15 @@ async def _put_rewards(bank: Bank, document: Campaign, item_versions: Mapping[st
     """The rewards as the document has them, in the words that their items have now. Whoever changes
     an item's words writes them into the rewards after it is live, and here it is looked at once
     more after the rewards were written: so both end with the same words."""
+    await disclosure.publish(bank, document.id, _terms(document))
+    declared = document.money.budget if document.money is not None else 0
+    wanted = [_definition(bank, document, *named) for named in document.rewards.items()]
+    guarded = await budget.put(bank, document.id, declared, wanted)
     listed = await items_live.listed(bank)
     while True:
         for key, reward in document.rewards.items():
             item = items.with_live_words(reward, listed)
-            made = _definition(bank, document, key, reward)
+            made = replace(_definition(bank, document, key, reward), guarded=guarded)
             version = item_versions.get(reward.item or "", 0)
             made = replace(made, item=item, of_item=reward.item or "", item_version=version)
             await catalogue.put(bank, document.id, made)
@@ -543,6 +556,7 @@ def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> cat
         starts=document.window.starts,
         ends=_claims_end(bank, document),
         terms=_terms(document),
+        limits=limits.row_of(document, key, bank.branches),
         allowance=_allowance(reward),
     )
 
@@ -721,6 +735,7 @@ async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str
         "overrule": any(one.code in OVERRULED for one in shown),
         "greet": row.get("greet", "none"),
         "about": await _about(bank, campaign),
+        "rewards": await catalogue.of_campaign(bank, campaign),
         "codes": await live_codes.of_campaign(bank, campaign),
         "versions": [_shown(one, names) for one in versions],
     }

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from customers.access.clerk import SignInRow, last_sign_ins
+from customers.access.sign_in import SignInRow, last_sign_ins
 from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.approvals.rows import APPROVED, SUBMITTED
@@ -142,7 +142,7 @@ async def list_clerks(bank: Bank, actor: ClerkActor) -> list[ClerkView]:
     """Everybody who is or was a clerk, those first for whom something waits."""
     if READ not in actor.permissions:
         raise Forbidden("not_permitted", f"this needs the permission {READ}")
-    seen = await last_sign_ins(bank)
+    seen = await last_sign_ins(bank, clerks.CLERK)
     views = [
         await _view(bank, actor, row, seen.get(row["login"]))
         for row in await clerks.everybody(bank)

@@ -10,10 +10,18 @@ from typing import cast
 
 from config import gate
 from config.settings import ProductionRefused
-from customers.access import roles
-from customers.banks import clerks, staff
+from customers.access import counter_rights, roles
+from customers.banks import accounts, clerks, staff
 from customers.banks.bank import Bank, list_banks, open_bank
-from customers.banks.files import Archive, MiniProgram, TenantFile, WeCom, read_tenant_file
+from customers.banks.files import (
+    Archive,
+    ClerkEntry,
+    CounterEntry,
+    MiniProgram,
+    TenantFile,
+    WeCom,
+    read_tenant_file,
+)
 from customers.banks.rows import TENANTS, TenantRow
 from customers.banks.staff import Staff
 from customers.handover import departures
@@ -49,24 +57,37 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
             await services.platform.tokens.retry_secret(bank.id, app)
         spelling, faults = await _roll_call(bank, file)
         left = await _apply_staff(bank, file, spelling)
+        decided_by_two = (
+            services.settings.env == "production" and await clerks.everybody(bank) != []
+        )
         waiting = await roles.apply(bank, file.clerks, by)
+        waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
     stays_out = "stays out: WeCom says that this member has left"
     return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
 
 
 def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
-    """Before anything is written: raises InvalidInput with all that a clerk's password, and in
-    production an app's secret, must not be."""
+    """Before anything is written: raises InvalidInput with all that a password, and in
+    production a secret, must not be."""
     problems = []
     bank = Bank(services, file.id, name=cast("dict[str, str]", file.name))
-    for place, entry in enumerate(file.clerks):
+    people: list[tuple[str, ClerkEntry | CounterEntry]] = [
+        *((f"clerks.{place}", entry) for place, entry in enumerate(file.clerks)),
+        *((f"counters.{place}", entry) for place, entry in enumerate(file.counters)),
+    ]
+    for place, entry in people:
         try:
             if entry.password is not None:
-                clerks.check_password(bank, entry.login, entry.name, entry.password)
+                accounts.check_password(bank, entry.login, entry.name, entry.password)
         except InvalidInput as error:
-            problems.append(f"clerks.{place}.password: {error.message}")
+            problems.append(f"{place}.password: {error.message}")
     if services.settings.env == "production":
         problems += _published(file.wecom, file.miniprograms, file.archive)
+        problems += [
+            f"partners.{place}.secret: published with the demonstration bank"
+            for place, partner in enumerate(file.partners)
+            if partner.secret is not None and gate.is_published(partner.secret)
+        ]
     if problems:
         raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
 
@@ -148,6 +169,7 @@ def _row(services: Services, file: TenantFile) -> TenantRow:
         "branches": {branch.id: branch.name for branch in branches},
         "heads": {branch.id: branch.head for branch in branches if branch.head},
         "departments": {str(one): branch.id for branch in branches for one in branch.departments},
+        "merchants": {merchant.id: merchant.name for merchant in file.merchants},
         "region": file.region,
         "secrets": services.vault.seal_json(file.id, TENANTS, "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
@@ -190,6 +212,7 @@ async def _apply_member(bank: Bank, one: Staff) -> bool:
 def _summary(file: TenantFile) -> str:
     has = (
         f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, "
-        f"{len(file.staff)} RMs, {len(file.clerks)} clerks"
+        f"{len(file.staff)} RMs, {len(file.clerks)} clerks, {len(file.counters)} counters, "
+        f"{len(file.partners)} partners"
     )
     return f"tenant {file.id} ({file.name.get('zh', file.id)}): {has}"

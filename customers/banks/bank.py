@@ -38,8 +38,8 @@ IDS_AT_ONCE = 50
 @dataclass(frozen=True)
 class Bank:
     """One bank of this installation, its secrets opened. `id` is the tenant's id; `branches` are
-    names and `heads` userids by branch, `departments` branches by WeCom's department. A phone
-    number without a country code is one of its `region`."""
+    names and `heads` userids by branch, `departments` branches by WeCom's department, `merchants`
+    names. A phone number without a country code is one of its `region`."""
 
     services: Services = field(repr=False)
     id: str
@@ -49,6 +49,7 @@ class Bank:
     branches: Mapping[str, str] = field(default_factory=dict)
     heads: Mapping[str, str] = field(default_factory=dict)
     departments: Mapping[int, str] = field(default_factory=dict)
+    merchants: Mapping[str, str] = field(default_factory=dict)
     archive: Archive | None = field(default=None, repr=False)
     region: str = MAINLAND
 
@@ -217,6 +218,7 @@ def _opened(services: Services, row: TenantRow) -> Bank:
         branches=row["branches"],
         heads=row["heads"],
         departments={int(one): branch for one, branch in row["departments"].items()},
+        merchants=row.get("merchants", {}),
         archive=Archive.model_validate(archive, strict=False) if archive else None,
         region=row.get("region", MAINLAND),
     )

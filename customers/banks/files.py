@@ -13,7 +13,16 @@ from config import bounds
 from customers.banks import userids
 from services import sheets
 from services.documents import yaml12
-from services.documents.problems import Fault, Problem, fault, found, in_order, is_secret, pattern
+from services.documents.problems import (
+    Fault,
+    Place,
+    Problem,
+    fault,
+    found,
+    in_order,
+    is_secret,
+    pattern,
+)
 from services.errors import InvalidInput
 from services.phones import MAINLAND, is_region
 from services.wechat.core.archive import private_key
@@ -40,6 +49,17 @@ class WeCom(_Strict):
     aes_key: str = Field(pattern=r"^[A-Za-z0-9]{43}$", repr=False)
 
 
+class VoucherReminder(_Strict):
+    """The subscribe template that tells a customer that a voucher is about to end: its id, and the
+    keys of the voucher's title and of its end."""
+
+    template: bounds.TemplateId
+    title: str = Field(pattern=r"^thing[0-9]{1,2}$")
+    ends: str = Field(pattern=r"^(time|date)[0-9]{1,2}$")
+    page: bounds.Text = ""
+    """The mini-program's page that the message opens."""
+
+
 class MiniProgram(_Strict):
     appid: bounds.Appid
     name: bounds.Word
@@ -54,6 +74,7 @@ class MiniProgram(_Strict):
     customer_service: Literal["rm", "wechat"] = "rm"
     """Who answers what customers write to the customer service: their RMs, who are told by a card,
     or whoever works in WeChat's own tool (A7)."""
+    voucher_reminder: VoucherReminder | None = None
 
 
 class Branch(_Strict):
@@ -102,6 +123,37 @@ class ClerkEntry(_Strict):
     password: str | None = Field(None, min_length=8, max_length=bounds.PASSWORD_LENGTH, repr=False)
 
 
+class Merchant(_Strict):
+    """Somebody at whose till vouchers of the bank are used."""
+
+    id: str = Field(pattern=_BRANCH_ID)
+    name: bounds.Word
+
+
+class CounterEntry(_Strict):
+    """Somebody who writes vouchers off at a counter: a teller of one branch, or one of a merchant's
+    people. He may do so `per_day` times on each of the bank's days."""
+
+    login: str = Field(pattern=_LOGIN)
+    name: bounds.Word
+    branch: bounds.Word | None = None
+    merchant: bounds.Word | None = None
+    per_day: bounds.PerDay = 200
+    password: str | None = Field(None, min_length=8, max_length=bounds.PASSWORD_LENGTH, repr=False)
+
+
+class PartnerEntry(_Strict):
+    """A program that writes vouchers off at these places (`/open/v1`). Its first `secret`, if it is
+    here, signs what it asks; `manage.py partner secret` makes another."""
+
+    id: str = Field(pattern=_BRANCH_ID)
+    name: bounds.Word
+    branches: bounds.Several[bounds.Word] = []
+    merchants: bounds.Several[bounds.Word] = []
+    per_day: bounds.PerDay = 10_000
+    secret: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{32,128}$", repr=False)
+
+
 def _region(region: str) -> str:
     if not is_region(region):
         raise ValueError("two capital letters of a country or region, like CN, HK, MO, TW")
@@ -124,6 +176,9 @@ class TenantFile(_Strict):
     branches: bounds.Several[Branch] = Field(min_length=1)
     staff: bounds.Many[StaffMember] = Field(min_length=1)
     clerks: bounds.Several[ClerkEntry] = []
+    merchants: bounds.Several[Merchant] = []
+    counters: bounds.Many[CounterEntry] = []
+    partners: bounds.Few[PartnerEntry] = []
     archive: Archive | None = None
 
 
@@ -136,7 +191,7 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
         file = TenantFile.model_validate(parsed.value)
         problems += [
             Problem(parsed.line(place), code, data, source)
-            for place, code, data in (*_strangers(file), *_double(file))
+            for place, code, data in (*_strangers(file), *_double(file), *_places(file))
         ]
     except ValidationError as error:
         details = error.errors(include_url=False)
@@ -159,7 +214,13 @@ def _unclear(parsed: yaml12.Document) -> Iterator[Problem]:
 
 
 def _strangers(file: TenantFile) -> Iterator[Fault]:
-    """Members of branches that the file does not have."""
+    """Members of branches, and reminders by templates, that the file does not have."""
+    for index, program in enumerate(file.miniprograms):
+        known = sorted({*program.templates, *program.long_term_templates})
+        used = program.voucher_reminder
+        if used is not None and used.template not in known:
+            where = ("miniprograms", index, "voucher_reminder", "template")
+            yield fault(where, "unknown_template", name=used.template, expected=known)
     branches = sorted(branch.id for branch in file.branches)
     for index, member in enumerate(file.staff):
         if member.branch not in branches:
@@ -178,3 +239,39 @@ def _double(file: TenantFile) -> Iterator[Fault]:
             yield fault(
                 ("staff", index, "userid"), "userid_twice", name=member.userid, first=before
             )
+
+
+def _places(file: TenantFile) -> Iterator[Fault]:
+    """Counters and partners that are nowhere, or where the file has nothing; and names of theirs that
+    stand twice."""
+    yield from _twice("merchants", "id", [one.id for one in file.merchants])
+    yield from _twice("counters", "login", [one.login for one in file.counters])
+    yield from _twice("partners", "id", [one.id for one in file.partners])
+    branches = sorted(branch.id for branch in file.branches)
+    merchants = sorted(merchant.id for merchant in file.merchants)
+    for index, counter in enumerate(file.counters):
+        if (counter.branch is None) == (counter.merchant is None):
+            yield fault(("counters", index), "counter_place", name=counter.login)
+        at = ("counters", index)
+        yield from _unknown((*at, "branch"), "unknown_branch", counter.branch, branches)
+        yield from _unknown((*at, "merchant"), "unknown_merchant", counter.merchant, merchants)
+    for index, partner in enumerate(file.partners):
+        if not partner.branches and not partner.merchants:
+            yield fault(("partners", index), "partner_place", name=partner.id)
+        for place, branch in enumerate(partner.branches):
+            at_branch = ("partners", index, "branches", place)
+            yield from _unknown(at_branch, "unknown_branch", branch, branches)
+        for place, merchant in enumerate(partner.merchants):
+            at_merchant = ("partners", index, "merchants", place)
+            yield from _unknown(at_merchant, "unknown_merchant", merchant, merchants)
+
+
+def _unknown(place: Place, code: str, name: str | None, known: list[str]) -> Iterator[Fault]:
+    if name is not None and name not in known:
+        yield fault(place, code, name=name, expected=known)
+
+
+def _twice(group: str, field: str, names: list[str]) -> Iterator[Fault]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield fault((group, index, field), "named_twice", name=name)

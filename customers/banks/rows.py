@@ -11,7 +11,7 @@ from services.store.rows import Rows
 class TenantRow(TypedDict):
     """A bank as its file says it; `secrets` are its apps' keys, sealed. `heads` are userids by
     branch, `departments` branches by WeCom's department; `region` is the country of its phone
-    numbers."""
+    numbers, `merchants` are names."""
 
     _id: str
     name: dict[str, str]
@@ -20,6 +20,7 @@ class TenantRow(TypedDict):
     branches: dict[str, str]
     heads: dict[str, str]
     departments: dict[str, str]
+    merchants: NotRequired[dict[str, str]]
     region: NotRequired[str]
     secrets: bytes
     applied_at: datetime
@@ -41,9 +42,48 @@ class ClerkRow(TypedDict):
     asked: NotRequired[list[str]]
 
 
+class Rights(TypedDict):
+    """Where somebody may write vouchers off, and how often on each of the bank's days."""
+
+    branches: list[str]
+    merchants: list[str]
+    per_day: int
+
+
+class CounterRow(TypedDict):
+    """Somebody who writes vouchers off at a counter: at the one place of his `rights`, nowhere
+    without. What waits for a clerk's word is `asked`; the rest is as in ClerkRow."""
+
+    _id: str
+    login: str
+    name: str
+    rights: Rights | None
+    asked: NotRequired[Rights | None]
+    password: NotRequired[str]
+    epoch: NotRequired[int]
+    must_change: NotRequired[bool]
+
+
+class PartnerRow(TypedDict):
+    """A program that writes vouchers off; `secrets` are sealed: what it signs with now and until
+    when each earlier one is good."""
+
+    _id: str
+    login: str
+    name: str
+    rights: Rights | None
+    asked: NotRequired[Rights | None]
+    secrets: NotRequired[bytes]
+    rotated_at: NotRequired[datetime]
+
+
 TENANTS = Rows("tenants", sealed=("secrets",), of_bank=False)
 """The banks of this installation."""
 STAFF = Rows("staff")
 """RMs, and the branch of each."""
 CLERKS = Rows("clerks")
 """Clerks of the console, their roles and the hash of each password."""
+COUNTERS = Rows("counters")
+"""Tellers and merchants' people, where each may write vouchers off, and the hash of his password."""
+PARTNERS = Rows("partners", sealed=("secrets",))
+"""Programs that write vouchers off, and what they sign with."""

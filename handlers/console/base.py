@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from config.bounds import GivenReason, Word
 from customers.access import clerk
+from customers.access.sign_in import LastSignIn
 from customers.actors import ClerkActor
 from handlers.console import names
 from handlers.http.auth import check_granted
@@ -43,7 +44,9 @@ REFUSALS = (
 
 SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
+    ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
+    ("Vouchers", "/console/vouchers", "vouchers.read", ()),
     ("Rewards", "/console/items", "rewards.read", ("/console/shipments", "/console/shipping")),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
@@ -51,7 +54,9 @@ SECTIONS = (
     ("Platform", "/console/platform", "platform.read", ()),
     ("Sync", "/console/sync", "sync.read", ()),
     ("Customers", "/console/people", "customers.read", ()),
+    ("Counters", "/console/counters", "counters.read", ()),
     ("Points", "/console/points", "points.read", ()),
+    ("Ledger", "/console/ledger", "ledger.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),
@@ -100,7 +105,7 @@ class Console(Page):
 
     folder: ClassVar[str] = "console"
     actor: ClerkActor
-    last_sign_in: clerk.LastSignIn | None = None
+    last_sign_in: LastSignIn | None = None
     before_change: ClassVar[bool] = False
     """Whether a clerk who must change his password may come here."""
 

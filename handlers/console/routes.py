@@ -7,19 +7,23 @@ from handlers.console import (
     alarms,
     archive,
     audit,
+    budgets,
     campaigns,
     channels,
     clerks,
+    counters,
     customers,
     events,
     handovers,
     intercepts,
     items,
+    ledger,
     platform,
     points,
     session,
     shipments,
     sync,
+    vouchers,
     work,
 )
 from handlers.http import rates
@@ -70,6 +74,42 @@ ROUTES = (
         "/console/sync/errors/{error}/retry",
         sync.RetrySync,
         post=op("sync.run", "Try one object again"),
+    ),
+    page_route(
+        "/console/ledger",
+        ledger.Trial,
+        get=op("ledger.read", "The trial balance, and what was asked for by hand"),
+        post=op("ledger.adjust", "Ask for an entry by hand"),
+    ),
+    page_route(
+        "/console/ledger/adjustments/{adjustment}/approve",
+        ledger.ApproveAdjustment,
+        post=op("ledger.approve", "Agree to it, and post it"),
+    ),
+    page_route(
+        "/console/ledger/adjustments/{adjustment}/reject",
+        ledger.RejectAdjustment,
+        post=op("ledger.approve", "Turn it down"),
+    ),
+    page_route(
+        "/console/ledger/month.csv",
+        ledger.MonthFile,
+        get=op("ledger.read", "A month of all accounts, as CSV"),
+    ),
+    page_route(
+        "/console/ledger/accounts/{account}/month.csv",
+        ledger.MonthFile,
+        get=op("ledger.read", "A month of one account, as CSV"),
+    ),
+    page_route(
+        "/console/ledger/accounts/{account}",
+        ledger.AccountLines,
+        get=op("ledger.read", "An account's lines with the balance after each"),
+    ),
+    page_route(
+        "/console/ledger/transfers/{transfer}",
+        ledger.Transfer,
+        get=op("ledger.read", "A transfer with all that is linked to it"),
     ),
     page_route("/console/audit", audit.Audit, get=op("audit.read", "The audit trail")),
     page_route(
@@ -151,6 +191,16 @@ ROUTES = (
         post=op("campaigns.approve", "Reject another's version"),
     ),
     page_route(
+        "/console/budgets",
+        budgets.Budgets,
+        get=op("rewards.read", "What every campaign has spent of its budget"),
+    ),
+    page_route(
+        "/console/budgets/{campaign}",
+        budgets.Budget,
+        get=op("rewards.read", "How one campaign's budget burns, and until when it lasts"),
+    ),
+    page_route(
         "/console/handover",
         handovers.Handovers,
         get=op("handover.read", "All hand-overs"),
@@ -226,6 +276,21 @@ ROUTES = (
         post=op("customers.unmerge", "Agree to another's answer"),
     ),
     page_route(
+        "/console/counters",
+        counters.Counters,
+        get=op("counters.read", "Counters and partners, and what they wrote off today"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/approve",
+        counters.ApproveRights,
+        post=op("counters.approve", "Agree to the rights that wait for a counter or a partner"),
+    ),
+    page_route(
+        "/console/counters/{which}/{login}/reject",
+        counters.RejectRights,
+        post=op("counters.approve", "Turn them down"),
+    ),
+    page_route(
         "/console/channels", channels.Channels, get=op("campaigns.read", "Codes, links and groups")
     ),
     page_route(
@@ -274,6 +339,38 @@ ROUTES = (
         "/console/intercepts/{change}/reject",
         intercepts.Reject,
         post=op("intercepts.approve", "Turn a change down"),
+    ),
+    page_route(
+        "/console/vouchers",
+        vouchers.Vouchers,
+        get=op("vouchers.read", "Vouchers"),
+        post=op("vouchers.read", "Find one by its code, or a customer's", rate=rates.SEARCHES),
+    ),
+    page_route(
+        "/console/vouchers/progress",
+        vouchers.Progress,
+        get=op("vouchers.read", "What is asked for and under way, as a fragment"),
+    ),
+    page_route(
+        "/console/vouchers/recall",
+        vouchers.Recall,
+        post=op("vouchers.recall", "Ask for a campaign's unused vouchers to be recalled"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/approve",
+        vouchers.Approve,
+        post=op("vouchers.approve", "Agree to what another asked for"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/reject",
+        vouchers.Reject,
+        post=op("vouchers.approve", "Turn it down"),
+    ),
+    page_route(
+        "/console/vouchers/{voucher}",
+        vouchers.Voucher,
+        get=op("vouchers.read", "One voucher, and what became of it"),
+        post=op("vouchers.recall", "Ask for its recall, refund, replacement or a use's undoing"),
     ),
     page_route(
         "/console/items",
@@ -385,5 +482,36 @@ ROUTES = (
         "/console/points/versions/{version}/reject",
         points.Reject,
         post=op("points.approve", "Turn a version down"),
+    ),
+    page_route(
+        "/console/points/customers/{cid}",
+        points.AskCorrection,
+        get=op("points.read", "A customer's points, and his statement"),
+        post=op("points.adjust", "Ask for a correction"),
+    ),
+    page_route(
+        "/console/points/corrections",
+        points.Corrections,
+        get=op("points.read", "Corrections that were asked for"),
+    ),
+    page_route(
+        "/console/points/corrections/{correction}/approve",
+        points.ApproveCorrection,
+        post=op("points.approve", "Approve another's correction"),
+    ),
+    page_route(
+        "/console/points/corrections/{correction}/reject",
+        points.RejectCorrection,
+        post=op("points.approve", "Turn a correction down"),
+    ),
+    page_route(
+        "/console/points/liability",
+        points.Liability,
+        get=op("points.read", "What the bank owes in points"),
+    ),
+    page_route(
+        "/console/points/liability.csv",
+        points.LiabilityCsv,
+        get=op("points.read", "The same as a file"),
     ),
 )

@@ -23,6 +23,7 @@ from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Form, Page, own_path
 from handlers.portal.resources import customer_of
 from rewards import portal
+from rewards.points import statement
 from rewards.shipping import addresses
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
@@ -43,13 +44,22 @@ class AddressForm(Form):
 
 
 class ClaimForm(Form):
+    """`disclosure` is the hash of the terms that the page showed with the reward."""
+
     key: IdempotencyKey
+    disclosure: Word = ""
 
 
 class Arrival(Form):
     """`code` is what wx.login gives."""
 
     code: LoginCode | Literal[""] = ""
+
+
+class LinesAsked(Form):
+    """`before` is the cursor of the lines that were shown last."""
+
+    before: Word = ""
 
 
 class Entering(Form):
@@ -210,12 +220,17 @@ class Withdraw(PortalPage):
         self.redirect_to(self.home(), done="withdrawn")
 
 
+def _claimed(form: ClaimForm) -> bytes:
+    """The form as the body of a claim."""
+    return orjson.dumps({"disclosure": form.disclosure}) if form.disclosure else b""
+
+
 class Claim(PortalPage):
     @override
     async def post(self, appid: str, reward: str) -> None:
         form = self.form(ClaimForm)
         try:
-            await portal.claim(self.bank, self.actor, reward, form.key, b"")
+            await portal.claim(self.bank, self.actor, reward, form.key, _claimed(form))
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return
@@ -253,6 +268,16 @@ class Delivery(PortalPage):
             await self.show_form(redemption, error)
             return
         self.redirect_to(f"{self.base}/redemptions", done="address")
+
+
+class Points(PortalPage):
+    """The customer's points: what he has, what expires, how more are earned, and each line."""
+
+    @override
+    async def get(self, appid: str) -> None:
+        before = self.asked(LinesAsked).before
+        view = await statement.view(self.bank, self.actor.cid, self.lang, before)
+        self.render_page("points", **await self.names(), view=view, first=not before)
 
 
 class Logout(PortalPage):

@@ -34,6 +34,7 @@ def below(base: str, route: Make) -> tuple[Route, ...]:
             get=op(CUSTOMER, "Where a physical reward goes"),
             post=op(CUSTOMER, "Say where it goes"),
         ),
+        route(f"{base}/points", pages.Points, get=op(CUSTOMER, "My points")),
         route(f"{base}/logout", pages.Logout, post=op(CUSTOMER, "Sign out")),
     )
 

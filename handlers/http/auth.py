@@ -14,12 +14,16 @@ PUBLIC = "public"
 CUSTOMER = "customer"
 STAFF = "staff"
 CLERK = "clerk"
+COUNTER = "counter"
+PARTNER = "partner"
 
 PERMISSIONS: dict[str, str] = {
     PUBLIC: "anybody; a callback proves itself by its signature",
     CUSTOMER: "a customer signed in to a mini-program of this bank",
     STAFF: "a relationship manager signed in through WeCom",
     CLERK: "any clerk signed in to the console",
+    COUNTER: "a teller, or one of a merchant's people, signed in to a counter of this bank",
+    PARTNER: "a partner's program, which signs what it asks",
     "campaigns.read": "see campaigns, their codes, versions and funnels",
     "campaigns.submit": "write a new version of a campaign and hand it in",
     "campaigns.approve": "approve or reject another clerk's version",
@@ -28,7 +32,7 @@ PERMISSIONS: dict[str, str] = {
     "shipments.export": "make batches for shippers, download approved ones, bring in tracking numbers",
     "shipments.approve": "approve or reject another clerk's batch",
     "shipments.reveal": "see a delivery address in clear, for a reason; each is in the audit trail",
-    "rewards.read": "see the catalogue of rewards and how much of each is left",
+    "rewards.read": "see the catalogue of rewards, how much of each is left, and the budgets of campaigns",
     "rewards.submit": "submit an item of the catalogue, or its change",
     "rewards.approve": "approve or reject another clerk's item",
     "audit.read": "see the audit trail",
@@ -37,6 +41,9 @@ PERMISSIONS: dict[str, str] = {
     "events.read": "see what WeCom and WeChat told us, and why something was done or not; customers' ids are masked",
     "events.retry": "have an event, or what failed of it, tried again",
     "events.download": "get a message that could not be read as it came; who and why is in the audit trail",
+    "ledger.read": "see the ledger: balances, lines, what became of a transfer, a month as a file",
+    "ledger.adjust": "ask for an entry by hand",
+    "ledger.approve": "agree to what another clerk asked for, or turn it down",
     "handover.read": "see hand-overs and what members who left have left behind",
     "handover.submit": "ask for customers and groups to go from one RM to another",
     "handover.approve": "approve or reject another clerk's hand-over",
@@ -45,6 +52,9 @@ PERMISSIONS: dict[str, str] = {
     "intercepts.read": "see the blocked words to customers",
     "intercepts.submit": "propose a change of these words",
     "intercepts.approve": "agree to another clerk's change of them, or turn it down",
+    "vouchers.read": "see vouchers, find one by its code, what became of it",
+    "vouchers.recall": "ask for a voucher's recall, refund or replacement, or take a write-off back",
+    "vouchers.approve": "agree to what another clerk asked for with vouchers, or turn it down",
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
     "consents.withdraw": "note that a customer took back what he agreed to",
@@ -53,9 +63,12 @@ PERMISSIONS: dict[str, str] = {
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
+    "counters.read": "see who may write vouchers off, where, how often today, and when he was there last",
+    "counters.approve": "agree to the rights that wait for a counter or a partner, or turn them down",
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
     "points.read": "see the points programme, customers' points, and what the bank owes",
     "points.submit": "submit a change of the points programme",
+    "points.adjust": "ask for a correction of a customer's points, with a reason",
     "points.approve": "approve or reject another clerk's change of the programme, or correction",
 }
 

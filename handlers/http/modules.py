@@ -8,7 +8,7 @@ from typing import Any
 from tornado.web import UIModule
 from typing_extensions import override
 
-from customers.access.clerk import LastSignIn as LastSignInView
+from customers.access.sign_in import LastSignIn as LastSignInView
 
 
 class Notice(UIModule):

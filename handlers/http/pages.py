@@ -28,7 +28,9 @@ from services.errors import Conflict, NotSignedIn, YinqiaoError
 from services.texts import DOMAIN, LOCALES
 
 LANGUAGE_COOKIE = "yq_lang"
-_FACE = re.compile(r"/(?:sidebar/[A-Za-z0-9-]{1,31}|(?:preview|h5)/[A-Za-z0-9]{1,64}|console)/")
+_FACE = re.compile(
+    r"/(?:(?:sidebar|counter)/[A-Za-z0-9-]{1,31}|(?:preview|h5)/[A-Za-z0-9]{1,64}|console)/"
+)
 """Where a face begins."""
 DONE_COOKIE = "yq_done"
 DONE_SECONDS = 60

@@ -6,20 +6,29 @@ wrong is never counted at all.
 
 from __future__ import annotations
 
-from customers.actors import ClerkActor, CustomerActor, StaffActor
+from customers.actors import (
+    ClerkActor,
+    CounterActor,
+    CustomerActor,
+    PartnerActor,
+    StaffActor,
+)
 from handlers.http.route import Op
 from services.container import Services
 from services.security.throttle import Rate
 from services.security.tries import Limit
 
-Actor = CustomerActor | StaffActor | ClerkActor
+Actor = CustomerActor | StaffActor | ClerkActor | CounterActor | PartnerActor
 
 READS = Rate("read", 1_200, 60, shared=False)
 WRITES = Rate("write", 120, 60)
 CLAIMS = Rate("claim", 60, 60)
 SEARCHES = Rate("search", 60, 60)
+PARTNERS = Rate("partner", 600, 60)
+"""All that a partner's program asks for."""
 FORGERIES = Rate("forgery", 300, 60)
-"""Callbacks from one address that do not verify; one that does is never counted."""
+"""Callbacks and partners' requests from one address that do not verify; what does is never
+counted."""
 
 LOGIN_FAILURES, LOGIN_SECONDS = 60, 60
 """Codes from one address that WeChat or WeCom does not know."""
@@ -58,6 +67,10 @@ def who_is(actor: Actor) -> str:
             return f"staff|{actor.tenant}|{actor.userid}"
         case ClerkActor():
             return f"clerk|{actor.tenant}|{actor.login}"
+        case CounterActor():
+            return f"counter|{actor.tenant}|{actor.login}"
+        case PartnerActor():
+            return f"partner|{actor.tenant}|{actor.partner}"
 
 
 def logins(address: str, app: str) -> list[Limit]:

@@ -3,7 +3,7 @@ ends in a query."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -34,7 +34,12 @@ Facts = Annotated[dict[Word, ShortText | Whole | bool | None], Field(max_length=
 
 
 class ClaimBody(RootModel[Facts]):
-    """Empty, or an object; a repeated Idempotency-Key must come with the same bytes."""
+    """Empty, or an object, of which `disclosure` is the hash of the disclosure that the customer
+    accepts; a repeated Idempotency-Key must come with the same bytes."""
+
+
+class AcceptBody(_Request):
+    disclosure: Word = Field(min_length=1, description="the hash of the version that was shown")
 
 
 class AddressBody(_Request):
@@ -92,6 +97,16 @@ class RewardView(BaseModel):
     left: int | None
     until: datetime
     terms: dict[str, str]
+    disclosure: str = Field(description="the hash of the terms; empty without any")
+    must_accept: bool = Field(description="a claim wants the customer's own word before it")
+
+
+class DisclosureAnswer(BaseModel):
+    reward: str
+    disclosure: str = Field(description="the hash of the terms, which names their version")
+    terms: dict[str, str]
+    required: bool = Field(description="a claim wants the customer's own word before it")
+    accepted: bool = Field(description="the customer has accepted this version")
 
 
 class HomeAnswer(BaseModel):
@@ -123,14 +138,45 @@ class DeliveryView(BaseModel):
 
 
 class RedemptionView(BaseModel):
+    """`code` is empty where there is nothing to show at a counter; the fields below `kind` are
+    those of vouchers."""
+
     id: str
     reward: str
+    instead_of: str | None = Field(description="the reward that was asked for, if another")
     title: str
-    code: str
+    code: str = Field(description="empty for points")
+    points: int | None = Field(description="what a reward of the kind points brought")
     at: datetime
-    state: str
+    state: Literal[
+        "granted", "active", "used", "expired", "recalled", "refunded",
+        "awaiting_address", "ready", "exported", "shipped", "delivered", "returned", "cancelled",
+    ]  # fmt: skip
     kind: str
-    delivery: DeliveryView | None = Field(description="of what is sent; null for a voucher")
+    delivery: DeliveryView | None = Field(None, description="of what is sent")
+    expires: datetime | None = Field(None, description="it may be used before")
+    uses: int | None = None
+    uses_per: Literal["ever", "day", "week", "month"] | None = None
+    uses_left: int | None = Field(None, description="now, in the present period")
+    how: str | None = Field(None, description="how it is used")
+    where: list[str] | None = Field(None, description="names; empty: everywhere")
+    face_value: int | None = Field(None, description="in fen")
+    transferable: bool | None = None
+
+
+class QrView(BaseModel):
+    text: str
+    svg: str = Field(description="the QR code as an SVG element")
+    seconds: int = Field(description="for so long it is good; then ask for the next")
+
+
+class OpenedRedemption(RedemptionView):
+    seconds_left: int | None = Field(description="until it expires, by the server's clock")
+    qr: QrView | None = Field(description="good once; nothing where it cannot be used now")
+
+
+class RedemptionAnswer(BaseModel):
+    redemption: OpenedRedemption
 
 
 class RedemptionsAnswer(BaseModel):
@@ -139,6 +185,44 @@ class RedemptionsAnswer(BaseModel):
 
 class ClaimAnswer(BaseModel):
     redemption: RedemptionView
+
+
+class PointsAsked(_Request):
+    """A page of lines: those behind the cursor `before` (empty: from the newest)."""
+
+    before: Word = ""
+    limit: Annotated[int, Field(ge=1, le=100, strict=False)] = 20
+
+
+class ExpiringView(BaseModel):
+    points: int
+    until: date = Field(description="the last day on which they can be used")
+
+
+class WayView(BaseModel):
+    title: str
+    points: int
+    per_day: int | None = Field(description="points at most, by the bank's days; null: no cap")
+    per_month: int | None
+    ever: int | None
+
+
+class LineView(BaseModel):
+    id: str
+    at: datetime
+    points: int = Field(description="below zero for what was used or has expired")
+    kind: str
+    what: str
+
+
+class PointsAnswer(BaseModel):
+    program: str = Field(description="what the bank calls its points; empty where it has none")
+    available: int
+    held: int = Field(description="set aside for what is under way")
+    expiring: list[ExpiringView]
+    ways: list[WayView] = Field(description="how points are earned today")
+    lines: list[LineView] = Field(description="newest first")
+    next: str = Field(description="the cursor of the lines before these; empty: there are none")
 
 
 class SubscriptionsAnswer(BaseModel):

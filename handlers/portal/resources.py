@@ -14,8 +14,17 @@ from customers.banks.bank import bank_of_appid
 from customers.messaging import poster_codes, subscriptions
 from handlers.http import rates
 from handlers.http.api import Api
-from handlers.portal.models import AddressBody, LoginBody, PhoneBody, SubscriptionsBody
+from handlers.http.base import read_model
+from handlers.portal.models import (
+    AcceptBody,
+    AddressBody,
+    LoginBody,
+    PhoneBody,
+    PointsAsked,
+    SubscriptionsBody,
+)
 from rewards import portal
+from rewards.points import spending, statement
 from services.container import Services
 from services.errors import Forbidden, InvalidInput, NotSignedIn
 
@@ -150,6 +159,17 @@ class Claim(Portal):
         self.answer(claimed.view)
 
 
+class Disclosure(Portal):
+    @override
+    async def get(self, appid: str, reward: str) -> None:
+        self.answer(await portal.read_disclosure(self.bank, self.actor, reward))
+
+    @override
+    async def post(self, appid: str, reward: str) -> None:
+        said = self.body(AcceptBody).disclosure
+        self.answer(await portal.accept_disclosure(self.bank, self.actor, reward, said))
+
+
 class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
@@ -163,6 +183,30 @@ class Address(Portal):
         fields = body.model_dump(exclude={"consent"})
         view = await portal.put_address(self.bank, self.actor, redemption, fields, body.consent)
         self.answer(view)
+
+
+class Redemption(Portal):
+    @override
+    async def get(self, appid: str, redemption: str) -> None:
+        self.answer(await portal.voucher(self.bank, self.actor, redemption, self.lang()))
+
+
+class Points(Portal):
+    @override
+    async def get(self, appid: str) -> None:
+        asked = read_model(PointsAsked, self.query())
+        told = await statement.view(
+            self.bank, self.actor.cid, self.lang(), asked.before, asked.limit
+        )
+        self.answer(told)
+
+
+class PointsTransfer(Portal):
+    """Refused: points are nobody else's."""
+
+    @override
+    async def post(self, appid: str) -> None:
+        await spending.transfer(self.bank, self.actor)
 
 
 class Subscriptions(Portal):

@@ -75,6 +75,21 @@ ROUTES = (
         ),
     ),
     json_route(
+        "/mp/{appid}/rewards/{reward}/disclosure",
+        resources.Disclosure,
+        get=op(
+            CUSTOMER,
+            "What was published about the reward's promotion, and its hash",
+            answers=models.DisclosureAnswer,
+        ),
+        post=op(
+            CUSTOMER,
+            "Accept that version, before the first claim",
+            body=models.AcceptBody,
+            answers=models.DisclosureAnswer,
+        ),
+    ),
+    json_route(
         "/mp/{appid}/redemptions",
         resources.Redemptions,
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
@@ -88,6 +103,29 @@ ROUTES = (
             body=models.AddressBody,
             answers=models.DeliveryView,
         ),
+    ),
+    json_route(
+        "/mp/{appid}/redemptions/{redemption}",
+        resources.Redemption,
+        get=op(
+            CUSTOMER,
+            "One of them, with the QR code of this minute",
+            answers=models.RedemptionAnswer,
+        ),
+    ),
+    json_route(
+        "/mp/{appid}/points",
+        resources.Points,
+        get=op(
+            CUSTOMER,
+            "The customer's points and their statement; `?before=` the `next` of an answer, `?limit=`",
+            answers=models.PointsAnswer,
+        ),
+    ),
+    json_route(
+        "/mp/{appid}/points/transfers",
+        resources.PointsTransfer,
+        post=op(CUSTOMER, "Refused: points are given to nobody else", status=409),
     ),
     json_route(
         "/mp/{appid}/subscriptions",

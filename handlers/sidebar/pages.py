@@ -20,6 +20,7 @@ from customers.banks.bank import open_bank
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
 from rewards import allowance, catalogue
+from rewards.points import statement
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound, NotSignedIn, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
@@ -214,6 +215,7 @@ class Customer(Sidebar):
             "offerable": await allowance.list_offerable(self.bank, self.actor),
             "new_key": ids.token,
             "consents": await withdrawal.list_consents(self.bank, card["cid"]),
+            "points": await statement.view(self.bank, card["cid"], self.lang, limit=5),
             "kind_text": self.kind_text,
             "details": self.details,
         }

@@ -51,8 +51,8 @@ class Balance:
 
 def blank(account: str) -> AccountRow:
     """An account on which nothing was posted yet, without its `_id`."""
-    row = {"account": account, "posted": 0, "held": 0, "taken": 0, "lots": [], "leases": {}}
-    return cast("AccountRow", row | {"rev": 0})
+    row: Doc = {"account": account, "posted": 0, "debited": 0, "held": 0, "taken": 0}
+    return cast("AccountRow", row | {"lots": [], "leases": {}, "rev": 0})
 
 
 def available(row: AccountRow, now: datetime, floor: int = 0, *, expired: bool = False) -> int:
@@ -102,6 +102,7 @@ def end(row: AccountRow, batch: str, arrived: Collection[str]) -> None:
         n = sum(1 for row_id in leased["ids"][: leased["n"]] if row_id in arrived)
         row["taken"] -= leased["each"] * leased["n"]
         row["posted"] -= leased["each"] * n
+        row["debited"] += leased["each"] * n
         return
     for piece in leased["pieces"]:
         _end_piece(row, piece, arrived=piece["id"] in arrived)
@@ -112,6 +113,7 @@ def _end_piece(row: AccountRow, piece: Piece, *, arrived: bool) -> None:
     row["taken"] -= piece["take"]
     if arrived:
         row["posted"] += piece["posted"]
+        row["debited"] += piece["debited"]
         row["held"] += piece["held"]
     for change in piece["lots"]:
         lot = _lot(row, change["expires"])
@@ -135,6 +137,14 @@ def leased_ids(row: AccountRow, batch: str) -> list[str]:
     if "each" in leased:
         return cast("list[str]", leased["ids"][: leased["n"]])
     return [piece["id"] for piece in leased["pieces"]]
+
+
+def taken_by(row: AccountRow, batch: str) -> int:
+    """What the batch's lease takes."""
+    leased = row["leases"][batch]
+    if "each" in leased:
+        return int(leased["each"] * leased["n"])
+    return sum(piece["take"] for piece in leased["pieces"])
 
 
 async def read(bank: Bank, accounts: Iterable[str]) -> dict[str, AccountRow]:
@@ -223,6 +233,7 @@ async def settle(bank: Bank, account: str, batch: str, arrived: int) -> bool:
         {
             "$set": {
                 "posted": {"$subtract": ["$posted", {"$multiply": ["$ending.each", arrived]}]},
+                "debited": {"$add": ["$debited", {"$multiply": ["$ending.each", arrived]}]},
                 "taken": {"$subtract": ["$taken", {"$multiply": ["$ending.each", "$ending.n"]}]},
                 "rev": {"$add": ["$rev", 1]},
             }
@@ -280,7 +291,7 @@ async def write(bank: Bank, rows: Sequence[AccountRow], batch: str) -> set[str]:
 
 
 def _replacing(row: AccountRow) -> tuple[Doc, Doc]:
-    fields = ("posted", "held", "taken", "lots", "leases")
+    fields = ("posted", "debited", "held", "taken", "lots", "leases")
     doc = cast("Doc", row)
     change = {name: doc[name] for name in fields} | {"rev": row["rev"] + 1}
     return {"_id": row["_id"], "rev": row["rev"]}, {"$set": change}
@@ -298,7 +309,7 @@ async def _changed_by_others(bank: Bank, rows: Sequence[AccountRow], batch: str)
     }
 
 
-async def page(bank: Bank, kind: str, after: str, limit: int) -> list[AccountRow]:
+async def some_of(bank: Bank, kind: str, after: str, limit: int) -> list[AccountRow]:
     """At most `limit` accounts of a kind, in the order of their `_id`s, from behind `after` (the
     empty text: from the first)."""
     first, end = account_id(bank.id, f"{kind}:"), account_id(bank.id, f"{kind};")

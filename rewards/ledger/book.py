@@ -175,6 +175,7 @@ def _end_row(bank: Bank, held: Doc, kind: str, fields: Doc) -> Doc:
         "what": held["what"],
         "of": held["_id"],
         **fields,
+        "held": entries.held_by(held),
         "about": held["about"],
     }
     if "lot_expires" in held:
@@ -268,6 +269,8 @@ def _refund_row(bank: Bank, original: Doc, refunds: Sequence[Doc], asked: int | 
         "what": original.get("what", original["kind"]),
         "of": original["_id"],
         "asked": asked,
+        "before": before,
+        "of_amount": before + left,
         **entries.with_legs(legs),
         "about": original.get("about", {}),
         "lots": _given_back(original, before, amount),

@@ -24,9 +24,10 @@ MOST_NAME = 200
 class Kind:
     """A kind of account. `owner` is whose it is: what its name has behind the colon.
 
-    `guarded`: it never holds less than its floor (0 unless somebody says otherwise), whoever takes
-    from it at once (rewards/ledger/accounts.py). `lots`: what it holds expires, and what expires
-    first is spent first. `in_stock`: its reward's own document guards it (rewards/stock.py).
+    `guarded`: it never holds less than its floor, whoever takes from it at once
+    (rewards/ledger/accounts.py); the floor is 0, or what its owner says where it goes `below`.
+    `lots`: what it holds expires, and what expires first is spent first. `in_stock`: its reward's
+    own document guards it (rewards/stock.py).
     """
 
     name: str
@@ -36,6 +37,7 @@ class Kind:
     guarded: bool = False
     lots: bool = False
     in_stock: bool = False
+    below: bool = False
 
 
 def _kind(
@@ -48,8 +50,9 @@ def _kind(
     guarded: bool = False,
     lots: bool = False,
     in_stock: bool = False,
+    below: bool = False,
 ) -> Kind:
-    return Kind(name, currency, owner, Text(zh=zh, en=en), guarded, lots, in_stock)
+    return Kind(name, currency, owner, Text(zh=zh, en=en), guarded, lots, in_stock, below)
 
 
 _KINDS = (
@@ -61,6 +64,8 @@ _KINDS = (
     _kind("delivered", "unit", "reward", "已送达", "Delivered"),
     _kind("returned", "unit", "reward", "寄送退回", "Returned parcels"),
     _kind("recalled", "unit", "reward", "已收回", "Recalled"),
+    _kind("refunded", "unit", "reward", "已退回", "Refunded"),
+    _kind("made_good", "unit", "reward", "补发", "Made good", below=True),
     _kind("retired", "unit", "reward", "已下架", "Retired", in_stock=True),
     _kind("funds", "fen", "campaign", "预算拨入", "Funds provided"),
     _kind("budget", "fen", "campaign", "活动预算", "Campaign budget", guarded=True),
@@ -72,8 +77,8 @@ _KINDS = (
     _kind("points_adjusted", "points", "program", "积分更正", "Points corrected"),
     _kind("supplier", "fen", "supplier", "供应商清算", "Supplier clearing"),
     _kind("fee", "fen", "", "手续费", "Fees"),
-    _kind("quota", "unit", "quota", "限额", "Quota", guarded=True),
-    _kind("quota_cost", "fen", "quota", "金额限额", "Quota of cost", guarded=True),
+    _kind("quota", "unit", "quota", "限额", "Quota", guarded=True, below=True),
+    _kind("quota_cost", "fen", "quota", "金额限额", "Quota of cost", guarded=True, below=True),
     _kind("quota_used", "unit", "quota", "限额使用", "Quota used"),
     _kind("quota_cost_used", "fen", "quota", "金额限额使用", "Quota of cost used"),
     _kind(
@@ -97,3 +102,10 @@ def kind_of(account: str) -> Kind:
 def owner_of(account: str) -> str:
     """Whose the account is: what its name has behind the colon."""
     return account.partition(":")[2]
+
+
+def in_books(account: str) -> str:
+    """The account as the books have it: of the customers, the staff and the quotas it is one for
+    all, `kind:*`."""
+    kind = kind_of(account)
+    return f"{kind.name}:*" if kind.owner in ("customer", "staff", "quota") else account

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from customers.banks.bank import Bank
-from rewards.ledger.chart import MOST_AMOUNT, kind_of
+from rewards.ledger.chart import MOST_AMOUNT, Kind, kind_of
 from rewards.ledger.lines import HOLD, RESERVED, UNMOVED, Leg, legs_of
 from rewards.ledger.rows import LotChange, Piece
 from services import ids
@@ -64,6 +64,13 @@ def checked_amount(amount: Any, name: str) -> int:
     return amount
 
 
+def one_account(account: str) -> Kind:
+    """The account's kind; raises InvalidInput `account_unknown`, also for `kind:*`."""
+    if account.endswith(":*"):
+        raise InvalidInput("account_unknown", f"{account} stands for many accounts")
+    return kind_of(account)
+
+
 def check(entry: Entry) -> None:
     """Raises InvalidInput that names the field: `entry_invalid`, `amount_invalid`,
     `account_unknown`."""
@@ -76,7 +83,7 @@ def check(entry: Entry) -> None:
         raise InvalidInput("entry_invalid", f"no entry has kind {entry.kind!r}", fields=fields)
     for number, leg in enumerate(entry.legs):
         checked_amount(leg.amount, f"legs.{number}.amount")
-        debit, credit = kind_of(leg.debit), kind_of(leg.credit)
+        debit, credit = one_account(leg.debit), one_account(leg.credit)
         if leg.debit == leg.credit or debit.currency != credit.currency:
             problem = f"{leg.debit} cannot pay {leg.credit}"
             fields = {f"legs.{number}": "entry_invalid"}
@@ -139,7 +146,8 @@ def pieces_of(row: Mapping[str, Any], hold: Mapping[str, Any] | None = None) -> 
     pieces: dict[str, Piece] = {}
 
     def of(account: str) -> Piece:
-        fresh: Piece = {"id": row["_id"], "take": 0, "posted": 0, "held": 0, "lots": []}
+        none = {"take": 0, "debited": 0, "posted": 0, "held": 0}
+        fresh = cast("Piece", {"id": row["_id"], **none, "lots": []})
         return pieces.setdefault(account, fresh)
 
     if hold is not None:
@@ -160,6 +168,7 @@ def _add(row: Mapping[str, Any], leg: Leg, of: Any, *, covered: bool) -> None:
             piece["held"] += leg.amount
         else:
             piece["posted"] -= leg.amount
+            piece["debited"] += leg.amount
     if kind_of(leg.credit).guarded and row["kind"] != HOLD:
         of(leg.credit)["posted"] += leg.amount
 
@@ -169,6 +178,15 @@ def lots_row(account: str, changes: Sequence[LotChange]) -> list[Doc]:
     return [
         {"account": account, "expires": change["expires"], "n": change["left"] or -change["take"]}
         for change in changes
+    ]
+
+
+def held_by(row: Mapping[str, Any]) -> list[Doc]:
+    """What a hold sets aside on each guarded account, as the row of its end says it."""
+    return [
+        {"account": leg.debit, "n": leg.amount}
+        for leg in legs_of(row)
+        if kind_of(leg.debit).guarded
     ]
 
 

@@ -9,19 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from customers.banks.bank import Bank
-from rewards.ledger.rows import LEDGER_PAGES, PageLine, PageRow, page_id
+from rewards.ledger.chart import in_books
+from rewards.ledger.rows import (
+    LEDGER_CLOSINGS,
+    LEDGER_NAMES,
+    LEDGER_PAGES,
+    PageLine,
+    PageRow,
+    account_id,
+    page_id,
+)
+from services.cache import Slot
 from services.store.mongo import Doc
 
 HOLD, CONFIRM, CANCEL, EXPIRE = "hold", "hold.confirm", "hold.cancel", "hold.expire"
 REFUND, VOID = "refund", "void"
-RESERVED = frozenset({HOLD, CONFIRM, CANCEL, EXPIRE, REFUND, VOID, "grant", "stock", "retire"})
+RESERVED = frozenset(
+    {HOLD, CONFIRM, CANCEL, EXPIRE, REFUND, VOID, "grant", "stock", "retire", "voucher"}
+)
 """Kinds of transfers that no entry may have."""
 UNMOVED = frozenset({HOLD, CANCEL, EXPIRE, VOID})
 """Kinds of transfers that move nothing: what a hold sets aside is still there."""
+
+CLOSED_AFTER = timedelta(days=1)
+"""No day is closed sooner than so long after its end; a line that comes later opens it again."""
+_NAMED: Slot[set[tuple[str, str]]] = Slot("ledger.named", set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,8 @@ def changes_of(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def pages_of(tenant: str, batch: str, rows: Iterable[Mapping[str, Any]]) -> list[PageRow]:
-    """The batch's lines, a page an account; `batch` names them, so telling it twice is once."""
+    """The batch's lines, a page an account; `batch` names them, so telling it twice is once. Where
+    the books have one account for many, that has a page with the totals."""
     lines: dict[str, list[PageLine]] = {}
     for row in rows:
         for account, amount in changes_of(row).items():
@@ -67,6 +84,8 @@ def pages_of(tenant: str, batch: str, rows: Iterable[Mapping[str, Any]]) -> list
                 "amount": amount,
             }
             lines.setdefault(account, []).append(line)
+            if (together := in_books(account)) != account:
+                lines.setdefault(together, []).append(line)
     return [_page(tenant, batch, account, found) for account, found in lines.items()]
 
 
@@ -87,6 +106,25 @@ async def write(bank: Bank, batch: str, rows: Sequence[Mapping[str, Any]]) -> No
     """Writes the lines of a batch's transfers. Repeating it adds nothing."""
     pages = pages_of(bank.id, batch, rows)
     await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", pages))
+    await _name(bank, pages)
+    late = [page for page in pages if page["at"] < bank.utc() - CLOSED_AFTER]
+    for page in late:
+        day = page["at"].astimezone(bank.tz).date()
+        closed = {"account": page["account"], "day": {"$gte": f"{day:%Y%m%d}"}}
+        await bank.db[LEDGER_CLOSINGS].delete(closed)
+
+
+async def _name(bank: Bank, pages: Iterable[PageRow]) -> None:
+    """Keeps the names of accounts that the books have not had yet."""
+    known = bank.services.cache.of(_NAMED)
+    names = {
+        (bank.id, page["account"])
+        for page in pages
+        if page["account"].endswith(":*") or in_books(page["account"]) == page["account"]
+    }
+    rows = [{"_id": account_id(bank.id, name), "account": name} for _, name in names - known]
+    await bank.db[LEDGER_NAMES].insert_new(rows)
+    known |= names
 
 
 async def newest(
@@ -100,3 +138,10 @@ async def newest(
     found = await bank.db[LEDGER_PAGES].find(wanted, sort=[("at", -1)], limit=limit)
     lines = [line for page in cast("list[PageRow]", found) for line in page["lines"]]
     return sorted(lines, key=lambda line: (line["at"], line["id"]), reverse=True)
+
+
+async def write_each(bank: Bank, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the lines of transfers that are each a batch of their own, whoever tells of them
+    together. Repeating it adds nothing."""
+    pages = [page for row in rows for page in pages_of(bank.id, row["_id"], [row])]
+    await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", pages))

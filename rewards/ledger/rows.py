@@ -19,6 +19,12 @@ LEDGER_PAGES = Rows("ledger_pages", indexes=((("tenant", 1), ("account", 1), ("a
 """The lines of each account, those of a batch together."""
 LEDGER_CLOSINGS = Rows("ledger_closings", indexes=((("tenant", 1), ("account", 1), ("day", 1)),))
 """What an account had at the end of a day."""
+LEDGER_NAMES = Rows("ledger_names")
+"""The accounts that the books name one by one; those of customers, staff and quotas are one each."""
+
+
+LEDGER_ADJUSTMENTS = Rows("ledger_adjustments")
+"""What clerks asked to post by hand."""
 
 
 class Lot(TypedDict):
@@ -40,11 +46,12 @@ class LotChange(TypedDict):
 
 
 class Piece(TypedDict):
-    """What the transfer `id` does to an account: `take` is set aside with the lease; `posted` and
-    `held` change when the row arrives."""
+    """What the transfer `id` does to an account: `take` is set aside with the lease; `posted`,
+    `debited` and `held` change when the row arrives."""
 
     id: str
     take: int
+    debited: int
     posted: int
     held: int
     lots: list[LotChange]
@@ -67,12 +74,13 @@ class TakeLease(TypedDict):
 
 
 class AccountRow(TypedDict):
-    """A guarded account. `posted` is what the transfers say that are counted, `held` is under holds
-    and `taken` under leases. `rev` counts the changes."""
+    """A guarded account. `posted` is what the transfers say that are counted, `debited` what they
+    took in all, `held` is under holds and `taken` under leases. `rev` counts the changes."""
 
     _id: str
     account: str
     posted: int
+    debited: int
     held: int
     taken: int
     lots: list[Lot]
@@ -111,6 +119,17 @@ class PageRow(TypedDict):
     lines: list[PageLine]
 
 
+class ClosingRow(TypedDict):
+    """What was debited and credited to an account before `at`, the end of the bank's `day`."""
+
+    _id: str
+    account: str
+    day: str
+    at: datetime
+    debits: int
+    credits: int
+
+
 class HoldRow(TypedDict):
     """A waiting row (services/store/leases.py) from the moment a hold was made."""
 
@@ -128,3 +147,7 @@ def account_id(tenant: str, account: str) -> str:
 
 def page_id(tenant: str, account: str, batch: str) -> str:
     return ids.tenant_id(tenant, "page", account, batch)
+
+
+def closing_id(tenant: str, account: str, day: str) -> str:
+    return ids.tenant_id(tenant, "closing", account, day)

@@ -49,7 +49,7 @@ async def move(bank: Bank, owner: str, row: NightRow) -> None:
     live = await program.find_live(bank)
     until, cursor = bank.now() + TURN_SECONDS, row["cursor"]
     while live is not None:
-        some = await guarded.page(bank, "points", cursor, AT_ONCE)
+        some = await guarded.some_of(bank, "points", cursor, AT_ONCE)
         await _see_to(bank, live.program, some)
         if len(some) < AT_ONCE:
             break

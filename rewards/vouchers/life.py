@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from customers import timeline
+from customers import happenings, timeline
 from customers.banks.bank import Bank
+from rewards.ledger import lines as ledger_lines
 from rewards.rows import TRANSFERS, VoucherLine
+from rewards.vouchers import money
 from rewards.vouchers.rows import (
     ACTIVE,
     GRANTED,
@@ -34,7 +36,10 @@ TRIES = 30
 """So often a change is decided anew when others change the same voucher."""
 TOLD_SECONDS = 2.0
 """After this the job tells what whoever changed a voucher has not told."""
-ISSUED = "issued"
+ISSUED, MADE_GOOD = "issued", "made_good"
+
+TAKEN_AWAY = frozenset({"voucher.recalled", "voucher.refunded"})
+"""After these a voucher costs nobody anything."""
 
 Decide = Callable[[Voucher], Doc]
 """What a change sets, decided from the row as it is; raises the refusal. Nothing: no change."""
@@ -114,7 +119,14 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
         return
     lines = [_line(bank, row, step) for row, step in steps if step["debit"]]
     await bank.db[TRANSFERS].insert_new(cast("list[Doc]", lines))
+    await ledger_lines.write_each(bank, lines)
+    away = [row for row, step in steps if step["kind"] in TAKEN_AWAY]
+    await money.give_back(bank, away)
     await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
+    for _, step in steps:
+        if step["use"]:
+            at = step["at"].timestamp()
+            await happenings.tell(bank, step["kind"], step["cid"], step["use"], at=at)
     await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)))
     done = {row["_id"]: row for row, _ in steps}.values()
     await bank.db[VOUCHERS].bulk_update([(fence(row), _told(row)) for row in done])
@@ -140,7 +152,7 @@ def _line(bank: Bank, row: Voucher, step: Step) -> VoucherLine:
 
 
 def _entry(bank: Bank, row: Voucher, step: Step) -> timeline.Entry:
-    data = {"reward": row["reward"], **step["data"]}
+    data = {"reward": row["reward"], "voucher": row["_id"], **step["data"]}
     at = step["at"].timestamp()
     return timeline.entry(bank, step["cid"], step["kind"], f"{row['_id']}|{step['n']}", data, at)
 

@@ -49,7 +49,10 @@ async def test_a_bank_and_a_campaign_are_applied_and_applying_again_changes_noth
 ) -> None:
     applied = manage("tenant", "apply", DEMO_BANK)
     assert (applied.returncode, applied.stderr) == (0, "")
-    assert applied.stdout == "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks\n"
+    assert (
+        applied.stdout
+        == "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners\n"
+    )
     planned = manage("campaign", "plan", FLASH)
     assert (planned.returncode, planned.stderr) == (0, "")
     assert "create campaign flash" in planned.stdout

@@ -145,6 +145,8 @@ def error_codes() -> dict[str, set[int]]:
             found.setdefault(code, set()).update({statuses[error]} if error in statuses else set())
     for reason in returned_by("rewards/catalogue.py", "why_closed"):
         found.setdefault(reason, set()).add(statuses["Conflict"])
+    for reason in returned_by("rewards/limits.py", "reason_of") | arguments("Bound", 4):
+        found.setdefault(reason, set()).add(statuses["Conflict"])
     for code in given("Kind", "decided", "changed"):  # customers/approvals raises them
         found.setdefault(code, set()).add(statuses["Conflict"])
     return {code: at for code, at in found.items() if code}

@@ -24,6 +24,7 @@ from deploy.processes import ROOT
 from handlers.http import auth
 from handlers.routes import ROUTES
 from operations.jobs import JOBS
+from rewards import eligibility, quota
 from services.observe.metrics import Metrics
 from tests.docs import codes
 
@@ -96,11 +97,13 @@ PARTS = {
     "Group codes": model.GroupCode,
     "Group welcome": model.GroupWelcome,
     "Reward": model.Reward,
+    "Quota": quota.Quota,
+    "Stack": quota.Stack,
     "Allowance": model.Allowance,
     "Step": model.Step,
     **{verb.name.capitalize(): verb.model for verb in VERBS if hasattr(verb.model, "model_fields")},
 }
-TYPES = {str: "text", int: "number", bool: "`True` or `False`"}
+TYPES = {str: "text", int: "number", bool: "`True` or `False`", list[str]: "list of texts"}
 
 
 @pytest.mark.parametrize("heading", PARTS)
@@ -113,6 +116,11 @@ def test_every_placeholder_and_field_of_rules_is_documented() -> None:
     assert {name.strip("{}") for name in table(CAMPAIGNS, "Placeholders")} == facts.known(facts.MESSAGE)
     types = {name: cells[0] for name, cells in table(CAMPAIGNS, "Rules").items()}
     assert types == {fact.name: TYPES[fact.type] for fact in facts.FACTS if facts.RULE in fact.known_when}
+
+
+def test_every_fact_of_a_claim_is_documented() -> None:
+    types = {name: cells[0] for name, cells in table(CAMPAIGNS, "Who may claim").items()}
+    assert types == {fact.name: TYPES[fact.type] for fact in eligibility.FACTS}
 
 
 def test_every_decision_is_listed() -> None:
@@ -158,6 +166,7 @@ def test_every_audit_action_is_documented() -> None:
         | codes.arguments("audit", 1)
         | codes.arguments("audited", 1)
         | codes.given("Kind", "submitted", "approved", "rejected", "refused")
+        | codes.given("Accounts", "password_set", "signed_in", "signed_out", "sign_in_failed", "locked_out")
     )
 
 

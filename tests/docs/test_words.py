@@ -27,7 +27,16 @@ DOCUMENTS = sorted(
 )
 PAGES = sorted([*(ROOT / "web" / "templates").rglob("*.html"), *SANDBOX.rglob("*.html"), *SANDBOX.rglob("*.js")])
 COMMANDS = [ROOT / "manage.py", *sorted((ROOT / "deploy").glob("*.py"))]
-TO_CUSTOMERS = {"code:not_eligible", "code:quota_customer", "code:done_withdrawn", "code:plain_welcome"}
+TO_CUSTOMERS = {
+    "code:not_eligible",
+    "code:quota_customer",
+    "code:quota_branch",
+    "code:quota_staff",
+    "code:exclusive",
+    "code:stack",
+    "code:done_withdrawn",
+    "code:plain_welcome",
+}
 """Codes whose texts customers read."""
 WRITTEN = ("code:problem_", "code:read_", "code:card_")
 """Texts that quote what a clerk wrote in a file, or what something is called, and no button."""

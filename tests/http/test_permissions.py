@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from customers.banks.clerks import PERMISSIONS as ROLES
-from handlers.http.auth import CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
+from handlers.http.auth import COUNTER, CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
 from handlers.http.route import Route, op
 from handlers.routes import ROUTES
 from tests.http.conftest import APPID, PASSWORD, Clerk, form_token, sign_in
@@ -49,7 +49,8 @@ def _refused(answer: httpx.Response, route: Route, method: str, permission: str)
     """401; a page that was only asked for sends the visitor to where he gets a session."""
     if answer.status_code in (302, 303) and method == "GET":
         own = "/" + route.path.split("/")[1] + "/"
-        where = {CUSTOMER: own, STAFF: "/open/connect/oauth2/authorize"}.get(permission, "/console/login")
+        elsewhere = {CUSTOMER: own, STAFF: "/open/connect/oauth2/authorize", COUNTER: "/counter/demo/sign-in"}
+        where = elsewhere.get(permission, "/console/login")
         return where in answer.headers["Location"]
     return answer.status_code == 401
 
@@ -72,7 +73,7 @@ async def test_a_token_of_one_face_opens_no_other(customer: httpx.AsyncClient, r
     wrong = []
     for route, method, permission in GUARDED:
         stolen = tokens.get(permission, mine)
-        for cookie in ("yq_console", "yq_rm_demo", f"yq_portal_{APPID}"):
+        for cookie in ("yq_console", "yq_rm_demo", "yq_counter_demo", f"yq_portal_{APPID}"):
             customer.cookies.set(cookie, stolen)
         customer.headers["Authorization"] = f"Bearer {stolen}"
         if not _refused(await _try(customer, route, method, token), route, method, permission):

@@ -24,7 +24,9 @@ def _references(grant: Grant) -> tuple[Reference]:
 
 def _prepare(grant: Grant, cause: Cause) -> Asked:
     reward = catalogue.reward_id(cause.campaign, grant.reward)
-    return Asked(OFFER, {"userid": cause.context["userid"], "reward": reward})
+    came = {"channel": cause.facts.get("channel.code"), "branch": cause.facts.get("channel.branch")}
+    known = {name: value for name, value in came.items() if value}
+    return Asked(OFFER, {"userid": cause.context["userid"], "reward": reward, **known})
 
 
 GRANT = Verb(

@@ -35,7 +35,7 @@ def _without(text: str, *words: str) -> str:
     return "\n".join(line for line in text.splitlines() if not any(word in line for word in words)) + "\n"
 
 
-NO_CLERKS = _without(DEMO, "clerks:", "login:")
+NO_CLERKS = _without(DEMO, "clerks:", "counters:", "login:")
 """Hashing a password takes a while; tests that need no clerk do without."""
 
 
@@ -46,7 +46,9 @@ async def _apply(services: Services, text: str = DEMO) -> list[str]:
 
 
 async def test_a_bank_is_as_its_file_says(services: Services) -> None:
-    assert await _apply(services) == ["tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks"]
+    assert await _apply(services) == [
+        "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners"
+    ]
     bank = await banks_bank.open_bank(services, "demo")
     assert (bank.wecom_app.corp_id, bank.wecom_app.token, sorted(bank.miniprograms)) == (
         "ww0c0ffee000000001", "FakeCallbackTokenSandbox", [BANK, "wx5ab0000000000002"],
@@ -194,7 +196,7 @@ async def test_another_banks_mini_program_is_refused_and_nothing_is_changed(serv
     assert "a mini-program of this file belongs to tenant demo" in refused.value.message
     assert of_store(services) == before
     assert (await banks_bank.bank_of_appid(services, BANK)).id == "demo"
-    await _apply(services, _without(other_bank(), "clerks:", "login:"))
+    await _apply(services, _without(other_bank(), "clerks:", "counters:", "login:"))
     assert [bank.id for bank in await banks_bank.list_banks(services)] == ["demo", "other"]
 
 
@@ -296,7 +298,7 @@ async def test_a_change_is_seen_by_another_process_within_two_seconds(services: 
     await _apply(services, NO_CLERKS)
     assert [bank.id for bank in await banks_bank.list_banks(services)] == ["demo"]
     elsewhere = replace(services, cache=ProcessCache(services.clock))
-    await apply.apply_tenant(elsewhere, _without(other_bank(), "clerks:", "login:"), "other.yaml")
+    await apply.apply_tenant(elsewhere, _without(other_bank(), "clerks:", "counters:", "login:"), "other.yaml")
     clock.now += banks_bank.CACHE_SECONDS
     assert [bank.id for bank in await banks_bank.list_banks(services)] == ["demo", "other"]
     assert max(banks_bank.CACHE_SECONDS, sessions.LOCAL_SECONDS) <= 2.0

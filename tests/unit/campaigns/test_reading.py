@@ -122,8 +122,8 @@ def problems(text: str) -> list[str]:
         ),
         (WELCOME.replace("by: scan", "by: magic") + HI, "f.yaml:5: entry.by: Input should be 'scan'"),
         (
-            REWARDS.replace("stock: 10", "stock: 1001"),
-            "f.yaml:5: the rewards may cost 100100 fen, more than the budget of 100000",
+            REWARDS.replace("budget: 100000", "budget: 99"),
+            "f.yaml:8: one costs 100 fen, more than the whole budget of 99, so that none could be given",
         ),
         (
             REWARDS.replace("cost: 100", "cost: 5000001"),

@@ -15,8 +15,8 @@ def test_vendored_files_are_the_recorded_ones(folder: str) -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
     recorded = {row[0]: row[4] for row in rows}
     found = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (ROOT / folder).iterdir()
+        path.relative_to(ROOT / folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (ROOT / folder).rglob("*")
         if path.suffix in {".js", ".css"}
     }
     assert found == recorded

@@ -1,0 +1,214 @@
+"""A counter's write-offs: no more on one of the bank's days than it may.
+
+The day's row holds how many there were, and which keys are under way. One conditional write takes a
+place for a key; what is refused gives it back, and what is cut short keeps it until the same key
+comes again. So there may be fewer than the limit, and never more. A write-off that is taken back
+later has counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypedDict, cast
+
+from customers.banks.bank import Bank
+from rewards import catalogue
+from rewards.rows import Reward
+from rewards.vouchers import redeem as vouchers
+from rewards.vouchers.issuing import item_of
+from rewards.vouchers.redeem import Receipt, Redeemer
+from rewards.vouchers.rows import Use, find_use, find_voucher, use_id
+from services import ids
+from services.errors import Conflict, NotFound, YinqiaoError
+from services.store.mongo import Doc
+from services.store.rows import Rows
+
+UNDER_WAY = timedelta(seconds=10)
+"""How long a key belongs to whoever brought it; after that, to who brings it again."""
+TRIES = 5
+COUNTER_DAYS = Rows("counter_days")
+"""What each counter wrote off on each of the bank's days."""
+
+
+class CounterDay(TypedDict):
+    """The `n` write-offs of a counter on a day, those under way included: `open` are their keys, as
+    hashes, with whose try each is."""
+
+    _id: str
+    counter: str
+    day: str
+    n: int
+    open: dict[str, Doc]
+
+
+class UnderWay(Conflict):
+    """The same key is asked for at this moment; `retry_after` in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__("key_under_way", "a request with this key is still under way")
+        self.retry_after = 1
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place in the day's row `row`, taken for `key` by the try `by`; `new` if the key had none."""
+
+    row: str
+    key: str
+    by: str
+    new: bool
+
+
+async def redeem(
+    bank: Bank, by: Redeemer, per_day: int, shown: str, key: str, uses: int = 1
+) -> Receipt:
+    """As `rewards.vouchers.redeem.redeem`, by a counter that may write off `per_day` times a day.
+
+    Raises what it does, and Conflict `counter_limit`, or `key_under_way` while the same key is asked
+    for elsewhere.
+    """
+    hashed = ids.fingerprint(key.encode())
+    if not key or await _is_done(bank, by, hashed):
+        return await vouchers.redeem(bank, by, shown, key, uses)
+    place = await _take(bank, by, per_day, hashed)
+    try:
+        receipt = await vouchers.redeem(bank, by, shown, key, uses)
+    except YinqiaoError as error:
+        if error.status < 500:
+            await _leave(bank, place, counts=False)
+        raise
+    await _leave(bank, place, counts=not (place.new and receipt.replayed))
+    return receipt
+
+
+@dataclass(frozen=True)
+class Line:
+    """A write-off as its counter sees it later; `undoable` until `undo_until`, and `reason` why it
+    was taken back."""
+
+    use: str
+    title: Mapping[str, str]
+    face_value: int
+    count: int
+    left: int
+    at: datetime
+    undone: bool
+    reason: str
+    undoable: bool
+    undo_until: datetime
+
+
+async def today(bank: Bank, by: Redeemer) -> list[Line]:
+    """What this counter wrote off today, newest first, taken back or not."""
+    known = await catalogue.all_rewards(bank)
+    return [_line(bank, use, known[use["reward"]]) for use in await vouchers.today(bank, by)]
+
+
+async def find(bank: Bank, by: Redeemer, use: str) -> Line:
+    """One write-off of this counter's; raises NotFound `use_unknown`, also for another's."""
+    found = await find_use(bank, use) if use.startswith(f"{bank.id}:") else None
+    mine = found is not None and found["counter"] == by.counter
+    if found is None or not mine or not await _was_done(bank, found):
+        raise NotFound("use_unknown", "no such write-off")
+    return _line(bank, found, await catalogue.find(bank, found["reward"]))
+
+
+def _line(bank: Bank, use: Use, reward: Reward) -> Line:
+    undone, until = use["state"] == "undone", use["at"] + vouchers.UNDO
+    return Line(
+        use=use["_id"],
+        title=reward["title"],
+        face_value=vouchers.face_value(item_of(reward)),
+        count=use["count"],
+        left=use["left"],
+        at=use["at"],
+        undone=undone,
+        reason=str(use.get("undone", {}).get("reason", "")),
+        undoable=not undone and bank.utc() <= until,
+        undo_until=until,
+    )
+
+
+async def used_today(bank: Bank, counters: Sequence[str]) -> dict[str, int]:
+    """How often each counter (`kind:id`) wrote off today, those without a write-off left out."""
+    wanted = {_row_id(bank, counter): counter for counter in counters}
+    rows = await bank.by_id(COUNTER_DAYS, list(wanted), {"n": 1})
+    return {wanted[row_id]: int(row["n"]) for row_id, row in rows.items() if row["n"]}
+
+
+async def _is_done(bank: Bank, by: Redeemer, hashed: str) -> bool:
+    """Whether this key wrote something off before, told everywhere or not yet."""
+    use = await find_use(bank, use_id(bank.id, by.counter, hashed))
+    return use is not None and await _was_done(bank, use)
+
+
+async def _was_done(bank: Bank, use: Use) -> bool:
+    if use["state"] != "asked":
+        return use["state"] != "refused"
+    row = await find_voucher(bank, use["voucher"])
+    marks = (*row["recent"], *row["steps"]) if row is not None else ()
+    return any(mark["use"] == use["_id"] for mark in marks)
+
+
+def _row_id(bank: Bank, counter: str) -> str:
+    return f"{bank.id}:{counter}:{bank.today():%Y%m%d}"
+
+
+async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
+    """A place in today's row; raises Conflict `counter_limit`, and UnderWay."""
+    place = _Place(_row_id(bank, by.counter), hashed[:32], ids.token()[:16], new=True)
+    at = f"open.{place.key}"
+    mine = {at: {"by": place.by, "at": bank.utc()}}
+    free: Doc = {"_id": place.row, "n": {"$lt": per_day}, at: {"$exists": False}}
+    for _ in range(TRIES):
+        if await bank.db[COUNTER_DAYS].update(free, {"$inc": {"n": 1}, "$set": mine}):
+            return place
+        row = await _day(bank, by, place.row)
+        known = row["open"].get(place.key)
+        if known is not None:
+            return await _take_over(bank, place, known, mine)
+        if row["n"] >= per_day:
+            raise await _full(bank, by, per_day)
+    raise UnderWay
+
+
+async def _take_over(bank: Bank, place: _Place, known: Doc, mine: Doc) -> _Place:
+    """The place of a try that was cut short; raises UnderWay while it may not have been."""
+    as_read = {"_id": place.row, f"open.{place.key}.by": known["by"]}
+    old = known["at"] + UNDER_WAY <= bank.utc()
+    if not old or not await bank.db[COUNTER_DAYS].update(as_read, {"$set": mine}):
+        raise UnderWay
+    return replace(place, new=False)
+
+
+async def _full(bank: Bank, by: Redeemer, per_day: int) -> Conflict:
+    where = {"branch": by.branch, "merchant": by.merchant}
+    said = {name: value for name, value in where.items() if value}
+    await bank.audit(by.counter, "voucher.refused", "-", reason="counter_limit", **said)
+    return Conflict(
+        "counter_limit",
+        f"this counter writes off {per_day} vouchers a day at most",
+        data={"most": str(per_day)},
+    )
+
+
+async def _day(bank: Bank, by: Redeemer, row_id: str) -> CounterDay:
+    """Today's row, which is made where there is none."""
+    row = await bank.db[COUNTER_DAYS].find_one({"_id": row_id})
+    if row is None:
+        day = f"{bank.today():%Y-%m-%d}"
+        empty = {"_id": row_id, "counter": by.counter, "day": day, "n": 0, "open": {}}
+        await bank.insert(COUNTER_DAYS, empty)
+        row = await bank.db[COUNTER_DAYS].find_one({"_id": row_id}) or empty
+    return cast("CounterDay", row)
+
+
+async def _leave(bank: Bank, place: _Place, *, counts: bool) -> None:
+    """Ends the try. What does not count gives its place back, unless another took the key over."""
+    at = f"open.{place.key}"
+    change: Doc = {"$unset": {at: ""}}
+    if not counts:
+        change["$inc"] = {"n": -1}
+    await bank.db[COUNTER_DAYS].update({"_id": place.row, f"{at}.by": place.by}, change)

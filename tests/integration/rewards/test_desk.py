@@ -1,0 +1,137 @@
+"""A counter's limit a day: exact under races, and never more when processes are killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from customers.banks.bank import Bank
+from rewards import desk
+from rewards.vouchers import redeem as vouchers
+from rewards.vouchers.redeem import Receipt
+from services.container import Services
+from services.errors import YinqiaoError
+from tests.integration.rewards.vouchering import ANN, BEN, code, granted, person, voucher
+from tests.support import killing
+from tests.support.clock import MovedClock
+
+COUNTER = "teller:ann"
+
+
+async def _codes(services: Services, count: int) -> tuple[Bank, list[str]]:
+    bank, first = await voucher(services)
+    rows = [first] + [await granted(bank, await person(bank, f"u{n}"), key=f"{n}-") for n in range(1, count)]
+    return bank, [code(bank, row) for row in rows]
+
+
+async def _counted(bank: Bank) -> int:
+    return (await desk.used_today(bank, [COUNTER])).get(COUNTER, 0)
+
+
+async def _used(bank: Bank) -> int:
+    return await bank.db["vouchers"].count({"recent.by.id": "ann"})
+
+
+async def _race(bank: Bank, codes: list[str], per_day: int) -> Counter[str]:
+    tries = (desk.redeem(bank, ANN, per_day, shown, f"key-{shown}") for shown in codes)
+    ended = await asyncio.gather(*tries, return_exceptions=True)
+    return Counter("done" if isinstance(one, Receipt) else getattr(one, "code", repr(one)) for one in ended)
+
+
+async def test_of_many_at_once_exactly_the_limit_is_written_off(services: Services) -> None:
+    bank, codes = await _codes(services, 12)
+    assert await _race(bank, codes, 4) == {"done": 4, "counter_limit": 8}
+    assert (await _used(bank), await _counted(bank)) == (4, 4)
+    refused = await bank.db["audit"].count({"action": "voucher.refused", "data.reason": "counter_limit"})
+    assert refused == 8
+
+
+async def test_without_the_guard_more_than_the_limit_is_written_off(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_and_take(bank: Bank, by: Any, per_day: int, hashed: str) -> desk._Place:
+        """What it is without the guard: each looks, and then each takes."""
+        row = await desk._day(bank, by, desk._row_id(bank, by.counter))
+        await asyncio.sleep(0.05)
+        if row["n"] >= per_day:
+            raise await desk._full(bank, by, per_day)
+        await bank.db["counter_days"].update({"_id": row["_id"]}, {"$inc": {"n": 1}})
+        return desk._Place(row["_id"], hashed[:32], "x", new=True)
+
+    bank, codes = await _codes(services, 12)
+    monkeypatch.setattr(desk, "_take", look_and_take)
+    assert (await _race(bank, codes, 4))["done"] > 4
+
+
+async def test_what_is_refused_or_repeated_counts_nothing(services: Services) -> None:
+    bank, codes = await _codes(services, 3)
+    await desk.redeem(bank, ANN, 2, codes[0], "k1")
+    for shown, key, said in (
+        (codes[0], "k2", "voucher_used"),
+        ("0000-0000-0000", "k3", "voucher_code_wrong"),
+        (codes[1], "k1", "idempotency_key_reused"),
+    ):
+        with pytest.raises(YinqiaoError) as refused:
+            await desk.redeem(bank, ANN, 2, shown, key)
+        assert refused.value.code == said
+    assert await _counted(bank) == 1
+    await desk.redeem(bank, ANN, 2, codes[1], "k4")
+    with pytest.raises(YinqiaoError) as full:
+        await desk.redeem(bank, ANN, 2, codes[2], "k5")
+    assert (full.value.code, full.value.data) == ("counter_limit", {"most": "2"})
+    again = await desk.redeem(bank, ANN, 2, codes[1], "k4")
+    assert (again.replayed, await _counted(bank)) == (True, 2)
+    await desk.redeem(bank, BEN, 2, codes[2], "k5")
+    assert await desk.used_today(bank, [COUNTER, "merchant:ben", "merchant:nobody"]) == {COUNTER: 2, "merchant:ben": 1}
+
+
+async def test_what_is_taken_back_has_counted(services: Services) -> None:
+    bank, codes = await _codes(services, 1)
+    receipt = await desk.redeem(bank, ANN, 1, codes[0], "k1")
+    await vouchers.undo(bank, ANN, receipt.use, "拿错了")
+    with pytest.raises(YinqiaoError) as full:
+        await desk.redeem(bank, ANN, 1, codes[0], "k2")
+    assert full.value.code == "counter_limit"
+
+
+async def test_the_same_key_at_once_is_one_write_off_and_counts_once(services: Services) -> None:
+    bank, codes = await _codes(services, 1)
+    tries = (desk.redeem(bank, ANN, 5, codes[0], "k1") for _ in range(8))
+    ended = await asyncio.gather(*tries, return_exceptions=True)
+    fresh = [one for one in ended if isinstance(one, Receipt) and not one.replayed]
+    others = {"replayed" if isinstance(one, Receipt) else getattr(one, "code", repr(one)) for one in ended} - {""}
+    assert len(fresh) == 1
+    assert others <= {"replayed", "key_under_way"}
+    assert (await _counted(bank), await _used(bank)) == (1, 1)
+
+
+@pytest.mark.parametrize("write", range(12))
+async def test_whoever_is_killed_anywhere_is_counted_once_when_the_key_comes_again(
+    services: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    bank, codes = await _codes(services, 1)
+    with monkeypatch.context() as patch:
+        killed = killing.before_write(patch, write)
+        try:
+            await desk.redeem(bank, ANN, 1, codes[0], "k1")
+        except (killing.Killed, YinqiaoError):
+            assert killed()
+    clock.advance(11)
+    receipt = await desk.redeem(bank, ANN, 1, codes[0], "k1")
+    assert receipt.by["id"] == "ann"
+    assert (await _counted(bank), await _used(bank)) == (1, 1)
+    other = await granted(bank, await person(bank, "u9"), key="z9")
+    with pytest.raises(YinqiaoError) as full:
+        await desk.redeem(bank, ANN, 1, code(bank, other), "k2")
+    assert full.value.code == "counter_limit"
+
+
+async def test_another_day_begins_anew(services: Services, clock: MovedClock) -> None:
+    bank, codes = await _codes(services, 2)
+    await desk.redeem(bank, ANN, 1, codes[0], "k1")
+    clock.advance(86_400)
+    await desk.redeem(bank, ANN, 1, codes[1], "k2")
+    assert await _counted(bank) == 1
