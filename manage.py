@@ -13,6 +13,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ from deploy import (
     ledgering,
     limiting,
     numbers,
+    points,
     syncing,
 )
 from deploy import demo as demonstration
@@ -61,6 +63,8 @@ campaign_app = typer.Typer(no_args_is_help=True)
 audit_app = typer.Typer(no_args_is_help=True)
 checkpoint_app = typer.Typer(no_args_is_help=True)
 clerk_app = typer.Typer(no_args_is_help=True)
+counter_app = typer.Typer(no_args_is_help=True)
+partner_app = typer.Typer(no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant", help="Banks")
 app.add_typer(campaign_app, name="campaign", help="Campaigns, from YAML files")
 app.add_typer(ledgering.ledger_app, name="ledger", help="The rewards ledger")
@@ -68,7 +72,10 @@ app.add_typer(items.reward_app, name="reward", help="The bank's catalogue of rew
 app.add_typer(audit_app, name="audit", help="The audit trail")
 audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, outside the database")
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")
+app.add_typer(counter_app, name="counter", help="Who writes vouchers off at a counter")
+app.add_typer(partner_app, name="partner", help="Programs that write vouchers off")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
+app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
 app.add_typer(archiving.archive_app, name="archive", help="The message archive")
 app.add_typer(limiting.limits_app, name="limits", help="The platforms' limits")
@@ -222,6 +229,48 @@ def clerk_password(login: str, tenant: TenantOption = "") -> None:
         bank = await open_bank(services, await only_tenant(services, tenant))
         once, by = services.settings.env == "production", f"cli:{getpass.getuser()}"
         await clerks.set_password(bank, login, password, by=by, must_change=once)
+        return once
+
+    once = run(change)
+    print(f"the password of {login} is set" + ("; he changes it when he signs in" if once else ""))
+
+
+@partner_app.command("secret")
+def partner_secret(
+    name: str,
+    tenant: TenantOption = "",
+    overlap_days: Annotated[
+        float, typer.Option(min=0, max=90, help="how long the secret of before stays good")
+    ] = 7,
+) -> None:
+    """Give a partner a new secret, shown this once; the one before it stays good for some days."""
+    from customers.banks import counters
+
+    async def rotate(services: Services) -> str:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        overlap, by = timedelta(days=overlap_days), f"cli:{getpass.getuser()}"
+        return await counters.set_secret(bank, name, overlap=overlap, by=by)
+
+    secret = run(rotate)
+    print(secret)
+    typer.echo(
+        f"this is shown once; the secret before it is good for {overlap_days:g} days", err=True
+    )
+
+
+@counter_app.command("password")
+def counter_password(login: str, tenant: TenantOption = "") -> None:
+    """Set the password of somebody at a counter, asked for twice."""
+    from customers.banks import accounts, counters
+
+    password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+
+    async def change(services: Services) -> bool:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        once, by = services.settings.env == "production", f"cli:{getpass.getuser()}"
+        await accounts.set_password(
+            bank, counters.COUNTER, login, password, by=by, must_change=once
+        )
         return once
 
     once = run(change)

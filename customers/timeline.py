@@ -81,6 +81,15 @@ async def record_many(bank: Bank, entries: Sequence[Entry]) -> None:
     await bank.db[TIMELINE].insert_new(cast("Sequence[Doc]", entries))
 
 
+async def of_kinds(
+    bank: Bank, cids: Sequence[str], kinds: Sequence[str], limit: int = 1_000
+) -> list[Entry]:
+    """The newest `limit` entries of these kinds, newest first, of customers."""
+    wanted = {"cid": {"$in": list(cids)}, "kind": {"$in": list(kinds)}}
+    found = await bank.db[TIMELINE].find(wanted, sort=[("at", -1), ("_id", -1)], limit=limit)
+    return cast("list[Entry]", found)
+
+
 async def story(bank: Bank, cids: Sequence[str], limit: int = 100) -> list[Entry]:
     """The newest `limit` entries, newest first, of a customer; `cids` are his and those of whom he
     was before a merge."""

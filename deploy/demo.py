@@ -34,6 +34,7 @@ from operations.schema import COLLECTIONS
 from services.documents import yaml12
 
 BANK = ROOT / "config" / "demo" / "tenant.yaml"
+POINTS = ROOT / "config" / "demo" / "points.yaml"
 CAMPAIGN_FILES = ROOT / "config" / "demo" / "campaigns"
 READY_SECONDS = 90.0
 
@@ -163,6 +164,7 @@ async def apply_bank(settings: Settings) -> list[str]:
     done, as sentences."""
     from campaigns.publishing import versions
     from customers.banks import apply, files
+    from rewards.points import program
     from services.container import open_services
 
     services = await open_services(settings, COLLECTIONS, QUEUES)
@@ -178,6 +180,10 @@ async def apply_bank(settings: Settings) -> list[str]:
                 done.append(f"campaign {campaign} is there already, as the console left it")
             else:
                 done += await versions.apply(await open_bank(services, bank), text, source, "cli")
+        text, source = POINTS.read_text(encoding="utf-8"), str(POINTS.relative_to(ROOT))
+        opened = await open_bank(services, bank)
+        if await program.find_live(opened) is None:
+            done += await program.apply(opened, text, source, "cli")
         return done
     finally:
         await services.close()
@@ -197,6 +203,7 @@ def addresses(settings: Settings) -> Panel:
         ("Portal (the customer)", f"{settings.url}/preview/{appid}/"),
         ("Side panel (the RM)", f"{settings.url}/sidebar/{bank['id']}/"),
         ("Console (operations)", f"{settings.url}/console/"),
+        ("Counter (tellers, merchants)", f"{settings.url}/counter/{bank['id']}/"),
     ]:
         table.add_row(name, address)
     text = Text.assemble(

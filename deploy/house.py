@@ -28,6 +28,7 @@ FACES = {
     "dev": "The demonstration",
     "sidebar": "The side panel",
     "counter": "The counter",
+    "open": "Partners",
     "console": "The console",
 }
 ROUTES_INTRODUCTION = (

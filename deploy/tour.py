@@ -39,7 +39,7 @@ from customers.banks.bank import open_bank
 from deploy import demo
 from deploy.parts import environment
 from deploy.processes import end, spawn
-from deploy.visitors import Clerk, Manager, Phone, Sandbox, TourFailed, Visitor, expect
+from deploy.visitors import Clerk, Counter, Manager, Phone, Sandbox, TourFailed, Visitor, expect
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from rewards import ledger
@@ -63,6 +63,9 @@ SHOWN = {
     "consents": "purpose version channel",
     "offers": "reward",
     "transfers": "kind reward debit credit amount",
+    "vouchers": "reward state uses used",
+    "voucher_uses": "counter reward count state",
+    "counter_days": "counter day n",
     "campaign_versions": "campaign version state author approved_by",
     "audit": "seq actor action object",
 }
@@ -76,6 +79,7 @@ OF_A_CUSTOMER = {
     "consents",
     "offers",
     "transfers",
+    "vouchers",
 }
 OF_A_CAMPAIGN = {"rewards", "campaigns", "channels", "campaign_versions"}
 PATIENCE = 25.0
@@ -97,6 +101,7 @@ class Tour:
     manager: str = ""
     cid: str = ""
     phone: Phone | None = None
+    voucher: str = ""
 
     @property
     def tenant(self) -> str:
@@ -223,6 +228,7 @@ async def claim(tour: Tour) -> list[str]:
     expect(again.headers.get("Idempotency-Hit") == "true", "the repeated claim was not recognised")
     mine = (await phone.call("GET", "redemptions")).json()["redemptions"]
     expect(len(mine) == 1, f"the customer has {len(mine)} redemptions, not one")
+    tour.voucher = mine[0]["code"]
     problems = await ledger.check(await open_bank(tour.services, tour.tenant))
     expect(not problems, "the ledger does not hold: " + "; ".join(problems))
     return [
@@ -300,6 +306,30 @@ async def console(tour: Tour) -> list[str]:
     ]
 
 
+async def counter(tour: Tour) -> list[str]:
+    people = {one["login"]: one for one in tour.bank["counters"]}
+    mine = {"cid": tour.cid}
+    await until(lambda: tour.rows("vouchers").count(mine), "the reward has become no voucher")
+    teller = Counter(await tour.visitor(), tour.tenant)
+    await teller.sign_in("nanshan", people["nanshan"]["password"])
+    merchant = Counter(await tour.visitor(), tour.tenant)
+    await merchant.sign_in("coffee", people["coffee"]["password"])
+    await teller.redeem(await teller.look(tour.voucher))
+    refused = await merchant.look(tour.voucher)
+    branch = next(one["name"] for one in tour.bank["branches"] if one["id"] == "sz-nanshan")
+    expect(branch in refused, "the second counter is not told where the voucher was used")
+    expect('name="shown"' not in refused, "a used voucher may be written off again")
+    states = {row["state"] for row in await tour.rows("vouchers").find(mine)}
+    expect(states == {"used"}, f"the customer's voucher is {', '.join(states)}, not used")
+    problems = await ledger.check(await open_bank(tour.services, tour.tenant))
+    expect(not problems, "the ledger does not hold: " + "; ".join(problems))
+    return [
+        f"{people['nanshan']['name']} of {branch} signed in to the counter and wrote the voucher off",
+        f"{people['coffee']['name']} tried it after that, and was told when and where it was used",
+        "the voucher is used, once; ledger check: the ledger holds",
+    ]
+
+
 def relabelled(text: str, mark: str) -> str:
     """The campaign with another label: a change that two people can see and nobody else."""
     kept = [
@@ -338,6 +368,11 @@ STAGES: list[tuple[str, Callable[[Tour], Awaitable[list[str]]], list[str]]] = [
         "Two clerks change the campaign",
         console,
         ["campaign_versions", "campaigns", "runs", "audit"],
+    ),
+    (
+        "A teller writes the voucher off",
+        counter,
+        ["vouchers", "voucher_uses", "counter_days", "transfers", "timeline"],
     ),
 ]
 

@@ -16,6 +16,7 @@ from deploy.errors import DeployError
 _XSRF = re.compile(r'name="_xsrf" value="([^"]+)"')
 _COUNT = re.compile(r'class="[^"]*funnel-count[^"]*"[^>]*>\s*(\d+)')
 _TEXT = re.compile(r"<textarea[^>]*>\n?(.*?)</textarea>", re.DOTALL)
+_HIDDEN = re.compile(r'name="(_xsrf|shown|key|uses)" value="([^"]*)"')
 _CARD = re.compile(r'href="(/sidebar/[^"]+/customers/[^"]+)"')
 
 
@@ -149,3 +150,34 @@ class Clerk:
         return [
             int(count) for count in _COUNT.findall(await self.page(f"campaigns/{campaign}/funnel"))
         ]
+
+
+class Counter:
+    """Somebody at a counter, with a session cookie and the form token of the page he looks at."""
+
+    def __init__(self, visitor: Visitor, tenant: str) -> None:
+        self._visitor = visitor
+        self._home = f"/counter/{tenant}/"
+
+    async def sign_in(self, name: str, password: str) -> None:
+        page = await self._send("sign-in", "sign-in", name=name, password=password)
+        expect('id="code"' in page, f"{name} could not sign in to the counter")
+
+    async def look(self, code: str) -> str:
+        """The page that says what the voucher is, and whether it may be used here."""
+        return await self._send("", "look", code=code)
+
+    async def redeem(self, page: str) -> str:
+        """Confirms what the page of a look shows; the receipt."""
+        fields = {name: html.unescape(value) for name, value in _HIDDEN.findall(page)}
+        expect("shown" in fields, "the counter offers no write-off of the voucher")
+        answer = await self._visitor.ask("POST", f"{self._home}redeem", data=fields)
+        expect("/uses/" in answer.url.path, "the write-off has no receipt")
+        return answer.text
+
+    async def _send(self, page: str, path: str, **fields: str) -> str:
+        token = _XSRF.search((await self._visitor.ask("GET", f"{self._home}{page}")).text)
+        if token is None:
+            raise TourFailed(f"{self._home}{page} has no form")
+        data = {"_xsrf": html.unescape(token[1]), **fields}
+        return (await self._visitor.ask("POST", f"{self._home}{path}", data=data)).text

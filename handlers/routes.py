@@ -12,6 +12,7 @@ from handlers.h5.routes import ROUTES as H5
 from handlers.http import openapi
 from handlers.http.auth import PUBLIC
 from handlers.http.route import Route, json_route, op
+from handlers.open.routes import ROUTES as OPEN
 from handlers.portal.routes import ROUTES as PORTAL
 from handlers.sidebar.routes import ROUTES as SIDEBAR
 
@@ -47,6 +48,6 @@ OPERATION = (
     json_route("/openapi.json", openapi.OpenApi, get=op(PUBLIC, "This document")),
 )
 
-PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPERATION
+PROGRAMS: tuple[Route, ...] = CALLBACKS + PORTAL + OPEN + OPERATION
 BROWSERS: tuple[Route, ...] = DEV + H5 + SIDEBAR + COUNTER + CONSOLE
 ROUTES: tuple[Route, ...] = PROGRAMS + BROWSERS

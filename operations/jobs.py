@@ -46,6 +46,8 @@ from rewards.points.rows import POINTS_NIGHTS
 from rewards.pools import importing, taking
 from rewards.pools.rows import CODE_POOLS, CODE_UPLOADS
 from rewards.rows import REWARDS, UNSETTLED
+from rewards.vouchers import acts, due
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.queue import effects, inbox, outbox
@@ -197,6 +199,13 @@ class Sweep(Entry):
     look of the scheduler wakes it again."""
 
     work: Callable[[Bank], Awaitable[object]]
+    timed: bool = False
+    """Whether a row waits for its `due` (seconds UTC)."""
+
+    @override
+    def due(self, bank: Bank) -> Doc:
+        waits = {"due": {"$lte": bank.now()}} if self.timed else {}
+        return {**waits, **self.query}
 
     @override
     async def run(self, bank: Bank) -> None:
@@ -319,6 +328,43 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=claims.settle_stale,
         every=2.0,
         doc="settles the leases of processes that died",
+    ),
+    Sweep(
+        name="rewards.vouchers",
+        queue=EFFECTS,
+        rows=VOUCHERS,
+        timed=True,
+        work=due.see_to,
+        doc="tells what happened to vouchers, reminds their customers, ends those that are over",
+    ),
+    Job(
+        name=acts.TASK,
+        queue=EFFECTS,
+        rows=VOUCHER_ACTS,
+        work=acts.recall_all,
+        lease=acts.LEASE_SECONDS,
+        retry=acts.RETRY,
+        again={"state": acts.APPROVED},
+        at_once=2,
+        doc="recalls the unused vouchers of campaigns, some at a time",
+    ),
+    Sweep(
+        name=acts.COMPLETE,
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query={"kind": acts.KIND.name, "state": APPROVED},
+        work=acts.complete,
+        every=30.0,
+        doc="does with vouchers what was agreed to by a clerk who was cut short",
+    ),
+    Sweep(
+        name="rewards.make_vouchers",
+        queue=EFFECTS,
+        rows=REWARDS,
+        query=due.WITHOUT,
+        work=due.make_missing,
+        every=30.0,
+        doc="makes the vouchers of what was granted before there were any",
     ),
     Sweep(
         name="ledger.settle",

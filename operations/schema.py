@@ -38,6 +38,7 @@ from rewards.items.rows import REWARD_ITEM_VERSIONS, REWARD_ITEMS
 from rewards.ledger.rows import (
     ACCOUNTS,
     HOLDS,
+    LEDGER_ADJUSTMENTS,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
     LEDGER_NAMES,
@@ -45,6 +46,7 @@ from rewards.ledger.rows import (
 )
 from rewards.points.rows import (
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
@@ -61,7 +63,7 @@ from rewards.pools.rows import (
     CODE_UPLOADS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
-from rewards.vouchers.rows import VOUCHER_USES, VOUCHERS
+from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
@@ -117,6 +119,7 @@ COLLECTIONS = (
     INSTALLATION,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
+    LEDGER_ADJUSTMENTS,
     LEDGER_BATCHES,
     LEDGER_CLOSINGS,
     LEDGER_NAMES,
@@ -131,6 +134,7 @@ COLLECTIONS = (
     PARTNERS,
     PLATFORM_CODES,
     POINTS_CAPS,
+    POINTS_CORRECTIONS,
     POINTS_NIGHTS,
     POINTS_NOTICES,
     POINTS_PROGRAMS,
@@ -153,6 +157,7 @@ COLLECTIONS = (
     TIMELINE,
     TRANSFERS,
     VOUCHERS,
+    VOUCHER_ACTS,
     VOUCHER_USES,
 )
 """Each is declared by its owner, the only module that names it."""

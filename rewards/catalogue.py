@@ -90,6 +90,7 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
         **_defined(campaign, reward, definition),
         "slots": definition.per_customer,
         "dearest": definition.item.cost,
+        "vouchers": 1,
         "declared": 0,
         "total": 0,
         "available": 0,

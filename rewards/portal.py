@@ -18,6 +18,7 @@ from rewards import budget, catalogue, claims, disclosure, offers, place, stock
 from rewards.limits import GONE
 from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
+from rewards.vouchers import gifts, held, issuing
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, InvalidInput, YinqiaoError
@@ -201,8 +202,8 @@ async def claim(
     invalidate_home(bank, actor)
     row = await catalogue.find(bank, granted.grant["reward"])
     codes = await codes_of(bank, [granted.grant])
-    voucher = _voucher_view(bank, granted.grant, row, lang, codes)
-    return Claimed({"redemption": voucher}, granted.replayed)
+    view = _granted_view(bank, granted.grant, row, lang, codes)
+    return Claimed({"redemption": view}, granted.replayed)
 
 
 async def _judged(
@@ -213,6 +214,14 @@ async def _judged(
     word = str(said.get("disclosure") or "")
     barred = await disclosure.missing(bank, reward, cids, word)
     return barred, barred is None and (bool(word) or disclosure.must_accept(reward))
+
+
+async def accepted(bank: Bank, actor: CustomerActor, rewards: Sequence[str]) -> set[str]:
+    """Those of the rewards whose disclosure the customer accepted in the version that is shown."""
+    cids, _ = await resolution.claimant(bank, actor.cid)
+    known = await catalogue.all_rewards(bank)
+    shown = [known[name] for name in rewards if name in known]
+    return await disclosure.accepted_among(bank, shown, cids)
 
 
 async def read_disclosure(bank: Bank, actor: CustomerActor, reward: str) -> dict[str, Any]:
@@ -270,36 +279,69 @@ def _body(body: bytes) -> Mapping[str, Any]:
     return value
 
 
-async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
-    """All that the customer was granted, newest first, each with the code that he shows."""
-    person = await resolution.customer(bank, actor.cid)
-    rewards = await catalogue.all_rewards(bank)
-    grants = await _grants(bank, person, rewards)
-    grants.sort(key=lambda grant: grant["at"], reverse=True)
-    codes = await codes_of(bank, grants)
-    views = [_voucher_view(bank, grant, rewards[grant["reward"]], lang, codes) for grant in grants]
-    return {"redemptions": views}
-
-
-def _voucher_view(
+def _granted_view(
     bank: Bank, grant: Grant, reward: Reward, lang: str, codes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What he was granted; points are on his account, and have no code."""
+    """What the customer was granted: a voucher as it is made, or what it is besides. Its row is not
+    looked for: it is made behind the answer, and a repeated answer is the first."""
+    if reward["kind"] not in issuing.KINDS:
+        return _other_view(grant, reward, lang)
+    row = issuing.of_grant(bank, reward, grant)
+    return {**held.view(bank, row, reward, lang, codes), "instead_of": grant.get("instead_of")}
+
+
+def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
+    """What was granted and is no voucher; points are on his account."""
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
         "instead_of": grant.get("instead_of"),
         "title": _text(reward["title"], lang),
-        "code": codes.get(grant["_id"]) or _own_code(bank, grant),
+        "code": "",
         "points": grant.get("points"),
         "at": grant["at"].isoformat(),
         "state": "granted",
+        "kind": reward["kind"],
     }
 
 
-def _own_code(bank: Bank, grant: Grant) -> str:
-    """The code of a voucher of the bank's own; none where it brings points."""
-    if "points" in grant:
-        return ""
-    code = bank.services.vault.mac(bank.id, "voucher", grant["_id"].encode())[:12].upper()
-    return "-".join((code[:4], code[4:8], code[8:]))
+async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
+    """All that the customer was granted or given, newest first, each with the code that he
+    shows."""
+    person = await resolution.customer(bank, actor.cid)
+    rewards = await catalogue.all_rewards(bank)
+    grants = await _grants(bank, person, rewards)
+    rows = await held.of_customer(bank, person.cids, grants)
+    codes = await held.pool_codes(bank, rows)
+    views = [held.view(bank, row, rewards[row["reward"]], lang, codes) for row in rows]
+    others = [one for one in grants if rewards[one["reward"]]["kind"] not in issuing.KINDS]
+    views += [_other_view(one, rewards[one["reward"]], lang) for one in others]
+    return {"redemptions": sorted(views, key=lambda view: view["at"], reverse=True)}
+
+
+async def voucher(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:
+    """One of the customer's vouchers, with the QR code of this minute. Raises NotFound
+    `voucher_unknown`."""
+    person = await resolution.customer(bank, actor.cid)
+    return {"redemption": await held.shown(bank, person.cids, redemption, lang)}
+
+
+async def offer(bank: Bank, actor: CustomerActor, redemption: str) -> dict[str, Any]:
+    """The code with which another customer takes the voucher. Raises as gifts.offer."""
+    person = await resolution.customer(bank, actor.cid)
+    offered = await gifts.offer(bank, person.cids, f"{bank.id}:{redemption}")
+    return {"gift": {"code": offered.code, "until": offered.until.isoformat()}}
+
+
+async def withdraw_offer(bank: Bank, actor: CustomerActor, redemption: str) -> None:
+    """The voucher is offered to nobody any more. Raises NotFound `voucher_unknown`."""
+    person = await resolution.customer(bank, actor.cid)
+    await gifts.take_back(bank, person.cids, f"{bank.id}:{redemption}")
+
+
+async def take(bank: Bank, actor: CustomerActor, code: str, lang: str) -> dict[str, Any]:
+    """The voucher that another customer gave, opened. Raises as gifts.take."""
+    person = await resolution.customer(bank, actor.cid)
+    taken = await gifts.take(bank, person.cids, code)
+    number = taken.partition(":")[2]
+    return {"redemption": await held.shown(bank, person.cids, number, lang)}

@@ -61,14 +61,14 @@ class Reward(TypedDict):
     """A reward and its stock; `total` = `available` + `held` + `granted` + `retired`.
 
     `cost` in fen; `item` is all that the reward is (rewards/item.py), and `of_item` the item of the
-    catalogue in the version `item_version` that it is made of (empty for none). It may be claimed from
-    `starts` until before `ends`, the end of the last day that `terms` promises. `slots` is the
-    highest `per_customer` there ever was, `declared` the stock of the document, `moves` how often it
-    was changed, and `move` the change whose line the ledger may not have yet. `days` are the units
-    taken on each of the bank's days, and `spent` the fen of those that were granted. Of one that is
-    `guarded` each grant draws on the campaign's budget (rewards/budget.py), which is being opened
-    while it is `opening`; `dearest` is the highest `cost` there ever was. `allowance` is how many a
-    month an RM may offer, by role.
+    catalogue in the version `item_version` that it is made of (empty for none). It may be claimed
+    from `starts` until before `ends`, the end of the last day that `terms` promises. `vouchers` is
+    there when all its grants have one. `slots` is the highest `per_customer` there ever was,
+    `declared` the stock of the document, `moves` how often it was changed, and `move` the change
+    whose line the ledger may not have yet. `days` are the units taken on each of the bank's days,
+    and `spent` the fen of those that were granted. Of one that is `guarded` each grant draws on the
+    campaign's budget (rewards/budget.py), which is being opened while it is `opening`; `dearest` is
+    the highest `cost` there ever was. `allowance` is how many a month an RM may offer, by role.
     """
 
     _id: str
@@ -86,6 +86,7 @@ class Reward(TypedDict):
     starts: datetime
     ends: datetime
     terms: NotRequired[dict[str, str]]
+    vouchers: NotRequired[int]
     of_item: NotRequired[str]
     item_version: NotRequired[int]
     slots: int

@@ -6,9 +6,10 @@ adds.
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.errors import InvalidInput
@@ -18,6 +19,8 @@ _FORMULA = re.compile(r'="(.*)"')
 _WHOLE = re.compile(r"(\d+)\.0+")
 _SCIENTIFIC = re.compile(r"(\d)(?:\.(\d+)[eE]\+?|[eE]\+)(\d{1,2})")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+_FORMULA_STARTS = frozenset("=+-@＝＋－＠")
+_CONTROLS = frozenset("\t\r\n\0")
 _APOSTROPHES = "'‘’`"
 
 
@@ -186,3 +189,23 @@ def _row(number: int, line: str, delimiter: str, heading: Sequence[str]) -> Row:
         return Row(number, {}, problem)
     known = {column: one for column, one in zip(heading, cells, strict=False) if column}
     return Row(number, known)
+
+
+def csv_text(rows: Iterable[Sequence[str | int]]) -> str:
+    """Rows as a table that spreadsheets open as it is: RFC 4180, and no text of somebody else's
+    begins a formula. The file begins with BOM (`csv_file`)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    for row in rows:
+        writer.writerow([cell if isinstance(cell, int) else _harmless(cell) for cell in row])
+    return text.getvalue()
+
+
+def csv_file(rows: Iterable[Sequence[str | int]]) -> bytes:
+    """The same as a whole file in UTF-8, with the mark by which Excel knows it."""
+    return ("\ufeff" + csv_text(rows)).encode()
+
+
+def _harmless(cell: str) -> str:
+    """A text with an apostrophe before what a spreadsheet would take for a formula."""
+    return f"'{cell}" if cell.lstrip()[:1] in _FORMULA_STARTS or cell[:1] in _CONTROLS else cell

@@ -49,6 +49,17 @@ class WeCom(_Strict):
     aes_key: str = Field(pattern=r"^[A-Za-z0-9]{43}$", repr=False)
 
 
+class VoucherReminder(_Strict):
+    """The subscribe template that tells a customer that a voucher is about to end: its id, and the
+    keys of the voucher's title and of its end."""
+
+    template: bounds.TemplateId
+    title: str = Field(pattern=r"^thing[0-9]{1,2}$")
+    ends: str = Field(pattern=r"^(time|date)[0-9]{1,2}$")
+    page: bounds.Text = ""
+    """The mini-program's page that the message opens."""
+
+
 class MiniProgram(_Strict):
     appid: bounds.Appid
     name: bounds.Word
@@ -63,6 +74,7 @@ class MiniProgram(_Strict):
     customer_service: Literal["rm", "wechat"] = "rm"
     """Who answers what customers write to the customer service: their RMs, who are told by a card,
     or whoever works in WeChat's own tool (A7)."""
+    voucher_reminder: VoucherReminder | None = None
 
 
 class Branch(_Strict):
@@ -202,7 +214,13 @@ def _unclear(parsed: yaml12.Document) -> Iterator[Problem]:
 
 
 def _strangers(file: TenantFile) -> Iterator[Fault]:
-    """Members of branches that the file does not have."""
+    """Members of branches, and reminders by templates, that the file does not have."""
+    for index, program in enumerate(file.miniprograms):
+        known = sorted({*program.templates, *program.long_term_templates})
+        used = program.voucher_reminder
+        if used is not None and used.template not in known:
+            where = ("miniprograms", index, "voucher_reminder", "template")
+            yield fault(where, "unknown_template", name=used.template, expected=known)
     branches = sorted(branch.id for branch in file.branches)
     for index, member in enumerate(file.staff):
         if member.branch not in branches:

@@ -216,6 +216,19 @@ async def openid_of(bank: Bank, cid: str, appid: str) -> str:
     return openid
 
 
+async def is_allowed(bank: Bank, cid: str, appid: str, template_id: str) -> bool:
+    """Whether the customer allows such a message now, as far as we know; False for who was never
+    there."""
+    openid = (await resolution.customer(bank, cid)).openids.get(appid, "")
+    if not openid:
+        return False
+    row_id = _row_id(bank, appid, openid, template_id)
+    row = await bank.db[SUBSCRIPTIONS].find_one({"_id": row_id})
+    if row is None:
+        return False
+    return bool(row["state"] == "accepted" if row["long_term"] else row["allowance"] > 0)
+
+
 async def send(
     bank: Bank,
     appid: str,

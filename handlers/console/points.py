@@ -10,17 +10,19 @@ from typing import Any
 
 from typing_extensions import override
 
-from config.bounds import LongText, ShortText, Word
-from handlers.console.base import REFUSALS, Decision, RejectForm
+from config.bounds import GivenReason, LongText, RowId, ShortText, Word
+from customers.identity import resolution
+from handlers.console.base import REFUSALS, Console, Decision, RejectForm
 from handlers.http.pages import Form
-from rewards.points import document, program
+from rewards.points import accounts, corrections, document, liability, program, statement
 from rewards.points.document import ProgramError
 from rewards.points.occasions import OCCASIONS
 from rewards.points.rows import VersionRow
+from services.documents.problems import Place
 from services.errors import YinqiaoError
 from services.store.mongo import Doc
 
-_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 
 
 def _whole(text: str) -> Any:
@@ -30,8 +32,29 @@ def _whole(text: str) -> Any:
     return int(plain) if _NUMBER.fullmatch(plain) else plain or None
 
 
+def _field_at(place: Place) -> str:
+    """The form's field that is meant by a place of the document; a wrong name of a rule is `rules`."""
+    if place[-1:] == ("[key]",):
+        return str(place[0])
+    return next((part for part in reversed(place) if isinstance(part, str)), "")
+
+
 def _without_nothing(fields: Mapping[str, Any]) -> Doc:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+class LinesAsked(Form):
+    """`before` is the cursor of the lines that were shown last."""
+
+    before: Word = ""
+
+
+class CorrectionForm(Form):
+    """`points` more for the customer, or fewer with a minus; or `transfer` is given back."""
+
+    points: Word = ""
+    transfer: RowId = ""
+    reason: GivenReason
 
 
 class NamesForm(Form):
@@ -196,8 +219,7 @@ class _PointsPage(Decision):
             return []
         told = []
         for place, one in zip(error.places, error.problems, strict=False):
-            named = [part for part in place if isinstance(part, str)]
-            label = self.field_label(named[-1] if named else "")
+            label = self.field_label(_field_at(place))
             told.append(replace(one, data={**one.data, "place": label}).say(self.lang))
         return told
 
@@ -302,3 +324,109 @@ class Reject(_PointsPage):
     async def decide(self) -> None:
         version, reason = int(self.path_kwargs["version"]), self.form(RejectForm).reason
         await program.reject(self.bank, self.actor, version, reason)
+
+
+class Account(Decision):
+    """A customer's points: what he has, his statement, and the corrections of it."""
+
+    @property
+    def cid(self) -> str:
+        return self.path_kwargs["cid"]
+
+    @override
+    def address(self) -> str:
+        return f"/console/points/customers/{self.cid}"
+
+    @override
+    async def get(self, cid: str) -> None:
+        await self.show()
+
+    @override
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        person = await resolution.customer(self.bank, self.cid)
+        has = accounts.together(await accounts.read(self.bank, person.cids), self.bank.utc())
+        before = self.asked(LinesAsked).before
+        told = await statement.read(self.bank, person.cids, before)
+        self.render_page(
+            "points_account",
+            error,
+            cid=person.cid,
+            name=resolution.mask_name(person.name),
+            has=has,
+            told=told,
+            what=await statement.titles(self.bank, told.lines, self.lang),
+            asked=await corrections.newest(self.bank, person.cids),
+            address=self.address(),
+            before=before,
+        )
+
+
+class AskCorrection(Account):
+    done = "points_correction_asked"
+
+    @override
+    async def decide(self) -> None:
+        form = self.form(CorrectionForm)
+        if form.transfer:
+            await corrections.ask_back(self.bank, self.actor, self.cid, form.transfer, form.reason)
+        else:
+            points = _whole(form.points)
+            await corrections.ask(self.bank, self.actor, self.cid, points, form.reason)
+
+
+class Corrections(Decision):
+    """What was asked for, the newest first."""
+
+    @override
+    async def get(self) -> None:
+        await self.show()
+
+    @override
+    async def show(self, error: YinqiaoError | None = None) -> None:
+        self.render_page("points_corrections", error, asked=await corrections.newest(self.bank))
+
+    @override
+    def address(self) -> str:
+        return "/console/points/corrections"
+
+
+class ApproveCorrection(Corrections):
+    done = "points_corrected"
+
+    @override
+    async def decide(self) -> None:
+        await corrections.approve(self.bank, self.actor, self.path_kwargs["correction"])
+
+
+class RejectCorrection(Corrections):
+    done = "points_rejected"
+
+    @override
+    async def decide(self) -> None:
+        correction, reason = self.path_kwargs["correction"], self.form(RejectForm).reason
+        await corrections.reject(self.bank, self.actor, correction, reason)
+
+
+class Liability(Console):
+    """What the bank owes."""
+
+    @override
+    async def get(self) -> None:
+        try:
+            found = await liability.report(self.bank)
+        except REFUSALS as error:
+            self.render_page("points_liability", error, found=None)
+            return
+        self.render_page("points_liability", found=found)
+
+
+class LiabilityCsv(Console):
+    """The same as a file for the bank's books."""
+
+    @override
+    async def get(self) -> None:
+        found = await liability.report(self.bank)
+        self.set_header("Content-Type", "text/csv; charset=UTF-8")
+        name = f"points-{self.bank.today():%Y%m%d}.csv"
+        self.set_header("Content-Disposition", f'attachment; filename="{name}"')
+        self.write(liability.as_csv(found))

@@ -17,10 +17,12 @@ from handlers.console import (
     handovers,
     intercepts,
     items,
+    ledger,
     platform,
     points,
     session,
     sync,
+    vouchers,
     work,
 )
 from handlers.http import rates
@@ -71,6 +73,42 @@ ROUTES = (
         "/console/sync/errors/{error}/retry",
         sync.RetrySync,
         post=op("sync.run", "Try one object again"),
+    ),
+    page_route(
+        "/console/ledger",
+        ledger.Trial,
+        get=op("ledger.read", "The trial balance, and what was asked for by hand"),
+        post=op("ledger.adjust", "Ask for an entry by hand"),
+    ),
+    page_route(
+        "/console/ledger/adjustments/{adjustment}/approve",
+        ledger.ApproveAdjustment,
+        post=op("ledger.approve", "Agree to it, and post it"),
+    ),
+    page_route(
+        "/console/ledger/adjustments/{adjustment}/reject",
+        ledger.RejectAdjustment,
+        post=op("ledger.approve", "Turn it down"),
+    ),
+    page_route(
+        "/console/ledger/month.csv",
+        ledger.MonthFile,
+        get=op("ledger.read", "A month of all accounts, as CSV"),
+    ),
+    page_route(
+        "/console/ledger/accounts/{account}/month.csv",
+        ledger.MonthFile,
+        get=op("ledger.read", "A month of one account, as CSV"),
+    ),
+    page_route(
+        "/console/ledger/accounts/{account}",
+        ledger.AccountLines,
+        get=op("ledger.read", "An account's lines with the balance after each"),
+    ),
+    page_route(
+        "/console/ledger/transfers/{transfer}",
+        ledger.Transfer,
+        get=op("ledger.read", "A transfer with all that is linked to it"),
     ),
     page_route("/console/audit", audit.Audit, get=op("audit.read", "The audit trail")),
     page_route(
@@ -302,6 +340,38 @@ ROUTES = (
         post=op("intercepts.approve", "Turn a change down"),
     ),
     page_route(
+        "/console/vouchers",
+        vouchers.Vouchers,
+        get=op("vouchers.read", "Vouchers"),
+        post=op("vouchers.read", "Find one by its code, or a customer's", rate=rates.SEARCHES),
+    ),
+    page_route(
+        "/console/vouchers/progress",
+        vouchers.Progress,
+        get=op("vouchers.read", "What is asked for and under way, as a fragment"),
+    ),
+    page_route(
+        "/console/vouchers/recall",
+        vouchers.Recall,
+        post=op("vouchers.recall", "Ask for a campaign's unused vouchers to be recalled"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/approve",
+        vouchers.Approve,
+        post=op("vouchers.approve", "Agree to what another asked for"),
+    ),
+    page_route(
+        "/console/vouchers/acts/{act}/reject",
+        vouchers.Reject,
+        post=op("vouchers.approve", "Turn it down"),
+    ),
+    page_route(
+        "/console/vouchers/{voucher}",
+        vouchers.Voucher,
+        get=op("vouchers.read", "One voucher, and what became of it"),
+        post=op("vouchers.recall", "Ask for its recall, refund, replacement or a use's undoing"),
+    ),
+    page_route(
         "/console/items",
         items.Items,
         get=op("rewards.read", "The bank's catalogue of rewards"),
@@ -369,5 +439,36 @@ ROUTES = (
         "/console/points/versions/{version}/reject",
         points.Reject,
         post=op("points.approve", "Turn a version down"),
+    ),
+    page_route(
+        "/console/points/customers/{cid}",
+        points.AskCorrection,
+        get=op("points.read", "A customer's points, and his statement"),
+        post=op("points.adjust", "Ask for a correction"),
+    ),
+    page_route(
+        "/console/points/corrections",
+        points.Corrections,
+        get=op("points.read", "Corrections that were asked for"),
+    ),
+    page_route(
+        "/console/points/corrections/{correction}/approve",
+        points.ApproveCorrection,
+        post=op("points.approve", "Approve another's correction"),
+    ),
+    page_route(
+        "/console/points/corrections/{correction}/reject",
+        points.RejectCorrection,
+        post=op("points.approve", "Turn a correction down"),
+    ),
+    page_route(
+        "/console/points/liability",
+        points.Liability,
+        get=op("points.read", "What the bank owes in points"),
+    ),
+    page_route(
+        "/console/points/liability.csv",
+        points.LiabilityCsv,
+        get=op("points.read", "The same as a file"),
     ),
 )

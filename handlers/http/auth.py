@@ -37,6 +37,9 @@ PERMISSIONS: dict[str, str] = {
     "events.read": "see what WeCom and WeChat told us, and why something was done or not; customers' ids are masked",
     "events.retry": "have an event, or what failed of it, tried again",
     "events.download": "get a message that could not be read as it came; who and why is in the audit trail",
+    "ledger.read": "see the ledger: balances, lines, what became of a transfer, a month as a file",
+    "ledger.adjust": "ask for an entry by hand",
+    "ledger.approve": "agree to what another clerk asked for, or turn it down",
     "handover.read": "see hand-overs and what members who left have left behind",
     "handover.submit": "ask for customers and groups to go from one RM to another",
     "handover.approve": "approve or reject another clerk's hand-over",
@@ -45,6 +48,9 @@ PERMISSIONS: dict[str, str] = {
     "intercepts.read": "see the blocked words to customers",
     "intercepts.submit": "propose a change of these words",
     "intercepts.approve": "agree to another clerk's change of them, or turn it down",
+    "vouchers.read": "see vouchers, find one by its code, what became of it",
+    "vouchers.recall": "ask for a voucher's recall, refund or replacement, or take a write-off back",
+    "vouchers.approve": "agree to what another clerk asked for with vouchers, or turn it down",
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
     "consents.withdraw": "note that a customer took back what he agreed to",
@@ -58,6 +64,7 @@ PERMISSIONS: dict[str, str] = {
     "customers.unmerge": "ask for a merge to be undone or answer who is who; another clerk must agree",
     "points.read": "see the points programme, customers' points, and what the bank owes",
     "points.submit": "submit a change of the points programme",
+    "points.adjust": "ask for a correction of a customer's points, with a reason",
     "points.approve": "approve or reject another clerk's change of the programme, or correction",
 }
 

@@ -24,8 +24,11 @@ READS = Rate("read", 1_200, 60, shared=False)
 WRITES = Rate("write", 120, 60)
 CLAIMS = Rate("claim", 60, 60)
 SEARCHES = Rate("search", 60, 60)
+PARTNERS = Rate("partner", 600, 60)
+"""All that a partner's program asks for."""
 FORGERIES = Rate("forgery", 300, 60)
-"""Callbacks from one address that do not verify; one that does is never counted."""
+"""Callbacks and partners' requests from one address that do not verify; what does is never
+counted."""
 
 LOGIN_FAILURES, LOGIN_SECONDS = 60, 60
 """Codes from one address that WeChat or WeCom does not know."""

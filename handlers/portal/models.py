@@ -109,14 +109,55 @@ class RewardsAnswer(BaseModel):
 
 
 class RedemptionView(BaseModel):
+    """`code` is empty where there is nothing to show at a counter; the fields below `kind` are
+    those of vouchers."""
+
     id: str
     reward: str
-    instead_of: str | None = Field(description="the reward that was asked for, if another")
+    instead_of: str | None = Field(None, description="the reward that was asked for, if another")
     title: str
     code: str = Field(description="empty for points")
-    points: int | None = Field(description="what a reward of the kind points brought")
+    points: int | None = Field(None, description="what a reward of the kind points brought")
     at: datetime
-    state: str
+    state: Literal["granted", "active", "used", "expired", "recalled", "refunded"]
+    kind: str
+    expires: datetime | None = Field(None, description="it may be used before")
+    uses: int | None = None
+    uses_per: Literal["ever", "day", "week", "month"] | None = None
+    uses_left: int | None = Field(None, description="now, in the present period")
+    how: str | None = Field(None, description="how it is used")
+    where: list[str] | None = Field(None, description="names; empty: everywhere")
+    face_value: int | None = Field(None, description="in fen")
+    transferable: bool | None = None
+
+
+class QrView(BaseModel):
+    text: str
+    svg: str = Field(description="the QR code as an SVG element")
+    seconds: int = Field(description="for so long it is good; then ask for the next")
+
+
+class GiftView(BaseModel):
+    code: str = Field(description="who sends it to `gifts` has the voucher")
+    until: datetime
+
+
+class OpenedRedemption(RedemptionView):
+    gift: GiftView | None = Field(description="what it is offered to another customer with")
+    seconds_left: int | None = Field(description="until it expires, by the server's clock")
+    qr: QrView | None = Field(description="good once; nothing where it cannot be used now")
+
+
+class RedemptionAnswer(BaseModel):
+    redemption: OpenedRedemption
+
+
+class GiftBody(_Request):
+    code: ShortText = Field(description="what the giver passed on; however it is typed", repr=False)
+
+
+class GiftAnswer(BaseModel):
+    gift: GiftView
 
 
 class RedemptionsAnswer(BaseModel):

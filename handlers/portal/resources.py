@@ -17,6 +17,7 @@ from handlers.http.api import Api
 from handlers.http.base import read_model
 from handlers.portal.models import (
     AcceptBody,
+    GiftBody,
     LoginBody,
     PhoneBody,
     PointsAsked,
@@ -173,6 +174,32 @@ class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
         self.answer(await portal.vouchers(self.bank, self.actor, self.lang()))
+
+
+class Redemption(Portal):
+    @override
+    async def get(self, appid: str, redemption: str) -> None:
+        self.answer(await portal.voucher(self.bank, self.actor, redemption, self.lang()))
+
+
+class OfferGift(Portal):
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        self.answer(await portal.offer(self.bank, self.actor, redemption))
+
+
+class WithdrawGift(Portal):
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        await portal.withdraw_offer(self.bank, self.actor, redemption)
+        self.set_status(204)
+
+
+class TakeGift(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        code = self.body(GiftBody).code
+        self.answer(await portal.take(self.bank, self.actor, code, self.lang()))
 
 
 class Points(Portal):

@@ -19,7 +19,8 @@ from customers.banks import staff
 from customers.banks.bank import open_bank
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
-from rewards import allowance, catalogue
+from rewards import allowance, catalogue, holdings
+from rewards.points import statement
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound, NotSignedIn, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
@@ -212,8 +213,10 @@ class Customer(Sidebar):
             "called": called,
             "offered": offered,
             "offerable": await allowance.list_offerable(self.bank, self.actor),
+            "holds": await holdings.of(self.bank, card["cid"]),
             "new_key": ids.token,
             "consents": await withdrawal.list_consents(self.bank, card["cid"]),
+            "points": await statement.view(self.bank, card["cid"], self.lang, limit=5),
             "kind_text": self.kind_text,
             "details": self.details,
         }

@@ -18,6 +18,7 @@ from operations.events import dead_letters, dispatch
 from operations.events.rows import DEAD
 from rewards.points import earning
 from rewards.points.occasions import Happening
+from rewards.vouchers import issuing
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
 from services.observe import trace
@@ -148,11 +149,12 @@ async def _rewards_claimed(bank: Bank, message: bytes) -> None:
         for grant, cid, at in event["grants"]
     ]
     await timeline.record_many(bank, entries)
-    for grant, cid, at in event["grants"]:
-        if event.get("points"):
-            await earning.grant(bank, cid, grant, event["reward"], event["points"])
-        await earning.earn(bank, Happening("reward.claimed", cid, grant, at))
+    await issuing.of_claims(bank, [grant for grant, _, _ in event["grants"]])
     if event["offered"]:
         for _, cid, _ in event["grants"]:
             person = await resolution.customer(bank, cid)
             await runs.on_event(bank, person.cids, "reward.claimed")
+    for grant, cid, at in event["grants"]:
+        if event.get("points"):
+            await earning.grant(bank, cid, grant, event["reward"], event["points"])
+        await earning.earn(bank, Happening("reward.claimed", cid, grant, at))

@@ -62,6 +62,8 @@ _KINDS = (
     _kind("used", "unit", "reward", "已核销", "Used"),
     _kind("expired", "unit", "reward", "已过期", "Expired"),
     _kind("recalled", "unit", "reward", "已收回", "Recalled"),
+    _kind("refunded", "unit", "reward", "已退回", "Refunded"),
+    _kind("made_good", "unit", "reward", "补发", "Made good", below=True),
     _kind("retired", "unit", "reward", "已下架", "Retired", in_stock=True),
     _kind("funds", "fen", "campaign", "预算拨入", "Funds provided"),
     _kind("budget", "fen", "campaign", "活动预算", "Campaign budget", guarded=True),

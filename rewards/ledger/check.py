@@ -32,6 +32,8 @@ from rewards.rows import (
     grant_ids,
     stock_line_id,
 )
+from rewards.vouchers import proof
+from rewards.vouchers.proof import Units
 from services.store.mongo import Doc
 
 MOST_REWARDS = 10_000
@@ -171,6 +173,7 @@ async def check(bank: Bank, progress: Progress | None = None) -> list[str]:
     """Every violation of P1 as a sentence; an empty list when the ledger holds."""
     problems: list[str] = []
     for _ in range(CHECKS):
+        vouchers = await proof.units(bank)
         before, quiet = await _rewards(bank), await _quiet(bank)
         books = _Books(bank.id, before)
         problems = [problem async for problem in _own_problems(bank, books)]
@@ -178,6 +181,8 @@ async def check(bank: Bank, progress: Progress | None = None) -> list[str]:
         after = await _rewards(bank)
         problems += books.problems
         problems += _reward_problems(bank, before, after, books)
+        vouchers = vouchers.between(await proof.units(bank))
+        problems += _voucher_problems(vouchers, books.balances)
         problems += [problem async for problem in _suspects(bank, before, books)]
         if books.differences:
             problems += await _second_look(bank, set(books.differences))
@@ -351,8 +356,21 @@ def _balance_problems(
         account, more = f"{kind}:{name}", later if kind == "issued" else 0
         if balances.get(account, 0) != value - more:
             yield f"account {account} holds {balances.get(account, 0)}, not {value - more}"
-    below = (kind for kind, value in out.items() if value < 0)
+    below = (kind for kind, value in out.items() if value < 0 and not CHART[kind].below)
     yield from (f"account {kind}:{name} holds {out[kind]}: below nothing" for kind in below)
+
+
+def _voucher_problems(vouchers: Units, balances: Mapping[str, int]) -> Iterator[str]:
+    """Accounts that have something else than what became of the vouchers."""
+    kinds = {kind.name for kind in CHART.values() if kind.owner == "reward" and not kind.in_stock}
+    theirs = {account for account in balances if account.partition(":")[0] in kinds}
+    for account in sorted({*theirs, *vouchers.most}):
+        kind, _, reward = account.partition(":")
+        least, most = vouchers.least[account], vouchers.most[account]
+        holds = balances.get(account, 0)
+        if kind != "issued" and not least <= holds <= most:
+            said = f"{most}" if least == most else f"between {least} and {most}"
+            yield f"{reward}: account {account} holds {holds}, but of the vouchers it is {said}"
 
 
 async def _suspects(

@@ -28,7 +28,9 @@ from services.store.mongo import Doc
 
 HOLD, CONFIRM, CANCEL, EXPIRE = "hold", "hold.confirm", "hold.cancel", "hold.expire"
 REFUND, VOID = "refund", "void"
-RESERVED = frozenset({HOLD, CONFIRM, CANCEL, EXPIRE, REFUND, VOID, "grant", "stock", "retire"})
+RESERVED = frozenset(
+    {HOLD, CONFIRM, CANCEL, EXPIRE, REFUND, VOID, "grant", "stock", "retire", "voucher"}
+)
 """Kinds of transfers that no entry may have."""
 UNMOVED = frozenset({HOLD, CANCEL, EXPIRE, VOID})
 """Kinds of transfers that move nothing: what a hold sets aside is still there."""
@@ -136,3 +138,10 @@ async def newest(
     found = await bank.db[LEDGER_PAGES].find(wanted, sort=[("at", -1)], limit=limit)
     lines = [line for page in cast("list[PageRow]", found) for line in page["lines"]]
     return sorted(lines, key=lambda line: (line["at"], line["id"]), reverse=True)
+
+
+async def write_each(bank: Bank, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the lines of transfers that are each a batch of their own, whoever tells of them
+    together. Repeating it adds nothing."""
+    pages = [page for row in rows for page in pages_of(bank.id, row["_id"], [row])]
+    await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", pages))

@@ -23,6 +23,10 @@ LEDGER_NAMES = Rows("ledger_names")
 """The accounts that the books name one by one; those of customers, staff and quotas are one each."""
 
 
+LEDGER_ADJUSTMENTS = Rows("ledger_adjustments")
+"""What clerks asked to post by hand."""
+
+
 class Lot(TypedDict):
     """What an account holds that `expires` at one moment (None: never): `left`, of which `aside`
     is held or being taken."""

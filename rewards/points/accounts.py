@@ -60,6 +60,10 @@ def expired(program: str) -> str:
     return f"points_expired:{program}"
 
 
+def adjusted(program: str) -> str:
+    return f"points_adjusted:{program}"
+
+
 async def read(bank: Bank, cids: Sequence[str]) -> dict[str, AccountRow]:
     """The accounts of these ids by name."""
     return await guarded.read(bank, [of(cid) for cid in cids])

@@ -19,11 +19,11 @@ from rewards.ledger.entries import Entry
 from rewards.ledger.lines import Leg
 from rewards.points import accounts, caps, document, program
 from rewards.points.document import Rule
-from rewards.points.occasions import Happening
+from rewards.points.occasions import UNDONE, Happening
 from rewards.points.program import Live
 from rewards.points.rows import CapsRow
 from services import ids
-from services.errors import KeyReused, Unavailable
+from services.errors import Conflict, KeyReused, Unavailable
 
 MOST_LATE = 31
 """days: what happened longer ago brings nothing, since its day's count may be gone"""
@@ -51,9 +51,8 @@ async def earn(bank: Bank, happening: Happening) -> dict[str, int]:
 
 
 async def _earn(bank: Bank, live: Live, name: str, happening: Happening, day: date) -> int:
-    rule = live.program.rules[name]
-    told = ids.fingerprint(f"{happening.occasion}|{happening.key}".encode())[:32]
-    key = f"earn:{name}:{told}"
+    rule, told = live.program.rules[name], _told(happening)
+    key = _key(name, told)
     cids = await resolution.cids(bank, happening.cid)
     for _ in range(caps.TRIES):
         rows = await caps.read(bank, name, cids)
@@ -68,6 +67,31 @@ async def _earn(bank: Bank, live: Live, name: str, happening: Happening, day: da
             return await _post(bank, live, name, cids[0], key, told, points, day)
         await caps.pause()
     raise Unavailable("points_busy", "too many change this customer's points at once")
+
+
+def _told(happening: Happening) -> str:
+    """What the happening is called in keys."""
+    return ids.fingerprint(f"{happening.occasion}|{happening.key}".encode())[:32]
+
+
+def _key(rule: str, told: str) -> str:
+    return f"earn:{rule}:{told}"
+
+
+async def take_back(bank: Bank, happening: Happening) -> None:
+    """It did not happen after all: what was earned by it is given back, by an entry that is linked to
+    that; the caps go on to count it. What the customer has used meanwhile stays his. Safe to repeat
+    and to race."""
+    live = await program.find_live(bank)
+    for name in live.program.rules if live is not None else ():
+        known = await accounts.find(bank, _key(name, _told(happening)))
+        if known is None:
+            continue
+        try:
+            await book.refund(bank, known["_id"], reason="undone", maker="rewards", key="undone")
+        except Conflict as error:
+            fields = {"tenant": bank.id, "why": error.code}
+            log.warning("points of what was undone were used already", extra={"fields": fields})
 
 
 async def _set_aside(
@@ -108,13 +132,9 @@ async def credit(bank: Bank, entry: Entry) -> int:
 
 
 async def grant(bank: Bank, cid: str, grant_id: str, reward: str, points: int) -> None:
-    """Gives the points of a granted reward of the kind `points`, once for each grant."""
-    live = await program.find_live(bank)
-    if live is None:
-        log.error(
-            "points were granted, and there is no programme", extra={"fields": {"reward": reward}}
-        )
-        raise Unavailable("points_unready", "the bank has no points programme yet")
+    """Gives the points of a granted reward of the kind `points`, once for each grant. Raises Conflict
+    `points_none`: it is tried again, and then a dead letter, until the bank has a programme."""
+    live = await program.live(bank)
     owner = (await resolution.cids(bank, cid))[0]
     expires = document.expires(bank.today(), live.program.lifetime, bank.tz)
     about = {"program": live.program.id, "reward": reward, "grant": grant_id}
@@ -123,5 +143,9 @@ async def grant(bank: Bank, cid: str, grant_id: str, reward: str, points: int) -
 
 
 async def happened(bank: Bank, told: happenings.Happened) -> None:
-    """What the customers' room tells of (customers/happenings.py)."""
-    await earn(bank, Happening(told["kind"], told["cid"], told["key"], told["at"]))
+    """What is told through the inbox (customers/happenings.py)."""
+    kind, cid, key, at = told["kind"], told["cid"], told["key"], told["at"]
+    if kind in UNDONE:
+        await take_back(bank, Happening(UNDONE[kind], cid, key, at))
+    else:
+        await earn(bank, Happening(kind, cid, key, at))

@@ -7,16 +7,17 @@ systems, is a row here and whoever tells of it (rewards/points/earning.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """`told_by`: the `product` itself, or the bank's own `systems`."""
+    """`undone_by` is the kind that takes it back, told with the same key: what was earned by it is
+    given back then."""
 
     name: str
-    told_by: Literal["product", "systems"] = "product"
+    undone_by: str = ""
 
 
 OCCASIONS: dict[str, Occasion] = {
@@ -26,9 +27,19 @@ OCCASIONS: dict[str, Occasion] = {
         Occasion("phone.bound"),
         Occasion("customer.added"),
         Occasion("reward.claimed"),
-        Occasion("voucher.used"),
+        Occasion("voucher.used", undone_by="voucher.undone"),
     )
 }
+
+
+UNDONE = {one.undone_by: one.name for one in OCCASIONS.values() if one.undone_by}
+"""What takes an occasion back → that occasion."""
+
+
+def kinds_of(occasions: Iterable[str]) -> set[str]:
+    """The kinds of happenings that must be told for these occasions."""
+    known = [OCCASIONS[one] for one in occasions if one in OCCASIONS]
+    return {one.name for one in known} | {one.undone_by for one in known if one.undone_by}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from customers.approvals.rows import Approval
 from customers.banks.bank import Bank
 from rewards.points import document
 from rewards.points.document import Program
+from rewards.points.occasions import kinds_of
 from rewards.points.rows import (
     POINTS_NIGHTS,
     POINTS_PROGRAMS,
@@ -195,8 +196,8 @@ async def _go_live(bank: Bank, row: VersionRow, by: str, at: datetime | None) ->
 
 
 def _kinds(dumped: Doc | None) -> set[str]:
-    """The occasions that the programme's rules are about."""
-    return {rule["event"] for rule in (dumped or {}).get("rules", {}).values()}
+    """What the programme's rules have to be told of."""
+    return kinds_of(rule["event"] for rule in (dumped or {}).get("rules", {}).values())
 
 
 def next_midnight(bank: Bank) -> float:

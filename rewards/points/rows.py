@@ -83,8 +83,9 @@ class NightRow(TypedDict):
 
 
 class NoticeRow(TypedDict):
-    """A customer was told that `points` expire at `expires`. `how` is `sent`, `no_openid`, or `shown`
-    where the programme has no message for it: the mini-program and the side panel show it."""
+    """A customer was told that `points` expire at `expires`. `how` is `sent`, why no message could be
+    sent (`no_openid`), or `shown` where the programme has none: the mini-program and the side panel
+    show it."""
 
     _id: str
     cid: str
@@ -102,3 +103,29 @@ POINTS_NOTICES = Rows("points_notices")
 
 def notice_id(tenant: str, cid: str, expires: datetime) -> str:
     return ids.tenant_id(tenant, "points_notice", cid, expires.isoformat())
+
+
+class CorrectionRow(TypedDict):
+    """A correction that a clerk asked for: `points` more, or fewer where it is below zero; `of` is the
+    transfer that is given back, empty for a correction of its own. `state` is `submitted`, `applied`,
+    `rejected` or `lapsed`; `transfer` is what it became in the ledger."""
+
+    _id: str
+    cid: str
+    points: int
+    of: str
+    reason: str
+    state: str
+    author: str
+    at: datetime
+    decided_by: str
+    decided_at: datetime | None
+    note: str
+    transfer: str
+
+
+POINTS_CORRECTIONS = Rows(
+    "points_corrections",
+    indexes=((("tenant", 1), ("at", -1)), (("tenant", 1), ("cid", 1), ("at", -1))),
+)
+"""Corrections of customers' points."""

@@ -102,3 +102,8 @@ def is_old(code: str) -> bool:
 def index_of(vault: TenantVault, code: str) -> str:
     """The blind index by which a code, of whichever form, leads to its voucher."""
     return vault.blind("vouchers.code", code)
+
+
+def pool_index_of(vault: TenantVault, code: str) -> str:
+    """The blind index of a code that came out of a pool, however it is typed."""
+    return vault.blind("vouchers.pool_code", plain(code))

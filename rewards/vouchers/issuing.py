@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import cast
+
+import orjson
 
 from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
+from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Reward
 from rewards.vouchers import codes, life
 from rewards.vouchers.rows import GRANTED, VOUCHERS, Voucher, find_vouchers
@@ -27,13 +31,18 @@ def item_of(reward: Reward) -> Item:
     """What the reward is; of one from before this was kept, what its row says besides."""
     item = reward.get("item")
     if item is not None:
-        return Item.model_validate(item)
+        return _read(orjson.dumps(item))
     return Item.model_construct(
         kind="code",
         title=Text.model_validate(reward["title"]),
         text=Text.model_validate(reward["text"]),
         cost=reward["cost"],
     )
+
+
+@lru_cache(maxsize=1024)
+def _read(item: bytes) -> Item:
+    return Item.model_validate(orjson.loads(item))
 
 
 def expires(bank: Bank, reward: Reward, item: Item, at: datetime) -> datetime:
@@ -97,35 +106,52 @@ async def ensure(bank: Bank, grants: Sequence[Grant], *, new: bool = False) -> d
         if grant["reward"] in rewards and rewards[grant["reward"]]["kind"] in KINDS
     }
     found = {} if new else await find_vouchers(bank, list(wanted))
-    rows = [
-        _of_grant(bank, rewards[grant["reward"]], grant, new=new)
-        for voucher, grant in wanted.items()
-        if voucher not in found
-    ]
+    missing = [grant for voucher, grant in wanted.items() if voucher not in found]
+    pooled = await codes_of(bank, missing)
+    rows = []
+    for grant in missing:
+        row = of_grant(bank, rewards[grant["reward"]], grant)
+        if grant["_id"] in pooled:
+            row["indexes"].append(codes.pool_index_of(bank.vault, pooled[grant["_id"]]))
+        elif not new:
+            old = codes.old_code_of(bank.vault, grant["_id"])
+            row["indexes"].append(codes.index_of(bank.vault, old))
+        rows.append(row)
     return {**found, **await add(bank, rows)} if rows else found
 
 
-def _of_grant(bank: Bank, reward: Reward, grant: Grant, *, new: bool) -> Voucher:
+def of_grant(bank: Bank, reward: Reward, grant: Grant) -> Voucher:
+    """The voucher of a grant as it is made. One whose code came out of a pool is over when that
+    is."""
     row = fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
     row["cost"] = grant["cost"]
-    if not new:
-        old = codes.old_code_of(bank.vault, grant["_id"])
-        row["indexes"].append(codes.index_of(bank.vault, old))
+    if "instead_of" in grant:
+        row["asked_for"] = grant["instead_of"]
+    code = grant.get("code")
+    if code is not None:
+        row["code"] = code
+        ends = [one for one in (row["expires"], code["expires"]) if one is not None]
+        row["expires"] = min(ends) if ends else None
+        row["due"] = life.next_look(row)
     return row
 
 
 async def add(bank: Bank, rows: Sequence[Voucher]) -> dict[str, Voucher]:
     """Puts these vouchers in; those that are there already stay as they are. A code that another
     voucher has is replaced by the next."""
-    wanted = {row["_id"]: row for row in rows}
+    there: dict[str, Voucher] = {}
     for _ in range(TRIES):
+        refused: list[Voucher] = []
         for start in range(0, len(rows), AT_ONCE):
-            some = cast("list[Doc]", list(rows[start : start + AT_ONCE]))
-            await bank.db[VOUCHERS].insert_new(some)
-        found = await find_vouchers(bank, list(wanted))
-        rows = [_with_next_code(bank, row) for row in rows if row["_id"] not in found]
+            some = rows[start : start + AT_ONCE]
+            double = await bank.db[VOUCHERS].insert_new(cast("list[Doc]", list(some)))
+            refused += [some[place] for place in sorted(double)]
+            there |= {row["_id"]: row for n, row in enumerate(some) if n not in double}
+        found = await find_vouchers(bank, [row["_id"] for row in refused]) if refused else {}
+        there |= found
+        rows = [_with_next_code(bank, row) for row in refused if row["_id"] not in found]
         if not rows:
-            return found
+            return there
     raise RuntimeError("no free code for a voucher")
 
 
@@ -134,6 +160,13 @@ def _with_next_code(bank: Bank, row: Voucher) -> Voucher:
     index = codes.index_of(bank.vault, codes.code_of(bank.vault, row["_id"], nth))
     others = [one for one in row["indexes"] if one != row["index"]]
     return cast("Voucher", {**row, "nth": nth, "index": index, "indexes": [index, *others]})
+
+
+async def of_claims(bank: Bank, grant_ids: Sequence[str]) -> None:
+    """Makes the vouchers of grants that a worker is told of."""
+    rows = await bank.by_id(TRANSFERS, list(grant_ids))
+    grants = [cast("Grant", row) for row in rows.values() if row["kind"] == "grant"]
+    await ensure(bank, grants, new=True)
 
 
 async def of_grant_id(bank: Bank, voucher: str) -> Voucher | None:

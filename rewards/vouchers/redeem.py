@@ -18,6 +18,8 @@ from customers.banks.bank import Bank
 from customers.identity import resolution
 from rewards import catalogue
 from rewards.item import Item
+from rewards.pools.codes import codes_of
+from rewards.rows import Grant
 from rewards.vouchers import codes, issuing, life, qr
 from rewards.vouchers.rows import (
     ACTIVE,
@@ -46,6 +48,8 @@ UNDO = timedelta(minutes=10)
 FAILURES, FAILURE_SECONDS = 20, 600
 """How often a counter may be wrong in that time."""
 RECENT = 20
+MOST_TYPED = 128
+"""Characters of a code, without dashes; of what is longer the rest is not read."""
 MOST_TODAY = 500
 
 Kind = Literal["rm", "teller", "merchant", "partner", "clerk"]
@@ -261,19 +265,20 @@ async def _asked(bank: Bank, by: Redeemer, key: str) -> bool:
 
 
 async def _by_code(bank: Bank, typed: str) -> tuple[Voucher, str]:
-    plain = codes.plain(typed)[:64]
+    """The voucher of a code that was typed, and the code: one of ours, or one out of a pool."""
+    plain = codes.plain(typed)[:MOST_TYPED]
     code = codes.meant(plain)
-    wanted = [code] if codes.is_code(bank.vault, code) else []
-    if codes.is_old(code):
-        wanted.append(code)
-    if not wanted:
-        raise CodeWrong
-    for one in wanted:
-        index = codes.index_of(bank.vault, one)
-        row = await bank.db[VOUCHERS].find_one({"indexes": index})
-        if row is not None:
-            return cast("Voucher", row), one
-    raise CodeUnknown if codes.is_code(bank.vault, code) else CodeWrong
+    ours = codes.is_code(bank.vault, code)
+    wanted = [codes.index_of(bank.vault, code)] if ours or codes.is_old(code) else []
+    wanted.append(codes.pool_index_of(bank.vault, plain))
+    found = await bank.db[VOUCHERS].find({"indexes": {"$in": wanted}}, limit=10)
+    rows = cast("list[Voucher]", found)
+    if not rows:
+        raise CodeUnknown if ours or len(code) != codes.LENGTH else CodeWrong
+    if len(rows) > 1:  # codes of pools that differ by a dash or a small letter
+        pooled = await codes_of(bank, cast("list[Grant]", rows))
+        rows = [row for row in rows if pooled.get(row["_id"]) == typed.strip()] or rows
+    return rows[0], code if wanted[0] in rows[0]["indexes"] and len(wanted) > 1 else plain
 
 
 async def _view(bank: Bank, by: Redeemer, found: _Found) -> VoucherView:
@@ -281,7 +286,7 @@ async def _view(bank: Bank, by: Redeemer, found: _Found) -> VoucherView:
     reward = await catalogue.find(bank, row["reward"])
     item = issuing.item_of(reward)
     refusal = why_not(bank, by, row, item, 1, found.qr)
-    ticket = qr.ticket(bank, row, found.qr, by.counter) if found.qr else codes.shown(found.code)
+    ticket = qr.ticket(bank, row, found.qr, by.counter) if found.qr else found.code
     person = await resolution.customer(bank, row["cid"])
     return VoucherView(
         voucher=row["_id"],
@@ -315,9 +320,9 @@ def why_not(
     bank: Bank, by: Redeemer, row: Voucher, item: Item, count: int, seen: qr.Shown | None
 ) -> Conflict | None:
     """The refusal of using the voucher here and now, if it has to be."""
-    over = _over(bank, row)
-    if over is not None:
-        return over
+    ended = over(bank, row)
+    if ended is not None:
+        return ended
     if not _may_here(by, item):
         return Conflict("not_here", "this voucher is used elsewhere")
     if seen is not None and seen.stamp in row["seen"]:
@@ -329,7 +334,7 @@ def why_not(
     return None
 
 
-def _over(bank: Bank, row: Voucher) -> Conflict | None:
+def over(bank: Bank, row: Voucher) -> Conflict | None:
     if row["state"] == USED:
         last = _last(bank, row)
         said = " ".join(["used already:", *(last[name] for name in ("when", "where") if last)])
@@ -362,7 +367,8 @@ def _said(bank: Bank, at: datetime) -> str:
 
 def where(bank: Bank, by: By) -> str:
     """What the place is called."""
-    return by["place"] or bank.branches.get(by["branch"], by["branch"]) or by["merchant"]
+    branch = bank.branches.get(by["branch"], by["branch"])
+    return by["place"] or branch or bank.merchants.get(by["merchant"], by["merchant"])
 
 
 def _may_here(by: Redeemer, item: Item) -> bool:
@@ -403,6 +409,9 @@ async def _redeem(bank: Bank, by: Redeemer, found: _Found, key: str, count: int)
         await bank.db[VOUCHER_USES].update({"_id": asked["_id"], "state": "asked"}, refused)
         raise
     done = await find_use(bank, asked["_id"]) or asked
+    if done["state"] != "done":  # what follows is left to the job
+        mark = next((one for one in row["recent"] if one["use"] == asked["_id"]), None)
+        done = {**done, "at": mark["at"], "left": mark["left"]} if mark else done
     return await _receipt(bank, row, done, replayed=replayed)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
+from rewards.rows import Code
 from services import ids
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -39,6 +40,17 @@ VOUCHER_USES = Rows(
     ),
 )
 """What was asked for at counters: a row for each counter and key of a request."""
+
+
+VOUCHER_ACTS = Rows(
+    "voucher_acts",
+    indexes=(
+        (("tenant", 1), ("open", 1), ("due", 1)),
+        (("tenant", 1), ("state", 1), ("at", 1)),
+        (("tenant", 1), ("voucher", 1), ("at", 1)),
+    ),
+)
+"""What two clerks do with vouchers."""
 
 
 class By(TypedDict):
@@ -85,6 +97,7 @@ class Gift(TypedDict):
     index: str
     sealed: bytes
     until: datetime
+    taken: NotRequired[bool]
 
 
 class Voucher(TypedDict):
@@ -95,8 +108,10 @@ class Voucher(TypedDict):
     those of all codes under which it is found. It may be used `uses` times in each `uses_per`, of
     which `used` were used in `period`, and before `expires`. `recent` are its last uses, `undone`
     those that were taken back, `seen` the stamps of QR codes that were used of late. `steps` are
-    those that may not be told yet, `last_step` the number of the newest, and `due` (seconds UTC) is when the job looks
-    at it next; it reminds the customer at `remind`. `version` counts its changes.
+    those that may not be told yet, `last_step` the number of the newest, and `due` (seconds UTC) is
+    when the job looks at it next; it reminds the customer at `remind`. `version` counts its changes.
+    `code` is there when the one that is shown came out of a pool, `asked_for` when the customer
+    claimed another reward, and `instead_of` names the voucher that this one makes good.
     """
 
     _id: str
@@ -124,8 +139,11 @@ class Voucher(TypedDict):
     version: int
     held: list[dict[str, Any]]
     cost: int
-    gift: NotRequired[Gift]
+    code: NotRequired[Code]
+    gift: NotRequired[Gift | None]
     instead_of: NotRequired[str]
+    asked_for: NotRequired[str]
+    paid_by: NotRequired[str]
     made_good: NotRequired[str]
 
 
@@ -170,3 +188,28 @@ async def find_vouchers(bank: Bank, wanted: Sequence[str]) -> dict[str, Voucher]
 
 def as_doc(row: Voucher | Use) -> Doc:
     return cast("Doc", row)
+
+
+class VoucherAct(TypedDict):
+    """What a clerk asks another to agree to: `act` on `subject`, which is a voucher, a use or a
+    campaign. A waiting row (services/store/leases.py) once it is agreed to and takes a while: `done`
+    of `total` vouchers."""
+
+    _id: str
+    act: str
+    subject: str
+    voucher: str
+    campaign: str
+    reason: str
+    author: str
+    state: Literal["submitted", "approved", "rejected", "done", "failed"]
+    why: str
+    at: datetime
+    open: bool
+    due: float
+    owner: str | None
+    attempts: int
+    total: int
+    done: int
+    decided_by: NotRequired[str]
+    decided_at: NotRequired[datetime]

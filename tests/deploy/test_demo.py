@@ -115,7 +115,7 @@ def test_a_tour_without_a_demo_brings_it_up_and_down_again_and_keeps_the_data(de
 
 def assert_toured(tour: subprocess.CompletedProcess[str]) -> None:
     assert (tour.returncode, tour.stderr) == (0, "")
-    assert "All 6 stages happened" in tour.stdout
+    assert "All 7 stages happened" in tour.stdout
 
 
 def test_a_demo_that_is_killed_leaves_nothing_behind(demo: Demo) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
 
 from customers.banks import apply
-from rewards.vouchers import codes, issuing
 from services.container import Services
 from services.errors import UnknownOutcome
-from tests.conftest import DEMO_BANK, Sandbox
-from tests.http.conftest import APPID, PASSWORD, Clerk, form_token, post_form
-from tests.support.banks import open_bank
+from tests.conftest import DEMO_BANK
+from tests.http.conftest import PASSWORD, Clerk, form_token, post_form
+from tests.http.counter.granting import Grant, Make, grant
+
+__all__ = ["grant"]
 
 HOME = "/counter/demo/"
 NEW = "steinhauer 4 segel"
-Make = Callable[[], Awaitable[httpx.AsyncClient]]
-Grant = Callable[[], Awaitable[str]]
 DEMO = DEMO_BANK.read_text(encoding="utf-8")
 
 
@@ -39,24 +37,6 @@ def counter(clients: Make) -> Clerk:
         answer = await sign_in(client, name)
         assert (answer.status_code, answer.headers["Location"]) == (303, HOME), answer.text
         return client
-
-    return make
-
-
-@pytest.fixture
-def grant(demo: Services, clients: Make, sandbox: Sandbox) -> Grant:
-    """A new customer claims the flash voucher through the mini-program; its code."""
-
-    async def make() -> str:
-        client, bank = await clients(), await open_bank(demo, "demo")
-        opened = await sandbox.open(await sandbox.person("刘敏"), APPID)
-        signed_in = await client.post(f"/mp/{APPID}/login", json={"code": opened})
-        headers = {"Authorization": f"Bearer {signed_in.json()['token']}", "Idempotency-Key": "k"}
-        claimed = await client.post(f"/mp/{APPID}/rewards/flash.voucher/claim", headers=headers)
-        assert claimed.status_code == 200, claimed.text
-        row = await issuing.of_grant_id(bank, f"demo:{claimed.json()['redemption']['id']}")
-        assert row is not None
-        return codes.shown(codes.code_of(bank.vault, row["_id"], row["nth"]))
 
     return make
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from customers import happenings
-from customers.access import login
+from customers import consent, happenings
+from customers.access import login, withdrawal
+from customers.actors import CustomerActor
 from customers.banks.bank import Bank
-from customers.identity import merging, resolution
+from customers.identity import merging, resolution, review
 from customers.identity.rows import root
-from rewards.points import caps, document, earning
+from rewards.ledger import check
+from rewards.points import caps, document, earning, spending
 from rewards.points.occasions import Happening
 from services.container import Services
+from services.documents.parts import Text
 from tests.conftest import Sandbox
 from tests.integration.rewards import points_world as world
 from tests.support import jobs
@@ -143,6 +147,7 @@ async def test_killed_anywhere_it_is_brought_once_and_the_cap_holds(
     await jobs.run(bank, "ledger.settle")
     assert (await world.points(bank, cid)).available == 50
     assert sum(row["amount"] for row in await world.transfers(bank, kind="earn")) == 50
+    assert await check(bank) == []
 
 
 async def test_a_sign_in_is_told_through_the_inbox_and_earns_once(
@@ -216,3 +221,58 @@ async def test_two_who_become_one_have_one_cap_and_one_balance(bank: Bank, clock
     assert await earning.earn(bank, world.login(younger, "e0", bank.now())) == {"login": 10}, "told before"
     assert await earning.earn(bank, world.login(younger, "new", bank.now())) == {"login": 0}, "80 are over 50"
     assert await _has(bank, elder) == 80
+
+
+async def test_undoing_the_merge_leaves_each_what_is_on_his_own_accounts(bank: Bank, clock: MovedClock) -> None:
+    await _noon(bank, clock)
+    elder, younger = await world.person(bank, "a"), await world.person(bank, "b")
+    await earning.earn(bank, world.login(elder, "e", bank.now()))
+    await earning.earn(bank, world.login(younger, "y", bank.now()))
+    origin = resolution.Origin("clerk", "said so")
+    await merging.merge(bank, await root(bank, elder), await root(bank, younger), origin, ["unionid"])
+    await earning.earn(bank, world.login(younger, "while one", bank.now()))
+    assert await _has(bank, elder) == 30
+    (merge,) = await bank.db["merges"].find({"loser": younger})
+    may = frozenset({"customers.unmerge", "customers.read"})
+    await review.undo(bank, replace(world.LIN, permissions=may), merge["_id"], "two persons")
+    await review.approve_undo(bank, replace(world.ZHAO, permissions=may), merge["_id"])
+    assert (await _has(bank, elder), await _has(bank, younger)) == (20, 10)
+    assert await earning.earn(bank, world.login(younger, "alone", bank.now())) == {"login": 10}
+    assert (await _has(bank, elder), await _has(bank, younger)) == (20, 20)
+
+
+async def test_who_withdraws_his_consent_keeps_his_points(bank: Bank) -> None:
+    cid = await world.person(bank, "a")
+    await earning.earn(bank, world.login(cid, "k", bank.now()))
+    await consent.give(bank, cid, "phone", "2026-11", {"zh": "同意"}, "console")
+    await withdrawal.withdraw(bank, CustomerActor("demo", cid, world.APPID), "phone")
+    assert await _has(bank, cid) == 10
+
+
+async def test_what_is_undone_is_given_back_once_and_cannot_be_earned_again(bank: Bank) -> None:
+    rule = {**world.LOGIN, "event": "voucher.used", "per_day": 20}
+    await world.begin(bank, rules={"use": rule})
+    cid, at = await world.person(bank, "a"), bank.now()
+    await happenings.tell(bank, "voucher.used", cid, "use-1", at=at)
+    await jobs.handle_inbox(bank)
+    assert await _has(bank, cid) == 10
+    for later in (1, 2):
+        await happenings.tell(bank, "voucher.undone", cid, "use-1", at=at + later)
+    await jobs.handle_inbox(bank)
+    assert await _has(bank, cid) == 0
+    (row,) = await world.transfers(bank, kind="refund")
+    assert (row["amount"], row["what"]) == (10, "earn")
+    assert await earning.earn(bank, Happening("voucher.used", cid, "use-1", at)) == {"use": 10}, "told before"
+    assert await _has(bank, cid) == 0
+
+
+async def test_what_was_undone_after_it_was_spent_stays(bank: Bank) -> None:
+    rule = {**world.LOGIN, "event": "voucher.used"}
+    await world.begin(bank, rules={"use": rule})
+    cid, at = await world.person(bank, "a"), bank.now()
+    await earning.earn(bank, Happening("voucher.used", cid, "use-1", at))
+    await until(lambda: world.settled(bank))
+    await spending.spend(bank, cid, 5, "k", Text(zh="券"))
+    await until(lambda: world.settled(bank))
+    await earning.take_back(bank, Happening("voucher.used", cid, "use-1", at))
+    assert await _has(bank, cid) == 5

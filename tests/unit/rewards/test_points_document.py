@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from customers.banks.files import MiniProgram
+from customers.banks.files import MiniProgram, read_tenant_file
+from deploy import demo
 from rewards.points import document
 from rewards.points.document import Program, ProgramError
 
@@ -125,3 +126,10 @@ def test_changes_are_told_field_by_field() -> None:
     new = _value(rule={"points": 20, "ever": 500})
     assert document.changes(_value(), new) == [("rules.login.points", 10, 20), ("rules.login.ever", None, 500)]
     assert document.changes(None, {"id": "a"}) == [("id", None, "a")]
+
+
+def test_the_demonstration_banks_programme_is_right() -> None:
+    bank = read_tenant_file(demo.BANK.read_text(encoding="utf-8"), demo.BANK.name)
+    programs = {one.appid: one for one in bank.miniprograms}
+    program = document.read(demo.POINTS.read_text(encoding="utf-8"), demo.POINTS.name, programs)
+    assert program.rules["login"].caps(date(2026, 11, 30)) == {"day-20261130": 50}

@@ -1,0 +1,52 @@
+"""What vouchers cost: paid from the campaign's budget when one is made good, and given back when one is
+recalled or refunded. What is granted is paid for by the grant's own row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from customers.banks.bank import Bank
+from rewards.ledger import accounts, book
+from rewards.ledger.entries import Entry
+from rewards.ledger.lines import Leg
+from rewards.rows import TRANSFERS
+from rewards.vouchers.rows import Voucher
+from services.errors import Conflict
+
+
+async def pay(bank: Bank, old: Voucher, new: str) -> str:
+    """Takes what the voucher `new` costs, which takes the place of `old`; the account that paid,
+    empty when it costs nothing. Once, however often. Raises Conflict `budget`."""
+    if not old["cost"]:
+        return ""
+    budget = f"budget:{old['campaign']}"
+    has_budget = "_id" in (await accounts.read(bank, [budget]))[budget]
+    paid_by = budget if has_budget else f"funds:{old['campaign']}"
+    leg = Leg(paid_by, f"spent:{old['campaign']}", old["cost"])
+    about = {"voucher": new, "reward": old["reward"]}
+    try:
+        await book.post(bank, Entry(f"voucher|{new}|cost", "voucher.made_good", [leg], about))
+    except Conflict as error:
+        raise Conflict("budget", "the campaign's budget has not so much left") from error
+    return paid_by
+
+
+async def give_back(bank: Bank, rows: Sequence[Voucher]) -> None:
+    """What these vouchers cost goes back to where it was taken from, once for each."""
+    grants = await bank.by_id(TRANSFERS, [row["_id"] for row in rows])
+    paid: list[tuple[Voucher, str]] = []
+    for row in rows:
+        budget = f"budget:{row['campaign']}"
+        legs = grants.get(row["_id"], {}).get("legs", ())
+        by_grant = budget if any(leg["debit"] == budget for leg in legs) else ""
+        paid_by = row.get("paid_by") or by_grant
+        if row["cost"] and paid_by:
+            paid.append((row, paid_by))
+    await asyncio.gather(*(_give_back(bank, row, paid_by) for row, paid_by in paid))
+
+
+async def _give_back(bank: Bank, row: Voucher, paid_by: str) -> None:
+    leg = Leg(f"spent:{row['campaign']}", paid_by, row["cost"])
+    about = {"voucher": row["_id"], "reward": row["reward"]}
+    await book.post(bank, Entry(f"voucher|{row['_id']}|back", "voucher.back", [leg], about))
