@@ -177,6 +177,14 @@ async def _judged(
     return barred, barred is None and (bool(word) or disclosure.must_accept(reward))
 
 
+async def accepted(bank: Bank, actor: CustomerActor, rewards: Sequence[str]) -> set[str]:
+    """Those of the rewards whose disclosure the customer accepted in the version that is shown."""
+    cids, _ = await resolution.claimant(bank, actor.cid)
+    known = await catalogue.all_rewards(bank)
+    shown = [known[name] for name in rewards if name in known]
+    return await disclosure.accepted_among(bank, shown, cids)
+
+
 async def read_disclosure(bank: Bank, actor: CustomerActor, reward: str) -> dict[str, Any]:
     """What was published about the reward's promotion, for the customer to accept. Raises
     NotFound."""
@@ -240,7 +248,7 @@ def _granted_view(
     if reward["kind"] not in issuing.KINDS:
         return _other_view(grant, reward, lang)
     row = issuing.of_grant(bank, reward, grant)
-    return held.view(bank, row, reward, lang, codes)
+    return {**held.view(bank, row, reward, lang, codes), "instead_of": grant.get("instead_of")}
 
 
 def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:

@@ -114,10 +114,10 @@ class RedemptionView(BaseModel):
 
     id: str
     reward: str
-    instead_of: str | None = Field(description="the reward that was asked for, if another")
+    instead_of: str | None = Field(None, description="the reward that was asked for, if another")
     title: str
     code: str = Field(description="empty for points")
-    points: int | None = Field(description="what a reward of the kind points brought")
+    points: int | None = Field(None, description="what a reward of the kind points brought")
     at: datetime
     state: Literal["granted", "active", "used", "expired", "recalled", "refunded"]
     kind: str
