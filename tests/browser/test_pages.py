@@ -125,7 +125,7 @@ async def _points(bank: Bank, cid: str) -> None:
     login = {**points_world.LOGIN, "title": {"zh": LONG, "en": LATIN}}
     await points_world.begin(bank, rules={"login": login})
     await points_world.give(bank, cid, 9_999_999_999, bank.utc() + timedelta(days=3))
-    await corrections.ask(bank, points_world.LIN, cid, -5_000, LATIN * 3)
+    await corrections.ask(bank, points_world.LIN, cid, -5_000, "误发 " + LATIN)
     changed = points_world.document(rules={"login": {**login, "points": 20}}, lifetime=30)
     await program.submit(bank, points_world.LIN, 1, changed)
 
