@@ -19,6 +19,7 @@ from rewards import catalogue
 from rewards.catalogue import Definition
 from rewards.ledger import book
 from rewards.ledger.book import Entry, Leg
+from rewards.ledger.lines import changes_of
 from rewards.rows import REWARDS, TRANSFERS, RewardRow
 from services.errors import Conflict, Unavailable
 from services.store.mongo import Doc
@@ -76,7 +77,7 @@ async def put(bank: Bank, campaign: str, declared: int, wanted: Iterable[Definit
         return False
     if row["guarded"] and row["declared"] == declared:
         return True
-    if await spent_before(bank, list(rewards)) > declared:
+    if await spent_so_far(bank, campaign) > declared:
         raise _in_use(campaign)
     move: Opening = {"n": row["moves"] + 1, "declared": declared}
     unchanged = {"_id": row["_id"], "moves": row["moves"], "move": {"$exists": False}}
@@ -133,13 +134,18 @@ def _dearest(row: RewardRow | None, change: Definition | None) -> int:
     return max(costs)
 
 
-async def spent_before(bank: Bank, rewards: Iterable[str]) -> int:
-    """What grants of these rewards cost that did not draw on an account."""
-    grants = {"kind": "grant", "reward": {"$in": list(rewards)}}
-    free = {"$match": {**grants, "legs.debit": {"$not": {"$regex": "^budget:"}}}}
-    total = {"$group": {"_id": None, "fen": {"$sum": "$cost"}}}
-    found = await bank.db[TRANSFERS].aggregate([free, total])
-    return int(found[0]["fen"]) if found else 0
+async def spent_so_far(bank: Bank, campaign: str) -> int:
+    """What the campaign has spent by the ledger's rows, with grants of before costs had a leg."""
+    account = f"spent:{campaign}"
+    ends = ("debit", "credit", "legs.debit", "legs.credit")
+    spent = 0
+    async for row in bank.db[TRANSFERS].scan({"$or": [{end: account} for end in ends]}):
+        spent += changes_of(row).get(account, 0)
+    rewards = list(await _rewards(bank, campaign))
+    old = {"kind": "grant", "reward": {"$in": rewards}, "legs": {"$exists": False}}
+    async for row in bank.db[TRANSFERS].scan(old, {"cost": 1}):
+        spent += int(row["cost"])
+    return spent
 
 
 def _in_use(campaign: str) -> Conflict:
@@ -180,7 +186,7 @@ async def _guard(bank: Bank, campaign: str) -> int:
             why = "claims of before are still under way; try again in some seconds"
             raise Unavailable("busy", why, retry_after=5)
         await asyncio.sleep(0.05)
-    return await spent_before(bank, await _rewards(bank, campaign))
+    return await spent_so_far(bank, campaign)
 
 
 def _batches(rewards: Mapping[str, RewardRow]) -> set[str]:

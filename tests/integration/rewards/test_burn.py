@@ -67,4 +67,4 @@ async def test_where_the_stock_is_guard_enough_the_same_is_shown(demo: Services)
     assert (found.spent, found.left, found.guarded) == (100, 12_900, False)
     assert found.out == bank.today() + timedelta(days=129)
     assert found.lasts is (found.out > (found.ends or found.out))
-    assert [one.campaign for one in await burn.of_bank(bank)] == ["acq-branch", "flash", "shop"]
+    assert [one.campaign for one in await burn.of_bank(bank)] == ["acq-branch", "flash", "rm-care", "shop"]
