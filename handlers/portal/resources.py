@@ -17,6 +17,8 @@ from handlers.http.api import Api
 from handlers.http.base import read_model
 from handlers.portal.models import (
     AcceptBody,
+    AddressBody,
+    GiftBody,
     LoginBody,
     PhoneBody,
     PointsAsked,
@@ -175,10 +177,39 @@ class Redemptions(Portal):
         self.answer(await portal.vouchers(self.bank, self.actor, self.lang()))
 
 
+class Address(Portal):
+    @override
+    async def put(self, appid: str, redemption: str) -> None:
+        body = self.body(AddressBody)
+        fields = body.model_dump(exclude={"consent"})
+        view = await portal.put_address(self.bank, self.actor, redemption, fields, body.consent)
+        self.answer(view)
+
+
 class Redemption(Portal):
     @override
     async def get(self, appid: str, redemption: str) -> None:
         self.answer(await portal.voucher(self.bank, self.actor, redemption, self.lang()))
+
+
+class OfferGift(Portal):
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        self.answer(await portal.offer(self.bank, self.actor, redemption))
+
+
+class WithdrawGift(Portal):
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        await portal.withdraw_offer(self.bank, self.actor, redemption)
+        self.set_status(204)
+
+
+class TakeGift(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        code = self.body(GiftBody).code
+        self.answer(await portal.take(self.bank, self.actor, code, self.lang()))
 
 
 class Points(Portal):

@@ -95,11 +95,45 @@ ROUTES = (
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
     ),
     json_route(
+        "/mp/{appid}/redemptions/{redemption}/address",
+        resources.Address,
+        put=op(
+            CUSTOMER,
+            "Where a physical reward goes; may be changed until it is exported",
+            body=models.AddressBody,
+            answers=models.DeliveryView,
+        ),
+    ),
+    json_route(
         "/mp/{appid}/redemptions/{redemption}",
         resources.Redemption,
         get=op(
             CUSTOMER,
             "One of them, with the QR code of this minute",
+            answers=models.RedemptionAnswer,
+        ),
+    ),
+    json_route(
+        "/mp/{appid}/redemptions/{redemption}/gift",
+        resources.OfferGift,
+        post=op(
+            CUSTOMER,
+            "Offer it to another customer, where its reward may be given away",
+            answers=models.GiftAnswer,
+        ),
+    ),
+    json_route(
+        "/mp/{appid}/redemptions/{redemption}/gift/withdrawal",
+        resources.WithdrawGift,
+        post=op(CUSTOMER, "Offer it to nobody any more", status=204),
+    ),
+    json_route(
+        "/mp/{appid}/gifts",
+        resources.TakeGift,
+        post=op(
+            CUSTOMER,
+            "Take a voucher that another customer gives",
+            body=models.GiftBody,
             answers=models.RedemptionAnswer,
         ),
     ),
