@@ -63,7 +63,7 @@ async def published(services: Services, text: str = TEXT) -> None:
 
 async def trail(services: Services, about: str) -> list[tuple[str, str]]:
     rows = await services.store.tenant("demo")["audit"].find({"object": about}, sort=[("seq", 1)])
-    return [(row["actor"], row["action"]) for row in rows]
+    return [(row["actor"], row["action"]) for row in rows if row["action"].startswith("item.")]
 
 
 async def test_an_item_is_live_when_a_second_clerk_agreed_and_a_campaign_gives_it(demo: Services) -> None:
@@ -91,7 +91,6 @@ async def test_an_item_is_live_when_a_second_clerk_agreed_and_a_campaign_gives_i
         ("{item: coffee, cost: 5, stock: 1, claim: anyone}", "item_and_own"),
         ("{item: 7, stock: 1, claim: anyone}", "string_type"),
         ("{item: coffee, claim: anyone}", "missing"),
-        ("{item: coffee, stock: 300, claim: anyone}", "reward_budget"),
     ],
 )
 async def test_a_campaign_that_names_an_item_wrongly_is_told_at_its_line(demo: Services, line: str, code: str) -> None:
@@ -100,7 +99,7 @@ async def test_a_campaign_that_names_an_item_wrongly_is_told_at_its_line(demo: S
     with pytest.raises(DocumentError) as refused:
         await campaigns.submit(await at(demo), LIN, text)
     assert [one.code for one in refused.value.problems] == [code]
-    assert refused.value.problems[0].line == (6 if code == "reward_budget" else 9)
+    assert refused.value.problems[0].line == 9
     assert await demo.store.tenant("demo")["campaigns"].count({"campaign": "gifts"}) == 0
 
 
