@@ -12,6 +12,7 @@ from campaigns.document.reading import DocumentError
 from campaigns.publishing import versions as campaigns
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
+from deploy.demo import apply_bank
 from rewards.item import Item
 from rewards.items import files, live
 from rewards.items import versions as items
@@ -314,3 +315,14 @@ def test_a_wrong_file_is_refused_with_its_line(text: str, line: int, code: str) 
         files.read(text, "c.yaml")
     found = [(one.line, one.code) for one in refused.value.problems]
     assert (line, code) in found
+
+
+async def test_the_demonstration_bank_has_a_catalogue_and_gives_of_it(demo: Services) -> None:
+    done = await apply_bank(demo.settings)
+    assert {"item tea-set: version 1 is live", "campaign tea-gift: version 1 is live"} <= set(done)
+    row = await demo.store.tenant("demo")["rewards"].find_one({"reward": "tea-gift.tea-set"})
+    assert row is not None
+    assert (row["kind"], row["cost"], row["of_item"], row["item_version"]) == ("physical", 6800, "tea-set", 1)
+    again = await apply_bank(demo.settings)
+    assert "campaign tea-gift is there already, as the console left it" in again
+    assert not [one for one in again if one.startswith("item ")]
