@@ -513,10 +513,11 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     it adds nothing."""
     if not grants:
         return
+    instead = any("instead_of" in row for row in grants)
     event: Doc = {
         "event": "reward.claimed",
         "reward": reward["reward"],
-        "offered": reward["open_to"] != "anyone",
+        "offered": reward["open_to"] != "anyone" or instead,
         "grants": sorted((row["_id"], row["cid"], row["at"].timestamp()) for row in grants),
     }
     if points := grants[0].get("points"):

@@ -90,6 +90,19 @@ async def accepted(bank: Bank, reward: Reward, cids: Sequence[str]) -> bool:
     return bool(shown) and bool(await bank.read(DISCLOSURE_ACCEPTANCES, wanted))
 
 
+async def accepted_among(bank: Bank, rewards: Sequence[Reward], cids: Sequence[str]) -> set[str]:
+    """Those of the rewards, by id, of which the customer accepted the version that is shown now."""
+    by_id = {
+        _acceptance_id(bank, reward["campaign"], digest(reward), cid): reward["reward"]
+        for reward in rewards
+        for cid in cids
+        if digest(reward)
+    }
+    rows = await bank.read(DISCLOSURE_ACCEPTANCES, list(by_id))
+    campaigns = {(row["campaign"], row["digest"]) for row in rows.values()}
+    return {one["reward"] for one in rewards if (one["campaign"], digest(one)) in campaigns}
+
+
 async def accept(bank: Bank, reward: Reward, cid: str, said: str) -> None:
     """Writes down that the customer accepts the version `said`. Repeating it adds nothing. Raises
     Conflict `disclosure_changed` when another version is shown by now."""

@@ -19,7 +19,7 @@ from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
 from rewards.shipping import shipments
 from rewards.shipping.rows import Shipment
-from rewards.vouchers import held, issuing
+from rewards.vouchers import gifts, held, issuing
 from services import ids
 from services.cache import Slot, TtlCache
 from services.errors import Conflict, InvalidInput, YinqiaoError
@@ -180,6 +180,14 @@ async def _judged(
     return barred, barred is None and (bool(word) or disclosure.must_accept(reward))
 
 
+async def accepted(bank: Bank, actor: CustomerActor, rewards: Sequence[str]) -> set[str]:
+    """Those of the rewards whose disclosure the customer accepted in the version that is shown."""
+    cids, _ = await resolution.claimant(bank, actor.cid)
+    known = await catalogue.all_rewards(bank)
+    shown = [known[name] for name in rewards if name in known]
+    return await disclosure.accepted_among(bank, shown, cids)
+
+
 async def read_disclosure(bank: Bank, actor: CustomerActor, reward: str) -> dict[str, Any]:
     """What was published about the reward's promotion, for the customer to accept. Raises
     NotFound."""
@@ -248,7 +256,7 @@ def _granted_view(
     if reward["kind"] not in issuing.KINDS:
         return _other_view(bank, grant, reward, lang, sent)
     row = issuing.of_grant(bank, reward, grant)
-    return held.view(bank, row, reward, lang, codes)
+    return {**held.view(bank, row, reward, lang, codes), "instead_of": grant.get("instead_of")}
 
 
 def _other_view(
@@ -290,6 +298,27 @@ async def voucher(bank: Bank, actor: CustomerActor, redemption: str, lang: str) 
     `voucher_unknown`."""
     person = await resolution.customer(bank, actor.cid)
     return {"redemption": await held.shown(bank, person.cids, redemption, lang)}
+
+
+async def offer(bank: Bank, actor: CustomerActor, redemption: str) -> dict[str, Any]:
+    """The code with which another customer takes the voucher. Raises as gifts.offer."""
+    person = await resolution.customer(bank, actor.cid)
+    offered = await gifts.offer(bank, person.cids, f"{bank.id}:{redemption}")
+    return {"gift": {"code": offered.code, "until": offered.until.isoformat()}}
+
+
+async def withdraw_offer(bank: Bank, actor: CustomerActor, redemption: str) -> None:
+    """The voucher is offered to nobody any more. Raises NotFound `voucher_unknown`."""
+    person = await resolution.customer(bank, actor.cid)
+    await gifts.take_back(bank, person.cids, f"{bank.id}:{redemption}")
+
+
+async def take(bank: Bank, actor: CustomerActor, code: str, lang: str) -> dict[str, Any]:
+    """The voucher that another customer gave, opened. Raises as gifts.take."""
+    person = await resolution.customer(bank, actor.cid)
+    taken = await gifts.take(bank, person.cids, code)
+    number = taken.partition(":")[2]
+    return {"redemption": await held.shown(bank, person.cids, number, lang)}
 
 
 async def delivery(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sandbox.core.api import ApiHandler
 from sandbox.core.options import Options
 from sandbox.core.sandbox import Sandbox
 from sandbox.core.world import World
+from sandbox.web.client import Files, Panel
 from sandbox.web.oauth import OAuthPage
 from sandbox.web.page import WEB, Page, Picture, QrCode
 from sandbox.wechat import endpoints as wechat
@@ -30,6 +31,7 @@ PAGES: list[tuple[str, type[RequestHandler]]] = [
     (r"/qr/([0-9a-f]{32})\.svg", QrCode),
     (r"/pictures/([0-9a-f]{32})", Picture),
     (r"/archive/(getchatdata|decryptdata)", ArchiveLibrary),
+    (r"/sidebar/.*", Panel),
     ("/", Page),
 ]
 FAMILIES = {"wechat": wechat.ENDPOINTS, "wecom": wecom.ENDPOINTS}
@@ -40,7 +42,8 @@ def _no_log(_handler: RequestHandler) -> None:
 
 
 def make_app(box: Sandbox) -> Application:
-    """All faces of one sandbox: /wechat, /wecom, /open, /control and the visitor's page."""
+    """All faces of one sandbox: /wechat, /wecom, /open, /control, the visitor's page, and the side
+    panel as WeCom's client shows it."""
     rules: list[Rule] = []
     for base, endpoints in FAMILIES.items():
         by_path = {endpoint.path: endpoint for endpoint in endpoints}
@@ -53,6 +56,8 @@ def make_app(box: Sandbox) -> Application:
         rules,
         template_path=str(WEB),
         static_path=str(WEB / "static"),
+        static_handler_class=Files,
+        static_handler_args={"box": box},
         log_function=_no_log,
     )
 

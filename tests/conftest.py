@@ -226,6 +226,11 @@ def _sandbox_process(tmp_path_factory: pytest.TempPathFactory, _server_port: int
     callback = f"http://127.0.0.1:{_server_port}/wecom/demo/callback"
     push = f"http://127.0.0.1:{_server_port}/wechat/{{appid}}/callback"
     addresses = ["--wecom-callback", callback, "--wechat-callback", push]
+    addresses += ["--portal-url", f"http://127.0.0.1:{_server_port}/preview/{{appid}}/"]
+    addresses += [
+        "--sidebar-url",
+        f"http://127.0.0.1:{_server_port}/sidebar/demo/chat?external_userid={{external_userid}}",
+    ]
     command = [sys.executable, "-m", "sandbox", "--port", str(_sandbox_port), *addresses]
     process = spawn(command, log=log)
     try:

@@ -18,6 +18,7 @@ from rewards.points import accounts, corrections, document, liability, program, 
 from rewards.points.document import ProgramError
 from rewards.points.occasions import OCCASIONS
 from rewards.points.rows import VersionRow
+from services.documents.problems import Place
 from services.errors import YinqiaoError
 from services.store.mongo import Doc
 
@@ -29,6 +30,13 @@ def _whole(text: str) -> Any:
     nothing where it is empty."""
     plain = text.strip()
     return int(plain) if _NUMBER.fullmatch(plain) else plain or None
+
+
+def _field_at(place: Place) -> str:
+    """The form's field that is meant by a place of the document; a wrong name of a rule is `rules`."""
+    if place[-1:] == ("[key]",):
+        return str(place[0])
+    return next((part for part in reversed(place) if isinstance(part, str)), "")
 
 
 def _without_nothing(fields: Mapping[str, Any]) -> Doc:
@@ -211,8 +219,7 @@ class _PointsPage(Decision):
             return []
         told = []
         for place, one in zip(error.places, error.problems, strict=False):
-            named = [part for part in place if isinstance(part, str)]
-            label = self.field_label(named[-1] if named else "")
+            label = self.field_label(_field_at(place))
             told.append(replace(one, data={**one.data, "place": label}).say(self.lang))
         return told
 

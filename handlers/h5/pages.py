@@ -22,8 +22,8 @@ from handlers.http import rates
 from handlers.http.auth import CUSTOMER
 from handlers.http.pages import Form, Page, own_path
 from handlers.portal.resources import customer_of
-from rewards import portal
-from rewards.points import statement
+from rewards import holdings, portal
+from rewards.points import program, statement
 from rewards.shipping import addresses
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
@@ -44,10 +44,12 @@ class AddressForm(Form):
 
 
 class ClaimForm(Form):
-    """`disclosure` is the hash of the terms that the page showed with the reward."""
+    """`disclosure` is the hash of the rules that stood beside the button, and `accept` the tick that
+    says so."""
 
     key: IdempotencyKey
     disclosure: Word = ""
+    accept: Word = ""
 
 
 class Arrival(Form):
@@ -122,12 +124,14 @@ class PortalPage(Page):
         self.redirect_to(self.home())
 
     async def names(self) -> dict[str, Any]:
-        """What every page shows at its top."""
+        """What every page shows at its top; `plays`: the sandbox plays WeChat."""
         bank = await bank_of_appid(self.services, self.appid)
         return {
             "program": bank.miniprograms[self.appid].name,
             "bank": bank.name,
             "base": self.base,
+            "plays": self.route.dev,
+            "has_points": await program.find_live(bank) is not None,
         }
 
     async def show_ways_in(self, error: NotSignedIn | None) -> None:
@@ -142,6 +146,9 @@ class PortalPage(Page):
             **await self.names(),
             "view": view,
             "consent": phone_consent(),
+            "accepted": await portal.accepted(
+                self.bank, self.actor, [one["id"] for one in view["rewards"]]
+            ),
             "new_key": ids.token,
         }
         self.render_page("home", error, **values)
@@ -230,7 +237,9 @@ class Claim(PortalPage):
     async def post(self, appid: str, reward: str) -> None:
         form = self.form(ClaimForm)
         try:
-            await portal.claim(self.bank, self.actor, reward, form.key, _claimed(form))
+            if form.disclosure and not form.accept:
+                raise Conflict("disclosure_required", "accept the rules first")
+            await portal.claim(self.bank, self.actor, reward, form.key, _claimed(form), self.lang)
         except (Conflict, KeyReused) as error:
             await self.show_home(error)
             return
@@ -242,6 +251,36 @@ class Redemptions(PortalPage):
     async def get(self, appid: str) -> None:
         view = await portal.vouchers(self.bank, self.actor, self.lang)
         self.render_page("redemptions", **await self.names(), rows=view["redemptions"])
+
+
+class Voucher(PortalPage):
+    """One voucher, with the QR code of this minute."""
+
+    template: ClassVar[str] = "voucher"
+
+    @override
+    async def get(self, appid: str, redemption: str) -> None:
+        view = await portal.voucher(self.bank, self.actor, redemption, self.lang)
+        values = {
+            "row": view["redemption"],
+            "uses": await holdings.uses_of(self.bank, redemption),
+            "time_left": self.time_left,
+        }
+        self.render_page(self.template, **await self.names(), **values)
+
+    def time_left(self, seconds: int) -> str:
+        """How long a voucher is still good, as people say it."""
+        if seconds >= 2 * 86_400:
+            return self.locale.translate("%d days left") % (seconds // 86_400)
+        if seconds >= 2 * 3_600:
+            return self.locale.translate("%d hours left") % (seconds // 3_600)
+        return self.locale.translate("%d minutes left") % -(-seconds // 60)
+
+
+class VoucherNow(Voucher):
+    """The part of it that changes: its state, the QR code, and the time that is left."""
+
+    template = "voucher_now"
 
 
 class Delivery(PortalPage):

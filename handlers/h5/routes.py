@@ -29,12 +29,22 @@ def below(base: str, route: Make) -> tuple[Route, ...]:
         ),
         route(f"{base}/redemptions", pages.Redemptions, get=op(CUSTOMER, "My rewards")),
         route(
+            f"{base}/redemptions/{{redemption}}",
+            pages.Voucher,
+            get=op(CUSTOMER, "One voucher, with the QR code of this minute"),
+        ),
+        route(
+            f"{base}/redemptions/{{redemption}}/now",
+            pages.VoucherNow,
+            get=op(CUSTOMER, "The part of it that changes"),
+        ),
+        route(
             f"{base}/redemptions/{{redemption}}/address",
             pages.Delivery,
             get=op(CUSTOMER, "Where a physical reward goes"),
             post=op(CUSTOMER, "Say where it goes"),
         ),
-        route(f"{base}/points", pages.Points, get=op(CUSTOMER, "My points")),
+        route(f"{base}/points", pages.Points, get=op(CUSTOMER, "My points, with the statement")),
         route(f"{base}/logout", pages.Logout, post=op(CUSTOMER, "Sign out")),
     )
 

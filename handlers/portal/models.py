@@ -143,10 +143,10 @@ class RedemptionView(BaseModel):
 
     id: str
     reward: str
-    instead_of: str | None = Field(description="the reward that was asked for, if another")
+    instead_of: str | None = Field(None, description="the reward that was asked for, if another")
     title: str
     code: str = Field(description="empty for points")
-    points: int | None = Field(description="what a reward of the kind points brought")
+    points: int | None = Field(None, description="what a reward of the kind points brought")
     at: datetime
     state: Literal[
         "granted", "active", "used", "expired", "recalled", "refunded",
@@ -170,13 +170,27 @@ class QrView(BaseModel):
     seconds: int = Field(description="for so long it is good; then ask for the next")
 
 
+class GiftView(BaseModel):
+    code: str = Field(description="who sends it to `gifts` has the voucher")
+    until: datetime
+
+
 class OpenedRedemption(RedemptionView):
+    gift: GiftView | None = Field(description="what it is offered to another customer with")
     seconds_left: int | None = Field(description="until it expires, by the server's clock")
     qr: QrView | None = Field(description="good once; nothing where it cannot be used now")
 
 
 class RedemptionAnswer(BaseModel):
     redemption: OpenedRedemption
+
+
+class GiftBody(_Request):
+    code: ShortText = Field(description="what the giver passed on; however it is typed", repr=False)
+
+
+class GiftAnswer(BaseModel):
+    gift: GiftView
 
 
 class RedemptionsAnswer(BaseModel):

@@ -18,6 +18,7 @@ from handlers.http.base import read_model
 from handlers.portal.models import (
     AcceptBody,
     AddressBody,
+    GiftBody,
     LoginBody,
     PhoneBody,
     PointsAsked,
@@ -189,6 +190,26 @@ class Redemption(Portal):
     @override
     async def get(self, appid: str, redemption: str) -> None:
         self.answer(await portal.voucher(self.bank, self.actor, redemption, self.lang()))
+
+
+class OfferGift(Portal):
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        self.answer(await portal.offer(self.bank, self.actor, redemption))
+
+
+class WithdrawGift(Portal):
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        await portal.withdraw_offer(self.bank, self.actor, redemption)
+        self.set_status(204)
+
+
+class TakeGift(Portal):
+    @override
+    async def post(self, appid: str) -> None:
+        code = self.body(GiftBody).code
+        self.answer(await portal.take(self.bank, self.actor, code, self.lang()))
 
 
 class Points(Portal):

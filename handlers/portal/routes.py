@@ -114,6 +114,30 @@ ROUTES = (
         ),
     ),
     json_route(
+        "/mp/{appid}/redemptions/{redemption}/gift",
+        resources.OfferGift,
+        post=op(
+            CUSTOMER,
+            "Offer it to another customer, where its reward may be given away",
+            answers=models.GiftAnswer,
+        ),
+    ),
+    json_route(
+        "/mp/{appid}/redemptions/{redemption}/gift/withdrawal",
+        resources.WithdrawGift,
+        post=op(CUSTOMER, "Offer it to nobody any more", status=204),
+    ),
+    json_route(
+        "/mp/{appid}/gifts",
+        resources.TakeGift,
+        post=op(
+            CUSTOMER,
+            "Take a voucher that another customer gives",
+            body=models.GiftBody,
+            answers=models.RedemptionAnswer,
+        ),
+    ),
+    json_route(
         "/mp/{appid}/points",
         resources.Points,
         get=op(

@@ -19,7 +19,7 @@ from customers.banks import staff
 from customers.banks.bank import open_bank
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
-from rewards import allowance, catalogue
+from rewards import allowance, catalogue, holdings
 from rewards.points import statement
 from services import ids
 from services.errors import Conflict, InvalidInput, NotFound, NotSignedIn, Unavailable, YinqiaoError
@@ -213,6 +213,7 @@ class Customer(Sidebar):
             "called": called,
             "offered": offered,
             "offerable": await allowance.list_offerable(self.bank, self.actor),
+            "holds": await holdings.of(self.bank, card["cid"]),
             "new_key": ids.token,
             "consents": await withdrawal.list_consents(self.bank, card["cid"]),
             "points": await statement.view(self.bank, card["cid"], self.lang, limit=5),

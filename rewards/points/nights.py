@@ -9,7 +9,8 @@ changes nothing: what has expired is gone after the first time, and nobody is to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from customers import timeline
@@ -25,7 +26,7 @@ from rewards.ledger.rows import AccountRow
 from rewards.points import accounts, program
 from rewards.points.document import Notice, Program, notice_values
 from rewards.points.rows import POINTS_NIGHTS, POINTS_NOTICES, NightRow, NoticeRow, notice_id
-from services.errors import Conflict
+from services.errors import Conflict, InvalidInput, Unavailable, YinqiaoError
 from services.queue.retry import FAIL, Retry
 from services.store import leases
 from services.store.mongo import Doc
@@ -40,6 +41,7 @@ RETRY = Retry(50, first=5.0, then=FAIL)
 WAITING = program.WAITING
 EXPIRE = "expire_points"
 """What the ledger calls points that have expired."""
+log = logging.getLogger(__name__)
 NOTICE_DAYS = 30
 """days before they expire, where the programme does not say"""
 
@@ -70,11 +72,22 @@ async def _put_back(bank: Bank, owner: str, due: float, cursor: str) -> None:
 
 
 async def _see_to(bank: Bank, points: Program, rows: Sequence[AccountRow]) -> None:
+    """One account that cannot be seen to holds up no other: the log has it, and the next night."""
     now = bank.utc()
+    owners: dict[str, str] = {}
     for row in rows:
-        if gone := sum(n for at, n in _lots(row) if at <= now):
-            await _expire(bank, points, row, gone)
-    await _tell(bank, points, rows, now)
+        try:
+            gone = sum(n for at, n in _lots(row) if at <= now)
+            owner = (await resolution.cids(bank, accounts.cid_of(row["account"])))[0]
+            owners[row["account"]] = owner
+            if gone:
+                await _expire(bank, points, row, owner, gone)
+        except Unavailable:
+            raise
+        except YinqiaoError as error:
+            fields = {"tenant": bank.id, "account": row["account"], "why": error.code}
+            log.exception("an account was left to the next night", extra={"fields": fields})
+    await _tell(bank, points, [row for row in rows if row["account"] in owners], owners, now)
 
 
 def _lots(row: AccountRow) -> Iterator[tuple[datetime, int]]:
@@ -84,7 +97,7 @@ def _lots(row: AccountRow) -> Iterator[tuple[datetime, int]]:
             yield lot["expires"], lot["left"] - lot["aside"]
 
 
-async def _expire(bank: Bank, points: Program, row: AccountRow, n: int) -> None:
+async def _expire(bank: Bank, points: Program, row: AccountRow, owner: str, n: int) -> None:
     """Takes what has expired off the account. Somebody else may just have done so: then there is
     nothing left to take."""
     key = f"expire:{row['account']}:{bank.today()}:{row['rev']}"
@@ -96,19 +109,25 @@ async def _expire(bank: Bank, points: Program, row: AccountRow, n: int) -> None:
         if error.code != "insufficient":
             raise
         return
-    cid = (await resolution.cids(bank, accounts.cid_of(row["account"])))[0]
-    await timeline.record(bank, cid, "points.expired", done.id, points=n)
+    await timeline.record(bank, owner, "points.expired", done.id, points=n)
 
 
-async def _tell(bank: Bank, points: Program, rows: Sequence[AccountRow], now: datetime) -> None:
+async def _tell(
+    bank: Bank,
+    points: Program,
+    rows: Sequence[AccountRow],
+    owners: Mapping[str, str],
+    now: datetime,
+) -> None:
+    """Tells whose points are about to expire, and was not told of these."""
     days = points.notice.days if points.notice else NOTICE_DAYS
     last = now + timedelta(days=days)
-    found: dict[str, tuple[str, datetime]] = {}
-    for row in rows:
-        for at, _ in _lots(row):
-            if now < at <= last:
-                cid = (await resolution.cids(bank, accounts.cid_of(row["account"])))[0]
-                found[notice_id(bank.id, cid, at)] = (cid, at)
+    found = {
+        notice_id(bank.id, owners[row["account"]], at): (owners[row["account"]], at)
+        for row in rows
+        for at, _ in _lots(row)
+        if now < at <= last
+    }
     known = await bank.by_id(POINTS_NOTICES, list(found), {"_id": 1})
     for row_id, (cid, at) in found.items():
         if row_id not in known:
@@ -143,10 +162,8 @@ async def _send(bank: Bank, notice: Notice, cid: str, values: dict[str, str], ke
         await subscriptions.send(
             bank, notice.appid, cid, notice.template, values, key=key, page="pages/points"
         )
-    except Conflict as error:
-        if error.code != "no_openid":
-            raise
-        return "no_openid"
+    except (Conflict, InvalidInput) as error:
+        return error.code
     return "sent"
 
 

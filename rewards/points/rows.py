@@ -83,8 +83,9 @@ class NightRow(TypedDict):
 
 
 class NoticeRow(TypedDict):
-    """A customer was told that `points` expire at `expires`. `how` is `sent`, `no_openid`, or `shown`
-    where the programme has no message for it: the mini-program and the side panel show it."""
+    """A customer was told that `points` expire at `expires`. `how` is `sent`, why no message could be
+    sent (`no_openid`), or `shown` where the programme has none: the mini-program and the side panel
+    show it."""
 
     _id: str
     cid: str

@@ -13,7 +13,7 @@ from rewards import catalogue
 from rewards.item import Item
 from rewards.pools.codes import codes_of
 from rewards.rows import Grant, Reward
-from rewards.vouchers import codes, issuing, life, qr, redeem
+from rewards.vouchers import codes, gifts, issuing, life, qr, redeem
 from rewards.vouchers.rows import EXPIRED, OPEN, VOUCHERS, Voucher
 from services.errors import NotFound
 from services.store.mongo import Doc
@@ -98,7 +98,7 @@ def where(bank: Bank, item: Item, lang: str) -> list[str]:
     if merchants == "all":
         names.append(_ALL["merchants"][lang])
     else:
-        names += merchants
+        names += [bank.merchants.get(one, one) for one in merchants]
     return names
 
 
@@ -116,7 +116,13 @@ async def shown(bank: Bank, cids: Sequence[str], voucher: str, lang: str) -> dic
     usable = row["state"] in OPEN and said["uses_left"] > 0
     ends = row["expires"]
     left = None if ends is None else max(0, int((ends - bank.utc()).total_seconds()))
-    return {**said, "seconds_left": left, "qr": _qr(bank, row) if usable else None}
+    gift = gifts.offered(bank, row)
+    return {
+        **said,
+        "seconds_left": left,
+        "qr": _qr(bank, row) if usable else None,
+        "gift": None if gift is None else {"code": gift.code, "until": gift.until.isoformat()},
+    }
 
 
 def _qr(bank: Bank, row: Voucher) -> dict[str, Any]:

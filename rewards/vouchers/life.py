@@ -9,6 +9,7 @@ once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -16,6 +17,8 @@ from typing import Any, cast
 from customers import happenings, timeline
 from customers.banks.bank import Bank
 from rewards.ledger import lines as ledger_lines
+from rewards.points import earning
+from rewards.points.occasions import Happening
 from rewards.rows import TRANSFERS, VoucherLine
 from rewards.vouchers import money
 from rewards.vouchers.rows import (
@@ -29,13 +32,14 @@ from rewards.vouchers.rows import (
     find_voucher,
 )
 from services import ids
-from services.errors import NotFound, Unavailable
+from services.errors import NotFound, Unavailable, YinqiaoError
 from services.store.mongo import Doc
 
 TRIES = 30
 """So often a change is decided anew when others change the same voucher."""
 TOLD_SECONDS = 2.0
 """After this the job tells what whoever changed a voucher has not told."""
+log = logging.getLogger(__name__)
 ISSUED, MADE_GOOD = "issued", "made_good"
 
 TAKEN_AWAY = frozenset({"voucher.recalled", "voucher.refunded"})
@@ -64,9 +68,18 @@ async def change(bank: Bank, voucher: str, decide: Decide) -> Voucher:
         changed = await bank.db[VOUCHERS].update_and_get(fence(row), update)
         if changed is not None:
             after = cast("Voucher", changed)
-            await tell(bank, [after])
+            await _tell_now(bank, after)
             return after
     raise Unavailable("voucher_busy", "too many change this voucher at once; try again")
+
+
+async def _tell_now(bank: Bank, row: Voucher) -> None:
+    """Tells what has happened; what cannot be told now is left to the job, since it has happened."""
+    try:
+        await tell(bank, [row])
+    except YinqiaoError as error:
+        fields = {"tenant": bank.id, "voucher": row["_id"], "why": error.code}
+        log.warning("a voucher's steps are left to the job", extra={"fields": fields})
 
 
 def happened(
@@ -122,6 +135,10 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
     await ledger_lines.write_each(bank, lines)
     away = [row for row, step in steps if step["kind"] in TAKEN_AWAY]
     await money.give_back(bank, away)
+    for _, step in steps:
+        if step["kind"] == "voucher.used":
+            used = Happening("voucher.used", step["cid"], step["use"], step["at"].timestamp())
+            await earning.earn(bank, used)
     await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
     for _, step in steps:
         if step["use"]:

@@ -367,7 +367,8 @@ def _said(bank: Bank, at: datetime) -> str:
 
 def where(bank: Bank, by: By) -> str:
     """What the place is called."""
-    return by["place"] or bank.branches.get(by["branch"], by["branch"]) or by["merchant"]
+    branch = bank.branches.get(by["branch"], by["branch"])
+    return by["place"] or branch or bank.merchants.get(by["merchant"], by["merchant"])
 
 
 def _may_here(by: Redeemer, item: Item) -> bool:
@@ -408,6 +409,9 @@ async def _redeem(bank: Bank, by: Redeemer, found: _Found, key: str, count: int)
         await bank.db[VOUCHER_USES].update({"_id": asked["_id"], "state": "asked"}, refused)
         raise
     done = await find_use(bank, asked["_id"]) or asked
+    if done["state"] != "done":  # what follows is left to the job
+        mark = next((one for one in row["recent"] if one["use"] == asked["_id"]), None)
+        done = {**done, "at": mark["at"], "left": mark["left"]} if mark else done
     return await _receipt(bank, row, done, replayed=replayed)
 
 

@@ -97,6 +97,7 @@ class Gift(TypedDict):
     index: str
     sealed: bytes
     until: datetime
+    taken: NotRequired[bool]
 
 
 class Voucher(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sandbox.control import (
     acquisition_links,
     bulk,
+    client,
     corp,
     groups,
     limits,
@@ -18,6 +19,7 @@ from sandbox.control.frame import Routes
 ROUTES: Routes = [
     *acquisition_links.ROUTES,
     *bulk.ROUTES,
+    *client.ROUTES,
     *corp.ROUTES,
     *groups.ROUTES,
     *limits.ROUTES,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import httpx
+
 from sandbox.core.callbacks import Sender
 from sandbox.core.clock import Clock
 from sandbox.core.codes import Codes
@@ -38,6 +40,8 @@ class Sandbox:
         self.faults = Faults()
         self.journal = Journal()
         self._begin_unsaved()
+        self.product = httpx.AsyncClient(trust_env=False, timeout=10.0, follow_redirects=False)
+        """The product as clients ask it: a person's mini-program, a member's side panel."""
         self.sender = Sender(world, self.options, self.clock, self.faults, self.journal)
 
     def _begin_unsaved(self) -> None:
@@ -54,6 +58,10 @@ class Sandbox:
         """Groups as they were, and until when `groupchat/get` still tells them so (B7)."""
         self.wrong_guesses: list[float] = []
         """When somebody guessed a member's number or address wrong (B2)."""
+        self.sign_ins: dict[tuple[str, str], str] = {}
+        """The sessions of people's mini-programs with the product, by person and appid."""
+        self.camera = ""
+        """What a camera sees: the QR code that somebody held out last (contract/jssdk 3.4)."""
         self.notified = float("-inf")
         """When msgaudit_notify was last sent (C4)."""
         self.unnotified = False
@@ -107,4 +115,5 @@ class Sandbox:
     async def close(self) -> None:
         """Stop the sender and write the state."""
         await self.sender.close()
+        await self.product.aclose()
         await self._storage.close()

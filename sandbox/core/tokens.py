@@ -72,6 +72,12 @@ class Tokens:
         is valid (B1)."""
         return self._live(kind, owner) or self._issue(kind, owner)
 
+    def live_tickets(self, kind: str, owner: str) -> list[str]:
+        """The tickets of that kind with which a page may have been signed."""
+        now = self._clock.now()
+        mine = (t for t in self._issued.values() if (t.space, t.owner) == (kind, owner))
+        return [t.value for t in mine if t.expires_at > now and not t.refused]
+
     def user_ticket(self, userid: str) -> str:
         """A ticket with which an app reads what the member consented to, for 1800 s (B1)."""
         return self._issue("user_ticket", userid, USER_TICKET_SECONDS).value

@@ -97,7 +97,12 @@ class OAuthPage(RequestHandler):
         ]
 
     def _target(self, code: str) -> str:
+        """Back to where the app wants the code; into the client's own window where the member came
+        from there (sandbox/web/client.py)."""
         target = urlsplit(self.get_query_argument("redirect_uri"))
+        own = urlsplit(self.box.options.sidebar_url or "")
+        if self.get_cookie("sandbox_client") and target[:2] == own[:2]:
+            target = target._replace(scheme="", netloc="")
         query = parse_qsl(target.query, keep_blank_values=True)
         query += [("code", code), ("state", self.get_query_argument("state", ""))]
         return urlunsplit(target._replace(query=urlencode(query), fragment=""))

@@ -201,13 +201,18 @@ async def test_every_page_is_whole_at_every_width(
     async with watched(chrome, 400, 800) as panel:
         await panel.go(f"{url}/sidebar/demo/?lang={lang}")
         await panel.page.click("text=陈思远")
-        for page in ("", f"customers/{unkind['cid']}"):
+        for page in ("", f"customers/{unkind['cid']}", "counter", "offers"):
             wrong += await _read(panel, f"{url}/sidebar/demo/{page}", lang)
     async with watched(chrome, 400, 800) as phone:
         wrong += await _read(phone, f"{url}/preview/{APPID}/", lang)
         await phone.go(f"{url}/preview/{APPID}/?code={await sandbox.open(unkind['person'], APPID)}")  # type: ignore[arg-type]
-        for page in ("", "redemptions"):
-            wrong += await _read(phone, f"{url}/preview/{APPID}/{page}", lang)
+        await phone.page.check("form[action$='/flash.voucher/claim'] input[name=accept]")
+        await phone.page.click("form[action$='/flash.voucher/claim'] button")
+        await phone.page.click("a.voucher-link")
+        voucher = phone.page.url.rpartition("/")[2]
+        for page in ("", "redemptions", f"redemptions/{voucher}", "points"):
+            for base in ("preview", "h5"):
+                wrong += await _read(phone, f"{url}/{base}/{APPID}/{page}", lang)
     async with watched(chrome, 400, 800) as player:
         wrong += await _read(player, f"{sandbox.url}/", "")
     assert wrong == [], "\n".join(wrong)

@@ -111,6 +111,7 @@ async def _portal(phone: Watched, server: Server, sandbox: Sandbox, person: dict
     await page.check("input[name=consent]")
     await page.click("form[action$='/phone'] button")
     assert said["bound"] in await phone.look()
+    await page.check("form[action$='/rewards/acq-branch.coffee/claim'] input[name=accept]")
     await page.click("form[action$='/rewards/acq-branch.coffee/claim'] button")
     assert said["claimed"] in await phone.look()
     code = await page.inner_text(".ticket-code")

@@ -36,6 +36,9 @@ TO_CUSTOMERS = {
     "code:stack",
     "code:done_withdrawn",
     "code:plain_welcome",
+    "code:voucher_story_expired",
+    "code:voucher_story_recalled",
+    "code:voucher_story_refunded",
 }
 """Codes whose texts customers read."""
 WRITTEN = ("code:problem_", "code:read_", "code:card_")

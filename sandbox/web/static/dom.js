@@ -3,7 +3,7 @@
 export const page = {
   config: null, person: null, member: null, chat: null, customer: null,
   phone: "chats", desk: "chats", log: "calls", wanted: new URLSearchParams(location.search).get("scan") || new URLSearchParams(location.search).get("join"),
-  search: "", shown: 50,
+  search: "", shown: 50, out: null,
   refresh: async () => {},
 };
 

@@ -105,6 +105,47 @@ function subscribe(person, appid, choice) {
   return control(`/people/${person.id}/subscribe`, { appid, templates: { [template]: choice } });
 }
 
+const STATES = { granted: "待使用 ready", active: "待使用 ready", used: "已使用 used", expired: "已过期 expired", recalled: "已收回 recalled", refunded: "已退还 refunded" };
+const FRESH = 45000;
+
+// What the bank's mini-program shows: rewards to claim, and vouchers that he holds out to a camera.
+async function held(person) {
+  if (!page.config.portal_url) return [];
+  const { appid } = page.config.mini_programs[0];
+  const nodes = [heading("权益和券", "Rewards and vouchers")];
+  let wallet;
+  try {
+    wallet = await control(`/people/${person.id}/wallet?appid=${appid}`);
+  } catch (error) {
+    return [...nodes, empty(`银行没有回答 ${error.message}`)];
+  }
+  for (const reward of wallet.rewards.filter((one) => one.state === "claimable")) {
+    nodes.push(make("div", { className: "way" }, make("div", {}, make("b", {}, reward.title), make("p", { className: "soft" }, reward.text)),
+      button("领取 Claim", async () => { await control(`/people/${person.id}/claim`, { appid, reward: reward.id }); say("已领取 Claimed"); }, true)));
+  }
+  for (const one of wallet.redemptions) {
+    const out = page.out && page.out.person === person.id && page.out.id === one.id;
+    const open = one.code && ["granted", "active"].includes(one.state);
+    const row = make("div", { className: out ? "way chosen" : "way" }, make("div", {}, make("b", {}, one.title), make("p", { className: "soft" }, `${STATES[one.state] || one.state} ${one.code}`)));
+    if (open) row.append(button(out ? "收起 Put away" : "出示 Show", async () => { page.out = out ? null : { person: person.id, id: one.id, at: 0 }; }, !out));
+    nodes.push(row);
+    if (out && open) nodes.push(await picture(person, appid, one));
+  }
+  if (nodes.length === 1) nodes.push(empty("还没有权益。 Nothing yet."));
+  return nodes;
+}
+
+async function picture(person, appid, one) {
+  if (Date.now() - page.out.at > FRESH) {
+    const shown = await control(`/people/${person.id}/show`, { appid, redemption: one.id });
+    page.out = { ...page.out, at: Date.now(), svg: shown.qr ? shown.qr.svg : "" };
+  }
+  const node = make("div", { className: "held-out", title: "给客户经理的摄像头看 for the camera" });
+  if (page.out.svg) node.append(document.importNode(new DOMParser().parseFromString(page.out.svg, "image/svg+xml").documentElement, true));
+  node.append(make("p", { className: "soft" }, "企业微信的扫一扫现在能看到它。 The scanner in WeCom sees it now."));
+  return node;
+}
+
 async function mini(person) {
   const [codes, grants] = await Promise.all([control("/codes"), control(`/people/${person.id}/grants`)]);
   const nodes = page.config.mini_programs.map((m) => make("div", { className: "mini" }, make("p", {}, make("b", {}, m.name)),
@@ -114,6 +155,7 @@ async function mini(person) {
       button("问客服 Ask", async () => told(await control(`/people/${person.id}/service-message`, { appid: m.appid, text: "请问怎么领取？" }), "已发送 Sent")),
       button("同意订阅 Accept", async () => told(await subscribe(person, m.appid, "accept"), "已同意一次 Accepted once")),
       button("拒绝订阅 Refuse", async () => told(await subscribe(person, m.appid, "reject"), "已拒绝 Refused")))));
+  nodes.push(...await held(person));
   for (const grant of grants.grants) {
     nodes.push(empty(`${memberName(grant.appid)} 模板 ${grant.template_id}：${grant.lasting ? "长期 lasting" : `还可收 ${grant.left} 条 left`}`));
   }

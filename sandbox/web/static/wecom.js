@@ -27,10 +27,14 @@ async function talk(desk) {
     make("button", { type: "button", onclick: () => attempt(() => { page.customer = null; }) }, `‹ ${person.name}`),
     button("删除客户 Delete", async () => told(await control(`/people/${person.id}/deleted-by`, { userid: page.member }), "已删除 Deleted")));
   if (page.config.sidebar_url) {
-    const href = page.config.sidebar_url.replace("{userid}", encodeURIComponent(page.member))
-      .replace("{external_userid}", encodeURIComponent(person.external_userid));
+    const there = new URL(page.config.sidebar_url.replace("{userid}", encodeURIComponent(page.member))
+      .replace("{external_userid}", encodeURIComponent(person.external_userid)));
+    const href = there.pathname.startsWith("/sidebar/") ? there.pathname + there.search : there.href;
     const member = encodeURIComponent(page.member);
-    const onclick = () => { document.cookie = `sandbox_member=${member}; path=/open; max-age=60; samesite=lax`; };
+    const onclick = () => {
+      document.cookie = `sandbox_member=${member}; path=/open; max-age=60; samesite=lax`;
+      document.cookie = `sandbox_client=${member}|${encodeURIComponent(person.external_userid)}; path=/; max-age=86400; samesite=lax`;
+    };
     top.append(make("a", { href, target: "_blank", rel: "noopener", onclick }, "侧边栏 Side panel ↗"));
   }
   return [top, ...all.map(([m, me]) => bubble(m, me, `${me ? memberName(page.member) : person.name} · ${clock(m.time)}`))];

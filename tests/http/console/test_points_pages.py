@@ -67,6 +67,7 @@ async def test_two_clerks_begin_a_programme_and_give_it_a_rule(clerk: Clerk, dem
         ("per_day", "9", "每天"),
         ("begin", "2026-13-01", "开始日期"),
         ("title_zh", "", "中文名称"),
+        ("key", "Bad Key", "规则"),
     ],
 )
 async def test_a_rule_that_cannot_be_is_refused_and_its_field_named(
@@ -78,6 +79,7 @@ async def test_a_rule_that_cannot_be_is_refused_and_its_field_named(
     page = await post_form(lin, f"{PAGE}/rule", f"{PAGE}/rule", **{**RULE, field: wrong})
     assert "积分计划有误" in page.text
     assert f"<li>{told}" in page.text
+    assert "[key]" not in page.text
     assert 'value="每日登录"' in page.text or field == "title_zh"
     assert "rules" not in await _holds(demo) or (await _holds(demo))["rules"] == {}
 

@@ -13,7 +13,9 @@ from tornado.httpserver import HTTPServer
 from server import make_app
 from services.container import Services
 from services.security import sessions
+from tests.conftest import Sandbox
 from tests.http.conftest import OTHER_APPID, form_token, post_form
+from tests.support.forms import forms_of
 
 Make = Callable[[], Awaitable[httpx.AsyncClient]]
 OTHER_PROGRAM = "wx5ab0000000000002"
@@ -125,6 +127,56 @@ async def test_the_pages_claim_under_their_own_address(clients: Make, appid: str
     await post_form(visitor, home, f"{home}logout")
     left = await visitor.get(f"{home}redemptions")
     assert (left.status_code, left.headers["Location"]) == (303, home)
+
+
+async def test_the_rules_stand_before_the_first_claim_and_their_version_is_kept(
+    clients: Make, appid: str, ticket: str, demo: Services
+) -> None:
+    visitor = await clients()
+    await _enter(visitor, appid, ticket)
+    home, claim = f"/h5/{appid}/", f"/h5/{appid}/rewards/flash.voucher/claim"
+    page = (await visitor.get(home)).text
+    form = next(one for one in forms_of(page) if one.action == claim)
+    assert "先到先得" in page
+    assert 'name="accept" value="yes" required' in page
+    sent = {name: value for name, value in form.sent().items() if name != "accept"}
+    unticked = await visitor.post(claim, data=sent)
+    assert unticked.status_code == 409
+    stale = await visitor.post(claim, data={**sent, "accept": "yes", "disclosure": "0" * 32})
+    assert stale.status_code == 409
+    assert "规则" in stale.text
+    assert await demo.store.tenant("demo")["transfers"].count({"kind": "grant"}) == 0
+    claimed = await visitor.post(claim, data={**sent, "accept": "yes"})
+    assert claimed.status_code == 303
+    (grant,) = await demo.store.tenant("demo")["transfers"].find({"kind": "grant"})
+    assert (grant["terms"], grant["accepted"]) == (sent["disclosure"], True)
+    kept = await demo.store.tenant("demo")["disclosure_acceptances"].find({})
+    assert [(row["campaign"], row["digest"]) for row in kept] == [("flash", sent["disclosure"])]
+
+
+async def test_a_voucher_is_shown_to_its_customer_alone(
+    customer: httpx.AsyncClient, clients: Make, appid: str, ticket: str, sandbox: Sandbox
+) -> None:
+    claim = await customer.post(f"/mp/{appid}/rewards/flash.voucher/claim", json={}, headers={"Idempotency-Key": "k"})
+    path = f"/h5/{appid}/redemptions/{claim.json()['redemption']['id']}"
+    visitor = await clients()
+    await _enter(visitor, appid, ticket)
+    page = (await visitor.get(path)).text
+    assert claim.json()["redemption"]["code"] in page
+    assert page.count("<svg") == 1
+    first, second = [(await visitor.get(f"{path}/now")).text for _ in range(2)]
+    assert "<html" not in first
+    assert first.split("<svg")[1] != second.split("<svg")[1]
+    other = await clients()
+    code = await sandbox.open(await sandbox.person("张伟"), appid)
+    token = (await other.post(f"/mp/{appid}/login", json={"code": code})).json()["token"]
+    theirs = await other.post(f"/mp/{appid}/tickets", headers={"Authorization": f"Bearer {token}"})
+    await _enter(other, appid, theirs.json()["ticket"])
+    for stranger in (path, f"{path}/now", f"/h5/{appid}/redemptions/{'0' * 32}"):
+        refused = await other.get(stranger)
+        assert (refused.status_code, "<svg" in refused.text) == (404, False)
+    nobody = await (await clients()).get(f"{path}/now")
+    assert (nobody.status_code, nobody.headers["Location"]) == (303, f"/h5/{appid}/")
 
 
 async def test_production_has_the_pages_and_takes_no_login_code_there(demo: Services, appid: str, ticket: str) -> None:

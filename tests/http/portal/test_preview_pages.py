@@ -13,6 +13,8 @@ from server import make_app
 from services.container import Services
 from tests.conftest import Sandbox
 from tests.http.conftest import form_token, post_form
+from tests.integration.campaigns import tools
+from tests.support.documents import REWARDS
 
 
 @pytest.fixture
@@ -50,6 +52,22 @@ async def test_the_same_page_claims_once_however_often_it_is_sent(
     refused = await visitor.post(f"/preview/{appid}/rewards/flash.voucher/claim", data={**form, "key": "another"})
     assert refused.status_code == 409
     assert "您已经领取过了" in refused.text
+
+
+async def test_terms_that_must_be_accepted_are_ticked_before_a_claim(
+    visitor: httpx.AsyncClient, appid: str, demo: Services
+) -> None:
+    await tools.go_live(demo, REWARDS.replace('contact: "95500"}', 'contact: "95500", accept: required}'))
+    page, action = f"/preview/{appid}/", f"/preview/{appid}/rewards/shop.cup/claim"
+    home = (await visitor.get(page)).text
+    box = re.search(r'<input type="checkbox" name="disclosure" value="([0-9a-f]{32})" required>', home)
+    assert box is not None
+    refused = await post_form(visitor, page, action, key="k1")
+    assert (refused.status_code, "请先阅读并同意活动规则" in refused.text) == (409, True)
+    claimed = await post_form(visitor, page, action, key="k2", disclosure=box[1])
+    assert claimed.status_code in (200, 303)
+    (row,) = await demo.store.tenant("demo")["transfers"].find({"kind": "grant"})
+    assert (row["terms"], row["accepted"]) == (box[1], True)
 
 
 async def test_a_phone_is_bound_after_the_consent_is_ticked(

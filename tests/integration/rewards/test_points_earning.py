@@ -16,6 +16,7 @@ from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.identity import merging, resolution, review
 from customers.identity.rows import root
+from rewards.ledger import check
 from rewards.points import caps, document, earning, spending
 from rewards.points.occasions import Happening
 from services.container import Services
@@ -146,6 +147,7 @@ async def test_killed_anywhere_it_is_brought_once_and_the_cap_holds(
     await jobs.run(bank, "ledger.settle")
     assert (await world.points(bank, cid)).available == 50
     assert sum(row["amount"] for row in await world.transfers(bank, kind="earn")) == 50
+    assert await check(bank) == []
 
 
 async def test_a_sign_in_is_told_through_the_inbox_and_earns_once(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from customers.banks.bank import Bank
+from rewards.ledger import check
 from rewards.points import nights, spending
 from services.container import Services
 from services.documents.parts import Text
@@ -136,6 +137,7 @@ async def test_a_night_that_is_killed_anywhere_goes_on_and_does_nothing_twice(
     assert not reached()
     await until(lambda: world.settled(bank))
     assert [await _has(bank, cid) for cid in cids] == [(7, 7)] * 5
+    assert await check(bank) == []
     assert sum(row["amount"] for row in await world.transfers(bank, kind=nights.EXPIRE)) == 150
     told = [row["cid"] for row in await bank.db["points_notices"].find({})]
     assert sorted(told) == sorted(cids)
@@ -178,3 +180,14 @@ async def test_without_a_message_of_its_own_the_story_tells_it(bank: Bank, clock
     await _night(bank, clock)
     (notice,) = await bank.db["points_notices"].find({})
     assert (notice["how"], await bank.db["outbox"].count({"kind": "subscribe"})) == ("shown", 0)
+
+
+async def test_an_account_that_cannot_be_seen_to_holds_up_no_other(bank: Bank, clock: MovedClock) -> None:
+    cid = await world.person(bank, "a")
+    for who in ("demo:0000nobody", cid):
+        await _give(bank, who, 30, 0)
+    await _night(bank, clock)
+    assert await _has(bank, cid) == (0, 0)
+    row = await bank.db["points_nights"].find_one({"_id": bank.id})
+    assert row is not None
+    assert (row["open"], row["cursor"], row["attempts"]) == (True, "", 0)
