@@ -18,6 +18,8 @@ from rewards import budget, catalogue, claims, disclosure, offers, place, stock
 from rewards.limits import GONE
 from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
+from rewards.shipping import shipments
+from rewards.shipping.rows import Shipment
 from rewards.vouchers import gifts, held, issuing
 from services import ids
 from services.cache import Slot, TtlCache
@@ -148,7 +150,7 @@ def _why_closed(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
     return reason or ("" if shelf.pays.get(reward["reward"], 1) else "budget")
 
 
-def _text(texts: dict[str, str], lang: str) -> str:
+def _text(texts: Mapping[str, str], lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
 
 
@@ -193,7 +195,8 @@ async def claim(
     invalidate_home(bank, actor)
     row = await catalogue.find(bank, granted.grant["reward"])
     codes = await codes_of(bank, [granted.grant])
-    view = _granted_view(bank, granted.grant, row, lang, codes)
+    sent = await shipments.of_grants(bank, [granted.grant])
+    view = _granted_view(bank, granted.grant, row, lang, codes, sent)
     return Claimed({"redemption": view}, granted.replayed)
 
 
@@ -271,18 +274,26 @@ def _body(body: bytes) -> Mapping[str, Any]:
 
 
 def _granted_view(
-    bank: Bank, grant: Grant, reward: Reward, lang: str, codes: Mapping[str, str]
+    bank: Bank,
+    grant: Grant,
+    reward: Reward,
+    lang: str,
+    codes: Mapping[str, str],
+    sent: Mapping[str, Shipment],
 ) -> dict[str, Any]:
     """What the customer was granted: a voucher as it is made, or what it is besides. Its row is not
     looked for: it is made behind the answer, and a repeated answer is the first."""
     if reward["kind"] not in issuing.KINDS:
-        return _other_view(grant, reward, lang)
+        return _other_view(bank, grant, reward, lang, sent)
     row = issuing.of_grant(bank, reward, grant)
     return {**held.view(bank, row, reward, lang, codes), "instead_of": grant.get("instead_of")}
 
 
-def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
-    """What was granted and is no voucher; points are on his account."""
+def _other_view(
+    bank: Bank, grant: Grant, reward: Reward, lang: str, sent: Mapping[str, Shipment]
+) -> dict[str, Any]:
+    """What was granted and is no voucher: points are on his account, a parcel has an address."""
+    shipment = sent.get(grant["_id"])
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
@@ -291,8 +302,9 @@ def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
         "code": "",
         "points": grant.get("points"),
         "at": grant["at"].isoformat(),
-        "state": "granted",
+        "state": "granted" if shipment is None else shipment["state"],
         "kind": reward["kind"],
+        "delivery": None if shipment is None else shipments.view(bank, shipment),
     }
 
 
@@ -306,7 +318,8 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
     codes = await held.pool_codes(bank, rows)
     views = [held.view(bank, row, rewards[row["reward"]], lang, codes) for row in rows]
     others = [one for one in grants if rewards[one["reward"]]["kind"] not in issuing.KINDS]
-    views += [_other_view(one, rewards[one["reward"]], lang) for one in others]
+    sent = await shipments.of_grants(bank, others)
+    views += [_other_view(bank, one, rewards[one["reward"]], lang, sent) for one in others]
     return {"redemptions": sorted(views, key=lambda view: view["at"], reverse=True)}
 
 
@@ -336,3 +349,19 @@ async def take(bank: Bank, actor: CustomerActor, code: str, lang: str) -> dict[s
     taken = await gifts.take(bank, person.cids, code)
     number = taken.partition(":")[2]
     return {"redemption": await held.shown(bank, person.cids, number, lang)}
+
+
+async def delivery(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:
+    """One of the customer's physical rewards: its title, and where it is. Raises NotFound
+    `shipment_unknown`."""
+    row = await shipments.his(bank, actor, redemption)
+    return {"id": redemption, "title": _text(row["title"], lang), **shipments.view(bank, row)}
+
+
+async def put_address(
+    bank: Bank, actor: CustomerActor, redemption: str, fields: dict[str, str], version: str
+) -> dict[str, Any]:
+    """The customer says where his reward goes; what `rewards/shipping/shipments.py:put_address`
+    raises."""
+    row = await shipments.put_address(bank, actor, redemption, fields, version)
+    return shipments.view(bank, row)

@@ -47,7 +47,7 @@ SECTIONS = (
     ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
     ("Vouchers", "/console/vouchers", "vouchers.read", ()),
-    ("Rewards", "/console/items", "rewards.read", ()),
+    ("Rewards", "/console/items", "rewards.read", ("/console/shipments", "/console/shipping")),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),
