@@ -88,7 +88,9 @@ async def list_rewards(bank: Bank, actor: CustomerActor, lang: str) -> dict[str,
 async def _rewards(bank: Bank, person: resolution.Customer, lang: str) -> list[dict[str, Any]]:
     shown = await _visible(bank, person)
     rewards = await catalogue.all_rewards(bank)
-    behind = {one["reward"]: one for reward in shown for one in _stand_ins(rewards, reward)}
+    behind = {
+        one["reward"]: one for reward in shown for one in catalogue.stand_ins(rewards, reward)
+    }
     pays = await budget.pays_for(bank, [*shown, *behind.values()])
     grants = await _grants(bank, person, {one["reward"]: one for one in shown} | behind)
     had = Counter(grant.get("instead_of", grant["reward"]) for grant in grants)
@@ -104,17 +106,6 @@ class _Shelf:
 
     rewards: Mapping[str, Reward]
     pays: Mapping[str, int]
-
-
-def _stand_ins(rewards: Mapping[str, Reward], reward: Reward) -> list[Reward]:
-    """What is given when nothing is left of the reward, in order."""
-    found = [reward]
-    while True:
-        limits = found[-1].get("limits") or Limits()
-        name = limits.get("fallback", "")
-        if name not in rewards or name in {one["reward"] for one in found}:
-            return found[1:]
-        found.append(rewards[name])
 
 
 async def _visible(bank: Bank, person: resolution.Customer) -> list[Reward]:
@@ -148,7 +139,7 @@ def _state(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
     """Whether it can be claimed: of itself, or since another is given instead."""
     reason = _why_closed(bank, reward, shelf)
     if reason in GONE and any(
-        not _why_closed(bank, one, shelf) for one in _stand_ins(shelf.rewards, reward)
+        not _why_closed(bank, one, shelf) for one in catalogue.stand_ins(shelf.rewards, reward)
     ):
         return "claimable"
     return {"": "claimable", "quota_day": "sold_out", "budget": "sold_out"}.get(reason, reason)
