@@ -148,6 +148,12 @@ class Settings(BaseSettings):
         5, ge=1, le=24, description="the hour from which it may not begin any more"
     )
     utc_offset_hours: float = Field(8.0, ge=-12, le=14, description="the bank's time; China's")
+    address_days: int = Field(
+        30,
+        ge=0,
+        le=3_650,
+        description="days that a delivery address is kept after its parcel arrived",
+    )
     archive_lag_alarm: float = Field(
         900.0,
         gt=0,

@@ -56,7 +56,14 @@ TEXTS: dict[tuple[str, str], dict[str, str]] = {
     ("phone", "phone/2026-11"): {
         "zh": "我同意本行收集我的手机号码，用于确认我的客户身份和联系我。我可以随时撤回同意。",
         "en": "I agree that the bank collects my phone number to confirm who I am and to contact me. I can withdraw at any time.",
-    }
+    },
+    ("address", "address/2026-11"): {
+        "zh": "我同意本行收集收件人的姓名、电话和地址，交给快递公司，仅用于寄送这份权益，送达后按期删除。我可以随时撤回同意。",
+        "en": (
+            "I agree that the bank collects the recipient's name, phone and address and passes them to a courier, only "
+            "to send this reward, and deletes them some time after it was delivered. I can withdraw at any time."
+        ),
+    },
 }
 
 

@@ -38,7 +38,7 @@ from operations.failed import Failures
 from operations.sync import run as syncing
 from operations.sync import walk
 from operations.sync.rows import RUNNING, SYNCS
-from rewards import claims
+from rewards import claims, shelf
 from rewards.ledger import sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
@@ -46,6 +46,9 @@ from rewards.points.rows import POINTS_NIGHTS
 from rewards.pools import importing, taking
 from rewards.pools.rows import CODE_POOLS, CODE_UPLOADS
 from rewards.rows import REWARDS, UNSETTLED
+from rewards.shipping import batches as shipping
+from rewards.shipping import shipments
+from rewards.shipping.rows import SHIPMENT_BATCHES, SHIPMENTS
 from rewards.vouchers import acts, due
 from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
 from services.cache import Slot
@@ -394,6 +397,42 @@ JOBS: tuple[Job | Sweep, ...] = (
         at_once=2,
         every=5.0,
         doc="at the bank's midnight: takes points that have expired, tells whose are about to",
+    ),
+    Sweep(
+        name="rewards.watch_stock",
+        queue=EFFECTS,
+        rows=REWARDS,
+        query=shelf.WATCHED,
+        work=shelf.watch,
+        every=15.0,
+        doc="tells of rewards that run short, and ends that when there are enough again",
+    ),
+    Sweep(
+        name="rewards.tell_shipments",
+        queue=EFFECTS,
+        rows=SHIPMENTS,
+        query=shipments.UNTOLD,
+        work=shipments.tell_untold,
+        every=5.0,
+        doc="tells what became of parcels where a process was cut short",
+    ),
+    Sweep(
+        name="rewards.drop_batches",
+        queue=EFFECTS,
+        rows=SHIPMENT_BATCHES,
+        query=shipping.UNFINISHED,
+        work=shipping.drop_unfinished,
+        every=30.0,
+        doc="gives up batches for a shipper whose clerk was cut short before he submitted them",
+    ),
+    Sweep(
+        name="rewards.forget_addresses",
+        queue=EFFECTS,
+        rows=SHIPMENTS,
+        query=shipments.ADDRESSED,
+        work=shipments.forget_old,
+        every=600.0,
+        doc="deletes delivery addresses some days after their parcels arrived",
     ),
     Sweep(
         name="rewards.settle_pools",

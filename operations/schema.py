@@ -63,6 +63,7 @@ from rewards.pools.rows import (
     CODE_UPLOADS,
 )
 from rewards.rows import OFFERS, REWARDS, TRANSFERS
+from rewards.shipping.rows import SHIPMENT_BATCHES, SHIPMENTS
 from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHER_USES, VOUCHERS
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
@@ -146,6 +147,8 @@ COLLECTIONS = (
     REWARD_ITEMS,
     REWARD_ITEM_VERSIONS,
     RUNS,
+    SHIPMENTS,
+    SHIPMENT_BATCHES,
     SIGN_INS,
     STAFF,
     SUBSCRIPTIONS,

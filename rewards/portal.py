@@ -4,7 +4,7 @@ vouchers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,9 +14,12 @@ from config.bounds import MOST_ENTRIES
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.identity import resolution
-from rewards import catalogue, claims, disclosure, offers, place, stock
+from rewards import budget, catalogue, claims, disclosure, offers, place, stock
+from rewards.limits import GONE
 from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
+from rewards.shipping import shipments
+from rewards.shipping.rows import Shipment
 from rewards.vouchers import gifts, held, issuing
 from services import ids
 from services.cache import Slot, TtlCache
@@ -84,9 +87,34 @@ async def list_rewards(bank: Bank, actor: CustomerActor, lang: str) -> dict[str,
 
 async def _rewards(bank: Bank, person: resolution.Customer, lang: str) -> list[dict[str, Any]]:
     shown = await _visible(bank, person)
-    grants = await _grants(bank, person, shown)
-    had = Counter(grant["reward"] for grant in grants)
-    return [_reward_view(bank, reward, lang, had[reward["reward"]]) for reward in shown]
+    rewards = await catalogue.all_rewards(bank)
+    behind = {one["reward"]: one for reward in shown for one in _stand_ins(rewards, reward)}
+    pays = await budget.pays_for(bank, [*shown, *behind.values()])
+    grants = await _grants(bank, person, {one["reward"]: one for one in shown} | behind)
+    had = Counter(grant.get("instead_of", grant["reward"]) for grant in grants)
+    return [
+        _reward_view(bank, reward, lang, had[reward["reward"]], _Shelf(rewards, pays))
+        for reward in shown
+    ]
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """All rewards by id, and how many the budget pays for of those that draw on one."""
+
+    rewards: Mapping[str, Reward]
+    pays: Mapping[str, int]
+
+
+def _stand_ins(rewards: Mapping[str, Reward], reward: Reward) -> list[Reward]:
+    """What is given when nothing is left of the reward, in order."""
+    found = [reward]
+    while True:
+        limits = found[-1].get("limits") or Limits()
+        name = limits.get("fallback", "")
+        if name not in rewards or name in {one["reward"] for one in found}:
+            return found[1:]
+        found.append(rewards[name])
 
 
 async def _visible(bank: Bank, person: resolution.Customer) -> list[Reward]:
@@ -98,14 +126,17 @@ async def _visible(bank: Bank, person: resolution.Customer) -> list[Reward]:
     return [reward for name, reward in sorted(rewards.items()) if name not in hidden]
 
 
-def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, Any]:
+def _reward_view(
+    bank: Bank, reward: Reward, lang: str, had: int, shelf: _Shelf | None = None
+) -> dict[str, Any]:
+    shelf = shelf or _Shelf({}, {})
     return {
         "id": reward["reward"],
         "title": _text(reward["title"], lang),
         "text": _text(reward["text"], lang),
         "kind": reward["kind"],
-        "state": "claimed" if had >= reward["per_customer"] else _state(bank, reward),
-        "left": reward["available"],
+        "state": "claimed" if had >= reward["per_customer"] else _state(bank, reward, shelf),
+        "left": min(reward["available"], shelf.pays.get(reward["reward"], reward["available"])),
         "until": reward["ends"].isoformat(),
         "terms": reward.get("terms", {}),
         "disclosure": disclosure.digest(reward),
@@ -113,20 +144,30 @@ def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, A
     }
 
 
-def _state(bank: Bank, reward: Reward) -> str:
+def _state(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
+    """Whether it can be claimed: of itself, or since another is given instead."""
+    reason = _why_closed(bank, reward, shelf)
+    if reason in GONE and any(
+        not _why_closed(bank, one, shelf) for one in _stand_ins(shelf.rewards, reward)
+    ):
+        return "claimable"
+    return {"": "claimable", "quota_day": "sold_out", "budget": "sold_out"}.get(reason, reason)
+
+
+def _why_closed(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
     reason = catalogue.why_closed(reward, bank.utc(), stock.today(bank))
-    return {"": "claimable", "quota_day": "sold_out"}.get(reason, reason)
+    return reason or ("" if shelf.pays.get(reward["reward"], 1) else "budget")
 
 
-def _text(texts: dict[str, str], lang: str) -> str:
+def _text(texts: Mapping[str, str], lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
 
 
 async def _grants(
-    bank: Bank, person: resolution.Customer, rewards: Iterable[Reward]
+    bank: Bank, person: resolution.Customer, rewards: Mapping[str, Reward]
 ) -> list[Grant]:
     """The customer's grants among these rewards: their ids are known, so no index is needed."""
-    wanted = [one for reward in rewards for one in grant_ids(bank.id, reward, person.cids)]
+    wanted = [one for reward in rewards.values() for one in grant_ids(bank.id, reward, person.cids)]
     found = (await bank.read(TRANSFERS, wanted)).values()
     return [cast("Grant", row) for row in found if row["kind"] == "grant"]
 
@@ -163,7 +204,8 @@ async def claim(
     invalidate_home(bank, actor)
     row = await catalogue.find(bank, granted.grant["reward"])
     codes = await codes_of(bank, [granted.grant])
-    view = _granted_view(bank, granted.grant, row, lang, codes)
+    sent = await shipments.of_grants(bank, [granted.grant])
+    view = _granted_view(bank, granted.grant, row, lang, codes, sent)
     return Claimed({"redemption": view}, granted.replayed)
 
 
@@ -241,18 +283,26 @@ def _body(body: bytes) -> Mapping[str, Any]:
 
 
 def _granted_view(
-    bank: Bank, grant: Grant, reward: Reward, lang: str, codes: Mapping[str, str]
+    bank: Bank,
+    grant: Grant,
+    reward: Reward,
+    lang: str,
+    codes: Mapping[str, str],
+    sent: Mapping[str, Shipment],
 ) -> dict[str, Any]:
     """What the customer was granted: a voucher as it is made, or what it is besides. Its row is not
     looked for: it is made behind the answer, and a repeated answer is the first."""
     if reward["kind"] not in issuing.KINDS:
-        return _other_view(grant, reward, lang)
+        return _other_view(bank, grant, reward, lang, sent)
     row = issuing.of_grant(bank, reward, grant)
     return {**held.view(bank, row, reward, lang, codes), "instead_of": grant.get("instead_of")}
 
 
-def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
-    """What was granted and is no voucher; points are on his account."""
+def _other_view(
+    bank: Bank, grant: Grant, reward: Reward, lang: str, sent: Mapping[str, Shipment]
+) -> dict[str, Any]:
+    """What was granted and is no voucher: points are on his account, a parcel has an address."""
+    shipment = sent.get(grant["_id"])
     return {
         "id": grant["_id"].split(":", 1)[1],
         "reward": grant["reward"],
@@ -261,8 +311,9 @@ def _other_view(grant: Grant, reward: Reward, lang: str) -> dict[str, Any]:
         "code": "",
         "points": grant.get("points"),
         "at": grant["at"].isoformat(),
-        "state": "granted",
+        "state": "granted" if shipment is None else shipment["state"],
         "kind": reward["kind"],
+        "delivery": None if shipment is None else shipments.view(bank, shipment),
     }
 
 
@@ -271,12 +322,13 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
     shows."""
     person = await resolution.customer(bank, actor.cid)
     rewards = await catalogue.all_rewards(bank)
-    grants = await _grants(bank, person, rewards.values())
+    grants = await _grants(bank, person, rewards)
     rows = await held.of_customer(bank, person.cids, grants)
     codes = await held.pool_codes(bank, rows)
     views = [held.view(bank, row, rewards[row["reward"]], lang, codes) for row in rows]
     others = [one for one in grants if rewards[one["reward"]]["kind"] not in issuing.KINDS]
-    views += [_other_view(one, rewards[one["reward"]], lang) for one in others]
+    sent = await shipments.of_grants(bank, others)
+    views += [_other_view(bank, one, rewards[one["reward"]], lang, sent) for one in others]
     return {"redemptions": sorted(views, key=lambda view: view["at"], reverse=True)}
 
 
@@ -306,3 +358,19 @@ async def take(bank: Bank, actor: CustomerActor, code: str, lang: str) -> dict[s
     taken = await gifts.take(bank, person.cids, code)
     number = taken.partition(":")[2]
     return {"redemption": await held.shown(bank, person.cids, number, lang)}
+
+
+async def delivery(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:
+    """One of the customer's physical rewards: its title, and where it is. Raises NotFound
+    `shipment_unknown`."""
+    row = await shipments.his(bank, actor, redemption)
+    return {"id": redemption, "title": _text(row["title"], lang), **shipments.view(bank, row)}
+
+
+async def put_address(
+    bank: Bank, actor: CustomerActor, redemption: str, fields: dict[str, str], version: str
+) -> dict[str, Any]:
+    """The customer says where his reward goes; what `rewards/shipping/shipments.py:put_address`
+    raises."""
+    row = await shipments.put_address(bank, actor, redemption, fields, version)
+    return shipments.view(bank, row)

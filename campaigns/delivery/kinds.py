@@ -10,6 +10,7 @@ from customers.identity.conversion import CONVERT
 from customers.messaging.subscriptions import SUBSCRIBE
 from customers.wecom_mirror.details import ENRICH
 from customers.wecom_mirror.groups import READ_GROUP
+from rewards.shipping.shipments import FORGET
 from services.queue.effects import EffectKind
 
 ALL: tuple[EffectKind[Bank], ...] = (
@@ -20,5 +21,6 @@ ALL: tuple[EffectKind[Bank], ...] = (
     CONVERT,
     SUBSCRIBE,
     READ_GROUP,
+    FORGET,
 )
 KINDS = {kind.name: kind for kind in ALL}

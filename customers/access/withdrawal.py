@@ -7,6 +7,9 @@ would bring back, nobody is found by it any more, no clerk is asked any more who
 the bank sends by itself is not sent, also when it was queued before. What he was granted stays his,
 and his friendships are his own: he ends those in WeChat. He may agree again at any time.
 
+The consent for addresses covers that the bank sends him what he was granted: those of rewards that
+are not under way are deleted, the others when they have arrived (rewards/shipping/shipments.py).
+
 The row of the withdrawal is written first and everybody asks it: who binds a phone or sends a
 message meanwhile looks after his write, or before his call, and lets go. Whoever is killed in
 between is completed by withdrawing again.
@@ -20,11 +23,18 @@ from customers import consent, timeline
 from customers.access import rm
 from customers.actors import ClerkActor, CustomerActor, StaffActor
 from customers.banks.bank import Bank
+from customers.banks.tasks import SEND_EFFECTS
 from customers.identity import resolution, review
 from customers.identity.rows import cids_of, drop_phone, root
+from services import ids
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
+from services.queue import outbox
+from services.queue.outbox import Effect
 
-PHONE = "phone"
+PHONE, ADDRESS = "phone", "address"
+FORGET_ADDRESS = "address_forget"
+"""The kind of effect that deletes the addresses of a customer who withdrew that consent
+(rewards/shipping/shipments.py)."""
 WITHDRAW = "consents.withdraw"
 PURPOSES = tuple(sorted({purpose for purpose, _ in consent.TEXTS}))
 
@@ -90,16 +100,17 @@ async def _withdraw(bank: Bank, cid: str, purpose: str, channel: str, by: str, *
     row = await root(bank, cid)
     cids = cids_of(row)
     now = await consent.standing(bank, cids, purpose)
-    if not now.agrees and not now.withdrawn and not row.get("phone"):
+    covered = purpose == PHONE and bool(row.get("phone"))
+    if not now.agrees and not now.withdrawn and not covered:
         raise Conflict("consent_not_given", "there is nothing to withdraw")
-    if now.agrees or row.get("phone"):
+    if now.agrees or covered:
         about = {"purpose": purpose, "channel": channel, **more}
         async with bank.audited(by, "consent.withdrawn", row["_id"], **about):
             proof = await _end(bank, row["_id"], cids, purpose, channel)
-            await _stop(bank, cids)
+            await _stop(bank, cids, purpose)
             await timeline.record(bank, row["_id"], "consent.withdrawn", proof, purpose=purpose)
     else:
-        await _stop(bank, cids)  # an earlier try may have been cut short
+        await _stop(bank, cids, purpose)  # an earlier try may have been cut short
 
 
 async def _end(bank: Bank, cid: str, cids: list[str], purpose: str, channel: str) -> str:
@@ -114,10 +125,27 @@ async def _end(bank: Bank, cid: str, cids: list[str], purpose: str, channel: str
     return others[0] if others else own  # his own may be of an earlier time
 
 
-async def _stop(bank: Bank, cids: list[str]) -> None:
+async def _stop(bank: Bank, cids: list[str], purpose: str = PHONE) -> None:
     """What the consent covered is deleted."""
+    if purpose == ADDRESS:
+        await _forget_address(bank, cids)
+        return
     await drop_phone(bank, cids)
     await review.forget_phone(bank, cids)
+
+
+async def _forget_address(bank: Bank, cids: list[str]) -> None:
+    """Asks for the addresses to be deleted, once for each withdrawal."""
+    at = (await consent.standing(bank, cids, ADDRESS)).at
+    effect = Effect(
+        id=ids.tenant_id(bank.id, FORGET_ADDRESS, cids[0], at),
+        tenant=bank.id,
+        kind=FORGET_ADDRESS,
+        cid=cids[0],
+        args={},
+    )
+    if await outbox.put(bank.services, effect, due=bank.now()):
+        bank.signal(SEND_EFFECTS)
 
 
 async def was_withdrawn(bank: Bank, cid: str) -> bool:

@@ -36,6 +36,10 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "rewards.read",
             "rewards.submit",
             "rewards.approve",
+            "shipments.read",
+            "shipments.export",
+            "shipments.approve",
+            "shipments.reveal",
             "audit.read",
             "events.read",
             "events.retry",
@@ -77,6 +81,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
         {
             "campaigns.read",
             "rewards.read",
+            "shipments.read",
             "audit.read",
             "events.read",
             "events.download",

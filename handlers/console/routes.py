@@ -20,7 +20,9 @@ from handlers.console import (
     ledger,
     platform,
     points,
+    rewards,
     session,
+    shipments,
     sync,
     vouchers,
     work,
@@ -396,6 +398,57 @@ ROUTES = (
         "/console/items/{item}/versions/{version}/reject",
         items.Reject,
         post=op("rewards.approve", "Reject another's item"),
+    ),
+    page_route(
+        "/console/rewards", rewards.Rewards, get=op("rewards.read", "What is left of every reward")
+    ),
+    page_route(
+        "/console/rewards/{reward}",
+        rewards.Reward,
+        get=op("rewards.read", "One reward: its stock, its days, what moved it"),
+        post=op("rewards.submit", "Say below how many left somebody is told"),
+    ),
+    page_route(
+        "/console/shipments",
+        shipments.Shipments,
+        get=op("shipments.read", "What is sent to customers, and the batches for shippers"),
+        post=op("shipments.export", "Make a batch of what is ready, and submit it"),
+    ),
+    page_route(
+        "/console/shipments/{shipment}",
+        shipments.Shipment,
+        get=op("shipments.read", "One parcel"),
+    ),
+    page_route(
+        "/console/shipments/{shipment}/mark",
+        shipments.Mark,
+        post=op("shipments.export", "Say that it arrived, came back, or is not sent"),
+    ),
+    page_route(
+        "/console/shipments/{shipment}/address",
+        shipments.Reveal,
+        post=op("shipments.reveal", "Its address in clear, for a reason"),
+    ),
+    page_route("/console/shipping/{batch}", shipments.Batch, get=op("shipments.read", "One batch")),
+    page_route(
+        "/console/shipping/{batch}/approve",
+        shipments.Approve,
+        post=op("shipments.approve", "Approve another's batch"),
+    ),
+    page_route(
+        "/console/shipping/{batch}/reject",
+        shipments.Reject,
+        post=op("shipments.approve", "Reject another's batch"),
+    ),
+    page_route(
+        "/console/shipping/{batch}/file",
+        shipments.File,
+        post=op("shipments.export", "Its file for the shipper"),
+    ),
+    page_route(
+        "/console/shipping/{batch}/numbers",
+        shipments.Numbers,
+        post=op("shipments.export", "The shipper's tracking numbers", most=LISTS_FORM_BYTES),
     ),
     page_route("/console/alarms", alarms.Alarms, get=op("alarms.read", "Alarms")),
     page_route(

@@ -24,12 +24,22 @@ from handlers.http.pages import Form, Page, own_path
 from handlers.portal.resources import customer_of
 from rewards import holdings, portal
 from rewards.points import program, statement
+from rewards.shipping import addresses
 from services import ids
 from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
 
 
 class PhoneForm(Form):
     code: ShortText = ""
+    consent: Word = ""
+
+
+class AddressForm(Form):
+    name: Word = ""
+    phone: Word = ""
+    region: ShortText = ""
+    detail: ShortText = ""
+    postcode: Word = ""
     consent: Word = ""
 
 
@@ -271,6 +281,32 @@ class VoucherNow(Voucher):
     """The part of it that changes: its state, the QR code, and the time that is left."""
 
     template = "voucher_now"
+
+
+class Delivery(PortalPage):
+    """Where a physical reward goes: its form, until it is exported."""
+
+    @override
+    async def get(self, appid: str, redemption: str) -> None:
+        await self.show_form(redemption)
+
+    async def show_form(self, redemption: str, error: YinqiaoError | None = None) -> None:
+        view = await portal.delivery(self.bank, self.actor, redemption, self.lang)
+        shown = {"view": view, "consent": addresses.consent_text(), "wrong": {}}
+        if error is not None:
+            shown["wrong"] = error.fields
+        self.render_page("address", error, **await self.names(), **shown)
+
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        form = self.form(AddressForm)
+        fields = form.model_dump(exclude={"consent"})
+        try:
+            await portal.put_address(self.bank, self.actor, redemption, fields, form.consent)
+        except (Conflict, InvalidInput) as error:
+            await self.show_form(redemption, error)
+            return
+        self.redirect_to(f"{self.base}/redemptions", done="address")
 
 
 class Points(PortalPage):

@@ -38,6 +38,12 @@ def below(base: str, route: Make) -> tuple[Route, ...]:
             pages.VoucherNow,
             get=op(CUSTOMER, "The part of it that changes"),
         ),
+        route(
+            f"{base}/redemptions/{{redemption}}/address",
+            pages.Delivery,
+            get=op(CUSTOMER, "Where a physical reward goes"),
+            post=op(CUSTOMER, "Say where it goes"),
+        ),
         route(f"{base}/points", pages.Points, get=op(CUSTOMER, "My points, with the statement")),
         route(f"{base}/logout", pages.Logout, post=op(CUSTOMER, "Sign out")),
     )

@@ -42,6 +42,17 @@ class AcceptBody(_Request):
     disclosure: Word = Field(min_length=1, description="the hash of the version that was shown")
 
 
+class AddressBody(_Request):
+    """Where a physical reward goes."""
+
+    name: Annotated[str, Field(max_length=50)] = Field(description="of who receives it")
+    phone: Word
+    region: Annotated[str, Field(max_length=100)] = Field(description="province, city, district")
+    detail: ShortText = Field(description="street, house, door")
+    postcode: Annotated[str, Field(max_length=10)] = ""
+    consent: Word = Field("", description="the version of the consent text that was agreed to")
+
+
 class CustomerView(BaseModel):
     name: str
     phone: str = Field(description="masked, or empty")
@@ -108,6 +119,24 @@ class RewardsAnswer(BaseModel):
     rewards: list[RewardView]
 
 
+class AddressView(BaseModel):
+    name: str = Field(description="masked")
+    phone: str = Field(description="masked")
+    region: str
+
+
+class DeliveryView(BaseModel):
+    """Of a reward that is sent: where it is."""
+
+    state: Literal[
+        "awaiting_address", "ready", "exported", "shipped", "delivered", "returned", "cancelled"
+    ]
+    address: AddressView | None
+    may_change: bool
+    carrier: str
+    number: str = Field(description="the parcel's, empty until it is shipped")
+
+
 class RedemptionView(BaseModel):
     """`code` is empty where there is nothing to show at a counter; the fields below `kind` are
     those of vouchers."""
@@ -119,8 +148,12 @@ class RedemptionView(BaseModel):
     code: str = Field(description="empty for points")
     points: int | None = Field(None, description="what a reward of the kind points brought")
     at: datetime
-    state: Literal["granted", "active", "used", "expired", "recalled", "refunded"]
+    state: Literal[
+        "granted", "active", "used", "expired", "recalled", "refunded",
+        "awaiting_address", "ready", "exported", "shipped", "delivered", "returned", "cancelled",
+    ]  # fmt: skip
     kind: str
+    delivery: DeliveryView | None = Field(None, description="of what is sent")
     expires: datetime | None = Field(None, description="it may be used before")
     uses: int | None = None
     uses_per: Literal["ever", "day", "week", "month"] | None = None

@@ -17,6 +17,7 @@ from handlers.http.api import Api
 from handlers.http.base import read_model
 from handlers.portal.models import (
     AcceptBody,
+    AddressBody,
     GiftBody,
     LoginBody,
     PhoneBody,
@@ -174,6 +175,15 @@ class Redemptions(Portal):
     @override
     async def get(self, appid: str) -> None:
         self.answer(await portal.vouchers(self.bank, self.actor, self.lang()))
+
+
+class Address(Portal):
+    @override
+    async def put(self, appid: str, redemption: str) -> None:
+        body = self.body(AddressBody)
+        fields = body.model_dump(exclude={"consent"})
+        view = await portal.put_address(self.bank, self.actor, redemption, fields, body.consent)
+        self.answer(view)
 
 
 class Redemption(Portal):

@@ -95,6 +95,16 @@ ROUTES = (
         get=op(CUSTOMER, "What the customer has been granted", answers=models.RedemptionsAnswer),
     ),
     json_route(
+        "/mp/{appid}/redemptions/{redemption}/address",
+        resources.Address,
+        put=op(
+            CUSTOMER,
+            "Where a physical reward goes; may be changed until it is exported",
+            body=models.AddressBody,
+            answers=models.DeliveryView,
+        ),
+    ),
+    json_route(
         "/mp/{appid}/redemptions/{redemption}",
         resources.Redemption,
         get=op(

@@ -18,8 +18,10 @@ from operations.events import dead_letters, dispatch
 from operations.events.rows import DEAD
 from rewards.points import earning
 from rewards.points.occasions import Happening
+from rewards.shipping import shipments
 from rewards.vouchers import issuing
 from services.cache import Slot
+from services.clock import utc
 from services.errors import Unavailable, YinqiaoError
 from services.observe import trace
 from services.observe.trace import Trace
@@ -149,6 +151,8 @@ async def _rewards_claimed(bank: Bank, message: bytes) -> None:
         for grant, cid, at in event["grants"]
     ]
     await timeline.record_many(bank, entries)
+    granted = [(grant, cid, utc(at)) for grant, cid, at in event["grants"]]
+    await shipments.claimed(bank, event["reward"], granted)
     await issuing.of_claims(bank, [grant for grant, _, _ in event["grants"]])
     if event["offered"]:
         for _, cid, _ in event["grants"]:

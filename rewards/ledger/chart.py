@@ -61,6 +61,8 @@ _KINDS = (
     _kind("issued", "unit", "reward", "已发放未使用", "Issued, not used"),
     _kind("used", "unit", "reward", "已核销", "Used"),
     _kind("expired", "unit", "reward", "已过期", "Expired"),
+    _kind("delivered", "unit", "reward", "已送达", "Delivered"),
+    _kind("returned", "unit", "reward", "寄送退回", "Returned parcels"),
     _kind("recalled", "unit", "reward", "已收回", "Recalled"),
     _kind("refunded", "unit", "reward", "已退回", "Refunded"),
     _kind("made_good", "unit", "reward", "补发", "Made good", below=True),
