@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from campaigns import live
-from customers.banks import clerks, staff
+from customers.banks import clerks, counters, staff
 from customers.banks.bank import Bank
 from rewards import catalogue
 from services.cache import cached
@@ -45,6 +45,19 @@ def is_code(value: object) -> bool:
     return isinstance(value, str) and _CODE.fullmatch(value) is not None
 
 
+async def _at_counters(bank: Bank) -> dict[str, str]:
+    """Who writes vouchers off: as write-offs name them, and by the login alone."""
+    named = {
+        row["login"]: f"{row['name']} ({row['login']})"
+        for row in await counters.everybody(bank, "counter")
+    }
+    kinds = {
+        f"{kind}:{login}": name for kind in ("teller", "merchant") for login, name in named.items()
+    }
+    partners = await counters.everybody(bank, "partner")
+    return {**named, **kinds, **{f"partner:{row['login']}": row["name"] for row in partners}}
+
+
 async def known(bank: Bank) -> Names:
     """Every name at the bank, some seconds old at most."""
 
@@ -55,6 +68,8 @@ async def known(bank: Bank) -> Names:
         }
         campaigns = {name: row["name"] for name, row in (await live.campaign_rows(bank)).items()}
         rewards = {name: row["title"] for name, row in (await catalogue.all_rewards(bank)).items()}
-        return Names({**logins, **members}, {**rewards, **campaigns}, bank.branches)
+        people = {**await _at_counters(bank), **logins, **members}
+        places = {**bank.merchants, **bank.branches}
+        return Names(people, {**rewards, **campaigns}, places)
 
     return await cached(bank.services, f"names:{bank.id}", NAMES_SECONDS, load)

@@ -56,10 +56,12 @@ async def redeem(client: httpx.AsyncClient, page: httpx.Response, **more: str) -
     return await client.post(f"{HOME}redeem", data=data, follow_redirects=True)
 
 
-async def test_a_teller_looks_writes_off_and_takes_back(counter: Clerk, grant: Grant, demo: Services) -> None:
+async def test_a_teller_looks_writes_off_and_takes_back(
+    counter: Clerk, grant: Grant, demo: Services, clerk: Clerk
+) -> None:
     nanshan, code = await counter("nanshan"), await grant()
     seen = await look(nanshan, code.lower().replace("-", " "))
-    for said in ("二十元生活券", "¥20.00", "未使用", "确认核销", "客户"):
+    for said in ("二十元生活券", "¥20.00", "待使用", "确认核销", "客户"):
         assert said in seen.text
     assert "刘敏" not in seen.text
     receipt = await redeem(nanshan, seen)
@@ -78,6 +80,8 @@ async def test_a_teller_looks_writes_off_and_takes_back(counter: Clerk, grant: G
     assert ("有效 0 笔 · ¥0.00" in today, "<strong>1</strong> / 200" in today) == (True, True)
     rows = await demo.store.tenant("demo")["audit"].find({"actor": "teller:nanshan"}, sort=[("seq", 1)])
     assert [row["action"] for row in rows] == ["voucher.used", "voucher.undone"]
+    trail = (await (await clerk("lin")).get("/console/audit")).text
+    assert "何静 (nanshan)" in trail
 
 
 async def test_the_second_counter_is_told_when_where_and_by_whom(counter: Clerk, grant: Grant) -> None:
