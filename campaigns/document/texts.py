@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from campaigns.document import wording
 from campaigns.document.model import Campaign
 from campaigns.engine import facts
 from campaigns.engine.facts import When
 from campaigns.engine.verbs.verb import Reference
+from services.documents import wording
 from services.documents.parts import Text
 from services.documents.placeholders import (
     NICKNAME,

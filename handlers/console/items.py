@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, create_model
 from typing_extensions import override
 
-from config.bounds import GivenReason, LongText, RowId, Word
+from config.bounds import GivenReason, LongText, Reason, RowId, Word
 from handlers.console.base import REFUSALS, Console, Decision, RejectForm
 from handlers.http.pages import Form
 from rewards.item import Item
@@ -164,6 +164,10 @@ class RetireForm(Form):
     reason: GivenReason
 
 
+class ApproveForm(Form):
+    reason: Reason = ""
+
+
 class Asked(Form):
     kind: Word = ""
 
@@ -269,7 +273,9 @@ class ItemPage(Decision):
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
         view = await versions.get_item(self.bank, self.actor, self.item)
-        self.render_page("item", error, view=view, said=self.said, field_label=self.field_label)
+        soft = [Problem(0, code, data).say(self.lang) for _, code, data in view["soft"]]
+        shown = {"view": view, "said": self.said, "field_label": self.field_label, "soft": soft}
+        self.render_page("item", error, **shown)
 
     @override
     def address(self) -> str:
@@ -311,8 +317,8 @@ class Approve(ItemPage):
 
     @override
     async def decide(self) -> None:
-        version = int(self.path_kwargs["version"])
-        await versions.approve(self.bank, self.actor, self.item, version)
+        version, reason = int(self.path_kwargs["version"]), self.form(ApproveForm).reason
+        await versions.approve(self.bank, self.actor, self.item, version, reason)
 
 
 class Reject(ItemPage):

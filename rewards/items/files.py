@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from config import bounds
 from rewards.item import Item
+from rewards.items import wordings
 from services.documents import yaml12
 from services.documents.parts import Key, Part
 from services.documents.problems import Fault, Problem, found, in_order
@@ -45,6 +46,13 @@ def read(text: str, source: str = "catalogue") -> dict[str, Item]:
         except ValidationError as error:
             faults = found(error.errors(include_url=False), CatalogueFile)
             problems += _located(faults, parsed, source)
+        else:
+            said = [
+                (("items", key, *place), code, data)
+                for key, item in file.items.items()
+                for place, code, data in wordings.faults(item)
+            ]
+            problems += _located(said, parsed, source)
     if file is None or problems:
         raise FileRefused(in_order(problems))
     return dict(file.items)

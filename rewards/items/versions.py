@@ -15,7 +15,7 @@ from customers.approvals.rows import Approval
 from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
-from rewards.items import live, rows
+from rewards.items import live, rows, wordings
 from rewards.items.rows import (
     APPROVED,
     DRAFT,
@@ -76,6 +76,8 @@ def read(key: str, fields: Mapping[str, Any]) -> Item:
         item = Item.model_validate(dict(fields))
     except ValidationError as error:
         faults += found(error.errors(include_url=False), Item)
+    else:
+        faults += wordings.faults(item)
     if faults:
         raise ItemRefused(faults)
     return item
@@ -223,16 +225,33 @@ async def _replace(bank: Bank, key: str, newest: int) -> None:
     await rows.change_versions(bank, {"_id": {"$in": wanted}, **earlier}, {"state": REPLACED})
 
 
-async def approve(bank: Bank, actor: ClerkActor, key: str, version: int) -> list[str]:
+async def approve(
+    bank: Bank, actor: ClerkActor, key: str, version: int, reason: str = ""
+) -> list[str]:
     """Agrees to another clerk's version: it is live, and its words are those of every reward that
-    is made of the item; the rewards. What was cut short is completed by approving again.
+    is made of the item; the rewards. `reason` says why words that look like a reward for sharing
+    may pass. What was cut short is completed by approving again.
 
-    Raises Forbidden `approver_is_author`, NotFound `item_unknown`, Conflict.
+    Raises Forbidden `approver_is_author`, NotFound `item_unknown`, InvalidInput
+    `overrule_reason_missing`, Conflict.
     """
     row = await _version_of(bank, key, version)
+    soft = _soft(row)
+    if soft and not reason.strip() and row["author"] != actor.login:
+        why = "say why the wording may pass"
+        raise InvalidInput("overrule_reason_missing", why, fields={"reason": "required"})
     async with approvals.approve(bank, actor, ITEM, row["_id"], _content(row)) as approval:
         await _follow(bank, row, approval)
-        return await _go_live(bank, row)
+        said: Doc = {"version": version, "approved_by": approval.decided_by}
+        if soft:
+            said |= {"overruled": [one[2]["words"] for one in soft], "reason": reason.strip()[:500]}
+        async with bank.audited(actor.login, "item.published", key, **said):
+            return await _go_live(bank, row)
+
+
+def _soft(row: ItemVersionRow) -> list[Fault]:
+    """The wording that a checker has to let pass."""
+    return wordings.soft(live.item_of(row["content"])) if row["action"] == PUT else []
 
 
 async def reject(bank: Bank, actor: ClerkActor, key: str, version: int, reason: str) -> None:
@@ -311,7 +330,7 @@ async def apply(bank: Bank, wanted: Mapping[str, Item], by: str) -> list[str]:
         elif bank.services.settings.env == "production":
             done.append(f"item {key}: version {number} is pending approval in the console")
         else:
-            rewards = await approve(bank, alone, key, number)
+            rewards = await approve(bank, alone, key, number, "development")
             done.append(f"item {key}: version {number} is live")
             done += [f"item {key}: reward {one} has its words" for one in rewards]
     return done
@@ -375,6 +394,7 @@ async def get_item(bank: Bank, actor: ClerkActor, key: str) -> dict[str, Any]:
         "waits": waits,
         "changes": list(_changes(current, waits)) if waits else [],
         "behind": _behind(current, rewards[key]),
+        "soft": _soft(waits) if waits else [],
         "versions": versions,
     }
 

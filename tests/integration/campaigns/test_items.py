@@ -78,6 +78,7 @@ async def test_an_item_is_live_when_a_second_clerk_agreed_and_a_campaign_gives_i
         ("lin", "item.submitted"),
         ("lin", "item.approval_refused"),
         ("zhao", "item.approved"),
+        ("zhao", "item.published"),
     ]
     await published(demo)
     row = await gifts(demo)
@@ -253,6 +254,40 @@ def test_what_is_no_item_is_told_at_its_field(fields: dict[str, Any], wrong: str
     with pytest.raises(ItemRefused) as refused:
         items.read("coffee", fields)
     assert list(refused.value.fields) == [wrong]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "code"),
+    [
+        ("title", "分享朋友圈即可领奖", "wording"),
+        ("text", "转发到朋友圈即送咖啡一杯", "wording"),
+        ("how", "{{customer.name}} 您好", "placeholder_here"),
+        ("text", "{customer.name}您好", "placeholder_like"),
+        ("title", "   ", "text_blank"),
+    ],
+)
+def test_words_that_customers_may_not_read_are_refused_in_form_and_file(field: str, text: str, code: str) -> None:
+    fields = {"kind": "code", "title": {"zh": "咖啡券"}, "cost": 1, field: {"zh": text}}
+    with pytest.raises(ItemRefused) as refused:
+        items.read("coffee", fields)
+    assert [(place, said) for place, said, _ in refused.value.faults] == [((field, "zh"), code)]
+    file = f"kind: catalogue/v1\nitems:\n  c:\n    kind: code\n    cost: 1\n    {field}: {{zh: '{text}'}}\n"
+    if field != "title":
+        file += "    title: {zh: x}\n"
+    with pytest.raises(files.FileRefused) as wrong:
+        files.read(file)
+    assert [(one.line, one.code) for one in wrong.value.problems] == [(6, code)]
+
+
+async def test_words_that_only_look_so_pass_with_the_checkers_reason(demo: Services) -> None:
+    soft = COFFEE.model_copy(update={"text": Text(zh="谨防诈骗：分享朋友圈即可领奖的都是骗局")})
+    number = await items.submit(await at(demo), LIN, "coffee", soft)
+    assert len((await items.get_item(await at(demo), ZHAO, "coffee"))["soft"]) == 1
+    with pytest.raises(InvalidInput, match="overrule_reason_missing"):
+        await items.approve(await at(demo), ZHAO, "coffee", number)
+    await items.approve(await at(demo), ZHAO, "coffee", number, "是防骗提示")
+    (said,) = await demo.store.tenant("demo")["audit"].find({"action": "item.published"})
+    assert said["data"]["reason"] == "是防骗提示"
 
 
 def test_a_key_that_is_none_is_told() -> None:

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from campaigns.document import reading, wording
+from campaigns.document import reading
 from campaigns.document.reading import DocumentError
+from services.documents import wording
 from services.documents.placeholders import look_alikes
 from tests.support.documents import BRANCHES, REWARDS, WELCOME
 
