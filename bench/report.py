@@ -109,11 +109,22 @@ def _flood_cells(line: dict[str, Any]) -> list[str]:
     return ["flood", line["unit"], product, "", "", "", "", "", "none wrong"]
 
 
+def _points_cells(line: dict[str, Any]) -> list[str]:
+    cells, cold = _cells(line), line["cold"]
+    for place, name in ((2, "product"), (3, "naive"), (4, "ceiling")):
+        cells[place] += f", cold {cold[name]:,.0f}"
+    for place, other in ((5, "naive"), (7, "ceiling")):
+        reached = cold[f"of_{other}"]
+        cells[place] += ", " + _marked(f"{reached:.2f}", reached >= line[f"at_least_of_{other}"])
+    return cells
+
+
 _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "welcome": _welcome_cells,
     "storm": _storm_cells,
     "sync": _sync_cells,
     "flood": _flood_cells,
+    "points": _points_cells,
 }
 
 

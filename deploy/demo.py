@@ -35,6 +35,8 @@ from services.documents import yaml12
 
 BANK = ROOT / "config" / "demo" / "tenant.yaml"
 POINTS = ROOT / "config" / "demo" / "points.yaml"
+CATALOGUE = ROOT / "config" / "demo" / "catalogue.yaml"
+GIFT = ROOT / "config" / "demo" / "gift.yaml"
 CAMPAIGN_FILES = ROOT / "config" / "demo" / "campaigns"
 READY_SECONDS = 90.0
 
@@ -164,6 +166,9 @@ async def apply_bank(settings: Settings) -> list[str]:
     done, as sentences."""
     from campaigns.publishing import versions
     from customers.banks import apply, files
+    from rewards.items import files as item_files
+    from rewards.items import rows as items
+    from rewards.items import versions as item_versions
     from rewards.points import program
     from services.container import open_services
 
@@ -173,7 +178,12 @@ async def apply_bank(settings: Settings) -> list[str]:
         done = await apply.apply_tenant(services, text, source)
         bank = files.read_tenant_file(text, source).id
         known = services.store.tenant(bank)[CAMPAIGNS]
-        for file in sorted(CAMPAIGN_FILES.glob("*.yaml")):
+        opened = await open_bank(services, bank)
+        text, source = CATALOGUE.read_text(encoding="utf-8"), str(CATALOGUE.relative_to(ROOT))
+        there = {row["item"] for row in await items.items(opened)}
+        fresh = {key: one for key, one in item_files.read(text, source).items() if key not in there}
+        done += await item_versions.apply(opened, fresh, "cli")
+        for file in [*sorted(CAMPAIGN_FILES.glob("*.yaml")), GIFT]:
             text, source = file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))
             campaign = yaml12.parse(text).value["id"]
             if await known.find_one({"campaign": campaign}):
@@ -181,7 +191,6 @@ async def apply_bank(settings: Settings) -> list[str]:
             else:
                 done += await versions.apply(await open_bank(services, bank), text, source, "cli")
         text, source = POINTS.read_text(encoding="utf-8"), str(POINTS.relative_to(ROOT))
-        opened = await open_bank(services, bank)
         if await program.find_live(opened) is None:
             done += await program.apply(opened, text, source, "cli")
         return done

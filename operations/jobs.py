@@ -38,7 +38,7 @@ from operations.failed import Failures
 from operations.sync import run as syncing
 from operations.sync import walk
 from operations.sync.rows import RUNNING, SYNCS
-from rewards import claims
+from rewards import claims, shelf
 from rewards.ledger import sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
@@ -397,6 +397,15 @@ JOBS: tuple[Job | Sweep, ...] = (
         at_once=2,
         every=5.0,
         doc="at the bank's midnight: takes points that have expired, tells whose are about to",
+    ),
+    Sweep(
+        name="rewards.watch_stock",
+        queue=EFFECTS,
+        rows=REWARDS,
+        query=shelf.WATCHED,
+        work=shelf.watch,
+        every=15.0,
+        doc="tells of rewards that run short, and ends that when there are enough again",
     ),
     Sweep(
         name="rewards.tell_shipments",

@@ -17,10 +17,10 @@ from typing import NotRequired, TypedDict, cast
 from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.catalogue import Definition
-from rewards.ledger import book
+from rewards.ledger import accounts, book
 from rewards.ledger.book import Entry, Leg
 from rewards.ledger.lines import changes_of
-from rewards.rows import REWARDS, TRANSFERS, RewardRow
+from rewards.rows import REWARDS, TRANSFERS, Reward, RewardRow
 from services.errors import Conflict, Unavailable
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -146,6 +146,17 @@ async def spent_so_far(bank: Bank, campaign: str) -> int:
     async for row in bank.db[TRANSFERS].scan(old, {"cost": 1}):
         spent += int(row["cost"])
     return spent
+
+
+async def pays_for(bank: Bank, rewards: Iterable[Reward]) -> dict[str, int]:
+    """How many of each reward the money pays for now, of those that draw on a budget."""
+    guarded = [one for one in rewards if one.get("guarded") and one["cost"]]
+    names = {f"budget:{one['campaign']}" for one in guarded}
+    rows = await accounts.read(bank, names) if names else {}
+    free = {name: accounts.available(row, bank.utc()) for name, row in rows.items()}
+    return {
+        one["reward"]: max(0, free[f"budget:{one['campaign']}"]) // one["cost"] for one in guarded
+    }
 
 
 def _in_use(campaign: str) -> Conflict:

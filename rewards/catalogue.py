@@ -252,6 +252,17 @@ async def all_rewards(bank: Bank) -> dict[str, Reward]:
     return await cached(bank.services, f"rewards:{bank.id}", CACHE_SECONDS, load)
 
 
+def stand_ins(rewards: Mapping[str, Reward], reward: Reward) -> list[Reward]:
+    """What is given when nothing is left of the reward, in order, as far as it is among
+    `rewards`."""
+    found = [reward]
+    while True:
+        name = (found[-1].get("limits") or Limits()).get("fallback", "")
+        if name not in rewards or name in {one["reward"] for one in found}:
+            return found[1:]
+        found.append(rewards[name])
+
+
 async def of_campaign(bank: Bank, campaign: str) -> list[str]:
     """The ids of the rewards that the campaign gives or gave, at most CACHE_SECONDS old."""
     rewards = await all_rewards(bank)

@@ -128,20 +128,22 @@ async def claim(bank: Bank, request: Claim) -> Granted:
     """The grant, of the reward or of one that is given instead. Raises Conflict with a reason code
     (docs/rewards.md), KeyReused for the same key with another body, NotFound, and Unavailable when
     the outcome is not known: the same key tells it then."""
-    reward, asked, refusal = await catalogue.find(bank, request.reward), request, None
-    tried = {request.reward}
-    while True:
+    asked, refusals = await catalogue.find(bank, request.reward), list[Conflict]()
+    for reward in [asked, *await _stand_ins(bank, asked)]:
+        wanted = request if reward is asked else _instead(request, reward["reward"])
         try:
-            return await _submit(bank, await _placed(bank, reward, request))
-        except Conflict as error:
-            refusal = refusal or error
-            name = _stand_in(reward) if error.code in limits.GONE else ""
-            if not name or name in tried:
-                raise refusal from None
-        tried.add(name)
-        reward = await catalogue.find(bank, name)
-        key = _stand_in_key(asked)
-        request = replace(asked, reward=name, key=key, instead_of=asked.reward)
+            return await _submit(bank, await _placed(bank, reward, wanted))
+        except Conflict as refusal:
+            refusals.append(refusal)
+            if refusal.code not in limits.GONE:
+                break
+    raise refusals[0]
+
+
+def _instead(request: Claim, name: str) -> Claim:
+    """The claim on a reward that is given in the place of the one that was asked for."""
+    key = _stand_in_key(request)
+    return replace(request, reward=name, key=key, instead_of=request.reward)
 
 
 def _stand_in(reward: Reward) -> str:
@@ -197,10 +199,7 @@ async def _read(bank: Bank, requests: list[Claim]) -> _Group:
 
 async def _stand_ins(bank: Bank, reward: Reward) -> list[Reward]:
     """The rewards that may be given instead of this one, in order."""
-    found = [reward]
-    while (name := _stand_in(found[-1])) and name not in {one["reward"] for one in found}:
-        found.append(await catalogue.find(bank, name))
-    return found[1:]
+    return catalogue.stand_ins(await catalogue.all_rewards(bank), reward)
 
 
 def _pending(bank: Bank, reward: Reward, stand_ins: Iterable[Reward], request: Claim) -> _Pending:

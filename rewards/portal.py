@@ -4,7 +4,7 @@ vouchers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,7 +14,8 @@ from config.bounds import MOST_ENTRIES
 from customers.actors import CustomerActor
 from customers.banks.bank import Bank
 from customers.identity import resolution
-from rewards import catalogue, claims, disclosure, offers, place, stock
+from rewards import budget, catalogue, claims, disclosure, offers, place, stock
+from rewards.limits import GONE
 from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Limits, Reward, grant_ids
 from rewards.shipping import shipments
@@ -86,9 +87,25 @@ async def list_rewards(bank: Bank, actor: CustomerActor, lang: str) -> dict[str,
 
 async def _rewards(bank: Bank, person: resolution.Customer, lang: str) -> list[dict[str, Any]]:
     shown = await _visible(bank, person)
-    grants = await _grants(bank, person, shown)
-    had = Counter(grant["reward"] for grant in grants)
-    return [_reward_view(bank, reward, lang, had[reward["reward"]]) for reward in shown]
+    rewards = await catalogue.all_rewards(bank)
+    behind = {
+        one["reward"]: one for reward in shown for one in catalogue.stand_ins(rewards, reward)
+    }
+    pays = await budget.pays_for(bank, [*shown, *behind.values()])
+    grants = await _grants(bank, person, {one["reward"]: one for one in shown} | behind)
+    had = Counter(grant.get("instead_of", grant["reward"]) for grant in grants)
+    return [
+        _reward_view(bank, reward, lang, had[reward["reward"]], _Shelf(rewards, pays))
+        for reward in shown
+    ]
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """All rewards by id, and how many the budget pays for of those that draw on one."""
+
+    rewards: Mapping[str, Reward]
+    pays: Mapping[str, int]
 
 
 async def _visible(bank: Bank, person: resolution.Customer) -> list[Reward]:
@@ -100,14 +117,17 @@ async def _visible(bank: Bank, person: resolution.Customer) -> list[Reward]:
     return [reward for name, reward in sorted(rewards.items()) if name not in hidden]
 
 
-def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, Any]:
+def _reward_view(
+    bank: Bank, reward: Reward, lang: str, had: int, shelf: _Shelf | None = None
+) -> dict[str, Any]:
+    shelf = shelf or _Shelf({}, {})
     return {
         "id": reward["reward"],
         "title": _text(reward["title"], lang),
         "text": _text(reward["text"], lang),
         "kind": reward["kind"],
-        "state": "claimed" if had >= reward["per_customer"] else _state(bank, reward),
-        "left": reward["available"],
+        "state": "claimed" if had >= reward["per_customer"] else _state(bank, reward, shelf),
+        "left": min(reward["available"], shelf.pays.get(reward["reward"], reward["available"])),
         "until": reward["ends"].isoformat(),
         "terms": reward.get("terms", {}),
         "disclosure": disclosure.digest(reward),
@@ -115,9 +135,19 @@ def _reward_view(bank: Bank, reward: Reward, lang: str, had: int) -> dict[str, A
     }
 
 
-def _state(bank: Bank, reward: Reward) -> str:
+def _state(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
+    """Whether it can be claimed: of itself, or since another is given instead."""
+    reason = _why_closed(bank, reward, shelf)
+    if reason in GONE and any(
+        not _why_closed(bank, one, shelf) for one in catalogue.stand_ins(shelf.rewards, reward)
+    ):
+        return "claimable"
+    return {"": "claimable", "quota_day": "sold_out", "budget": "sold_out"}.get(reason, reason)
+
+
+def _why_closed(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
     reason = catalogue.why_closed(reward, bank.utc(), stock.today(bank))
-    return {"": "claimable", "quota_day": "sold_out"}.get(reason, reason)
+    return reason or ("" if shelf.pays.get(reward["reward"], 1) else "budget")
 
 
 def _text(texts: Mapping[str, str], lang: str) -> str:
@@ -125,10 +155,10 @@ def _text(texts: Mapping[str, str], lang: str) -> str:
 
 
 async def _grants(
-    bank: Bank, person: resolution.Customer, rewards: Iterable[Reward]
+    bank: Bank, person: resolution.Customer, rewards: Mapping[str, Reward]
 ) -> list[Grant]:
     """The customer's grants among these rewards: their ids are known, so no index is needed."""
-    wanted = [one for reward in rewards for one in grant_ids(bank.id, reward, person.cids)]
+    wanted = [one for reward in rewards.values() for one in grant_ids(bank.id, reward, person.cids)]
     found = (await bank.read(TRANSFERS, wanted)).values()
     return [cast("Grant", row) for row in found if row["kind"] == "grant"]
 
@@ -283,7 +313,7 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
     shows."""
     person = await resolution.customer(bank, actor.cid)
     rewards = await catalogue.all_rewards(bank)
-    grants = await _grants(bank, person, rewards.values())
+    grants = await _grants(bank, person, rewards)
     rows = await held.of_customer(bank, person.cids, grants)
     codes = await held.pool_codes(bank, rows)
     views = [held.view(bank, row, rewards[row["reward"]], lang, codes) for row in rows]

@@ -69,6 +69,7 @@ class Reward(TypedDict):
     and `spent` the fen of those that were granted. Of one that is `guarded` each grant draws on the
     campaign's budget (rewards/budget.py), which is being opened while it is `opening`; `dearest` is
     the highest `cost` there ever was. `allowance` is how many a month an RM may offer, by role.
+    Below `low` left somebody is told; `low_said` that he was, `low_dips` how often it is over.
     """
 
     _id: str
@@ -106,6 +107,9 @@ class Reward(TypedDict):
     move: NotRequired[Move]
     state: str
     created_at: datetime
+    low: NotRequired[int]
+    low_said: NotRequired[bool]
+    low_dips: NotRequired[int]
 
 
 class RewardRow(Reward):

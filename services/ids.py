@@ -4,7 +4,10 @@ P3)."""
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+
+_ROW_ID = re.compile(r"[a-z0-9-]{1,31}:[0-9a-f]{32}")
 
 
 def tenant_id(tenant: str, *parts: object) -> str:
@@ -20,6 +23,11 @@ def tenant_id(tenant: str, *parts: object) -> str:
 def new_id(tenant: str) -> str:
     """A fresh random id of the tenant."""
     return f"{tenant}:{secrets.token_hex(16)}"
+
+
+def is_row_id(text: str) -> bool:
+    """Whether it is such an id, which nobody reads."""
+    return _ROW_ID.fullmatch(text) is not None
 
 
 def token() -> str:

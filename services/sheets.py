@@ -197,7 +197,7 @@ def csv_text(rows: Iterable[Sequence[str | int]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     for row in rows:
-        writer.writerow([cell if isinstance(cell, int) else _harmless(cell) for cell in row])
+        writer.writerow([cell if isinstance(cell, int) else harmless(cell) for cell in row])
     return text.getvalue()
 
 
@@ -206,6 +206,6 @@ def csv_file(rows: Iterable[Sequence[str | int]]) -> bytes:
     return ("\ufeff" + csv_text(rows)).encode()
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
     """A text with an apostrophe before what a spreadsheet would take for a formula."""
     return f"'{cell}" if cell.lstrip()[:1] in _FORMULA_STARTS or cell[:1] in _CONTROLS else cell

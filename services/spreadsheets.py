@@ -1,16 +1,14 @@
-"""Tables for people to open in a spreadsheet: CSV and XLSX that no cell of can be taken for a
-formula (OWASP, CSV injection)."""
+"""A table as an Excel workbook: for files whose digits a spreadsheet must leave alone."""
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
-_BEGINS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes a cell for a formula by; also as full-width characters."""
+from services import sheets
+
 _OPEN = "http://schemas.openxmlformats.org"
 _MADE = "application/vnd.openxmlformats"
 _SHEET = f"{_MADE}-officedocument.spreadsheetml"
@@ -30,26 +28,10 @@ _WORKBOOK = (
 _HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
-def safe(cell: str) -> str:
-    """The cell's text where no program computes it: what would begin a formula has an apostrophe
-    before it, line ends are blanks."""
-    text = " ".join(cell.replace("\0", "").splitlines())
-    return f"'{text}" if text.lstrip().startswith(_BEGINS) or cell.startswith(_BEGINS) else text
-
-
-def csv_of(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    """The table as CSV in UTF-8 with a byte order mark, which Excel wants."""
-    text = io.StringIO()
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow([safe(cell) for cell in heading])
-    writer.writerows([safe(cell) for cell in row] for row in rows)
-    return b"\xef\xbb\xbf" + text.getvalue().encode()
-
-
-def xlsx_of(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    """The table as a workbook of one sheet; every cell is a text, so that digits stay as they
-    are."""
-    lines = "".join(_line(number, cells) for number, cells in enumerate([heading, *rows], 1))
+def xlsx_file(rows: Iterable[Sequence[str]]) -> bytes:
+    """The rows as a workbook of one sheet. Every cell is a text, so that digits stay as they are,
+    and none begins a formula; the same rows are the same bytes."""
+    lines = "".join(_line(number, cells) for number, cells in enumerate(rows, 1))
     sheet = (
         '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
         f"<sheetData>{lines}</sheetData></worksheet>"
@@ -82,7 +64,7 @@ def _relations(kind: str, target: str) -> str:
 def _line(number: int, cells: Sequence[str]) -> str:
     inside = "".join(
         f'<c r="{_column(place)}{number}" t="inlineStr"><is><t xml:space="preserve">'
-        f"{escape(safe(cell))}</t></is></c>"
+        f"{escape(sheets.harmless(cell))}</t></is></c>"
         for place, cell in enumerate(cells)
     )
     return f'<row r="{number}">{inside}</row>'

@@ -509,9 +509,7 @@ async def _put_rewards(bank: Bank, document: Campaign, item_versions: Mapping[st
     an item's words writes them into the rewards after it is live, and here it is looked at once
     more after the rewards were written: so both end with the same words."""
     await disclosure.publish(bank, document.id, _terms(document))
-    declared = document.money.budget if document.money is not None else 0
-    wanted = [_definition(bank, document, *named) for named in document.rewards.items()]
-    guarded = await budget.put(bank, document.id, declared, wanted)
+    guarded = await _put_budget(bank, document)
     listed = await items_live.listed(bank)
     while True:
         for key, reward in document.rewards.items():
@@ -524,6 +522,14 @@ async def _put_rewards(bank: Bank, document: Campaign, item_versions: Mapping[st
         if not item_versions or all(now.get(one) == listed.get(one) for one in item_versions):
             return
         listed = now
+
+
+async def _put_budget(bank: Bank, document: Campaign) -> bool:
+    """Whether grants must draw on the campaign's budget; without money there are no rewards."""
+    if document.money is None:
+        return False
+    wanted = [_definition(bank, document, *named) for named in document.rewards.items()]
+    return await budget.put(bank, document.id, document.money.budget, wanted)
 
 
 async def _provision(bank: Bank, document: Campaign) -> list[str]:

@@ -42,12 +42,14 @@ REFUSALS = (
 )
 """What a page says itself, beside what was asked; all else is an error's page."""
 
+_REWARDS = ("/console/rewards", "/console/shipments", "/console/shipping")
+
 SECTIONS = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
     ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
     ("Vouchers", "/console/vouchers", "vouchers.read", ()),
-    ("Rewards", "/console/items", "rewards.read", ("/console/shipments", "/console/shipping")),
+    ("Rewards", "/console/items", "rewards.read", _REWARDS),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),

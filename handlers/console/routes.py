@@ -20,6 +20,7 @@ from handlers.console import (
     ledger,
     platform,
     points,
+    rewards,
     session,
     shipments,
     sync,
@@ -397,6 +398,15 @@ ROUTES = (
         "/console/items/{item}/versions/{version}/reject",
         items.Reject,
         post=op("rewards.approve", "Reject another's item"),
+    ),
+    page_route(
+        "/console/rewards", rewards.Rewards, get=op("rewards.read", "What is left of every reward")
+    ),
+    page_route(
+        "/console/rewards/{reward}",
+        rewards.Reward,
+        get=op("rewards.read", "One reward: its stock, its days, what moved it"),
+        post=op("rewards.submit", "Say below how many left somebody is told"),
     ),
     page_route(
         "/console/shipments",

@@ -15,7 +15,7 @@ from handlers.http.pages import Form
 from rewards.vouchers import acts, search
 from rewards.vouchers.rows import STATES
 from rewards.vouchers.search import Wanted
-from services.errors import InvalidInput, NotFound, TooMany, YinqiaoError
+from services.errors import InvalidInput, NotFound, YinqiaoError
 
 OF_ONE = Literal["undo", "recall", "refund", "make_good"]
 
@@ -89,26 +89,21 @@ class Vouchers(Decision):
             self.redirect_to(self.address())
             return
         try:
-            voucher = await search.by_code(self.bank, self.actor, wanted)
-        except (InvalidInput, NotFound) as error:
-            await self.find_customer(wanted, error)
-        except (TooMany, YinqiaoError) as error:
+            found = [] if search.is_own_code(self.bank, wanted) else await self.customers(wanted)
+            if len(found) == 1:
+                self.redirect_to(f"{self.address()}?customer={found[0]['cid']}")
+            elif found:
+                await self.show(found=found)
+            else:
+                voucher = await search.by_code(self.bank, self.actor, wanted)
+                self.redirect_to(f"{self.address()}/{voucher}")
+        except YinqiaoError as error:
             await self.show(error)
-        else:
-            self.redirect_to(f"/console/vouchers/{voucher}")
 
-    async def find_customer(self, wanted: str, error: YinqiaoError) -> None:
-        """The vouchers of a customer who is found exactly; else the page says what was wrong with
-        the code."""
-        try:
-            found = await review.search(self.bank, self.actor, wanted)
-        except (TooMany, InvalidInput) as refusal:
-            await self.show(refusal)
-            return
-        if len(found) == 1:
-            self.redirect_to(f"/console/vouchers?customer={found[0]['cid']}")
-            return
-        await self.show(None if found else error, found)
+    async def customers(self, wanted: str) -> list[dict[str, Any]]:
+        """The customers with exactly this phone, number or id: who looks for them guesses no
+        code."""
+        return await review.search(self.bank, self.actor, wanted)
 
 
 class Recall(Vouchers):

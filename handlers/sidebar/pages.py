@@ -241,7 +241,7 @@ class Customer(Sidebar):
         plain = [
             (name, str(value))
             for name, value in data.items()
-            if isinstance(value, str | int) and value != ""
+            if isinstance(value, str | int) and value != "" and not ids.is_row_id(str(value))
         ]
         labels = [
             (self.locale.translate(f"data:{name}").removeprefix("data:"), value)

@@ -43,11 +43,6 @@ REPORT_ROWS = 1_000
 """The progress is told each time that so many transfers are read."""
 MOST_PROBLEMS = 1_000
 ENDS = (CONFIRM, CANCEL, EXPIRE)
-NEEDED = ("kind", "debit", "credit", "amount", "legs", "reward", "cid", "key", "batch")
-FIELDS = dict.fromkeys((*NEEDED, "held", "before", "of_amount"), 1)
-"""What is read of a transfer."""
-TOTALS = {"account": 1, "debits": 1, "credits": 1}
-"""What is read of a page."""
 
 PAGE, HELD = 1 << 60, 1 << 120
 """An account's three differences in one number: transfers less document, transfers less pages, and
@@ -213,7 +208,7 @@ async def _own_problems(bank: Bank, books: _Books) -> AsyncIterator[str]:
         books.differ(row["account"], -row["posted"] - HELD * row["held"])
         for problem in account_problems(row):
             yield f"account {row['account']}: {problem}"
-    async for page in bank.db[LEDGER_PAGES].scan({}, TOTALS):
+    async for page in bank.db[LEDGER_PAGES].scan():
         difference = page["debits"] - page["credits"]
         if page["account"].endswith(":*"):
             continue
@@ -251,7 +246,7 @@ def _lot_problems(row: AccountRow) -> Iterator[str]:
 
 async def _count(bank: Bank, books: _Books, progress: Progress | None) -> None:
     about, n = await bank.db[TRANSFERS].about(), 0
-    async for row in bank.db[TRANSFERS].scan({}, FIELDS):
+    async for row in bank.db[TRANSFERS].scan():
         books.add(row)
         n += 1
         if progress is not None and n % REPORT_ROWS == 0:
@@ -383,7 +378,7 @@ async def _suspects(
             continue
         grants: Counter[str] = Counter()
         keys: Counter[tuple[str, str]] = Counter()
-        async for row in bank.db[TRANSFERS].scan({"kind": "grant", "reward": name}, FIELDS):
+        async for row in bank.db[TRANSFERS].scan({"kind": "grant", "reward": name}):
             if row["cid"] in counted.suspects:
                 grants[row["cid"]] += 1
             if hashed(f"{row['cid']} {row['key']}") in twice:
@@ -439,10 +434,10 @@ async def _second_look(bank: Bank, candidates: set[int]) -> list[str]:
     async for doc in bank.db[ACCOUNTS].scan():
         if one := of(doc["account"]):
             one.row = cast("AccountRow", doc)
-    async for page in bank.db[LEDGER_PAGES].scan({}, TOTALS):
+    async for page in bank.db[LEDGER_PAGES].scan():
         if one := of(page["account"]):
             one.lined += page["credits"] - page["debits"]
-    async for row in bank.db[TRANSFERS].scan({}, FIELDS):
+    async for row in bank.db[TRANSFERS].scan():
         _look_at(row, of)
     after = await accounts.read(bank, looked)
     quiet = quiet and await _quiet(bank)

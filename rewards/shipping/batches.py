@@ -31,7 +31,7 @@ from rewards.shipping.rows import (
     Batch,
     Shipment,
 )
-from services import ids, spreadsheets
+from services import ids, sheets, spreadsheets
 from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 
@@ -50,10 +50,10 @@ GATHER_SECONDS = 60.0
 """After this a batch that was not submitted is given up, and its shipments are free again."""
 HEADING = ("订单号 order", "收件人 name", "电话 phone", "地区 region", "地址 address", "邮编 postcode", "物品 item")  # fmt: skip
 FORMATS = {
-    "csv": ("text/csv; charset=UTF-8", spreadsheets.csv_of),
+    "csv": ("text/csv; charset=UTF-8", sheets.csv_file),
     "xlsx": (
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        spreadsheets.xlsx_of,
+        spreadsheets.xlsx_file,
     ),
 }
 UNFINISHED: Doc = {"state": GATHERING}
@@ -217,7 +217,7 @@ async def file(bank: Bank, actor: ClerkActor, batch_id: str, form: str) -> tuple
     await bank.db[SHIPMENT_BATCHES].update({"_id": batch_id}, {"$inc": {"downloads": 1}})
     await bank.audit(actor.login, "shipping.downloaded", batch_id, **said)
     kind, make = FORMATS[form]
-    return make(HEADING, lines), kind
+    return make([HEADING, *lines]), kind
 
 
 def _line(bank: Bank, row: Shipment) -> Sequence[str] | None:

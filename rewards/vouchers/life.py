@@ -183,7 +183,7 @@ def _uses_told(steps: Iterable[tuple[Voucher, Step]]) -> Iterable[tuple[Doc, Doc
             undone = {"state": "undone", "undone": {"at": step["at"], **step["data"]}}
             yield {"_id": step["use"], "state": {"$ne": "undone"}}, {"$set": undone}
         else:
-            done = {"state": "done", "at": step["at"], "left": step["data"]["left"]}
+            done = {"state": "done", "at": step["at"], "left": step["data"]["uses_left"]}
             waits = {"$in": ["asked", "refused"]}
             yield {"_id": step["use"], "state": waits}, {"$set": done}
 

@@ -35,18 +35,20 @@ async def pay(bank: Bank, old: Voucher, new: str) -> str:
 async def give_back(bank: Bank, rows: Sequence[Voucher]) -> None:
     """What these vouchers cost goes back to where it was taken from, once for each."""
     grants = await bank.by_id(TRANSFERS, [row["_id"] for row in rows])
-    paid: list[tuple[Voucher, str]] = []
+    paid: list[tuple[Voucher, Leg]] = []
     for row in rows:
-        budget = f"budget:{row['campaign']}"
+        spent = f"spent:{row['campaign']}"
         legs = grants.get(row["_id"], {}).get("legs", ())
-        by_grant = budget if any(leg["debit"] == budget for leg in legs) else ""
-        paid_by = row.get("paid_by") or by_grant
-        if row["cost"] and paid_by:
-            paid.append((row, paid_by))
-    await asyncio.gather(*(_give_back(bank, row, paid_by) for row, paid_by in paid))
+        paid += [
+            (row, Leg(spent, leg["debit"], leg["amount"]))
+            for leg in legs
+            if leg["credit"] == spent and leg["amount"]
+        ]
+        if row.get("paid_by"):
+            paid.append((row, Leg(spent, row["paid_by"], row["cost"])))
+    await asyncio.gather(*(_give_back(bank, row, leg) for row, leg in paid))
 
 
-async def _give_back(bank: Bank, row: Voucher, paid_by: str) -> None:
-    leg = Leg(f"spent:{row['campaign']}", paid_by, row["cost"])
+async def _give_back(bank: Bank, row: Voucher, leg: Leg) -> None:
     about = {"voucher": row["_id"], "reward": row["reward"]}
     await book.post(bank, Entry(f"voucher|{row['_id']}|back", "voucher.back", [leg], about))

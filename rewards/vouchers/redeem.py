@@ -48,7 +48,7 @@ UNDO = timedelta(minutes=10)
 FAILURES, FAILURE_SECONDS = 20, 600
 """How often a counter may be wrong in that time."""
 RECENT = 20
-MOST_TYPED = 128
+FEWEST_TYPED, MOST_TYPED = 4, 128
 """Characters of a code, without dashes; of what is longer the rest is not read."""
 MOST_TODAY = 500
 
@@ -174,7 +174,7 @@ async def redeem(bank: Bank, by: Redeemer, shown: str, key: str, uses: int = 1) 
     """
     if not key:
         raise InvalidInput("idempotency_key_missing", "a write-off needs a key")
-    if isinstance(uses, bool) or not 1 <= uses <= 1_000:
+    if type(uses) is not int or not 1 <= uses <= 1_000:
         raise InvalidInput(
             "uses_wrong", "at least one use, at most 1000", fields={"uses": "1-1000"}
         )
@@ -199,7 +199,7 @@ async def undo(bank: Bank, by: Redeemer, use: str, reason: str) -> Receipt:
         raise Conflict("undo_too_late", "more than ten minutes ago: two clerks may take it back")
     facts = {"voucher": asked["voucher"], "reason": reason.strip()}
     async with bank.audited(by.actor, "voucher.undone", use, **facts):
-        row = await take_back(bank, asked, by.actor, reason.strip())
+        row = await take_back(bank, asked, by.name or by.id, reason.strip())
     return await _receipt(bank, row, asked, replayed=False)
 
 
@@ -267,6 +267,8 @@ async def _asked(bank: Bank, by: Redeemer, key: str) -> bool:
 async def _by_code(bank: Bank, typed: str) -> tuple[Voucher, str]:
     """The voucher of a code that was typed, and the code: one of ours, or one out of a pool."""
     plain = codes.plain(typed)[:MOST_TYPED]
+    if len(plain) < FEWEST_TYPED:
+        raise CodeWrong
     code = codes.meant(plain)
     ours = codes.is_code(bank.vault, code)
     wanted = [codes.index_of(bank.vault, code)] if ours or codes.is_old(code) else []
@@ -473,7 +475,7 @@ def _use(bank: Bank, by: Redeemer, row: Voucher, asked: Use, seen: qr.Shown | No
     if seen is not None:
         fields["seen"] = qr.remembered(bank, row, seen.stamp)
     state = USED if not left and row["uses_per"] == "ever" else ACTIVE
-    told = {"count": count, "left": left, "place": by.place or by.branch or by.merchant}
+    told = {"count": count, "uses_left": left, "place": by.place or by.branch or by.merchant}
     return life.happened(
         row, "voucher.used", now, state=state, use=asked["_id"], fields=fields, **told
     )

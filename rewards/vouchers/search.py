@@ -14,7 +14,7 @@ from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from rewards import catalogue
-from rewards.vouchers import acts, held, issuing, life, redeem
+from rewards.vouchers import acts, codes, held, issuing, life, redeem
 from rewards.vouchers.redeem import Redeemer
 from rewards.vouchers.rows import (
     STATES,
@@ -60,6 +60,11 @@ class Found:
 
     rows: Sequence[Mapping[str, Any]]
     after: str
+
+
+def is_own_code(bank: Bank, typed: str) -> bool:
+    """Whether what was typed has the form of a code of the bank's own."""
+    return codes.is_code(bank.vault, codes.meant(codes.plain(typed)))
 
 
 async def by_code(bank: Bank, actor: ClerkActor, code: str) -> str:

@@ -31,6 +31,9 @@ Doc = dict[str, Any]
 DUPLICATE = 11000
 SCAN_ROWS = 1_000
 """So many documents are read at a time where all are read."""
+OFTEN_SECONDS, SCAN_SECONDS = 10.0, 300.0
+"""So long an answer may take; of a scan longer, since the embedded store reads all that a query fits
+before its first answer."""
 
 SYSTEM_COLLECTIONS = frozenset({"installation", "tenants", "ticks"})
 
@@ -68,8 +71,9 @@ def _writing() -> Iterator[None]:
 class Collection:
     """One tenant's part of one collection."""
 
-    def __init__(self, raw: Any, tenant: str | None) -> None:
+    def __init__(self, raw: Any, tenant: str | None, patient: Any = None) -> None:
         self._raw = raw
+        self._patient = raw if patient is None else patient
         self._scope: Doc = {} if tenant is None else {"tenant": tenant}
 
     def _scoped(self, query: Mapping[str, Any] | None) -> Doc:
@@ -103,7 +107,7 @@ class Collection:
     ) -> AsyncIterator[Doc]:
         """Every document, one after the other, for audits and exports."""
         with _reading():
-            cursor = self._raw.find(self._scoped(query), fields, batch_size=SCAN_ROWS)
+            cursor = self._patient.find(self._scoped(query), fields, batch_size=SCAN_ROWS)
             while docs := await cursor.to_list(SCAN_ROWS):
                 for doc in docs:
                     yield doc
@@ -228,39 +232,49 @@ async def bulk_insert(raw: Any, docs: Sequence[Doc]) -> set[int]:
 class TenantStore:
     """All collections of one tenant."""
 
-    def __init__(self, database: Any, tenant: str) -> None:
+    def __init__(self, database: Any, tenant: str, patient: Any) -> None:
         if not tenant:
             raise MissingTenant("the store cannot be asked without a tenant")
         self._database = database
+        self._patient = patient
         self.tenant = tenant
 
     def __getitem__(self, name: str) -> Collection:
         if name in SYSTEM_COLLECTIONS:
             raise MissingTenant(f"{name} belongs to no tenant: ask system()")
-        return Collection(self._database[name], self.tenant)
+        return Collection(self._database[name], self.tenant, self._patient[name])
+
+
+def _client(uri: str, seconds: float) -> Any:
+    """A client whose every answer must come within so many seconds; it connects when it is first
+    asked."""
+    return AsyncIOMotorClient(
+        uri,
+        tz_aware=True,
+        serverSelectionTimeoutMS=5_000,
+        connectTimeoutMS=2_000,
+        socketTimeoutMS=round(seconds * 1_000),
+        appname="yinqiao",
+    )
+
+
+def _majority(client: Any, database: str) -> Any:
+    concerns = {"write_concern": WriteConcern("majority", j=True)}
+    return client.get_database(database, **concerns, read_concern=ReadConcern("majority"))
 
 
 class Store:
     """The database; opened once a process, inside its event loop."""
 
     def __init__(self, uri: str, database: str) -> None:
-        self._client: Any = AsyncIOMotorClient(
-            uri,
-            tz_aware=True,
-            serverSelectionTimeoutMS=5_000,
-            connectTimeoutMS=2_000,
-            socketTimeoutMS=10_000,
-            appname="yinqiao",
-        )
-        self._database: Any = self._client.get_database(
-            database,
-            write_concern=WriteConcern("majority", j=True),
-            read_concern=ReadConcern("majority"),
-        )
+        self._client = _client(uri, OFTEN_SECONDS)
+        self._patient_client = _client(uri, SCAN_SECONDS)
+        self._database = _majority(self._client, database)
+        self._patient = _majority(self._patient_client, database)
 
     def tenant(self, tenant: str) -> TenantStore:
         """Raises MissingTenant for an empty tenant."""
-        return TenantStore(self._database, tenant)
+        return TenantStore(self._database, tenant, self._patient)
 
     def system(self, name: str) -> Collection:
         if name not in SYSTEM_COLLECTIONS:
@@ -309,3 +323,4 @@ class Store:
 
     def close(self) -> None:
         self._client.close()
+        self._patient_client.close()

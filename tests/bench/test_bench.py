@@ -92,3 +92,12 @@ def test_a_flood_of_callbacks_counts_each_genuine_one_once_and_refuses_the_forge
     line = line_of("flood", tmp_path)
     assert line["callbacks"] > line["genuine"] > line["forged"] > 0
     assert line["kills"] >= 2
+
+
+def test_points_are_earned_and_spent_on_one_customer_and_on_many(tmp_path: Path) -> None:
+    line = line_of("points", tmp_path)
+    assert line["ledger"] == "clean"
+    for figures in (line, line["cold"]):
+        for server in ("product", "naive", "ceiling"):
+            assert figures[server] > 0
+    assert line["transfers"] > 0

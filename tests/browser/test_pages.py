@@ -6,6 +6,7 @@ from __future__ import annotations
 import gettext
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -15,12 +16,15 @@ from customers import relationships
 from customers.access import rm
 from customers.actors import StaffActor
 from customers.alerts import alarms
+from customers.banks.bank import Bank
 from customers.identity import resolution
 from deploy.processes import ROOT
+from rewards.points import corrections, program
 from services.container import Services
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Sandbox, Server
 from tests.http.conftest import PASSWORD, post_form, sign_in
+from tests.integration.rewards import points_world
 from tests.support.banks import open_bank
 from tests.support.forms import forms_of
 
@@ -112,7 +116,18 @@ async def unkind(demo: Services, sandbox: Sandbox, server: Server) -> dict[str, 
         batch = await lin.post(form.action, data={**form.sent(), "message": LATIN * 3}, follow_redirects=True)
         rule = {"name": "保本承诺" * 4, "kind": "block", "words": LATIN[:32] + "\n保本", "userids": "rm.chen rm.li"}
         await post_form(lin, "/console/intercepts", "/console/intercepts", **rule)
+    await _points(bank, cid)
     return {"person": person, "cid": cid, "batch": str(batch.url.path), "campaign": f"/console/campaigns/{LONG_ID}"}
+
+
+async def _points(bank: Bank, cid: str) -> None:
+    """A programme with a long rule and one that waits, points that expire, and a correction."""
+    login = {**points_world.LOGIN, "title": {"zh": LONG, "en": LATIN}}
+    await points_world.begin(bank, rules={"login": login})
+    await points_world.give(bank, cid, 9_999_999_999, bank.utc() + timedelta(days=3))
+    await corrections.ask(bank, points_world.LIN, cid, -5_000, "误发 " + LATIN)
+    changed = points_world.document(rules={"login": {**login, "points": 20}}, lifetime=30)
+    await program.submit(bank, points_world.LIN, 1, changed)
 
 
 async def _events(server: Server) -> list[str]:
@@ -186,7 +201,8 @@ async def test_every_page_is_whole_at_every_width(
         pages = ["", "channels", "handover", "handover/new?mode=onjob&giver=rm.chen", "alarms", "alarms?state=handled",
                  "events", "events?state=waiting", "sync", "people", f"people/{unkind['cid']}", "archive", "intercepts",
                  "audit", "campaigns/acq-branch", "campaigns/acq-branch/pause", "campaigns/acq-branch/resume",
-                 "account", "clerks", "work"]  # fmt: skip
+                 "account", "clerks", "work", "points", "points/program", "points/rule", "points/rule?rule=login",
+                 f"points/customers/{unkind['cid']}", "points/corrections", "points/liability"]  # fmt: skip
         for page in pages:
             wrong += await _read(clerk, f"{url}/console/{page}", lang)
         for page in (str(unkind["batch"]), str(unkind["campaign"]), *await _events(server)):

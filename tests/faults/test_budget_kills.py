@@ -9,17 +9,18 @@ from collections import Counter
 import httpx
 import pytest
 
+from customers.identity import resolution
 from rewards import ledger
 from rewards.ledger import accounts
 from services.container import Services
 from services.errors import Unavailable
 from tests.conftest import Sandbox, Stack
-from tests.faults.test_kills import _STARTER, Wave, _claim, customers
+from tests.faults.test_kills import _STARTER, Wave, _claim
 from tests.integration.campaigns import tools
+from tests.integration.rewards.world import BANK
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 
-__all__ = ["customers"]
 COST, AT_ONCE, EVERY, FIRST = 100, 64, 2.0, 0.4
 REWARD = "short.cup"
 
@@ -37,6 +38,16 @@ limits: {{quotas: [{{per: branch, count: 100000}}]}}
 rewards:
   cup: {{kind: code, title: {{zh: 杯子}}, cost: {COST}, stock: 20000, claim: anyone}}
 """
+
+
+@pytest.fixture
+async def customers(demo: Services, request: pytest.FixtureRequest) -> list[str]:
+    bank = await open_bank(demo, "demo")
+    facts = [resolution.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(request.param)]
+    found: list[str] = []
+    for start in range(0, len(facts), 500):
+        found += await asyncio.gather(*(resolution.identify(bank, one) for one in facts[start : start + 500]))
+    return found
 
 
 async def _load(services: Services, url: str, wave: Wave, cids: list[str]) -> None:

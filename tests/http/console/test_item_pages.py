@@ -76,3 +76,20 @@ async def test_an_auditor_reads_and_changes_nothing(clerk: Clerk, demo: Services
     assert page.status_code == 200
     assert "/console/items/new" not in page.text
     assert (await audit.get(NEW)).status_code == 403
+
+
+async def test_the_stock_of_all_rewards_is_a_page_and_each_has_its_own(clerk: Clerk, demo: Services) -> None:
+    lin, audit = await clerk("lin"), await clerk("audit")
+    page = (await lin.get("/console/rewards")).text
+    assert "咖啡券一份" in page
+    assert "20,000" in page
+    one = "/console/rewards/acq-branch.coffee"
+    shown = await lin.get(one)
+    assert "网点拉新" in shown.text
+    saved = await post_form(lin, one, one, low="500")
+    assert 'value="500"' in saved.text
+    for wrong in ("", "-1", "1.5", "many"):
+        assert (await post_form(lin, one, one, low=wrong)).status_code == 400
+    assert (await post_form(audit, one, one, low="1")).status_code == 403
+    assert (await lin.get("/console/rewards/no.such")).status_code == 404
+    assert "Stock" in (await lin.get("/console/rewards?lang=en")).text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import httpx
 import pytest
 
 from campaigns.document.reading import read
@@ -213,6 +214,23 @@ async def test_whoever_submits_is_told_that_the_money_does_not_pay_for_all(demo:
     await versions.submit(bank, ZHAO, SHORT)
     shown = await versions.get_campaign(bank, ZHAO, "shop")
     assert [one.code for one in shown["notices"]] == ["notice_budget_short"]
+
+
+async def test_a_reward_for_which_there_is_no_money_is_shown_as_given_out(
+    demo: Services, http: httpx.AsyncClient
+) -> None:
+    await tools.go_live(demo, SHORT.replace("budget: 1000", "budget: 130"))
+    (customer,) = await world.signed_in(demo, 1)
+
+    async def shown() -> dict[str, tuple[str, int]]:
+        demo.cache.clear()
+        rewards = (await http.get(f"/mp/{world.BANK}/rewards", headers=customer)).json()["rewards"]
+        return {one["id"]: (one["state"], one["left"]) for one in rewards if one["id"] in (CUP, PEN)}
+
+    assert await shown() == {CUP: ("claimable", 1), PEN: ("claimable", 4)}
+    assert await at_once(demo, [(PEN, "a"), (PEN, "b")]) == {"granted": 2}
+    await whole(demo)
+    assert await shown() == {CUP: ("sold_out", 0), PEN: ("claimable", 2)}
 
 
 async def test_the_account_has_what_the_rows_say(demo: Services) -> None:

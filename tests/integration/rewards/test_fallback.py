@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rewards import claims, limits
+from rewards import claims
 from rewards.rows import Limits
 from services.container import Services
 from services.errors import KeyReused
@@ -129,4 +129,22 @@ async def test_the_answer_says_which_was_given(demo: Services, http: httpx.Async
     assert (redemption["reward"], redemption["instead_of"]) == (TEA, REWARD)
     repeated = await http.post(f"/mp/{BANK}/rewards/{REWARD}/claim", headers=headers)
     assert (repeated.json(), repeated.headers["Idempotency-Hit"]) == (answer.json(), "true")
-    assert limits.GONE  # every reason that leads here is one of those in docs/rewards.md
+    shown = (await http.get(f"/mp/{BANK}/rewards", headers=customer)).json()["rewards"]
+    assert [one["state"] for one in shown if one["id"] == REWARD] == ["claimed"]
+
+
+async def test_what_is_sold_out_can_be_claimed_while_another_is_given_instead(
+    demo: Services, http: httpx.AsyncClient
+) -> None:
+    (customer,) = await world.signed_in(demo, 1)
+
+    async def state() -> str:
+        demo.cache.clear()
+        shown = (await http.get(f"/mp/{BANK}/rewards", headers=customer)).json()["rewards"]
+        return str(next(one["state"] for one in shown if one["id"] == REWARD))
+
+    await put(demo, 0)
+    assert await state() == "claimable"
+    await put(demo, 0, tea=0)
+    await world.put(demo, 0, key="pen", open_to="offered")
+    assert await state() == "sold_out"

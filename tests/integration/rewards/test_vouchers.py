@@ -151,3 +151,44 @@ async def test_it_is_used_where_it_may_be(services: Services) -> None:
     rm = Redeemer("rm", "rm.wang", "王若溪", branch="sz-futian")
     assert (await redeem.look(bank, rm, code(bank, row))).may
     assert (await redeem.redeem(bank, BEN, code(bank, row), "k")).left == 0
+
+
+async def test_of_many_counters_at_two_processes_one_wins_each_voucher(services: Services, second: Services) -> None:
+    bank, first = await voucher(services)
+    rows = [first, *[await vouchering.granted(bank, first["cid"], key=f"k{n}") for n in range(4)]]
+    banks = [bank, await vouchering.bank_of(second)]
+
+    async def one(at: Bank, row: Voucher, n: int) -> str:
+        try:
+            await redeem.redeem(at, Redeemer("teller", f"t{n}", "T", branch="sz-nanshan"), code(bank, row), row["_id"])
+        except YinqiaoError as error:
+            return error.code
+        return "won"
+
+    for row in rows:
+        told = await asyncio.gather(*(one(banks[n % 2], row, n) for n in range(8)))
+        assert told.count("won") == 1
+        assert {*told} <= {"won", "voucher_used", "sessions_unavailable"}
+    assert (await balances(bank))["used"] == 5
+
+
+async def test_another_banks_code_and_a_forged_qr_code_are_refused_and_written_down(services: Services) -> None:
+    bank, row = await voucher(services)
+    other = await vouchering.bank_of(services, "other")
+    theirs = next(
+        one
+        for one in (codes.code_of(other.vault, f"other:{n:032x}", 0) for n in range(100))
+        if not codes.is_code(bank.vault, one)
+    )
+    real = qr.text(bank, row)
+    forged = real[:-2] + ("AA" if real[-2:] != "AA" else "BB")
+    for shown in (theirs, forged, "YQ" + "A" * 53, "YQT", "", "1", "A" * 500, "券", "AAAA-AAAA-AAAU"):
+        assert await refusal(redeem.redeem(bank, ANN, shown, "k")) in ("voucher_code_wrong", "voucher_unknown")
+    assert await refusal(redeem.redeem(bank, ANN, code(bank, row), "")) == "idempotency_key_missing"
+    for uses in (0, -1, 1.5, True, 10**20):
+        assert await refusal(redeem.redeem(bank, ANN, code(bank, row), "k", uses=uses)) == "uses_wrong"  # type: ignore[arg-type]
+    assert await refusal(redeem.redeem(bank, ANN, code(bank, row), "k", uses=2)) == "uses_exceeded"
+    assert (await now(bank, row))["version"] == row["version"]
+    reasons = [one["data"]["reason"] for one in await bank.db["audit"].find({"action": "voucher.refused"})]
+    assert len(reasons) == 10
+    assert theirs not in str(await bank.db["audit"].find({}))
