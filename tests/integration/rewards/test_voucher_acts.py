@@ -131,7 +131,7 @@ async def test_a_make_good_that_is_killed_anywhere_is_one(services: Services, cl
     await due.see_to(bank)
     assert await bank.db[VOUCHERS].count({"instead_of": row["_id"]}) == 1
     assert await ledger.check(bank) == []
-    assert (await balances(bank))["spent"] == 1_500
+    assert (await balances(bank, "spent"))["spent"] == 1_500
 
 
 async def test_the_unused_vouchers_of_a_campaign_are_recalled_whoever_is_killed(services: Services, clock: Any) -> None:

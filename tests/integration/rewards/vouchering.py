@@ -9,6 +9,8 @@ from customers.banks.bank import Bank
 from customers.identity import resolution
 from rewards import claims
 from rewards.item import Item
+from rewards.ledger.chart import CHART
+from rewards.ledger.lines import moved_by
 from rewards.rows import TRANSFERS, Grant
 from rewards.vouchers import codes, issuing
 from rewards.vouchers.redeem import Redeemer
@@ -58,13 +60,16 @@ async def now(bank: Bank, row: Voucher) -> Voucher:
     return found
 
 
-async def balances(bank: Bank) -> dict[str, int]:
-    """What every account of units holds, by its kind, where it is not nothing."""
+async def balances(bank: Bank, *money: str) -> dict[str, int]:
+    """What every account of units holds, by its kind, where it is not nothing; those of money that
+    are named too."""
     found: Counter[str] = Counter()
     async for row in bank.db[TRANSFERS].scan():
-        found[row["debit"].partition(":")[0]] -= row["amount"]
-        found[row["credit"].partition(":")[0]] += row["amount"]
-    return {account: value for account, value in found.items() if value}
+        for leg in moved_by(row):
+            found[leg.debit.partition(":")[0]] -= leg.amount
+            found[leg.credit.partition(":")[0]] += leg.amount
+    wanted = {kind.name for kind in CHART.values() if kind.currency == "unit"} | {*money}
+    return {account: value for account, value in found.items() if value and account in wanted}
 
 
 async def old_grant(bank: Bank, cid: str) -> Grant:
