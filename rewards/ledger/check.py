@@ -32,6 +32,7 @@ from rewards.rows import (
     grant_ids,
     stock_line_id,
 )
+from rewards.shipping import proof as parcels
 from rewards.vouchers import proof
 from rewards.vouchers.proof import Units
 from services.store.mongo import Doc
@@ -171,7 +172,7 @@ async def check(bank: Bank, progress: Progress | None = None, *, lined: bool = F
     of the accounts as well, which are made from the transfers."""
     problems: list[str] = []
     for _ in range(CHECKS):
-        vouchers = await proof.units(bank)
+        vouchers = await _units(bank)
         before, quiet = await _rewards(bank), await _quiet(bank)
         books = _Books(bank.id, before, lined=lined)
         problems = [problem async for problem in _own_problems(bank, books)]
@@ -179,7 +180,7 @@ async def check(bank: Bank, progress: Progress | None = None, *, lined: bool = F
         after = await _rewards(bank)
         problems += books.problems
         problems += _reward_problems(bank, before, after, books)
-        vouchers = vouchers.between(await proof.units(bank))
+        vouchers = vouchers.between(await _units(bank))
         problems += _voucher_problems(vouchers, books.balances)
         problems += [problem async for problem in _suspects(bank, before, books)]
         if books.differences:
@@ -358,6 +359,13 @@ def _balance_problems(
             yield f"account {account} holds {balances.get(account, 0)}, not {value - more}"
     below = (kind for kind, value in out.items() if value < 0 and not CHART[kind].below)
     yield from (f"account {kind}:{name} holds {out[kind]}: below nothing" for kind in below)
+
+
+async def _units(bank: Bank) -> Units:
+    """What became of the units that customers hold: of vouchers, and of what is sent to them."""
+    found = await proof.units(bank)
+    await parcels.add_units(bank, found)
+    return found
 
 
 def _voucher_problems(vouchers: Units, balances: Mapping[str, int]) -> Iterator[str]:

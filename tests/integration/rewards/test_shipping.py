@@ -18,6 +18,7 @@ from customers.banks.bank import Bank
 from customers.identity import resolution
 from rewards import catalogue, claims, portal
 from rewards.item import Item
+from rewards.ledger.check import check
 from rewards.shipping import addresses, batches, rows, shipments, tracking
 from services import ids, workbook
 from services.container import Services
@@ -510,3 +511,15 @@ async def test_a_voucher_is_sent_nowhere(demo: Services) -> None:
     with pytest.raises(NotFound, match="shipment_unknown"):
         await portal.put_address(bank, actor, (await mine(demo, actor))["id"], ADDRESS, VERSION)
     assert await catalogue.of_item(bank, "towel") == []
+
+
+async def test_the_ledger_holds_whatever_became_of_the_parcels(demo: Services) -> None:
+    await ready(demo, 4)
+    first, *_ = await all_shipments(demo)
+    await shipments.mark(await at(demo), LIN, first["_id"], "cancelled", "why")
+    batch = await out(demo)
+    sent = [one for one in await all_shipments(demo) if one["batch"] == batch]
+    await tracking.take(await at(demo), LIN, batch, numbers(sent))
+    await shipments.mark(await at(demo), LIN, sent[0]["_id"], "delivered")
+    await shipments.mark(await at(demo), LIN, sent[1]["_id"], "returned", "拒收")
+    assert await check(await at(demo)) == []
