@@ -48,6 +48,7 @@ def progress_bar(bank: str) -> Iterator[ledger.Progress | None]:
 def ledger_check(
     tenant: TenantOption = "",
     every: Annotated[bool, typer.Option("--all", help="every bank")] = False,
+    lined: Annotated[bool, typer.Option("--lines", help="the accounts' lines as well")] = False,
 ) -> None:
     """Prove that nothing was oversold, spent twice or lost."""
 
@@ -58,7 +59,10 @@ def ledger_check(
         for name in wanted:
             bank = await banks.open_bank(services, name)
             with progress_bar(name) as progress:
-                found[name] = (await ledger.check(bank, progress), await ledger.summary(bank))
+                found[name] = (
+                    await ledger.check(bank, progress, lined=lined),
+                    await ledger.summary(bank),
+                )
         return found
 
     try:

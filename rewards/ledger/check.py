@@ -70,7 +70,9 @@ class _Counted:
 class _Books:
     """What the transfers say, in little memory, and what is wrong with single ones."""
 
-    def __init__(self, tenant: str, rewards: Mapping[str, RewardRow]) -> None:
+    def __init__(self, tenant: str, rewards: Mapping[str, RewardRow], *, lined: bool) -> None:
+        self.lined = lined
+        self._each = 1 + PAGE if lined else 1
         self.rewards: dict[str, _Counted] = defaultdict(_Counted)
         self.balances: Counter[str] = Counter()
         self.unlined: Counter[str] = Counter()
@@ -113,7 +115,7 @@ class _Books:
         if kind is UNKNOWN:
             self._wrong(f"transfer {row['_id']} names account {account}, which there is not")
         elif kind.guarded:
-            self.differ(account, amount * (1 + PAGE))
+            self.differ(account, amount * self._each)
         else:
             self.balances[account] += amount
             self.unlined[account] += amount
@@ -164,13 +166,14 @@ def _kind(account: str) -> Kind:
     return CHART.get(account.partition(":")[0], UNKNOWN)
 
 
-async def check(bank: Bank, progress: Progress | None = None) -> list[str]:
-    """Every violation of P1 as a sentence; an empty list when the ledger holds."""
+async def check(bank: Bank, progress: Progress | None = None, *, lined: bool = False) -> list[str]:
+    """Every violation of P1 as a sentence; an empty list when the ledger holds. `lined`: the lines
+    of the accounts as well, which are made from the transfers."""
     problems: list[str] = []
     for _ in range(CHECKS):
         vouchers = await proof.units(bank)
         before, quiet = await _rewards(bank), await _quiet(bank)
-        books = _Books(bank.id, before)
+        books = _Books(bank.id, before, lined=lined)
         problems = [problem async for problem in _own_problems(bank, books)]
         await _count(bank, books, progress)
         after = await _rewards(bank)
@@ -180,8 +183,8 @@ async def check(bank: Bank, progress: Progress | None = None) -> list[str]:
         problems += _voucher_problems(vouchers, books.balances)
         problems += [problem async for problem in _suspects(bank, before, books)]
         if books.differences:
-            problems += await _second_look(bank, set(books.differences))
-        if not problems and quiet and await _quiet(bank) and before == after:
+            problems += await _second_look(bank, set(books.differences), lined=lined)
+        if lined and not problems and quiet and await _quiet(bank) and before == after:
             problems += _unlined(books)
         if not problems:
             break
@@ -208,6 +211,8 @@ async def _own_problems(bank: Bank, books: _Books) -> AsyncIterator[str]:
         books.differ(row["account"], -row["posted"] - HELD * row["held"])
         for problem in account_problems(row):
             yield f"account {row['account']}: {problem}"
+    if not books.lined:
+        return
     async for page in bank.db[LEDGER_PAGES].scan():
         difference = page["debits"] - page["credits"]
         if page["account"].endswith(":*"):
@@ -418,10 +423,10 @@ class _Looked:
     lined: int = 0
 
 
-async def _second_look(bank: Bank, candidates: set[int]) -> list[str]:
+async def _second_look(bank: Bank, candidates: set[int], *, lined: bool) -> list[str]:
     """What is wrong with accounts that differed at first: those that somebody changed meanwhile may
     be right."""
-    quiet = await _quiet(bank)
+    quiet = lined and await _quiet(bank)
     looked: dict[str, _Looked] = {}
 
     def of(account: str) -> _Looked | None:
@@ -434,7 +439,7 @@ async def _second_look(bank: Bank, candidates: set[int]) -> list[str]:
     async for doc in bank.db[ACCOUNTS].scan():
         if one := of(doc["account"]):
             one.row = cast("AccountRow", doc)
-    async for page in bank.db[LEDGER_PAGES].scan():
+    async for page in bank.db[LEDGER_PAGES].scan() if lined else _none():
         if one := of(page["account"]):
             one.lined += page["credits"] - page["debits"]
     async for row in bank.db[TRANSFERS].scan():
@@ -446,6 +451,11 @@ async def _second_look(bank: Bank, candidates: set[int]) -> list[str]:
         for name, one in looked.items()
         for problem in _looked_problems(one, after[name], quiet=quiet)
     ]
+
+
+async def _none() -> AsyncIterator[Doc]:
+    for doc in cast("list[Doc]", []):
+        yield doc
 
 
 def _look_at(row: Doc, of: Callable[[str], _Looked | None]) -> None:

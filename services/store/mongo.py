@@ -31,9 +31,14 @@ Doc = dict[str, Any]
 DUPLICATE = 11000
 SCAN_ROWS = 1_000
 """So many documents are read at a time where all are read."""
-OFTEN_SECONDS, SCAN_SECONDS = 10.0, 300.0
-"""So long an answer may take; of a scan longer, since the embedded store reads all that a query fits
-before its first answer."""
+PATIENT = {
+    "socketTimeoutMS": 600_000,
+    "connectTimeoutMS": 600_000,
+    "serverMonitoringMode": "poll",
+    "heartbeatFrequencyMS": 600_000,
+}
+"""How a scan waits: the embedded store reads all that a query fits before its first answer, and says
+nothing meanwhile."""
 
 SYSTEM_COLLECTIONS = frozenset({"installation", "tenants", "ticks"})
 
@@ -245,17 +250,10 @@ class TenantStore:
         return Collection(self._database[name], self.tenant, self._patient[name])
 
 
-def _client(uri: str, seconds: float) -> Any:
-    """A client whose every answer must come within so many seconds; it connects when it is first
-    asked."""
-    return AsyncIOMotorClient(
-        uri,
-        tz_aware=True,
-        serverSelectionTimeoutMS=5_000,
-        connectTimeoutMS=2_000,
-        socketTimeoutMS=round(seconds * 1_000),
-        appname="yinqiao",
-    )
+def _client(uri: str, **options: Any) -> Any:
+    """A client with these options; it connects when it is first asked."""
+    limits = {"serverSelectionTimeoutMS": 5_000, **options}
+    return AsyncIOMotorClient(uri, tz_aware=True, appname="yinqiao", **limits)
 
 
 def _majority(client: Any, database: str) -> Any:
@@ -267,8 +265,8 @@ class Store:
     """The database; opened once a process, inside its event loop."""
 
     def __init__(self, uri: str, database: str) -> None:
-        self._client = _client(uri, OFTEN_SECONDS)
-        self._patient_client = _client(uri, SCAN_SECONDS)
+        self._client = _client(uri, socketTimeoutMS=10_000, connectTimeoutMS=2_000)
+        self._patient_client = _client(uri, **PATIENT)
         self._database = _majority(self._client, database)
         self._patient = _majority(self._patient_client, database)
 

@@ -111,7 +111,7 @@ async def _killed(settings: Settings, services: Services, amount: int) -> None:
     posted = {row["key"] for row in await bank.db["transfers"].find({"kind": "spend"}, limit=None)}
     assert {key for key in spenders.said if key != "empty"} <= posted
     assert kills >= 1
-    assert await check(bank) == []
+    assert await check(bank, lined=True) == []
 
 
 async def _said(spenders: Spenders, n: int) -> bool:

@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
                 lots = {lot["expires"]: (lot["left"], lot["aside"]) for lot in row["lots"]}
                 assert lots == self.model.lots(account)
             assert row["posted"] >= 0
-        assert self.play(check(self.bank)) == []
+        assert self.play(check(self.bank, lined=True)) == []
 
     @invariant()
     def the_past_stays_as_it_was(self) -> None:
