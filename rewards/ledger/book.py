@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -34,6 +35,7 @@ from services.store.mongo import Doc
 TRIES = 20
 """So often a group tries to write an account that others change at the same moment."""
 MOST_REFUNDS = 1_000
+INSUFFICIENT = "insufficient"
 log = logging.getLogger(__name__)
 
 _COUNTED: Slot[dict[str, set[str]]] = Slot("ledger.counted", dict)
@@ -96,6 +98,17 @@ class _Group:
         return {account for one in self.asked for account in one.pieces} | set(ending)
 
 
+@asynccontextmanager
+async def _refusals_kept(bank: Bank, object_: str) -> AsyncIterator[None]:
+    """Keeps in the audit trail what was asked wrongly; that there is too little is no wrong."""
+    try:
+        yield
+    except (InvalidInput, KeyReused, Conflict) as error:
+        if error.code != INSUFFICIENT:
+            await bank.audit("rewards", "ledger.refused", object_, reason=error.code)
+        raise
+
+
 async def post(bank: Bank, entry: Entry) -> Posted:
     """Posts the entry: all of its legs, or nothing. The same key again gets the first answer.
 
@@ -103,20 +116,22 @@ async def post(bank: Bank, entry: Entry) -> Posted:
     Conflict `insufficient` when an account has too little, and Unavailable when that is not known:
     the same key tells it then.
     """
-    entries.check(entry)
-    return await _post_once(bank, _Asked(entries.row_of(bank, entry)))
+    async with _refusals_kept(bank, transfer_id(bank.id, entry.key)):
+        entries.check(entry)
+        return await _post_once(bank, _Asked(entries.row_of(bank, entry)))
 
 
 async def hold(bank: Bank, entry: Entry, expires: datetime) -> Posted:
     """Sets aside what the entry takes until it is confirmed, cancelled, or `expires`. Raises as
     `post`."""
-    entries.check(entry)
-    if expires <= bank.utc():
-        fields = {"expires": "entry_invalid"}
-        raise InvalidInput("entry_invalid", "a hold must end later than now", fields=fields)
-    row = entries.row_of(bank, entry)
-    row |= {"kind": HOLD, "what": entry.kind, "expires": expires}
-    return await _post_once(bank, _Asked(row | {"body": entries.body_of(row)}))
+    async with _refusals_kept(bank, transfer_id(bank.id, entry.key)):
+        entries.check(entry)
+        if expires <= bank.utc():
+            fields = {"expires": "entry_invalid"}
+            raise InvalidInput("entry_invalid", "a hold must end later than now", fields=fields)
+        row = entries.row_of(bank, entry)
+        row |= {"kind": HOLD, "what": entry.kind, "expires": expires}
+        return await _post_once(bank, _Asked(row | {"body": entries.body_of(row)}))
 
 
 async def confirm(
@@ -128,24 +143,26 @@ async def confirm(
     `customer` is who asks, where a customer does: another's hold raises Conflict `not_yours`. Also
     raises InvalidInput, Conflict `hold_exceeded`, NotFound `hold_unknown`.
     """
-    held = await _held(bank, hold_id, customer)
-    legs = list(legs_of(held))
-    if amount is not None:
-        entries.checked_amount(amount, "amount")
-        if len(legs) > 1 and amount != legs[0].amount:
-            fields = {"amount": "entry_invalid"}
-            raise InvalidInput("entry_invalid", "such a hold is confirmed whole", fields=fields)
-        if amount > legs[0].amount:
-            problem = f"{legs[0].amount} are held, and {amount} were to be confirmed"
-            raise Conflict("hold_exceeded", problem)
-        legs[0] = Leg(legs[0].debit, legs[0].credit, amount)
-    return await _end(bank, held, CONFIRM, entries.with_legs(legs))
+    async with _refusals_kept(bank, hold_id):
+        held = await _held(bank, hold_id, customer)
+        legs = list(legs_of(held))
+        if amount is not None:
+            entries.checked_amount(amount, "amount")
+            if len(legs) > 1 and amount != legs[0].amount:
+                fields = {"amount": "entry_invalid"}
+                raise InvalidInput("entry_invalid", "such a hold is confirmed whole", fields=fields)
+            if amount > legs[0].amount:
+                problem = f"{legs[0].amount} are held, and {amount} were to be confirmed"
+                raise Conflict("hold_exceeded", problem)
+            legs[0] = Leg(legs[0].debit, legs[0].credit, amount)
+        return await _end(bank, held, CONFIRM, entries.with_legs(legs))
 
 
 async def cancel(bank: Bank, hold_id: str, *, customer: str = "") -> Posted:
     """Gives back what was held. Raises as `confirm`."""
-    held = await _held(bank, hold_id, customer)
-    return await _end(bank, held, CANCEL, _nothing(held))
+    async with _refusals_kept(bank, hold_id):
+        held = await _held(bank, hold_id, customer)
+        return await _end(bank, held, CANCEL, _nothing(held))
 
 
 async def expire(bank: Bank, hold_id: str) -> Posted:
@@ -210,21 +227,22 @@ async def refund(
     was moved, `not_refundable` for what moved nothing or moves a reward's stock, NotFound
     `transfer_unknown`, and as `post`.
     """
-    original = await _refundable(bank, transfer)
-    for _ in range(TRIES):
-        refunds = await refunds_of(bank, transfer)
-        known = next((row for row in refunds if row["key"] == key), None)
-        if known is None:
-            row = _refund_row(bank, original, refunds, amount)
-            row |= {"reason": reason, "maker": maker, "key": key}
-            posted = await _submit(bank, _Asked(row | {"body": key}))
-        else:
-            posted = Posted(known, replayed=True)
-        if posted.row["key"] == key:
-            if posted.row["asked"] != amount:
-                raise KeyReused("idempotency_key_reused", "this key was used with another body")
-            return posted
-    raise Unavailable("busy", "others give this transfer back at the same moment")
+    async with _refusals_kept(bank, transfer):
+        original = await _refundable(bank, transfer)
+        for _ in range(TRIES):
+            refunds = await refunds_of(bank, transfer)
+            known = next((row for row in refunds if row["key"] == key), None)
+            if known is None:
+                row = _refund_row(bank, original, refunds, amount)
+                row |= {"reason": reason, "maker": maker, "key": key}
+                posted = await _submit(bank, _Asked(row | {"body": key}))
+            else:
+                posted = Posted(known, replayed=True)
+            if posted.row["key"] == key:
+                if posted.row["asked"] != amount:
+                    raise KeyReused("idempotency_key_reused", "this key was used with another body")
+                return posted
+        raise Unavailable("busy", "others give this transfer back at the same moment")
 
 
 async def _refundable(bank: Bank, transfer: str) -> Doc:

@@ -167,6 +167,8 @@ async def test_a_hold_is_not_confirmed_wrongly(bank: Bank, amount: int, customer
     await quiet(bank)
     assert await code(book.confirm(bank, held.id, amount, customer=customer)) == wanted
     assert await has(bank) == (100, 80, 20)
+    (kept,) = await bank.db["audit"].find({"action": "ledger.refused"})
+    assert (kept["object"], kept["data"]) == (held.id, {"reason": wanted})
 
 
 async def test_a_hold_ends_by_itself(services: Services, clock: MovedClock) -> None:
