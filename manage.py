@@ -31,6 +31,7 @@ from deploy import (
     limiting,
     numbers,
     points,
+    pooling,
     syncing,
 )
 from deploy import demo as demonstration
@@ -76,6 +77,7 @@ app.add_typer(counter_app, name="counter", help="Who writes vouchers off at a co
 app.add_typer(partner_app, name="partner", help="Programs that write vouchers off")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
 app.add_typer(points.points_app, name="points", help="Points")
+app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
 app.add_typer(archiving.archive_app, name="archive", help="The message archive")
 app.add_typer(limiting.limits_app, name="limits", help="The platforms' limits")

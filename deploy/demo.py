@@ -23,7 +23,7 @@ from rich.text import Text
 
 from campaigns.document.rows import CAMPAIGNS
 from config.settings import Settings, load
-from customers.banks.bank import open_bank
+from customers.banks.bank import Bank, open_bank
 from deploy.errors import DeployError
 from deploy.parts import environment
 from deploy.ports import require_free
@@ -34,6 +34,8 @@ from operations.schema import COLLECTIONS
 from services.documents import yaml12
 
 BANK = ROOT / "config" / "demo" / "tenant.yaml"
+CODES = ROOT / "config" / "demo" / "codes.csv"
+POOL = "coffee-demo"
 POINTS = ROOT / "config" / "demo" / "points.yaml"
 CATALOGUE = ROOT / "config" / "demo" / "catalogue.yaml"
 GIFT = ROOT / "config" / "demo" / "gift.yaml"
@@ -193,9 +195,24 @@ async def apply_bank(settings: Settings) -> list[str]:
         text, source = POINTS.read_text(encoding="utf-8"), str(POINTS.relative_to(ROOT))
         if await program.find_live(opened) is None:
             done += await program.apply(opened, text, source, "cli")
-        return done
+        return done + await _apply_pool(opened)
     finally:
         await services.close()
+
+
+async def _apply_pool(bank: Bank) -> list[str]:
+    """Makes the demonstration's code pool, with some made-up codes in it, if it is not there yet."""
+    from rewards.pools import importing, keeping
+
+    if POOL in await keeping.names(bank):
+        return []
+    names = {"zh": "咖啡券", "en": "Coffee vouchers"}
+    await keeping.create(bank, "cli", POOL, names, supplier="演示供应商", low=20)
+    received = importing.receive(bank, CODES.name)
+    await received.write(CODES.read_bytes())
+    upload, _ = await importing.start(bank, "cli", POOL, received)
+    await importing.work_here(bank, upload["upload"])
+    return [f"code pool {POOL}: {(await importing.find(bank, upload['upload']))['good']} codes"]
 
 
 def addresses(settings: Settings) -> Panel:

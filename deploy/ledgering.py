@@ -18,6 +18,7 @@ from deploy.terminal import TenantOption, fail, only_tenant, print_table, run
 from rewards import ledger
 from rewards.ledger import statement
 from rewards.ledger.statement import Line
+from rewards.pools import proof
 from services.container import Services
 
 ledger_app = typer.Typer(no_args_is_help=True)
@@ -59,10 +60,9 @@ def ledger_check(
         for name in wanted:
             bank = await banks.open_bank(services, name)
             with progress_bar(name) as progress:
-                found[name] = (
-                    await ledger.check(bank, progress, lined=lined),
-                    await ledger.summary(bank),
-                )
+                problems = await ledger.check(bank, progress, lined=lined)
+                problems += await proof.check(bank)
+                found[name] = (problems, await ledger.summary(bank))
         return found
 
     try:

@@ -70,6 +70,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "ledger.read",
             "ledger.adjust",
             "ledger.approve",
+            "pools.read",
+            "pools.import",
+            "pools.recall",
             "points.read",
             "points.submit",
             "points.adjust",
@@ -97,6 +100,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "clerks.read",
             "counters.read",
             "ledger.read",
+            "pools.read",
             "points.read",
         }
     ),

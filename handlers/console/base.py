@@ -59,6 +59,7 @@ SECTIONS = (
     ("Counters", "/console/counters", "counters.read", ()),
     ("Points", "/console/points", "points.read", ()),
     ("Ledger", "/console/ledger", "ledger.read", ()),
+    ("Code pools", "/console/pools", "pools.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),

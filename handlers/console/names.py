@@ -11,6 +11,7 @@ from campaigns import live
 from customers.banks import clerks, counters, staff
 from customers.banks.bank import Bank
 from rewards import catalogue
+from rewards.pools import keeping
 from services.cache import cached
 
 NAMES_SECONDS = 10.0
@@ -21,7 +22,7 @@ Titles = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Names:
-    """Names by id. Of `titled` things, campaigns and rewards, there is one in each language, or one
+    """Names by id. Of `titled` things, campaigns, rewards and code pools, there is one in each language, or one
     that serves for both."""
 
     people: Mapping[str, str]
@@ -70,6 +71,7 @@ async def known(bank: Bank) -> Names:
         rewards = {name: row["title"] for name, row in (await catalogue.all_rewards(bank)).items()}
         people = {**await _at_counters(bank), **logins, **members}
         places = {**bank.merchants, **bank.branches}
-        return Names(people, {**rewards, **campaigns}, places)
+        titled = {**await keeping.names(bank), **rewards, **campaigns}
+        return Names(people, titled, places)
 
     return await cached(bank.services, f"names:{bank.id}", NAMES_SECONDS, load)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.bounds import DOCUMENT_FORM_BYTES, LISTS_FORM_BYTES, LISTS_FORM_FIELDS
+from config.bounds import CODES_FORM_BYTES, DOCUMENT_FORM_BYTES, LISTS_FORM_BYTES, LISTS_FORM_FIELDS
 from handlers.console import (
     alarms,
     archive,
@@ -20,6 +20,7 @@ from handlers.console import (
     ledger,
     platform,
     points,
+    pools,
     rewards,
     session,
     shipments,
@@ -465,6 +466,78 @@ ROUTES = (
         "/console/platform/lift",
         platform.LiftApi,
         post=op("platform.lift", "Open an API again that the platform closed"),
+    ),
+    page_route(
+        "/console/pools",
+        pools.Pools,
+        get=op("pools.read", "Code pools"),
+        post=op("pools.import", "Make a pool"),
+    ),
+    page_route(
+        "/console/pools/search",
+        pools.Search,
+        post=op("pools.read", "Find a code", rate=rates.SEARCHES),
+    ),
+    page_route("/console/pools/{pool}", pools.Pool, get=op("pools.read", "One pool")),
+    page_route(
+        "/console/pools/{pool}/low",
+        pools.SetLow,
+        post=op("pools.import", "Change below how many codes somebody is told"),
+    ),
+    page_route(
+        "/console/pools/{pool}/recall",
+        pools.RecallCodes,
+        post=op("pools.recall", "Take unused codes back"),
+    ),
+    page_route(
+        "/console/pools/{pool}/recalls/{recall}/ask",
+        pools.AskExport,
+        post=op("pools.recall", "Ask for the recalled codes as a file"),
+    ),
+    page_route(
+        "/console/pools/{pool}/recalls/{recall}/approve",
+        pools.ApproveExport,
+        post=op("pools.recall", "Agree to another's asking"),
+    ),
+    page_route(
+        "/console/pools/{pool}/recalls/{recall}/reject",
+        pools.RejectExport,
+        post=op("pools.recall", "Turn it down"),
+    ),
+    page_route(
+        "/console/pools/{pool}/recalls/{recall}/file",
+        pools.Export,
+        post=op("pools.recall", "The recalled codes as a file"),
+    ),
+    page_route(
+        "/console/pools/{pool}/uploads",
+        pools.Send,
+        post=op("pools.import", "Send a file of codes", most=CODES_FORM_BYTES, file=True),
+    ),
+    page_route(
+        "/console/pools/{pool}/uploads/{upload}",
+        pools.OneUpload,
+        get=op("pools.read", "One upload"),
+    ),
+    page_route(
+        "/console/pools/{pool}/uploads/{upload}/progress",
+        pools.UploadProgress,
+        get=op("pools.read", "Its progress, as a fragment"),
+    ),
+    page_route(
+        "/console/pools/{pool}/uploads/{upload}/lines",
+        pools.UploadProblems,
+        get=op("pools.read", "Its lines that cannot be taken, as a file"),
+    ),
+    page_route(
+        "/console/pools/{pool}/uploads/{upload}/skip",
+        pools.SkipLines,
+        post=op("pools.import", "Import the others without them"),
+    ),
+    page_route(
+        "/console/pools/{pool}/uploads/{upload}/cancel",
+        pools.CancelUpload,
+        post=op("pools.import", "Cancel it"),
     ),
     page_route(
         "/console/points",

@@ -30,6 +30,7 @@ from typing_extensions import override
 from config.bounds import ADDRESS_BYTES, FORM_FIELDS, LISTS_FORM_FIELDS, clean
 from handlers.http.api import Api, ApiMessage, Refuser
 from handlers.http.base import Refusal, Traffic, refusal_of
+from handlers.http.files import UPLOAD_SECONDS
 from handlers.http.pages import Refused, StaticFiles
 from handlers.http.route import UNKNOWN, Op, Route
 from services.container import Services
@@ -101,6 +102,10 @@ class Door(Application):
             return Turned(self, request, place, refusal)
         wanted = place.route.ops[request.method or ""]
         inner = self._led(request, place)
+        if wanted.file:
+            connection: Any = request.connection
+            connection.set_max_body_size(wanted.most)
+            connection.set_body_timeout(UPLOAD_SECONDS)
         if "Transfer-Encoding" in request.headers:
             return Measured(self, request, place, inner, wanted.most)
         return inner
@@ -183,7 +188,8 @@ def check_body(request: HTTPServerRequest, wanted: Op, place: Place) -> None:
     length = declared_length(request.headers)
     if length > wanted.most:
         raise too_large(wanted.most)
-    if not place.is_program and request.headers.get("Content-Type", "").startswith("multipart/"):
+    multipart = request.headers.get("Content-Type", "").lower().startswith("multipart/")
+    if not place.is_program and request.method == "POST" and multipart != wanted.file:
         raise InvalidInput("invalid_body", "the form is of another kind")
 
 

@@ -26,8 +26,8 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 class Op:
     """One method of a path. `answers` is the model of a JSON answer; None where the answer is a
     page, text or nothing. `most` is how many bytes its body may have, `fields` how many fields its
-    form, and `rate` how often one who is signed in may ask, if it is not the usual
-    (handlers/http/rates.py)."""
+    form; `file`: that form has a file, and is read as it comes in (handlers/http/files.py). `rate`
+    is how often one who is signed in may ask, if it is not the usual (handlers/http/rates.py)."""
 
     permission: str
     summary: str
@@ -37,6 +37,7 @@ class Op:
     headers: tuple[str, ...] = ()
     most: int = BODY_BYTES
     fields: int = FORM_FIELDS
+    file: bool = False
     rate: Rate | None = None
 
 

@@ -320,6 +320,31 @@ async def work(bank: Bank, owner: str, row: Upload) -> None:
             await _import(bank, owner, row, progress)
 
 
+async def work_here(bank: Bank, upload: str) -> bool:
+    """Imports the file in this process, if no worker does already; whether it was ours to do."""
+    rows = bank.db[CODE_UPLOADS]
+    mine = {"_id": upload_id(bank, upload)}
+    owner, taken = await leases.claim(rows, bank.now(), limit=1, seconds=LEASE_SECONDS, query=mine)
+    for row in taken:
+        await work(bank, owner, cast("Upload", row))
+    return bool(taken)
+
+
+PHASES = {"reading": (0, 45), "comparing": (45, 15), "sealing": (60, 40)}
+"""Where in a hundred each phase of an import begins, and how much it takes."""
+
+
+def percent(upload: Upload) -> int:
+    """How far an upload is, in a hundred."""
+    if upload["state"] in (DONE, STORING):
+        return 100
+    if upload["state"] != IMPORTING:
+        return 0
+    begin, share = PHASES.get(upload["phase"], (0, 0))
+    part = upload["done"] / upload["total"] if upload["total"] else 0.0
+    return round(begin + share * min(1.0, part))
+
+
 @asynccontextmanager
 async def _beating(bank: Bank, owner: str, row: Upload, progress: _Progress) -> AsyncIterator[None]:
     """Keeps the lease, and says how far it is, while the block runs."""

@@ -117,6 +117,12 @@ async def all_pools(bank: Bank) -> list[dict[str, Any]]:
     return [_counts(bank, cast("Pool", row)) for row in rows]
 
 
+async def names(bank: Bank) -> dict[str, dict[str, str]]:
+    """What each pool is called."""
+    rows = await bank.db[CODE_POOLS].find({}, fields={"pool": 1, "name": 1}, limit=None)
+    return {row["pool"]: row["name"] for row in rows}
+
+
 def _counts(bank: Bank, row: Pool) -> dict[str, Any]:
     """The pool's counts as of now: codes whose time is over are not left, though nobody has put them
     aside yet."""
