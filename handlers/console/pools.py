@@ -243,8 +243,7 @@ class Send(Pool):
         try:
             for piece in self._coming.feed(chunk):
                 if piece.kind == "field":
-                    for given in (self.request.body_arguments, self.request.arguments):
-                        given.setdefault(piece.name, []).append(piece.data)
+                    self.came_in(piece.name, piece.data)
                 elif piece.kind == "file":
                     self._begin(piece.name)
                 elif self._received is not None:

@@ -229,6 +229,11 @@ class Page(Base):
         }
         return Sent(self.request.path, fields)
 
+    def came_in(self, field: str, text: bytes) -> None:
+        """A field of a form that is read while it comes in: from now on it is posted."""
+        for given in (self.request.body_arguments, self.request.arguments):
+            given.setdefault(field, []).append(text)
+
     def form_address(self) -> str:
         """The page that has the posted form."""
         return self.home()
