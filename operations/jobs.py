@@ -204,6 +204,12 @@ class Sweep(Entry):
     work: Callable[[Bank], Awaitable[object]]
     timed: bool = False
     """Whether a row waits for its `due` (seconds UTC)."""
+    look: Callable[[Bank], Awaitable[bool]] | None = None
+    """Says what `query` cannot: whether there is anything to do about the rows that fit it."""
+
+    @override
+    async def is_due(self, bank: Bank) -> bool:
+        return await super().is_due(bank) and (self.look is None or await self.look(bank))
 
     @override
     def due(self, bank: Bank) -> Doc:
@@ -403,6 +409,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         queue=EFFECTS,
         rows=REWARDS,
         query=shelf.WATCHED,
+        look=shelf.is_to_be_told,
         work=shelf.watch,
         every=15.0,
         doc="tells of rewards that run short, and ends that when there are enough again",

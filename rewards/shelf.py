@@ -41,11 +41,20 @@ def is_low(row: Mapping[str, Any]) -> bool:
 async def watch(bank: Bank) -> None:
     """Raises the alarm of each reward that runs short, once each time, and ends it when there are
     enough again or it is over. Safe to repeat, and for two at once."""
+    for row, short in await _changed(bank):
+        await _say(bank, row, short=short)
+
+
+async def is_to_be_told(bank: Bank) -> bool:
+    """Whether a reward has run short, or has enough again, and nobody was told."""
+    return bool(await _changed(bank))
+
+
+async def _changed(bank: Bank) -> list[tuple[Doc, bool]]:
     now = bank.utc()
-    for row in await bank.db[REWARDS].find(WATCHED, fields={"leases": 0}, limit=None):
-        short = is_low(row) and row["ends"] > now
-        if short != bool(row.get("low_said")):
-            await _say(bank, row, short=short)
+    rows = await bank.db[REWARDS].find(WATCHED, fields={"leases": 0}, limit=None)
+    looked = [(row, is_low(row) and row["ends"] > now) for row in rows]
+    return [(row, short) for row, short in looked if short != bool(row.get("low_said"))]
 
 
 async def _say(bank: Bank, row: Doc, *, short: bool) -> None:

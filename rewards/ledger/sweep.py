@@ -21,7 +21,7 @@ LATE = timedelta(seconds=120)
 """So long a batch without a lease is kept: its write may still be on its way."""
 LEASE_SECONDS = 20.0
 """How long a worker has for the end of a hold."""
-RETRY = Retry()
+RETRY = Retry(12, first=1.0)
 log = logging.getLogger(__name__)
 
 

@@ -38,7 +38,8 @@ def _path(route: Route) -> str:
 
 async def _try(client: httpx.AsyncClient, route: Route, method: str, token: str) -> httpx.Response:
     headers = {"Idempotency-Key": "k", "X-XSRFToken": token}
-    return await client.request(method, _path(route), headers=headers, json=None)
+    files = {"file": ("codes.csv", b"code")} if route.ops[method].file else None
+    return await client.request(method, _path(route), headers=headers, files=files)
 
 
 async def _token(client: httpx.AsyncClient) -> str:
@@ -103,7 +104,7 @@ async def test_another_banks_clerk_finds_nothing(http: httpx.AsyncClient, other_
         for route, method, _ in GUARDED
         if "{campaign}" in route.path and not route.path.endswith("/reject")
     }
-    assert len(answers) == 8
+    assert len(answers) == 9
     assert set(answers.values()) == {404}
     assert (await http.get("/console/audit")).text.count("campaign.") == 0
 

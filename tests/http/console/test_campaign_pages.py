@@ -33,10 +33,10 @@ def problems(answer: httpx.Response) -> list[str]:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("stock: 20000", "stock: 0100", '第 29 行 0100 以 0 开头，可以读作 100、八进制数或文字；数字请写 100，文字请写 "0100"。'),
-        ("id: hi", "id: 100123", '第 32 行 steps.0.id：这里要文字，读到的是数字 100123，请写成 "100123"。'),
+        ("stock: 20000", "stock: 0100", '第 32 行 0100 以 0 开头，可以读作 100、八进制数或文字；数字请写 100，文字请写 "0100"。'),
+        ("id: hi", "id: 100123", '第 35 行 steps.0.id：这里要文字，读到的是数字 100123，请写成 "100123"。'),
         ("to: 2027-12-31", "to: 20271231", "第 6 行 window.to：这里要日期，读到的是数字 20271231，请写成 2027-12-31。"),
-        ("steps:", "setps:", "第 31 行 setps：没有这个键，是不是想写 steps。"),
+        ("steps:", "setps:", "第 34 行 setps：没有这个键，是不是想写 steps。"),
         ("{{customer.name}}您好", "{customer.name}您好",
          "第 21 行 “{customer.name}”不是占位符，客户会原样看到它，请写成 {{customer.name}}。"),
     ],

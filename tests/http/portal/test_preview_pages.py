@@ -60,11 +60,12 @@ async def test_terms_that_must_be_accepted_are_ticked_before_a_claim(
     await tools.go_live(demo, REWARDS.replace('contact: "95500"}', 'contact: "95500", accept: required}'))
     page, action = f"/preview/{appid}/", f"/preview/{appid}/rewards/shop.cup/claim"
     home = (await visitor.get(page)).text
-    box = re.search(r'<input type="checkbox" name="disclosure" value="([0-9a-f]{32})" required>', home)
+    box = re.search(r'<input type="hidden" name="disclosure" value="([0-9a-f]{32})">', home[home.index(action) :])
     assert box is not None
+    assert '<input type="checkbox" name="accept" value="yes" required>' in home
     refused = await post_form(visitor, page, action, key="k1")
     assert (refused.status_code, "请先阅读并同意活动规则" in refused.text) == (409, True)
-    claimed = await post_form(visitor, page, action, key="k2", disclosure=box[1])
+    claimed = await post_form(visitor, page, action, key="k2", disclosure=box[1], accept="yes")
     assert claimed.status_code in (200, 303)
     (row,) = await demo.store.tenant("demo")["transfers"].find({"kind": "grant"})
     assert (row["terms"], row["accepted"]) == (box[1], True)

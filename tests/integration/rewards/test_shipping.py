@@ -29,6 +29,7 @@ from tests.integration.rewards import world
 from tests.support import jobs
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
+from tests.support.waiting import until
 
 MAY = clerks.PERMISSIONS["operations"]
 LIN = ClerkActor("demo", "lin", "林晓", MAY)
@@ -437,11 +438,15 @@ async def test_a_step_that_was_not_told_is_told_by_the_sweep(
     assert (await all_shipments(demo))[0]["untold"] == []
 
 
+async def _told(demo: Services) -> bool:
+    await jobs.handle_inbox(await at(demo))
+    return bool(await all_shipments(demo))
+
+
 async def test_a_worker_makes_the_shipment_when_it_is_told_of_the_claim(demo: Services) -> None:
     await granted(demo)
     assert await all_shipments(demo) == []
-    await jobs.handle_inbox(await at(demo))
-    await jobs.handle_inbox(await at(demo))
+    await until(lambda: _told(demo), 5.0)
     (row,) = await all_shipments(demo)
     assert (row["state"], row["campaign"]) == ("awaiting_address", world.CAMPAIGN)
 
