@@ -118,18 +118,18 @@ def client(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, trust_env=False, timeout=20.0)
 
 
-async def while_killed(stack: Stack, load: Coroutine[Any, Any, None]) -> None:
-    """The load, with the web process killed every two seconds until it is over, once at least."""
+async def while_killed(stack: Stack, load: Coroutine[Any, Any, None], most: int = 10_000) -> None:
+    """The load, with the web process killed every two seconds until it is over or was killed so often; once at
+    least."""
     loop, begin, kills = asyncio.get_running_loop(), time.monotonic(), 0
     working = asyncio.ensure_future(load)
     try:
-        while not (await asyncio.wait([working], timeout=EVERY if kills else FIRST))[0]:
+        while kills < most and not (await asyncio.wait([working], timeout=EVERY if kills else FIRST))[0]:
             await loop.run_in_executor(STARTER, stack.kill9, "server")
             await loop.run_in_executor(STARTER, stack.start, "server")
             kills += 1
+        await working
     finally:
-        if not working.done():
-            working.cancel()
-    await working
+        working.cancel()
     log.info("killed %d times in %.0f s", kills, time.monotonic() - begin)
     assert kills, "the load was over before the first kill"
