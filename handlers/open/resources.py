@@ -18,9 +18,9 @@ from services.errors import Conflict, Forbidden, InvalidInput, KeyReused, NotFou
 
 
 class Vouchers(Open):
-    def redeemer(self, place: PlaceQuery) -> Redeemer:
+    async def redeemer(self, place: PlaceQuery) -> Redeemer:
         """Who writes off, and at which of the partner's places. Raises InvalidInput `place_missing`,
-        and Forbidden `place_not_yours`."""
+        and Forbidden `place_not_yours`, which the audit trail keeps."""
         one = self.actor
         branch, merchant = place.branch or "", place.merchant or ""
         if bool(branch) == bool(merchant):
@@ -29,6 +29,9 @@ class Vouchers(Open):
                 raise InvalidInput("place_missing", "say `branch` or `merchant`: where it is used")
             branch, merchant = own[0]
         if (branch and branch not in one.branches) or (merchant and merchant not in one.merchants):
+            said = {"branch": branch} if branch else {"merchant": merchant}
+            about = {"reason": "place_not_yours", **said}
+            await self.bank.audit(f"partner:{one.partner}", "voucher.refused", "-", **about)
             raise Forbidden("place_not_yours", "this partner writes nothing off there")
         known_names = self.bank.branches if branch else self.bank.merchants
         name = known_names.get(branch or merchant, branch or merchant)
@@ -46,7 +49,8 @@ class Look(Vouchers):
     @override
     async def get(self, code: str) -> None:
         place = read_model(PlaceQuery, self.query(), "invalid_query")
-        self.answer(self._told(await redeem.look(self.bank, self.redeemer(place), code)))
+        by = await self.redeemer(place)
+        self.answer(self._told(await redeem.look(self.bank, by, code)))
 
     def _told(self, seen: VoucherView) -> bytes:
         return (
@@ -97,7 +101,7 @@ class Redeem(Receipts):
     async def post(self, code: str) -> None:
         key = self.idempotency_key()
         body = read_model(RedeemBody, self.request.body or b"{}")
-        by = self.redeemer(body)
+        by = await self.redeemer(body)
         receipt = await desk.redeem(self.bank, by, self.actor.per_day, code, key, body.uses)
         if receipt.replayed:
             if (receipt.by["branch"], receipt.by["merchant"]) != (by.branch, by.merchant):

@@ -99,7 +99,7 @@ class _Group:
 
 
 @asynccontextmanager
-async def _refusals_kept(bank: Bank, object_: str) -> AsyncIterator[None]:
+async def refusals_kept(bank: Bank, object_: str) -> AsyncIterator[None]:
     """Keeps in the audit trail what was asked wrongly; that there is too little is no wrong."""
     try:
         yield
@@ -116,7 +116,7 @@ async def post(bank: Bank, entry: Entry) -> Posted:
     Conflict `insufficient` when an account has too little, and Unavailable when that is not known:
     the same key tells it then.
     """
-    async with _refusals_kept(bank, transfer_id(bank.id, entry.key)):
+    async with refusals_kept(bank, transfer_id(bank.id, entry.key)):
         entries.check(entry)
         return await _post_once(bank, _Asked(entries.row_of(bank, entry)))
 
@@ -124,7 +124,7 @@ async def post(bank: Bank, entry: Entry) -> Posted:
 async def hold(bank: Bank, entry: Entry, expires: datetime) -> Posted:
     """Sets aside what the entry takes until it is confirmed, cancelled, or `expires`. Raises as
     `post`."""
-    async with _refusals_kept(bank, transfer_id(bank.id, entry.key)):
+    async with refusals_kept(bank, transfer_id(bank.id, entry.key)):
         entries.check(entry)
         if expires <= bank.utc():
             fields = {"expires": "entry_invalid"}
@@ -143,7 +143,7 @@ async def confirm(
     `customer` is who asks, where a customer does: another's hold raises Conflict `not_yours`. Also
     raises InvalidInput, Conflict `hold_exceeded`, NotFound `hold_unknown`.
     """
-    async with _refusals_kept(bank, hold_id):
+    async with refusals_kept(bank, hold_id):
         held = await _held(bank, hold_id, customer)
         legs = list(legs_of(held))
         if amount is not None:
@@ -160,7 +160,7 @@ async def confirm(
 
 async def cancel(bank: Bank, hold_id: str, *, customer: str = "") -> Posted:
     """Gives back what was held. Raises as `confirm`."""
-    async with _refusals_kept(bank, hold_id):
+    async with refusals_kept(bank, hold_id):
         held = await _held(bank, hold_id, customer)
         return await _end(bank, held, CANCEL, _nothing(held))
 
@@ -227,7 +227,7 @@ async def refund(
     was moved, `not_refundable` for what moved nothing or moves a reward's stock, NotFound
     `transfer_unknown`, and as `post`.
     """
-    async with _refusals_kept(bank, transfer):
+    async with refusals_kept(bank, transfer):
         original = await _refundable(bank, transfer)
         for _ in range(TRIES):
             refunds = await refunds_of(bank, transfer)

@@ -43,12 +43,13 @@ MOST = 100_000_000
 async def ask(bank: Bank, actor: ClerkActor, cid: str, points: int, reason: str) -> str:
     """Asks for so many points more (below zero: fewer); the correction's id.
 
-    Raises InvalidInput `reason_missing` or `amount_invalid`, NotFound `customer_unknown`, Conflict
-    `points_none`.
+    Raises InvalidInput `reason_missing` or `amount_invalid`, which the audit trail keeps, NotFound
+    `customer_unknown`, Conflict `points_none`.
     """
     if type(points) is not int or not 0 < abs(points) <= MOST:
         fields = {"points": "amount_invalid"}
         problem = f"a whole number from 1 to {MOST:,}, or below zero"
+        await bank.audit(actor.login, "points.correction_invalid", cid, reason="amount_invalid")
         raise InvalidInput("amount_invalid", problem, fields=fields)
     await program.live(bank)
     return await _ask(bank, actor, cid, points, "", reason)

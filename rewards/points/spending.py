@@ -20,7 +20,7 @@ from customers.banks.bank import Bank
 from customers.identity import resolution
 from rewards.ledger import book
 from rewards.ledger.book import Posted
-from rewards.ledger.entries import Entry, checked_amount
+from rewards.ledger.entries import Entry, checked_amount, transfer_id
 from rewards.ledger.lines import Leg, legs_of
 from rewards.points import accounts, program
 from rewards.rows import TRANSFERS
@@ -39,7 +39,7 @@ async def spend(
     Raises InvalidInput `amount_invalid`, Conflict `points_none` or `insufficient`, KeyReused for the
     same key with another body, Unavailable when the outcome is not known: the same key tells it.
     """
-    known = await _known(bank, cid, points, key)
+    known = await _asked_before(bank, cid, points, key)
     if known is not None:
         return known
     try:
@@ -59,7 +59,7 @@ async def hold(
 ) -> Posted:
     """Sets so many points aside until they are used, given back, or the hold `expires`. Raises as
     `spend`."""
-    known = await _known(bank, cid, points, key)
+    known = await _asked_before(bank, cid, points, key)
     if known is not None:
         return known
     try:
@@ -98,7 +98,6 @@ async def _entry(
     title: Text,
     about: Mapping[str, Any] | None,
 ) -> Entry:
-    checked_amount(points, "points")
     live = await program.live(bank)
     cids = await resolution.cids(bank, cid)
     rows = await accounts.read(bank, cids)
@@ -111,6 +110,12 @@ async def _entry(
 
 def _key(key: str) -> str:
     return f"spend:{key}"
+
+
+async def _asked_before(bank: Bank, cid: str, points: int, key: str) -> Posted | None:
+    """As `_known`; what is asked wrongly is kept in the audit trail."""
+    async with book.refusals_kept(bank, transfer_id(bank.id, _key(key))):
+        return await _known(bank, cid, checked_amount(points, "points"), key)
 
 
 async def _known(bank: Bank, cid: str, points: int, key: str) -> Posted | None:
@@ -145,5 +150,6 @@ async def _check_owner(bank: Bank, cid: str, hold_id: str) -> None:
     row = (await bank.by_id(TRANSFERS, [hold_id])).get(hold_id)
     if row is None:
         raise NotFound("hold_unknown", "no such hold")
-    if not await _is_his(bank, cid, row):
-        raise Conflict("not_yours", "this hold is another customer's")
+    async with book.refusals_kept(bank, hold_id):
+        if not await _is_his(bank, cid, row):
+            raise Conflict("not_yours", "this hold is another customer's")

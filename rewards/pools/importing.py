@@ -135,13 +135,14 @@ async def start(
     """Has the file imported into the pool; the upload, and whether that is new. The same file is the
     same upload, whoever sends it and for which pool, unless it came to nothing.
 
-    Raises NotFound `pool_unknown`, and InvalidInput `codes_empty`.
+    Raises NotFound `pool_unknown`, and InvalidInput `codes_empty`, which the audit trail keeps.
     """
     try:
         await taking.find(bank, pool)
         sha = await received.finish()
-    except (NotFound, InvalidInput):
+    except (NotFound, InvalidInput) as error:
         await received.drop()
+        await bank.audit(by, "pool.upload_refused", pool, reason=error.code)
         raise
     row = _new(bank, by, pool, received, sha, skip)
     async with bank.audited(by, "pool.uploaded", pool, upload=row["upload"][:12]) as act:

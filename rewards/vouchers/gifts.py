@@ -9,7 +9,8 @@ codes lead nowhere.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,8 +18,8 @@ from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.vouchers import codes, issuing, life, redeem
 from rewards.vouchers.rows import ACTIVE, VOUCHERS, Gift, Voucher
-from services.errors import Conflict, NotFound
-from services.security.tries import Limit
+from services.errors import Conflict, NotFound, YinqiaoError
+from services.security.tries import Limit, LockedOut
 from services.store.mongo import Doc, Duplicate
 
 LENGTH = 16
@@ -99,9 +100,9 @@ async def take_back(bank: Bank, cids: Sequence[str], voucher: str) -> None:
 async def take(bank: Bank, cids: Sequence[str], typed: str) -> str:
     """The id of the voucher that the customer, whose own id is the first of `cids`, has now. Taken
     twice by the same is once. Raises NotFound `gift_unknown` (a guess), Conflict `gift_own`, and what
-    a voucher that is over is refused with."""
+    a voucher that is over is refused with; each refusal is in the audit trail, without the code."""
     index = _index(bank, codes.meant(codes.plain(typed)))
-    async with bank.services.tries.trying(limits(bank, cids[0]), redeem.Guessed):
+    async with _judged(bank, cids[0]):
         found = await bank.db[VOUCHERS].find_one({"gift.index": index}, {"_id": 1})
         if found is None:
             raise GiftUnknown
@@ -111,6 +112,19 @@ async def take(bank: Bank, cids: Sequence[str], typed: str) -> str:
             except Duplicate:  # another voucher has this code: the next one
                 continue
     raise RuntimeError("no free code for a voucher")
+
+
+@asynccontextmanager
+async def _judged(bank: Bank, cid: str) -> AsyncIterator[None]:
+    """Around the judging of a code: guesses are counted, refusals written down."""
+    try:
+        async with bank.services.tries.trying(limits(bank, cid), redeem.Guessed):
+            yield
+    except YinqiaoError as error:
+        again = isinstance(error, LockedOut) and not error.first
+        if error.status < 500 and not again:
+            await bank.audit(f"customer:{cid}", "voucher.refused", "-", reason=error.code)
+        raise
 
 
 async def _take(bank: Bank, cids: Sequence[str], voucher: str, index: str, more: int) -> str:

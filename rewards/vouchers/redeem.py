@@ -174,11 +174,10 @@ async def redeem(bank: Bank, by: Redeemer, shown: str, key: str, uses: int = 1) 
     """
     if not key:
         raise InvalidInput("idempotency_key_missing", "a write-off needs a key")
-    if type(uses) is not int or not 1 <= uses <= 1_000:
-        raise InvalidInput(
-            "uses_wrong", "at least one use, at most 1000", fields={"uses": "1-1000"}
-        )
     async with _judged(bank, by) as about:
+        if type(uses) is not int or not 1 <= uses <= 1_000:
+            fields = {"uses": "1-1000"}
+            raise InvalidInput("uses_wrong", "at least one use, at most 1000", fields=fields)
         found = await _find(bank, by, shown, replay=key)
         about["voucher"] = found.row["_id"]
         return await _redeem(bank, by, found, ids.fingerprint(key.encode()), uses)

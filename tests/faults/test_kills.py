@@ -4,47 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 
-from customers.identity import resolution
 from rewards import catalogue, ledger
 from rewards.item import Item
 from services.container import Services
 from services.documents.parts import Text
 from services.errors import Unavailable
 from tests.conftest import Sandbox, Stack
-from tests.integration.rewards.world import BANK, CAMPAIGN, ENDS, STARTS
+from tests.faults import storms
+from tests.faults.storms import Wave
+from tests.integration.rewards.world import CAMPAIGN, ENDS, STARTS
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 
 VICTIMS = ("server", "worker", "redis", "mongodb")
 CLAIMS, STOCK, SCANS, AT_ONCE = 75, 25, 13, 8
 """Of each of the four waves: 300 claims on a stock of 100, and 52 scans."""
-_STARTER = ThreadPoolExecutor(1)
-"""One thread that stays: processes end with the thread that started them (deploy/processes.py)."""
-
-
-@dataclass
-class Wave:
-    """One wave of customers, and what they were told."""
-
-    reward: str
-    granted: dict[str, str] = field(default_factory=dict)
-    """customer → the redemption of the 200 that he read"""
-    refused: Counter[str] = field(default_factory=Counter)
-    troubles: Counter[str] = field(default_factory=Counter)
-    others: list[str] = field(default_factory=list)
-    """who was refused"""
-
-    @property
-    def answered(self) -> int:
-        return len(self.granted) + self.refused.total()
 
 
 async def _put(services: Services, wave: int) -> Wave:
@@ -64,54 +43,6 @@ async def _put(services: Services, wave: int) -> Wave:
     return Wave(catalogue.reward_id(CAMPAIGN, definition.key))
 
 
-async def _patiently(act: Callable[[], Awaitable[Any]]) -> Any:
-    """`act`, again and again while a store is away."""
-    while True:
-        try:
-            return await act()
-        except Unavailable:
-            await asyncio.sleep(0.2)
-
-
-async def _claim(services: Services, http: httpx.AsyncClient, wave: Wave, cid: str) -> None:
-    """A customer who does not give up: the same key until the answer is one."""
-    session = {"tenant": "demo", "cid": cid, "appid": BANK}
-    headers = {"Idempotency-Key": f"key of {cid}"}
-    while True:
-        if "Authorization" not in headers:
-            token = await _patiently(lambda: services.sessions.open("customer", session))
-            headers["Authorization"] = f"Bearer {token}"
-        try:
-            answer = await http.post(f"/mp/{BANK}/rewards/{wave.reward}/claim", headers=headers)
-        except httpx.HTTPError as error:
-            wave.troubles[type(error).__name__] += 1
-            await asyncio.sleep(0.2)
-            continue
-        if answer.status_code == 200:
-            wave.granted[cid] = answer.json()["redemption"]["id"]
-            return
-        code = answer.json()["error"]["code"]
-        if answer.status_code == 409:
-            wave.refused[code] += 1
-            wave.others.append(cid)
-            return
-        assert answer.status_code in (401, 404, 503), answer.text  # 404: the server has not heard of the reward yet
-        wave.troubles[code] += 1
-        if answer.status_code == 401:  # Redis came back without this session
-            del headers["Authorization"]
-        await asyncio.sleep(0.2)
-
-
-async def _claims(services: Services, http: httpx.AsyncClient, wave: Wave, cids: list[str]) -> None:
-    queue = iter(cids)
-
-    async def customer() -> None:
-        for cid in queue:
-            await _claim(services, http, wave, cid)
-
-    await asyncio.gather(*(customer() for _ in range(AT_ONCE)))
-
-
 async def _scans(sandbox: Sandbox, people: list[dict[str, Any]]) -> None:
     await asyncio.gather(*(sandbox.scan(person, state="branch-q1.sz-nanshan") for person in people))
 
@@ -123,10 +54,7 @@ async def _acknowledged(sandbox: Sandbox) -> int:
 
 @pytest.fixture
 async def customers(demo: Services, request: pytest.FixtureRequest) -> list[str]:
-    count = getattr(request, "param", CLAIMS * len(VICTIMS))
-    facts = [resolution.Facts(unionid=f"u{n}", openids={BANK: f"o{n}"}) for n in range(count)]
-    at_bank = await open_bank(demo, "demo")
-    return list(await asyncio.gather(*(resolution.identify(at_bank, one) for one in facts)))
+    return await storms.customers(demo, getattr(request, "param", CLAIMS * len(VICTIMS)))
 
 
 @pytest.mark.kills_store
@@ -150,7 +78,7 @@ async def _one_after_the_other(
     demo: Services, customers: list[str], stack: Stack, sandbox: Sandbox, victims: tuple[str, ...]
 ) -> None:
     waves = [await _put(demo, n) for n in range(len(victims))]
-    async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=20.0) as http:
+    async with storms.client(stack.url) as http:
         for n, victim in enumerate(victims):
             await _wave(demo, sandbox, http, waves[n], customers[n * CLAIMS : (n + 1) * CLAIMS], stack, (victim,))
         await _check(demo, sandbox, http, waves)
@@ -163,7 +91,7 @@ async def test_after_a_power_cut_nothing_is_lost_and_nothing_is_done_twice(
 ) -> None:
     wave = await _put(demo, 0)
     everything = ("worker", "server", "scheduler", "redis", "mongodb")
-    async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=20.0) as http:
+    async with storms.client(stack.url) as http:
         await _wave(demo, sandbox, http, wave, customers[:CLAIMS], stack, everything)
         await _check(demo, sandbox, http, [wave])
 
@@ -180,7 +108,7 @@ async def _wave(
     """Claims and scans at once; in the middle of both the victims are killed, and started again in reverse."""
     people = [await sandbox.person(f"客户{wave.reward}-{n}") for n in range(SCANS)]
     before = await _acknowledged(sandbox)
-    load = asyncio.gather(_claims(services, http, wave, cids), _scans(sandbox, people))
+    load = asyncio.gather(storms.claims(services, http, wave, cids, AT_ONCE), _scans(sandbox, people))
 
     async def under_way() -> bool:
         return wave.answered >= 12 and await _acknowledged(sandbox) >= before + SCANS // 2
@@ -188,9 +116,9 @@ async def _wave(
     await until(under_way)
     loop = asyncio.get_running_loop()
     for victim in victims:
-        await loop.run_in_executor(_STARTER, stack.kill9, victim)
+        await loop.run_in_executor(storms.STARTER, stack.kill9, victim)
     for victim in reversed(victims):
-        await loop.run_in_executor(_STARTER, stack.start, victim)
+        await loop.run_in_executor(storms.STARTER, stack.start, victim)
     await load
 
 
@@ -235,7 +163,7 @@ async def _sell_what_came_back(services: Services, http: httpx.AsyncClient, wave
     """A unit that a dead process held is on sale again: in the end everything is sold, and no more."""
     for wave in waves:
         again = Wave(wave.reward)
-        await _claims(services, http, again, wave.others)
+        await storms.claims(services, http, again, wave.others, AT_ONCE)
         assert len(wave.granted) + len(again.granted) == STOCK
 
 

@@ -200,6 +200,12 @@ async def test_a_partner_says_which_of_its_own_places_it_is_at(
         ([], (400, "invalid_body")),
     ):
         assert code_of(await ask(http, "POST", redeem, body, key="k")) == said
+    assert code_of(await ask(http, "GET", f"{at(code)}?merchant=another")) == (403, "place_not_yours")
+    kept = await demo.store.tenant("demo")["audit"].find({"action": "voucher.refused"}, sort=[("seq", 1)])
+    elsewhere = [
+        {"reason": "place_not_yours", **place} for place in ({"branch": "sz-nanshan"}, {"merchant": "another"})
+    ]
+    assert [(row["actor"], row["data"]) for row in kept] == [("partner:coffee-pos", told) for told in elsewhere]
     path = f"{at(code)}?branch=sz-futian"
     assert (await ask(http, "GET", path)).json()["may"] is True
     done = await ask(http, "POST", redeem, {"branch": "sz-futian"}, key="k")

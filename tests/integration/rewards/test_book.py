@@ -57,6 +57,12 @@ async def has(bank: Bank, account: str = BUDGET) -> tuple[int, int, int]:
     return found.posted, found.held, found.available
 
 
+async def kept(bank: Bank) -> list[str]:
+    """The reasons of the refusals that the audit trail has, in their order."""
+    rows = await bank.db["audit"].find({"action": "ledger.refused"}, sort=[("seq", 1)])
+    return [row["data"]["reason"] for row in rows]
+
+
 async def quiet(bank: Bank) -> None:
     """Until nothing is under way."""
     await until(lambda: nothing_under_way(bank))
@@ -180,7 +186,19 @@ async def test_a_hold_ends_by_itself(services: Services, clock: MovedClock) -> N
     with pytest.raises(Conflict, match="expired"):
         await book.confirm(bank, held.id)
     await quiet(bank)
-    assert await has(bank) == (100, 0, 100)
+    assert (await has(bank), await kept(bank)) == ((100, 0, 100), ["hold_ended"])
+    assert await code(book.post(bank, spend(100, "all of it"))) == "posted"
+
+
+async def test_a_hold_that_is_confirmed_twice_moves_once(bank: Bank) -> None:
+    await book.post(bank, fund(100))
+    held = await book.hold(bank, spend(80), bank.utc() + timedelta(hours=1))
+    assert await code(book.confirm(bank, held.id, 30)) == "posted"
+    assert await code(book.confirm(bank, held.id, 30)) == "replayed"
+    assert await code(book.confirm(bank, held.id, 31)) == "hold_ended"
+    assert await code(book.confirm(bank, held.id, 81)) == "hold_exceeded"
+    await quiet(bank)
+    assert (await has(bank), await kept(bank)) == ((70, 0, 70), ["hold_ended", "hold_exceeded"])
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, True, "7", None, 2**53 + 1, 10**400])
@@ -188,7 +206,24 @@ async def test_an_amount_that_is_none_is_refused_and_named(bank: Bank, amount: A
     with pytest.raises(InvalidInput) as refused:
         await book.post(bank, Entry("k", "x", [Leg("funds:camp", BUDGET, amount)]))
     assert (refused.value.code, list(refused.value.fields)) == ("amount_invalid", ["legs.0.amount"])
-    assert await bank.db["transfers"].count() == 0
+    assert (await bank.db["transfers"].count(), await kept(bank)) == (0, ["amount_invalid"])
+
+
+@pytest.mark.parametrize("amount", [0, -1, 1.5, True, "7", 2**53 + 1])
+async def test_no_part_of_a_hold_or_of_a_transfer_is_such_an_amount(bank: Bank, amount: Any) -> None:
+    await book.post(bank, fund(100))
+    spent = await book.post(bank, spend(50))
+    held = await book.hold(bank, spend(30, "h"), bank.utc() + timedelta(hours=1))
+    await quiet(bank)
+    for asked in (
+        book.confirm(bank, held.id, amount),
+        book.refund(bank, spent.id, amount, reason="r", maker="li"),
+        book.hold(bank, Entry("k", "x", [Leg(BUDGET, "spent:camp", amount)]), bank.utc() + timedelta(hours=1)),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            await asked
+        assert (refused.value.code, len(refused.value.fields)) == ("amount_invalid", 1)
+    assert (await has(bank), await kept(bank)) == ((50, 30, 20), ["amount_invalid"] * 3)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +239,7 @@ async def test_an_amount_that_is_none_is_refused_and_named(bank: Bank, amount: A
 )
 async def test_accounts_that_do_not_fit_are_refused(bank: Bank, debit: str, credit: str, wanted: str) -> None:
     assert await code(book.post(bank, Entry("k", "x", [Leg(debit, credit, 1)]))) == wanted
+    assert (await bank.db["transfers"].count(), await kept(bank)) == (0, [wanted])
 
 
 async def test_what_expires_first_is_spent_first_and_comes_back_there(bank: Bank) -> None:

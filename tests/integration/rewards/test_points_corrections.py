@@ -89,9 +89,11 @@ async def test_a_line_is_given_back_by_an_entry_that_is_linked_to_it(bank: Bank)
 @pytest.mark.parametrize("points", [0, 1.5, "5", True, 10**9, -(10**9)])
 async def test_what_is_no_amount_is_refused(bank: Bank, points: Any) -> None:
     cid = await world.person(bank, "a")
-    with pytest.raises(InvalidInput, match="amount_invalid"):
+    with pytest.raises(InvalidInput, match="amount_invalid") as refused:
         await corrections.ask(bank, LIN, cid, points, "误发")
-    assert await corrections.newest(bank) == []
+    assert (list(refused.value.fields), await corrections.newest(bank)) == (["points"], [])
+    (row,) = await bank.db["audit"].find({"action": "points.correction_invalid"})
+    assert (row["actor"], row["object"], row["data"]) == ("lin", cid, {"reason": "amount_invalid"})
 
 
 async def test_without_a_reason_or_for_anothers_line_nothing_is_asked(bank: Bank) -> None:

@@ -19,6 +19,7 @@ from services.documents.parts import Text
 from services.errors import Conflict, InvalidInput, KeyReused, NotFound, Unavailable
 from tests.integration.rewards import points_world as world
 from tests.support.banks import open_bank
+from tests.support.clock import MovedClock
 from tests.support.waiting import until
 
 MALL = Text(zh="咖啡券", en="Coffee voucher")
@@ -45,6 +46,12 @@ async def _lots(bank: Bank, cid: str) -> list[int]:
     return [lot.points for lot in (await world.points(bank, cid)).lots]
 
 
+async def _kept(bank: Bank) -> list[str]:
+    """The reasons of the refusals that the audit trail has, in their order."""
+    rows = await bank.db["audit"].find({"action": "ledger.refused"}, sort=[("seq", 1)])
+    return [row["data"]["reason"] for row in rows]
+
+
 async def test_what_expires_first_is_spent_first(bank: Bank) -> None:
     cid = await _rich(bank, d30=40, d3=50, d90=10)
     done = await spending.spend(bank, cid, 70, "order-1", MALL)
@@ -67,6 +74,7 @@ async def test_the_same_key_spends_once_and_another_body_is_refused(bank: Bank) 
         with pytest.raises(KeyReused):
             await spending.spend(bank, who, n, "k", MALL)
     assert (await _lots(bank, cid), await _lots(bank, other)) == ([20], [50])
+    assert await _kept(bank) == ["idempotency_key_reused"] * 2
 
 
 @pytest.mark.parametrize("points", [0, -5, 1.5, "5", True, 2**53 + 1])
@@ -75,7 +83,7 @@ async def test_what_is_no_amount_is_refused_and_named(bank: Bank, points: Any) -
     with pytest.raises(InvalidInput, match="amount_invalid") as refused:
         await spending.spend(bank, cid, points, "k", MALL)
     assert list(refused.value.fields) == ["points"]
-    assert await _lots(bank, cid) == [50]
+    assert (await _lots(bank, cid), await _kept(bank)) == ([50], ["amount_invalid"])
 
 
 async def test_nobody_spends_more_than_he_has(bank: Bank) -> None:
@@ -131,6 +139,16 @@ async def test_anothers_hold_is_neither_confirmed_nor_cancelled(bank: Bank) -> N
     with pytest.raises(Conflict, match="hold_exceeded"):
         await spending.confirm(bank, cid, held.id, 31)
     assert (await world.points(bank, cid)).held == 30
+    assert await _kept(bank) == ["not_yours", "not_yours", "hold_exceeded"]
+
+
+async def test_a_hold_that_is_over_is_not_used(bank: Bank, clock: MovedClock) -> None:
+    cid = await _rich(bank, d3=50)
+    held = await spending.hold(bank, cid, 30, "k", MALL, bank.utc() + timedelta(minutes=15))
+    clock.advance(15 * 60 + 1)
+    with pytest.raises(Conflict, match="hold_ended"):
+        await spending.confirm(bank, cid, held.id)
+    assert (await _lots(bank, cid), await _kept(bank)) == ([50], ["hold_ended"])
 
 
 async def test_two_who_became_one_spend_from_both_soonest_first(bank: Bank) -> None:

@@ -11,7 +11,7 @@ from customers.banks.bank import Bank
 from rewards.pools import codes, importing, keeping, proof, taking
 from rewards.pools.rows import Upload
 from services.container import Services
-from services.errors import Conflict, NotFound, TooLarge
+from services.errors import Conflict, InvalidInput, NotFound, TooLarge
 from services.store.mongo import Collection
 from tests.integration.rewards import pool_world
 from tests.integration.rewards.pool_world import POOL, counted, sheet
@@ -38,6 +38,12 @@ async def all_codes(bank: Bank, upload: Upload) -> list[str]:
 
 async def problems(bank: Bank, upload: Upload) -> list[tuple[int, str, str]]:
     return await importing.problems_of(bank, upload["upload"])
+
+
+async def kept(bank: Bank) -> list[tuple[str, str, str]]:
+    """Who was refused a file for which pool, and why, as the audit trail has it."""
+    rows = await bank.db["audit"].find({"action": "pool.upload_refused"}, sort=[("seq", 1)])
+    return [(row["actor"], row["object"], row["data"]["reason"]) for row in rows]
 
 
 TEXT = f"{HEADING}\nAAAA-0001,2099-12-31\nAAAA-0002,2099/12/31\nAAAA-0003,\n"
@@ -140,6 +146,7 @@ async def test_a_file_that_cannot_be_read_says_why(bank: Bank, data: bytes, reas
     assert (upload["state"], upload["reason"]) == ("refused", reason)
     assert await pool_world.counts(bank) == counted(0, 0)
     assert await bank.db["code_files"].count() == 0
+    assert await kept(bank) == [("lin", POOL, reason)]
 
 
 async def test_numbers_of_a_sheet_are_no_codes(bank: Bank) -> None:
@@ -288,11 +295,14 @@ async def test_refused_files_are_kept_for_a_week(bank: Bank, clock: MovedClock) 
     assert await bank.db["code_files"].count() == 0
 
 
-async def test_an_unknown_pool_and_a_file_that_is_too_large_leave_nothing(
+async def test_an_unknown_pool_and_a_file_that_is_empty_or_too_large_leave_nothing(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(NotFound, match="pool_unknown"):
         await pool_world.send(bank, pool_world.file(5), "nowhere")
+    with pytest.raises(InvalidInput, match="codes_empty"):
+        await pool_world.send(bank, b"")
+    assert await kept(bank) == [("lin", "nowhere", "pool_unknown"), ("lin", POOL, "codes_empty")]
     monkeypatch.setattr(importing, "CODES_BYTES", importing.CHUNK + 10)
     received = importing.receive(bank, "codes.csv")
     await received.write(b"x" * importing.CHUNK)

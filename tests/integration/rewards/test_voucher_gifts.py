@@ -88,5 +88,11 @@ async def test_a_customer_who_guesses_is_shut_out(services: Services) -> None:
     guesser, friend = [await vouchering.person(bank, name) for name in ("guesser", "friend")]
     for n in range(gifts.FAILURES):
         assert await refusal(gifts.take(bank, [guesser], f"guess-{n}")) == "gift_unknown"
-    assert await refusal(gifts.take(bank, [guesser], offered.code)) == "too_many_attempts"
+    for _ in range(3):
+        assert await refusal(gifts.take(bank, [guesser], offered.code)) == "too_many_attempts"
+    assert (await now(bank, row))["cid"] == row["cid"]
+    kept = await bank.db["audit"].find({"action": "voucher.refused"}, sort=[("seq", 1)])
+    assert {one["actor"] for one in kept} == {f"customer:{guesser}"}
+    assert [one["data"]["reason"] for one in kept] == ["gift_unknown"] * gifts.FAILURES + ["too_many_attempts"]
+    assert offered.code not in str(kept)
     assert await gifts.take(bank, [friend], offered.code) == row["_id"]
