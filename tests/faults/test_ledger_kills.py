@@ -76,7 +76,7 @@ class Spenders:
 
 @pytest.mark.alone
 async def test_processes_that_are_killed_spend_exactly_what_there_is(settings: Settings, services: Services) -> None:
-    await _killed(settings, services, 1_200)
+    await _killed(settings, services, 4_000)
 
 
 @pytest.mark.soak
