@@ -275,7 +275,7 @@ async def finish(bank: Bank, batch: str, one: str = "") -> None:
 async def write(bank: Bank, rows: Sequence[AccountRow], batch: str) -> set[str]:
     """Writes changed accounts back, each only if nobody else has changed it since it was read; the
     names of those that somebody else did change. Each of them has a lease of `batch`, or had one
-    that was to end."""
+    that was to end. The rows are as they were written then."""
     new = [row for row in rows if "_id" not in row]
     known = [row for row in rows if "_id" in row]
     lost = set()
@@ -284,17 +284,12 @@ async def write(bank: Bank, rows: Sequence[AccountRow], batch: str) -> set[str]:
         refused = await bank.db[ACCOUNTS].insert_new(cast("list[Doc]", docs))
         lost |= {new[position]["account"] for position in refused}
     if known:
-        changes = [_replacing(row) for row in known]
-        if await bank.db[ACCOUNTS].bulk_update(changes) < len(known):
+        changes = [(cast("Doc", {**row, "rev": row["rev"] + 1}), row["rev"]) for row in known]
+        if await bank.db[ACCOUNTS].replace_each(changes, "rev") < len(known):
             lost |= await _changed_by_others(bank, known, batch)
+    for row in rows:
+        row["_id"], row["rev"] = account_id(bank.id, row["account"]), row["rev"] + 1
     return lost
-
-
-def _replacing(row: AccountRow) -> tuple[Doc, Doc]:
-    fields = ("posted", "debited", "held", "taken", "lots", "leases")
-    doc = cast("Doc", row)
-    change = {name: doc[name] for name in fields} | {"rev": row["rev"] + 1}
-    return {"_id": row["_id"], "rev": row["rev"]}, {"$set": change}
 
 
 async def _changed_by_others(bank: Bank, rows: Sequence[AccountRow], batch: str) -> set[str]:

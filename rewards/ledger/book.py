@@ -27,7 +27,7 @@ from rewards.ledger.entries import Entry, end_id, refund_id, transfer_id
 from rewards.ledger.lines import CANCEL, CONFIRM, EXPIRE, HOLD, REFUND, VOID, Leg, legs_of
 from rewards.ledger.rows import HOLDS, AccountRow, HoldRow, LotChange, Piece
 from rewards.rows import TRANSFERS
-from services.cache import Slot
+from services.cache import Slot, TtlCache
 from services.errors import Conflict, InvalidInput, KeyReused, NotFound, Unavailable, YinqiaoError
 from services.store.groupcommit import GroupCommit
 from services.store.mongo import Doc
@@ -35,12 +35,21 @@ from services.store.mongo import Doc
 TRIES = 20
 """So often a group tries to write an account that others change at the same moment."""
 MOST_REFUNDS = 1_000
+MOST_KEPT = 10_000
 INSUFFICIENT = "insufficient"
 log = logging.getLogger(__name__)
 
 _COUNTED: Slot[dict[str, set[str]]] = Slot("ledger.counted", dict)
 """Batches of this process whose rows are in and whose leases are still open: the ids that arrived.
 Whoever reads an account here counts them already."""
+_KEPT: Slot[TtlCache[tuple[str, str], AccountRow]] = Slot(
+    "ledger.kept", lambda: TtlCache(MOST_KEPT)
+)
+"""Accounts (tenant, name) as this process wrote them last, so that their next change needs no
+reading. Others may have changed them since: `rev` keeps that from being written over, and nobody is
+refused by them."""
+_SHARED: Slot[TtlCache[tuple[str, str], bool]] = Slot("ledger.shared", lambda: TtlCache(MOST_KEPT))
+"""Accounts that another process changed a moment ago: these are always read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,8 @@ class _Counting:
 
 @dataclass
 class _Group:
-    """The entries of one moment, and the accounts that they touch."""
+    """The entries of one moment, and the accounts that they touch; `kept` are those that were not
+    read for it."""
 
     bank: Bank
     batch: str
@@ -88,6 +98,7 @@ class _Group:
     asked: list[_Asked]
     counting: list[_Counting]
     rows: dict[str, AccountRow] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
 
     def alive(self) -> list[_Asked]:
         return [one for one in self.asked if one.answer is None]
@@ -391,21 +402,47 @@ async def _lease(group: _Group) -> None:
     for attempt in range(TRIES):
         if not open_accounts:
             return
-        group.rows |= await accounts.read(group.bank, open_accounts)
+        await _read(group, open_accounts, may_be_old=not attempt)
         before = {name: _state(group.rows[name]) for name in open_accounts}
         for name in open_accounts:
             _count_ended(group, group.rows[name])
-        for one in group.alive():
-            await _lease_one(group, one, open_accounts)
+        if not await _lease_all(group, open_accounts):
+            continue
         changed = [
             group.rows[name] for name in open_accounts if _state(group.rows[name]) != before[name]
         ]
-        open_accounts = await accounts.write(group.bank, changed, group.batch)
+        lost = await accounts.write(group.bank, changed, group.batch)
+        _keep(group, open_accounts, lost)
+        open_accounts = lost
         if attempt and open_accounts:
             await asyncio.sleep(0.002 * secrets.randbelow(attempt + 1))
     for one in group.alive():
         if open_accounts & one.pieces.keys():
             one.answer = Unavailable("busy", "others change this account all the time")
+
+
+async def _read(group: _Group, names: set[str], *, may_be_old: bool) -> None:
+    """Reads these accounts, or takes them as this process wrote them last."""
+    bank, rows = group.bank, group.bank.services.cache.of(_KEPT)
+    found = {name: rows.get((bank.id, name), bank.now()) for name in names if may_be_old}
+    kept = {name: row for name, row in found.items() if row is not None}
+    for name in names:
+        rows.discard((bank.id, name))
+    group.kept = set(kept)
+    group.rows |= kept | await accounts.read(bank, names - group.kept)
+
+
+def _keep(group: _Group, names: set[str], lost: set[str]) -> None:
+    """Keeps the accounts as they are now, but not what others change as well."""
+    bank = group.bank
+    kept, shared = bank.services.cache.of(_KEPT), bank.services.cache.of(_SHARED)
+    now = bank.now()
+    for name in names:
+        key = (bank.id, name)
+        if name in lost:
+            shared.put(key, True, now + accounts.LEASE_SECONDS)
+        elif shared.get(key, now) is None and "_id" in group.rows[name]:
+            kept.put(key, group.rows[name], now + accounts.LEASE_SECONDS)
 
 
 def _state(row: AccountRow) -> tuple[Any, ...]:
@@ -420,14 +457,25 @@ def _count_ended(group: _Group, row: AccountRow) -> None:
         accounts.end(row, batch, counted[batch])
 
 
-async def _lease_one(group: _Group, one: _Asked, open_accounts: set[str]) -> None:
-    """Takes the entry's leases on those of its accounts that are to be written."""
-    mine = {name: piece for name, piece in one.pieces.items() if name in open_accounts}
+async def _lease_all(group: _Group, open_accounts: set[str]) -> bool:
+    """Takes the leases on the accounts that are to be written, or refuses; False when an account
+    must be read first."""
+    for one in group.alive():
+        mine = {name: piece for name, piece in one.pieces.items() if name in open_accounts}
+        short = [name for name, piece in mine.items() if not _allows(group, one, name, piece)]
+        if not group.kept.isdisjoint(short):
+            return False
+        await _lease_one(group, one, mine)
+    return True
+
+
+async def _lease_one(group: _Group, one: _Asked, mine: Mapping[str, Piece]) -> None:
+    """Takes the entry's leases on these of its accounts, or refuses it."""
     for name, piece in mine.items():
         row = group.rows[name]
-        if not _allows(group, one, row, piece):
+        if not _allows(group, one, name, piece):
             await _look(group, row)
-        if not _allows(group, one, row, piece):
+        if not _allows(group, one, name, piece):
             one.answer = _refusal(row, piece)
             return
     for name, piece in mine.items():
@@ -435,7 +483,8 @@ async def _lease_one(group: _Group, one: _Asked, open_accounts: set[str]) -> Non
         accounts.lease(group.rows[name], group.batch, group.now, piece)
 
 
-def _allows(group: _Group, one: _Asked, row: AccountRow, piece: Piece) -> bool:
+def _allows(group: _Group, one: _Asked, name: str, piece: Piece) -> bool:
+    row = group.rows[name]
     if row["posted"] + max(0, piece["posted"]) > MOST_AMOUNT:
         return False
     expired = bool(one.row.get("of_expired"))

@@ -31,6 +31,9 @@ Doc = dict[str, Any]
 DUPLICATE = 11000
 SCAN_ROWS = 1_000
 """So many documents are read at a time where all are read."""
+EACH_ROWS = 20
+"""So many documents are replaced in one statement: the embedded store makes each statement durable by
+itself, and compares every document with each `_id` of a statement."""
 PATIENT = {
     "socketTimeoutMS": 600_000,
     "connectTimeoutMS": 600_000,
@@ -110,12 +113,18 @@ class Collection:
     async def scan(
         self, query: Mapping[str, Any] | None = None, fields: Mapping[str, Any] | None = None
     ) -> AsyncIterator[Doc]:
-        """Every document, one after the other, for audits and exports."""
+        """Every document, one after the other, for audits and exports. The next ones are read while
+        the caller works."""
         with _reading():
             cursor = self._patient.find(self._scoped(query), fields, batch_size=SCAN_ROWS)
-            while docs := await cursor.to_list(SCAN_ROWS):
-                for doc in docs:
-                    yield doc
+            ahead = cursor.to_list(SCAN_ROWS)
+            try:
+                while docs := await ahead:
+                    ahead = cursor.to_list(SCAN_ROWS)
+                    for doc in docs:
+                        yield doc
+            finally:
+                ahead.cancel()
 
     async def about(self) -> int:
         """About how many documents the collection has, of all tenants; at no cost."""
@@ -184,6 +193,19 @@ class Collection:
                 return int((error.details or {}).get("nMatched", 0))
         return int(result.matched_count)
 
+    async def replace_each(self, docs: Sequence[tuple[Doc, Any]], guard: str) -> int:
+        """Puts each document in the place of the one with its `_id`, if that still has the value
+        beside it under `guard`; how many were put in. Several in one statement. Each must differ
+        from what it replaces, and be safe to put in twice."""
+        put_in = 0
+        for start in range(0, len(docs), EACH_ROWS):
+            some = [({**doc, **self._scope}, was) for doc, was in docs[start : start + EACH_ROWS]]
+            query = self._scoped({"_id": {"$in": [doc["_id"] for doc, _ in some]}})
+            with _writing():
+                result = await self._raw.update_many(query, [_replacing(some, guard)])
+            put_in += result.modified_count
+        return put_in
+
     async def update_and_get(
         self,
         query: Mapping[str, Any],
@@ -209,6 +231,18 @@ class Collection:
     async def delete(self, query: Mapping[str, Any]) -> int:
         with _writing():
             return int((await self._raw.delete_many(self._scoped(query))).deleted_count)
+
+
+def _replacing(docs: Sequence[tuple[Doc, Any]], guard: str) -> Doc:
+    """The stage in which each document finds what replaces it by its place in the list; one that was
+    changed meanwhile stays as it is."""
+    ids = [doc["_id"] for doc, _ in docs]
+    new, old = [doc for doc, _ in docs], [value for _, value in docs]
+    place = {"$indexOfArray": [{"$literal": ids}, "$_id"]}
+    unchanged = {"$eq": [f"${guard}", {"$arrayElemAt": [{"$literal": old}, "$$place"]}]}
+    replacement = {"$arrayElemAt": [{"$literal": new}, "$$place"]}
+    either = {"$cond": [unchanged, replacement, "$$ROOT"]}
+    return {"$replaceWith": {"$let": {"vars": {"place": place}, "in": either}}}
 
 
 def _duplicates_only(error: BulkWriteError) -> set[int]:

@@ -9,7 +9,16 @@ import pytest
 
 from services.store.mongo import Collection, Store
 
-_WRITES = ("insert", "insert_new", "update", "update_many", "bulk_update", "update_and_get", "delete")
+_WRITES = (
+    "insert",
+    "insert_new",
+    "update",
+    "update_many",
+    "bulk_update",
+    "replace_each",
+    "update_and_get",
+    "delete",
+)
 
 
 class Killed(Exception):

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from customers.banks.bank import Bank
-from rewards.ledger import accounts, book, sweep
+from rewards.ledger import accounts, book, check, sweep
 from rewards.ledger.book import Entry, Leg
 from services.container import Services
 from services.errors import Conflict, InvalidInput, KeyReused, NotFound, YinqiaoError
 from services.ids import new_id
+from services.store.mongo import Collection
 from tests.integration.rewards import world
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
@@ -107,6 +108,53 @@ async def test_sixty_four_at_once_spend_exactly_what_there_is(bank: Bank, second
         await code(book.post(bank, spend(7, f"again{n}")))
     await quiet(bank)
     assert await has(bank) == (2, 0, 2)
+
+
+async def test_what_a_process_remembers_of_an_account_refuses_nobody(bank: Bank, second: Services) -> None:
+    other = await open_bank(second, "demo")
+    await book.post(bank, fund(100))
+    await quiet(bank)
+    await book.post(other, fund(50, "more"))
+    await quiet(bank)
+    assert await code(book.post(bank, spend(150))) == "posted"
+    await quiet(bank)
+    assert await code(book.post(other, spend(1, "one"))) == "insufficient"
+    assert await has(bank) == (0, 0, 0)
+
+
+async def test_what_a_process_remembers_of_an_account_is_not_written_over_anothers_change(
+    bank: Bank, second: Services
+) -> None:
+    other = await open_bank(second, "demo")
+    await book.post(bank, fund(100))
+    await quiet(bank)
+    for n in range(3):
+        assert await code(book.post(other, spend(20, f"o{n}"))) == "posted"
+        assert await code(book.post(bank, spend(10, f"m{n}"))) == "posted"
+    await quiet(bank)
+    assert await has(bank) == (10, 0, 10)
+    assert await check(bank, lined=True) == []
+
+
+async def test_many_cold_accounts_share_their_statements(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 64 customers has two changes of his account for an entry; the store makes each statement durable."""
+    entries = [Entry(f"e{n}", "earn", [Leg("points_issued:main", f"points:demo:{n}", 10)]) for n in range(64)]
+    assert all(not one.replayed for one in await asyncio.gather(*(book.post(bank, one) for one in entries)))
+    await quiet(bank)
+    written: list[int] = []
+    replace_each = Collection.replace_each
+
+    async def counted(rows: Collection, docs: Any, guard: str) -> int:
+        written.append(len(docs))
+        return await replace_each(rows, docs, guard)
+
+    monkeypatch.setattr(Collection, "replace_each", counted)
+    again = [Entry(f"again{n}", "earn", entries[n].legs) for n in range(64)]
+    await asyncio.gather(*(book.post(bank, one) for one in again))
+    await quiet(bank)
+    assert sum(written) == 128
+    assert len(written) <= 8
+    assert await check(bank, lined=True) == []
 
 
 async def test_twins_at_once_are_one(bank: Bank) -> None:

@@ -163,6 +163,31 @@ async def test_writes_say_what_they_did(rows: Callable[[str], Collection]) -> No
     assert await a.insert_new([]) == set()
 
 
+async def test_each_document_is_replaced_unless_it_was_changed_or_is_anothers(
+    rows: Callable[[str], Collection],
+) -> None:
+    await rows("a").insert_new([{"_id": f"a:{n}", "n": n, "gone": 1} for n in range(100, 160)])
+    changes = [({"_id": f"a:{n}", "n": n + 1, "new": {"$n": "$n"}}, n) for n in range(100, 160)]
+    changes[7] = ({"_id": "a:107", "n": 1}, 106)
+    changes.append(({"_id": "a:0", "n": 1}, 0))
+    changes.append(({"_id": "b:1", "n": 9}, 1))
+    assert await rows("a").replace_each(changes, "n") == 59
+    kept = {doc["_id"]: doc for doc in await _all(rows, "a")}
+    assert kept["a:107"] == {"_id": "a:107", "tenant": "a", "n": 107, "gone": 1}
+    assert kept["a:159"] == {"_id": "a:159", "tenant": "a", "n": 160, "new": {"$n": "$n"}}
+    assert len(kept) == 63
+    assert {doc["n"] for doc in await _all(rows, "b")} == {1, 2, 3}
+    assert await rows("a").replace_each([], "n") == 0
+
+
+async def test_a_scan_may_be_left_before_its_end(rows: Callable[[str], Collection]) -> None:
+    await rows("a").insert_new([{"_id": f"a:x{n}", "n": n} for n in range(2_500)])
+    async for doc in rows("a").scan({"n": {"$gte": 10}}):
+        assert doc["n"] >= 10
+        break
+    assert len([doc async for doc in rows("a").scan()]) == 2_503
+
+
 async def test_writes_wait_for_the_majority_and_the_journal(services: Services) -> None:
     raw = services.store.tenant("a")["things"]._raw
     assert raw.write_concern.document == {"w": "majority", "j": True}
