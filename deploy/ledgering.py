@@ -16,7 +16,7 @@ from customers.banks import bank as banks
 from customers.banks.bank import Bank
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run
 from rewards import ledger
-from rewards.ledger import statement
+from rewards.ledger import rebuild, statement
 from rewards.ledger.statement import Line
 from rewards.pools import proof
 from services.container import Services
@@ -77,6 +77,32 @@ def ledger_check(
             print(f"  {problem}")
     if any(problems for problems, _ in found.values()):
         raise typer.Exit(1)
+
+
+@ledger_app.command("rebuild")
+def ledger_rebuild(
+    tenant: TenantOption = "",
+    every: Annotated[bool, typer.Option("--all", help="every bank")] = False,
+) -> None:
+    """Write the accounts' lines that transfers do not have, such as those of before there were lines."""
+
+    async def make(services: Services) -> dict[str, int]:
+        known = [bank.id for bank in await banks.list_banks(services)]
+        wanted = known if every else [await only_tenant(services, tenant)]
+        made = {}
+        for name in wanted:
+            bank = await banks.open_bank(services, name)
+            with progress_bar(name) as progress:
+                made[name] = await rebuild.rebuild(bank, progress)
+        return made
+
+    try:
+        made = run(make)
+    except KeyboardInterrupt:
+        print("interrupted: what was written stays; run it again for the rest", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    for bank, pages in made.items():
+        print(f"{bank}: {pages} lines were missing, none is now")
 
 
 def moment(bank: Bank, at: str) -> datetime:

@@ -39,7 +39,7 @@ from operations.sync import run as syncing
 from operations.sync import walk
 from operations.sync.rows import RUNNING, SYNCS
 from rewards import claims, shelf
-from rewards.ledger import sweep
+from rewards.ledger import rebuild, sweep
 from rewards.ledger.rows import HOLDS, LEDGER_BATCHES
 from rewards.points import nights
 from rewards.points.rows import POINTS_NIGHTS
@@ -374,6 +374,15 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=due.make_missing,
         every=30.0,
         doc="makes the vouchers of what was granted before there were any",
+    ),
+    Sweep(
+        name="ledger.make_lines",
+        queue=EFFECTS,
+        rows=REWARDS,
+        query=rebuild.WITHOUT,
+        work=rebuild.make_missing,
+        every=30.0,
+        doc="writes the accounts' lines of transfers from before there were any",
     ),
     Sweep(
         name="ledger.settle",

@@ -91,6 +91,7 @@ def _without_stock(bank: Bank, campaign: str, reward: str, definition: Definitio
         "slots": definition.per_customer,
         "dearest": definition.item.cost,
         "vouchers": 1,
+        "lined": 1,
         "declared": 0,
         "total": 0,
         "available": 0,

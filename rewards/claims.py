@@ -314,7 +314,7 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
         reserved = await _reserve(bank, group, taken)
         wanted = await _coded(bank, group, taken, reserved.kept)
         grants = await _insert_grants(bank, group, taken, reserved, wanted) if wanted else []
-    except Unavailable:
+    except BaseException:
         under_way.discard(batch)
         raise
     if taken.n:  # behind the answers

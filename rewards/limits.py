@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from customers.banks.bank import Bank
@@ -111,7 +111,7 @@ def bounds(bank: Bank, reward: Reward, asks: Asks) -> list[Bound]:
 
 def _stack(limits: Limits, asks: Asks) -> Bound:
     reason = "exclusive" if limits["most"] == 1 else "stack"
-    scope = f"stack.{limits['stack']}"
+    scope = f"{limits['stack']}@stack"  # no reward and no campaign is called so
     first, *others = (f"quota:{scope}:customer:{cid}:ever" for cid in asks.cids)
     return Bound(first, f"quota_used:{scope}", 1, -limits["most"], reason, tuple(others))
 
@@ -203,13 +203,15 @@ async def _reserve_next(
 ) -> None:
     """Asks one account for each of the grants that are kept so far; those on the same account
     together."""
-    by_account: dict[Bound, list[str]] = {}
+    by_account: dict[str, tuple[Bound, list[str]]] = {}
     for grant_id, bound in needs.items():
-        by_account.setdefault(bound, []).append(grant_id)
-    taken = await asyncio.gather(
-        *(_take(bank, batch, bound, ids) for bound, ids in by_account.items())
-    )
-    for (bound, ids), n in zip(by_account.items(), taken, strict=True):
+        known, ids = by_account.get(bound.account, (bound, []))
+        # whom a customer was merged with, only the later of two claims may know
+        both = tuple(dict.fromkeys((*known.others, *bound.others)))
+        by_account[bound.account] = replace(known, others=both), [*ids, grant_id]
+    asked = list(by_account.values())
+    taken = await asyncio.gather(*(_take(bank, batch, bound, ids) for bound, ids in asked))
+    for (bound, ids), n in zip(asked, taken, strict=True):
         if n:
             reserved.leased[bound.account] = ids[:n]
         if n < len(ids):

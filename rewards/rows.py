@@ -63,7 +63,8 @@ class Reward(TypedDict):
     `cost` in fen; `item` is all that the reward is (rewards/item.py), and `of_item` the item of the
     catalogue in the version `item_version` that it is made of (empty for none). It may be claimed
     from `starts` until before `ends`, the end of the last day that `terms` promises. `vouchers` is
-    there when all its grants have one. `slots` is the highest `per_customer` there ever was,
+    there when all its grants have one, `lined` when all its transfers have their lines in the books;
+    until then `lining` is how far that is. `slots` is the highest `per_customer` there ever was,
     `declared` the stock of the document, `moves` how often it was changed, and `move` the change
     whose line the ledger may not have yet. `days` are the units taken on each of the bank's days,
     and `spent` the fen of those that were granted. Of one that is `guarded` each grant draws on the
@@ -88,6 +89,8 @@ class Reward(TypedDict):
     ends: datetime
     terms: NotRequired[dict[str, str]]
     vouchers: NotRequired[int]
+    lined: NotRequired[int]
+    lining: NotRequired[str]
     of_item: NotRequired[str]
     item_version: NotRequired[int]
     slots: int

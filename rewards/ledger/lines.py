@@ -104,17 +104,30 @@ def _page(tenant: str, batch: str, account: str, lines: list[PageLine]) -> PageR
 
 async def write(bank: Bank, batch: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes the lines of a batch's transfers. Repeating it adds nothing."""
-    pages = pages_of(bank.id, batch, rows)
-    await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", pages))
-    await _name(bank, pages)
-    late = [page for page in pages if page["at"] < bank.utc() - CLOSED_AFTER]
-    for page in late:
-        day = page["at"].astimezone(bank.tz).date()
-        closed = {"account": page["account"], "day": {"$gte": f"{day:%Y%m%d}"}}
-        await bank.db[LEDGER_CLOSINGS].delete(closed)
+    await keep(bank, pages_of(bank.id, batch, rows))
 
 
-async def _name(bank: Bank, pages: Iterable[PageRow]) -> None:
+async def write_each(bank: Bank, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the lines of transfers that are each a batch of their own, whoever tells of them
+    together. Repeating it adds nothing."""
+    await keep(bank, [page for row in rows for page in pages_of(bank.id, row["_id"], [row])])
+
+
+async def keep(bank: Bank, pages: Sequence[PageRow]) -> None:
+    """Puts pages into the books, with the names of their accounts; what comes late opens the days
+    again that were closed without it."""
+    await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", list(pages)))
+    await name_all(bank, pages)
+    first: dict[str, str] = {}
+    for page in pages:
+        if page["at"] < bank.utc() - CLOSED_AFTER:
+            day = f"{page['at'].astimezone(bank.tz):%Y%m%d}"
+            first[page["account"]] = min(day, first.get(page["account"], day))
+    for account, day in first.items():
+        await bank.db[LEDGER_CLOSINGS].delete({"account": account, "day": {"$gte": day}})
+
+
+async def name_all(bank: Bank, pages: Iterable[PageRow]) -> None:
     """Keeps the names of accounts that the books have not had yet."""
     known = bank.services.cache.of(_NAMED)
     names = {
@@ -138,10 +151,3 @@ async def newest(
     found = await bank.db[LEDGER_PAGES].find(wanted, sort=[("at", -1)], limit=limit)
     lines = [line for page in cast("list[PageRow]", found) for line in page["lines"]]
     return sorted(lines, key=lambda line: (line["at"], line["id"]), reverse=True)
-
-
-async def write_each(bank: Bank, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the lines of transfers that are each a batch of their own, whoever tells of them
-    together. Repeating it adds nothing."""
-    pages = [page for row in rows for page in pages_of(bank.id, row["_id"], [row])]
-    await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", pages))

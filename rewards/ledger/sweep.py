@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import timedelta
 from typing import Any, cast
 
@@ -45,9 +45,11 @@ async def _settle(bank: Bank, batch: BatchRow) -> None:
     if batch["ids"]:
         await book.follow(bank, batch["batch"], arrived)
     ids = {row["_id"] for row in arrived}
-    for account in batch["accounts"]:
-        await _end(bank, account, batch["batch"], ids)
-    if leased or batch["ids"] or batch["at"] < bank.utc() - LATE:
+    ended = [
+        await _end(bank, account, batch["batch"], set(wanted), ids) for account in batch["accounts"]
+    ]
+    over = leased or batch["ids"] or batch["at"] < bank.utc() - LATE
+    if over and all(ended):
         await bank.db[LEDGER_BATCHES].delete({"_id": batch["_id"]})
     fields = {"tenant": bank.id, "posted": len(arrived), "of": len(wanted)}
     log.warning("settled a dead batch", extra={"fields": fields})
@@ -62,13 +64,18 @@ async def _decide(bank: Bank, batch: str, wanted: Sequence[str]) -> list[Doc]:
     return [row for row in found.values() if row["kind"] != VOID and row.get("batch") == batch]
 
 
-async def _end(bank: Bank, account: str, batch: str, arrived: set[str]) -> None:
+async def _end(bank: Bank, account: str, batch: str, decided: Set[str], arrived: Set[str]) -> bool:
+    """Ends the batch's lease on the account. False for one that came meanwhile, for rows of which it
+    is not `decided` whether they arrive: that is left to the next round."""
     for _ in range(TRIES):
         row = (await accounts.read(bank, [account]))[account]
         if batch not in row["leases"]:
-            return
+            return True
+        if not decided >= set(accounts.leased_ids(row, batch)):
+            return False
         accounts.end(row, batch, arrived)
         await accounts.write(bank, [row], batch)
+    return False
 
 
 async def end_hold(bank: Bank, owner: str, row: Doc) -> None:

@@ -215,6 +215,8 @@ def _refunding(bank: Bank, row: Voucher) -> Doc:
         return {}
     if row["state"] == RECALLED:
         raise redeem.taken_away(row)
+    if redeem.is_replaced(row):
+        raise redeem.replaced()
     now = bank.utc()
     return {**life.happened(row, "voucher.refunded", now, state=REFUNDED), "gift": None}
 
@@ -236,13 +238,23 @@ def _making_good(bank: Bank, row: Voucher) -> Doc:
     return life.happened(row, "voucher.made_good", bank.utc(), fields=fields)
 
 
+def _about_to_make_good(bank: Bank, row: Voucher) -> Doc:
+    """The change before anything is paid: from then on no use of the old voucher is taken back."""
+    return {"making_good": True} if _making_good(bank, row) else {}
+
+
+def _not_made_good(row: Voucher) -> Doc:
+    return {} if row.get("made_good") else {"making_good": False}
+
+
 async def _make_good(bank: Bank, row: VoucherAct) -> None:
-    old = await find_voucher(bank, row["voucher"])
-    if old is None:
-        raise NotFound("voucher_unknown", "no such voucher")
-    _making_good(bank, old)
+    old = await life.change(bank, row["voucher"], lambda one: _about_to_make_good(bank, one))
     new = ids.tenant_id(bank.id, "voucher", old["_id"], "made_good")
-    paid_by = await money.pay(bank, old, new)
+    try:
+        paid_by = await money.pay(bank, old, new)
+    except Conflict:
+        await life.change(bank, old["_id"], _not_made_good)
+        raise
     old = await life.change(bank, old["_id"], lambda one: _making_good(bank, one))
     made = await _instead(bank, old, new, paid_by)
     await life.tell(bank, list((await issuing.add(bank, [made])).values()))

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from customers.banks.bank import Bank
 from rewards.ledger import accounts, book
-from rewards.ledger.entries import Entry
+from rewards.ledger.entries import Entry, transfer_id
 from rewards.ledger.lines import Leg
 from rewards.rows import TRANSFERS
 from rewards.vouchers.rows import Voucher
-from services.errors import Conflict
+from services.errors import Conflict, KeyReused
 
 
 async def pay(bank: Bank, old: Voucher, new: str) -> str:
@@ -25,8 +25,12 @@ async def pay(bank: Bank, old: Voucher, new: str) -> str:
     paid_by = budget if has_budget else f"funds:{old['campaign']}"
     leg = Leg(paid_by, f"spent:{old['campaign']}", old["cost"])
     about = {"voucher": new, "reward": old["reward"]}
+    entry = Entry(f"voucher|{new}|cost", "voucher.made_good", [leg], about)
     try:
-        await book.post(bank, Entry(f"voucher|{new}|cost", "voucher.made_good", [leg], about))
+        await book.post(bank, entry)
+    except KeyReused:  # by a try of before the campaign's budget was opened
+        paid = transfer_id(bank.id, entry.key)
+        return str((await bank.by_id(TRANSFERS, [paid]))[paid]["debit"])
     except Conflict as error:
         raise Conflict("budget", "the campaign's budget has not so much left") from error
     return paid_by

@@ -186,7 +186,7 @@ async def redeem(bank: Bank, by: Redeemer, shown: str, key: str, uses: int = 1) 
 async def undo(bank: Bank, by: Redeemer, use: str, reason: str) -> Receipt:
     """Takes a use back, within ten minutes, by whoever wrote it off, with a reason. Raises NotFound
     `use_unknown`, InvalidInput `reason_missing`, Conflict `not_yours`, `undo_too_late`,
-    `use_undone`, `voucher_recalled`, `voucher_refunded`."""
+    `use_undone`, `voucher_recalled`, `voucher_refunded`, `voucher_made_good`."""
     asked = await _done(bank, use)
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "say why"})
@@ -353,6 +353,16 @@ def taken_away(row: Voucher) -> Conflict:
     return Conflict("voucher_recalled", "the bank has recalled this voucher")
 
 
+def is_replaced(row: Voucher) -> bool:
+    """Whether another voucher has taken its place, or is about to."""
+    return bool(row.get("made_good") or row.get("making_good"))
+
+
+def replaced() -> Conflict:
+    """The refusal of what would let the customer have both."""
+    return Conflict("voucher_made_good", "another voucher has taken its place")
+
+
 def _last(bank: Bank, row: Voucher) -> dict[str, str]:
     """When, where and by whom it was used last."""
     if not row["recent"]:
@@ -499,6 +509,8 @@ async def take_back(bank: Bank, asked: Use, who: str, reason: str) -> Voucher:
             raise Conflict("use_undone", "this was taken back already")
         if row["state"] in (RECALLED, REFUNDED):
             raise taken_away(row)
+        if is_replaced(row):
+            raise replaced()
         fields: Doc = {
             "recent": [one for one in row["recent"] if one["use"] != asked["_id"]],
             "undone": [*row["undone"], asked["_id"]],

@@ -111,7 +111,8 @@ class Voucher(TypedDict):
     those that may not be told yet, `last_step` the number of the newest, and `due` (seconds UTC) is
     when the job looks at it next; it reminds the customer at `remind`. `version` counts its changes.
     `code` is there when the one that is shown came out of a pool, `asked_for` when the customer
-    claimed another reward, and `instead_of` names the voucher that this one makes good.
+    claimed another reward, and `instead_of` names the voucher that this one makes good. `made_good` names the one that took
+    this one's place; `making_good` says that it is about to.
     """
 
     _id: str
@@ -145,6 +146,7 @@ class Voucher(TypedDict):
     asked_for: NotRequired[str]
     paid_by: NotRequired[str]
     made_good: NotRequired[str]
+    making_good: NotRequired[bool]
 
 
 class Use(TypedDict):

@@ -381,6 +381,33 @@ async def test_who_dies_after_his_rows_are_in_has_spent(services: Services, cloc
     assert await has(bank) == (30, 0, 30)
 
 
+async def test_a_lease_that_comes_while_its_batch_is_settled_is_not_ended_undecided(
+    services: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow process takes it after the sweep has looked; what it then writes must be counted."""
+    bank = await open_bank(services, "demo")
+    await book.post(bank, fund(100))
+    await quiet(bank)
+    await accounts.begin(bank, "b1", [BUDGET], bank.utc(), one=BUDGET)
+    clock.advance(6)
+    decide = sweep._decide
+
+    async def meanwhile(*arguments: Any) -> Any:
+        assert await accounts.take(bank, BUDGET, "b1", ["demo:1"], 40) == 1
+        return await decide(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "_decide", meanwhile)
+        await sweep.settle_stale(bank)
+    row = {"_id": "demo:1", "kind": "spend", "batch": "b1", "debit": BUDGET, "credit": "spent:camp", "amount": 40}
+    assert await bank.db["transfers"].insert_new([row]) == set()
+    assert await has(bank) == (100, 40, 60)
+    clock.advance(6)
+    await sweep.settle_stale(bank)
+    assert await has(bank) == (60, 0, 60)
+    assert await nothing_under_way(bank)
+
+
 async def test_a_credit_that_another_process_has_not_counted_yet_is_there(services: Services) -> None:
     bank = await open_bank(services, "demo")
     async with world.process(services, after=world.die) as dying:

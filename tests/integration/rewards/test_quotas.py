@@ -11,7 +11,7 @@ import pytest
 
 from customers import relationships
 from customers.banks.staff import Staff, take_from_file
-from rewards import claims, ledger, limits, offers
+from rewards import catalogue, claims, ledger, limits, offers
 from rewards.ledger import accounts, sweep
 from rewards.rows import Limits, Place, QuotaRow
 from services.container import Services
@@ -233,6 +233,30 @@ async def test_of_exclusive_rewards_a_customer_has_one(services: Services) -> No
         "exclusive",
         "quota_customer",
     )
+
+
+async def test_a_group_of_rewards_shares_no_account_with_a_reward_of_that_name(services: Services) -> None:
+    """A campaign `stack` gives a reward `gift`, and there is a group `gift`."""
+    bank, named = await open_bank(services, TENANT), catalogue.reward_id("stack", "gift")
+    reward = await _named(services, quota("customer", 1, over=named))
+    found = [one.account for one in limits.bounds(bank, reward, world.request("a"))]
+    assert len(set(found)) == len(found) == 2
+
+
+async def _named(services: Services, said: QuotaRow) -> Any:
+    await put(services, said, limits={"stack": "gift", "most": 1})
+    return await world.reward_row(services)
+
+
+async def test_two_claims_of_one_customer_around_a_merge_take_two(services: Services) -> None:
+    """In one group of claims: the first was read before he was merged with another, the second after."""
+    await put(services, quota("customer", 2), per_customer=2)
+    first = world.request("a", "k1")
+    second = replace(world.request("a", "k2"), cids=("a", "b"))
+    answers = await asyncio.gather(world.answer(services, first), world.answer(services, second))
+    assert answers == ["granted", "granted"]
+    await whole(services)
+    assert await used(services, f"quota:{REWARD}:customer:a:ever") == 2
 
 
 async def test_limits_that_were_changed_judge_nobody_unseen(services: Services) -> None:

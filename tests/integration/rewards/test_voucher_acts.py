@@ -12,9 +12,10 @@ from rewards import ledger
 from rewards.ledger import accounts, book
 from rewards.ledger.entries import Entry
 from rewards.ledger.lines import Leg
-from rewards.vouchers import acts, due, redeem
+from rewards.vouchers import acts, due, money, redeem
 from rewards.vouchers.acts import Act
 from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
+from services import ids
 from services.container import Services
 from services.errors import YinqiaoError
 from tests.conftest import DEMO_BANK
@@ -108,7 +109,63 @@ async def test_a_make_good_beyond_the_budget_is_refused_and_changes_nothing(serv
     assert (await accounts.balance(bank, "budget:camp")).posted == 1_499
 
 
-@pytest.mark.parametrize("number", range(0, 16, 2))
+async def test_what_was_made_good_is_neither_taken_back_nor_refunded(services: Services) -> None:
+    """Else the customer would have both, or the campaign its money and he his voucher."""
+    bank, row = await voucher(services)
+    done = await redeem.redeem(bank, ANN, code(bank, row), "k")
+    late = await acts.ask(bank, LIN, "undo", done.use, "x")
+    await agreed(bank, "make_good", row["_id"])
+    assert await refusal(redeem.undo(bank, ANN, done.use, "x")) == "voucher_made_good"
+    assert await refusal(acts.approve(bank, ZHAO, late)) == "voucher_made_good"
+    assert await refusal(acts.ask(bank, LIN, "refund", row["_id"], "x")) == "voucher_made_good"
+    assert acts.may(bank, await now(bank, row)) == []
+    assert await bank.db[VOUCHERS].count({"state": {"$in": ["granted", "active"]}}) == 1
+    await until(lambda: world.settled(services))
+    assert await ledger.check(bank) == []
+
+
+async def test_no_use_is_taken_back_between_a_make_goods_payment_and_its_voucher(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, row = await voucher(services)
+    done = await redeem.redeem(bank, ANN, code(bank, row), "k")
+    asked, pay = await acts.ask(bank, LIN, "make_good", row["_id"], "x"), acts.money.pay
+
+    async def meanwhile(*arguments: Any) -> str:
+        paid_by = await pay(*arguments)
+        assert await refusal(redeem.undo(bank, ANN, done.use, "x")) == "voucher_made_good"
+        return paid_by
+
+    monkeypatch.setattr(acts.money, "pay", meanwhile)
+    await acts.approve(bank, ZHAO, asked)
+    assert await bank.db[VOUCHERS].count({"instead_of": row["_id"]}) == 1
+    assert (await balances(bank, "spent"))["spent"] == 1_500 + 1_500
+
+
+async def test_a_use_may_be_taken_back_after_a_make_good_that_was_too_dear(services: Services) -> None:
+    bank, row = await voucher(services)
+    done = await redeem.redeem(bank, ANN, code(bank, row), "k")
+    await book.post(bank, Entry("fund", "fund", [Leg("funds:camp", "budget:camp", 1_499)]))
+    asked = await acts.ask(bank, LIN, "make_good", row["_id"], "x")
+    assert await refusal(acts.approve(bank, ZHAO, asked)) == "budget"
+    await redeem.undo(bank, ANN, done.use, "x")
+    assert (await now(bank, row))["state"] == "active"
+
+
+async def test_a_make_good_goes_on_though_the_budget_was_opened_meanwhile(services: Services) -> None:
+    bank, row = await voucher(services)
+    await agreed(bank, "recall", row["_id"])
+    asked = await acts.ask(bank, LIN, "make_good", row["_id"], "x")
+    new = ids.tenant_id(bank.id, "voucher", row["_id"], "made_good")
+    assert await money.pay(bank, await now(bank, row), new) == "funds:camp"
+    await book.post(bank, Entry("fund", "fund", [Leg("funds:camp", "budget:camp", 5_000)]))
+    await acts.approve(bank, ZHAO, asked)
+    (made,) = await bank.db[VOUCHERS].find({"instead_of": row["_id"]})
+    assert made["paid_by"] == "funds:camp"
+    assert (await accounts.balance(bank, "budget:camp")).posted == 5_000
+
+
+@pytest.mark.parametrize("number", range(0, 20, 2))
 async def test_a_make_good_that_is_killed_anywhere_is_one(services: Services, clock: Any, number: int) -> None:
     bank, row = await voucher(services)
     await agreed(bank, "recall", row["_id"])

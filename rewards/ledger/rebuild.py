@@ -1,0 +1,105 @@
+"""Lines of transfers from before there were lines: what was granted and supplied then stands in the
+ledger, and would be missing in the books.
+
+The transfers are seen to in the order of their ids, some at a time. Each that has no line on one of
+its accounts gets a page of its own there, named after it, so doing it twice is once. What is under way
+is left alone: whoever writes it writes its lines before he ends its leases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from customers.banks.bank import Bank
+from rewards.ledger import lines
+from rewards.ledger.chart import in_books
+from rewards.ledger.lines import changes_of
+from rewards.ledger.rows import LEDGER_BATCHES, LEDGER_PAGES, PageRow, account_id, page_id
+from rewards.rows import REWARDS, TRANSFERS
+from services.store.mongo import Doc
+
+AT_ONCE = 250
+SECONDS = 20.0
+"""After this a round of the job takes no more; the next goes on."""
+WITHOUT: Doc = {"lined": {"$exists": False}}
+"""Rewards whose transfers may have no lines yet. Before there were lines only rewards had transfers."""
+
+Progress = Callable[[int, int], None]
+"""Is told (transfers seen to, about how many there are)."""
+
+
+async def rebuild(bank: Bank, progress: Progress | None = None) -> int:
+    """Writes the lines that are missing in the books; how many accounts' pages. Cut short anywhere,
+    it is done again: what is there by then is left as it is."""
+    about, cursor, seen, written = await bank.db[TRANSFERS].about(), "", 0, 0
+    while True:
+        n, wrote, cursor = await _some(bank, cursor)
+        seen, written = seen + n, written + wrote
+        if progress is not None:
+            progress(seen, max(seen, about) if cursor else seen)
+        if not cursor:
+            break
+    await bank.db[REWARDS].update_many(WITHOUT, {"$set": {"lined": 1}, "$unset": {"lining": ""}})
+    return written
+
+
+async def make_missing(bank: Bank) -> None:
+    """The same for SECONDS at the most; how far it is stands in the rewards' rows."""
+    until = bank.now() + SECONDS
+    waiting = await bank.db[REWARDS].find(WITHOUT, fields={"lining": 1}, limit=None)
+    cursor = min((row.get("lining", "") for row in waiting), default="")
+    while waiting:
+        _, _, cursor = await _some(bank, cursor)
+        if not cursor:
+            these = {**WITHOUT, "_id": {"$in": [row["_id"] for row in waiting]}}
+            done = {"$set": {"lined": 1}, "$unset": {"lining": ""}}
+            await bank.db[REWARDS].update_many(these, done)
+            return
+        await bank.db[REWARDS].update_many(WITHOUT, {"$set": {"lining": cursor}})
+        if bank.now() >= until:
+            return
+
+
+async def _some(bank: Bank, cursor: str) -> tuple[int, int, str]:
+    """Sees to the next transfers from behind `cursor`: how many they are, how many pages were
+    missing, and the next cursor, empty at the end."""
+    behind = {"_id": {"$gt": cursor or account_id(bank.id, ""), "$lt": f"{bank.id};"}}
+    rows = await bank.db[TRANSFERS].find(behind, sort=[("_id", 1)], limit=AT_ONCE)
+    under_way = await _under_way(bank)
+    settled = [row for row in rows if row.get("batch") not in under_way]
+    wanted = {row["_id"]: _pages(bank, row) for row in settled}
+    names = [page for pages in wanted.values() for page in pages]
+    there = await bank.by_id(LEDGER_PAGES, list(dict.fromkeys(names)), {"_id": 1})
+    every = [page for row in settled for page in lines.pages_of(bank.id, row["_id"], [row])]
+    batches = {row["_id"]: _batch(row) for row in settled}
+    missing = [page for page in every if not _is_there(bank, page, batches, there)]
+    await lines.name_all(bank, every)
+    await lines.keep(bank, missing)
+    return len(rows), len(missing), rows[-1]["_id"] if len(rows) == AT_ONCE else ""
+
+
+async def _under_way(bank: Bank) -> set[str]:
+    """The batches whose lines may not be written yet."""
+    found = {row["batch"] async for row in bank.db[LEDGER_BATCHES].scan({}, {"batch": 1})}
+    async for row in bank.db[REWARDS].scan({"held": {"$gt": 0}}, {"leases": 1}):
+        found |= row["leases"].keys()
+    return found
+
+
+def _batch(row: Doc) -> str:
+    return str(row.get("batch") or row["_id"])
+
+
+def _pages(bank: Bank, row: Doc) -> list[str]:
+    """The names that the pages of a transfer's lines may have: its batch's, or its own."""
+    accounts = {name for account in changes_of(row) for name in (account, in_books(account))}
+    named = (_batch(row), row["_id"])
+    return [page_id(bank.id, account, name) for account in sorted(accounts) for name in named]
+
+
+def _is_there(
+    bank: Bank, page: PageRow, batches: Mapping[str, str], there: Mapping[str, Doc]
+) -> bool:
+    """Whether the page of one transfer, or that of its batch, is in the books."""
+    batch = batches[page["lines"][0]["id"]]
+    return page["_id"] in there or page_id(bank.id, page["account"], batch) in there
