@@ -42,30 +42,47 @@ REFUSALS = (
 )
 """What a page says itself, beside what was asked; all else is an error's page."""
 
-_REWARDS = ("/console/rewards", "/console/shipments", "/console/shipping")
+Section = tuple[str, str, str, tuple[str, ...]]
 
-SECTIONS = (
+_OF_CAMPAIGNS: tuple[Section, ...] = (
     ("Campaigns", "/console/", "campaigns.read", ("/console/campaigns",)),
-    ("Budgets", "/console/budgets", "rewards.read", ()),
     ("Channels", "/console/channels", "campaigns.read", ()),
+    ("Budgets", "/console/budgets", "rewards.read", ()),
+)
+_OF_REWARDS: tuple[Section, ...] = (
+    ("Catalogue", "/console/items", "rewards.read", ()),
+    ("Stock", "/console/rewards", "rewards.read", ()),
+    ("Code pools", "/console/pools", "pools.read", ()),
     ("Vouchers", "/console/vouchers", "vouchers.read", ()),
-    ("Rewards", "/console/items", "rewards.read", _REWARDS),
-    ("Hand-over", "/console/handover", "handover.read", ()),
-    ("Alarms", "/console/alarms", "alarms.read", ()),
-    ("Events", "/console/events", "events.read", ("/console/work",)),
-    ("Platform", "/console/platform", "platform.read", ()),
-    ("Sync", "/console/sync", "sync.read", ()),
-    ("Customers", "/console/people", "customers.read", ()),
     ("Counters", "/console/counters", "counters.read", ()),
+    ("Parcels", "/console/shipments", "shipments.read", ("/console/shipping",)),
+)
+_OF_BOOKS: tuple[Section, ...] = (
     ("Points", "/console/points", "points.read", ()),
     ("Ledger", "/console/ledger", "ledger.read", ()),
-    ("Code pools", "/console/pools", "pools.read", ()),
+)
+_OF_CUSTOMERS: tuple[Section, ...] = (
+    ("Customers", "/console/people", "customers.read", ()),
+    ("Hand-over", "/console/handover", "handover.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
+)
+_OF_OPERATIONS: tuple[Section, ...] = (
+    ("Alarms", "/console/alarms", "alarms.read", ()),
+    ("Events", "/console/events", "events.read", ("/console/work",)),
+    ("Sync", "/console/sync", "sync.read", ()),
+    ("Platform", "/console/platform", "platform.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),
 )
-"""The sections in the order of the navigation: name, address, the right that shows it, and what
-else lies in it."""
+GROUPS: tuple[tuple[str, tuple[Section, ...]], ...] = (
+    ("Campaigns", _OF_CAMPAIGNS),
+    ("Rewards", _OF_REWARDS),
+    ("Points and books", _OF_BOOKS),
+    ("Customers", _OF_CUSTOMERS),
+    ("Operations", _OF_OPERATIONS),
+)
+"""The sections in the order of the navigation, in groups: name, address, the right that shows it,
+and what else lies in it."""
 
 HALF_DONE = frozenset({"sync_failed_again", "form_kept"})
 """What a page says was done, and did not help."""
@@ -232,21 +249,29 @@ class Console(Page):
             "bank": getattr(self, "bank", None),
             "may": may,
             "last_sign_in": self.last_sign_in,
-            "sections": self.sections(may),
+            "groups": self.groups(may),
             "half_done": HALF_DONE,
             "called": self.called,
             "label": self.label,
             "is_code": names.is_code,
         }
 
-    def sections(self, may: frozenset[str]) -> list[tuple[str, str, bool]]:
-        """(name, address, whether we are in it) of every section that the clerk may see."""
+    def groups(self, may: frozenset[str]) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+        """The groups of which the clerk may see something: (name, address, whether we are in it) of
+        each of their sections."""
         at = self.request.path
-        return [
-            (name, address, _lies_in(at, address, more))
-            for name, address, permission, more in SECTIONS
-            if permission in may
-        ]
+        shown = (
+            (
+                title,
+                [
+                    (name, address, _lies_in(at, address, more))
+                    for name, address, permission, more in sections
+                    if permission in may
+                ],
+            )
+            for title, sections in GROUPS
+        )
+        return [(title, sections) for title, sections in shown if sections]
 
 
 def _lies_in(at: str, address: str, more: tuple[str, ...]) -> bool:

@@ -19,7 +19,10 @@ from services.errors import InvalidInput, YinqiaoError
 
 
 class TrialQuery(Form):
+    """`of`: the transfer that an entry by hand is to correct."""
+
     at: Word = ""
+    of: ShortText = ""
 
 
 class LinesQuery(Form):
@@ -106,6 +109,7 @@ class Trial(Ledger, Decision):
             "adjustments": adjustments,
             "day": (at or self.bank.utc()).astimezone(self.bank.tz).date().isoformat(),
             "key": secrets.token_hex(8),
+            "of": self.asked(TrialQuery).of if self.request.method == "GET" else "",
         }
         self.render_page("ledger", error, **values)
 

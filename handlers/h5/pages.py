@@ -8,9 +8,11 @@ script.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 import orjson
+from pydantic import Field
 from typing_extensions import override
 
 from config.bounds import IdempotencyKey, LoginCode, ShortText, Word
@@ -26,7 +28,15 @@ from rewards import holdings, portal
 from rewards.points import program, statement
 from rewards.shipping import addresses
 from services import ids
-from services.errors import Conflict, InvalidInput, KeyReused, NotSignedIn, YinqiaoError
+from services.errors import (
+    Conflict,
+    InvalidInput,
+    KeyReused,
+    NotFound,
+    NotSignedIn,
+    TooMany,
+    YinqiaoError,
+)
 
 
 class PhoneForm(Form):
@@ -64,6 +74,12 @@ class LinesAsked(Form):
     before: Word = ""
 
 
+class GiftForm(Form):
+    """`code` is what the giver passed on."""
+
+    code: ShortText = Field("", repr=False)
+
+
 class Entering(Form):
     """`to` is the page below the face's start to which the mini-program leads."""
 
@@ -81,6 +97,7 @@ class PortalPage(Page):
     """A cookie of its own for each mini-program, so that two of them can be open side by side."""
 
     folder: ClassVar[str] = "h5"
+    error_page: ClassVar[str] = "h5/refused.html"
     actor: CustomerActor
 
     @property
@@ -152,6 +169,11 @@ class PortalPage(Page):
             "new_key": ids.token,
         }
         self.render_page("home", error, **values)
+
+    async def show_list(self, error: YinqiaoError | None = None) -> None:
+        """All that the customer holds, with what went wrong at the top of it."""
+        view = await portal.vouchers(self.bank, self.actor, self.lang)
+        self.render_page("redemptions", error, **await self.names(), rows=view["redemptions"])
 
 
 class Arrive(PortalPage):
@@ -249,8 +271,7 @@ class Claim(PortalPage):
 class Redemptions(PortalPage):
     @override
     async def get(self, appid: str) -> None:
-        view = await portal.vouchers(self.bank, self.actor, self.lang)
-        self.render_page("redemptions", **await self.names(), rows=view["redemptions"])
+        await self.show_list()
 
 
 class Voucher(PortalPage):
@@ -260,13 +281,25 @@ class Voucher(PortalPage):
 
     @override
     async def get(self, appid: str, redemption: str) -> None:
-        view = await portal.voucher(self.bank, self.actor, redemption, self.lang)
+        await self.show(redemption)
+
+    async def show(self, redemption: str, error: YinqiaoError | None = None) -> None:
+        try:
+            view = await portal.voucher(self.bank, self.actor, redemption, self.lang)
+        except NotFound:
+            await self.show_list(NotFound("voucher_elsewhere", "this voucher is not yours"))
+            return
         values = {
             "row": view["redemption"],
             "uses": await holdings.uses_of(self.bank, redemption),
             "time_left": self.time_left,
+            "gift_seconds": self.gift_seconds,
         }
-        self.render_page(self.template, **await self.names(), **values)
+        self.render_page(self.template, error, **await self.names(), **values)
+
+    def gift_seconds(self, until: str) -> int:
+        """For how long the code of a gift is still good."""
+        return max(0, int((datetime.fromisoformat(until) - self.bank.utc()).total_seconds()))
 
     def time_left(self, seconds: int) -> str:
         """How long a voucher is still good, as people say it."""
@@ -281,6 +314,51 @@ class VoucherNow(Voucher):
     """The part of it that changes: its state, the QR code, and the time that is left."""
 
     template = "voucher_now"
+
+
+class OfferGift(Voucher):
+    """The customer asks for a code with which another customer takes the voucher."""
+
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        try:
+            await portal.offer(self.bank, self.actor, redemption)
+        except (Conflict, NotFound) as error:
+            await self.show(redemption, error)
+            return
+        self.redirect_to(f"{self.base}/redemptions/{redemption}", done="gift_offered")
+
+
+class WithdrawGift(Voucher):
+    """The voucher is offered to nobody any more."""
+
+    @override
+    async def post(self, appid: str, redemption: str) -> None:
+        try:
+            await portal.withdraw_offer(self.bank, self.actor, redemption)
+        except NotFound as error:
+            await self.show(redemption, error)
+            return
+        self.redirect_to(f"{self.base}/redemptions/{redemption}", done="gift_withdrawn")
+
+
+class TakeGift(PortalPage):
+    """The code that another customer passed on, and his voucher is this one's."""
+
+    @override
+    async def get(self, appid: str) -> None:
+        self.render_page("gift", **await self.names())
+
+    @override
+    async def post(self, appid: str) -> None:
+        code = self.form(GiftForm).code
+        try:
+            view = await portal.take(self.bank, self.actor, code, self.lang)
+        except (Conflict, NotFound, TooMany) as error:
+            self.render_page("gift", error, **await self.names())
+            return
+        address = f"{self.base}/redemptions/{view['redemption']['id']}"
+        self.redirect_to(address, done="gift_taken")
 
 
 class Delivery(PortalPage):

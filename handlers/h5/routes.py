@@ -44,6 +44,22 @@ def below(base: str, route: Make) -> tuple[Route, ...]:
             get=op(CUSTOMER, "Where a physical reward goes"),
             post=op(CUSTOMER, "Say where it goes"),
         ),
+        route(
+            f"{base}/redemptions/{{redemption}}/gift",
+            pages.OfferGift,
+            post=op(CUSTOMER, "Offer it to another customer, where it may be given away"),
+        ),
+        route(
+            f"{base}/redemptions/{{redemption}}/gift/withdrawal",
+            pages.WithdrawGift,
+            post=op(CUSTOMER, "Offer it to nobody any more"),
+        ),
+        route(
+            f"{base}/gifts",
+            pages.TakeGift,
+            get=op(CUSTOMER, "The form for the code of a gift"),
+            post=op(CUSTOMER, "Take a voucher that another customer gives"),
+        ),
         route(f"{base}/points", pages.Points, get=op(CUSTOMER, "My points, with the statement")),
         route(f"{base}/logout", pages.Logout, post=op(CUSTOMER, "Sign out")),
     )

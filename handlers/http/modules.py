@@ -40,11 +40,15 @@ class LeftOut(UIModule):
 
 class Decision(UIModule):
     """Approve, or reject with a reason: posts to `address`/approve and `address`/reject. `reason`:
-    approving wants one too."""
+    approving wants one too. Whoever is its `author` is told instead that a colleague decides."""
 
     @override
-    def render(self, address: str, *, small: bool = False, reason: bool = False) -> str:
-        values = {"address": address, "size": "btn-sm" if small else "", "reason": reason}
+    def render(
+        self, address: str, *, small: bool = False, reason: bool = False, author: str = ""
+    ) -> str:
+        mine = bool(author) and author == self.handler.actor.login  # type: ignore[attr-defined]
+        size = "btn-sm" if small else ""
+        values = {"address": address, "size": size, "reason": reason, "mine": mine}
         return self.render_string("modules/decision.html", **values).decode()
 
 

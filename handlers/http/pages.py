@@ -133,6 +133,8 @@ class Page(Base):
 
     folder: ClassVar[str] = ""
     ancestors: str = "'none'"
+    error_page: ClassVar[str] = "error.html"
+    """The template with which this face refuses."""
     keeps: ClassVar[bool] = True
     """False for a form that nobody fills in, such as that of signing out."""
     kept: Sent | None = None
@@ -455,7 +457,7 @@ class Page(Base):
         mine = self.sender() in ("", self.owner() if self.actor is not None else "")
         written = refill.own_words(self.posted()) if address and mine else []
         values = {"text": text, "home": self.home(), "address": address, "written": written}
-        self.write(self.render_string("error.html", refusal=refusal, **values))
+        self.write(self.render_string(self.error_page, refusal=refusal, **values))
 
     def answer_fragment(self, refusal: Refusal) -> bool:
         """Answers a part of a page that asks for itself. The page stays when its session is over,

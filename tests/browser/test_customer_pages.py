@@ -119,6 +119,50 @@ async def test_every_page_is_small_and_a_voucher_stays_fresh(chrome: Browser, cu
     assert {path: size for path, size in weights.items() if size > MOST_BYTES} == {}
 
 
+@pytest.mark.parametrize("lang", ["zh", "en"])
+async def test_a_voucher_is_given_away_by_keyboard_and_without_a_script(
+    chrome: Browser, customer: Customer, lang: str
+) -> None:
+    async with watched(chrome, 360, 640, java_script_enabled=False) as phone:
+        page = phone.page
+        weights = _weigh(page)
+        await phone.go(await customer.ticket())
+        await phone.go(f"{customer.server.url}/h5/{APPID}/?lang={lang}")
+        await _claim(page)
+        await page.click("a.voucher-link")
+        await page.focus("#gift summary")
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#gift .ticket-code")
+        code = await page.inner_text("#gift .ticket-code")
+        address = page.url
+    friend = Customer(
+        customer.server, customer.sandbox, httpx.AsyncClient(base_url=customer.server.url, trust_env=False)
+    )
+    await friend.arrive()
+    async with watched(chrome, 360, 640) as phone:
+        page = phone.page
+        weights |= _weigh(page)
+        await phone.go(await friend.ticket("gifts"))
+        await phone.look()
+        await page.fill("#code", "0000")
+        async with phone.refusal(404):
+            await page.keyboard.press("Enter")
+        await phone.look()
+        await page.fill("#code", code.lower())
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(address)
+        await phone.look()
+        await page.click("#gift summary")
+        await page.click("#gift button")
+        assert code not in await phone.look()
+        await page.click("#gift form[action$='/withdrawal'] button")
+        await phone.look()
+    await friend.client.aclose()
+    assert {path: size for path, size in weights.items() if size > MOST_BYTES} == {}
+
+
 async def _written_off(customer: Customer, code: str) -> None:
     from rewards.vouchers import redeem
 

@@ -53,8 +53,8 @@ BLANK = """() => [...document.querySelectorAll('tbody tr, main li, main a, main 
   .filter(e => !e.innerText.trim() && !e.querySelector("img, svg, input")).map(e => e.outerHTML.slice(0, 120))"""
 READ = """also => { const left = document.querySelectorAll('pre, textarea' + also); let text = document.body.innerText;
   for (const e of left) text = text.replace(e.innerText, ''); return text; }"""
-WRAPPED = """() => { const nav = document.querySelector('.topbar nav'); if (!nav) return 0;
-  return new Set([...nav.querySelectorAll('a')].map(a => Math.round(a.getBoundingClientRect().top))).size - 1; }"""
+WRAPPED = """() => [...document.querySelectorAll('.topbar nav')].reduce((most, nav) => Math.max(most,
+  new Set([...nav.querySelectorAll('a')].map(a => Math.round(a.getBoundingClientRect().top))).size - 1), 0)"""
 RAW = re.compile(
     r"\b(?:code|kind|data):[a-z]|\b[a-z]+(?:_[a-z]+){2,}\b|\blimiter\.|\bhalf\b|\b(?:True|False)\b|\brm\.[a-z]+\b"
     r"|\bwr[A-Za-z0-9_-]{20,}|(?<![\w.])[0-9a-f]{12,}\b"
@@ -226,7 +226,7 @@ async def test_every_page_is_whole_at_every_width(
         await phone.page.click("form[action$='/flash.voucher/claim'] button")
         await phone.page.click("a.voucher-link")
         voucher = phone.page.url.rpartition("/")[2]
-        for page in ("", "redemptions", f"redemptions/{voucher}", "points"):
+        for page in ("", "redemptions", f"redemptions/{voucher}", "gifts", "points"):
             for base in ("preview", "h5"):
                 wrong += await _read(phone, f"{url}/{base}/{APPID}/{page}", lang)
     async with watched(chrome, 400, 800) as player:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -177,6 +178,76 @@ async def test_a_voucher_is_shown_to_its_customer_alone(
         assert (refused.status_code, "<svg" in refused.text) == (404, False)
     nobody = await (await clients()).get(f"{path}/now")
     assert (nobody.status_code, nobody.headers["Location"]) == (303, f"/h5/{appid}/")
+
+
+async def _another(clients: Make, appid: str, sandbox: Sandbox, name: str) -> httpx.AsyncClient:
+    """Another customer, inside the pages."""
+    client = await clients()
+    code = await sandbox.open(await sandbox.person(name), appid)
+    token = (await client.post(f"/mp/{appid}/login", json={"code": code})).json()["token"]
+    ticket = (await client.post(f"/mp/{appid}/tickets", headers={"Authorization": f"Bearer {token}"})).json()["ticket"]
+    await _enter(client, appid, ticket)
+    return client
+
+
+def _shown_code(page: str) -> str:
+    found = re.search(r'id="gift".*?ticket-code">([^<]+)<', page, re.DOTALL)
+    return found.group(1) if found else ""
+
+
+async def test_a_voucher_is_given_away_on_the_pages(
+    customer: httpx.AsyncClient, clients: Make, appid: str, ticket: str, sandbox: Sandbox
+) -> None:
+    claim = await customer.post(f"/mp/{appid}/rewards/flash.voucher/claim", json={}, headers={"Idempotency-Key": "k"})
+    base = f"/h5/{appid}"
+    path = f"{base}/redemptions/{claim.json()['redemption']['id']}"
+    giver = await clients()
+    await _enter(giver, appid, ticket)
+    first = _shown_code((await post_form(giver, path, f"{path}/gift")).text)
+    second = _shown_code((await post_form(giver, path, f"{path}/gift")).text)
+    assert (len(first), len(second), first == second) == (19, 19, False)
+    friend = await _another(clients, appid, sandbox, "张伟")
+    refused = await post_form(friend, f"{base}/gifts", f"{base}/gifts", code=first)
+    assert (refused.status_code, f'value="{first}"' in refused.text) == (404, True)
+    assert "没有找到赠送的券" in refused.text
+    own = await post_form(giver, f"{base}/gifts", f"{base}/gifts", code=second)
+    assert (own.status_code, "已在自己名下" in own.text) == (409, True)
+    assert f'href="{base}/gifts"' in (await friend.get(f"{base}/redemptions")).text
+    taken = await post_form(friend, f"{base}/gifts", f"{base}/gifts", code=f" {second.lower()} ")
+    assert (taken.status_code, taken.url.path) == (200, path)
+    assert "领取成功" in taken.text
+    assert claim.json()["redemption"]["code"] not in taken.text
+    for gone in (await giver.get(path), await post_form(giver, f"{base}/gifts", f"{path}/gift/withdrawal")):
+        assert (gone.status_code, "不在您名下" in gone.text) == (404, True)
+        assert "bootstrap" not in gone.text
+
+
+async def test_a_gift_is_taken_back_and_one_that_was_begun_is_not_offered(
+    customer: httpx.AsyncClient, clients: Make, appid: str, ticket: str, sandbox: Sandbox
+) -> None:
+    claim = await customer.post(f"/mp/{appid}/rewards/flash.voucher/claim", json={}, headers={"Idempotency-Key": "k"})
+    base = f"/h5/{appid}"
+    path = f"{base}/redemptions/{claim.json()['redemption']['id']}"
+    giver, friend = await clients(), await _another(clients, appid, sandbox, "张伟")
+    await _enter(giver, appid, ticket)
+    code = _shown_code((await post_form(giver, path, f"{path}/gift")).text)
+    back = await post_form(giver, path, f"{path}/gift/withdrawal")
+    assert (_shown_code(back.text), "已取消转赠" in back.text) == ("", True)
+    for _ in range(10):
+        assert (await post_form(friend, f"{base}/gifts", f"{base}/gifts", code=code)).status_code == 404
+    shut = await post_form(friend, f"{base}/gifts", f"{base}/gifts", code=code)
+    assert (shut.status_code, "尝试次数过多" in shut.text) == (429, True)
+
+
+async def test_what_is_refused_outside_a_page_is_as_light_as_the_others(
+    customer: httpx.AsyncClient, clients: Make, appid: str, ticket: str
+) -> None:
+    visitor = await clients()
+    await _enter(visitor, appid, ticket)
+    gone = await visitor.get(f"/h5/{appid}/redemptions/{'0' * 32}/address")
+    assert (gone.status_code, "没有这件寄送的权益" in gone.text) == (404, True)
+    assert "bootstrap" not in gone.text
+    assert "h5.css" in gone.text
 
 
 async def test_production_has_the_pages_and_takes_no_login_code_there(demo: Services, appid: str, ticket: str) -> None:

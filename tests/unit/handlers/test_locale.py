@@ -10,7 +10,7 @@ import pytest
 from tornado import locale
 
 from deploy.processes import ROOT
-from handlers.console.base import SECTIONS
+from handlers.console.base import GROUPS
 from handlers.http.pages import language_of, load_locale
 from services.texts import LOCALES
 
@@ -32,7 +32,7 @@ def _source(language: str) -> dict[str, str]:
 
 def _used() -> set[str]:
     texts = [path.read_text(encoding="utf-8") for path in (WEB / "templates").rglob("*.html")]
-    sections = {name for name, *_ in SECTIONS}
+    sections = {name for title, listed in GROUPS for name in (title, *(one[0] for one in listed))}
     return sections | {str(ast.literal_eval(found)) for text in texts for found in CALLED.findall(text)}
 
 
