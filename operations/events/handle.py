@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TypedDict
 
 import orjson
@@ -143,22 +145,45 @@ def _asked_for(error: Exception) -> float:
 
 async def _rewards_claimed(bank: Bank, message: bytes) -> None:
     """A batch of grants, as rewards/claims.py tells it: into the customers' timelines, to the runs
-    that wait for it, and to the points that come with it or are earned by it."""
+    that wait for it, and to the points that come with it or are earned by it. What fails for one
+    holds up nothing else; it is tried again with all of it, and whatever was done is done once."""
     event = orjson.loads(message)
     data = {"reward": event["reward"]}
     entries = [
         timeline.entry(bank, cid, "reward.claimed", grant, data, at)
         for grant, cid, at in event["grants"]
     ]
-    await timeline.record_many(bank, entries)
     granted = [(grant, cid, utc(at)) for grant, cid, at in event["grants"]]
-    await shipments.claimed(bank, event["reward"], granted)
-    await issuing.of_claims(bank, [grant for grant, _, _ in event["grants"]])
+    doing: list[Callable[[], Awaitable[object]]] = [
+        partial(timeline.record_many, bank, entries),
+        partial(shipments.claimed, bank, event["reward"], granted),
+        partial(issuing.of_claims, bank, [grant for grant, _, _ in event["grants"]]),
+    ]
     if event["offered"]:
-        for _, cid, _ in event["grants"]:
-            person = await resolution.customer(bank, cid)
-            await runs.on_event(bank, person.cids, "reward.claimed")
+        doing += [partial(_run_on, bank, cid) for _, cid, _ in event["grants"]]
     for grant, cid, at in event["grants"]:
-        if event.get("points"):
-            await earning.grant(bank, cid, grant, event["reward"], event["points"])
-        await earning.earn(bank, Happening("reward.claimed", cid, grant, at))
+        if points := event.get("points"):
+            doing.append(partial(earning.grant, bank, cid, grant, event["reward"], points))
+        doing.append(partial(earning.earn, bank, Happening("reward.claimed", cid, grant, at)))
+    await _one_after_the_other(doing)
+
+
+async def _run_on(bank: Bank, cid: str) -> None:
+    person = await resolution.customer(bank, cid)
+    await runs.on_event(bank, person.cids, "reward.claimed")
+
+
+async def _one_after_the_other(doing: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Does all of it, and raises what failed first; Unavailable at once."""
+    failed: Exception | None = None
+    for one in doing:
+        try:
+            await one()
+        except Unavailable:
+            raise
+        except Exception as error:
+            if failed is not None:
+                log.warning("more of an event failed", exc_info=error)
+            failed = failed or error
+    if failed is not None:
+        raise failed

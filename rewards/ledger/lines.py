@@ -104,16 +104,16 @@ def _page(tenant: str, batch: str, account: str, lines: list[PageLine]) -> PageR
 
 async def write(bank: Bank, batch: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes the lines of a batch's transfers. Repeating it adds nothing."""
-    await keep(bank, pages_of(bank.id, batch, rows))
+    await put_in(bank, pages_of(bank.id, batch, rows))
 
 
 async def write_each(bank: Bank, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes the lines of transfers that are each a batch of their own, whoever tells of them
     together. Repeating it adds nothing."""
-    await keep(bank, [page for row in rows for page in pages_of(bank.id, row["_id"], [row])])
+    await put_in(bank, [page for row in rows for page in pages_of(bank.id, row["_id"], [row])])
 
 
-async def keep(bank: Bank, pages: Sequence[PageRow]) -> None:
+async def put_in(bank: Bank, pages: Sequence[PageRow]) -> None:
     """Puts pages into the books, with the names of their accounts; what comes late opens the days
     again that were closed without it."""
     await bank.db[LEDGER_PAGES].insert_new(cast("list[Doc]", list(pages)))

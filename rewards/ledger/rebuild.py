@@ -74,7 +74,7 @@ async def _some(bank: Bank, cursor: str) -> tuple[int, int, str]:
     batches = {row["_id"]: _batch(row) for row in settled}
     missing = [page for page in every if not _is_there(bank, page, batches, there)]
     await lines.name_all(bank, every)
-    await lines.keep(bank, missing)
+    await lines.put_in(bank, missing)
     return len(rows), len(missing), rows[-1]["_id"] if len(rows) == AT_ONCE else ""
 
 

@@ -58,13 +58,13 @@ async def _earn(bank: Bank, live: Live, name: str, happening: Happening, day: da
         rows = await caps.read(bank, name, cids)
         known = await accounts.find(bank, key)
         if known is not None:
-            await caps.posted(bank, rows[0], told)
+            await _posted(bank, rows, told)
             return int(known["amount"])
         points = await _set_aside(bank, rows, rule, told, day)
         if points == 0:
             return 0
         if points is not None:
-            return await _post(bank, live, name, cids[0], key, told, points, day)
+            return await _post(bank, live, name, cids, key, told, points, day)
         await caps.pause()
     raise Unavailable("points_busy", "too many change this customer's points at once")
 
@@ -98,8 +98,9 @@ async def _set_aside(
     bank: Bank, rows: Sequence[CapsRow], rule: Rule, told: str, day: date
 ) -> int | None:
     """What the happening brings, set aside from now on; None when somebody was faster."""
-    if told in rows[0]["pending"]:
-        return rows[0]["pending"][told]
+    for row in rows:  # also under an id that was merged into his since
+        if told in row["pending"]:
+            return row["pending"][told]
     points = caps.allowed(rule, day, [row["used"] for row in rows])
     if points and not await caps.set_aside(bank, rows[0], told, day, points):
         return None
@@ -107,17 +108,28 @@ async def _set_aside(
 
 
 async def _post(
-    bank: Bank, live: Live, name: str, cid: str, key: str, told: str, points: int, day: date
+    bank: Bank,
+    live: Live,
+    name: str,
+    cids: Sequence[str],
+    key: str,
+    told: str,
+    points: int,
+    day: date,
 ) -> int:
     """Posts what was set aside; what the happening brought at last."""
     issued = accounts.issued(live.program.id)
     about = {"program": live.program.id, "rule": name, "version": live.version}
     expires = document.expires(day, live.program.lifetime_of(name), bank.tz)
-    legs = [Leg(issued, accounts.of(cid), points)]
+    legs = [Leg(issued, accounts.of(cids[0]), points)]
     brought = await credit(bank, Entry(key, EARN, legs, about, expires))
-    (row,) = await caps.read(bank, name, [cid])
-    await caps.posted(bank, row, told)
+    await _posted(bank, await caps.read(bank, name, cids), told)
     return brought
+
+
+async def _posted(bank: Bank, rows: Sequence[CapsRow], told: str) -> None:
+    for row in rows:
+        await caps.posted(bank, row, told)
 
 
 async def credit(bank: Bank, entry: Entry) -> int:

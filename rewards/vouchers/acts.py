@@ -315,7 +315,8 @@ async def recall_all(bank: Bank, owner: str, row: VoucherAct) -> None:
     done = row["done"] + len(recalled)
     acts = bank.db[VOUCHER_ACTS]
     if some:
-        await leases.put_back(acts, owner, [row["_id"]], bank.now(), done=done, attempts=0)
+        said = {"done": done, "total": max(done, row["total"]), "attempts": 0}
+        await leases.put_back(acts, owner, [row["_id"]], bank.now(), **said)
     else:
         await leases.close(acts, owner, [row["_id"]], state=DONE)
 

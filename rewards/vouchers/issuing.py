@@ -16,7 +16,7 @@ from rewards.item import Item
 from rewards.pools.codes import codes_of
 from rewards.rows import TRANSFERS, Grant, Reward
 from rewards.vouchers import codes, life
-from rewards.vouchers.rows import GRANTED, VOUCHERS, Voucher, find_vouchers
+from rewards.vouchers.rows import GRANTED, VOUCHER_ACTS, VOUCHERS, Voucher, find_vouchers
 from services.documents.parts import Text
 from services.store.mongo import Doc
 
@@ -151,8 +151,21 @@ async def add(bank: Bank, rows: Sequence[Voucher]) -> dict[str, Voucher]:
         there |= found
         rows = [_with_next_code(bank, row) for row in refused if row["_id"] not in found]
         if not rows:
+            await _recall_late(bank, list(there.values()))
             return there
     raise RuntimeError("no free code for a voucher")
+
+
+async def _recall_late(bank: Bank, made: Sequence[Voucher]) -> None:
+    """Of a campaign whose vouchers were recalled in the meantime, these are too: the recall looks
+    again, whether it is at it or was done."""
+    if not made:
+        return
+    begun: Doc = {"act": "recall_campaign", "state": {"$in": ["approved", "done"]}}
+    begun["subject"] = {"$in": sorted({row["campaign"] for row in made})}
+    begun["at"] = {"$gte": min(row["at"] for row in made)}
+    again = {"state": "approved", "open": True, "due": bank.now(), "owner": None, "attempts": 0}
+    await bank.db[VOUCHER_ACTS].update_many(begun, {"$set": again})
 
 
 def _with_next_code(bank: Bank, row: Voucher) -> Voucher:

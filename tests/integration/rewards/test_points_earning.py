@@ -223,6 +223,22 @@ async def test_two_who_become_one_have_one_cap_and_one_balance(bank: Bank, clock
     assert await _has(bank, elder) == 80
 
 
+async def test_what_was_set_aside_before_a_merge_is_brought_after_it(bank: Bank, clock: MovedClock) -> None:
+    """Killed in between; else its cap would be used up by nothing."""
+    await _noon(bank, clock)
+    elder, younger = await world.person(bank, "a"), await world.person(bank, "b")
+    for n in range(4):
+        await earning.earn(bank, world.login(younger, f"y{n}", bank.now()))
+    happening = world.login(younger, "cut short", bank.now())
+    (row,) = await caps.read(bank, "login", [younger])
+    assert await caps.set_aside(bank, row, earning._told(happening), bank.today(), 10)
+    origin = resolution.Origin("clerk", "said so")
+    await merging.merge(bank, await root(bank, elder), await root(bank, younger), origin, ["unionid"])
+    assert await earning.earn(bank, happening) == {"login": 10}
+    assert await _has(bank, elder) == 50
+    assert not any(row["pending"] for row in await caps.read(bank, "login", [elder, younger]))
+
+
 async def test_undoing_the_merge_leaves_each_what_is_on_his_own_accounts(bank: Bank, clock: MovedClock) -> None:
     await _noon(bank, clock)
     elder, younger = await world.person(bank, "a"), await world.person(bank, "b")

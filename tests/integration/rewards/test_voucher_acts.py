@@ -12,7 +12,7 @@ from rewards import ledger
 from rewards.ledger import accounts, book
 from rewards.ledger.entries import Entry
 from rewards.ledger.lines import Leg
-from rewards.vouchers import acts, due, money, redeem
+from rewards.vouchers import acts, due, issuing, money, redeem
 from rewards.vouchers.acts import Act
 from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
 from services import ids
@@ -212,3 +212,21 @@ async def test_the_unused_vouchers_of_a_campaign_are_recalled_whoever_is_killed(
     assert (await balances(bank))["recalled"] == 7
     await until(lambda: world.settled(services))
     assert await ledger.check(bank) == []
+
+
+async def test_a_voucher_that_is_made_after_its_campaign_was_recalled_is_recalled(services: Services) -> None:
+    """Its worker was behind: the grant was there, and the voucher was not."""
+    bank, _ = await voucher(services)
+    cid = await vouchering.person(bank, "behind")
+    behind = await vouchering.old_grant(bank, cid)
+    asked = await agreed(bank, "recall_campaign", "camp")
+    late = await vouchering.old_grant(bank, await vouchering.person(bank, "late"))
+    for _ in range(2):
+        await jobs.run(bank, acts.TASK)
+    assert (await bank.db[VOUCHER_ACTS].find({"_id": asked}))[0]["state"] == "done"
+    await issuing.of_claims(bank, [behind["_id"], late["_id"]])
+    for _ in range(2):
+        await jobs.run(bank, acts.TASK)
+    states = {row["_id"]: row["state"] for row in await bank.db[VOUCHERS].find({})}
+    assert (states[behind["_id"]], states[late["_id"]]) == ("recalled", "granted")
+    assert (await bank.db[VOUCHER_ACTS].find({"_id": asked}))[0]["state"] == "done"
