@@ -191,7 +191,7 @@ async def _another(clients: Make, appid: str, sandbox: Sandbox, name: str) -> ht
 
 
 def _shown_code(page: str) -> str:
-    found = re.search(r'id="gift".*?ticket-code">([^<]+)<', page, re.DOTALL)
+    found = re.search(r'id="gift".*?ticket-code[^"]*">([^<]+)<', page, re.DOTALL)
     return found.group(1) if found else ""
 
 
