@@ -285,7 +285,7 @@ def _granted_view(
     looked for: it is made behind the answer, and a repeated answer is the first."""
     if reward["kind"] not in issuing.KINDS:
         return _other_view(bank, grant, reward, lang, sent)
-    row = issuing.of_grant(bank, reward, grant)
+    row = issuing.to_show(bank, reward, grant)
     return {**held.view(bank, row, reward, lang, codes), "instead_of": grant.get("instead_of")}
 
 

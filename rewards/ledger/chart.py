@@ -7,6 +7,7 @@ all accounts of a currency together hold nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from services.documents.parts import Text
@@ -104,6 +105,7 @@ def owner_of(account: str) -> str:
     return account.partition(":")[2]
 
 
+@lru_cache(maxsize=4096)
 def in_books(account: str) -> str:
     """The account as the books have it: of the customers, the staff and the quotas it is one for
     all, `kind:*`."""

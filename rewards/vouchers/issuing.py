@@ -61,9 +61,15 @@ def expires(bank: Bank, reward: Reward, item: Item, at: datetime) -> datetime:
 
 def fresh(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime) -> Voucher:
     """A voucher as it is made: granted `at`, found under its first code."""
+    row = _unindexed(bank, reward, voucher, cid, at)
+    row["index"] = codes.index_of(bank.vault, codes.code_of(bank.vault, voucher, 0))
+    row["indexes"] = [row["index"]]
+    return row
+
+
+def _unindexed(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime) -> Voucher:
     item = item_of(reward)
     ends = expires(bank, reward, item, at)
-    index = codes.index_of(bank.vault, codes.code_of(bank.vault, voucher, 0))
     remind = (ends - timedelta(days=item.remind_days)).timestamp()
     row: Voucher = {
         "_id": voucher,
@@ -71,8 +77,8 @@ def fresh(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime) -> V
         "reward": reward["reward"],
         "campaign": reward["campaign"],
         "kind": reward["kind"],
-        "index": index,
-        "indexes": [index],
+        "index": "",
+        "indexes": [],
         "nth": 0,
         "state": GRANTED,
         "at": at,
@@ -123,7 +129,16 @@ async def ensure(bank: Bank, grants: Sequence[Grant], *, new: bool = False) -> d
 def of_grant(bank: Bank, reward: Reward, grant: Grant) -> Voucher:
     """The voucher of a grant as it is made. One whose code came out of a pool is over when that
     is."""
-    row = fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
+    return _granted(fresh(bank, reward, grant["_id"], grant["cid"], grant["at"]), grant)
+
+
+def to_show(bank: Bank, reward: Reward, grant: Grant) -> Voucher:
+    """The same for its first answer: without what it is found under, which costs as much as the
+    rest."""
+    return _granted(_unindexed(bank, reward, grant["_id"], grant["cid"], grant["at"]), grant)
+
+
+def _granted(row: Voucher, grant: Grant) -> Voucher:
     row["cost"] = grant["cost"]
     if "instead_of" in grant:
         row["asked_for"] = grant["instead_of"]
