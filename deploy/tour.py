@@ -47,6 +47,8 @@ from services.container import Services, open_services
 from services.documents import yaml12
 
 NAMES = ["刘敏", "陈晓", "王芳", "李强", "赵静", "孙磊", "周婷", "吴昊"]
+MOMENTS = 3
+"""So many of the demonstration bank's rules bring the customer points on the way to his reward."""
 SHOWN = {
     "staff": "userid name branch",
     "clerks": "login name roles",
@@ -229,11 +231,19 @@ async def claim(tour: Tour) -> list[str]:
     mine = (await phone.call("GET", "redemptions")).json()["redemptions"]
     expect(len(mine) == 1, f"the customer has {len(mine)} redemptions, not one")
     tour.voucher = mine[0]["code"]
+
+    async def earned() -> Any:
+        points = (await phone.call("GET", "points")).json()
+        return points if len({line["what"] for line in points["lines"]}) >= MOMENTS else None
+
+    points = await until(earned, "signing in, binding the phone and claiming brought no points")
+    for_what = ", ".join(sorted({line["what"] for line in points["lines"]}))
     problems = await ledger.check(await open_bank(tour.services, tour.tenant))
     expect(not problems, "the ledger does not hold: " + "; ".join(problems))
     return [
         f"home offers {reward['title']}; claimed under an Idempotency-Key, code {mine[0]['code'][:4]}…",
         "the same key again: the same answer, Idempotency-Hit: true, no second grant",
+        f"he has {points['available']} of {points['program']}: {for_what}",
         "ledger check: the ledger holds",
     ]
 
