@@ -249,14 +249,14 @@ class Console(Page):
             "bank": getattr(self, "bank", None),
             "may": may,
             "last_sign_in": self.last_sign_in,
-            "groups": self.groups(may),
+            "menu": self.menu(may),
             "half_done": HALF_DONE,
             "called": self.called,
             "label": self.label,
             "is_code": names.is_code,
         }
 
-    def groups(self, may: frozenset[str]) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+    def menu(self, may: frozenset[str]) -> list[tuple[str, list[tuple[str, str, bool]]]]:
         """The groups of which the clerk may see something: (name, address, whether we are in it) of
         each of their sections."""
         at = self.request.path

@@ -31,7 +31,9 @@ Progress = Callable[[int, int], None]
 async def rebuild(bank: Bank, progress: Progress | None = None) -> int:
     """Writes the lines that are missing in the books; how many accounts' pages. Cut short anywhere,
     it is done again: what is there by then is left as it is."""
-    about, cursor, seen, written = await bank.db[TRANSFERS].about(), "", 0, 0
+    known = await bank.db[REWARDS].find({}, fields={"granted": 1, "moves": 1}, limit=None)
+    about = sum(row["granted"] + row["moves"] for row in known)
+    cursor, seen, written = "", 0, 0
     while True:
         n, wrote, cursor = await _some(bank, cursor)
         seen, written = seen + n, written + wrote

@@ -210,6 +210,7 @@ async def _checker(zhao: Watched, server: Server, lang: str) -> None:
     await page.click("a[href$='/resume']")
     await page.click("form[action$='/resume'] button")
     assert said["resumed"] in await zhao.look()
+    await page.click("nav.sections a >> nth=-1")
     await page.click("a[href='/console/audit']")
     assert said["audit"] in await zhao.look()
     await page.click(".sections a >> nth=0")
