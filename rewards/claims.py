@@ -56,7 +56,7 @@ from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
 IN_DOUBT = "stock_in_doubt"
-END_SECONDS = 0.05
+END_SECONDS = 0.1
 """So long a batch that is answered waits for others before it is told of and its leases end."""
 MOST_ENDED = 16
 """So many batches at a time."""
