@@ -518,7 +518,8 @@ async def _overwrite_old_voids(bank: Bank, batch: str, rows: list[Grant]) -> Non
 
 async def _end(bank: Bank, done: _Done) -> None:
     """Behind the answers: tells of the grants and ends the leases, together with the batches that
-    are done within a moment, or alone where nothing more is taken."""
+    are done within a moment. Alone, and at once, where nothing more is taken, and where accounts
+    are leased besides the stock: whoever meets such a lease is in doubt until it ends."""
 
     async def flush(some: list[_Done]) -> Sequence[bool]:
         await _tell_and_settle(bank, some)
@@ -528,8 +529,9 @@ async def _end(bank: Bank, done: _Done) -> None:
     name = f"granted:{bank.id}:{reward}"
     group = bank.services.groups.get(name, flush, limit=MOST_ENDED, window=END_SECONDS)
     try:
+        together = not done.reserved.leased
         try:
-            await group.submit(done)
+            await (group.submit(done) if together else flush([done]))
         except Unavailable:
             await flush([done])
     except Unavailable:
