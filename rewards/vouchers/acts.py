@@ -268,8 +268,7 @@ async def _instead(bank: Bank, old: Voucher, new: str, paid_by: str) -> Voucher:
     row = issuing.fresh(bank, reward, new, old["cid"], at)
     last = bank.today() + timedelta(days=MADE_GOOD_DAYS + 1)
     soonest = datetime.combine(last, time(), bank.tz).astimezone(at.tzinfo)
-    ends = row["expires"] or soonest
-    row["expires"] = max(ends, soonest)
+    issuing.end(row, issuing.item_of(reward), max(row["expires"] or soonest, soonest))
     row["instead_of"], row["paid_by"] = old["_id"], paid_by
     row["cost"] = old["cost"]
     changed = life.happened(row, "voucher.granted", at)

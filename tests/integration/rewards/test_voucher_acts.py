@@ -88,6 +88,7 @@ async def test_what_is_made_good_costs_the_campaign_and_what_is_refunded_comes_b
     (new,) = await bank.db[VOUCHERS].find({"instead_of": row["_id"]})
     assert (old["made_good"], new["cid"], new["state"]) == (new["_id"], row["cid"], "granted")
     assert 30 <= (new["expires"] - bank.utc()).days <= 31
+    assert (row["remind"], new["remind"]) == (None, new["expires"].timestamp() - 3 * 86_400)
     assert (await accounts.balance(bank, "budget:camp")).posted == 500
     await until(lambda: world.settled(services))
     assert await ledger.check(bank) == []
