@@ -54,6 +54,7 @@ SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
 PENDING = rows.PENDING
 CAMPAIGN = approvals.Kind(
     name="campaign",
+    right="campaigns.submit",
     submitted="campaign.submitted",
     approved="campaign.approved",
     rejected="campaign.rejected",

@@ -24,6 +24,7 @@ from services.errors import Conflict, Forbidden, NotFound
 READ, DECIDE = "counters.read", "counters.approve"
 RIGHTS = approvals.Kind(
     name="counter",
+    right="",
     submitted="counter.rights_asked",
     approved="counter.rights_granted",
     rejected="counter.rights_refused",

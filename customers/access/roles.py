@@ -24,6 +24,7 @@ from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 READ, DECIDE = "clerks.read", "clerks.approve"
 ROLES = approvals.Kind(
     name="clerk",
+    right="",
     submitted="clerk.roles_asked",
     approved="clerk.roles_granted",
     rejected="clerk.roles_refused",

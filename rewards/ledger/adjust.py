@@ -26,6 +26,7 @@ KIND = "adjust"
 SUBMITTED, APPLIED, REJECTED = "submitted", "applied", "rejected"
 ADJUSTMENT = approvals.Kind(
     name="ledger",
+    right="ledger.adjust",
     submitted="ledger.adjustment_submitted",
     approved="ledger.adjustment_approved",
     rejected="ledger.adjustment_rejected",

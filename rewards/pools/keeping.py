@@ -42,6 +42,7 @@ EXPORT_LIFETIME = timedelta(days=7)
 """So long after another clerk agreed the file may be fetched."""
 EXPORT = approvals.Kind(
     name="pool_export",
+    right="pools.recall",
     submitted="pool.export_asked",
     approved="pool.export_approved",
     rejected="pool.export_rejected",

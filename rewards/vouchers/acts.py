@@ -50,6 +50,7 @@ SUBMITTED, APPROVED, REJECTED, DONE, FAILED = "submitted", "approved", "rejected
 
 KIND = approvals.Kind(
     name="voucher",
+    right="vouchers.recall",
     submitted="voucher.act_submitted",
     approved="voucher.act_approved",
     rejected="voucher.act_rejected",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import httpx
 import pytest
 
+from customers.approvals import approvals
 from customers.banks.clerks import PERMISSIONS as ROLES
 from handlers.http.auth import COUNTER, CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
 from handlers.http.route import Route, op
@@ -21,6 +23,8 @@ FILLED = {
     "{version}": "1",
     "{cid}": "demo:" + "0" * 32,
 }
+RIGHTS_OF = {"customers", "rewards", "campaigns"}
+"""The rooms in which something takes two clerks."""
 GUARDED = [
     (route, method, route.ops[method].permission)
     for route in ROUTES
@@ -119,3 +123,13 @@ def test_every_right_that_a_role_grants_is_in_the_catalogue_and_used() -> None:
     used = {permission for _, _, permission in GUARDED}
     assert granted <= set(PERMISSIONS)
     assert granted == {permission for permission in used if "." in permission}
+
+
+def test_whatever_takes_two_clerks_says_which_right_its_author_needs() -> None:
+    """Who has lost it meanwhile has asked for nothing: of a right that nobody has, nothing would be approved."""
+    modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] in RIGHTS_OF]
+    kinds = {one.name: one.right for module in modules for one in vars(module).values() if type(one) is approvals.Kind}
+    assert {name for name, right in kinds.items() if not right} == {"clerk", "counter"}
+    submitting = {permission for _, method, permission in GUARDED if method == "POST"}
+    assert len(kinds) == 14
+    assert {right for right in kinds.values() if right} <= submitting
