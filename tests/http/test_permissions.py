@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -12,11 +13,12 @@ from customers.approvals import approvals
 from customers.banks.clerks import PERMISSIONS as ROLES
 from handlers.http.auth import COUNTER, CUSTOMER, PERMISSIONS, PUBLIC, STAFF, UnknownPermission
 from handlers.http.route import Route, op
-from handlers.routes import ROUTES
+from handlers.routes import BROWSERS, ROUTES
 from services.container import Services
-from tests.http.conftest import APPID, PASSWORD, Clerk, form_token, sign_in
+from tests.http.conftest import APPID, PASSWORD, Clerk, form_token, post_form, sign_in
 from tests.http.console import at_stake
 
+Clients = Callable[[], Awaitable[httpx.AsyncClient]]
 FILLED = {
     "appid": APPID,
     "tenant": "demo",
@@ -147,6 +149,27 @@ def _waits(route: Route, waiting: dict[str, str]) -> bool:
     """Whether the path is about one of the things that `at_stake` has waiting."""
     rooms = ("pools", "vouchers", "points", "ledger", "items", "shipping")
     return route.path.split("/")[2] in rooms and set(route.parameters) <= set(waiting)
+
+
+async def test_no_form_is_taken_without_the_token_of_a_page_of_ours(
+    clerk: Clerk, rm: httpx.AsyncClient, customer: httpx.AsyncClient, clients: Clients, demo: Services
+) -> None:
+    """As another site would post it, from the browser of somebody who is signed in, to each face."""
+    waiting = FILLED | await at_stake.wait(demo)
+    teller = await clients()
+    fields = {"name": "nanshan", "password": PASSWORD}
+    await post_form(teller, "/counter/demo/sign-in", "/counter/demo/sign-in", **fields)
+    customer.cookies.set(f"yq_portal_{APPID}", customer.headers["Authorization"].removeprefix("Bearer "))
+    people = {"console": await clerk("lin"), "counter": teller, "sidebar": rm, "h5": customer, "preview": customer}
+    before = at_stake.kept(demo, "demo")
+    answers = {
+        route.path: (await _try(people[route.path.split("/")[1]], route, "POST", "", waiting)).status_code
+        for route in BROWSERS
+        if "POST" in route.ops
+    }
+    assert {face.split("/")[1] for face in answers} == set(people)
+    assert {path: status for path, status in answers.items() if status != 403} == {}
+    assert at_stake.kept(demo, "demo") == before
 
 
 def test_a_permission_that_the_catalogue_lacks_fails_at_import() -> None:
