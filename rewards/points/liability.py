@@ -129,7 +129,7 @@ async def file(bank: Bank, by: str) -> bytes:
     """The report of now as CSV, for the bank's books; that `by` took it is in the audit trail. Raises
     as `report`."""
     found = await report(bank)
-    await bank.audit(by, "points.downloaded", found.program.id, months=len(found.months))
+    await bank.audit(by, "points.downloaded", found.program.id, rows=len(found.months))
     return as_csv(found)
 
 
