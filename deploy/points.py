@@ -62,5 +62,5 @@ def points_liability(
     }
     print_table(found.program.name.en or found.program.name.zh, [sums])
     if to is not None:
-        to.write_text(liability.as_csv(found), encoding="utf-8", newline="")
+        to.write_bytes(liability.as_csv(found))
         print(f"written to {to}")

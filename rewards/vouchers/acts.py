@@ -50,6 +50,7 @@ SUBMITTED, APPROVED, REJECTED, DONE, FAILED = "submitted", "approved", "rejected
 
 KIND = approvals.Kind(
     name="voucher",
+    right="vouchers.recall",
     submitted="voucher.act_submitted",
     approved="voucher.act_approved",
     rejected="voucher.act_rejected",
@@ -93,9 +94,14 @@ async def ask(bank: Bank, actor: ClerkActor, act: Act, subject: str, reason: str
     }
     if not await bank.insert(VOUCHER_ACTS, cast("Doc", row)):
         raise Conflict("act_waits", "the same is asked for already, and not decided or done yet")
-    facts = {"act": act, "voucher": voucher, "campaign": campaign, "reason": row["reason"]}
-    await approvals.submit(bank, actor, KIND, row["_id"], _content(row), about=subject, **facts)
+    await _submit(bank, actor, row)
     return row["_id"]
+
+
+async def _submit(bank: Bank, actor: ClerkActor, row: VoucherAct) -> None:
+    facts = {name: cast("Doc", row)[name] for name in ("act", "voucher", "campaign", "reason")}
+    about = row["subject"]
+    await approvals.submit(bank, actor, KIND, row["_id"], _content(row), about=about, **facts)
 
 
 def _content(row: VoucherAct) -> approvals.Content:
@@ -134,20 +140,31 @@ async def _find(bank: Bank, act: str) -> VoucherAct:
     return cast("VoucherAct", row)
 
 
+async def _asked(bank: Bank, act: str) -> VoucherAct:
+    """What is decided on; submitted now, if its author was cut short before he had."""
+    row = await _find(bank, act)
+    if row["state"] == SUBMITTED and await approvals.find(bank, KIND, act) is None:
+        author = ClerkActor(bank.id, row["author"], row["author"], frozenset())
+        await _submit(bank, author, row)
+    return row
+
+
 async def approve(bank: Bank, actor: ClerkActor, act: str) -> None:
     """Agrees to what another clerk asked for, and does it; a campaign's recall is begun. Raises
     Forbidden `approver_is_author`, NotFound `voucher_act_unknown`, Conflict `voucher_act_decided`,
     and the Conflict that speaks against it by now."""
-    row = await _find(bank, act)
+    row = await _asked(bank, act)
     async with approvals.approve(bank, actor, KIND, act, _content(row)) as approval:
         await _carry_out(bank, row, approval.decided_by)
     bank.signal(TASK)
 
 
 async def reject(bank: Bank, actor: ClerkActor, act: str, reason: str) -> None:
-    """Turns down what another clerk asked for. Raises NotFound `voucher_act_unknown`, Conflict
-    `voucher_act_decided`."""
-    await _find(bank, act)
+    """Turns down what another clerk asked for. Raises InvalidInput `reason_missing`, NotFound
+    `voucher_act_unknown`, Conflict `voucher_act_decided`."""
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "say why"})
+    await _asked(bank, act)
     rejected = await approvals.reject(bank, actor, KIND, act, reason.strip())
     await _end(bank, act, REJECTED, rejected.decided_by, reason.strip())
 
@@ -268,8 +285,7 @@ async def _instead(bank: Bank, old: Voucher, new: str, paid_by: str) -> Voucher:
     row = issuing.fresh(bank, reward, new, old["cid"], at)
     last = bank.today() + timedelta(days=MADE_GOOD_DAYS + 1)
     soonest = datetime.combine(last, time(), bank.tz).astimezone(at.tzinfo)
-    ends = row["expires"] or soonest
-    row["expires"] = max(ends, soonest)
+    issuing.end(row, issuing.item_of(reward), max(row["expires"] or soonest, soonest))
     row["instead_of"], row["paid_by"] = old["_id"], paid_by
     row["cost"] = old["cost"]
     changed = life.happened(row, "voucher.granted", at)

@@ -147,10 +147,27 @@ async def test_an_entry_is_turned_down(clerk: Clerk, bank: Bank) -> None:
     lin, zhao = await clerk("lin"), await clerk("zhao")
     await post_form(lin, HOME, HOME, **ADJUST)
     (row,) = await bank.db["ledger_adjustments"].find({})
-    await post_form(zhao, HOME, f"{HOME}/adjustments/{row['_id']}/reject", reason="不对")
+    address = f"{HOME}/adjustments/{row['_id']}/reject"
+    assert (await post_form(zhao, HOME, address, reason=" ")).status_code == 400
+    await post_form(zhao, HOME, address, reason="不对")
     assert (await bank.db["ledger_adjustments"].find({}))[0]["state"] == "rejected"
     assert (await post_form(zhao, HOME, f"{HOME}/adjustments/{row['_id']}/approve")).status_code == 409
     assert await bank.db["transfers"].count({"kind": "adjust"}) == 0
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+async def test_an_entry_whose_author_was_cut_short_is_decided_all_the_same(
+    clerk: Clerk, bank: Bank, decision: str
+) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    await post_form(lin, HOME, HOME, **ADJUST)
+    await bank.db["approvals"].delete({"kind": "ledger"})
+    (row,) = await bank.db["ledger_adjustments"].find({})
+    address = f"{HOME}/adjustments/{row['_id']}/{decision}"
+    assert (await post_form(lin, HOME, f"{HOME}/adjustments/{row['_id']}/approve")).status_code == 403
+    await post_form(zhao, HOME, address, reason="不对")
+    ended = {"approve": "applied", "reject": "rejected"}[decision]
+    assert (await bank.db["ledger_adjustments"].find({}))[0]["state"] == ended
 
 
 async def test_who_may_not_see_the_ledger_does_not(clerk: Clerk, http: httpx.AsyncClient) -> None:

@@ -41,6 +41,10 @@ async def test_a_code_of_a_pool_is_shown_found_and_over_as_its_file_says(service
     row = await now(bank, {"_id": f"{bank.id}:{first['id']}"})  # type: ignore[typeddict-item]
     assert row["expires"] is not None
     assert row["expires"].astimezone(bank.tz).date() == date.fromordinal(last.toordinal() + 1)
+    assert row["remind"] is None, "there is no time left to remind in"
+    other = await now(bank, {"_id": f"{bank.id}:{second['id']}"})  # type: ignore[typeddict-item]
+    assert other["expires"] is not None
+    assert other["remind"] == other["expires"].timestamp() - 3 * 86_400
     assert await refusal(gifts.offer(bank, [cid], f"{bank.id}:{second['id']}")) == "not_transferable"
     clock.advance(86_400)
     assert await refusal(redeem.redeem(bank, ANN, "Ab-Cd-0001", "k1")) == "voucher_expired"
