@@ -67,6 +67,8 @@ class Ledger(Console):
         title = self.in_language(kind.title.model_dump())
         if owner == "*":
             return f"{title} · {self.explain('ledger_all')}"
+        if kind.owner == "program":
+            return f"{title} · {self.names.of_program(owner, self.lang)}"
         if kind.owner == "customer":
             owner = self.customers.get(owner) or self.explain("ledger_customer")
         return f"{title} · {self.called(owner)}" if owner else title

@@ -16,6 +16,7 @@ from rewards.ledger.book import Entry, Leg
 from services.container import Services
 from services.store.mongo import Doc
 from tests.http.conftest import Clerk, post_form
+from tests.integration.rewards import points_world
 from tests.integration.rewards.test_book import quiet
 from tests.support.banks import open_bank
 
@@ -59,6 +60,19 @@ async def test_the_trial_balance_names_accounts_and_ties(clerk: Clerk, posted: d
     assert "截至当日没有账目。" in page
     wrong = await lin.get(f"{HOME}?at=2020-02-30")
     assert (wrong.status_code, "2026-11-30" in wrong.text) == (400, True)
+
+
+async def test_accounts_of_the_points_programme_have_its_name(clerk: Clerk, bank: Bank) -> None:
+    await points_world.begin(bank)
+    await points_world.give(bank, await points_world.person(bank, "ann"), 70, None)
+    await quiet(bank)
+    lin = await clerk("lin")
+    for language, name in {"zh": "积分发放 · 银桥积分", "en": "Points issued · Yinqiao Points"}.items():
+        page = (await lin.get(f"{HOME}?lang={language}")).text
+        assert f">{name}</a>" in page
+        assert name in (await lin.get(f"{HOME}/accounts/points_issued:points?lang={language}")).text
+        month = f"month.csv?month={bank.today():%Y-%m}&lang={language}"
+        assert ["points_issued:points", name] in [row[:2] for row in table(await lin.get(f"{HOME}/{month}"))]
 
 
 async def test_an_accounts_lines_lead_to_their_stories(clerk: Clerk, posted: dict[str, str]) -> None:
