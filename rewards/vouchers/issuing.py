@@ -14,7 +14,7 @@ from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
 from rewards.pools.codes import codes_of
-from rewards.rows import TRANSFERS, Grant, Reward
+from rewards.rows import TRANSFERS, Code, Grant, Reward
 from rewards.vouchers import codes, life
 from rewards.vouchers.rows import GRANTED, VOUCHER_ACTS, VOUCHERS, Voucher, find_vouchers
 from services.documents.parts import Text
@@ -144,11 +144,15 @@ def _granted(row: Voucher, grant: Grant) -> Voucher:
         row["asked_for"] = grant["instead_of"]
     code = grant.get("code")
     if code is not None:
-        row["code"] = code
-        ends = [one for one in (row["expires"], code["expires"]) if one is not None]
-        row["expires"] = min(ends) if ends else None
+        show(row, code)
         row["due"] = life.next_look(row)
     return row
+
+
+def show(row: Voucher, code: Code) -> None:
+    """Has the voucher show a code out of a pool: it is over when that is."""
+    ends = [one for one in (row["expires"], code["expires"]) if one is not None]
+    row["code"], row["expires"] = code, min(ends, default=None)
 
 
 async def add(bank: Bank, rows: Sequence[Voucher]) -> dict[str, Voucher]:
