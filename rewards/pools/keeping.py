@@ -28,7 +28,7 @@ from rewards.pools.rows import (
     block_id,
     pool_id,
 )
-from rewards.rows import TRANSFERS, Grant
+from rewards.rows import TRANSFERS, Grant, MadeGood
 from services import ids, sheets
 from services.errors import Conflict, InvalidInput, NotFound
 from services.security.tries import Limit
@@ -377,8 +377,8 @@ def _state(bank: Bank, row: Pool, lot: str, n: int) -> str:
     return "recalled" if back else "held"
 
 
-async def grant_of(bank: Bank, lot: str, n: int) -> Grant | None:
-    """The grant that this code was given for."""
+async def grant_of(bank: Bank, lot: str, n: int) -> Grant | MadeGood | None:
+    """The grant that this code was given for, or what was made good with it."""
     taken = {"lot": lot, "first": {"$lte": n}, "end": {"$gt": n}}
     wanted: list[str] = []
     for row in await bank.db[CODE_POPS].find(taken, limit=None):
@@ -386,6 +386,6 @@ async def grant_of(bank: Bank, lot: str, n: int) -> Grant | None:
     rows = (await bank.by_id(TRANSFERS, wanted)).values()
     for row in rows:
         code = row.get("code") or {}
-        if row["kind"] == "grant" and (code.get("lot"), code.get("n")) == (lot, n):
-            return cast("Grant", row)
+        if (code.get("lot"), code.get("n")) == (lot, n):
+            return cast("Grant | MadeGood", row)
     return None

@@ -14,7 +14,7 @@ from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
 from rewards.pools.codes import codes_of
-from rewards.rows import TRANSFERS, Grant, Reward
+from rewards.rows import TRANSFERS, Code, Grant, Reward
 from rewards.vouchers import codes, life
 from rewards.vouchers.rows import GRANTED, VOUCHER_ACTS, VOUCHERS, Voucher, find_vouchers
 from services.documents.parts import Text
@@ -152,10 +152,15 @@ def _granted(reward: Reward, row: Voucher, grant: Grant) -> Voucher:
         row["asked_for"] = grant["instead_of"]
     code = grant.get("code")
     if code is not None:
-        row["code"] = code
-        ends = [one for one in (row["expires"], code["expires"]) if one is not None]
-        end(row, item_of(reward), min(ends))
+        show(row, item_of(reward), code)
     return row
+
+
+def show(row: Voucher, item: Item, code: Code) -> None:
+    """Has the voucher, which nobody has yet, show a code out of a pool: it is over when that is."""
+    row["code"] = code
+    ends = [one for one in (row["expires"], code["expires"]) if one is not None]
+    end(row, item, min(ends))
 
 
 async def add(bank: Bank, rows: Sequence[Voucher]) -> dict[str, Voucher]:
