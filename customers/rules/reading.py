@@ -4,6 +4,7 @@ the leaves."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -62,6 +63,9 @@ _FORMS: Mapping[str, str] = {
     "anniversary": "anniversary(customer.…)",
     "codes": "codes('…')",
 }
+_KEYS = frozenset({"event", "campaign", "reward"})
+"""Functions whose texts are keys of a document's maps."""
+_KEY = re.compile(r"[\w.:/-]{1,128}")
 _OF_EVENTS = frozenset({"count", "first", "last"})
 
 
@@ -183,8 +187,10 @@ class _Reader:
 
     def _titles(self, node: Literal_, function: Function, value: str) -> Mapping[str, str]:
         known = self._words.known[function]
-        if known is None:
+        if known is None and (function not in _KEYS or _KEY.fullmatch(value)):
             return {}
+        if known is None:
+            raise RuleError("rule_key", node.at, value=value)
         if value not in known:
             data = {"name": value, "expected": names(known), "fix": nearest(value, known)}
             raise RuleError(f"rule_unknown_{function}", node.at, **data)

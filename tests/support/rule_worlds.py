@@ -116,7 +116,7 @@ class _Maker:
             f"{name} in [{some}]",
             f"{name} not in [{some}]",
         ]
-        return chance.choice(forms if sealed else [*forms, f"{name} contains {self._text()[:2]}{self._text()[-2:]}"])
+        return chance.choice(forms if sealed else [*forms, f"{name} contains {self._text()}"])
 
     def _of_choice(self, name: Name) -> str:
         some = self._chance.sample(list(name.choices), 2)

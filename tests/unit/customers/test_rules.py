@@ -342,6 +342,16 @@ def test_a_rule_has_an_end_in_every_direction(rule: str, code: str, column: int)
     assert refused.value.column == column or not column
 
 
+@pytest.mark.parametrize("function", ["event", "campaign", "reward"])
+@pytest.mark.parametrize("value", ["", "$where", "a b", "a\u202eb", "x" * 129])
+def test_what_becomes_a_key_of_a_map_is_a_name(function: Any, value: str) -> None:
+    anything = Vocabulary(names={}, known={function: None})
+    with pytest.raises(RuleError, match="is no name; one has letters, digits") as refused:
+        read_rule(f"{function}('{value}')", anything)
+    assert "不能作名称" in refused.value.say("zh")
+    assert mentions(read_rule(f"{function}('a.b-c:1/二')", anything)) == {(function, "a.b-c:1/二")}
+
+
 def test_of_many_names_a_sentence_lists_the_first() -> None:
     words = Vocabulary(names=_names(*(_field(f"f{n:04}", "number") for n in range(2000))))
     with pytest.raises(RuleError) as refused:
