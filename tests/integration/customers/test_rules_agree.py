@@ -18,7 +18,7 @@ from customers.rules.reading import read_rule
 from tests.support.rule_columns import DocumentColumns
 from tests.support.rule_worlds import World
 
-RULES, DOCUMENTS = 25, 40
+RULES, DOCUMENTS = 20, 30
 
 
 def test_predicate_filter_mask_and_explanation_agree(mongodb_uri: str) -> None:
@@ -26,7 +26,7 @@ def test_predicate_filter_mask_and_explanation_agree(mongodb_uri: str) -> None:
     with MongoClient[dict[str, object]](mongodb_uri) as client:
         database = client["rules_agree"]
 
-        @settings(max_examples=20, deadline=None)
+        @settings(max_examples=15, deadline=None)
         @given(seed=st.integers(0, 2**32))
         def agree(seed: int) -> None:
             world = World.of(seed, RULES, DOCUMENTS)
