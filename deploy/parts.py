@@ -29,8 +29,9 @@ COMMANDS: dict[str, list[str]] = {
         *("--loglevel", "INFO"),
     ],
     "scheduler": [sys.executable, "manage.py", "scheduler"],
+    "audience": [sys.executable, "manage.py", "audience", "run"],
 }
-READY = {"worker": " ready.", "scheduler": "scheduler started"}
+READY = {"worker": " ready.", "scheduler": "scheduler started", "audience": "audience started"}
 """What a part without a port writes to its log when it is at work."""
 
 
@@ -50,7 +51,7 @@ def _text(value: object) -> str:
 
 
 class Parts:
-    """Server, worker and scheduler as real processes; each may be killed and started again. Close
+    """Server, worker, scheduler and audience as real processes; each may be killed and started again. Close
     it, or use `with`."""
 
     def __init__(self, settings: Settings, logs: Path) -> None:

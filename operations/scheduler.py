@@ -16,7 +16,7 @@ from campaigns.channels import rosters
 from customers.alerts import alarms
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks
-from operations import jobs, limits
+from operations import audience, jobs, limits
 from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
@@ -90,6 +90,7 @@ async def tick(bank: Bank) -> list[str]:
     if await _ours(bank, "nightly", NIGHTLY_SECONDS):
         await syncing.nightly(bank)
         await pull.keep_going(bank)
+        await audience.watch(bank)
     if await _ours(bank, "forget", FORGET_SECONDS):
         await rosters.forget_old(bank)
     return due
