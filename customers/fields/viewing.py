@@ -11,13 +11,16 @@ from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.banks.declarations import FieldEntry
 from customers.fields import values
+from customers.fields.rows import count_holding
 from customers.fields.values import Held
 from customers.identity import review
 from customers.identity.rows import cids_of, root
-from services.errors import Forbidden, InvalidInput, NotFound
+from services.cache import cached
+from services.errors import Forbidden, InvalidInput, NotFound, Unavailable
 
 READ, REVEAL = "fields.read", "fields.reveal"
 HIDDEN = "••••"
+COUNT_SECONDS = 60.0
 Language = Literal["zh", "en"]
 
 
@@ -89,9 +92,9 @@ async def held_by(bank: Bank, wanted: str) -> list[FieldView]:
 
 async def history_of(bank: Bank, wanted: str, key: str) -> list[FieldView]:
     """The same of what one field held, newest first."""
-    declared = _declared(bank, key)
+    field = declared(bank, key)
     cids = cids_of(await review.the_one(bank, wanted))
-    return [view(declared, one) for one in await values.history(bank, cids, key)]
+    return [view(field, one) for one in await values.history(bank, cids, key)]
 
 
 async def of_customer(bank: Bank, actor: ClerkActor, cid: str) -> list[FieldView]:
@@ -104,16 +107,16 @@ async def history(bank: Bank, actor: ClerkActor, cid: str, key: str) -> list[Fie
     """What one field of a customer held, newest first. Raises as `of_customer`, and NotFound
     `field_unknown`."""
     _check(actor, READ)
-    declared = _declared(bank, key)
+    field = declared(bank, key)
     cids = cids_of(await root(bank, cid))
-    return [view(declared, one) for one in await values.history(bank, cids, key)]
+    return [view(field, one) for one in await values.history(bank, cids, key)]
 
 
 async def reveal(bank: Bank, actor: ClerkActor, cid: str, key: str, reason: str) -> FieldView:
     """What a sealed field of a customer holds; the trail says who saw it and why. Raises Forbidden
     `not_permitted`, InvalidInput `reason_missing`, NotFound."""
     _check(actor, REVEAL)
-    declared = _declared(bank, key)
+    field = declared(bank, key)
     if not reason.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
     row = await root(bank, cid)
@@ -121,10 +124,24 @@ async def reveal(bank: Bank, actor: ClerkActor, cid: str, key: str, reason: str)
     async with bank.audited(actor.login, "field.revealed", row["_id"], **about):
         held = (await values.read(bank, {"one": cids_of(row)}))["one"]
         one = next((one for one in held if one.key == key), None)
-    return view(declared, one, open_sealed=True)
+    return view(field, one, open_sealed=True)
 
 
-def _declared(bank: Bank, key: str) -> FieldEntry:
+async def counts(bank: Bank) -> dict[str, int]:
+    """How many customers' rows hold a value of each field, as of COUNT_SECONDS ago at most; nothing
+    where the store does not count so many in time."""
+
+    async def count() -> dict[str, int]:
+        return {one.key: await count_holding(bank, one) for one in bank.fields.values()}
+
+    try:
+        return await cached(bank.services, f"field-counts:{bank.id}", COUNT_SECONDS, count)
+    except Unavailable:
+        return {}
+
+
+def declared(bank: Bank, key: str) -> FieldEntry:
+    """The field of that key; raises NotFound `field_unknown`."""
     if key not in bank.fields:
         raise NotFound("field_unknown", "the bank declares no such field")
     return bank.fields[key]

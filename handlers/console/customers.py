@@ -12,6 +12,8 @@ from typing_extensions import override
 
 from config.bounds import Reason, RowId, ShortText, Word
 from customers.access import withdrawal
+from customers.fields import viewing
+from customers.fields.viewing import FieldView
 from customers.identity import review
 from handlers.console.base import Console, Decision
 from handlers.http.pages import Form
@@ -104,7 +106,14 @@ class Customer(Decision):
     async def show(self, error: YinqiaoError | None = None) -> None:
         view = await review.explain(self.bank, self.actor, self.cid)
         agreed = await withdrawal.list_consents(self.bank, view["cid"])
-        self.render_page("people_customer", error, person=view, consents=agreed)
+        fields = await self.fields(view["cid"])
+        self.render_page("people_customer", error, person=view, consents=agreed, fields=fields)
+
+    async def fields(self, cid: str) -> list[FieldView]:
+        """What the bank knows of him, as far as the clerk may see it."""
+        if viewing.READ not in self.actor.permissions:
+            return []
+        return await viewing.of_customer(self.bank, self.actor, cid)
 
     @override
     def address(self) -> str:

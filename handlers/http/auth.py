@@ -61,6 +61,8 @@ PERMISSIONS: dict[str, str] = {
     "platform.read": "see how much of the platforms' limits is used, and what they have closed",
     "platform.lift": "open an API again that the platform closed, with a reason",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
+    "fields.read": "see which fields the bank declares, and what a customer's hold, sealed ones hidden",
+    "fields.reveal": "see a customer's sealed field, for a reason; each is in the audit trail",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
     "counters.read": "see who may write vouchers off, where, how often today, and when he was there last",
