@@ -42,7 +42,7 @@ class History(Console):
         revealed: FieldView | None = None,
     ) -> None:
         told = await viewing.history(self.bank, self.actor, cid, field)
-        values: dict[str, Any] = {"cid": cid, "told": told, "revealed": revealed}
+        values: dict[str, Any] = {"cid": cid, "lines": told, "revealed": revealed}
         declared = self.bank.fields[field]
         self.render_page("field", error, declared=declared, **values)
 

@@ -315,7 +315,7 @@ class FieldHistory(Sidebar):
         told = await editing.history(self.bank, self.actor, cid, field)
         names = await staff.names_of(self.bank, sorted({one.by for one in told if one.by}))
         declared = self.bank.fields[field]
-        values: dict[str, Any] = {"cid": cid, "declared": declared, "told": told, "by": names}
+        values: dict[str, Any] = {"cid": cid, "declared": declared, "lines": told, "by": names}
         self.render_page("field", **await self.names(), systems=self.bank.systems, **values)
 
 
