@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import flood, points, report, rows, storm, sync, welcome
+from bench import flood, points, report, rows, rules, storm, sync, welcome
 from bench.load import LoadError
 from bench.stage import FULL, TINY, Scale, open_stage
 from config.settings import load
@@ -21,6 +21,7 @@ ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
     "storm": lambda tiny: storm.measure(storm.TINY if tiny else storm.FULL),
     "sync": lambda tiny: sync.measure(sync.FEW if tiny else sync.MANY),
     "points": points.measure,
+    "rules": rules.measure,
     "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
 }
 """Rows with a stage of their own and nothing beside them."""

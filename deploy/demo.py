@@ -277,7 +277,7 @@ def run(*, with_parent: bool) -> int:
         with holding(settings.data_dir) as lock:
             require_ports(settings)
             console.print(
-                "Starting MongoDB, Redis, sandbox, server, worker, scheduler and audience ..."
+                "Starting MongoDB, Redis, sandbox, server, workers, scheduler and audience ..."
             )
             command = [sys.executable, "-m", "deploy.runner"]
             try:

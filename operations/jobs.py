@@ -70,8 +70,9 @@ less."""
 TURN_SECONDS = 1.0
 """So long a worker takes rows of one job of one bank; then it is somebody else's turn."""
 
-CALLBACK, STAFF, EFFECTS = "callback", "staff", "effects"
-"""The queues: what somebody waits for, changes of who works here, and everything else."""
+CALLBACK, STAFF, EFFECTS, FILES = "callback", "staff", "effects", "files"
+"""The queues: what somebody waits for, changes of who works here, everything else, and files whose
+reading cannot be cut into turns, which have workers of their own."""
 
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
@@ -469,7 +470,7 @@ JOBS: tuple[Job | Sweep, ...] = (
     ),
     Job(
         name=importing.TASK,
-        queue=EFFECTS,
+        queue=FILES,
         rows=CODE_UPLOADS,
         work=importing.work,
         lease=importing.LEASE_SECONDS,
@@ -559,8 +560,8 @@ QUEUES = {job.name: job.queue for job in JOBS}
 
 
 def queues() -> str:
-    """The queues that have to be worked on, as `celery worker --queues` takes them."""
-    return ",".join(dict.fromkeys(QUEUES.values()))
+    """The queues that have to be worked on in turns, as `celery worker --queues` takes them."""
+    return ",".join(dict.fromkeys(queue for queue in QUEUES.values() if queue != FILES))
 
 
 @dataclass(frozen=True)

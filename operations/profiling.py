@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from campaigns import live
 from campaigns.engine import profile as campaigns
 from customers.banks.bank import Bank
 from customers.profiles import refreshing
 from customers.profiles.source import Source
 from customers.profiles.sources import SOURCES as OF_CUSTOMERS
+from customers.profiles.vocabulary import of_bank
+from customers.rules.vocabulary import Vocabulary
+from rewards import catalogue
 from rewards.vouchers import profile as vouchers
 
 SOURCES: tuple[Source, ...] = (*OF_CUSTOMERS, campaigns.SOURCE, vouchers.SOURCE)
+
+
+async def vocabulary(bank: Bank) -> Vocabulary:
+    """What a rule over the bank's profiles may ask."""
+    campaigns_known = {
+        campaign: row["name"] for campaign, row in (await live.campaign_rows(bank)).items()
+    }
+    rewards = {reward: row["title"] for reward, row in (await catalogue.all_rewards(bank)).items()}
+    return await of_bank(bank, {"campaign": campaigns_known, "reward": rewards})
 
 
 @dataclass(frozen=True)

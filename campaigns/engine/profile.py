@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from campaigns.engine.rows import RUNS, STATUSES
 from customers.banks.bank import Bank
-from customers.profiles.keys import key_of
 from customers.profiles.source import Batch, Part, Source
+from customers.rules.vocabulary import map_key
 
 
 async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
@@ -22,7 +22,7 @@ async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
             ):
                 cid = batch.owners.get(row["cid"])
                 if cid is not None and not row.get("void"):
-                    campaign, at = key_of(row["campaign"]), row["entered_at"].timestamp()
+                    campaign, at = map_key(row["campaign"]), row["entered_at"].timestamp()
                     found[cid][campaign] = max(at, found[cid].get(campaign, at))
     return {cid: {"campaigns": dict(sorted(entered.items()))} for cid, entered in found.items()}
 

@@ -163,11 +163,13 @@ async def everybody(bank: Bank) -> list[ClerkRow]:
     return cast("list[ClerkRow]", await accounts.everybody(bank, CLERK))
 
 
-async def has_left(bank: Bank, login: str) -> bool:
-    """Whether this was a clerk of the bank's and is none any more. Who never was one (the command
-    line) has not left."""
+async def still_may(bank: Bank, login: str, right: str) -> bool:
+    """Whether this is a clerk of the bank's, with this permission unless it is empty, as of now. Who
+    never was a clerk (the command line) may."""
     row = await find(bank, login)
-    return row is not None and not row["roles"]
+    if row is None:
+        return True
+    return bool(row["roles"]) and (not right or right in granted(row["roles"]))
 
 
 async def set_password(

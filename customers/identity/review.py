@@ -53,6 +53,7 @@ _LIKE_A_PHONE = re.compile(
 )
 UNDOING = approvals.Kind(
     name="merge",
+    right="customers.unmerge",
     submitted="merge.undo_asked",
     approved="",  # `merge.undone` says so when it is done
     rejected="merge.undo_refused",
@@ -62,6 +63,7 @@ UNDOING = approvals.Kind(
 )
 ANSWER = approvals.Kind(
     name="identity",
+    right="customers.unmerge",
     submitted="question.proposed",
     approved="",  # `question.answered` says so when it is done
     rejected="",

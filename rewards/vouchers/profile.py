@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from customers.banks.bank import Bank
-from customers.profiles.keys import key_of
 from customers.profiles.source import Batch, Part, Source
+from customers.rules.vocabulary import map_key
 from rewards.vouchers.rows import OPEN, VOUCHERS
 
 
@@ -19,7 +19,7 @@ async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
         for row in await bank.db[VOUCHERS].find(query, fields=fields, limit=None):
             cid = batch.owners.get(row["cid"])
             if cid is not None and row["state"] in OPEN:
-                reward, at = key_of(row["reward"]), row["at"].timestamp()
+                reward, at = map_key(row["reward"]), row["at"].timestamp()
                 held = found[cid].setdefault(reward, {"n": 0, "last": at})
                 held["n"] += 1
                 held["last"] = max(held["last"], at)

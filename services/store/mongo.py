@@ -9,7 +9,7 @@ was lost raises UnknownOutcome, never "failed".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -132,12 +132,18 @@ class Collection:
             )
 
     async def scan(
-        self, query: Mapping[str, Any] | None = None, fields: Mapping[str, Any] | None = None
-    ) -> AsyncIterator[Doc]:
+        self,
+        query: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        sort: Sequence[tuple[str, int]] | None = None,
+    ) -> AsyncGenerator[Doc]:
         """Every document, one after the other, for audits and exports. The next ones are read while
         the caller works."""
         with _reading():
-            cursor = self._patient.find(self._scoped(query), fields, batch_size=SCAN_ROWS)
+            cursor = self._patient.find(
+                self._scoped(query), fields, batch_size=SCAN_ROWS, sort=list(sort) if sort else None
+            )
             ahead = cursor.to_list(SCAN_ROWS)
             try:
                 while docs := await ahead:

@@ -17,6 +17,11 @@ from customers.identity import merging, resolution, unmerging
 from customers.identity.facts import Facts
 from customers.identity.rows import MergeRow, find_customer
 from customers.profiles import refreshing
+from customers.profiles.vocabulary import of_bank
+from customers.rules.errors import RuleError
+from customers.rules.filters import to_filter
+from customers.rules.predicate import predicate
+from customers.rules.reading import read_rule
 from operations import profiling
 from operations.profiling import SOURCES
 from services.clock import utc
@@ -176,3 +181,33 @@ def test_spans_hold_every_id_once() -> None:
     assert [low for low, _ in found] == ["demo:", *(f"demo:{digit}{'0' * 31}" for digit in "48c")]
     assert [high for _, high in found] == [*(low for low, _ in found[1:]), "demo;"]
     assert list(refreshing.spans("demo", 3)) == [("demo:", "demo;")]
+
+
+async def test_rules_ask_profiles_by_the_banks_own_words(bank: Bank) -> None:
+    cid = await _person(bank)
+    said = {"balance_band": "A", "holdings": 3, "birthday": "1990-05-01", "id_tail": "8412", "month_income": 5_000_00}
+    await values.write_many(bank, [Update(cid, said, 10.0, "core", "e1")])
+    await relationships.changed(bank, "rm.a", cid, at=200.0, active=True)
+    await _refresh(bank, cid)
+    profile = await refreshing.find(bank, cid)
+    words = await of_bank(replace(bank, removed_fields=frozenset({"shoes"})), {"rm": None})
+    for rule, holds in {
+        "customer.balance_band in ['A', 'B'] and customer.holdings >= 3": True,
+        "customer.id_tail == '8412' and customer.month_income in ['50000000', '500000']": True,
+        "customer.id_tail == '8413' or customer.month_income == 'much'": False,
+        "rm('rm.a') and not customer.bound": True,
+        "known(customer.stage)": False,
+        "customer.birthday < '1990-05-02'": True,
+    }.items():
+        tree = read_rule(rule, words)
+        assert predicate(tree)(profile, 20_000) is holds, rule
+        assert await bank.db["profiles"].count(to_filter(tree, 20_000)) == int(holds), rule
+    for wrong, code in {
+        "customer.balance_band == 'E'": "rule_choice",
+        "customer.shoes == '43'": "rule_removed",
+        "customer.stge == 'lead'": "rule_field",
+        "event('app.logout')": "rule_unknown_event",
+    }.items():
+        with pytest.raises(RuleError) as refused:
+            read_rule(wrong, words)
+        assert refused.value.code == code
