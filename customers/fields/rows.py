@@ -54,7 +54,7 @@ class HistoryRow(TypedDict):
     sealed: NotRequired[bytes]
 
 
-FIELD_VALUES = Rows("field_values")
+FIELD_VALUES = Rows("field_values", indexes=((("tenant", 1), ("_id", 1)),))
 """What a customer's declared fields hold; the `_id` is his cid."""
 FIELD_HISTORY = Rows(
     "field_history",
