@@ -10,7 +10,7 @@ from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, SYSTEMS, TENANTS
 from customers.consent import CONSENTS
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
@@ -155,6 +155,7 @@ COLLECTIONS = (
     SYNCS,
     SYNC_DIFFERENCES,
     SYNC_ERRORS,
+    SYSTEMS,
     TENANTS,
     TICKS,
     TIMELINE,

@@ -16,6 +16,7 @@ STAFF = "staff"
 CLERK = "clerk"
 COUNTER = "counter"
 PARTNER = "partner"
+SYSTEM = "system"
 
 PERMISSIONS: dict[str, str] = {
     PUBLIC: "anybody; a callback proves itself by its signature",
@@ -24,6 +25,7 @@ PERMISSIONS: dict[str, str] = {
     CLERK: "any clerk signed in to the console",
     COUNTER: "a teller, or one of a merchant's people, signed in to a counter of this bank",
     PARTNER: "a partner's program, which signs what it asks",
+    SYSTEM: "a system of the bank's own, which signs what it sends",
     "campaigns.read": "see campaigns, their codes, versions and funnels",
     "campaigns.submit": "write a new version of a campaign and hand it in",
     "campaigns.approve": "approve or reject another clerk's version",

@@ -104,6 +104,13 @@ def read_key(text: str) -> PublicKey:
     return PublicKey((x, y))
 
 
+def split_keys(text: str) -> list[str]:
+    """The texts of several keys after each other: PEM blocks, or hexadecimal digits with blanks
+    between. While a key is changed for another, both are there."""
+    blocks = [found[0] for found in _PEM.finditer(text)]
+    return [*blocks, *_PEM.sub(" ", text).split()]
+
+
 def read_signature(data: bytes) -> tuple[int, int] | None:
     """r and s, in DER or as 32 bytes each; None for neither."""
     if len(data) == 64:
