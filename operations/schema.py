@@ -12,6 +12,7 @@ from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
 from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, SYSTEMS, TENANTS
 from customers.consent import CONSENTS
+from customers.fields.rows import FIELD_HISTORY, FIELD_VALUES
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
 from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
@@ -109,6 +110,8 @@ COLLECTIONS = (
     DEPARTMENTS,
     DISCLOSURES,
     DISCLOSURE_ACCEPTANCES,
+    FIELD_HISTORY,
+    FIELD_VALUES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,
