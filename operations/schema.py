@@ -15,7 +15,15 @@ from customers.consent import CONSENTS
 from customers.fields.rows import FIELD_HISTORY, FIELD_VALUES
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
+from customers.identity.awaited import AWAITED
 from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
+from customers.intake.rows import (
+    BANK_EVENTS,
+    BANK_TOLD,
+    EVENT_TALLIES,
+    INTAKE,
+    INTAKE_FILES,
+)
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.relationships import RELATIONSHIPS
@@ -86,6 +94,9 @@ COLLECTIONS = (
     ARRIVALS,
     AUDIT,
     AUDIT_INTENTS,
+    AWAITED,
+    BANK_EVENTS,
+    BANK_TOLD,
     BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
@@ -110,6 +121,7 @@ COLLECTIONS = (
     DEPARTMENTS,
     DISCLOSURES,
     DISCLOSURE_ACCEPTANCES,
+    EVENT_TALLIES,
     FIELD_HISTORY,
     FIELD_VALUES,
     GROUPS,
@@ -121,6 +133,8 @@ COLLECTIONS = (
     IDENTITIES,
     INBOX,
     INSTALLATION,
+    INTAKE,
+    INTAKE_FILES,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
     LEDGER_ADJUSTMENTS,

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -164,8 +164,12 @@ def _check_time(services: Services, signed: Signed) -> None:
 
 
 async def _check_nonce(services: Services, signed: Signed) -> None:
-    """A nonce is good once, whatever comes with it."""
+    """A nonce is good once, whatever comes with it. Those that come together are asked for
+    together."""
+
+    async def flush(uses: list[tuple[str, str]]) -> Sequence[bool]:
+        return await services.nonces.fit(uses, seconds=_NONCE_SECONDS)
+
     use = (f"open|{signed.who}|{signed.nonce}", ids.token())
-    (fits,) = await services.nonces.fit([use], seconds=_NONCE_SECONDS)
-    if not fits:
+    if not await services.groups.get("nonces", flush, lanes=2).submit(use):
         raise NotSignedIn("signature_replayed", "this nonce was used before; take another")

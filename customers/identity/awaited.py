@@ -53,7 +53,7 @@ def known(bank: Bank, wanted: Iterable[str]) -> None:
 
 
 async def _wake(bank: Bank, wanted: list[str]) -> None:
-    found = await bank.read(AWAITED, wanted)
+    found = list(await bank.by_id(AWAITED, wanted, {"_id": 1}))
     if found:
         await wake(bank, found)
 

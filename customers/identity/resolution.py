@@ -249,7 +249,9 @@ async def _write_facts(bank: Bank, said: _Said, cid: str, row: CustomerRow | Non
         written = await bank.db[CUSTOMERS].update(fence, change)
     if written:
         phone = said.facts.phone
-        awaited.known(bank, [*said.ids, *([awaited.wait_id(bank, "phone", phone)] if phone else [])])
+        awaited.known(
+            bank, [*said.ids, *([awaited.wait_id(bank, "phone", phone)] if phone else [])]
+        )
     return written
 
 

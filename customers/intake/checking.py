@@ -15,7 +15,8 @@ from typing import Any
 
 from config.bounds import MOST_FEN, clean
 from customers.banks.bank import Bank
-from customers.banks.declarations import EventEntry, FieldEntry
+from customers.banks.declarations import EventEntry
+from customers.fields import checks as fields_checks
 from services import phones
 from services.cache import Slot
 from services.errors import InvalidInput
@@ -136,10 +137,9 @@ def _wrong_customer(item: Mapping[str, Any], appids: frozenset[str], region: str
     value = customer[kind]
     if type(value) is not str:
         return "customer_wrong", f"customer.{kind}"
-    if kind == "phone":
-        good = _MOBILE(value) or _is_phone(value, region)
-    else:
-        good = _IDS[kind](value)
+    good: object = (
+        _MOBILE(value) or _is_phone(value, region) if kind == "phone" else _IDS[kind](value)
+    )
     return None if good else ("customer_wrong", f"customer.{kind}")
 
 
@@ -201,9 +201,6 @@ class Customers:
     """Says what is wrong with what is told of one customer."""
 
     def __init__(self, bank: Bank) -> None:
-        self._declared = {
-            key: _field(entry) for key, entry in bank.fields.items() if "bank" in entry.written_by
-        }
         self._fields = bank.fields
         self._appids = frozenset(bank.miniprograms)
         self._region = bank.region
@@ -224,20 +221,16 @@ class Customers:
         if type(fields) is not dict or not fields:
             return "fields_missing", "fields"
         for key, value in fields.items():
-            fits = self._declared.get(key)
-            if fits is None:
-                known = key in self._fields
-                return "field_not_yours" if known else "field_unknown", f"fields.{key[:64]}"
-            if value is not None and not fits(value):
-                return "field_wrong", f"fields.{key}"
+            declared = self._fields.get(key)
+            if declared is None:
+                return "field_unknown", f"fields.{key[:64]}"
+            if "bank" not in declared.written_by:
+                return "field_writer", f"fields.{key}"
+            try:
+                fields_checks.check(declared, value)
+            except InvalidInput as error:
+                return error.code, f"fields.{key}"
         return None
-
-
-def _field(entry: FieldEntry) -> Callable[[Any], bool]:
-    if entry.type == "choice":
-        values = frozenset(entry.values)
-        return lambda value: type(value) is str and value in values
-    return _TYPES[entry.type]
 
 
 Checker = Events | Customers

@@ -8,6 +8,7 @@ from typing import Any
 
 from customers.banks.bank import IDS_AT_ONCE, Bank
 from customers.identity import awaited
+from customers.identity.awaited import AWAITED
 from customers.identity.rows import CUSTOMERS, owners_of, root
 from services import phones
 from services.errors import NotFound
@@ -81,9 +82,20 @@ async def _by_phones(bank: Bank, wanted: Mapping[str, str]) -> dict[str, Found]:
         for row in await bank.db[CUSTOMERS].find(some, fields=fields, limit=None):
             if not row.get("merged_into"):
                 holders.setdefault(row["phone_index"], []).append(row["_id"])
+    shared = {wanted[index]: cids for index, cids in holders.items() if len(cids) > 1}
+    chosen = await _chosen(bank, shared)
     return {
-        wanted[index]: Found(cids[0])
-        if len(cids) == 1
-        else Found(reason=PHONE_SHARED, among=tuple(sorted(cids)))
+        wanted[index]: Found(cids[0]) if len(cids) == 1 else chosen[wanted[index]]
         for index, cids in holders.items()
     }
+
+
+async def _chosen(bank: Bank, shared: Mapping[str, list[str]]) -> dict[str, Found]:
+    """Of customers with the same phone the one whom a clerk chose."""
+    rows = await bank.by_id(AWAITED, sorted(shared), {"cid": 1})
+    found = {}
+    for one, cids in shared.items():
+        cid = rows.get(one, {}).get("cid", "")
+        among = tuple(sorted(cids))
+        found[one] = Found(cid) if cid in cids else Found(reason=PHONE_SHARED, among=among)
+    return found

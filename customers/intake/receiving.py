@@ -39,7 +39,7 @@ class Sent:
     system: str
     kind: Kind
     name: str
-    body: bytes = field(b"", repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def read_items(body: bytes, kind: Kind) -> list[Any]:
 
 
 def _unreadable(why: str) -> InvalidInput:
-    return InvalidInput("invalid_body", "the request cannot be read as what it should be", fields={"body": why})
+    return InvalidInput(
+        "invalid_body", "the request cannot be read as what it should be", fields={"body": why}
+    )
 
 
 def check(bank: Bank, kind: Kind, items: Sequence[Any]) -> Checked:

@@ -57,7 +57,8 @@ class EventRow(TypedDict):
 
 class ToldRow(TypedDict):
     """What a system told of a customer who is not known yet, sealed in `data`, until `wait`'s row
-    finds him. `at` is when it was true, in seconds UTC."""
+    finds him; or with a `reason`, what could not be written to `cid`. `at` is when it was true, in
+    seconds UTC."""
 
     _id: str
     system: str
@@ -66,6 +67,8 @@ class ToldRow(TypedDict):
     by: str
     wait: str
     data: bytes
+    cid: NotRequired[str]
+    reason: NotRequired[str]
 
 
 class TallyRow(TypedDict):
@@ -98,7 +101,7 @@ class FileRow(TypedDict):
 
 INTAKE = Rows(
     "intake",
-    indexes=((("tenant", 1), ("open", 1), ("due", 1)), (("tenant", 1), ("at", 1))),
+    indexes=((("tenant", 1), ("open", 1), ("due", 1)),),
     sealed=("body",),
 )
 """What the bank's systems sent, request by request."""

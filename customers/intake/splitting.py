@@ -1,9 +1,7 @@
 """Requests of the bank's systems, split into events and into what is told of customers.
 
 A request's row stays open until all that follows from it is done, and every step may be done again:
-an event's row has an `_id` of its own, what follows is counted anew or has such an `_id` too. Who
-waits for a customer is written first and looked for again after that, so that a customer who became
-known in between is found by one of the two.
+an event's row has an `_id` of its own, what follows is counted anew or has such an `_id` too.
 """
 
 from __future__ import annotations
@@ -13,24 +11,18 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from customers.banks.bank import Bank
-from customers.banks.tasks import JOIN_WAITING
-from customers.identity import awaited
-from customers.identity.awaited import AWAITED, WaitRow
-from customers.intake import checking, effects, joining, receiving, tallies, telling
+from customers.intake import checking, effects, joining, receiving, tallies, telling, waits
 from customers.intake.joining import Found
 from customers.intake.rows import BANK_EVENTS, EVENTS, INTAKE, EventRow, IntakeRow
 from services import ids
 from services.errors import YinqiaoError
 from services.queue.retry import FAIL, Retry
-from services.store import leases
 from services.store.mongo import Doc
 
 LEASE_SECONDS = 30.0
 RETRY = Retry(tries=8, first=2.0, most=300.0, then=FAIL)
 GROUP = 5
 """So many requests are split together."""
-FIRST_LOOK = 60.0
-"""Seconds until somebody who waits is looked for again by himself."""
 log = logging.getLogger(__name__)
 
 
@@ -112,7 +104,7 @@ async def bring(bank: Bank, events: Sequence[EventRow]) -> None:
     there = await bank.db[BANK_EVENTS].insert_new(cast("Sequence[Doc]", new))
     rows = [row for place, row in enumerate(new) if place not in there]
     rows += await _as_stored(bank, [new[place]["_id"] for place in there])
-    await wait_for(bank, [row for row in rows if "wait" in row], found)
+    await waits.wait_for(bank, {row["wait"]: row["by"] for row in rows if "wait" in row}, found)
     await effects.follow(bank, [row for row in rows if "wait" not in row])
 
 
@@ -129,44 +121,7 @@ async def _as_stored(bank: Bank, wanted: Sequence[str]) -> list[EventRow]:
     return cast("list[EventRow]", list((await bank.by_id(BANK_EVENTS, wanted, fields)).values()))
 
 
-async def wait_for(
-    bank: Bank, rows: Sequence[EventRow] | Sequence[telling.Waiting], found: dict[str, Found]
-) -> None:
-    """Has these rows' customers waited for; `found` is what was known before the rows went in.
-    Whoever became known since is joined at once."""
-    waiting = {row["wait"]: row["by"] for row in rows}
-    if not waiting:
-        return
-    now = bank.now()
-    waits = [
-        _wait_row(one, by, now, found.get(one, Found()).reason) for one, by in waiting.items()
-    ]
-    await bank.db[AWAITED].insert_new(cast("Sequence[Doc]", waits))
-    since = await joining.find(bank, list(waiting))
-    if any(one.cid for one in since.values()):
-        await awaited.wake(bank, [one for one, who in since.items() if who.cid])
-        bank.signal(JOIN_WAITING)
-
-
-def _wait_row(row_id: str, by: str, now: float, reason: str) -> WaitRow:
-    row: WaitRow = {
-        "_id": row_id,
-        "by": by,
-        "since": now,
-        "open": True,
-        "due": now + FIRST_LOOK,
-        "owner": None,
-        "attempts": 0,
-    }
-    if reason:
-        row["reason"] = reason
-    return row
-
-
 async def give_up(bank: Bank, row: IntakeRow, reason: str) -> None:
     """Told when a request is not tried any more; its row keeps what came."""
     fields = {"tenant": bank.id, "intake": row["_id"], "reason": reason}
     log.error("a request of the bank's cannot be split", extra={"fields": fields})
-
-
-__all__ = ["INTAKE", "LEASE_SECONDS", "RETRY", "bring", "event_id", "give_up", "leases", "split", "wait_for"]

@@ -15,6 +15,7 @@ from config.bounds import GivenReason, Word
 from customers.access import clerk
 from customers.access.sign_in import LastSignIn
 from customers.actors import ClerkActor
+from customers.intake.effects import TOLD_AS as OF_BANK
 from handlers.console import names
 from handlers.http.auth import check_granted
 from handlers.http.pages import Form, Page
@@ -145,6 +146,17 @@ class Console(Page):
             return f"{self.explain(f'by_{_PROGRAMS[program]}')} {account}".rstrip()
         return self.names.called(name, self.lang)
 
+    def bank_event(self, name: str) -> str:
+        """What an event of the bank's own systems is called; its name, if it is declared no more."""
+        declared = self.bank.events.get(name)
+        return name if declared is None else str(getattr(declared.label, self.lang))
+
+    def occasion(self, name: str) -> str:
+        """What points may be earned for, as people read it."""
+        if name.startswith(OF_BANK):
+            return self.bank_event(name.removeprefix(OF_BANK))
+        return self.explain(f"points_event_{name}")
+
     def label(self, name: str) -> str:
         """What a field of a row is called."""
         text = self.locale.translate(f"data:{name}")
@@ -253,6 +265,8 @@ class Console(Page):
             "half_done": HALF_DONE,
             "called": self.called,
             "label": self.label,
+            "bank_event": self.bank_event,
+            "occasion": self.occasion,
             "is_code": names.is_code,
         }
 
