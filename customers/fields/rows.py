@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
 from services.store.rows import Rows
 
 
 class Told(TypedDict):
-    """Where a value comes from: `at` is when it was true (seconds UTC), `source` who said it (a
-    system's id, `rm`, `file`), `proof` by what (an event's id, a request), `by` which person, if it
-    was one. `identity` is the row of the id by which the customer was found; `origin` the customer
-    with whom the value came when he was merged into this one."""
+    """Where a value comes from: `at` is when it was last told to be true (seconds UTC), `since` when
+    first, without another value between; `source` who said it (a system's id, `rm`), `proof` by what
+    (an event's id, a request), `by` which person, if it was one. `identity` is the row of the id by
+    which the customer was found."""
 
     at: float
+    since: float
     source: str
     proof: str
     by: NotRequired[str]
     identity: NotRequired[str]
-    origin: NotRequired[str]
 
 
 class FieldRow(TypedDict):
     """What a customer's fields hold, by key: `values` as they are, or `sealed` with their `blind`
-    indexes; `told` is where each comes from, and is there alone for a value that was taken back.
-    Every write counts `rev` up, and names the one that it read."""
+    indexes; of a value that was taken back `told` is there alone. `rev` counts the writes."""
 
     _id: str
     rev: int
@@ -36,18 +36,19 @@ class FieldRow(TypedDict):
 
 
 class HistoryRow(TypedDict):
-    """A value that a customer's field held, or was told of too late to hold: in `value`, or sealed;
-    in neither when it was taken back. The `_id` is made of customer, field, time and proof."""
+    """A value that a customer's field held before, or that was told too late to be held: in `value`
+    or sealed, in neither when it was taken back. The `_id` is made of customer, field, time and
+    proof."""
 
     _id: str
     cid: str
     key: str
     at: float
+    since: float
     source: str
     proof: str
     by: NotRequired[str]
     identity: NotRequired[str]
-    origin: NotRequired[str]
     value: NotRequired[Any]
     sealed: NotRequired[bytes]
 
@@ -60,6 +61,13 @@ FIELD_HISTORY = Rows(
     sealed=("sealed",),
 )
 """What the fields held before."""
+
+
+async def rows_of(bank: Bank, cids: Sequence[str]) -> dict[str, FieldRow]:
+    """The rows of these customers of the bank's, by cid; any number of them."""
+    found = await bank.by_id(FIELD_VALUES, cids)
+    his = {cid: row for cid, row in found.items() if row["tenant"] == bank.id}
+    return cast("dict[str, FieldRow]", his)
 
 
 async def is_used(bank: Bank, key: str) -> bool:

@@ -289,6 +289,12 @@ async def customers_by_id(bank: Bank, wanted: Sequence[str]) -> dict[str, Custom
     return cast("dict[str, CustomerRow]", await bank.by_id(CUSTOMERS, wanted))
 
 
+async def aliases_of(bank: Bank, wanted: Sequence[str]) -> dict[str, list[str]]:
+    """The cids of whoever was merged into each of these customers; any number of them."""
+    rows = await bank.by_id(CUSTOMERS, wanted, {"aliases": 1})
+    return {cid: row.get("aliases", []) for cid, row in rows.items()}
+
+
 async def insert_identities(bank: Bank, rows: Sequence[IdentityRow]) -> set[int]:
     """Inserts rows of ids; the positions of those that were there."""
     return await bank.db[IDENTITIES].insert_new(cast("Sequence[Doc]", rows))
