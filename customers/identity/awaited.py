@@ -34,7 +34,10 @@ class WaitRow(TypedDict):
     cid: NotRequired[str]
 
 
-AWAITED = Rows("awaited", indexes=((("tenant", 1), ("open", 1), ("due", 1)),))
+AWAITED = Rows(
+    "awaited",
+    indexes=((("tenant", 1), ("open", 1), ("due", 1)), (("tenant", 1), ("reason", 1))),
+)
 """Ids that the bank's systems named, of customers who are not known yet."""
 
 

@@ -63,6 +63,8 @@ PERMISSIONS: dict[str, str] = {
     "platform.read": "see how much of the platforms' limits is used, and what they have closed",
     "platform.lift": "open an API again that the platform closed, with a reason",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
+    "intake.read": "see what the bank's own systems sent, and whose it is; customers are masked",
+    "intake.join": "say which of the customers with one phone an event is about",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
     "counters.read": "see who may write vouchers off, where, how often today, and when he was there last",
