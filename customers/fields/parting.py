@@ -20,7 +20,7 @@ async def give_back(bank: Bank, winner: str, loser: str, returned: Sequence[str]
         kept = (await load(bank, [winner]))[winner]
         his = [
             key
-            for key, told in kept.row["told"].items()
+            for key, told in kept.row["provenance"].items()
             if told.get("identity") in returned and key in bank.fields
         ]
         if not his:
@@ -39,7 +39,7 @@ async def _give(bank: Bank, row: FieldRow, to: str, keys: Sequence[str]) -> None
     for _ in range(TRIES):
         taker = (await load(bank, [to]))[to]
         for key in keys:
-            told = row["told"][key]
+            told = row["provenance"][key]
             values = {key: value_in(bank, row, key)}
             more = (told.get("by", ""), told.get("identity", ""))
             update = Update(to, values, told["at"], told["source"], told["proof"], *more)
@@ -56,16 +56,18 @@ async def _restore(bank: Bank, row: FieldRow, key: str) -> None:
     line = max(lines, key=order, default=None)
     hold(bank, row, key, None if line is None else value_of(bank, line))
     if line is None:
-        row["told"].pop(key, None)
+        row["provenance"].pop(key, None)
         return
     names = ("at", "since", "source", "proof", "by", "identity")
     told = {name: line[name] for name in names if name in line}  # type: ignore[literal-required]
-    row["told"][key] = cast("Told", told)
+    row["provenance"][key] = cast("Told", told)
 
 
 async def forget(bank: Bank, cids: Sequence[str], keys: Sequence[str]) -> None:
     """Deletes what these customers hold and held of these fields; safe to repeat."""
-    gone = {f"{part}.{key}": "" for key in keys for part in ("values", "sealed", "blind", "told")}
+    gone = {
+        f"{part}.{key}": "" for key in keys for part in ("values", "sealed", "blind", "provenance")
+    }
     theirs = {"_id": {"$in": list(cids)}}
     await bank.db[FIELD_VALUES].update_many(theirs, {"$unset": gone, "$inc": {"rev": 1}})
     asked = {"cid": {"$in": list(cids)}, "key": {"$in": list(keys)}}

@@ -25,14 +25,14 @@ class Told(TypedDict):
 
 class FieldRow(TypedDict):
     """What a customer's fields hold, by key: `values` as they are, or `sealed` with their `blind`
-    indexes; of a value that was taken back `told` is there alone. `rev` counts the writes."""
+    indexes; of a value that was taken back `provenance` is there alone. `rev` counts the writes."""
 
     _id: str
     rev: int
     values: dict[str, Any]
     sealed: dict[str, bytes]
     blind: dict[str, str]
-    told: dict[str, Told]
+    provenance: dict[str, Told]
 
 
 class HistoryRow(TypedDict):
@@ -72,13 +72,13 @@ async def rows_of(bank: Bank, cids: Sequence[str]) -> dict[str, FieldRow]:
 
 async def is_used(bank: Bank, key: str) -> bool:
     """Whether any customer has, or had, a value of this field."""
-    row = await bank.db[FIELD_VALUES].find_one({f"told.{key}": {"$exists": True}}, {"_id": 1})
+    row = await bank.db[FIELD_VALUES].find_one({f"provenance.{key}": {"$exists": True}}, {"_id": 1})
     return row is not None
 
 
 async def drop(bank: Bank, key: str) -> None:
     """Deletes all values of a field, also those of before; safe to repeat."""
-    gone = {f"{part}.{key}": "" for part in ("values", "sealed", "blind", "told")}
-    used = {f"told.{key}": {"$exists": True}}
+    gone = {f"{part}.{key}": "" for part in ("values", "sealed", "blind", "provenance")}
+    used = {f"provenance.{key}": {"$exists": True}}
     await bank.db[FIELD_VALUES].update_many(used, {"$unset": gone, "$inc": {"rev": 1}})
     await bank.db[FIELD_HISTORY].delete({"key": key})

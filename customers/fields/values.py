@@ -157,7 +157,7 @@ def _check_move(bank: Bank, customer: Work, key: str, value: Any, update: Update
     if not declared.moves or value is None:
         return
     holder = _holder(customer, key)
-    if holder is None or order(holder["told"][key]) >= (update.at, update.proof):
+    if holder is None or order(holder["provenance"][key]) >= (update.at, update.proof):
         return
     before = value_in(bank, holder, key)
     if before == value or before not in declared.values:
@@ -168,8 +168,8 @@ def _check_move(bank: Bank, customer: Work, key: str, value: Any, update: Update
 
 def _holder(customer: Work, key: str) -> FieldRow | None:
     """The row with the newest word on a field, among his own and those merged into him."""
-    told = [row for row in (customer.row, *customer.merged) if key in row["told"]]
-    return max(told, key=lambda row: order(row["told"][key]), default=None)
+    told = [row for row in (customer.row, *customer.merged) if key in row["provenance"]]
+    return max(told, key=lambda row: order(row["provenance"][key]), default=None)
 
 
 def order(told: Told | HistoryRow) -> tuple[float, str]:
@@ -180,7 +180,7 @@ def order(told: Told | HistoryRow) -> tuple[float, str]:
 def put(bank: Bank, customer: Work, key: str, value: Any, update: Update) -> None:
     """Writes one value into the row in the hand, or into its history when it is older."""
     row, now = customer.row, (update.at, update.proof)
-    known = row["told"].get(key)
+    known = row["provenance"].get(key)
     same = known is not None and value_in(bank, row, key) == value
     if known is not None and order(known) >= now:
         if order(known) != now and not same:
@@ -189,19 +189,21 @@ def put(bank: Bank, customer: Work, key: str, value: Any, update: Update) -> Non
     if known is not None and not same:
         customer.lines.append(_line(bank, row["_id"], key, value_in(bank, row, key), known))
     hold(bank, row, key, value)
-    row["told"][key] = _told(update, known["since"] if known is not None and same else update.at)
+    row["provenance"][key] = _told(
+        update, known["since"] if known is not None and same else update.at
+    )
     customer.changed = True
 
 
 def _put_late(bank: Bank, customer: Work, key: str, value: Any, update: Update) -> None:
     """Another value was true in between: the present one began anew after it."""
     row = customer.row
-    known = row["told"][key]
+    known = row["provenance"][key]
     customer.lines.append(_line(bank, row["_id"], key, value, _told(update, update.at)))
     if known["since"] <= update.at and known["since"] < known["at"]:
         began: Told = {**known, "at": known["since"]}
         customer.lines.append(_line(bank, row["_id"], key, value_in(bank, row, key), began))
-        row["told"][key] = {**known, "since": known["at"]}
+        row["provenance"][key] = {**known, "since": known["at"]}
         customer.changed = True
 
 
@@ -278,7 +280,7 @@ async def load(bank: Bank, wanted: Iterable[str]) -> dict[str, Work]:
 
 
 def _empty(cid: str) -> FieldRow:
-    return {"_id": cid, "rev": 0, "values": {}, "sealed": {}, "blind": {}, "told": {}}
+    return {"_id": cid, "rev": 0, "values": {}, "sealed": {}, "blind": {}, "provenance": {}}
 
 
 async def keep(bank: Bank, customers: Iterable[Work]) -> bool:
@@ -318,9 +320,11 @@ def newest(bank: Bank, rows: Sequence[FieldRow]) -> dict[str, FieldRow]:
     """The row with the newest word on each declared field, by key."""
     found: dict[str, FieldRow] = {}
     for row in rows:
-        for key, told in row["told"].items():
+        for key, told in row["provenance"].items():
             known = found.get(key)
-            if key in bank.fields and (known is None or order(known["told"][key]) < order(told)):
+            if key in bank.fields and (
+                known is None or order(known["provenance"][key]) < order(told)
+            ):
                 found[key] = row
     return found
 
@@ -328,7 +332,7 @@ def newest(bank: Bank, rows: Sequence[FieldRow]) -> dict[str, FieldRow]:
 def _held(bank: Bank, rows: Sequence[FieldRow]) -> list[Held]:
     holders = newest(bank, rows)
     return [
-        _as_held(key, value_in(bank, holders[key], key), holders[key]["told"][key])
+        _as_held(key, value_in(bank, holders[key], key), holders[key]["provenance"][key])
         for key in bank.fields
         if key in holders
     ]
@@ -343,7 +347,9 @@ async def history(bank: Bank, cids: Sequence[str], key: str) -> list[Held]:
     told several times stands once."""
     rows = await rows_of(bank, cids)
     told: list[tuple[Told | HistoryRow, Any]] = [
-        (row["told"][key], value_in(bank, row, key)) for row in rows.values() if key in row["told"]
+        (row["provenance"][key], value_in(bank, row, key))
+        for row in rows.values()
+        if key in row["provenance"]
     ]
     asked = {"cid": {"$in": list(cids)}, "key": key}
     lines = cast("list[HistoryRow]", await bank.db[FIELD_HISTORY].find(asked, limit=None))

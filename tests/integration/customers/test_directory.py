@@ -317,7 +317,14 @@ async def test_a_field_with_values_goes_only_when_the_file_says_so(services: Ser
     await _apply(services)
     rows = services.store.tenant("demo")["field_values"]
     told = {"at": 1.0, "source": "core", "proof": "p"}
-    row = {"_id": "demo:1", "rev": 1, "values": {"payroll": True}, "sealed": {}, "blind": {}, "told": {"payroll": told}}
+    row = {
+        "_id": "demo:1",
+        "rev": 1,
+        "values": {"payroll": True},
+        "sealed": {},
+        "blind": {},
+        "provenance": {"payroll": told},
+    }
     await rows.insert(row)
     gone, other = _without(DEMO, "key: payroll"), DEMO.replace("Payroll customer}, type: bool", "Payroll}, type: text")
     for text in (gone, other):
@@ -329,7 +336,7 @@ async def test_a_field_with_values_goes_only_when_the_file_says_so(services: Ser
     bank = await open_bank(services, "demo")
     assert ("payroll" in bank.fields, bank.removed_fields) == (False, frozenset({"payroll"}))
     assert await rows.find_one({"_id": "demo:1"}) == {
-        "_id": "demo:1", "tenant": "demo", "rev": 2, "values": {}, "sealed": {}, "blind": {}, "told": {},
+        "_id": "demo:1", "tenant": "demo", "rev": 2, "values": {}, "sealed": {}, "blind": {}, "provenance": {},
     }  # fmt: skip
     await _apply(services, other)
     assert (await open_bank(services, "demo")).fields["payroll"].type == "text"
