@@ -80,6 +80,9 @@ less."""
 TURN_SECONDS = 1.0
 """So long a worker takes rows of one job of one bank; then it is somebody else's turn."""
 
+ALONE_SECONDS = 15
+"""So long a job that one process at a time does waits for a process that died at it."""
+
 CALLBACK, STAFF, EFFECTS, BANK = "callback", "staff", "effects", "bank"
 """The queues: what somebody waits for, changes of who works here, everything else, and what the bank's
 own systems send."""
@@ -165,7 +168,9 @@ class Job(Entry):
         if not self.alone:
             await self._pump(bank, until)
         else:
-            async with turns.turn(bank.services.redis, f"{self.name}:{bank.id}", 60) as mine:
+            async with turns.turn(
+                bank.services.redis, f"{self.name}:{bank.id}", ALONE_SECONDS
+            ) as mine:
                 if not mine:
                     return
                 await self._pump(bank, until)

@@ -171,5 +171,5 @@ async def _check_nonce(services: Services, signed: Signed) -> None:
         return await services.nonces.fit(uses, seconds=_NONCE_SECONDS)
 
     use = (f"open|{signed.who}|{signed.nonce}", ids.token())
-    if not await services.groups.get("nonces", flush, lanes=2).submit(use):
+    if not await services.groups.get("nonces", flush).submit(use):
         raise NotSignedIn("signature_replayed", "this nonce was used before; take another")

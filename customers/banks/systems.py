@@ -39,15 +39,17 @@ class System:
 async def system(bank: Bank, name: str) -> System:
     """The system as of CACHE_SECONDS ago at most; raises NotFound for one that is not declared."""
 
-    async def load() -> dict[str, Row]:
-        rows = await bank.db[SYSTEMS].find({}, limit=None)
-        return {row["login"]: row for row in rows}
+    async def load() -> dict[str, System]:
+        rows = {row["login"]: row for row in await bank.db[SYSTEMS].find({}, limit=None)}
+        return {
+            one.id: _system_of(bank, one, rows.get(one.id, {})) for one in bank.systems.values()
+        }
 
-    declared = bank.systems.get(name)
-    if declared is None:
+    known = await cached(bank.services, _cache_key(bank), CACHE_SECONDS, load)
+    found = known.get(name) if name in bank.systems else None
+    if found is None:
         raise NotFound("system_unknown", f"{bank.id} has no system {name}")
-    rows = await cached(bank.services, _cache_key(bank), CACHE_SECONDS, load)
-    return _system_of(bank, declared, rows.get(name, {}))
+    return found
 
 
 def _system_of(bank: Bank, declared: SystemEntry, row: Row) -> System:

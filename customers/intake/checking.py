@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from config.bounds import MOST_FEN, clean
+from config.bounds import MOST_FEN
 from customers.banks.bank import Bank
 from customers.banks.declarations import EventEntry
 from customers.fields import checks as fields_checks
@@ -26,8 +26,6 @@ Wrong = tuple[str, str]
 AHEAD_SECONDS = 300.0
 """So far into the future an event may be: clocks differ."""
 DAY_SECONDS = 86_400.0
-TEXT_LENGTH = 500
-MOST_KEYS = 100
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}").fullmatch
 _MOBILE = re.compile(r"\+861[3-9]\d{9}").fullmatch
@@ -37,20 +35,23 @@ _IDS: Mapping[str, Callable[[str], object]] = {
     "openid": re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch,
     "external_userid": re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch,
 }
+_USUAL: Mapping[str, Callable[[str], object]] = {
+    "phone": _MOBILE,
+    **{kind: fits for kind, fits in _IDS.items() if kind != "openid"},
+}
+"""What nearly every id fits, and nothing that is none."""
 KINDS = (*_IDS, "phone")
 """By what an item names its customer."""
 _EVENT_KEYS = frozenset({"id", "name", "at", "customer", "data"})
 _TOLD_KEYS = frozenset({"customer", "fields", "at"})
 
 
+_SHOWN = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]{0,500}").fullmatch
+"""A text that bounds.clean takes."""
+
+
 def _is_text(value: Any) -> bool:
-    if type(value) is not str or len(value) > TEXT_LENGTH:
-        return False
-    try:
-        clean(value)
-    except ValueError:
-        return False
-    return True
+    return type(value) is str and _SHOWN(value) is not None
 
 
 def _is_number(value: Any) -> bool:
@@ -151,23 +152,52 @@ def _is_phone(text: str, region: str) -> bool:
 
 
 class Events:
-    """Says what is wrong with one event."""
+    """Says what is wrong with events."""
 
     def __init__(self, bank: Bank) -> None:
         self._declared = {name: _data(entry) for name, entry in bank.events.items()}
         self._appids = frozenset(bank.miniprograms)
         self._region = bank.region
 
+    def all_wrong(self, items: Sequence[Any], taken: Ages) -> dict[int, Wrong]:
+        """What is wrong with each that is not as it should be, by its place. Nearly all are, so each
+        is first asked the few questions that such an event passes, and `wrong` only says what is
+        wrong with one that does not."""
+        wrong: dict[int, Wrong] = {}
+        declared, parse = self._declared, datetime.fromisoformat
+        since, until = taken.since, taken.until
+        for place, item in enumerate(items):
+            try:
+                data, customer = item.get("data"), item["customer"]
+                (kind,) = customer
+                moment = parse(item["at"])
+                if (
+                    _ID(item["id"])
+                    and _USUAL[kind](customer[kind])
+                    and moment.tzinfo is not None
+                    and since <= moment.timestamp() <= until
+                    and len(item) == (4 if data is None else 5)
+                ):
+                    fits = declared[item["name"]]
+                    if not data or all([fits[key](value) for key, value in data.items()]):
+                        continue
+            except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+                pass  # whatever it is, it is said below
+            found = self.wrong(item, taken)
+            if found is not None:
+                wrong[place] = found
+        return wrong
+
     def wrong(self, item: Any, taken: Ages) -> Wrong | None:
         """None for an event as it should be."""
         if type(item) is not dict:
-            return "item_wrong", ""
+            return "item_unreadable", ""
         event_id, name = item.get("id"), item.get("name")
         if type(event_id) is not str or not _ID(event_id):
             return "id_wrong", "id"
         declared = self._declared.get(name) if type(name) is str else None
         if declared is None:
-            return "event_unknown", "name"
+            return "event_undeclared", "name"
         if not item.keys() <= _EVENT_KEYS:
             return "key_unknown", _first_beyond(item, _EVENT_KEYS)
         return (
@@ -205,10 +235,15 @@ class Customers:
         self._appids = frozenset(bank.miniprograms)
         self._region = bank.region
 
+    def all_wrong(self, items: Sequence[Any], taken: Ages) -> dict[int, Wrong]:
+        """What is wrong with each that is not as it should be, by its place."""
+        found = ((place, self.wrong(item, taken)) for place, item in enumerate(items))
+        return {place: wrong for place, wrong in found if wrong is not None}
+
     def wrong(self, item: Any, taken: Ages) -> Wrong | None:
         """None for what is as it should be."""
         if type(item) is not dict:
-            return "item_wrong", ""
+            return "item_unreadable", ""
         if not item.keys() <= _TOLD_KEYS:
             return "key_unknown", _first_beyond(item, _TOLD_KEYS)
         return (

@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from customers.banks.bank import IDS_AT_ONCE, Bank
+from customers.banks.bank import Bank
 from customers.identity import awaited
-from customers.identity.awaited import AWAITED
-from customers.identity.rows import CUSTOMERS, owners_of, root
+from customers.identity.rows import cids_by_phone, closed_among, owners_of, root
 from services import phones
 from services.errors import NotFound
 
@@ -62,11 +61,10 @@ async def _by_ids(bank: Bank, wanted: list[str]) -> dict[str, Found]:
 
 async def _roots(bank: Bank, cids: set[str]) -> dict[str, str]:
     """Who each is now; not those whose own row is not written yet."""
-    rows = await bank.by_id(CUSTOMERS, sorted(cids), {"merged_into": 1})
     roots = {}
-    for cid, row in rows.items():
+    for cid, closed in (await closed_among(bank, sorted(cids))).items():
         try:
-            roots[cid] = (await root(bank, cid))["_id"] if row.get("merged_into") else cid
+            roots[cid] = (await root(bank, cid))["_id"] if closed else cid
         except NotFound:
             continue
     return roots
@@ -74,14 +72,7 @@ async def _roots(bank: Bank, cids: set[str]) -> dict[str, str]:
 
 async def _by_phones(bank: Bank, wanted: Mapping[str, str]) -> dict[str, Found]:
     """`wanted` are rows by the blind index of their phone."""
-    holders: dict[str, list[str]] = {}
-    indexes = list(wanted)
-    for start in range(0, len(indexes), IDS_AT_ONCE):
-        some = {"phone_index": {"$in": indexes[start : start + IDS_AT_ONCE]}}
-        fields = {"phone_index": 1, "merged_into": 1}
-        for row in await bank.db[CUSTOMERS].find(some, fields=fields, limit=None):
-            if not row.get("merged_into"):
-                holders.setdefault(row["phone_index"], []).append(row["_id"])
+    holders = await cids_by_phone(bank, list(wanted))
     shared = {wanted[index]: cids for index, cids in holders.items() if len(cids) > 1}
     chosen = await _chosen(bank, shared)
     return {
@@ -92,10 +83,10 @@ async def _by_phones(bank: Bank, wanted: Mapping[str, str]) -> dict[str, Found]:
 
 async def _chosen(bank: Bank, shared: Mapping[str, list[str]]) -> dict[str, Found]:
     """Of customers with the same phone the one whom a clerk chose."""
-    rows = await bank.by_id(AWAITED, sorted(shared), {"cid": 1})
+    rows = await awaited.find(bank, sorted(shared))
     found = {}
     for one, cids in shared.items():
-        cid = rows.get(one, {}).get("cid", "")
+        cid = rows[one].get("cid", "") if one in rows else ""
         among = tuple(sorted(cids))
         found[one] = Found(cid) if cid in cids else Found(reason=PHONE_SHARED, among=among)
     return found

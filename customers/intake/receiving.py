@@ -80,23 +80,15 @@ def _unreadable(why: str) -> InvalidInput:
 
 def check(bank: Bank, kind: Kind, items: Sequence[Any]) -> Checked:
     """Looks at every item."""
-    looks, taken = checking.checker(bank, kind), checking.ages(bank)
-    wrong = {}
-    for place, item in enumerate(items):
-        found = looks.wrong(item, taken)
-        if found is not None:
-            wrong[place] = found
+    wrong = checking.checker(bank, kind).all_wrong(items, checking.ages(bank))
     return Checked(items, wrong)
 
 
-async def receive(bank: Bank, sent: Sent, items: Sequence[Any]) -> Checked:
-    """Stores what is good of a request, and says what is not; durable when it returns."""
-    checked = check(bank, sent.kind, items)
-    row = row_of(bank, sent, checked)
+async def store(bank: Bank, row: IntakeRow) -> None:
+    """Keeps a request; durable when it returns, and there once."""
     await bank.insert(INTAKE, cast("Doc", row))
     if row["open"]:
         bank.signal(SPLIT_INTAKE)
-    return checked
 
 
 def row_of(bank: Bank, sent: Sent, checked: Checked) -> IntakeRow:

@@ -19,7 +19,7 @@ from services.errors import YinqiaoError
 from services.queue.retry import FAIL, Retry
 from services.store.mongo import Doc
 
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 20.0
 RETRY = Retry(tries=8, first=2.0, most=300.0, then=FAIL)
 GROUP = 5
 """So many requests are split together."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import awaited
-from customers.identity.awaited import AWAITED, WaitRow
+from customers.identity.awaited import WaitRow
 from customers.identity.facts import mask_name
 from customers.identity.rows import customers_by_id
 from customers.identity.sealing import open_customer
@@ -67,7 +67,7 @@ async def events(bank: Bank, name: str = "") -> list[EventView]:
         await _newest(bank, BANK_EVENTS, "received", {"name": name} if name else {}),
     )
     names = await _named(bank, {row["cid"] for row in found if "cid" in row})
-    waits = await bank.by_id(AWAITED, sorted({row["wait"] for row in found if "wait" in row}))
+    waits = await awaited.find(bank, sorted({row["wait"] for row in found if "wait" in row}))
     return [_event(bank, row, names, waits) for row in found]
 
 
@@ -82,7 +82,9 @@ async def _newest(bank: Bank, rows: str, when: str, query: Doc) -> list[Doc]:
     return found
 
 
-def _event(bank: Bank, row: EventRow, names: dict[str, str], waits: dict[str, Doc]) -> EventView:
+def _event(
+    bank: Bank, row: EventRow, names: dict[str, str], waits: dict[str, WaitRow]
+) -> EventView:
     seen: EventView = {
         "event": row["_id"],
         "name": row["name"],
@@ -90,11 +92,15 @@ def _event(bank: Bank, row: EventRow, names: dict[str, str], waits: dict[str, Do
         "at": datetime.fromtimestamp(row["at"], bank.tz),
         "received": datetime.fromtimestamp(row["received"], bank.tz),
         "by": row["by"],
-        "why": str(waits.get(row.get("wait", ""), {}).get("reason", "")),
+        "why": _reason(waits.get(row.get("wait", ""))),
     }
     if "cid" in row:
         seen["customer"] = {"cid": row["cid"], "name": names.get(row["cid"], "")}
     return seen
+
+
+def _reason(row: WaitRow | None) -> str:
+    return row.get("reason", "") if row is not None else ""
 
 
 async def _named(bank: Bank, cids: Collection[str]) -> dict[str, str]:
@@ -104,7 +110,7 @@ async def _named(bank: Bank, cids: Collection[str]) -> dict[str, str]:
 
 async def waiting(bank: Bank) -> int:
     """How many are waited for."""
-    return await bank.db[AWAITED].count({"open": True})
+    return await awaited.count(bank)
 
 
 async def failed(bank: Bank) -> int:
@@ -114,10 +120,7 @@ async def failed(bank: Bank) -> int:
 
 async def shared(bank: Bank) -> list[SharedView]:
     """Those who wait for a clerk, since two customers have their phone."""
-    found = await bank.db[AWAITED].find(
-        {"reason": joining.PHONE_SHARED}, sort=[("since", 1)], limit=SHOWN
-    )
-    rows = [row for row in cast("list[WaitRow]", found) if row["open"] and "cid" not in row]
+    rows = await awaited.with_reason(bank, joining.PHONE_SHARED, SHOWN)
     meant = await joining.find(bank, [row["_id"] for row in rows])
     among = {row["_id"]: meant[row["_id"]].among if row["_id"] in meant else () for row in rows}
     names = await _named(bank, {cid for cids in among.values() for cid in cids})
@@ -143,8 +146,8 @@ async def refused_later(bank: Bank) -> list[ToldRow]:
 async def join(bank: Bank, actor: ClerkActor, wait: str, cid: str) -> None:
     """Says which of the customers with one phone is meant, now and in what comes later. Raises
     NotFound `wait_unknown`, and Conflict `wait_changed` when he is none of them any more."""
-    row: Any = await bank.db[AWAITED].find_one({"_id": wait, "open": True})
-    if row is None:
+    row = (await awaited.find(bank, [wait])).get(wait)
+    if row is None or not row["open"]:
         raise NotFound("wait_unknown", "nobody is waited for under this, or not any more")
     found = (await joining.find(bank, [wait])).get(wait)
     if found is None or cid not in found.among:

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from customers.banks.bank import IDS_AT_ONCE, Bank
-from customers.identity.awaited import AWAITED, WaitRow
-from customers.intake import effects, joining, tallies, telling, waits
+from customers.identity import awaited
+from customers.identity.awaited import WaitRow
+from customers.intake import effects, joining, tallies, telling
 from customers.intake.joining import Found
 from customers.intake.rows import BANK_EVENTS, BANK_TOLD, EventRow, ToldRow
 from services.queue.retry import Retry
-from services.store import leases
-from services.store.mongo import Doc
 
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 20.0
 RETRY = Retry(first=5.0, most=3_600.0)
 MOST = 1_000
 """So many events of one customer are joined under one lease."""
@@ -31,11 +30,9 @@ async def look(bank: Bank, owner: str, row: WaitRow) -> None:
     if found.cid:
         await _join(bank, owner, row, found.cid)
     elif await _is_waited_for(bank, row["_id"]):
-        due = waits.next_look(bank.now(), row["attempts"])
-        again = {"$set": {"owner": None, "due": due, "reason": found.reason}}
-        await bank.change(AWAITED, row["_id"], again, owner=owner)
+        await awaited.look_later(bank, owner, row, found.reason)
     else:
-        await _end(bank, owner, row)
+        await awaited.end(bank, owner, row)
 
 
 async def _is_waited_for(bank: Bank, wait: str) -> bool:
@@ -61,9 +58,9 @@ async def _join(bank: Bank, owner: str, row: WaitRow, cid: str) -> None:
     for some in _some([one["_id"] for one in told]):
         await bank.db[BANK_TOLD].delete({"_id": {"$in": some}})
     if len(events) == MOST or len(told) == MOST:
-        await leases.put_back(bank.db[AWAITED], owner, [row["_id"]], bank.now())
+        await awaited.go_on(bank, owner, row)
     else:
-        await _end(bank, owner, row)
+        await awaited.end(bank, owner, row)
 
 
 async def _write(bank: Bank, events: Sequence[EventRow]) -> None:
@@ -81,13 +78,3 @@ async def _write(bank: Bank, events: Sequence[EventRow]) -> None:
 def _some(row_ids: Sequence[str]) -> Iterator[list[str]]:
     for start in range(0, len(row_ids), IDS_AT_ONCE):
         yield list(row_ids[start : start + IDS_AT_ONCE])
-
-
-async def _end(bank: Bank, owner: str, row: WaitRow) -> None:
-    """The row goes, or is kept closed with a clerk's choice, if nobody woke it since it was
-    claimed."""
-    ours: Doc = {"_id": row["_id"], "owner": owner, "due": row["due"]}
-    if "cid" in row:
-        await bank.db[AWAITED].update(ours, {"$set": {"open": False, "owner": None}})
-    else:
-        await bank.db[AWAITED].delete(ours)

@@ -7,20 +7,13 @@ that waits goes when nothing is left that waits under it, unless somebody woke i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Mapping, Sequence
 
 from customers.banks.bank import Bank
 from customers.identity import awaited
-from customers.identity.awaited import AWAITED, WaitRow
+from customers.identity.awaited import WaitRow
 from customers.intake import joining
 from customers.intake.joining import Found
-from services.store.mongo import Doc
-
-FIRST_LOOK = 60.0
-"""Seconds until somebody who waits is looked for again by himself."""
-EACH_LOOK, LONGEST = 8.0, 86_400.0
-"""The pause grows so many times with each look, up to so many seconds."""
 
 
 async def wait_for(bank: Bank, waiting: Mapping[str, str], found: Mapping[str, Found]) -> None:
@@ -29,49 +22,19 @@ async def wait_for(bank: Bank, waiting: Mapping[str, str], found: Mapping[str, F
     once."""
     if not waiting:
         return
+    now = bank.now()
     rows = [
-        _row(one, by, bank.now() + FIRST_LOOK, found.get(one, Found()).reason)
-        for one, by in waiting.items()
+        awaited.row_of(one, by, now, found.get(one, Found()).reason) for one, by in waiting.items()
     ]
-    there = await bank.db[AWAITED].insert_new(cast("list[Doc]", rows))
-    await _open_again(bank, [rows[place] for place in there])
+    await awaited.add(bank, rows)
     await _look_again(bank, rows)
 
 
-async def _look_again(bank: Bank, rows: list[WaitRow]) -> None:
+async def _look_again(bank: Bank, rows: Sequence[WaitRow]) -> None:
     """Wakes the rows of those who became known meanwhile; one that is gone by now is put back."""
     since = await joining.find(bank, [row["_id"] for row in rows])
     known = [row for row in rows if (who := since.get(row["_id"])) is not None and who.cid]
-    if known and await awaited.wake(bank, [row["_id"] for row in known]) < len(known):
-        now = bank.now()
-        await bank.db[AWAITED].insert_new([cast("Doc", {**row, "due": now}) for row in known])
-
-
-async def _open_again(bank: Bank, rows: list[WaitRow]) -> None:
-    """A row that was kept for a clerk's choice waits again where the choice holds no more."""
-    closed = {"_id": {"$in": [row["_id"] for row in rows]}, "open": False}
-    if rows:
-        waits = {"open": True, "owner": None, "attempts": 0, "due": bank.now() + FIRST_LOOK}
-        await bank.db[AWAITED].update_many(closed, {"$set": waits, "$unset": {"cid": ""}})
-
-
-def _row(row_id: str, by: str, due: float, reason: str) -> WaitRow:
-    row: WaitRow = {
-        "_id": row_id,
-        "by": by,
-        "since": due - FIRST_LOOK,
-        "open": True,
-        "due": due,
-        "owner": None,
-        "attempts": 0,
-    }
-    if reason:
-        row["reason"] = reason
-    return row
-
-
-def next_look(now: float, attempts: int) -> float:
-    """When somebody who is still unknown after so many looks is looked for again; many rows have
-    the same moment, so that they are put back together."""
-    pause = min(LONGEST, FIRST_LOOK * EACH_LOOK ** min(attempts, 8))
-    return (now + pause) // FIRST_LOOK * FIRST_LOOK
+    wanted = [row["_id"] for row in known]
+    if known and await awaited.wake(bank, wanted) < len(known):
+        await awaited.add(bank, known)
+        await awaited.wake(bank, wanted)

@@ -62,12 +62,18 @@ async def take(bank: Bank, items: list[Any], *, system: str = "core") -> Checked
     """Takes events in, as if the system had sent them in one request."""
     body = orjson.dumps({EVENTS: items})
     sent = Sent(system, EVENTS, hashlib.sha256(body).hexdigest(), body)
-    return await receiving.receive(bank, sent, items)
+    return await _receive(bank, sent, items)
 
 
 async def tell(bank: Bank, items: list[Any], *, system: str = "core") -> Checked:
     """The same of what is told of customers."""
-    return await receiving.receive(bank, Sent(system, CUSTOMERS, secrets.token_hex(8)), items)
+    return await _receive(bank, Sent(system, CUSTOMERS, secrets.token_hex(8)), items)
+
+
+async def _receive(bank: Bank, sent: Sent, items: list[Any]) -> Checked:
+    checked = receiving.check(bank, sent.kind, items)
+    await receiving.store(bank, receiving.row_of(bank, sent, checked))
+    return checked
 
 
 async def split(bank: Bank) -> None:

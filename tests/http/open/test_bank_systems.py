@@ -64,7 +64,7 @@ async def test_each_event_is_answered_and_the_good_ones_are_one_sealed_row(
     assert (told["accepted"], told["refused"]) == (2, 13)
     assert [(one.get("id"), one["status"], one.get("code"), one.get("field")) for one in told["items"]] == [
         ("e1", "accepted", None, None),
-        ("e2", "refused", "event_unknown", "name"),
+        ("e2", "refused", "event_undeclared", "name"),
         ("e3", "refused", "data_unknown", "data.product"),
         ("e4", "refused", "at_future", "at"),
         ("e5", "refused", "at_wrong", "at"),
@@ -73,14 +73,14 @@ async def test_each_event_is_answered_and_the_good_ones_are_one_sealed_row(
         ("e8", "refused", "customer_wrong", "customer"),
         ("e9", "refused", "key_unknown", "more"),
         ("no spaces", "refused", "id_wrong", "id"),
-        (None, "refused", "item_wrong", ""),
+        (None, "refused", "item_unreadable", ""),
         ("e11", "refused", "customer_wrong", "customer.phone"),
         ("e12", "refused", "appid_unknown", "customer.appid"),
         ("e13", "refused", "at_too_old", "at"),
         ("e14", "refused", "data_wrong", "data"),
     ]
     (row,) = await stored(demo)
-    assert (row["accepted"], row["refused"]["event_unknown"], row["refused"]["customer_wrong"]) == (2, 1, 2)
+    assert (row["accepted"], row["refused"]["event_undeclared"], row["refused"]["customer_wrong"]) == (2, 1, 2)
     kept = receiving.items_of(await open_bank(demo, "demo"), row)  # type: ignore[arg-type]
     assert [one["id"] for one in kept] == ["e1", "e6"]
     again = await send(http, PATH, {"events": items})

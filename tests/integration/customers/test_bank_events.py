@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from customers.banks.bank import Bank
-from customers.identity import customer_numbers
+from customers.identity import awaited, customer_numbers
 from customers.identity.awaited import AWAITED
-from customers.intake import effects, joining, splitting, tallies, waiting, waits
+from customers.intake import effects, joining, splitting, tallies, waits
 from customers.intake.rows import BANK_EVENTS, EVENT_TALLIES, INTAKE
 from customers.timeline import TIMELINE
 from services.container import Services
@@ -183,10 +183,10 @@ async def test_what_is_woken_while_it_ends_stays(bank: Bank, monkeypatch: pytest
     await split(bank)
     cid = await known(bank, "C0001")
     await until(partial(due, bank))
-    end = waiting._end
+    end = awaited.end
 
     async def late(bank: Bank, owner: str, row: Any) -> None:
-        monkeypatch.setattr(waiting, "_end", end)
+        monkeypatch.setattr(awaited, "end", end)
         found = joining.find
 
         async def blind(bank: Bank, wanted: Any) -> Any:
@@ -198,7 +198,7 @@ async def test_what_is_woken_while_it_ends_stays(bank: Bank, monkeypatch: pytest
         await splitting.bring(bank, [splitting._event(bank, intake, event("e2"))])  # type: ignore[arg-type]
         await end(bank, owner, row)
 
-    monkeypatch.setattr(waiting, "_end", late)
+    monkeypatch.setattr(awaited, "end", late)
     await join(bank)
     assert await counted(bank) == {(cid, "app.login"): 2}
     assert await bank.db[AWAITED].count() == 0

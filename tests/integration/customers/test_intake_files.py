@@ -60,7 +60,7 @@ async def test_good_lines_go_in_and_the_others_into_a_file_with_reasons(bank: Ba
     assert [one["id"] for one in await stored(bank)] == ["e00001", "e00001", "e00008"]
     assert refused(path) == [
         ("2", "line_unreadable", ""),
-        ("4", "event_unknown", "name"),
+        ("4", "event_undeclared", "name"),
         ("5", "at_future", "at"),
         ("6", "line_encoding", ""),
         ("7", "line_too_long", ""),
