@@ -10,7 +10,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from config.bounds import Appid, BranchId, ExternalUserid, GivenReason, Name, RowId, ShortText, Word
+from config.bounds import (
+    Appid,
+    BranchId,
+    ExternalUserid,
+    GivenReason,
+    Name,
+    RowId,
+    ShortText,
+    Whole,
+    Word,
+)
 
 
 class Body(BaseModel):
@@ -46,7 +56,8 @@ class Who(Body):
     external_userid: ExternalUserid | None = None
 
 
-Value = ShortText | int | float | bool | None
+Number = Annotated[float, Field(ge=-(2.0**53), le=2.0**53)]
+Value = ShortText | Whole | Number | bool | None
 Values = Annotated[dict[Name, Value], Field(max_length=100)]
 
 

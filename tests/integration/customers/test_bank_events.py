@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
 import pytest
 
+from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import awaited, customer_numbers
 from customers.identity.awaited import AWAITED
-from customers.intake import effects, joining, splitting, tallies, waits
+from customers.intake import joining, retention, splitting, tallies, view, waits
 from customers.intake.rows import BANK_EVENTS, EVENT_TALLIES, INTAKE
 from customers.timeline import TIMELINE
+from rewards.points.document import ProgramError
 from services.container import Services
+from services.errors import Conflict
+from tests.integration.rewards.points_world import begin, points
 from tests.support.bank_systems import customer, event, join, split, take
 from tests.support.banks import open_bank
+from tests.support.jobs import handle_inbox
 from tests.support.waiting import until
 
 PHONE = "+8613800000001"
@@ -36,6 +42,38 @@ async def known(bank: Bank, number: str, **facts: Any) -> str:
 async def due(bank: Bank) -> int:
     """How many are to be looked for now."""
     return await bank.db[AWAITED].count({"due": {"$lte": bank.now()}})
+
+
+async def test_points_are_earned_by_an_event_of_the_bank_once(bank: Bank) -> None:
+    rule = {"title": {"zh": "登录", "en": "Login"}, "event": "bank.app.login", "points": 5}
+    await begin(bank, rules={"app": rule})
+    cid = await known(bank, "C0001")
+    ago = time.time() - bank.now() + 60
+    await take(bank, [event("e1", ago=ago), event("e2", ago=ago), event("e3", "account.opened", ago=ago)])
+    await split(bank)
+    await take(bank, [event("e1", ago=ago), event("e2", ago=ago + 1)])
+    await split(bank)
+    await handle_inbox(bank)
+    assert (await points(bank, cid)).total == 10
+    with pytest.raises(ProgramError):
+        await begin(bank, rules={"app": {**rule, "event": "bank.never.declared"}})
+
+
+async def test_what_is_too_old_goes_and_its_counts_stay(bank: Bank) -> None:
+    cid = await known(bank, "C0001")
+    await take(bank, [event("e1"), event("e2", number="C0002")])
+    await split(bank)
+    await retention.forget_old(bank)
+    assert (await bank.db[BANK_EVENTS].count(), await bank.db[INTAKE].count()) == (2, 1)
+    long_ago = bank.now() - 401 * 86_400
+    await bank.db[BANK_EVENTS].update_many({}, {"$set": {"received": long_ago}})
+    await bank.db[INTAKE].update_many({}, {"$set": {"due": long_ago}})
+    await retention.forget_old(bank)
+    assert (await bank.db[BANK_EVENTS].count(), await bank.db[INTAKE].count()) == (0, 0)
+    assert await counted(bank) == {(cid, "app.login"): 1}
+    await bank.db[AWAITED].update_many({}, {"$set": {"due": 0.0}})
+    await join(bank)
+    assert await bank.db[AWAITED].count() == 0
 
 
 async def at_rest(bank: Bank) -> bool:
@@ -139,6 +177,18 @@ async def test_a_phone_of_two_customers_waits_for_a_clerk(bank: Bank) -> None:
     found = (await joining.find(bank, [row["_id"]]))[row["_id"]]
     assert found.among == tuple(sorted([one, other]))
     assert await counted(bank) == {}
+    (seen,) = await view.shared(bank)
+    assert (seen["events"], [who["cid"] for who in seen["among"]]) == (1, sorted([one, other]))
+    clerk = ClerkActor("demo", "lin", "林晓", frozenset({"intake.join"}))
+    with pytest.raises(Conflict, match="wait_changed"):
+        await view.join(bank, clerk, row["_id"], await customer(bank, unionid="u-3"))
+    await view.join(bank, clerk, row["_id"], other)
+    await join(bank)
+    assert await counted(bank) == {(other, "app.login"): 1}
+    await take(bank, [event("e2", phone="+8613800000001")])
+    await split(bank)
+    assert await counted(bank) == {(other, "app.login"): 2}
+    assert (await view.shared(bank), await view.waiting(bank)) == ([], 0)
 
 
 async def _interrupted(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -224,4 +274,3 @@ async def test_two_who_count_at_once_leave_the_whole_count(bank: Bank) -> None:
     finally:
         tallies._counts = counts
     assert await counted(bank) == {(cid, "app.login"): 2}
-    assert effects.TOLD_AS == "bank."
