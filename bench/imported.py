@@ -106,7 +106,8 @@ async def take(path: Path) -> dict[str, float]:
         begin = time.monotonic()
         at = await open_bank(services, TENANT)
         source = files.look(path)
-        done = await files.take(at, source, EVENTS, SYSTEM, path.with_suffix(".errors.csv"))
+        order = files.Order(EVENTS, SYSTEM, path.with_suffix(".errors.csv"))
+        done = await files.take(at, source, order)
         rate = done.accepted / (time.monotonic() - begin)
     finally:
         await services.close()

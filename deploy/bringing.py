@@ -39,13 +39,9 @@ def bring(kind: Kind, file: Path, tenant: str, system: str, errors: Path | None)
     async def taken(services: Services) -> files.Result:
         bank = await open_bank(services, await only_tenant(services, tenant))
         whose, by = system or _only_system(bank, kind), f"cli:{getpass.getuser()}"
-        source = files.look(file)
-        async with bank.audited(by, "intake.file_taken", source.sha256, system=whose) as act:
-            with _bar(file.name) as progress:
-                done = await files.take(bank, source, kind, whose, refused, progress)
-            act.data.update(accepted=done.accepted, refused=done.refused)
-            act.done = not done.again
-        return done
+        order = files.Order(kind, whose, refused, by)
+        with _bar(file.name) as progress:
+            return await files.take(bank, files.look(file), order, progress)
 
     try:
         done = run(taken)

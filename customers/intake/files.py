@@ -241,28 +241,43 @@ def _columns(bank: Bank, kind: Kind) -> dict[str, FieldEntry]:
     return {key: entry for key, entry in found.items() if key not in (*_PLAIN, *checking.KINDS)}
 
 
+@dataclass(frozen=True)
+class Order:
+    """How a file is to be taken in: what it holds, whose it is, where its refused lines go, and who
+    asks for it."""
+
+    kind: Kind
+    system: str
+    errors: Path
+    by: str = "cli"
+
+
 async def take(
-    bank: Bank,
-    source: Source,
-    kind: Kind,
-    system: str,
-    errors: Path,
-    progress: Progress | None = None,
+    bank: Bank, source: Source, order: Order, progress: Progress | None = None
 ) -> Result:
-    """Takes a file in, from where an earlier try was cut short; `errors` is the file for lines that
-    are refused. Raises NotFound `system_unknown`, and InvalidInput `intake_file`."""
-    if system not in bank.systems:
-        raise NotFound("system_unknown", f"{bank.id} has no system {system}")
-    row = await _file_row(bank, source, kind, system)
+    """Takes a file in, from where an earlier try was cut short. Raises NotFound `system_unknown`, and
+    InvalidInput `intake_file`."""
+    if order.system not in bank.systems:
+        raise NotFound("system_unknown", f"{bank.id} has no system {order.system}")
+    row = await _file_row(bank, source, order.kind, order.system)
     if row["done"]:
         return Result(row["line"], row["accepted"], row["refused"], again=True)
-    with source.path.open("rb") as file, _errors_file(errors, row["errors"]) as refused:
-        reader = Reader(bank, kind, source, file)
+    about = {"system": order.system, "kind": order.kind}
+    async with bank.audited(order.by, "intake.file_taken", source.sha256, **about) as act:
+        await _take_all(bank, source, order, row, progress)
+        act.data.update(accepted=row["accepted"], refused=row["refused"])
+    return Result(row["line"], row["accepted"], row["refused"])
+
+
+async def _take_all(
+    bank: Bank, source: Source, order: Order, row: FileRow, progress: Progress | None
+) -> None:
+    with source.path.open("rb") as file, _errors_file(order.errors, row["errors"]) as refused:
+        reader = Reader(bank, order.kind, source, file)
         reader.begin(row["position"], row["line"])
         while await _take_some(bank, reader, row, refused):
             if progress is not None:
                 progress(row["position"], source.size)
-    return Result(row["line"], row["accepted"], row["refused"])
 
 
 async def _file_row(bank: Bank, source: Source, kind: Kind, system: str) -> FileRow:

@@ -54,7 +54,7 @@ async def test_points_are_earned_by_an_event_of_the_bank_once(bank: Bank) -> Non
     await take(bank, [event("e1", ago=ago), event("e2", ago=ago + 1)])
     await split(bank)
     await handle_inbox(bank)
-    assert (await points(bank, cid)).total == 10
+    assert (await points(bank, cid)).available == 10
     with pytest.raises(ProgramError):
         await begin(bank, rules={"app": {**rule, "event": "bank.never.declared"}})
 

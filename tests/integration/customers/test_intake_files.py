@@ -25,7 +25,7 @@ async def bank(demo: Services) -> Bank:
 
 
 async def take(bank: Bank, path: Path, kind: Any = EVENTS) -> files.Result:
-    return await files.take(bank, files.look(path), kind, "core", path.with_suffix(".errors"))
+    return await files.take(bank, files.look(path), files.Order(kind, "core", path.with_suffix(".errors")))
 
 
 async def stored(bank: Bank) -> list[Any]:
