@@ -32,6 +32,7 @@ from deploy import (
     numbers,
     points,
     pooling,
+    profiling,
     syncing,
 )
 from deploy import demo as demonstration
@@ -76,6 +77,9 @@ app.add_typer(clerk_app, name="clerk", help="The console's clerks")
 app.add_typer(counter_app, name="counter", help="Who writes vouchers off at a counter")
 app.add_typer(partner_app, name="partner", help="Programs that write vouchers off")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
+app.add_typer(profiling.fields_app, name="fields", help="What is known of customers")
+app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")
+app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up to date")
 app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")

@@ -127,6 +127,17 @@ def _points_cells(line: dict[str, Any]) -> list[str]:
     return cells
 
 
+def _rules_cells(line: dict[str, Any]) -> list[str]:
+    product, mixed = line["product"], line["mixed"]
+    told = f"{product:,.0f}, mixed {mixed['product']:,.0f}, windowed {line['windowed']:,.0f}"
+    naive = f"{line['naive']:,.0f}, mixed {mixed['naive']:,.0f}"
+    reached, wanted = line["of_naive"], line["at_least_of_naive"]
+    marked = _marked(f"{reached:.2f}", reached >= wanted)
+    least = f"{line['at_least']:,} a core"
+    return ["rules", line["unit"], _marked(told, product >= line["at_least"]), naive, "", marked,
+            f"{wanted:g}", "", least]  # fmt: skip
+
+
 _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "welcome": _welcome_cells,
     "storm": _storm_cells,
@@ -134,6 +145,7 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "flood": _flood_cells,
     "points": _points_cells,
     "import": _import_cells,
+    "rules": _rules_cells,
 }
 
 

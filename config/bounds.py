@@ -3,8 +3,8 @@ files and the command line.
 
 A model says what it takes with the types below, and never with a plain `str`, `int`, `list` or
 `dict`: `tests/unit/handlers/test_bounds.py` walks every model and fails for one that has no end.
-Texts hold no control characters besides tab and line ends: no page shows them, and MongoDB takes no
-NUL in a key. Lengths are characters.
+Texts hold no control characters besides tab and line ends: no page shows them, MongoDB takes no NUL
+in a key, and XML no U+FFFE or U+FFFF. Lengths are characters.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ KEY_LENGTH = 255
 REASON_LENGTH = 500
 PASSWORD_LENGTH = 256
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def clean(text: str) -> str:

@@ -7,9 +7,12 @@ server's (`port` + 1 sandbox, + 2 MongoDB, + 3 Redis).
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from dataclasses import dataclass, field
 from datetime import timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,6 +41,19 @@ Calls = Annotated[int, Field(gt=0, le=100_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400.0)]
 Windows = Annotated[list[tuple[Calls, Seconds]], Field(min_length=1, max_length=10)]
 """Pairs of calls and seconds: `[[10000, 60], [150000, 3600]]`."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How calls to one side leave: through the forward proxy at `proxy` (empty: directly), trusting
+    the authorities of the PEM file `ca` besides the usual ones."""
+
+    proxy: str = field(default="", repr=False)
+    ca: str = ""
+
+
+Side = Literal["wechat", "wecom", "bank"]
+"""Whom we call: the two platforms, and the bank's own systems."""
 
 
 class PlatformLimits(BaseModel):
@@ -98,6 +114,14 @@ class Settings(BaseSettings):
         "https://open.weixin.qq.com", description="where the OAuth page lives"
     )
     wechatpay_api_base: str = "https://api.mch.weixin.qq.com"
+    wechat_proxy: SecretStr = Field(
+        SecretStr(""), description="the forward proxy through which WeChat is called"
+    )
+    wechat_ca: str = Field("", description="a PEM file of authorities trusted there besides")
+    wecom_proxy: SecretStr = Field(SecretStr(""), description="the same for WeCom")
+    wecom_ca: str = ""
+    bank_proxy: SecretStr = Field(SecretStr(""), description="the same for the bank's own systems")
+    bank_ca: str = ""
     sandbox_url: str = Field("", description="set by the demo: shown on its front page")
     master_key: SecretStr = SecretStr(DEFAULT_MASTER_KEY)
     cipher: Literal["AES-256-GCM", "SM4-GCM"] = "AES-256-GCM"
@@ -182,6 +206,33 @@ class Settings(BaseSettings):
         if 0 < len(token.get_secret_value()) < 16:
             raise ValueError("a token has at least 16 characters")
         return token
+
+    @field_validator("wechat_proxy", "wecom_proxy", "bank_proxy")
+    @classmethod
+    def _proxy_address(cls, proxy: SecretStr) -> SecretStr:
+        address = proxy.get_secret_value()
+        if address:
+            parts = urlsplit(address)
+            if parts.scheme not in ("http", "https") or not parts.hostname or not parts.port:
+                raise ValueError("a proxy is http://[USER:PASSWORD@]HOST:PORT, or https://")
+            if parts.path.strip("/") or parts.query or parts.fragment:
+                raise ValueError("a proxy's address has no path")
+        return proxy
+
+    @field_validator("wechat_ca", "wecom_ca", "bank_ca")
+    @classmethod
+    def _authorities(cls, path: str) -> str:
+        if path:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+            except (OSError, ssl.SSLError) as error:
+                raise ValueError(f"{path} has no certificates in PEM: {error}") from None
+        return path
+
+    def exit_to(self, side: Side) -> Exit:
+        """How calls to that side leave."""
+        proxy: SecretStr = getattr(self, f"{side}_proxy")
+        return Exit(proxy.get_secret_value(), getattr(self, f"{side}_ca"))
 
     @property
     def spreads_messages(self) -> bool:

@@ -49,6 +49,7 @@ SUBMITTED, APPROVED, DONE, REJECTED, REPLACED = (
 PENDING = (SUBMITTED, APPROVED)
 WORDS = approvals.Kind(
     name="words",
+    right="intercepts.submit",
     submitted="intercept.submitted",
     approved="intercept.approved",
     rejected="intercept.rejected",

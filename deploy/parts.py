@@ -17,20 +17,31 @@ from config.settings import Settings
 from deploy.errors import DeployError
 from deploy.ports import wait_for_port
 from deploy.processes import end, kill9, spawn, tail
-from operations.jobs import queues
+from operations.jobs import FILES, queues
 
-CELERY = [sys.executable, "-m", "celery", "-A", "campaigns.tasks", "worker", "--concurrency", "2"]
-COMMANDS: dict[str, list[str]] = {
-    "server": [sys.executable, "server.py"],
-    "worker": [
-        *CELERY,
-        *("--queues", queues()),
+
+def _worker(children: int, queues: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "celery", "-A", "campaigns.tasks", "worker"),
+        *("--concurrency", str(children), "--queues", queues),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("--loglevel", "INFO"),
-    ],
+    ]
+
+
+COMMANDS: dict[str, list[str]] = {
+    "server": [sys.executable, "server.py"],
+    "worker": _worker(2, queues()),
+    "files": _worker(1, FILES),
     "scheduler": [sys.executable, "manage.py", "scheduler"],
+    "audience": [sys.executable, "manage.py", "audience", "run"],
 }
-READY = {"worker": " ready.", "scheduler": "scheduler started"}
+READY = {
+    "worker": " ready.",
+    "files": " ready.",
+    "scheduler": "scheduler started",
+    "audience": "audience started",
+}
 """What a part without a port writes to its log when it is at work."""
 
 
@@ -50,7 +61,7 @@ def _text(value: object) -> str:
 
 
 class Parts:
-    """Server, worker and scheduler as real processes; each may be killed and started again. Close
+    """Server, workers, scheduler and audience as real processes; each may be killed and started again. Close
     it, or use `with`."""
 
     def __init__(self, settings: Settings, logs: Path) -> None:

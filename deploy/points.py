@@ -17,7 +17,7 @@ points_app = typer.Typer(no_args_is_help=True)
 
 @points_app.command("apply")
 def points_apply(file: File, tenant: TenantOption = "") -> None:
-    """Put the points programme of a file live in development, or hand it in for approval in
+    """Put the points programme of a file live in development, or submit it for approval in
     production."""
     from rewards.points import program
 
@@ -62,5 +62,5 @@ def points_liability(
     }
     print_table(found.program.name.en or found.program.name.zh, [sums])
     if to is not None:
-        to.write_text(liability.as_csv(found), encoding="utf-8", newline="")
+        to.write_bytes(liability.as_csv(found))
         print(f"written to {to}")

@@ -83,9 +83,9 @@ TURN_SECONDS = 1.0
 ALONE_SECONDS = 15
 """So long a job that one process at a time does waits for a process that died at it."""
 
-CALLBACK, STAFF, EFFECTS, BANK = "callback", "staff", "effects", "bank"
-"""The queues: what somebody waits for, changes of who works here, everything else, and what the bank's
-own systems send."""
+CALLBACK, STAFF, EFFECTS, FILES, BANK = "callback", "staff", "effects", "files", "bank"
+"""The queues: what somebody waits for, changes of who works here, everything else, files whose reading
+cannot be cut into turns, which have workers of their own, and what the bank's own systems send."""
 
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
@@ -516,7 +516,7 @@ JOBS: tuple[Job | Sweep, ...] = (
     ),
     Job(
         name=importing.TASK,
-        queue=EFFECTS,
+        queue=FILES,
         rows=CODE_UPLOADS,
         work=importing.work,
         lease=importing.LEASE_SECONDS,
@@ -606,8 +606,8 @@ QUEUES = {job.name: job.queue for job in JOBS}
 
 
 def queues() -> str:
-    """The queues that have to be worked on, as `celery worker --queues` takes them."""
-    return ",".join(dict.fromkeys(QUEUES.values()))
+    """The queues that have to be worked on in turns, as `celery worker --queues` takes them."""
+    return ",".join(dict.fromkeys(queue for queue in QUEUES.values() if queue != FILES))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from customers.intake.rows import (
 )
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
+from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror.rows import (
@@ -37,6 +38,7 @@ from customers.wecom_mirror.rows import (
     SYNC_DIFFERENCES,
     SYNC_ERRORS,
 )
+from operations.audience import AUDIENCE
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
@@ -92,6 +94,7 @@ COLLECTIONS = (
     ARCHIVE_CONSENTS,
     ARCHIVE_PULLS,
     ARRIVALS,
+    AUDIENCE,
     AUDIT,
     AUDIT_INTENTS,
     AWAITED,
@@ -158,6 +161,7 @@ COLLECTIONS = (
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
     POSTER_CODES,
+    PROFILES,
     RELATIONSHIPS,
     REVIEW_TASKS,
     REWARDS,

@@ -6,13 +6,17 @@ the table of docs/campaigns.md.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from customers.segments.rules import compile_rule
+from customers.rules.days import number_of
+from customers.rules.predicate import predicate
+from customers.rules.reading import read_rule
+from customers.rules.tree import All, Predicate
+from customers.rules.vocabulary import Kind, Vocabulary, of_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +55,34 @@ FACTS = (
     Fact("claim.hour", int, lambda scene: scene.now.hour),
     Fact("claim.weekday", int, lambda scene: scene.now.isoweekday()),
 )
-NAMES = frozenset(fact.name for fact in FACTS)
+_KINDS: Mapping[Any, Kind] = {str: "text", int: "number", bool: "bool", list[str]: "texts"}
+Codes = Mapping[str, Collection[str]]
 
 
-def check(rule: str, codes: Mapping[str, Collection[str]]) -> None:
+def _vocabulary(codes: Codes) -> Vocabulary:
+    return of_facts({fact.name: _KINDS[fact.type] for fact in FACTS}, codes)
+
+
+def check(rule: str, codes: Codes) -> None:
     """Raises RuleError for what is no rule over these facts; `codes` are the campaign's code groups
     by name."""
-    compile_rule(rule, codes, NAMES)
+    read_rule(rule, _vocabulary(codes))
 
 
-def unmet(rule: str, codes: Mapping[str, Collection[str]], scene: Scene) -> str:
+def unmet(rule: str, codes: Codes, scene: Scene) -> str:
     """The part of the rule that the scene does not meet, as it is written; empty when it meets it
     all. Of parts that are joined by `and` it is the first."""
     facts = {fact.name: fact.source(scene) for fact in FACTS}
-    return next((part for part in _parts(rule) if not compile_rule(part, codes, NAMES)(facts)), "")
+    today = number_of(scene.now.date())
+    parts = _parts(rule, tuple((name, tuple(states)) for name, states in codes.items()))
+    return next((text for text, holds in parts if not holds(facts, today)), "")
 
 
-def _parts(rule: str) -> list[str]:
-    """The parts of a rule that must all be met."""
-    text = rule.strip()
-    tree = ast.parse(text, mode="eval").body
-    if not (isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)):
-        return [text]
-    return [ast.get_source_segment(text, part) or text for part in tree.values]
+@lru_cache(maxsize=256)
+def _parts(
+    rule: str, codes: tuple[tuple[str, tuple[str, ...]], ...]
+) -> list[tuple[str, Predicate]]:
+    """The parts of a rule that must all be met, as they are written. Every claim asks."""
+    tree = read_rule(rule, _vocabulary(dict(codes)))
+    parts = tree.parts if isinstance(tree, All) else (tree,)
+    return [(part.text, predicate(part)) for part in parts]

@@ -51,6 +51,8 @@ _REASONS = {
     "channel": "quota_channel",
     "campaign": "quota_campaign",
 }
+_JUDGED_BY = ("per_customer", "slots", "open_to", "limits", "guarded", "terms")
+"""What of a reward's row a claim is judged by besides what the taking of its stock looks at."""
 _ORDER = ("customer", "staff", "branch", "channel", "reward", "campaign")
 """What refuses few is asked before what refuses all."""
 
@@ -93,7 +95,7 @@ class Reserved:
 def changed(judged: Reward, taken: Reward) -> bool:
     """Whether claims that were judged by the one row of a reward must be judged again by the other,
     or its budget is just being opened."""
-    said = [(one.get("limits"), one.get("guarded"), one.get("terms")) for one in (judged, taken)]
+    said = [tuple(one.get(name) for name in _JUDGED_BY) for one in (judged, taken)]
     return said[0] != said[1] or taken.get("opening", False)
 
 

@@ -183,6 +183,23 @@ class Grant(Transfer):
     code: NotRequired[Code]
 
 
+class MadeGood(Transfer):
+    """Which code of a pool the voucher `_id` shows, which takes the place of the voucher
+    `instead_of`; decided under lease `batch`. It moves nothing: what it costs and its unit have
+    lines of their own."""
+
+    kind: Literal["made_good"]
+    tenant: str
+    cid: str
+    instead_of: str
+    code: Code
+    batch: str
+
+
+CODED: Doc = {"kind": {"$in": ["grant", "made_good"]}}
+"""The transfers that may have a code of a pool."""
+
+
 class Void(TypedDict):
     """What stands where a transfer never arrived: no write of its `dead` batches may replace it."""
 

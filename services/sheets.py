@@ -195,7 +195,7 @@ def csv_text(rows: Iterable[Sequence[str | int]]) -> str:
     """Rows as a table that spreadsheets open as it is: RFC 4180, and no text of somebody else's
     begins a formula. The file begins with BOM (`csv_file`)."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
+    writer = csv.writer(text, lineterminator="\r\n")  # noqa: TID251 - the one that there is
     for row in rows:
         writer.writerow([cell if isinstance(cell, int) else harmless(cell) for cell in row])
     return text.getvalue()

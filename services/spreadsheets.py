@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
@@ -25,6 +26,8 @@ _WORKBOOK = (
     'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
     '<sheets><sheet name="1" sheetId="1" r:id="rId1"/></sheets></workbook>'
 )
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML cannot hold: one such character and no spreadsheet opens the file."""
 _HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
@@ -64,7 +67,7 @@ def _relations(kind: str, target: str) -> str:
 def _line(number: int, cells: Sequence[str]) -> str:
     inside = "".join(
         f'<c r="{_column(place)}{number}" t="inlineStr"><is><t xml:space="preserve">'
-        f"{escape(sheets.harmless(cell))}</t></is></c>"
+        f"{escape(sheets.harmless(_NOT_XML.sub('', cell)))}</t></is></c>"
         for place, cell in enumerate(cells)
     )
     return f'<row r="{number}">{inside}</row>'

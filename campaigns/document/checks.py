@@ -11,7 +11,8 @@ from campaigns.document.states import states_of, states_of_rules
 from campaigns.engine import facts
 from campaigns.engine.verbs import BY_NAME
 from campaigns.engine.verbs.verb import Reference
-from customers.segments.rules import RuleError, compile_rule
+from customers.rules.errors import RuleError
+from customers.rules.reading import read_rule
 from services.documents.problems import Fault, Place, fault
 
 STATE_LIMIT = 30
@@ -90,8 +91,7 @@ def _unknown(place: Place, block: str, name: str, known: Mapping[str, object]) -
 
 
 def _rule_faults(document: Campaign, branches: Mapping[str, str]) -> Iterator[Fault]:
-    groups = states_of_rules(document, branches)
-    fields = facts.known(facts.RULE)
+    words = facts.vocabulary(states_of_rules(document, branches))
     rules: list[tuple[Place, str | None]] = [
         ((*place, "when"), step.when) for place, step in document.all_steps()
     ]
@@ -101,7 +101,7 @@ def _rule_faults(document: Campaign, branches: Mapping[str, str]) -> Iterator[Fa
         if rule is None:
             continue
         try:
-            compile_rule(rule, groups, fields)
+            read_rule(rule, words)
         except RuleError as error:
             yield fault(place, error.code, **error.data, column=error.column)
 

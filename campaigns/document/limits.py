@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from campaigns.document.model import Campaign
 from campaigns.document.states import states_of_rules
-from customers.segments.rules import RuleError
+from customers.rules.errors import RuleError
 from rewards import catalogue, eligibility
 from rewards.quota import CampaignQuota, Quota
 from rewards.rows import Limits, QuotaRow

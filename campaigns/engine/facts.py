@@ -6,13 +6,14 @@ whoever reads its value, and to the tables of docs/campaigns.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from customers.banks.bank import Bank
 from customers.banks.staff import Staff
 from customers.identity.facts import Customer
+from customers.rules.vocabulary import Kind, Vocabulary, of_facts
 from services.documents.placeholders import PLACEHOLDER
 
 When = Literal["rule", "key", "message", "group"]
@@ -85,6 +86,15 @@ FACTS = (
 def known(when: When) -> frozenset[str]:
     """The names of the facts that are known then."""
     return frozenset(fact.name for fact in FACTS if when in fact.known_when)
+
+
+_KINDS: Mapping[type, Kind] = {str: "text", int: "number", bool: "bool"}
+
+
+def vocabulary(codes: Mapping[str, Collection[str]]) -> Vocabulary:
+    """What rules may ask; `codes` are the states of the campaign's codes and links by group."""
+    kinds = {fact.name: _KINDS[fact.type] for fact in FACTS if RULE in fact.known_when}
+    return of_facts(kinds, codes)
 
 
 def at_entry(scene: Scene) -> dict[str, Any]:

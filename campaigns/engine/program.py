@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,12 @@ from campaigns.document.model import Campaign, Step
 from campaigns.engine import facts
 from campaigns.engine.verbs import BY_NAME
 from campaigns.engine.verbs.verb import Verb
-from customers.segments.rules import Predicate, compile_rule
+from customers.rules.predicate import predicate
+from customers.rules.reading import read_rule
 
 Codes = Mapping[str, list[str]]
+When = Callable[[Mapping[str, Any]], bool]
+"""Whether a run's facts meet a rule."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Op:
     step: Step
     verb: Verb[Any]
     body: Any
-    when: Predicate
+    when: When
     next: str | None
     otherwise: str | None
 
@@ -37,7 +40,7 @@ class Program:
     version: int
     ops: Mapping[str, Op]
     first: str | None
-    enters: Predicate
+    enters: When
 
 
 def compile_program(campaign: Campaign, version: int, codes: Codes) -> Program:
@@ -59,8 +62,12 @@ def _place(steps: list[Step], after: str | None, ops: dict[str, Op], codes: Code
     return after
 
 
-def _rule(text: str | None, codes: Codes) -> Predicate:
-    return compile_rule(text, codes, facts.known(facts.RULE)) if text is not None else _always
+def _rule(text: str | None, codes: Codes) -> When:
+    """The rule as a function of facts. None of them is a day, so it does not matter which it is."""
+    if text is None:
+        return _always
+    holds = predicate(read_rule(text, facts.vocabulary(codes)))
+    return lambda known: holds(known, 0)
 
 
 def _always(_: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@ little or are over, other campaigns for the same people, words that read like wh
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +11,10 @@ import orjson
 from campaigns import live
 from campaigns.document import items, limits, rows
 from campaigns.document.model import Campaign
+from campaigns.engine import facts
 from customers.banks.bank import Bank
+from customers.rules.reading import read_rule
+from customers.rules.tree import All, Either, Equals, Tree
 from rewards.points import program
 from services import ids
 from services.documents.problems import Problem
@@ -132,31 +134,29 @@ def _same_audience(one: Campaign, other: Campaign) -> bool:
     """Whether one coming may enter both: by the same code, or by rules that ask for none."""
     if one.entry is None or other.entry is None:
         return False
-    first, second = (_wanted_codes(entry.when) for entry in (one.entry, other.entry))
+    first, second = (_wanted_codes(document) for document in (one, other))
     return first is None or second is None or bool(first & second)
 
 
-def _wanted_codes(rule: str | None) -> set[str] | None:
-    """The names of codes without one of which nobody meets the rule; None where he may come in
-    another way."""
-    return _codes_of(ast.parse(rule.strip(), mode="eval").body) if rule else None
+def _wanted_codes(document: Campaign) -> set[str] | None:
+    """The names of codes without one of which nobody enters; None where he may come in another
+    way."""
+    if document.entry is None or document.entry.when is None:
+        return None
+    named: Mapping[str, tuple[str, ...]] = dict.fromkeys((*document.codes, *document.links), ())
+    return _codes_of(read_rule(document.entry.when, facts.vocabulary(named)))
 
 
-def _codes_of(node: ast.expr) -> set[str] | None:
-    match node:
-        case ast.Compare(
-            left=ast.Attribute(value=ast.Name("channel"), attr="code"),
-            ops=[ast.In()],
-            comparators=[ast.Call(args=[ast.Constant(value=str() as name)])],
-        ):
-            return {name}
-        case ast.BoolOp(op=op, values=values):
-            each = [_codes_of(value) for value in values]
-            known = [names for names in each if names is not None]
-            if isinstance(op, ast.And):
-                return min(known, key=len) if known else None
-            return set().union(*known) if len(known) == len(each) else None
-    return None
+def _codes_of(node: Tree) -> set[str] | None:
+    if isinstance(node, Equals) and node.group and not node.negated:
+        return {node.group}
+    if not isinstance(node, All | Either):
+        return None
+    each = [_codes_of(part) for part in node.parts]
+    known = [names for names in each if names is not None]
+    if isinstance(node, All):
+        return min(known, key=len) if known else None
+    return set().union(*known) if len(known) == len(each) else None
 
 
 def _greets(document: Campaign) -> bool:

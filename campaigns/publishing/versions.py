@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -54,6 +54,7 @@ SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
 PENDING = rows.PENDING
 CAMPAIGN = approvals.Kind(
     name="campaign",
+    right="campaigns.submit",
     submitted="campaign.submitted",
     approved="campaign.approved",
     rejected="campaign.rejected",
@@ -560,7 +561,7 @@ def _definition(bank: Bank, document: Campaign, key: str, reward: Reward) -> cat
         per_day=reward.per_day,
         open_to=reward.claim,
         starts=document.window.starts,
-        ends=_claims_end(bank, document),
+        ends=_claims_end(bank, document, reward.thing),
         terms=_terms(document),
         limits=limits.row_of(document, key, bank.branches),
         allowance=_allowance(reward),
@@ -575,12 +576,16 @@ def _allowance(reward: Reward) -> Mapping[str, int]:
     return {"rm": allowed.rm, "head": allowed.rm if allowed.head is None else allowed.head}
 
 
-def _claims_end(bank: Bank, document: Campaign) -> datetime:
-    """The end of the last day to claim that customers were promised, in the bank's time."""
-    if document.disclosure is None:
-        return document.window.ends
-    last = datetime.combine(document.disclosure.claim_by, time(), bank.tz)
-    return (last + timedelta(days=1)).astimezone(UTC)
+def _claims_end(bank: Bank, document: Campaign, item: Item) -> datetime:
+    """The end of the last day to claim that customers were promised, in the bank's time; of what is
+    good for nothing after an earlier day, the end of that."""
+    said = document.disclosure
+    ends = document.window.ends if said is None else _end_of(bank, said.claim_by)
+    return ends if item.valid_until is None else min(ends, _end_of(bank, item.valid_until))
+
+
+def _end_of(bank: Bank, day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time(), bank.tz).astimezone(UTC)
 
 
 def _terms(document: Campaign) -> Mapping[str, str]:

@@ -19,11 +19,12 @@ from customers.banks.bank import Bank
 from customers.banks.counters import Which
 from customers.banks.files import CounterEntry, PartnerEntry, TenantFile
 from customers.banks.rows import CounterRow, PartnerRow, Rights
-from services.errors import Conflict, Forbidden, NotFound
+from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 READ, DECIDE = "counters.read", "counters.approve"
 RIGHTS = approvals.Kind(
     name="counter",
+    right="",
     submitted="counter.rights_asked",
     approved="counter.rights_granted",
     rejected="counter.rights_refused",
@@ -255,7 +256,9 @@ async def approve(bank: Bank, actor: ClerkActor, which: Which, login: str) -> No
 
 
 async def reject(bank: Bank, actor: ClerkActor, which: Which, login: str, reason: str) -> None:
-    """Turns the rights down that wait; raises as `approve`."""
+    """Turns the rights down that wait; raises as `approve`, and InvalidInput `reason_missing`."""
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
     await _asked(bank, actor, which, login)
     await approvals.reject(bank, actor, RIGHTS, _subject(which, login), reason)
     await counters.ask_rights(bank, which, login, None)

@@ -24,6 +24,7 @@ from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 READ, DECIDE = "clerks.read", "clerks.approve"
 ROLES = approvals.Kind(
     name="clerk",
+    right="",
     submitted="clerk.roles_asked",
     approved="clerk.roles_granted",
     rejected="clerk.roles_refused",
@@ -184,7 +185,10 @@ async def approve(bank: Bank, actor: ClerkActor, login: str) -> None:
 
 
 async def reject(bank: Bank, actor: ClerkActor, login: str, reason: str) -> None:
-    """Turns the roles down that wait for a clerk; raises as `approve`."""
+    """Turns the roles down that wait for a clerk; raises as `approve`, and InvalidInput
+    `reason_missing`."""
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
     await _asked(bank, actor, login)
     await approvals.reject(bank, actor, ROLES, login, reason)
     await clerks.ask_roles(bank, login, [])

@@ -60,7 +60,8 @@ Content = Mapping[str, Any]
 class Kind:
     """Something that takes two clerks.
 
-    `submitted`, `approved`, `rejected` and `refused` (its author tried to approve it) are audit
+    `right` is the permission that its author must still have when another agrees; empty for what
+    is asked for by the bank's file. `submitted`, `approved`, `rejected` and `refused` (its author tried to approve it) are audit
     actions; an empty one is not recorded, since what follows records it. `decided` and `changed` are
     the codes of Conflict for what waits for no decision and for another content. `replaces` are the
     states of an earlier request whose place a new one takes. With `revocable`, what was agreed to
@@ -70,6 +71,7 @@ class Kind:
     """
 
     name: str
+    right: str
     submitted: str
     approved: str
     rejected: str
@@ -176,7 +178,7 @@ async def approve(
     still `submitted` and nothing may be done.
 
     Raises Forbidden `approver_is_author`, and Conflict: `kind.decided`, `kind.changed`,
-    `approval_expired`, or `author_left` while its author is no clerk any more.
+    `approval_expired`, or `author_left` while its author may not ask for it any more.
     """
     approval = await _agree(bank, actor, kind, subject, content, sections)
     if approval.state != APPROVED:
@@ -229,8 +231,10 @@ async def _agree(
     if approval.author == actor.login:
         await bank.audit(actor.login, kind.refused, approval.about, **approval.data)
         raise Forbidden("approver_is_author", "another clerk must approve what you submitted")
-    if approval.state == SUBMITTED and await clerks.has_left(bank, approval.author):
-        raise Conflict("author_left", "whoever submitted this is no clerk any more; submit it anew")
+    if approval.state == SUBMITTED and not await clerks.still_may(
+        bank, approval.author, kind.right
+    ):
+        raise Conflict("author_left", "whoever submitted this may not any more; submit it anew")
     if approval.sha256 != digest(_digests(content)):
         raise Conflict(
             kind.changed or "approval_changed", "what is stored is not what was submitted"

@@ -69,6 +69,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "counters.read",
             "counters.approve",
             "consents.withdraw",
+            "fields.read",
+            "fields.reveal",
             "ledger.read",
             "ledger.adjust",
             "ledger.approve",
@@ -92,6 +94,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "events.download",
             "customers.read",
             "intake.read",
+            "fields.read",
             "alarms.read",
             "platform.read",
             "handover.read",
@@ -163,11 +166,13 @@ async def everybody(bank: Bank) -> list[ClerkRow]:
     return cast("list[ClerkRow]", await accounts.everybody(bank, CLERK))
 
 
-async def has_left(bank: Bank, login: str) -> bool:
-    """Whether this was a clerk of the bank's and is none any more. Who never was one (the command
-    line) has not left."""
+async def still_may(bank: Bank, login: str, right: str) -> bool:
+    """Whether this is a clerk of the bank's, with this permission unless it is empty, as of now. Who
+    never was a clerk (the command line) may."""
     row = await find(bank, login)
-    return row is not None and not row["roles"]
+    if row is None:
+        return True
+    return bool(row["roles"]) and (not right or right in granted(row["roles"]))
 
 
 async def set_password(

@@ -7,7 +7,7 @@ from typing import cast
 
 from customers.banks.bank import Bank
 from customers.fields.rows import FIELD_HISTORY, FIELD_VALUES, FieldRow, HistoryRow, Told
-from customers.fields.values import TRIES, Update, hold, keep, load, order, put, value_in, value_of
+from customers.fields.values import TRIES, Update, hold, load, order, put, value_in, value_of, write
 from services.errors import Unavailable
 
 
@@ -29,7 +29,7 @@ async def give_back(bank: Bank, winner: str, loser: str, returned: Sequence[str]
         for key in his:
             await _restore(bank, kept.row, key)
         kept.changed = True
-        if await keep(bank, [kept]):
+        if await write(bank, [kept]):
             return
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
@@ -44,7 +44,7 @@ async def _give(bank: Bank, row: FieldRow, to: str, keys: Sequence[str]) -> None
             more = (told.get("by", ""), told.get("identity", ""))
             update = Update(to, values, told["at"], told["source"], told["proof"], *more)
             put(bank, taker, key, values[key], update)
-        if await keep(bank, [taker]):
+        if await write(bank, [taker]):
             return
     raise Unavailable("customer_busy", "this customer is being changed by too many at once")
 
@@ -63,7 +63,7 @@ async def _restore(bank: Bank, row: FieldRow, key: str) -> None:
     row["provenance"][key] = cast("Told", told)
 
 
-async def forget(bank: Bank, cids: Sequence[str], keys: Sequence[str]) -> None:
+async def erase(bank: Bank, cids: Sequence[str], keys: Sequence[str]) -> None:
     """Deletes what these customers hold and held of these fields; safe to repeat."""
     gone = {
         f"{part}.{key}": "" for key in keys for part in ("values", "sealed", "blind", "provenance")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
+from customers.banks.declarations import FieldEntry
 from services.store.rows import Rows
 
 
@@ -74,6 +75,12 @@ async def is_used(bank: Bank, key: str) -> bool:
     """Whether any customer has, or had, a value of this field."""
     row = await bank.db[FIELD_VALUES].find_one({f"provenance.{key}": {"$exists": True}}, {"_id": 1})
     return row is not None
+
+
+async def count_holding(bank: Bank, declared: FieldEntry) -> int:
+    """How many rows hold a value of a field."""
+    part = "sealed" if declared.sealed else "values"
+    return await bank.db[FIELD_VALUES].count({f"{part}.{declared.key}": {"$exists": True}})
 
 
 async def drop(bank: Bank, key: str) -> None:

@@ -114,7 +114,7 @@ async def write_many(bank: Bank, updates: Sequence[Update]) -> list[Answer]:
     for _ in range(TRIES):
         known = await load(bank, dict.fromkeys(one.cid for one in updates))
         answers = [_take(bank, known[one.cid], one) for one in updates]
-        if await keep(bank, known.values()):
+        if await write(bank, known.values()):
             return answers
     raise Unavailable("customer_busy", "these customers are being changed by too many at once")
 
@@ -283,7 +283,7 @@ def _empty(cid: str) -> FieldRow:
     return {"_id": cid, "rev": 0, "values": {}, "sealed": {}, "blind": {}, "provenance": {}}
 
 
-async def keep(bank: Bank, customers: Iterable[Work]) -> bool:
+async def write(bank: Bank, customers: Iterable[Work]) -> bool:
     """Writes the history's lines and then the rows; False when somebody else wrote one of them
     meanwhile, and all must be read again."""
     touched = [one for one in customers if one.changed or one.lines]

@@ -42,6 +42,7 @@ TASK = "customers.handover"
 COMPLETE = "customers.complete_handovers"
 HANDOVER = approvals.Kind(
     name="handover",
+    right="handover.submit",
     submitted="handover.submitted",
     approved="handover.approved",
     rejected="handover.rejected",

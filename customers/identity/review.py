@@ -53,6 +53,7 @@ _LIKE_A_PHONE = re.compile(
 )
 UNDOING = approvals.Kind(
     name="merge",
+    right="customers.unmerge",
     submitted="merge.undo_asked",
     approved="",  # `merge.undone` says so when it is done
     rejected="merge.undo_refused",
@@ -62,6 +63,7 @@ UNDOING = approvals.Kind(
 )
 ANSWER = approvals.Kind(
     name="identity",
+    right="customers.unmerge",
     submitted="question.proposed",
     approved="",  # `question.answered` says so when it is done
     rejected="",
@@ -159,6 +161,19 @@ async def _found(bank: Bank, wanted: str, phone: phones.Phone | None) -> set[str
     if wanted.startswith(f"{bank.id}:"):
         cids.add(wanted)
     return cids
+
+
+async def the_one(bank: Bank, wanted: str) -> CustomerRow:
+    """The customer with this cid, phone, customer number, external_userid or unionid, for whoever
+    operates the process. Raises NotFound `customer_unknown`, Conflict `customer_ambiguous`."""
+    wanted = sheets.cell(wanted)
+    cids = await _found(bank, wanted, _as_phone(bank, wanted))
+    rows = {row["_id"]: row for row in [await root(bank, cid) for cid in sorted(cids)]}
+    if not rows:
+        raise NotFound("customer_unknown", "no such customer")
+    if len(rows) > 1:
+        raise Conflict("customer_ambiguous", f"several customers have this: {', '.join(rows)}")
+    return next(iter(rows.values()))
 
 
 def check_readable(bank: Bank, wanted: str) -> None:

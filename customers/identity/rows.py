@@ -307,6 +307,17 @@ async def customers_by_id(bank: Bank, wanted: Sequence[str]) -> dict[str, Custom
     return cast("dict[str, CustomerRow]", await bank.by_id(CUSTOMERS, wanted))
 
 
+async def customers_between(bank: Bank, low: str, high: str) -> list[CustomerRow]:
+    """The rows of all customers whose cids are from `low` up to, but not including, `high`."""
+    found = await bank.db[CUSTOMERS].find({"_id": {"$gte": low, "$lt": high}}, limit=None)
+    return cast("list[CustomerRow]", found)
+
+
+async def count_customers(bank: Bank) -> int:
+    """How many rows of customers there are, closed ones among them."""
+    return await bank.db[CUSTOMERS].count()
+
+
 async def aliases_of(bank: Bank, wanted: Sequence[str]) -> dict[str, list[str]]:
     """The cids of whoever was merged into each of these customers; any number of them."""
     rows = await bank.by_id(CUSTOMERS, wanted, {"aliases": 1})

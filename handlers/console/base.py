@@ -65,6 +65,7 @@ _OF_BOOKS: tuple[Section, ...] = (
 _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
     ("The bank's events", "/console/intake", "intake.read", ()),
+    ("Fields", "/console/fields", "fields.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),

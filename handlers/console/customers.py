@@ -13,6 +13,8 @@ from typing_extensions import override
 from config.bounds import Reason, RowId, ShortText, Word
 from customers import timeline
 from customers.access import withdrawal
+from customers.fields import viewing
+from customers.fields.viewing import FieldView
 from customers.identity import resolution, review
 from handlers.console.base import Console, Decision
 from handlers.http.pages import Form
@@ -108,8 +110,17 @@ class Customer(Decision):
         view = await review.explain(self.bank, self.actor, self.cid)
         agreed = await withdrawal.list_consents(self.bank, view["cid"])
         cids = await resolution.cids(self.bank, view["cid"])
-        sent = await timeline.of_kinds(self.bank, cids, ["bank.event"], EVENTS_SHOWN)
-        self.render_page("people_customer", error, person=view, consents=agreed, sent=sent)
+        shown = {
+            "fields": await self.fields(view["cid"]),
+            "sent": await timeline.of_kinds(self.bank, cids, ["bank.event"], EVENTS_SHOWN),
+        }
+        self.render_page("people_customer", error, person=view, consents=agreed, **shown)
+
+    async def fields(self, cid: str) -> list[FieldView]:
+        """What the bank knows of him, as far as the clerk may see it."""
+        if viewing.READ not in self.actor.permissions:
+            return []
+        return await viewing.of_customer(self.bank, self.actor, cid)
 
     @override
     def address(self) -> str:

@@ -4,7 +4,7 @@ a month as a file, and what is posted by hand."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from typing_extensions import override
 from config.bounds import GivenReason, ShortText, Word
 from handlers.console.base import Console, Decision, RejectForm
 from handlers.http.pages import Form, money
+from rewards import limits
 from rewards.ledger import adjust, books, statement
 from rewards.ledger.chart import CHART, Kind, kind_of
 from services.errors import InvalidInput, YinqiaoError
@@ -67,9 +68,30 @@ class Ledger(Console):
         title = self.in_language(kind.title.model_dump())
         if owner == "*":
             return f"{title} · {self.explain('ledger_all')}"
+        if kind.owner == "program":
+            return f"{title} · {self.names.of_program(owner, self.lang)}"
+        if kind.owner == "quota":
+            return " · ".join([title, *self._of_quota(owner)])
         if kind.owner == "customer":
             owner = self.customers.get(owner) or self.explain("ledger_customer")
         return f"{title} · {self.called(owner)}" if owner else title
+
+    def _of_quota(self, owner: str) -> Iterator[str]:
+        """What a quota counts: the reward, campaign or group, whose share, and when."""
+        counted, _, share = owner.partition(":")
+        yield self.called(counted.partition("@")[0])
+        if not share:
+            return
+        per, _, rest = share.partition(":")
+        whose, _, when = rest.rpartition(":")
+        if per == "customer":
+            yield self.explain("ledger_customer")
+        elif whose == limits.UNKNOWN:
+            yield self.explain("ledger_unknown")
+        elif whose != "all":
+            yield self.called(whose)
+        if when.isdecimal():
+            yield "-".join(filter(None, (when[:4], when[4:6], when[6:])))
 
     customers: Mapping[str, str] = {}
     """Masked names of the customers whose accounts a page shows, by their ids."""

@@ -11,6 +11,7 @@ from campaigns import live
 from customers.banks import clerks, counters, staff
 from customers.banks.bank import Bank
 from rewards import catalogue
+from rewards.points import program
 from rewards.pools import keeping
 from services.cache import cached
 
@@ -22,18 +23,24 @@ Titles = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Names:
-    """Names by id. Of `titled` things, campaigns, rewards and code pools, there is one in each language, or one
-    that serves for both."""
+    """Names by id. Of `titled` things, campaigns, rewards and code pools, there is one in each
+    language, or one that serves for both; so it is of the points `programs`, whose ids may be those
+    of a campaign as well."""
 
     people: Mapping[str, str]
     titled: Titles
     branches: Mapping[str, str]
+    programs: Titles
 
     def called(self, name: str, language: str) -> str:
         """What `name` is called; itself where nobody gave it another name."""
         if name in self.titled:
             return in_language(self.titled[name], language) or name
         return self.people.get(name) or self.branches.get(name) or name
+
+    def of_program(self, program: str, language: str) -> str:
+        """What a points programme is called."""
+        return in_language(self.programs.get(program, {}), language) or program
 
 
 def in_language(names: Mapping[str, str | None], language: str) -> str:
@@ -59,6 +66,12 @@ async def _at_counters(bank: Bank) -> dict[str, str]:
     return {**named, **kinds, **{f"partner:{row['login']}": row["name"] for row in partners}}
 
 
+async def _programs(bank: Bank) -> Titles:
+    """The bank's points programme, which keeps its id for good."""
+    live = await program.find_live(bank)
+    return {} if live is None else {live.program.id: live.program.name.model_dump()}
+
+
 async def known(bank: Bank) -> Names:
     """Every name at the bank, some seconds old at most."""
 
@@ -72,6 +85,6 @@ async def known(bank: Bank) -> Names:
         people = {**await _at_counters(bank), **logins, **members}
         places = {**bank.merchants, **bank.branches}
         titled = {**await keeping.names(bank), **rewards, **campaigns}
-        return Names(people, titled, places)
+        return Names(people, titled, places, await _programs(bank))
 
     return await cached(bank.services, f"names:{bank.id}", NAMES_SECONDS, load)

@@ -425,8 +425,8 @@ class LiabilityCsv(Console):
 
     @override
     async def get(self) -> None:
-        found = await liability.report(self.bank)
+        file = await liability.file(self.bank, self.actor.login)
         self.set_header("Content-Type", "text/csv; charset=UTF-8")
         name = f"points-{self.bank.today():%Y%m%d}.csv"
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        self.write(liability.as_csv(found))
+        self.write(file)

@@ -3,8 +3,6 @@ codes back, and finding one."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -20,7 +18,7 @@ from handlers.http.pages import Form
 from rewards.pools import importing, keeping, reading
 from rewards.pools.importing import Receiver
 from services import sheets
-from services.errors import Conflict, InvalidInput, YinqiaoError
+from services.errors import Conflict, InvalidInput, TooMany, YinqiaoError
 
 SHOWN = 100
 """So many lines that cannot be taken are on the page."""
@@ -109,7 +107,7 @@ class Search(Pools):
         try:
             code = self.form(SearchForm).code
             found = await keeping.search(self.bank, self.actor.login, code)
-        except REFUSALS as error:
+        except (*REFUSALS, TooMany) as error:
             await self.show(error)
             return
         await self.show_found(None, found)
@@ -348,19 +346,18 @@ class UploadProblems(OneUpload):
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
         upload = await importing.find(self.bank, self.upload)
-        out = io.StringIO()
-        lines = csv.writer(out)
-        lines.writerow([self.label("line"), self.label("reason"), self.label("why")])
+        lines: list[tuple[str | int, ...]] = []
+        lines.append((self.label("line"), self.label("reason"), self.label("why")))
         part: list[reading.Problem] = await importing.problems_of(self.bank, self.upload)
         number = 0
         while part:
-            lines.writerows((line, why, self.problem(why, what)) for line, why, what in part)
+            lines += [(line, why, self.problem(why, what)) for line, why, what in part]
             number += 1
             part = await importing.problems_of(self.bank, self.upload, number)
         name = f"{upload['pool']}-lines-{self.upload[:8]}.csv"
         self.set_header("Content-Type", "text/csv; charset=UTF-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        self.write(b"\xef\xbb\xbf" + out.getvalue().encode())
+        self.write(sheets.csv_file(lines))
 
 
 class SkipLines(OneUpload):

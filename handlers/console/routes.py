@@ -14,6 +14,7 @@ from handlers.console import (
     counters,
     customers,
     events,
+    fields,
     handovers,
     intake,
     intercepts,
@@ -257,6 +258,17 @@ ROUTES = (
         "/console/people/{cid}",
         customers.Customer,
         get=op("customers.read", "How we know a customer"),
+    ),
+    page_route("/console/fields", fields.Fields, get=op("fields.read", "The bank's fields")),
+    page_route(
+        "/console/people/{cid}/fields/{field}",
+        fields.History,
+        get=op("fields.read", "What a customer's field holds and held"),
+    ),
+    page_route(
+        "/console/people/{cid}/fields/{field}/reveal",
+        fields.Reveal,
+        post=op("fields.reveal", "A sealed field in clear, for a reason"),
     ),
     page_route(
         "/console/people/{cid}/consents/{purpose}/withdraw",

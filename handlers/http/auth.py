@@ -65,6 +65,8 @@ PERMISSIONS: dict[str, str] = {
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
     "intake.read": "see what the bank's own systems sent, and whose it is; customers are masked",
     "intake.join": "say which of the customers with one phone an event is about",
+    "fields.read": "see which fields the bank declares, and what a customer's hold, sealed ones hidden",
+    "fields.reveal": "see a customer's sealed field, for a reason; each is in the audit trail",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
     "counters.read": "see who may write vouchers off, where, how often today, and when he was there last",

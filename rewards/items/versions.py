@@ -38,6 +38,7 @@ from services.store.mongo import Doc
 
 ITEM = approvals.Kind(
     name="item",
+    right="rewards.submit",
     submitted="item.submitted",
     approved="item.approved",
     rejected="item.rejected",

@@ -31,11 +31,14 @@ from rewards.ledger.rows import (
     account_id,
 )
 from services import ids
-from services.errors import InvalidInput
+from services.errors import InvalidInput, Unavailable
 from services.store.mongo import Doc
 
 LEASE_SECONDS = 5.0
 """After this a lease is taken for dead, as that of a stock (rewards/stock.py)."""
+DEAD_KEPT = 50
+"""So many batches of dead processes an account remembers, so that none of their late writes takes
+anything from it."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -129,6 +132,16 @@ def _lot(row: AccountRow, expires: datetime | None) -> Lot:
     return found
 
 
+def shut_out(row: AccountRow, batch: str) -> None:
+    """Sees to it that a batch that was settled takes no lease on the account any more."""
+    row["dead"] = [*row.get("dead", []), batch][-DEAD_KEPT:]
+
+
+def is_shut_out(row: AccountRow, batch: str) -> bool:
+    """Whether the batch was settled, since its process was taken for dead."""
+    return batch in row.get("dead", [])
+
+
 def leased_ids(row: AccountRow, batch: str) -> list[str]:
     """The transfers for which the batch has a lease on the account."""
     leased = row["leases"].get(batch)
@@ -179,7 +192,8 @@ async def take(
 
     Repeating it with the same batch takes nothing more. Afterwards the rows are written, in which
     the account is debited by `each`, and `settle` says how many arrived. Raises UnknownOutcome when
-    the write's answer was lost: the batch is then left to the sweep.
+    the write's answer was lost: the batch is then left to the sweep, and Unavailable
+    `posting_unknown` when the sweep has settled it already.
     """
     kind = kind_of(account)
     if not kind.guarded or kind.lots or not 0 < each <= MOST_AMOUNT:
@@ -187,13 +201,15 @@ async def take(
     at = now or bank.utc()
     row_id = account_id(bank.id, account)
     await begin(bank, batch, [account], at, one=account)
-    fresh = {"_id": row_id, f"leases.{batch}": {"$exists": False}}
+    fresh = {"_id": row_id, f"leases.{batch}": {"$exists": False}, "dead": {"$ne": batch}}
     change = _taking(batch, list(row_ids), each, floor, at)
     if not await bank.db[ACCOUNTS].update(fresh, change):
         await bank.db[ACCOUNTS].insert_new([{"_id": row_id, **cast("Doc", blank(account))}])
         await bank.db[ACCOUNTS].update(fresh, change)
-    row = await bank.db[ACCOUNTS].find_one({"_id": row_id}, {f"leases.{batch}": 1})
+    row = await bank.db[ACCOUNTS].find_one({"_id": row_id}, {f"leases.{batch}": 1, "dead": 1})
     leased = (row or {}).get("leases", {}).get(batch)
+    if leased is None and is_shut_out(cast("AccountRow", row), batch):
+        raise Unavailable("posting_unknown", "try again with the same key")
     if leased is None:
         await finish(bank, batch, account)
         return 0

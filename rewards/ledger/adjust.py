@@ -26,6 +26,7 @@ KIND = "adjust"
 SUBMITTED, APPLIED, REJECTED = "submitted", "applied", "rejected"
 ADJUSTMENT = approvals.Kind(
     name="ledger",
+    right="ledger.adjust",
     submitted="ledger.adjustment_submitted",
     approved="ledger.adjustment_approved",
     rejected="ledger.adjustment_rejected",
@@ -99,10 +100,12 @@ async def ask(
         "why": "",
     }
     await bank.db[LEDGER_ADJUSTMENTS].insert_new([cast("Doc", row)])
-    await approvals.submit(
-        bank, actor, ADJUSTMENT, adjustment, _content(await find(bank, adjustment))
-    )
+    await _submit(bank, actor, await find(bank, adjustment))
     return adjustment
+
+
+async def _submit(bank: Bank, actor: ClerkActor, row: AdjustmentRow) -> None:
+    await approvals.submit(bank, actor, ADJUSTMENT, row["_id"], _content(row))
 
 
 async def _checked(bank: Bank, written: Written, reason: str, of: str) -> Leg:
@@ -136,6 +139,14 @@ async def find(bank: Bank, adjustment: str) -> AdjustmentRow:
     return cast("AdjustmentRow", row)
 
 
+async def _asked(bank: Bank, adjustment: str) -> AdjustmentRow:
+    """What is decided on; submitted now, if its author was cut short before he had."""
+    row = await find(bank, adjustment)
+    if row["state"] == SUBMITTED and await approvals.find(bank, ADJUSTMENT, adjustment) is None:
+        await _submit(bank, ClerkActor(bank.id, row["asked_by"], row["asked_by"], frozenset()), row)
+    return row
+
+
 async def shown(bank: Bank) -> list[AdjustmentRow]:
     """The last adjustments, the newest first."""
     newest = [("at", -1)]
@@ -153,7 +164,7 @@ async def approve(bank: Bank, actor: ClerkActor, adjustment: str) -> book.Posted
     """Agrees to it and posts it. Raises Forbidden `approver_is_author`, Conflict
     `adjustment_decided`, or `insufficient` while an account has too little: approving again tries
     again."""
-    row = await find(bank, adjustment)
+    row = await _asked(bank, adjustment)
     async with approvals.approve(bank, actor, ADJUSTMENT, adjustment, _content(row)) as approval:
         posted = await book.post(bank, _entry(row, approval.decided_by))
         decided = {"decided_by": approval.decided_by, "decided_at": bank.utc()}
@@ -163,8 +174,10 @@ async def approve(bank: Bank, actor: ClerkActor, adjustment: str) -> book.Posted
 
 
 async def reject(bank: Bank, actor: ClerkActor, adjustment: str, reason: str) -> None:
-    """Turns it down. Raises Conflict `adjustment_decided`."""
-    await find(bank, adjustment)
+    """Turns it down. Raises InvalidInput `reason_missing`, Conflict `adjustment_decided`."""
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
+    await _asked(bank, adjustment)
     approval = await approvals.reject(bank, actor, ADJUSTMENT, adjustment, reason)
     decided = {"decided_by": approval.decided_by, "decided_at": bank.utc(), "why": reason}
     rejected = {"$set": {"state": REJECTED, **decided}}

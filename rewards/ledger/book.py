@@ -473,6 +473,9 @@ async def _lease_one(group: _Group, one: _Asked, mine: Mapping[str, Piece]) -> N
     """Takes the entry's leases on these of its accounts, or refuses it."""
     for name, piece in mine.items():
         row = group.rows[name]
+        if accounts.is_shut_out(row, group.batch):
+            one.answer = Unavailable("posting_unknown", "try again with the same key")
+            return
         if not _allows(group, one, name, piece):
             await _look(group, row)
         if not _allows(group, one, name, piece):

@@ -29,7 +29,19 @@ from services.store.mongo import Doc
 HOLD, CONFIRM, CANCEL, EXPIRE = "hold", "hold.confirm", "hold.cancel", "hold.expire"
 REFUND, VOID = "refund", "void"
 RESERVED = frozenset(
-    {HOLD, CONFIRM, CANCEL, EXPIRE, REFUND, VOID, "grant", "stock", "retire", "voucher"}
+    {
+        HOLD,
+        CONFIRM,
+        CANCEL,
+        EXPIRE,
+        REFUND,
+        VOID,
+        "grant",
+        "stock",
+        "retire",
+        "voucher",
+        "made_good",
+    }
 )
 """Kinds of transfers that no entry may have."""
 UNMOVED = frozenset({HOLD, CANCEL, EXPIRE, VOID})

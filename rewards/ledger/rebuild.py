@@ -1,24 +1,25 @@
 """Lines of transfers from before there were lines: what was granted and supplied then stands in the
 ledger, and would be missing in the books.
 
-The transfers are seen to in the order of their ids, some at a time. Each that has no line on one of
+The transfers are seen to some at a time, so that it needs no more memory for more of them. Each that has no line on one of
 its accounts gets a page of its own there, named after it, so doing it twice is once. What is under way
 is left alone: whoever writes it writes its lines before he ends its leases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 
 from customers.banks.bank import Bank
 from rewards.ledger import lines
 from rewards.ledger.chart import in_books
 from rewards.ledger.lines import changes_of
-from rewards.ledger.rows import LEDGER_BATCHES, LEDGER_PAGES, PageRow, account_id, page_id
+from rewards.ledger.rows import LEDGER_BATCHES, LEDGER_PAGES, PageRow, page_id
 from rewards.rows import REWARDS, TRANSFERS
 from services.store.mongo import Doc
 
-AT_ONCE = 250
+AT_ONCE = 1_000
 SECONDS = 20.0
 """After this a round of the job takes no more; the next goes on."""
 WITHOUT: Doc = {"lined": {"$exists": False}}
@@ -33,40 +34,55 @@ async def rebuild(bank: Bank, progress: Progress | None = None) -> int:
     it is done again: what is there by then is left as it is."""
     known = await bank.db[REWARDS].find({}, fields={"granted": 1, "moves": 1}, limit=None)
     about = sum(row["granted"] + row["moves"] for row in known)
-    cursor, seen, written = "", 0, 0
-    while True:
-        n, wrote, cursor = await _some(bank, cursor)
-        seen, written = seen + n, written + wrote
+    seen, written = 0, 0
+    async for rows in _all(bank):
+        written += await _see_to(bank, rows)
+        seen += len(rows)
         if progress is not None:
-            progress(seen, max(seen, about) if cursor else seen)
-        if not cursor:
-            break
+            progress(seen, max(seen, about))
+    if progress is not None:
+        progress(seen, seen)
     await bank.db[REWARDS].update_many(WITHOUT, {"$set": {"lined": 1}, "$unset": {"lining": ""}})
     return written
 
 
 async def make_missing(bank: Bank) -> None:
-    """The same for SECONDS at the most; how far it is stands in the rewards' rows."""
-    until = bank.now() + SECONDS
+    """The same for SECONDS at the most, once the first transfers are read; how far it is stands in
+    the rewards' rows."""
     waiting = await bank.db[REWARDS].find(WITHOUT, fields={"lining": 1}, limit=None)
-    cursor = min((row.get("lining", "") for row in waiting), default="")
-    while waiting:
-        _, _, cursor = await _some(bank, cursor)
-        if not cursor:
-            these = {**WITHOUT, "_id": {"$in": [row["_id"] for row in waiting]}}
-            done = {"$set": {"lined": 1}, "$unset": {"lining": ""}}
-            await bank.db[REWARDS].update_many(these, done)
-            return
-        await bank.db[REWARDS].update_many(WITHOUT, {"$set": {"lining": cursor}})
-        if bank.now() >= until:
-            return
+    if not waiting:
+        return
+    cursor = min(row.get("lining", "") for row in waiting)
+    until: float | None = None
+    async with aclosing(_all(bank, behind=cursor)) as every:
+        async for rows in every:
+            until = bank.now() + SECONDS if until is None else until
+            await _see_to(bank, rows)
+            await bank.db[REWARDS].update_many(WITHOUT, {"$set": {"lining": rows[-1]["_id"]}})
+            if bank.now() >= until:
+                return
+    these = {**WITHOUT, "_id": {"$in": [row["_id"] for row in waiting]}}
+    await bank.db[REWARDS].update_many(these, {"$set": {"lined": 1}, "$unset": {"lining": ""}})
 
 
-async def _some(bank: Bank, cursor: str) -> tuple[int, int, str]:
-    """Sees to the next transfers from behind `cursor`: how many they are, how many pages were
-    missing, and the next cursor, empty at the end."""
-    behind = {"_id": {"$gt": cursor or account_id(bank.id, ""), "$lt": f"{bank.id};"}}
-    rows = await bank.db[TRANSFERS].find(behind, sort=[("_id", 1)], limit=AT_ONCE)
+async def _all(bank: Bank, behind: str | None = None) -> AsyncGenerator[list[Doc]]:
+    """The transfers, AT_ONCE at a time; with `behind`, those behind that id, in the order of ids. They
+    are asked for once, since the embedded store reads the whole collection for each question."""
+    wanted: Doc = {} if behind is None else {"_id": {"$gt": behind}}
+    sort = None if behind is None else [("_id", 1)]
+    some: list[Doc] = []
+    async with aclosing(bank.db[TRANSFERS].scan(wanted, sort=sort)) as every:
+        async for row in every:
+            some.append(row)
+            if len(some) == AT_ONCE:
+                yield some
+                some = []
+    if some:
+        yield some
+
+
+async def _see_to(bank: Bank, rows: Sequence[Doc]) -> int:
+    """Writes the pages of these transfers that are missing; how many they were."""
     under_way = await _under_way(bank)
     settled = [row for row in rows if row.get("batch") not in under_way]
     wanted = {row["_id"]: _pages(bank, row) for row in settled}
@@ -77,7 +93,7 @@ async def _some(bank: Bank, cursor: str) -> tuple[int, int, str]:
     missing = [page for page in every if not _is_there(bank, page, batches, there)]
     await lines.name_all(bank, every)
     await lines.put_in(bank, missing)
-    return len(rows), len(missing), rows[-1]["_id"] if len(rows) == AT_ONCE else ""
+    return len(missing)
 
 
 async def _under_way(bank: Bank) -> set[str]:

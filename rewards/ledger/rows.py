@@ -75,7 +75,8 @@ class TakeLease(TypedDict):
 
 class AccountRow(TypedDict):
     """A guarded account. `posted` is what the transfers say that are counted, `debited` what they
-    took in all, `held` is under holds and `taken` under leases. `rev` counts the changes."""
+    took in all, `held` is under holds and `taken` under leases. `rev` counts the changes. `dead` are
+    batches that may take no lease any more, since their processes were taken for dead."""
 
     _id: str
     account: str
@@ -86,6 +87,7 @@ class AccountRow(TypedDict):
     lots: list[Lot]
     leases: dict[str, Any]
     rev: int
+    dead: NotRequired[list[str]]
 
 
 class BatchRow(TypedDict):

@@ -17,8 +17,6 @@ from services.store import leases
 from services.store.mongo import Doc
 
 TRIES = 50
-LATE = timedelta(seconds=120)
-"""So long a batch without a lease is kept: its write may still be on its way."""
 LEASE_SECONDS = 20.0
 """How long a worker has for the end of a hold."""
 RETRY = Retry(12, first=1.0)
@@ -48,8 +46,7 @@ async def _settle(bank: Bank, batch: BatchRow) -> None:
     ended = [
         await _end(bank, account, batch["batch"], set(wanted), ids) for account in batch["accounts"]
     ]
-    over = leased or batch["ids"] or batch["at"] < bank.utc() - LATE
-    if over and all(ended):
+    if all(ended):
         await bank.db[LEDGER_BATCHES].delete({"_id": batch["_id"]})
     fields = {"tenant": bank.id, "posted": len(arrived), "of": len(wanted)}
     log.warning("settled a dead batch", extra={"fields": fields})
@@ -65,15 +62,19 @@ async def _decide(bank: Bank, batch: str, wanted: Sequence[str]) -> list[Doc]:
 
 
 async def _end(bank: Bank, account: str, batch: str, decided: Set[str], arrived: Set[str]) -> bool:
-    """Ends the batch's lease on the account. False for one that came meanwhile, for rows of which it
-    is not `decided` whether they arrive: that is left to the next round."""
+    """Ends the batch's lease on the account, and shuts the batch out of it: a process that only
+    stalled, or a write that is still on its way, takes no lease that nobody would end. False for a
+    lease that came meanwhile, for rows of which it is not `decided` whether they arrive: that is
+    left to the next round."""
     for _ in range(TRIES):
         row = (await accounts.read(bank, [account]))[account]
-        if batch not in row["leases"]:
+        if batch in row["leases"]:
+            if not decided >= set(accounts.leased_ids(row, batch)):
+                return False
+            accounts.end(row, batch, arrived)
+        elif accounts.is_shut_out(row, batch):
             return True
-        if not decided >= set(accounts.leased_ids(row, batch)):
-            return False
-        accounts.end(row, batch, arrived)
+        accounts.shut_out(row, batch)
         await accounts.write(bank, [row], batch)
     return False
 

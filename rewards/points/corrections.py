@@ -25,6 +25,7 @@ from services.store.mongo import Doc
 
 CORRECTION = approvals.Kind(
     name="points_correction",
+    right="points.adjust",
     submitted="points.correction_asked",
     approved="points.corrected",
     rejected="points.correction_rejected",

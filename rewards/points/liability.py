@@ -3,9 +3,7 @@ ever do (breakage)."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -15,6 +13,7 @@ from rewards.ledger import statement
 from rewards.ledger.rows import Lot
 from rewards.points import accounts, program
 from rewards.points.document import Program
+from services import sheets
 
 AT_ONCE = 500
 LATER = "later"
@@ -126,19 +125,24 @@ async def _since_it_began(bank: Bank, found: Report) -> None:
     found.corrected = -await holds(accounts.adjusted(name))
 
 
-def as_csv(found: Report) -> str:
+async def file(bank: Bank, by: str) -> bytes:
+    """The report of now as CSV, for the bank's books; that `by` took it is in the audit trail. Raises
+    as `report`."""
+    found = await report(bank)
+    await bank.audit(by, "points.downloaded", found.program.id, rows=len(found.months))
+    return as_csv(found)
+
+
+def as_csv(found: Report) -> bytes:
     """The report for the bank's books: a line for each month, and the sums."""
-    file = io.StringIO()
-    write = csv.writer(file, lineterminator="\r\n").writerow
-    write(["month", "points", "accounts", "cost_fen"])
-    for row in found.months:
-        write([row.month, row.points, row.accounts, row.cost])
-    write(["total", found.outstanding, found.holders, found.cost])
-    write([])
-    write(
-        ["at", "issued", "spent", "expired", "corrected", "held", "breakage", "expected_cost_fen"]
-    )
     rate = "" if found.breakage is None else f"{found.breakage:.4f}"
     sums = [found.issued, found.spent, found.expired, found.corrected, found.held]
-    write([found.at.isoformat(), *sums, rate, found.expected_cost])
-    return "\ufeff" + file.getvalue()
+    lines: list[Sequence[str | int]] = [
+        ("month", "points", "accounts", "cost_fen"),
+        *((row.month, row.points, row.accounts, row.cost) for row in found.months),
+        ("total", found.outstanding, found.holders, found.cost),
+        (),
+        ("at", "issued", "spent", "expired", "corrected", "held", "breakage", "expected_cost_fen"),
+        (found.at.isoformat(), *sums, rate, found.expected_cost),
+    ]
+    return sheets.csv_file(lines)

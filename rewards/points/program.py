@@ -40,6 +40,7 @@ WAITING = "waiting"
 """The state of the night's row."""
 PROGRAM = approvals.Kind(
     name="points",
+    right="points.submit",
     submitted="points.submitted",
     approved="points.approved",
     rejected="points.rejected",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
 
@@ -29,19 +28,23 @@ from rewards.pools.rows import (
     block_id,
     pool_id,
 )
-from rewards.rows import TRANSFERS, Grant
+from rewards.rows import TRANSFERS, Grant, MadeGood
 from services import ids, sheets
 from services.errors import Conflict, InvalidInput, NotFound
+from services.security.tries import Limit
 from services.store.mongo import Doc, Duplicate
 
 ALL, EXPIRED = "all", "expired"
 """What a clerk takes back besides the codes of one upload."""
+FAILURES, FAILURE_SECONDS = 20, 600
+"""How often a clerk may look for what no pool has in that time."""
 SOON = timedelta(days=30)
 MOST_RECALLS = 500
 EXPORT_LIFETIME = timedelta(days=7)
 """So long after another clerk agreed the file may be fetched."""
 EXPORT = approvals.Kind(
     name="pool_export",
+    right="pools.recall",
     submitted="pool.export_asked",
     approved="pool.export_approved",
     rejected="pool.export_rejected",
@@ -297,12 +300,10 @@ async def export(bank: Bank, by: str, pool: str, recall_id: str) -> bytes:
 
 
 async def _file(bank: Bank, found: list[Span]) -> bytes:
-    out = io.StringIO()
-    lines = csv.writer(out)
-    lines.writerow(["code", "expires"])
+    lines: list[tuple[str, str]] = [("code", "expires")]
     for span in found:
         expires = span["expires"]
-        last = (expires.astimezone(bank.tz) - timedelta(seconds=1)).date() if expires else ""
+        last = f"{(expires.astimezone(bank.tz) - timedelta(seconds=1)).date()}" if expires else ""
         for number in range(span["first"] // BLOCK, (span["end"] - 1) // BLOCK + 1):
             row = await bank.db[CODE_BLOCKS].find_one(
                 {"_id": block_id(bank.id, span["lot"], number)}
@@ -311,19 +312,33 @@ async def _file(bank: Bank, found: list[Span]) -> bytes:
                 continue
             block = codes.open_block(bank, row)
             first = max(0, span["first"] - number * BLOCK)
-            lines.writerows((one, last) for one in block[first : span["end"] - number * BLOCK])
-    return b"\xef\xbb\xbf" + out.getvalue().encode()
+            lines += [(one, last) for one in block[first : span["end"] - number * BLOCK]]
+    return sheets.csv_file(lines)
 
 
 # ---- finding one ----
 
 
+class _Guessed(Exception):  # noqa: N818 - counted, and told to nobody
+    """No pool has this code: it could be a guess."""
+
+
+def limits(bank: Bank, by: str) -> list[Limit]:
+    """How often a clerk may look for codes that no pool has."""
+    return [Limit(f"pool|{bank.id}|{by}", FAILURES, FAILURE_SECONDS)]
+
+
 async def search(bank: Bank, by: str, code: str) -> list[dict[str, Any]]:
     """What became of the code that somebody has in his hand; nothing when no pool has it. Audited,
-    without the code."""
-    wanted = sheets.cell(code)
-    found = [await _found(bank, lot, n) for lot, n in await codes.look_up(bank, wanted)]
-    known = [one for one in found if one is not None]
+    without the code. Raises TooMany `too_many_attempts` for whoever guesses."""
+    known: list[dict[str, Any]] = []
+    with suppress(_Guessed):
+        async with bank.services.tries.trying(limits(bank, by), _Guessed):
+            for lot, n in await codes.look_up(bank, sheets.cell(code)):
+                found = await _found(bank, lot, n)
+                known += [found] if found is not None else []
+            if not known:
+                raise _Guessed
     about = {"found": len(known)}
     await bank.audit(by, "pool.searched", ",".join(one["pool"] for one in known) or "-", **about)
     return known
@@ -362,8 +377,8 @@ def _state(bank: Bank, row: Pool, lot: str, n: int) -> str:
     return "recalled" if back else "held"
 
 
-async def grant_of(bank: Bank, lot: str, n: int) -> Grant | None:
-    """The grant that this code was given for."""
+async def grant_of(bank: Bank, lot: str, n: int) -> Grant | MadeGood | None:
+    """The grant that this code was given for, or what was made good with it."""
     taken = {"lot": lot, "first": {"$lte": n}, "end": {"$gt": n}}
     wanted: list[str] = []
     for row in await bank.db[CODE_POPS].find(taken, limit=None):
@@ -371,6 +386,6 @@ async def grant_of(bank: Bank, lot: str, n: int) -> Grant | None:
     rows = (await bank.by_id(TRANSFERS, wanted)).values()
     for row in rows:
         code = row.get("code") or {}
-        if row["kind"] == "grant" and (code.get("lot"), code.get("n")) == (lot, n):
-            return cast("Grant", row)
+        if (code.get("lot"), code.get("n")) == (lot, n):
+            return cast("Grant | MadeGood", row)
     return None

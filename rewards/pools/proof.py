@@ -10,7 +10,7 @@ from typing import cast
 from customers.banks.bank import Bank
 from rewards.pools import spans
 from rewards.pools.rows import CODE_LOTS, CODE_POOLS, Pool, Span
-from rewards.rows import TRANSFERS
+from rewards.rows import CODED, TRANSFERS
 
 CHECKS = 3
 """How often pools that change while they are checked are looked at again."""
@@ -38,12 +38,12 @@ async def _pools(bank: Bank) -> list[Pool]:
 
 
 Given = dict[str, list[tuple[str, int, str]]]
-"""Pool → (lot, number, batch) of every grant that has a code of it."""
+"""Pool → (lot, number, batch) of every grant, and of what was made good, that has a code of it."""
 
 
 async def _given(bank: Bank) -> Given:
     given: Given = {}
-    grants = {"kind": "grant", "code": {"$exists": True}}
+    grants = {**CODED, "code": {"$exists": True}}
     async for row in bank.db[TRANSFERS].scan(grants, {"code": 1, "batch": 1}):
         code = row["code"]
         given.setdefault(code["pool"], []).append((code["lot"], code["n"], row["batch"]))

@@ -23,7 +23,7 @@ from customers.banks.bank import Bank
 from rewards import stock
 from rewards.pools import spans
 from rewards.pools.rows import CODE_POOLS, CODE_POPS, Pool, PoolLease, Span, pool_id
-from rewards.rows import TRANSFERS, Code, Grant, Reward, void
+from rewards.rows import CODED, TRANSFERS, Code, Grant, MadeGood, Reward, void
 from services import ids
 from services.cache import Slot
 from services.errors import NotFound, Unavailable
@@ -193,7 +193,9 @@ def _codes(pool: str, lease: PoolLease) -> dict[str, Code]:
     }
 
 
-async def settle(bank: Bank, reward: Reward, batch: str, grants: Sequence[Grant]) -> None:
+async def settle(
+    bank: Bank, reward: Reward, batch: str, grants: Sequence[Grant | MadeGood]
+) -> None:
     """Ends the batch's lease on the reward's pool, if there is one: the codes of `grants` were given
     out, the others go back. Safe to repeat."""
     pool = pool_of(reward)
@@ -203,14 +205,14 @@ async def settle(bank: Bank, reward: Reward, batch: str, grants: Sequence[Grant]
 
 
 async def _end(
-    bank: Bank, pool: str, batch: str, lease: PoolLease, grants: Sequence[Grant]
+    bank: Bank, pool: str, batch: str, lease: PoolLease, grants: Sequence[Grant | MadeGood]
 ) -> None:
     await note(bank, batch, lease)
     row = await change(bank, pool, _settling(bank, batch, grants), guess=True)
     await tell(bank, row)
 
 
-def _settling(bank: Bank, batch: str, grants: Sequence[Grant]) -> Change:
+def _settling(bank: Bank, batch: str, grants: Sequence[Grant | MadeGood]) -> Change:
     def work(row: Pool) -> bool:
         lease = row["leases"].pop(batch, None)
         if lease is None:
@@ -243,7 +245,7 @@ async def settle_stale(bank: Bank) -> int:
 
 async def _settle_one(bank: Bank, pool: str, batch: str, lease: PoolLease) -> None:
     await void(bank, batch, lease["ids"])
-    arrived = {"_id": {"$in": lease["ids"]}, "batch": batch, "kind": "grant"}
+    arrived = {"_id": {"$in": lease["ids"]}, "batch": batch, **CODED}
     rows = await bank.db[TRANSFERS].find(arrived, limit=len(lease["ids"]))
     await _end(bank, pool, batch, lease, cast("list[Grant]", rows))
     fields = {"tenant": bank.id, "pool": pool, "granted": len(rows), "of": len(lease["ids"])}

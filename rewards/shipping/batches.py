@@ -37,6 +37,7 @@ from services.store.mongo import Doc
 
 SHIPPING = approvals.Kind(
     name="shipping",
+    right="shipments.export",
     submitted="shipping.submitted",
     approved="shipping.approved",
     rejected="shipping.rejected",

@@ -17,7 +17,9 @@ from customers.actors import ClerkActor
 from customers.approvals import approvals
 from customers.banks.bank import Bank
 from rewards import catalogue
-from rewards.vouchers import issuing, life, money, redeem
+from rewards.pools.codes import codes_of
+from rewards.rows import Grant, Reward
+from rewards.vouchers import codes, issuing, life, money, pooled, redeem
 from rewards.vouchers.rows import (
     ACTIVE,
     GRANTED,
@@ -32,7 +34,7 @@ from rewards.vouchers.rows import (
     find_voucher,
 )
 from services import ids
-from services.errors import Conflict, InvalidInput, NotFound
+from services.errors import Conflict, InvalidInput, NotFound, Unavailable
 from services.queue.retry import FAIL, Retry
 from services.store import leases
 from services.store.mongo import Doc
@@ -50,6 +52,7 @@ SUBMITTED, APPROVED, REJECTED, DONE, FAILED = "submitted", "approved", "rejected
 
 KIND = approvals.Kind(
     name="voucher",
+    right="vouchers.recall",
     submitted="voucher.act_submitted",
     approved="voucher.act_approved",
     rejected="voucher.act_rejected",
@@ -93,9 +96,14 @@ async def ask(bank: Bank, actor: ClerkActor, act: Act, subject: str, reason: str
     }
     if not await bank.insert(VOUCHER_ACTS, cast("Doc", row)):
         raise Conflict("act_waits", "the same is asked for already, and not decided or done yet")
-    facts = {"act": act, "voucher": voucher, "campaign": campaign, "reason": row["reason"]}
-    await approvals.submit(bank, actor, KIND, row["_id"], _content(row), about=subject, **facts)
+    await _submit(bank, actor, row)
     return row["_id"]
+
+
+async def _submit(bank: Bank, actor: ClerkActor, row: VoucherAct) -> None:
+    facts = {name: cast("Doc", row)[name] for name in ("act", "voucher", "campaign", "reason")}
+    about = row["subject"]
+    await approvals.submit(bank, actor, KIND, row["_id"], _content(row), about=about, **facts)
 
 
 def _content(row: VoucherAct) -> approvals.Content:
@@ -134,20 +142,31 @@ async def _find(bank: Bank, act: str) -> VoucherAct:
     return cast("VoucherAct", row)
 
 
+async def _asked(bank: Bank, act: str) -> VoucherAct:
+    """What is decided on; submitted now, if its author was cut short before he had."""
+    row = await _find(bank, act)
+    if row["state"] == SUBMITTED and await approvals.find(bank, KIND, act) is None:
+        author = ClerkActor(bank.id, row["author"], row["author"], frozenset())
+        await _submit(bank, author, row)
+    return row
+
+
 async def approve(bank: Bank, actor: ClerkActor, act: str) -> None:
     """Agrees to what another clerk asked for, and does it; a campaign's recall is begun. Raises
     Forbidden `approver_is_author`, NotFound `voucher_act_unknown`, Conflict `voucher_act_decided`,
     and the Conflict that speaks against it by now."""
-    row = await _find(bank, act)
+    row = await _asked(bank, act)
     async with approvals.approve(bank, actor, KIND, act, _content(row)) as approval:
         await _carry_out(bank, row, approval.decided_by)
     bank.signal(TASK)
 
 
 async def reject(bank: Bank, actor: ClerkActor, act: str, reason: str) -> None:
-    """Turns down what another clerk asked for. Raises NotFound `voucher_act_unknown`, Conflict
-    `voucher_act_decided`."""
-    await _find(bank, act)
+    """Turns down what another clerk asked for. Raises InvalidInput `reason_missing`, NotFound
+    `voucher_act_unknown`, Conflict `voucher_act_decided`."""
+    if not reason.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "say why"})
+    await _asked(bank, act)
     rejected = await approvals.reject(bank, actor, KIND, act, reason.strip())
     await _end(bank, act, REJECTED, rejected.decided_by, reason.strip())
 
@@ -155,7 +174,8 @@ async def reject(bank: Bank, actor: ClerkActor, act: str, reason: str) -> None:
 async def complete(bank: Bank) -> None:
     """Does what was agreed to by a clerk who was cut short."""
     for approval in await approvals.left_over(bank, KIND):
-        with suppress(Conflict):  # another worker does it, or it cannot be done any more
+        # another worker does it, it cannot be done any more, or not yet
+        with suppress(Conflict, Unavailable):
             async with approvals.finish(bank, KIND, approval) as taken:
                 await _carry_out(bank, await _find(bank, taken.subject), taken.decided_by)
 
@@ -250,26 +270,55 @@ def _not_made_good(row: Voucher) -> Doc:
 async def _make_good(bank: Bank, row: VoucherAct) -> None:
     old = await life.change(bank, row["voucher"], lambda one: _about_to_make_good(bank, one))
     new = ids.tenant_id(bank.id, "voucher", old["_id"], "made_good")
+    reward = await catalogue.find(bank, old["reward"])
     try:
-        paid_by = await money.pay(bank, old, new)
+        reserved = await _reserve(bank, reward, old, new)
+        paid_by = await _pay(bank, reward, reserved, old, new)
     except Conflict:
         await life.change(bank, old["_id"], _not_made_good)
         raise
+    code = await pooled.decide(bank, reward, reserved, old, new)
     old = await life.change(bank, old["_id"], lambda one: _making_good(bank, one))
-    made = await _instead(bank, old, new, paid_by)
+    made = await _instead(bank, reward, old, new, paid_by)
+    if code is not None:
+        issuing.show(made, issuing.item_of(reward), code)
+        shown = await codes_of(bank, cast("list[Grant]", [made]))
+        made["indexes"].append(codes.pool_index_of(bank.vault, shown[new]))
     await life.tell(bank, list((await issuing.add(bank, [made])).values()))
 
 
-async def _instead(bank: Bank, old: Voucher, new: str, paid_by: str) -> Voucher:
+async def _reserve(bank: Bank, reward: Reward, old: Voucher, new: str) -> pooled.Reserved | None:
+    """As `pooled.reserve`; but what is paid for already, by a try that was cut short, waits until
+    its pool is filled."""
+    try:
+        return await pooled.reserve(bank, reward, new)
+    except Conflict as empty:
+        if await money.is_paid(bank, old, new):
+            raise Unavailable(empty.code, empty.message) from empty
+        raise
+
+
+async def _pay(
+    bank: Bank, reward: Reward, reserved: pooled.Reserved | None, old: Voucher, new: str
+) -> str:
+    """As `money.pay`; what cannot be paid leaves its code to others."""
+    try:
+        return await money.pay(bank, old, new)
+    except Conflict:
+        await pooled.put_back(bank, reward, reserved)
+        raise
+
+
+async def _instead(bank: Bank, reward: Reward, old: Voucher, new: str, paid_by: str) -> Voucher:
     """The voucher that takes the old one's place: its unit is beyond the stock, and it is good for
     30 days at least."""
-    reward = await catalogue.find(bank, old["reward"])
     at = bank.utc()
     row = issuing.fresh(bank, reward, new, old["cid"], at)
+    if row["kind"] not in issuing.KINDS:  # its campaign gives something else by now
+        row["kind"] = old["kind"]
     last = bank.today() + timedelta(days=MADE_GOOD_DAYS + 1)
     soonest = datetime.combine(last, time(), bank.tz).astimezone(at.tzinfo)
-    ends = row["expires"] or soonest
-    row["expires"] = max(ends, soonest)
+    issuing.end(row, issuing.item_of(reward), max(row["expires"] or soonest, soonest))
     row["instead_of"], row["paid_by"] = old["_id"], paid_by
     row["cost"] = old["cost"]
     changed = life.happened(row, "voucher.granted", at)

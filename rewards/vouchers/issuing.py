@@ -14,7 +14,7 @@ from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
 from rewards.pools.codes import codes_of
-from rewards.rows import TRANSFERS, Grant, Reward
+from rewards.rows import TRANSFERS, Code, Grant, Reward
 from rewards.vouchers import codes, life
 from rewards.vouchers.rows import GRANTED, VOUCHER_ACTS, VOUCHERS, Voucher, find_vouchers
 from services.documents.parts import Text
@@ -69,8 +69,6 @@ def fresh(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime) -> V
 
 def _unindexed(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime) -> Voucher:
     item = item_of(reward)
-    ends = expires(bank, reward, item, at)
-    remind = (ends - timedelta(days=item.remind_days)).timestamp()
     row: Voucher = {
         "_id": voucher,
         "cid": cid,
@@ -82,7 +80,7 @@ def _unindexed(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime)
         "nth": 0,
         "state": GRANTED,
         "at": at,
-        "expires": ends,
+        "expires": None,
         "uses": item.uses,
         "uses_per": item.uses_per,
         "used": 0,
@@ -93,13 +91,21 @@ def _unindexed(bank: Bank, reward: Reward, voucher: str, cid: str, at: datetime)
         "steps": [],
         "last_step": 0,
         "due": None,
-        "remind": remind if item.remind_days and remind > at.timestamp() else None,
+        "remind": None,
         "version": 0,
         "held": [],
         "cost": reward["cost"],
     }
-    row["due"] = life.next_look(row)
+    end(row, item, expires(bank, reward, item, at))
     return row
+
+
+def end(row: Voucher, item: Item, at: datetime) -> None:
+    """The voucher, which nobody has yet, ends `at`, and its customer is reminded before."""
+    remind = (at - timedelta(days=item.remind_days)).timestamp()
+    in_time = item.remind_days and remind > row["at"].timestamp()
+    row["expires"], row["remind"] = at, remind if in_time else None
+    row["due"] = life.next_look(row)
 
 
 async def ensure(bank: Bank, grants: Sequence[Grant], *, new: bool = False) -> dict[str, Voucher]:
@@ -129,26 +135,32 @@ async def ensure(bank: Bank, grants: Sequence[Grant], *, new: bool = False) -> d
 def of_grant(bank: Bank, reward: Reward, grant: Grant) -> Voucher:
     """The voucher of a grant as it is made. One whose code came out of a pool is over when that
     is."""
-    return _granted(fresh(bank, reward, grant["_id"], grant["cid"], grant["at"]), grant)
+    row = fresh(bank, reward, grant["_id"], grant["cid"], grant["at"])
+    return _granted(reward, row, grant)
 
 
 def to_show(bank: Bank, reward: Reward, grant: Grant) -> Voucher:
     """The same for its first answer: without what it is found under, which costs as much as the
     rest."""
-    return _granted(_unindexed(bank, reward, grant["_id"], grant["cid"], grant["at"]), grant)
+    row = _unindexed(bank, reward, grant["_id"], grant["cid"], grant["at"])
+    return _granted(reward, row, grant)
 
 
-def _granted(row: Voucher, grant: Grant) -> Voucher:
+def _granted(reward: Reward, row: Voucher, grant: Grant) -> Voucher:
     row["cost"] = grant["cost"]
     if "instead_of" in grant:
         row["asked_for"] = grant["instead_of"]
     code = grant.get("code")
     if code is not None:
-        row["code"] = code
-        ends = [one for one in (row["expires"], code["expires"]) if one is not None]
-        row["expires"] = min(ends) if ends else None
-        row["due"] = life.next_look(row)
+        show(row, item_of(reward), code)
     return row
+
+
+def show(row: Voucher, item: Item, code: Code) -> None:
+    """Has the voucher, which nobody has yet, show a code out of a pool: it is over when that is."""
+    row["code"] = code
+    ends = [one for one in (row["expires"], code["expires"]) if one is not None]
+    end(row, item, min(ends))
 
 
 async def add(bank: Bank, rows: Sequence[Voucher]) -> dict[str, Voucher]:

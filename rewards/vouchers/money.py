@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from customers.banks.bank import Bank
 from rewards.ledger import accounts, book
 from rewards.ledger.entries import Entry, transfer_id
-from rewards.ledger.lines import Leg
+from rewards.ledger.lines import VOID, Leg
 from rewards.rows import TRANSFERS
 from rewards.vouchers.rows import Voucher
 from services.errors import Conflict, KeyReused
@@ -34,6 +34,13 @@ async def pay(bank: Bank, old: Voucher, new: str) -> str:
     except Conflict as error:
         raise Conflict("budget", "the campaign's budget has not so much left") from error
     return paid_by
+
+
+async def is_paid(bank: Bank, old: Voucher, new: str) -> bool:
+    """Whether the voucher `new` was paid for, which takes the place of `old`."""
+    paid = transfer_id(bank.id, f"voucher|{new}|cost")
+    found = (await bank.by_id(TRANSFERS, [paid])).get(paid)
+    return bool(old["cost"]) and found is not None and found["kind"] != VOID
 
 
 async def give_back(bank: Bank, rows: Sequence[Voucher]) -> None:

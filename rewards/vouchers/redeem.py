@@ -245,7 +245,7 @@ async def _refused(bank: Bank, by: Redeemer, reason: str, about: Mapping[str, st
 
 async def _find(bank: Bank, by: Redeemer, shown: str, replay: str = "") -> _Found:
     """The voucher that was shown; raises Guessed and Conflict `qr_stale`. A QR code that is over
-    is no reason to refuse a repeated request."""
+    is no reason to refuse the answer to what it wrote off in its time."""
     seen = qr.read(bank, shown)
     if seen is None:
         row, code = await _by_code(bank, shown)
@@ -253,14 +253,15 @@ async def _find(bank: Bank, by: Redeemer, shown: str, replay: str = "") -> _Foun
     made_of = await issuing.of_grant_id(bank, seen.voucher)
     if made_of is None or not qr.is_genuine(bank, made_of, seen, by.counter):
         raise CodeWrong
-    if qr.is_stale(bank, seen) and not (replay and await _asked(bank, by, replay)):
+    if qr.is_stale(bank, seen) and not (replay and await _was_done(bank, by, replay, made_of)):
         raise Conflict("qr_stale", "this QR code is over; have the customer show the one of now")
     return _Found(made_of, seen, "")
 
 
-async def _asked(bank: Bank, by: Redeemer, key: str) -> bool:
-    asked = use_id(bank.id, by.counter, ids.fingerprint(key.encode()))
-    return await find_use(bank, asked) is not None
+async def _was_done(bank: Bank, by: Redeemer, key: str, row: Voucher) -> bool:
+    """Whether this key has written the voucher off; one that was refused has not."""
+    use = await find_use(bank, use_id(bank.id, by.counter, ids.fingerprint(key.encode())))
+    return use is not None and (use["state"] in ("done", "undone") or _has(row, use["_id"]))
 
 
 async def _by_code(bank: Bank, typed: str) -> tuple[Voucher, str]:

@@ -60,6 +60,13 @@ def test_ten_times_the_demand_uses_the_allowance_and_is_never_refused_by_wecom(t
     assert line["welcomes"] > 0
 
 
+def test_the_rules_bench_asks_both_ways_and_both_say_the_same(tmp_path: Path) -> None:
+    line = line_of("rules", tmp_path)
+    assert line["product"] > line["naive"] > 0
+    assert line["mixed"]["of_naive"] > 1 < line["of_naive"]
+    assert line["windowed"] > 0
+
+
 def test_an_unknown_bench_is_refused_with_the_names_of_the_known(tmp_path: Path) -> None:
     out = tmp_path / "bench.jsonl"
     done = bench("--only", "speed", "--out", str(out))

@@ -205,6 +205,14 @@ def commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_no_section_stands_twice(page: Path) -> None:
+    """As it does when a merge has gone wrong."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^##? .+", text, re.MULTILINE)
+    assert [one for one in headings if headings.count(one) > 1] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     found = [one or other for one, other in LINK.findall(page.read_text(encoding="utf-8"))]
     for link in found:

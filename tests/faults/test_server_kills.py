@@ -16,7 +16,7 @@ from customers.banks import apply
 from customers.banks.bank import CACHE_SECONDS, Bank
 from rewards import claims, ledger
 from rewards.ledger import accounts
-from rewards.pools import codes, importing, proof
+from rewards.pools import codes, proof
 from rewards.rows import Grant
 from rewards.vouchers import issuing
 from services.container import Services
@@ -116,12 +116,7 @@ async def _pop(demo: Services, stack: Stack, units: int) -> None:
     """The pool has so many codes, and the stock says more."""
     bank = await open_bank(demo, "demo")
     await pool_world.make(bank)
-    upload, _ = await pool_world.send(bank, pool_world.file(units))
-
-    async def imported() -> bool:
-        return (await importing.find(bank, upload["upload"]))["state"] == "done"
-
-    await until(imported, 60.0)
+    await pool_world.bring(bank, pool_world.file(units))
     await tools.go_live(demo, campaign(f"kind: code_pool, pool: {pool_world.POOL}, stock: {PLENTY}", PLENTY * COST))
     bank, rows, read = await _claim_all(demo, stack, units, "sold_out")
     given = await codes.codes_of(bank, rows)  # type: ignore[arg-type]

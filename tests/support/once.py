@@ -29,9 +29,13 @@ def _hashes() -> Callable[[PasswordHasher, str], str]:
     return hash_once
 
 
+CONTEXT = ssl.create_default_context
+"""For a test that speaks TLS: a context of its own."""
+
+
 def _contexts() -> Callable[..., ssl.SSLContext]:
-    """Every HTTP client reads the file of trusted authorities, 18 ms, and no test speaks TLS."""
-    slow, known = ssl.create_default_context, dict[tuple[Any, ...], ssl.SSLContext]()
+    """Every HTTP client reads the file of trusted authorities, 18 ms, and hardly a test speaks TLS."""
+    slow, known = CONTEXT, dict[tuple[Any, ...], ssl.SSLContext]()
 
     def create_once(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **which: Any) -> ssl.SSLContext:
         key = (purpose, *sorted(which.items()))

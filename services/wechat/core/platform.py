@@ -6,7 +6,7 @@ from __future__ import annotations
 import httpx
 from redis.asyncio import Redis
 
-from config.settings import Settings
+from config.settings import Exit, Settings, Side
 from services.limiter import Limiter
 from services.observe.metrics import Metrics
 from services.wechat.core.archive import ArchiveSource, HttpArchive
@@ -17,6 +17,8 @@ from services.wechat.core.pools import Pools
 from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
+
+_SIDES: dict[str, Side] = {"wechat": "wechat", "wecom": "wecom", "archive": "bank"}
 
 
 class Platform:
@@ -34,7 +36,7 @@ class Platform:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
-        self._pools = Pools(transport)
+        self._pools = Pools(transport, self._leaves)
         self.tokens = tokens
         self._metrics = metrics
         self._on_unknown = on_unknown
@@ -50,6 +52,9 @@ class Platform:
         self._wecom: dict[tuple[str, str, int, str], WeComClient] = {}
         self._programs: dict[tuple[str, str, str], MiniProgramClient] = {}
         self._credentials: dict[tuple[str, str, str], Credentials] = {}
+
+    def _leaves(self, platform: str) -> Exit:
+        return self._settings.exit_to(_SIDES[platform])
 
     def wecom(self, tenant: str, corp_id: str, agent_id: int, secret: str) -> WeComClient:
         key = (tenant, corp_id, agent_id, secret)

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 
+from config.settings import Exit
 from services.limiter import lane_now
 from services.limiter.limits import LANES
 from services.wechat.core.errors import NotSent
@@ -30,9 +32,22 @@ QUEUE = 64
 """So many wait for a place of one pool, and no more."""
 
 
-def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """A pooled HTTP client for one platform: no proxy or certificate from the environment, no
-    redirects.
+def authorities(ca: str) -> ssl.SSLContext:
+    """The authorities that every client trusts, and those of the PEM file `ca`, if there is one."""
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca:
+        context.load_verify_locations(ca)
+    return context
+
+
+def open_http(
+    transport: httpx.AsyncBaseTransport | None = None,
+    *,
+    proxy: str = "",
+    trusted: ssl.SSLContext | None = None,
+) -> httpx.AsyncClient:
+    """A pooled HTTP client for one platform, whose calls leave through `proxy` (empty: directly)
+    and believe whom `trusted` says: nothing of that from the environment, and no redirects.
 
     httpx logs whole addresses, which carry tokens and secrets, at INFO: that is turned off here.
     """
@@ -40,7 +55,12 @@ def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
         logging.getLogger(name).setLevel(logging.WARNING)
     limits = httpx.Limits(max_connections=EACH, max_keepalive_connections=EACH, keepalive_expiry=30)
     return httpx.AsyncClient(
-        transport=transport, trust_env=False, follow_redirects=False, limits=limits
+        transport=transport,
+        trust_env=False,
+        follow_redirects=False,
+        limits=limits,
+        proxy=proxy or None,
+        verify=trusted or authorities(""),
     )
 
 
@@ -120,8 +140,14 @@ class Pool:
 class Pools:
     """Every bank's connections in this process, opened when first asked for."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        leaves: Callable[[str], Exit] = lambda _: Exit(),
+    ) -> None:
         self._transport = transport
+        self._leaves = leaves
+        self._trusted: dict[str, ssl.SSLContext] = {}
         self._pools: dict[tuple[str, str], Pool] = {}
         self.taken = 0
 
@@ -129,8 +155,14 @@ class Pools:
         """The bank's connections to one platform."""
         key = tenant, platform
         if key not in self._pools:
-            self._pools[key] = Pool(open_http(self._transport), self)
+            self._pools[key] = Pool(self._open(self._leaves(platform)), self)
         return self._pools[key]
+
+    def _open(self, leaves: Exit) -> httpx.AsyncClient:
+        """Reading the authorities takes some 10 ms: all banks share them."""
+        if leaves.ca not in self._trusted:
+            self._trusted[leaves.ca] = authorities(leaves.ca)
+        return open_http(self._transport, proxy=leaves.proxy, trusted=self._trusted[leaves.ca])
 
     def look(self, but: Pool) -> None:
         """A place of the total is free: another pool may want it."""

@@ -99,12 +99,15 @@ async def test_a_session_that_survived_in_redis_is_over_by_the_clerks_row_alone(
     assert (await zhao.get("/console/")).headers["Location"] == "/console/login"
 
 
-async def test_what_a_removed_clerk_submitted_is_not_approved(clerk: Clerk, demo: Services) -> None:
+@pytest.mark.parametrize("now", ["", ZHAO.replace("[operations]", "[auditor]")])
+async def test_what_a_removed_or_demoted_clerk_submitted_is_not_approved(
+    clerk: Clerk, demo: Services, now: str
+) -> None:
     lin, zhao = await clerk("lin"), await clerk("zhao")
     await _submit(zhao, demo)
-    await _apply(demo, DEMO.replace(ZHAO, ""))
+    await _apply(demo, DEMO.replace(ZHAO, now))
     refused = await post_form(lin, CAMPAIGN, f"{CAMPAIGN}/versions/2/approve")
-    assert (refused.status_code, "提交人已不是运营人员" in refused.text) == (409, True)
+    assert (refused.status_code, "提交人已不再有提交的权限" in refused.text) == (409, True)
     assert await _live_version(demo) == 1
     turned_down = await post_form(lin, CAMPAIGN, f"{CAMPAIGN}/versions/2/reject", reason="提交人已离职")
     assert turned_down.status_code == 200

@@ -9,13 +9,16 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from campaigns import live
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from rewards import catalogue
 from rewards.ledger import accounts, book
 from rewards.ledger.book import Entry, Leg
 from services.container import Services
 from services.store.mongo import Doc
 from tests.http.conftest import Clerk, post_form
+from tests.integration.rewards import points_world
 from tests.integration.rewards.test_book import quiet
 from tests.support.banks import open_bank
 
@@ -59,6 +62,42 @@ async def test_the_trial_balance_names_accounts_and_ties(clerk: Clerk, posted: d
     assert "截至当日没有账目。" in page
     wrong = await lin.get(f"{HOME}?at=2020-02-30")
     assert (wrong.status_code, "2026-11-30" in wrong.text) == (400, True)
+
+
+async def test_accounts_of_the_points_programme_have_its_name(clerk: Clerk, bank: Bank) -> None:
+    await points_world.begin(bank)
+    await points_world.give(bank, await points_world.person(bank, "ann"), 70, None)
+    await quiet(bank)
+    lin = await clerk("lin")
+    for language, name in {"zh": "积分发放 · 银桥积分", "en": "Points issued · Yinqiao Points"}.items():
+        page = (await lin.get(f"{HOME}?lang={language}")).text
+        assert f">{name}</a>" in page
+        assert name in (await lin.get(f"{HOME}/accounts/points_issued:points?lang={language}")).text
+        month = f"month.csv?month={bank.today():%Y-%m}&lang={language}"
+        assert ["points_issued:points", name] in [row[:2] for row in table(await lin.get(f"{HOME}/{month}"))]
+
+
+@pytest.mark.parametrize(
+    ("account", "zh", "en"),
+    [
+        (
+            "quota:flash.voucher:branch:sz-nanshan:202611",
+            "限额 · {voucher} · 深圳南山支行 · 2026-11",
+            "Quota · {voucher} · 深圳南山支行 · 2026-11",
+        ),
+        ("quota_cost:flash:branch:-:20261130", "金额限额 · {flash} · 归属未知 · 2026-11-30", ""),
+        ("quota:flash.voucher:customer:demo:c1:ever", "限额 · {voucher} · 客户", "Quota · {voucher} · a customer"),
+        ("quota_used:flash", "限额使用 · {flash}", ""),
+    ],
+)
+async def test_a_quotas_account_has_names(clerk: Clerk, bank: Bank, account: str, zh: str, en: str) -> None:
+    lin = await clerk("lin")
+    rewards, campaigns = await catalogue.all_rewards(bank), await live.campaign_rows(bank)
+    for language, wanted in {"zh": zh, "en": en}.items():
+        names = {"voucher": rewards["flash.voucher"]["title"], "flash": campaigns["flash"]["name"]}
+        said = wanted.format(**{key: each.get(language) or each["zh"] for key, each in names.items()})
+        page = (await lin.get(f"{HOME}/accounts/{account}?lang={language}")).text
+        assert f'<h1 class="h3 mb-1">{said}' in page
 
 
 async def test_an_accounts_lines_lead_to_their_stories(clerk: Clerk, posted: dict[str, str]) -> None:
@@ -147,10 +186,27 @@ async def test_an_entry_is_turned_down(clerk: Clerk, bank: Bank) -> None:
     lin, zhao = await clerk("lin"), await clerk("zhao")
     await post_form(lin, HOME, HOME, **ADJUST)
     (row,) = await bank.db["ledger_adjustments"].find({})
-    await post_form(zhao, HOME, f"{HOME}/adjustments/{row['_id']}/reject", reason="不对")
+    address = f"{HOME}/adjustments/{row['_id']}/reject"
+    assert (await post_form(zhao, HOME, address, reason=" ")).status_code == 400
+    await post_form(zhao, HOME, address, reason="不对")
     assert (await bank.db["ledger_adjustments"].find({}))[0]["state"] == "rejected"
     assert (await post_form(zhao, HOME, f"{HOME}/adjustments/{row['_id']}/approve")).status_code == 409
     assert await bank.db["transfers"].count({"kind": "adjust"}) == 0
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+async def test_an_entry_whose_author_was_cut_short_is_decided_all_the_same(
+    clerk: Clerk, bank: Bank, decision: str
+) -> None:
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    await post_form(lin, HOME, HOME, **ADJUST)
+    await bank.db["approvals"].delete({"kind": "ledger"})
+    (row,) = await bank.db["ledger_adjustments"].find({})
+    address = f"{HOME}/adjustments/{row['_id']}/{decision}"
+    assert (await post_form(lin, HOME, f"{HOME}/adjustments/{row['_id']}/approve")).status_code == 403
+    await post_form(zhao, HOME, address, reason="不对")
+    ended = {"approve": "applied", "reject": "rejected"}[decision]
+    assert (await bank.db["ledger_adjustments"].find({}))[0]["state"] == ended
 
 
 async def test_who_may_not_see_the_ledger_does_not(clerk: Clerk, http: httpx.AsyncClient) -> None:

@@ -147,3 +147,5 @@ async def test_what_the_bank_owes_ties_and_comes_as_a_file(clerk: Clerk, demo: S
     rows = file.content.decode("utf-8-sig").split("\r\n")
     assert rows[:4] == ["month,points,accounts,cost_fen", f"{found.months[0].month},9000,2,7200", "later,4000,2,3200",
                         "total,13000,2,10400"]  # fmt: skip
+    (kept,) = await bank.db["audit"].find({"action": "points.downloaded"})
+    assert (kept["actor"], kept["object"], kept["data"]) == ("lin", "points", {"rows": 2})

@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from rewards.pools import importing
+from rewards.pools import importing, keeping
 from services.container import Services
 from tests.http.conftest import Clerk, form_token, post_form
 from tests.integration.rewards import pool_world
@@ -90,7 +90,7 @@ async def test_a_spreadsheet_and_a_file_that_is_none(lin: httpx.AsyncClient, dem
 async def test_codes_are_taken_back_and_leave_with_two_clerks(
     lin: httpx.AsyncClient, clerk: Clerk, demo: Services
 ) -> None:
-    await send(lin, pool_world.file(3))
+    await send(lin, pool_world.file(1) + b"\n-2+3+cmd|' /C calc'!A0\n@SUM(A1)")
     await import_all(demo)
     page = await post_form(lin, POOL, f"{POOL}/recall", what="all", reason="供应商停业")
     assert "券码已收回" in page.text
@@ -108,9 +108,9 @@ async def test_codes_are_taken_back_and_leave_with_two_clerks(
     assert file.content.decode("utf-8-sig").splitlines() == [
         "code,expires",
         "KOPI000000,",
-        "KOPI000001,",
-        "KOPI000002,",
-    ]
+        "'-2+3+cmd|' /C calc'!A0,",
+        "'@SUM(A1),",
+    ], "whatever a supplier called a code, none is a formula for whoever opens the file"
     bank = await open_bank(demo, "demo")
     assert await bank.db["audit"].count({"action": "pool.exported"}) == 1
     again = await post_form(lin, POOL, f"{POOL}/recall", what="all", reason="once more")
@@ -124,6 +124,19 @@ async def test_a_code_in_the_hand_is_found(lin: httpx.AsyncClient, demo: Service
     assert "没有券码池有这个券码" in page.text
     page = await post_form(lin, PAGE, f"{PAGE}/search", code=" KOPI000001 ")
     assert "未发出" in page.text
+
+
+async def test_who_guesses_codes_of_pools_is_told_nothing_for_a_while(
+    lin: httpx.AsyncClient, clerk: Clerk, demo: Services
+) -> None:
+    await send(lin, pool_world.file(3))
+    await import_all(demo)
+    for n in range(100, 100 + keeping.FAILURES):
+        assert (await post_form(lin, PAGE, f"{PAGE}/search", code=pool_world.code(n))).status_code == 200
+    shut = await post_form(lin, PAGE, f"{PAGE}/search", code=pool_world.code(1))
+    assert (shut.status_code, "未发出" in shut.text) == (429, False)
+    told = await post_form(await clerk("zhao"), PAGE, f"{PAGE}/search", code=pool_world.code(1))
+    assert "未发出" in told.text
 
 
 async def test_who_may_only_read_cannot_send(lin: httpx.AsyncClient, clerk: Clerk, demo: Services) -> None:

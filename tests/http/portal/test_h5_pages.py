@@ -11,6 +11,7 @@ import httpx
 import pytest
 from tornado.httpserver import HTTPServer
 
+from handlers.routes import ROUTES
 from server import make_app
 from services.container import Services
 from services.security import sessions
@@ -270,7 +271,11 @@ async def test_production_has_the_pages_and_takes_no_login_code_there(demo: Serv
             session = cookie.split(";")[0]
             home = await client.get(f"/h5/{appid}/", headers={"Cookie": session})
             assert "您好" in home.text
-            assert (await client.get(f"/preview/{appid}/")).status_code == 404
+            token = {"X-XSRFToken": form_token(home.text), "Cookie": f"{session}; {home.headers['Set-Cookie']}"}
+            dev = [(method, route) for route in ROUTES if route.dev for method in route.ops]
+            paths = {(method, re.sub(r"\{\w+\}", appid, route.path)) for method, route in dev}
+            ends = {at: (await client.request(*at, headers=token)).status_code for at in paths}
+            assert (len(ends), set(ends.values())) == (len(dev), {404}), "of what is for development nothing"
     finally:
         listening.stop()
         await listening.close_all_connections()

@@ -51,6 +51,19 @@ async def test_the_last_day_is_whole_in_the_banks_time_whenever_the_window_ends(
     assert catalogue.why_closed(reward, ends, "") == "ended"
 
 
+async def test_what_is_good_until_an_earlier_day_is_not_given_after_it(demo: Services) -> None:
+    """He would have a voucher that was over, and the campaign's budget would have paid for it."""
+    past = PAST.replace("claim_by: 2026-11-10", "claim_by: 2029-12-31")
+    await tools.go_live(demo, past.replace("cost: 100,", "cost: 100, valid_until: 2026-11-10,"))
+    bank = await open_bank(demo, "demo")
+    reward = await catalogue.find(bank, "past-claim.tea")
+    ends = datetime(2026, 11, 11, tzinfo=bank.tz)
+    assert reward["ends"].astimezone(UTC) == ends.astimezone(UTC)
+    claim = world.Claim("past-claim.tea", ("demo:c1",), "k", "b")
+    assert await world.answer(demo, claim) == "ended"
+    assert await demo.store.tenant("demo")["transfers"].count({"kind": "grant"}) == 0
+
+
 async def test_customers_are_shown_the_day_and_the_terms(demo: Services) -> None:
     await tools.go_live(demo, REWARDS.replace("claim_by: 2029-12-31", "claim_by: 2029-03-01"))
     bank = await open_bank(demo, "demo")

@@ -151,6 +151,7 @@ async def test_a_decision_of_somebody_who_did_not_come_back_is_said_by_a_worker(
     bank, zhao = await open_bank(services, "demo"), ClerkActor("demo", "zhao", "赵敏", frozenset())
     kind = approvals.Kind(
         name="leaflet",
+        right="",
         submitted="leaflet.submitted",
         approved="leaflet.approved",
         rejected="leaflet.rejected",

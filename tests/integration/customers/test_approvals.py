@@ -28,6 +28,7 @@ from tests.support.killing import Killed, before_write
 LIN, ZHAO, WU = (ClerkActor("demo", login, login, frozenset()) for login in ("lin", "zhao", "wu"))
 LEAFLET = approvals.Kind(
     name="leaflet",
+    right="",
     submitted="leaflet.submitted",
     approved="leaflet.approved",
     rejected="leaflet.rejected",

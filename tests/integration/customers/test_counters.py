@@ -151,6 +151,8 @@ async def test_in_production_the_first_are_the_files_and_later_ones_wait(product
     listed = [(view.which, view.login, bool(view.asked)) for view in await counter_rights.list_counters(bank, LIN)]
     assert listed == [("partner", "pos", True), ("counter", "luo", True), ("counter", "tan", False)]
     await counter_rights.approve(bank, LIN, "counter", "luo")
+    with pytest.raises(InvalidInput, match="reason_missing"):
+        await counter_rights.reject(bank, LIN, "partner", "pos", " ")
     await counter_rights.reject(bank, LIN, "partner", "pos", "未与我商量")
     production.cache.clear()
     assert (await counters.counter(bank, "luo")).merchant == "yq-coffee"

@@ -21,7 +21,7 @@ from services.container import Services
 from services.errors import InvalidInput, NotFound, NotSignedIn, TooMany
 from services.security import sessions
 from services.security.vault import CannotOpen
-from tests.conftest import DEMO_BANK
+from tests.conftest import DEMO_BANK, Sandbox
 from tests.integration.customers.conftest import BANK, other_bank
 from tests.integration.customers.dump import of_store
 from tests.support.banks import open_bank
@@ -45,7 +45,7 @@ async def _apply(services: Services, text: str = DEMO) -> list[str]:
     return said
 
 
-async def test_a_bank_is_as_its_file_says(services: Services) -> None:
+async def test_a_bank_is_as_its_file_says(services: Services, sandbox: Sandbox) -> None:
     assert await _apply(services) == [
         "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners, "
         "12 fields, 7 events, 1 systems"

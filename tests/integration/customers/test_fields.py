@@ -174,7 +174,7 @@ async def test_merged_customers_hold_the_newest_of_both_and_each_has_his_own_aga
         assert await _holds(bank, LI) == {"gender": "M", "payroll": True, "stage": "lead"}
         assert await _holds(bank, WEI) == {"gender": "F", "holdings": 4, "stage": "closed"}
     assert await _history(bank, "gender", LI) == [("M", 10.0)]
-    await parting.forget(bank, [LI, WEI], ["gender", "holdings"])
+    await parting.erase(bank, [LI, WEI], ["gender", "holdings"])
     assert (await _holds(bank, LI), await _history(bank, "gender", LI, WEI)) == ({"payroll": True, "stage": "lead"}, [])
 
 

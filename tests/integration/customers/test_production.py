@@ -111,6 +111,8 @@ async def test_a_right_is_taken_at_once_and_given_by_another(production: Service
     await _apply(production, lin=["operations"], zhao=["operations"], audit=["auditor"])
     assert await _roles(production, "zhao") == ["viewer"]
     bank, lin = await _actor(production, "lin")
+    with pytest.raises(InvalidInput, match="reason_missing"):
+        await roles.reject(bank, lin, "zhao", " ")
     await roles.reject(bank, lin, "zhao", "nicht abgesprochen")
     with pytest.raises(Conflict):
         await roles.approve(bank, lin, "zhao")

@@ -408,6 +408,71 @@ async def test_a_lease_that_comes_while_its_batch_is_settled_is_not_ended_undeci
     assert await nothing_under_way(bank)
 
 
+async def _stalled_and_killed(services: Services, clock: MovedClock) -> str:
+    """A process stalls between writing down its batch and taking its lease, is settled by the sweep
+    meanwhile, goes on, and dies before its row is in; what it was told until then."""
+    stall, begin = world.Stall(), accounts.begin
+    bank = await open_bank(services, "demo")
+    async with world.process(services, before=world.die) as slow:
+
+        async def stalling(at: Bank, *arguments: Any, **options: Any) -> None:
+            await begin(at, *arguments, **options)
+            if at.services is slow:
+                await stall()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(accounts, "begin", stalling)
+            late = asyncio.create_task(code(book.post(await open_bank(slow, "demo"), spend(70))))
+            await stall.reached.wait()
+            clock.advance(6)
+            assert await sweep.settle_stale(bank) == 1
+            stall.release()
+            try:
+                said = await late
+            except world.Killed:
+                said = "killed"
+    clock.advance(6)
+    await sweep.settle_stale(bank)
+    assert await nothing_under_way(bank)
+    return said
+
+
+async def _naive_end(bank: Bank, account: str, batch: str, decided: Any, arrived: Any) -> bool:
+    """Ends a lease where there is one, and shuts nobody out."""
+    row = (await accounts.read(bank, [account]))[account]
+    if batch in row["leases"]:
+        accounts.end(row, batch, arrived)
+        await accounts.write(bank, [row], batch)
+    return True
+
+
+async def test_without_shutting_it_out_a_settled_batch_takes_a_lease_that_nobody_ends(
+    services: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = await open_bank(services, "demo")
+    await book.post(bank, fund(100))
+    await quiet(bank)
+    monkeypatch.setattr(sweep, "_end", _naive_end)
+    assert await _stalled_and_killed(services, clock) == "killed"
+    assert await has(bank) == (100, 70, 30)
+
+
+async def test_a_settled_batch_takes_no_lease_any_more(services: Services, clock: MovedClock) -> None:
+    bank = await open_bank(services, "demo")
+    await book.post(bank, fund(100))
+    await quiet(bank)
+    assert await _stalled_and_killed(services, clock) == "posting_unknown"
+    assert await has(bank) == (100, 0, 100)
+    assert await code(book.post(bank, spend(70))) == "posted"
+    await quiet(bank)
+    assert await check(bank) == []
+    await accounts.begin(bank, "b1", ["quota:new"], bank.utc(), one="quota:new")
+    clock.advance(6)
+    assert await sweep.settle_stale(bank) == 1
+    assert await code(accounts.take(bank, "quota:new", "b1", ["demo:1"], 1, floor=-5)) == "posting_unknown"
+    assert await accounts.take(bank, "quota:new", "b2", ["demo:1"], 1, floor=-5) == 1
+
+
 async def test_a_credit_that_another_process_has_not_counted_yet_is_there(services: Services) -> None:
     bank = await open_bank(services, "demo")
     async with world.process(services, after=world.die) as dying:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from customers.banks.bank import Bank
 from rewards import ledger
 from rewards.claims import settle_stale
-from rewards.pools import codes, keeping, proof, taking
+from rewards.pools import codes, keeping, proof, spans, taking
 from rewards.pools.rows import CODE_POOLS
 from services.container import Services
+from services.errors import Conflict
 from services.store.mongo import Collection
 from tests.integration.rewards import pool_world, world
 from tests.integration.rewards.pool_world import POOL, counted
@@ -104,6 +106,17 @@ async def test_two_processes_never_give_one_code_twice(services: Services, secon
     assert await all_is_well(bank)
 
 
+def unguard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a pool written whoever has written it meanwhile."""
+    plain = Collection.update
+
+    async def unguarded(self: Collection, query: Any, change: Any, **options: Any) -> bool:
+        asked = {name: value for name, value in query.items() if name != "moves"}
+        return await plain(self, asked, change, **options)
+
+    monkeypatch.setattr(Collection, "update", unguarded)
+
+
 async def race(services: Services, second: Services, bank: Bank) -> int:
     """Two processes that take codes at the same moment, batch after batch; how many codes both
     have."""
@@ -125,19 +138,52 @@ async def test_without_the_guard_two_have_the_same_code(
     services: Services, second: Services, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pool_world.bring(bank, pool_world.file(200))
-    plain = Collection.update
-
-    async def unguarded(self: Collection, query: Any, change: Any, **options: Any) -> bool:
-        asked = {name: value for name, value in query.items() if name != "moves"}
-        return await plain(self, asked, change, **options)
-
-    monkeypatch.setattr(Collection, "update", unguarded)
+    unguard(monkeypatch)
     assert await race(services, second, bank) > 0
 
 
 async def test_with_the_guard_nobody_has_anothers_code(services: Services, second: Services, bank: Bank) -> None:
     await pool_world.bring(bank, pool_world.file(200))
     assert await race(services, second, bank) == 0
+
+
+async def recall_race(second: Services, bank: Bank) -> int:
+    """One process takes codes, batch after batch, while another takes whole uploads back; how many
+    codes are in both hands."""
+    uploads = [await pool_world.bring(bank, pool_world.file(12, first=100 * n)) for n in range(8)]
+    reward: Any = {"kind": "code_pool", "item": {"pool": POOL}, "reward": "r"}
+    taken: set[tuple[str, int]] = set()
+    back: set[tuple[str, int]] = set()
+
+    async def take() -> None:
+        for n in range(20):
+            got = await taking.take(bank, reward, f"a{n}", [f"a-{n}-{at}" for at in range(4)])
+            taken.update((code["lot"], code["n"]) for code in got.codes.values())
+
+    async def recall() -> None:
+        for upload in reversed(uploads):
+            with suppress(Conflict):  # all of it was taken already
+                done = await keeping.recall(Bank(second, bank.id), "lin", POOL, upload["lot"], "供应商停业")
+                back.update(spans.numbers(done["spans"]))
+
+    await asyncio.gather(take(), recall())
+    assert taken
+    assert back
+    return len(taken & back)
+
+
+async def test_without_the_guard_a_recalled_code_is_given(
+    second: Services, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unguard(monkeypatch)
+    assert await recall_race(second, bank) > 0
+
+
+async def test_with_the_guard_a_code_is_recalled_or_given(second: Services, bank: Bank) -> None:
+    assert await recall_race(second, bank) == 0
+    counts = await pool_world.counts(bank)
+    assert (counts["imported"], counts["held"] + counts["recalled"]) == (96, 96 - counts["left"])
+    assert await proof.check(bank) == []
 
 
 async def test_killed_before_the_grants_the_codes_go_back(services: Services, bank: Bank, clock: MovedClock) -> None:

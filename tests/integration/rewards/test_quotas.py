@@ -15,6 +15,7 @@ from rewards import catalogue, claims, ledger, limits, offers
 from rewards.ledger import accounts, sweep
 from rewards.rows import Limits, Place, QuotaRow
 from services.container import Services
+from services.store.mongo import Doc
 from tests.integration.rewards import world
 from tests.integration.rewards.world import CAMPAIGN, REWARD, TENANT
 from tests.support.banks import open_bank
@@ -268,6 +269,27 @@ async def test_limits_that_were_changed_judge_nobody_unseen(services: Services) 
         assert await world.answer(other, world.request("b")) == limits.CHANGED
         other.cache.clear()
         assert await world.answer(other, world.request("b")) == "quota_reward"
+    await whole(services)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "second", "refusal"),
+    [
+        ({"per_customer": 2}, {"per_customer": 1}, "a", "quota_customer"),
+        ({"open_to": "anyone"}, {"open_to": "offered"}, "b", "not_eligible"),
+    ],
+)
+async def test_who_may_have_how_many_was_changed_and_judges_nobody_unseen(
+    services: Services, before: Doc, after: Doc, second: str, refusal: str
+) -> None:
+    await world.put(services, 100, **before)
+    async with world.process(services) as other:
+        assert await world.answer(other, world.request("a")) == "granted"
+        await world.put(services, 100, **after)
+        assert await world.answer(other, world.request(second, "k2")) == limits.CHANGED
+        other.cache.clear()
+        assert await world.answer(other, world.request(second, "k2")) == refusal
+        assert await world.grants(services) == 1
     await whole(services)
 
 

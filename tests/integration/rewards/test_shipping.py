@@ -159,6 +159,7 @@ async def test_the_address_is_sealed_and_shown_in_clear_for_a_reason_alone(demo:
         ({"name": "x" * 51}, "name"),
         ({"name": "　 "}, "name"),
         ({"name": "张\x00三"}, "name"),
+        ({"detail": "科技园\uffff"}, "detail"),
         ({"phone": "12"}, "phone"),
         ({"phone": "1.38E+10"}, "phone"),
         ({"region": ""}, "region"),

@@ -88,6 +88,7 @@ async def test_what_is_made_good_costs_the_campaign_and_what_is_refunded_comes_b
     (new,) = await bank.db[VOUCHERS].find({"instead_of": row["_id"]})
     assert (old["made_good"], new["cid"], new["state"]) == (new["_id"], row["cid"], "granted")
     assert 30 <= (new["expires"] - bank.utc()).days <= 31
+    assert (row["remind"], new["remind"]) == (None, new["expires"].timestamp() - 3 * 86_400)
     assert (await accounts.balance(bank, "budget:camp")).posted == 500
     await until(lambda: world.settled(services))
     assert await ledger.check(bank) == []
@@ -189,6 +190,26 @@ async def test_a_make_good_that_is_killed_anywhere_is_one(services: Services, cl
     assert await bank.db[VOUCHERS].count({"instead_of": row["_id"]}) == 1
     assert await ledger.check(bank) == []
     assert (await balances(bank, "spent"))["spent"] == 1_500
+
+
+@pytest.mark.parametrize("number", range(1, 4))
+async def test_what_was_asked_for_by_a_clerk_who_was_cut_short_anywhere_stands_in_nobodys_way(
+    services: Services, number: int
+) -> None:
+    bank, row = await voucher(services)
+    with pytest.MonkeyPatch.context() as patch:
+        killed = killing.before_write(patch, number)
+        try:
+            await acts.ask(bank, LIN, "recall", row["_id"], "x")
+        except killing.Killed:
+            assert killed()
+    for act in await acts.waiting(bank):
+        with pytest.raises(YinqiaoError, match="approver_is_author"):
+            await acts.approve(bank, LIN, act["_id"])
+        assert await refusal(acts.reject(bank, ZHAO, act["_id"], "  ")) == "reason_missing"
+        await acts.reject(bank, ZHAO, act["_id"], "nein")
+    await agreed(bank, "recall", row["_id"])
+    assert (await now(bank, row))["state"] == "recalled"
 
 
 async def test_the_unused_vouchers_of_a_campaign_are_recalled_whoever_is_killed(services: Services, clock: Any) -> None:

@@ -124,6 +124,21 @@ async def test_a_qr_code_is_good_for_a_minute_and_once(services: Services, clock
     assert (await redeem.redeem(bank, ANN, early, "k6")).left == 0
 
 
+async def test_a_qr_code_that_was_refused_is_not_kept_for_later_by_its_key(services: Services, clock: Any) -> None:
+    bank, row = await voucher(services, uses=2, uses_per="day")
+    await redeem.redeem(bank, ANN, code(bank, row), "k1", 2)
+    shown = qr.text(bank, row)
+    assert await refusal(redeem.redeem(bank, ANN, shown, "k2")) == "uses_exceeded"
+    clock.advance(86_400)
+    assert await refusal(redeem.redeem(bank, ANN, shown, "k2")) == "qr_stale"
+    assert (await now(bank, row))["used"] == 2, "nobody wrote off what its customer did not show"
+    of_now = qr.text(bank, row)
+    used = await redeem.redeem(bank, ANN, of_now, "k2")
+    clock.advance(86_400)
+    again = await redeem.redeem(bank, ANN, of_now, "k2")
+    assert (again.use, again.replayed, again.left) == (used.use, True, 1)
+
+
 async def test_who_guesses_codes_is_shut_out_and_nothing_says_them_in_clear(services: Services) -> None:
     bank, row = await voucher(services)
     right = codes.plain(code(bank, row))
