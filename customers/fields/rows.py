@@ -95,3 +95,14 @@ async def drop(bank: Bank, key: str) -> None:
     used = {f"provenance.{key}": {"$exists": True}}
     await bank.db[FIELD_VALUES].update_many(used, {"$unset": gone, "$inc": {"rev": 1}})
     await bank.db[FIELD_HISTORY].delete({"key": key})
+
+
+async def erase(bank: Bank, cids: Sequence[str], keys: Sequence[str]) -> None:
+    """Deletes what these customers hold and held of these fields; safe to repeat."""
+    gone = {
+        f"{part}.{key}": "" for key in keys for part in ("values", "sealed", "blind", "provenance")
+    }
+    theirs = {"_id": {"$in": list(cids)}}
+    await bank.db[FIELD_VALUES].update_many(theirs, {"$unset": gone, "$inc": {"rev": 1}})
+    asked = {"cid": {"$in": list(cids)}, "key": {"$in": list(keys)}}
+    await bank.db[FIELD_HISTORY].delete(asked)
