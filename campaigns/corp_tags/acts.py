@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from campaigns.corp_tags import desk
 from campaigns.corp_tags.desk import Found, check_free, unfinished, waits
@@ -58,7 +58,7 @@ async def rename(bank: Bank, actor: ClerkActor, subject: str, name: str) -> None
     """Gives a tag or a group another name: at once at WeCom, then at the customers, some at a time.
     The id stays.
 
-    Raises NotFound `tag_unknown`, InvalidInput `tag_name`, Conflict `tag_used`, `tag_act_waits`, and
+    Raises NotFound `corp_tag_unknown`, InvalidInput `tag_name`, Conflict `tag_used`, `tag_act_waits`, and
     as desk.py:worded.
     """
     name = desk.check_name(name)
@@ -120,7 +120,7 @@ async def ask(
     """Asks another clerk to agree that a tag is merged `into` another one, and without that that a
     tag or a group is deleted; the request's id. `force`: although campaigns use it.
 
-    Raises InvalidInput `reason_missing` or `tag_merge`, NotFound `tag_unknown`, Conflict `tag_used`
+    Raises InvalidInput `reason_missing` or `tag_merge`, NotFound `corp_tag_unknown`, Conflict `tag_used`
     or `tag_act_waits`.
     """
     if not reason.strip():
@@ -264,7 +264,7 @@ async def _begin(bank: Bank, row: TagAct, by: str) -> None:
     """Makes it due; safe to repeat. Raises Conflict `tag_used`, and then it is over."""
     used = [] if row["forced"] or row["strategy"] else await used_by(bank, row)
     if used:
-        await _end(bank, row["_id"], FAILED, by, "tag_used")
+        await _end(bank, row["_id"], FAILED, by, "tag_used", used=used)
         raise Conflict("tag_used", "campaigns use it", data={"campaigns": ", ".join(used)})
     total = 0
     if row["into"]:
@@ -304,8 +304,9 @@ async def cancel(bank: Bank, actor: ClerkActor, act: str) -> None:
             raise Conflict("tag_act_decided", "it is not under way, or can be stopped no more")
 
 
-async def _end(bank: Bank, act: str, state: str, by: str, why: str = "") -> None:
+async def _end(bank: Bank, act: str, state: str, by: str, why: str = "", **fields: Any) -> None:
     ended = {"state": state, "why": why, "open": False, "decided_by": by, "decided_at": bank.utc()}
+    ended |= fields
     waiting = {"_id": act, "state": {"$in": [SUBMITTED, RUNNING]}}
     await bank.db[TAG_ACTS].update(waiting, {"$set": ended})
 

@@ -21,15 +21,13 @@ from customers.wecom_mirror import tags
 from customers.wecom_mirror.rows import CorpTag
 from services.cache import cached, invalidate
 from services.errors import Conflict, InvalidInput, NotFound, YinqiaoError
-from services.wechat.core.errors import BadRequest, PlatformError
+from services.wechat.core.errors import PlatformError
 from services.wechat.wecom.tags import NAME_CHARS, TagGroup
 
 Answer = TypeVar("Answer")
 COUNT_SECONDS = 30.0
 MOST = 10_000
 """Corp tags and tags of rule groups together, at one corp."""
-FULL = 40126
-UNKNOWN, TAKEN, LONG, OTHERS = 40068, 40071, 40072, 81011
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class Found:
 
 
 async def find(bank: Bank, subject: str) -> Found:
-    """The tag or the group of that id; raises NotFound `tag_unknown`."""
+    """The tag or the group of that id; raises NotFound `corp_tag_unknown`."""
     return found_in(await overview(bank), subject)
 
 
@@ -171,12 +169,12 @@ def found_in(shown: Overview, subject: str) -> Found:
         for tag in group.tags:
             if tag.id == subject:
                 return Found(group, tag)
-    raise NotFound("tag_unknown", "no such tag or group")
+    raise NotFound("corp_tag_unknown", "no such tag or group")
 
 
 async def worded(call: Awaitable[Answer]) -> Answer:
     """WeCom's answer; what it refuses as a clerk can mend it. Raises Conflict `tag_taken`,
-    `tag_not_ours` or `tags_full`, NotFound `tag_unknown`, InvalidInput `tag_name`, and PlatformError
+    `tag_not_ours` or `tags_full`, NotFound `corp_tag_unknown`, InvalidInput `tag_name`, and PlatformError
     for all else."""
     try:
         return await call
@@ -185,12 +183,22 @@ async def worded(call: Awaitable[Answer]) -> Answer:
 
 
 def _in_words(error: PlatformError) -> YinqiaoError | None:
-    if error.errcode == LONG:
-        return _bad_name()
-    if error.errcode == UNKNOWN:
-        return NotFound("tag_unknown", "WeCom does not know this tag any more")
-    code = {TAKEN: "tag_taken", OTHERS: "tag_not_ours", FULL: "tags_full"}.get(error.errcode or 0)
-    return Conflict(code, error.errmsg) if code else None
+    match error.errcode:
+        case 40068:
+            return NotFound("corp_tag_unknown", "WeCom does not know this tag any more")
+        case 40071:
+            return Conflict("tag_taken", "there is a tag or a group of this name already")
+        case 40072:
+            return _bad_name()
+        case 40126:
+            return _full()
+        case 81011:
+            return Conflict("tag_not_ours", "made by another app or at WeCom: change it there")
+    return None
+
+
+def _full() -> Conflict:
+    return Conflict("tags_full", f"a corp has at most {MOST} tags")
 
 
 def _bad_name() -> InvalidInput:
@@ -233,7 +241,7 @@ async def create(
     }
     new = [name for name in wanted if name not in there]
     if shown.count + len(new) > MOST:
-        raise Conflict("tags_full", f"a corp has at most {MOST} tags")
+        raise _full()
     if not new:
         return 0
     about = {"group": group, "tags": new, "strategy": strategy}
@@ -307,8 +315,3 @@ async def unfinished(bank: Bank) -> list[TagAct]:
         {"state": {"$in": list(UNFINISHED)}}, sort=[("at", 1)], limit=None
     )
     return cast("list[TagAct]", found)
-
-
-def is_gone(error: PlatformError) -> bool:
-    """Whether WeCom does not know the tag (any more)."""
-    return isinstance(error, BadRequest) and error.errcode == UNKNOWN

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from campaigns.corp_tags import desk
-from campaigns.corp_tags.acts import find_act, relabel
+from campaigns.corp_tags.acts import relabel
 from campaigns.corp_tags.rows import DELETING, DONE, FAILED, RUNNING, TAG_ACTS, TagAct
 from customers import relationships
 from customers.banks.bank import Bank
@@ -36,21 +36,21 @@ async def work(bank: Bank, owner: str, row: Doc) -> None:
             await step(bank, owner, act)
         except PlatformError as error:
             if error.is_final:
-                await _close(bank, owner, act, FAILED, error.reason)
+                await _close(bank, owner, act, FAILED, why=error.reason)
                 return
             due = bank.now() + error.retry_after
             kept = {"attempts": 0, **behind(error)}
             await leases.put_back(bank.db[TAG_ACTS], owner, [act["_id"]], due, **kept)
         except (Conflict, NotFound) as error:
-            await _close(bank, owner, act, FAILED, error.code)
+            await _close(bank, owner, act, FAILED, why=error.code)
 
 
 def _merges(act: TagAct) -> bool:
     return bool(act["into"]) and act["state"] == RUNNING
 
 
-async def _close(bank: Bank, owner: str, act: TagAct, state: str, why: str = "") -> None:
-    await leases.close(bank.db[TAG_ACTS], owner, [act["_id"]], state=state, why=why)
+async def _close(bank: Bank, owner: str, act: TagAct, state: str, **fields: Any) -> None:
+    await leases.close(bank.db[TAG_ACTS], owner, [act["_id"]], state=state, **fields)
     desk.forget_counts(bank)
 
 
@@ -76,7 +76,7 @@ async def _rename(bank: Bank, owner: str, act: TagAct) -> None:
     elif act["changed"]:
         await _go_on(bank, owner, act, after="", changed=0)
     else:
-        await _close(bank, owner, act, DONE)
+        await _close(bank, owner, act, DONE, done=act["total"])
 
 
 async def _name(bank: Bank, act: TagAct) -> None:
@@ -117,6 +117,7 @@ async def _merge(bank: Bank, owner: str, act: TagAct) -> None:
         await _go_on(bank, owner, act, after="", changed=0, left_out=0)
     else:
         deleting = {"state": DELETING, "due": bank.now()}
+        deleting["done"] = act["total"] - act["left_out"]
         mine = {"_id": act["_id"], "owner": owner, "state": RUNNING}
         await bank.db[TAG_ACTS].update(mine, {"$set": {**deleting, "owner": None}})
 
@@ -143,9 +144,7 @@ async def _delete(bank: Bank, owner: str, act: TagAct) -> None:
     mine = {"_id": act["_id"], "owner": owner, "state": {"$in": [RUNNING, DELETING]}}
     if not await bank.db[TAG_ACTS].update(mine, {"$set": {"state": DELETING}}):
         return  # cancelled meanwhile
-    await _check_others(bank, act)
-    if act["into"]:
-        await desk.worded(bank.wecom.tags.list(tag_ids=[act["into"]]))
+    await check_free(bank, act)
     client = bank.wecom.tags
     delete = client.delete_of_strategy if act["strategy"] else client.delete
     for tag_id in act["tags"]:
@@ -153,13 +152,16 @@ async def _delete(bank: Bank, owner: str, act: TagAct) -> None:
             await desk.worded(delete(tag_ids=[tag_id]))
         except NotFound:
             pass  # by an earlier try, or at WeCom
-        await tags.forget(bank, tag_id)
+        await tags.drop(bank, tag_id)
     await _close(bank, owner, act, DONE)
 
 
-async def _check_others(bank: Bank, act: TagAct) -> None:
-    """Raises Conflict `tag_act_waits` when what would be deleted is what another act is about."""
+async def check_free(bank: Bank, act: TagAct) -> None:
+    """Raises Conflict `tag_act_waits` when what would be deleted is what another act is about, and
+    NotFound `corp_tag_unknown` when the tag that takes its place is gone itself."""
     for other in await desk.unfinished(bank):
         about = {*other["tags"], other["into"]}
         if other["_id"] != act["_id"] and about & set(act["tags"]):
-            raise desk.waits(await find_act(bank, other["_id"]))
+            raise desk.waits(other)
+    if act["into"]:
+        await desk.worded(bank.wecom.tags.list(tag_ids=[act["into"]]))

@@ -118,7 +118,7 @@ async def relabel(bank: Bank, wanted: Sequence[CorpTag], tag: str, group: str) -
     invalidate(bank.services, f"corp_tags:{bank.id}")
 
 
-async def forget(bank: Bank, tag_id: str) -> None:
+async def drop(bank: Bank, tag_id: str) -> None:
     """WeCom has deleted the tag: customers and relationships lose it, then the mirror."""
     gone = list((await _mirrored(bank, {"_id": _row_id(bank.id, tag_id)})).values())
     await relationships.drop_tag(bank, tag_id)

@@ -63,6 +63,7 @@ _OF_BOOKS: tuple[Section, ...] = (
 )
 _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
+    ("Tags", "/console/tags", "tags.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),

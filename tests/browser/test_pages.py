@@ -199,7 +199,7 @@ async def test_every_page_is_whole_at_every_width(
         await clerk.page.fill("input[name=password]", PASSWORD)
         await clerk.page.click("main form button")
         pages = ["", "channels", "handover", "handover/new?mode=onjob&giver=rm.chen", "alarms", "alarms?state=handled",
-                 "events", "events?state=waiting", "sync", "people", f"people/{unkind['cid']}", "archive", "intercepts",
+                 "events", "events?state=waiting", "sync", "people", f"people/{unkind['cid']}", "archive", "intercepts", "tags",
                  "audit", "campaigns/acq-branch", "campaigns/acq-branch/pause", "campaigns/acq-branch/resume",
                  "account", "clerks", "work", "points", "points/program", "points/rule", "points/rule?rule=login",
                  f"points/customers/{unkind['cid']}", "points/corrections", "points/liability"]  # fmt: skip
