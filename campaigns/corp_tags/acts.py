@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from campaigns.corp_tags import desk
@@ -66,14 +67,13 @@ async def rename(bank: Bank, actor: ClerkActor, subject: str, name: str) -> None
     if name == (found.tag.tag if found.tag else found.group.name):
         return
     _check_unused(found)
-    if found.group.strategy:
-        async with bank.audited(actor.login, "tag.renamed", found.name, to=name):
-            await desk.tell(bank, found, name=name)
-        desk.forget_counts(bank)
-        return
-    row = await _new(bank, actor, "rename", found, names=_pairs(found, name), to=name)
+    strange = bool(found.group.strategy)  # customers have no names of its tags
+    row = None if strange else await _new(bank, actor, _Wanted("rename", found, to=name))
     async with bank.audited(actor.login, "tag.renamed", found.name, to=name):
-        await _tell_name(bank, actor, found, row)
+        if row is None:
+            await desk.tell(bank, found, name=name)
+        else:
+            await _tell_name(bank, actor, found, row)
     desk.forget_counts(bank)
     bank.signal(TASK)
 
@@ -104,14 +104,7 @@ async def relabel(bank: Bank, row: TagAct) -> None:
 
 def _check_unused(found: Found) -> None:
     if found.used_by:
-        raise Conflict("tag_used", "campaigns use it", data={"campaigns": ", ".join(found.used_by)})
-
-
-def _pairs(found: Found, name: str) -> list[list[str]]:
-    """Old and new names at the customers."""
-    if found.tag:
-        return [[found.tag.name, tags.name_of(found.group.name, name)]]
-    return [[tag.name, tags.name_of(name, tag.tag)] for tag in found.tags]
+        raise _used(found.used_by)
 
 
 async def ask(
@@ -131,16 +124,8 @@ async def ask(
         raise InvalidInput("tag_merge", "only a corp tag goes into another corp tag")
     if not force:
         _check_unused(found)
-    act: Act = "merge" if target else "delete"
-    row = await _new(
-        bank,
-        actor,
-        act,
-        found,
-        into=target,
-        reason=reason.strip(),
-        forced=force and bool(found.used_by),
-    )
+    wanted = _Wanted("merge" if target else "delete", found, target, reason=reason.strip())
+    row = await _new(bank, actor, replace(wanted, forced=force and bool(found.used_by)))
     await _submit(bank, actor, row)
     return row["_id"]
 
@@ -151,50 +136,74 @@ def _mergeable(found: Found, target: Found) -> bool:
     return found.id != target.id and all(one.tag and not one.group.strategy for one in both)
 
 
-async def _new(
-    bank: Bank,
-    actor: ClerkActor,
-    act: Act,
-    found: Found,
-    *,
-    into: Found | None = None,
-    names: Sequence[list[str]] = (),
-    to: str = "",
-    reason: str = "",
-    forced: bool = False,
-) -> TagAct:
+@dataclass(frozen=True)
+class _Wanted:
+    """What somebody wants to be done with a tag or a group."""
+
+    act: Act
+    found: Found
+    into: Found | None = None
+    to: str = ""
+    reason: str = ""
+    forced: bool = False
+
+    @property
+    def names(self) -> list[list[str]]:
+        """Old and new names at the customers."""
+        found, to = self.found, self.to
+        if not to:
+            return []
+        if found.tag:
+            return [[found.tag.name, tags.name_of(found.group.name, to)]]
+        return [[tag.name, tags.name_of(to, tag.tag)] for tag in found.tags]
+
+    @property
+    def row(self) -> Doc:
+        """What its row says of it."""
+        found, into = self.found, self.into
+        return {
+            "act": self.act,
+            "subject": found.id,
+            "name": found.name,
+            "tags": [tag.id for tag in found.tags],
+            "strategy": bool(found.group.strategy),
+            "into": into.id if into else "",
+            "into_name": into.name if into else "",
+            "to": self.to,
+            "names": self.names,
+            "used": found.used_by,
+            "forced": self.forced,
+            "reason": self.reason,
+        }
+
+
+_NOT_BEGUN: Doc = {
+    "why": "",
+    "owner": None,
+    "attempts": 0,
+    "done": 0,
+    "left_out": 0,
+    "after": "",
+    "changed": 0,
+    "settled": False,
+}
+
+
+async def _new(bank: Bank, actor: ClerkActor, wanted: _Wanted) -> TagAct:
     """The row of an act. Written, then compared with the others that are not finished: of two that
     are about the same tag at once, at most one stays. Raises Conflict `tag_act_waits`."""
-    runs = act == "rename"
-    row: TagAct = {
+    runs = wanted.act == "rename"
+    old = [pair[0] for pair in wanted.names]
+    new = {
         "_id": ids.new_id(bank.id),
-        "act": act,
-        "subject": found.id,
-        "name": found.name,
-        "tags": [tag.id for tag in found.tags],
-        "strategy": bool(found.group.strategy),
-        "into": into.id if into else "",
-        "into_name": into.name if into else "",
-        "to": to,
-        "names": list(names),
-        "used": found.used_by,
-        "forced": forced,
-        "reason": reason,
         "author": actor.login,
         "state": RUNNING if runs else SUBMITTED,
-        "why": "",
         "at": bank.utc(),
         "open": runs,
         "due": bank.now() + LEASE_SECONDS,
-        "owner": None,
-        "attempts": 0,
-        "total": await identity_rows.count_tagged(bank, [old for old, _ in names]) if names else 0,
-        "done": 0,
-        "left_out": 0,
-        "after": "",
-        "changed": 0,
-        "settled": False,
+        "total": await identity_rows.count_tagged(bank, old) if old else 0,
     }
+    row = cast("TagAct", {**_NOT_BEGUN, **wanted.row, **new})
     await bank.db[TAG_ACTS].insert(cast("Doc", row))
     try:
         await _check_alone(bank, row)
@@ -265,15 +274,18 @@ async def _begin(bank: Bank, row: TagAct, by: str) -> None:
     used = [] if row["forced"] or row["strategy"] else await used_by(bank, row)
     if used:
         await _end(bank, row["_id"], FAILED, by, "tag_used", used=used)
-        raise Conflict("tag_used", "campaigns use it", data={"campaigns": ", ".join(used)})
-    total = 0
-    if row["into"]:
-        total = await relationships.count_with_tag(bank, row["subject"], row["into"])
+        raise _used(used)
+    subject, into = row["subject"], row["into"]
+    total = await relationships.count_with_tag(bank, subject, into) if into else 0
     begun = {"state": RUNNING, "open": True, "due": bank.now(), "total": total}
-    decided = {"decided_by": by, "decided_at": bank.utc()}
+    begun |= {"decided_by": by, "decided_at": bank.utc()}
     submitted = {"_id": row["_id"], "state": SUBMITTED}
-    await bank.db[TAG_ACTS].update(submitted, {"$set": {**begun, **decided}})
+    await bank.db[TAG_ACTS].update(submitted, {"$set": begun})
     bank.signal(TASK)
+
+
+def _used(campaigns: Sequence[str]) -> Conflict:
+    return Conflict("tag_used", "campaigns use it", data={"campaigns": ", ".join(campaigns)})
 
 
 async def used_by(bank: Bank, row: TagAct) -> list[str]:

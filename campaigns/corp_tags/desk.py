@@ -231,23 +231,23 @@ async def create(
         raise _bad_name()
     await check_free(bank, [tags.name_of(group, name) for name in wanted])
     await _read_again(bank)
-    shown = await overview(bank)
+    new = lacking(await overview(bank), group, wanted, strategy)
+    if new:
+        about = {"group": group, "tags": new, "strategy": strategy}
+        async with bank.audited(actor.login, "tag.created", group, **about):
+            await _make(bank, group, new, strategy)
+    return len(new)
+
+
+def lacking(shown: Overview, group: str, wanted: list[str], strategy: int) -> list[str]:
+    """Those that the group does not have yet; raises Conflict `tags_full`."""
     beside = shown.strategies if strategy else shown.groups
-    there = {
-        tag.tag
-        for one in beside
-        if (one.name, one.strategy) == (group, strategy)
-        for tag in one.tags
-    }
+    same = [one for one in beside if (one.name, one.strategy) == (group, strategy)]
+    there = {tag.tag for one in same for tag in one.tags}
     new = [name for name in wanted if name not in there]
     if shown.count + len(new) > MOST:
         raise _full()
-    if not new:
-        return 0
-    about = {"group": group, "tags": new, "strategy": strategy}
-    async with bank.audited(actor.login, "tag.created", group, **about):
-        await _make(bank, group, new, strategy)
-    return len(new)
+    return new
 
 
 async def _make(bank: Bank, group: str, names: list[str], strategy: int) -> None:

@@ -100,15 +100,8 @@ async def _merge(bank: Bank, owner: str, act: TagAct) -> None:
     """The next relationships that have the one tag get the other; after a walk that had to give it to
     nobody, the one is deleted."""
     page = await relationships.page_with_tag(bank, act["subject"], act["after"], AT_ONCE)
-    changed, left_out = 0, 0
-    for pair in page:
-        if act["into"] in (pair.get("tags") or []):
-            continue
-        if await _give(bank, act, pair):
-            changed += 1
-        else:
-            left_out += 1
     if page:
+        changed, left_out = await _give_all(bank, act, page)
         so_far = {"done": act["done"] + changed, "changed": act["changed"] + changed}
         so_far["left_out"] = act["left_out"] + left_out
         so_far["total"] = max(act["total"], so_far["done"] + so_far["left_out"])
@@ -116,10 +109,16 @@ async def _merge(bank: Bank, owner: str, act: TagAct) -> None:
     elif act["changed"]:
         await _go_on(bank, owner, act, after="", changed=0, left_out=0)
     else:
-        deleting = {"state": DELETING, "due": bank.now()}
-        deleting["done"] = act["total"] - act["left_out"]
+        over = {"done": act["total"] - act["left_out"], "state": DELETING}
         mine = {"_id": act["_id"], "owner": owner, "state": RUNNING}
-        await bank.db[TAG_ACTS].update(mine, {"$set": {**deleting, "owner": None}})
+        await bank.db[TAG_ACTS].update(mine, {"$set": {**over, "due": bank.now(), "owner": None}})
+
+
+async def _give_all(bank: Bank, act: TagAct, page: list[Relationship]) -> tuple[int, int]:
+    """Marks those who lack the other tag: how many have it now, and how many are no friends."""
+    lacking = [pair for pair in page if act["into"] not in (pair.get("tags") or [])]
+    given = [await _give(bank, act, pair) for pair in lacking]
+    return sum(given), len(given) - sum(given)
 
 
 async def _give(bank: Bank, act: TagAct, pair: Relationship) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from campaigns.corp_tags import desk, uses
 from customers.rules.reading import read_rule
 from customers.rules.vocabulary import Vocabulary
-from services.errors import InvalidInput
+from services.errors import Conflict, InvalidInput
 
 NAMES = ["来源:南山", "来源:福田", "等级:金卡", "热"]
 
@@ -44,3 +44,14 @@ def test_a_name_of_at_most_30_characters_is_taken(name: str, kept: str) -> None:
 def test_a_name_that_wecom_or_our_own_spelling_has_no_room_for_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="tag_name"):
         desk.check_name(name)
+
+
+def test_a_corp_has_room_for_10_000_tags_of_both_kinds() -> None:
+    full = tuple(desk.OneTag(str(number), f"{number}", f"等级:{number}", 0) for number in range(9_999))
+    one = (desk.OneTag("st", "新客", "南山:新客", 0),)
+    shown = desk.Overview([desk.OneGroup("g", "等级", 0, full)], [desk.OneGroup("s", "南山", 0, one, 7)])
+    assert desk.lacking(shown, "等级", ["7"], 0) == []
+    assert desk.lacking(shown, "南山", ["新客"], 7) == []
+    for group, strategy in (("等级", 0), ("南山", 7), ("南山", 8)):
+        with pytest.raises(Conflict, match="tags_full"):
+            desk.lacking(shown, group, ["新的"], strategy)
