@@ -179,7 +179,10 @@ async def worded(call: Awaitable[Answer]) -> Answer:
     try:
         return await call
     except PlatformError as error:
-        raise _in_words(error) or error from error
+        said = _in_words(error)
+        if said is None:
+            raise
+        raise said from error
 
 
 def _in_words(error: PlatformError) -> YinqiaoError | None:

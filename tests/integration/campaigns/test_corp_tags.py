@@ -259,3 +259,21 @@ async def test_tags_of_a_rule_group_are_made_renamed_and_deleted(bank: Bank, san
     await jobs.run(bank, acts.TASK)
     (group,) = (await desk.overview(bank)).strategies
     assert [tag.tag for tag in group.tags] == ["新"]
+
+
+@pytest.mark.parametrize(
+    ("errcode", "state", "why", "left_out", "left"),
+    [
+        (84061, "done", "", 2, ["等级:银卡"]),
+        (40058, "failed", "platform_bad_request:40058", 0, ["等级:金卡", "等级:银卡"]),
+    ],
+)
+async def test_who_is_no_friend_any_more_is_left_out_and_all_else_that_wecom_refuses_stops_the_merge(
+    bank: Bank, sandbox: Sandbox, errcode: int, state: str, why: str, left_out: int, left: list[str]
+) -> None:
+    act_id, *_ = await merge(bank, sandbox, 2)
+    await tools.fault(sandbox, "errcode", "externalcontact/mark_tag", errcode=errcode)
+    await jobs.run(bank, acts.TASK)
+    row = await act(bank, act_id)
+    assert (row["state"], row["why"], row["done"], row["left_out"]) == (state, why, 0, left_out)
+    assert sorted(await ids_of(bank)) == left
