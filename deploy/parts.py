@@ -34,8 +34,14 @@ COMMANDS: dict[str, list[str]] = {
     "worker": _worker(2, queues()),
     "files": _worker(1, FILES),
     "scheduler": [sys.executable, "manage.py", "scheduler"],
+    "audience": [sys.executable, "manage.py", "audience", "run"],
 }
-READY = {"worker": " ready.", "files": " ready.", "scheduler": "scheduler started"}
+READY = {
+    "worker": " ready.",
+    "files": " ready.",
+    "scheduler": "scheduler started",
+    "audience": "audience started",
+}
 """What a part without a port writes to its log when it is at work."""
 
 
@@ -55,7 +61,7 @@ def _text(value: object) -> str:
 
 
 class Parts:
-    """Server, workers and scheduler as real processes; each may be killed and started again. Close
+    """Server, workers, scheduler and audience as real processes; each may be killed and started again. Close
     it, or use `with`."""
 
     def __init__(self, settings: Settings, logs: Path) -> None:

@@ -1,5 +1,5 @@
-"""The tenant file that `manage.py tenant apply` reads: a bank, its mini-programs, branches and
-people."""
+"""The tenant file that `manage.py tenant apply` reads: a bank, its mini-programs, branches, people,
+and what it declares (declarations.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from config import bounds
-from customers.banks import userids
+from customers.banks import declarations, userids
+from customers.banks.declarations import EventEntry, FieldEntry, SystemEntry
 from services import sheets
 from services.documents import yaml12
 from services.documents.problems import (
@@ -179,6 +180,9 @@ class TenantFile(_Strict):
     merchants: bounds.Several[Merchant] = []
     counters: bounds.Many[CounterEntry] = []
     partners: bounds.Few[PartnerEntry] = []
+    fields: bounds.Few[FieldEntry] = []
+    events: bounds.Few[EventEntry] = []
+    systems: bounds.Few[SystemEntry] = []
     archive: Archive | None = None
 
 
@@ -191,7 +195,12 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
         file = TenantFile.model_validate(parsed.value)
         problems += [
             Problem(parsed.line(place), code, data, source)
-            for place, code, data in (*_strangers(file), *_double(file), *_places(file))
+            for place, code, data in (
+                *_strangers(file),
+                *_double(file),
+                *_places(file),
+                *_declared(file),
+            )
         ]
     except ValidationError as error:
         details = error.errors(include_url=False)
@@ -264,6 +273,15 @@ def _places(file: TenantFile) -> Iterator[Fault]:
         for place, merchant in enumerate(partner.merchants):
             at_merchant = ("partners", index, "merchants", place)
             yield from _unknown(at_merchant, "unknown_merchant", merchant, merchants)
+
+
+def _declared(file: TenantFile) -> Iterator[Fault]:
+    """What is wrong with the declarations; a partner and a system sign under one kind of name."""
+    yield from declarations.faults(file.fields, file.events, file.systems)
+    partners = {partner.id for partner in file.partners}
+    for index, system in enumerate(file.systems):
+        if system.id in partners:
+            yield fault(("systems", index, "id"), "named_twice", name=system.id)
 
 
 def _unknown(place: Place, code: str, name: str | None, known: list[str]) -> Iterator[Fault]:

@@ -18,7 +18,7 @@ from deploy.processes import ROOT, end, spawn, tail
 from deploy.runner import notable
 from deploy.tour import relabelled
 
-PARTS = ["mongodb", "redis", "sandbox", "server", "worker", "files", "scheduler"]
+PARTS = ["mongodb", "redis", "sandbox", "server", "worker", "files", "scheduler", "audience"]
 
 
 class Demo:
@@ -89,7 +89,7 @@ def test_the_tour_happens_again_after_every_process_was_killed_and_without_a_dem
         for address in ("/console/", "/sidebar/demo/", "/preview/"):
             assert f"http://127.0.0.1:{demo.port}{address}" in shown
         assert_toured(demo.run("tour"))
-        for command in ("server.py", "stack mongodb", "stack redis", "sandbox", "celery", "scheduler"):
+        for command in ("server.py", "stack mongodb", "stack redis", "sandbox", "celery", "scheduler", "audience"):
             (killed,) = demo.kept(command)
             os.kill(killed, signal.SIGKILL)
             until(lambda command=command, killed=killed: demo.kept(command) not in ([], [killed]))
@@ -99,7 +99,7 @@ def test_the_tour_happens_again_after_every_process_was_killed_and_without_a_dem
         assert "demo: the ledger holds" in checked.stdout
     finally:
         assert end(process, 40.0) == 0
-    assert demo.log.read_text().count("was ended by SIGKILL: starting it again") == 6
+    assert demo.log.read_text().count("was ended by SIGKILL: starting it again") == 7
     assert demo.left() == []
     assert not is_running(demo.data)
     assert all(is_free(demo.port + offset) for offset in range(4))
