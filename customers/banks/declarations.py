@@ -59,7 +59,7 @@ class FieldEntry(Declared):
     """A field of customers. `money` is in fen, a `date` is a day. `class` is how much it says of a
     person, `sealed` that it lies encrypted and may only be compared whole. `moves`
     are the values that a choice may change to, by the value before; without them it changes freely.
-    A `removed` field is none any more, and its values are deleted."""
+    What is kept under a `consent` goes when that is withdrawn. A `removed` field is none any more, and its values are deleted."""
 
     key: str = Field(pattern=_KEY)
     name: Label
@@ -69,6 +69,7 @@ class FieldEntry(Declared):
     sealed: bool = False
     written_by: Annotated[list[Writer], Field(min_length=1, max_length=2)] = ["bank"]
     moves: bounds.Entries[bounds.Word, bounds.Few[bounds.Word]] = {}
+    consent: Literal["phone"] | None = None
     removed: bool = False
 
     @property

@@ -160,7 +160,7 @@ class Conversion(TypedDict):
 
 CUSTOMERS = Rows(
     "customers",
-    indexes=((("tenant", 1), ("phone_index", 1)),),
+    indexes=((("tenant", 1), ("phone_index", 1)), (("tenant", 1), ("_id", 1))),
     sealed=("name", "phone", "unionid", "external_userid", "number"),
 )
 """One person: his facts, sealed, and his tags."""

@@ -179,7 +179,7 @@ class Events:
                     and len(item) == (4 if data is None else 5)
                 ):
                     fits = declared[item["name"]]
-                    if not data or all([fits[key](value) for key, value in data.items()]):
+                    if data is None or all([fits[key](value) for key, value in data.items()]):
                         continue
             except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
                 pass  # whatever it is, it is said below

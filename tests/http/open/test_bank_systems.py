@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import orjson
-import pytest
 import yaml
 
 from config.bounds import INTAKE_BYTES
@@ -111,9 +109,8 @@ async def test_what_is_told_of_customers_is_answered_too(http: httpx.AsyncClient
     assert code_of(wrong) == (400, "invalid_body")
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
+async def test_a_body_that_is_none_is_refused_whole(http: httpx.AsyncClient, demo: Services) -> None:
+    for body, said in (
         (b"", (400, "invalid_body")),
         (b"[]", (400, "invalid_body")),
         (b'{"events":[]}', (400, "invalid_body")),
@@ -121,30 +118,24 @@ async def test_what_is_told_of_customers_is_answered_too(http: httpx.AsyncClient
         (b'{"events":' + b"[" * 2_000 + b"]" * 2_000 + b"}", (400, "invalid_body")),
         (orjson.dumps({"events": [event(f"e{n}") for n in range(501)]}), (413, "too_many_items")),
         (b" " * (INTAKE_BYTES + 1), (413, "body_too_large")),
-    ],
-)
-async def test_a_body_that_is_none_is_refused_whole(
-    http: httpx.AsyncClient, demo: Services, body: bytes, said: tuple[int, str]
-) -> None:
-    assert code_of(await send(http, PATH, body)) == said
+    ):
+        assert code_of(await send(http, PATH, body)) == said
     assert await stored(demo) == []
 
 
-@pytest.mark.parametrize(
-    ("other", "said"),
-    [
-        ({"secret": "x" * 40}, (401, "signature_wrong")),
-        ({"who": "demo/coffee-pos", "secret": "fake-partner-secret-for-the-sandbox-only0"}, (401, "signature_wrong")),
-        ({"who": "demo/nobody"}, (401, "signature_wrong")),
-        ({"who": "nobank/core"}, (401, "signature_wrong")),
-        ({"at": int(time.time()) - 3_000}, (401, "signature_stale")),
+async def test_who_is_not_the_system_is_refused_and_nothing_is_stored(http: httpx.AsyncClient, demo: Services) -> None:
+    partner = {"who": "demo/coffee-pos", "secret": "fake-partner-secret-for-the-sandbox-only0"}
+    wrong, stale = (401, "signature_wrong"), {"at": int(time.time()) - 3_000}
+    others: list[tuple[dict[str, Any], tuple[int, str]]] = [
+        ({"secret": "x" * 40}, wrong),
+        (partner, wrong),
+        ({"who": "demo/nobody"}, wrong),
+        ({"who": "nobank/core"}, wrong),
+        (stale, (401, "signature_stale")),
         ({"nonce": "short"}, (401, "signature_missing")),
-    ],
-)
-async def test_who_is_not_the_system_is_refused_and_nothing_is_stored(
-    http: httpx.AsyncClient, demo: Services, other: dict[str, Any], said: tuple[int, str]
-) -> None:
-    assert code_of(await send(http, PATH, {"events": [event("e1")]}, **other)) == said
+    ]
+    for other, said in others:
+        assert code_of(await send(http, PATH, {"events": [event("e1")]}, **other)) == said
     assert await stored(demo) == []
 
 
@@ -181,9 +172,6 @@ async def test_a_new_secret_and_the_one_before_are_good_together(http: httpx.Asy
     third = await systems.set_secret(bank, "core")
     assert code_of(await send(http, PATH, {"events": [event("e1")]}, secret=second)) == (401, "signature_wrong")
     assert (await send(http, PATH, {"events": [event("e1")]}, secret=third)).status_code == 200
-
-
-Ask = Callable[[Signer, bytes], Awaitable[httpx.Response]]
 
 
 async def test_a_system_signs_with_sm2_and_changes_its_key_with_an_overlap(
