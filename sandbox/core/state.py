@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import override
 
 from sandbox.core import ids
+from sandbox.core.bank_records import BankCustomer
 from sandbox.core.models import ChatKey, Day, Group, JoinWay, Link, Quota, day_of
 from sandbox.core.records import Records
 from sandbox.core.world import Department, Member, World
@@ -193,6 +194,8 @@ class State(BaseModel):
     """The pending_id by which the corp knows somebody who was no customer when it asked, by person
     (B3, 95926)."""
     records: Records = Field(default_factory=Records)
+    bank: dict[str, BankCustomer] = Field(default_factory=dict)
+    """The bank's customers, by the ids of people."""
     sequence: int = 0
     friendships: int = 0
     """How many friendships were ever made; the number of the latest."""
