@@ -96,6 +96,8 @@ Text = Annotated[str, Field(max_length=2_000), _Clean]
 LongText = Annotated[str, Field(max_length=20_000), _Clean]
 Document = Annotated[str, Field(max_length=DOCUMENT_BYTES), _Clean]
 """A campaign file; its bytes are counted where it is read."""
+RuleText = Annotated[str, Field(max_length=300_000), _Clean]
+"""A rule: room for the longest lists."""
 ShipperFile = Annotated[str, Field(max_length=LISTS_FORM_BYTES), _Clean]
 """The numbers of a batch's parcels, one a line."""
 Password = Annotated[str, Field(max_length=PASSWORD_LENGTH)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from campaigns import live
@@ -13,19 +13,23 @@ from customers.profiles.source import Source
 from customers.profiles.sources import SOURCES as OF_CUSTOMERS
 from customers.profiles.vocabulary import of_bank
 from customers.rules.vocabulary import Vocabulary
+from customers.segments import versions as segments
+from customers.segments.document import Segment
 from rewards import catalogue
 from rewards.vouchers import profile as vouchers
 
 SOURCES: tuple[Source, ...] = (*OF_CUSTOMERS, campaigns.SOURCE, vouchers.SOURCE)
 
 
-async def vocabulary(bank: Bank) -> Vocabulary:
-    """What a rule over the bank's profiles may ask."""
+async def vocabulary(bank: Bank, new: Mapping[str, Segment] | None = None) -> Vocabulary:
+    """What a rule over the bank's profiles may ask; `new` are segments that are about to be."""
     campaigns_known = {
         campaign: row["name"] for campaign, row in (await live.campaign_rows(bank)).items()
     }
     rewards = {reward: row["title"] for reward, row in (await catalogue.all_rewards(bank)).items()}
-    return await of_bank(bank, {"campaign": campaigns_known, "reward": rewards})
+    coming = {key: segment.name.model_dump() for key, segment in (new or {}).items()}
+    there = {**await segments.titles(bank), **coming}
+    return await of_bank(bank, {"segment": there, "campaign": campaigns_known, "reward": rewards})
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
+from customers.segments.rows import SEGMENT_VERSIONS, SEGMENTS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror.rows import (
     CORP_TAGS,
@@ -154,6 +155,8 @@ COLLECTIONS = (
     REWARD_ITEMS,
     REWARD_ITEM_VERSIONS,
     RUNS,
+    SEGMENTS,
+    SEGMENT_VERSIONS,
     SHIPMENTS,
     SHIPMENT_BATCHES,
     SIGN_INS,

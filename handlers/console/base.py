@@ -63,6 +63,7 @@ _OF_BOOKS: tuple[Section, ...] = (
 )
 _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
+    ("Segments", "/console/segments", "segments.read", ()),
     ("Fields", "/console/fields", "fields.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),

@@ -23,6 +23,7 @@ from handlers.console import (
     points,
     pools,
     rewards,
+    segments,
     session,
     shipments,
     sync,
@@ -113,6 +114,43 @@ ROUTES = (
         "/console/ledger/transfers/{transfer}",
         ledger.Transfer,
         get=op("ledger.read", "A transfer with all that is linked to it"),
+    ),
+    page_route(
+        "/console/segments",
+        segments.Segments,
+        get=op("segments.read", "All segments"),
+        post=op("segments.write", "Submit a segment, or its change", most=LISTS_FORM_BYTES),
+    ),
+    page_route(
+        "/console/segments/new", segments.NewSegment, get=op("segments.write", "Write a segment")
+    ),
+    page_route(
+        "/console/segments/{segment}", segments.SegmentPage, get=op("segments.read", "One segment")
+    ),
+    page_route(
+        "/console/segments/{segment}/edit",
+        segments.EditSegment,
+        get=op("segments.write", "Change a segment"),
+    ),
+    page_route(
+        "/console/segments/{segment}/archive",
+        segments.Archive,
+        post=op("segments.write", "Ask for a segment to be archived"),
+    ),
+    page_route(
+        "/console/segments/{segment}/why",
+        segments.Why,
+        post=op("segments.read", "Why a customer meets its rule or does not"),
+    ),
+    page_route(
+        "/console/segments/{segment}/versions/{version}/approve",
+        segments.Approve,
+        post=op("segments.approve", "Approve another's segment"),
+    ),
+    page_route(
+        "/console/segments/{segment}/versions/{version}/reject",
+        segments.Reject,
+        post=op("segments.approve", "Reject another's segment"),
     ),
     page_route("/console/audit", audit.Audit, get=op("audit.read", "The audit trail")),
     page_route(
