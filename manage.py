@@ -251,13 +251,15 @@ def partner_secret(
         float, typer.Option(min=0, max=90, help="how long the secret of before stays good")
     ] = 7,
 ) -> None:
-    """Give a partner a new secret, shown this once; the one before it stays good for some days."""
-    from customers.banks import counters
+    """Give a partner, or a system of the bank's, a new secret, shown this once; the one before it
+    stays good for some days."""
+    from customers.banks import counters, systems
 
     async def rotate(services: Services) -> str:
         bank = await open_bank(services, await only_tenant(services, tenant))
         overlap, by = timedelta(days=overlap_days), f"cli:{getpass.getuser()}"
-        return await counters.set_secret(bank, name, overlap=overlap, by=by)
+        give = systems.set_secret if name in bank.systems else counters.set_secret
+        return await give(bank, name, overlap=overlap, by=by)
 
     secret = run(rotate)
     print(secret)

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from config.logging import setup_logging
 from customers.banks.bank import Bank, open_bank
+from customers.intake.rows import CUSTOMERS
+from deploy.bringing import ErrorsOption, IntakeFile, SystemOption, bring
 from deploy.terminal import (
     OUT_OF_REACH,
     TenantOption,
@@ -154,6 +156,18 @@ def list_fields(tenant: TenantOption = "") -> None:
     print_table("fields", rows)
     if not rows:
         out.print("the bank's file declares no fields")
+
+
+@fields_app.command("import")
+def fields_import(
+    file: IntakeFile,
+    tenant: TenantOption = "",
+    system: SystemOption = "",
+    errors: ErrorsOption = None,
+) -> None:
+    """Bring in a file of what the bank knows of customers, as if a system of the bank's had sent it:
+    JSONL or CSV, in UTF-8 or GB 18030. Cut short, the same command goes on."""
+    bring(CUSTOMERS, file, tenant, system, errors)
 
 
 @fields_app.command("show")

@@ -16,6 +16,7 @@ from campaigns.channels import rosters
 from customers.alerts import alarms
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks
+from customers.intake import retention
 from operations import audience, jobs, limits
 from operations.sync import run as syncing
 from services.container import Services
@@ -93,6 +94,7 @@ async def tick(bank: Bank) -> list[str]:
         await audience.watch(bank)
     if await _ours(bank, "forget", FORGET_SECONDS):
         await rosters.forget_old(bank)
+        await retention.forget_old(bank)
     return due
 
 

@@ -10,12 +10,20 @@ from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, SYSTEMS, TENANTS
 from customers.consent import CONSENTS
 from customers.fields.rows import FIELD_HISTORY, FIELD_VALUES
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
+from customers.identity.awaited import AWAITED
 from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
+from customers.intake.rows import (
+    BANK_EVENTS,
+    BANK_TOLD,
+    EVENT_TALLIES,
+    INTAKE,
+    INTAKE_FILES,
+)
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.profiles.rows import PROFILES
@@ -90,6 +98,9 @@ COLLECTIONS = (
     AUDIENCE,
     AUDIT,
     AUDIT_INTENTS,
+    AWAITED,
+    BANK_EVENTS,
+    BANK_TOLD,
     BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
@@ -114,6 +125,7 @@ COLLECTIONS = (
     DEPARTMENTS,
     DISCLOSURES,
     DISCLOSURE_ACCEPTANCES,
+    EVENT_TALLIES,
     FIELD_HISTORY,
     FIELD_VALUES,
     GROUPS,
@@ -125,6 +137,8 @@ COLLECTIONS = (
     IDENTITIES,
     INBOX,
     INSTALLATION,
+    INTAKE,
+    INTAKE_FILES,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
     LEDGER_ADJUSTMENTS,
@@ -165,6 +179,7 @@ COLLECTIONS = (
     SYNCS,
     SYNC_DIFFERENCES,
     SYNC_ERRORS,
+    SYSTEMS,
     TENANTS,
     TICKS,
     TIMELINE,

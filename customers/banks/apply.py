@@ -11,7 +11,7 @@ from typing import cast
 from config import gate
 from config.settings import ProductionRefused
 from customers.access import counter_rights, roles
-from customers.banks import accounts, clerks, staff
+from customers.banks import accounts, clerks, staff, systems
 from customers.banks.bank import Bank, list_banks, open_bank
 from customers.banks.files import (
     Archive,
@@ -66,6 +66,7 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
         )
         waiting = await roles.apply(bank, file.clerks, by)
         waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
+        await systems.apply(bank, file.systems, by)
     stays_out = "stays out: WeCom says that this member has left"
     return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
 

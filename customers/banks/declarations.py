@@ -3,7 +3,6 @@ send them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from config import bounds
 from services.documents.problems import Fault, Place, fault, pattern
+from services.security import sm2
 
 FIELD_KEY = r"^[a-z][a-z0-9_]{0,39}$"
 EVENT_NAME = r"^[a-z][a-z0-9_]{0,30}(\.[a-z][a-z0-9_]{0,30}){1,2}$"
@@ -32,7 +32,6 @@ _KEY = pattern(FIELD_KEY, "field_key")
 _EVENT = pattern(EVENT_NAME, "event_name")
 _VALUE = pattern(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$", "choice_value")
 _SYSTEM = pattern(r"^[a-z0-9][a-z0-9-]{0,18}$", "branch_id")
-_POINT = re.compile(r"04[0-9a-fA-F]{128}")
 
 FieldType = Literal["text", "choice", "number", "money", "date", "bool"]
 Writer = Literal["bank", "rm"]
@@ -60,7 +59,7 @@ class FieldEntry(Declared):
     """A field of customers. `money` is in fen, a `date` is a day. `class` is how much it says of a
     person, `sealed` that it lies encrypted and may only be compared whole. `moves`
     are the values that a choice may change to, by the value before; without them it changes freely.
-    A `removed` field is none any more, and its values are deleted."""
+    What is kept under a `consent` goes when that is withdrawn. A `removed` field is none any more, and its values are deleted."""
 
     key: str = Field(pattern=_KEY)
     name: Label
@@ -70,6 +69,7 @@ class FieldEntry(Declared):
     sealed: bool = False
     written_by: Annotated[list[Writer], Field(min_length=1, max_length=2)] = ["bank"]
     moves: bounds.Entries[bounds.Word, bounds.Few[bounds.Word]] = {}
+    consent: Literal["phone"] | None = None
     removed: bool = False
 
     @property
@@ -102,7 +102,8 @@ class EventEntry(Declared):
 class SystemEntry(Declared):
     """A program of the bank that sends events or what the bank knows of customers. It signs with a
     secret (`hmac-sha256`; the first one may be here, `manage.py partner secret` makes another), or
-    with a key of its own of which `public_key` is here (`sm2-sm3`: PEM, or the point in hex)."""
+    with a key of its own of which `public_key` is here (`sm2-sm3`: PEM, or the point in hex; two
+    after each other while one is changed for the other)."""
 
     id: str = Field(pattern=_SYSTEM)
     name: bounds.Name
@@ -157,14 +158,16 @@ def _system(at: Place, one: SystemEntry) -> Iterator[Fault]:
         yield fault((*at, "public_key"), "system_key_unused", name=one.id)
     if one.algorithm == "sm2-sm3" and one.secret is not None:
         yield fault((*at, "secret"), "system_secret_unused", name=one.id)
-    if one.algorithm == "sm2-sm3" and not _is_key(one.public_key or ""):
+    if one.algorithm == "sm2-sm3" and not _are_keys(one.public_key or ""):
         yield fault((*at, "public_key"), "system_key", name=one.id)
 
 
-def _is_key(text: str) -> bool:
-    return _POINT.fullmatch(text.strip()) is not None or text.strip().startswith(
-        "-----BEGIN PUBLIC KEY-----"
-    )
+def _are_keys(text: str) -> bool:
+    """Whether the text is one SM2 key, or several while one is changed for another."""
+    try:
+        return bool([sm2.read_key(one) for one in sm2.split_keys(text)])
+    except ValueError:
+        return False
 
 
 def _twice(group: str, key: str, names: Sequence[str]) -> Iterator[Fault]:

@@ -81,6 +81,15 @@ class PartnerRow(TypedDict):
     rotated_at: NotRequired[datetime]
 
 
+class SystemRow(TypedDict):
+    """A system of the bank's own; `secrets` are sealed, as a partner's."""
+
+    _id: str
+    login: str
+    secrets: NotRequired[bytes]
+    rotated_at: NotRequired[datetime]
+
+
 TENANTS = Rows("tenants", sealed=("secrets",), of_bank=False)
 """The banks of this installation."""
 STAFF = Rows("staff")
@@ -91,3 +100,5 @@ COUNTERS = Rows("counters")
 """Tellers and merchants' people, where each may write vouchers off, and the hash of his password."""
 PARTNERS = Rows("partners", sealed=("secrets",))
 """Programs that write vouchers off, and what they sign with."""
+SYSTEMS = Rows("systems", sealed=("secrets",))
+"""The bank's own systems, and what they sign with."""

@@ -60,5 +60,7 @@ async def write(bank: Bank, actor: StaffActor, cid: str, key: str, said: str) ->
         (answer,) = await values.write_many(bank, [update])
         if answer.code == "field_move":
             raise Conflict("field_move", "the field does not change to this from what it is")
+        if answer.code == "consent_withdrawn":
+            raise Conflict("consent_withdrawn", "the customer withdrew the consent for this")
         if not answer.taken:
             raise InvalidInput("field_type", f"{key}: refused as {answer.code}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from customers.banks.bank import Bank
-from customers.fields.rows import FIELD_HISTORY, FIELD_VALUES, FieldRow, HistoryRow, Told
+from customers.fields.rows import FIELD_HISTORY, FieldRow, HistoryRow, Told, erase
 from customers.fields.values import TRIES, Update, hold, load, order, put, value_in, value_of, write
 from services.errors import Unavailable
 
@@ -63,12 +63,8 @@ async def _restore(bank: Bank, row: FieldRow, key: str) -> None:
     row["provenance"][key] = cast("Told", told)
 
 
-async def erase(bank: Bank, cids: Sequence[str], keys: Sequence[str]) -> None:
-    """Deletes what these customers hold and held of these fields; safe to repeat."""
-    gone = {
-        f"{part}.{key}": "" for key in keys for part in ("values", "sealed", "blind", "provenance")
-    }
-    theirs = {"_id": {"$in": list(cids)}}
-    await bank.db[FIELD_VALUES].update_many(theirs, {"$unset": gone, "$inc": {"rev": 1}})
-    asked = {"cid": {"$in": list(cids)}, "key": {"$in": list(keys)}}
-    await bank.db[FIELD_HISTORY].delete(asked)
+async def erase_under(bank: Bank, cids: Sequence[str], purpose: str) -> None:
+    """Deletes what these customers hold and held of fields that are kept under a consent."""
+    keys = [key for key, one in bank.fields.items() if one.consent == purpose]
+    if keys:
+        await erase(bank, cids, keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
@@ -54,7 +54,7 @@ class HistoryRow(TypedDict):
     sealed: NotRequired[bytes]
 
 
-FIELD_VALUES = Rows("field_values")
+FIELD_VALUES = Rows("field_values", indexes=((("tenant", 1), ("_id", 1)),))
 """What a customer's declared fields hold; the `_id` is his cid."""
 FIELD_HISTORY = Rows(
     "field_history",
@@ -77,10 +77,16 @@ async def is_used(bank: Bank, key: str) -> bool:
     return row is not None
 
 
-async def count_holding(bank: Bank, declared: FieldEntry) -> int:
-    """How many rows hold a value of a field."""
-    part = "sealed" if declared.sealed else "values"
-    return await bank.db[FIELD_VALUES].count({f"{part}.{declared.key}": {"$exists": True}})
+async def count_holding(bank: Bank, declared: Iterable[FieldEntry]) -> dict[str, int]:
+    """How many rows hold a value of each of these fields, by key; all are read once."""
+    places = {one.key: f"${'sealed' if one.sealed else 'values'}.{one.key}" for one in declared}
+    holds = {
+        key: {"$sum": {"$cond": [{"$eq": [{"$type": place}, "missing"]}, 0, 1]}}
+        for key, place in places.items()
+    }
+    found = await bank.db[FIELD_VALUES].aggregate([{"$group": {"_id": None, **holds}}])
+    counted = found[0] if found else {}
+    return {key: int(counted.get(key, 0)) for key in places}
 
 
 async def drop(bank: Bank, key: str) -> None:
@@ -89,3 +95,14 @@ async def drop(bank: Bank, key: str) -> None:
     used = {f"provenance.{key}": {"$exists": True}}
     await bank.db[FIELD_VALUES].update_many(used, {"$unset": gone, "$inc": {"rev": 1}})
     await bank.db[FIELD_HISTORY].delete({"key": key})
+
+
+async def erase(bank: Bank, cids: Sequence[str], keys: Sequence[str]) -> None:
+    """Deletes what these customers hold and held of these fields; safe to repeat."""
+    gone = {
+        f"{part}.{key}": "" for key in keys for part in ("values", "sealed", "blind", "provenance")
+    }
+    theirs = {"_id": {"$in": list(cids)}}
+    await bank.db[FIELD_VALUES].update_many(theirs, {"$unset": gone, "$inc": {"rev": 1}})
+    asked = {"cid": {"$in": list(cids)}, "key": {"$in": list(keys)}}
+    await bank.db[FIELD_HISTORY].delete(asked)

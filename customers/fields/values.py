@@ -20,6 +20,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
+from customers import consent
 from customers.banks.bank import Bank
 from customers.fields.checks import canonical, check, is_findable
 from customers.fields.rows import (
@@ -28,6 +29,7 @@ from customers.fields.rows import (
     FieldRow,
     HistoryRow,
     Told,
+    erase,
     rows_of,
 )
 from customers.identity.rows import aliases_of
@@ -108,15 +110,40 @@ async def write_many(bank: Bank, updates: Sequence[Update]) -> list[Answer]:
     nothing; the others are durable. Safe to repeat.
 
     Codes: `field_unknown`, `field_writer` (its source may not write it), `field_type`,
-    `field_choice`, `field_time` (ahead of us), `field_move` (a choice may not change so). Raises
+    `field_choice`, `field_time` (ahead of us), `field_move` (a choice may not change so),
+    `consent_withdrawn` (the field is kept under a consent that he took back). Raises
     Unavailable `customer_busy` when others write the same customers all the time.
     """
     for _ in range(TRIES):
         known = await load(bank, dict.fromkeys(one.cid for one in updates))
         answers = [_take(bank, known[one.cid], one) for one in updates]
         if await write(bank, known.values()):
-            return answers
+            return await _under_consent(bank, updates, answers)
     raise Unavailable("customer_busy", "these customers are being changed by too many at once")
+
+
+async def _under_consent(
+    bank: Bank, updates: Sequence[Update], answers: list[Answer]
+) -> list[Answer]:
+    """Lets go of what was written and is kept under a consent that was taken back: whoever withdraws
+    meanwhile is seen here, after the write, or sees the write himself."""
+    under = {key: one.consent for key, one in bank.fields.items() if one.consent}
+    touched = {one.cid for one in updates if under.keys() & one.values.keys()}
+    if not touched:
+        return answers
+    aliases = await aliases_of(bank, sorted(touched))
+    families = {cid: [cid, *aliases.get(cid, [])] for cid in sorted(touched)}
+    told = list(answers)
+    for purpose in set(under.values()):
+        keys = [key for key, one in under.items() if one == purpose]
+        gone = await consent.withdrawn(bank, families, purpose)
+        for cid in sorted(gone):
+            await erase(bank, families[cid], keys)
+        for place, one in enumerate(updates):
+            key = next((key for key in keys if key in one.values), "")
+            if one.cid in gone and key and told[place].taken:
+                told[place] = Answer("consent_withdrawn", key)
+    return told
 
 
 def _take(bank: Bank, customer: Work, update: Update) -> Answer:

@@ -132,7 +132,7 @@ async def counts(bank: Bank) -> dict[str, int]:
     where the store does not count so many in time."""
 
     async def count() -> dict[str, int]:
-        return {one.key: await count_holding(bank, one) for one in bank.fields.values()}
+        return await count_holding(bank, bank.fields.values())
 
     try:
         return await cached(bank.services, f"field-counts:{bank.id}", COUNT_SECONDS, count)

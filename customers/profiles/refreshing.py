@@ -15,6 +15,7 @@ from customers.banks.bank import Bank
 from customers.identity.rows import count_customers, customers_between, customers_by_id
 from customers.profiles.rows import PROFILES, Profile
 from customers.profiles.source import Batch, Source
+from customers.rules.days import MOST_WINDOW, number_of
 from services.errors import Unavailable
 from services.store.mongo import Doc
 
@@ -56,7 +57,7 @@ async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source]) -> li
     for _ in range(TRIES):
         known = await _known(bank, asked)
         made = await _make(bank, await _batch(bank, asked), sources)
-        changed = _changed(asked, known, made)
+        changed = _changed(bank, asked, known, made)
         left = await _write(bank, changed)
         found += [one for one in changed if one.cid not in left]
         if not left:
@@ -104,13 +105,19 @@ async def _make(bank: Bank, batch: Batch, sources: Sequence[Source]) -> dict[str
 
 
 def _changed(
-    cids: Iterable[str], known: Mapping[str, Profile], made: Mapping[str, Doc]
+    bank: Bank, cids: Iterable[str], known: Mapping[str, Profile], made: Mapping[str, Doc]
 ) -> list[Refreshed]:
-    found = []
+    """Those whose profile is not as it was; that days have become too old to be asked for is no
+    change."""
+    found, since = [], oldest_day(bank)
     for cid in cids:
         before, part = known.get(cid), made.get(cid)
         after = None if part is None else _whole(cid, before, part)
-        if after is not None and before is not None and _content(before) == _content(after):
+        if (
+            after is not None
+            and before is not None
+            and _content(before, since) == _content(after, since)
+        ):
             continue
         if before is not None or after is not None:
             found.append(Refreshed(cid, before, after))
@@ -124,8 +131,18 @@ def _whole(cid: str, before: Profile | None, part: Doc) -> Profile:
     return cast("Profile", {"_id": cid, "seq": seq, **EMPTY, **kept, **part})
 
 
-def _content(profile: Profile) -> Doc:
-    return {name: value for name, value in profile.items() if name not in _OWN}
+def oldest_day(bank: Bank) -> int:
+    """The first day of the longest window of a rule."""
+    return number_of(bank.today()) - MOST_WINDOW + 1
+
+
+def _content(profile: Profile, since: int = 0) -> Doc:
+    found = {name: value for name, value in profile.items() if name not in _OWN}
+    found["events"] = {
+        name: {**tally, "days": {day: n for day, n in tally["days"].items() if int(day) >= since}}
+        for name, tally in profile["events"].items()
+    }
+    return found
 
 
 async def _write(bank: Bank, changed: Sequence[Refreshed]) -> set[str]:
@@ -172,7 +189,7 @@ async def refresh_span(
 ) -> list[Refreshed]:
     """As `refresh`, for everybody whose id lies in a span; profiles of nobody go."""
     known, made = await _span(bank, span, sources)
-    changed = _changed({*known, *made}, known, made)
+    changed = _changed(bank, {*known, *made}, known, made)
     left = await _write(bank, changed)
     again = await refresh(bank, left, sources) if left else []
     return [one for one in changed if one.cid not in left] + again
@@ -184,7 +201,7 @@ async def differences(
     """cid → the keys in which his profile is not as his sources say it now; of one who has none, or
     should have none, `_id`."""
     known, made = await _span(bank, span, sources)
-    return _told(_changed({*known, *made}, known, made))
+    return _told(_changed(bank, {*known, *made}, known, made))
 
 
 async def still_different(
@@ -194,7 +211,7 @@ async def still_different(
     asked = sorted(cids)
     known = await _known(bank, asked)
     made = await _make(bank, await _batch(bank, asked), sources)
-    return _told(_changed(asked, known, made))
+    return _told(_changed(bank, asked, known, made))
 
 
 def _told(changed: Iterable[Refreshed]) -> dict[str, list[str]]:

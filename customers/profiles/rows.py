@@ -55,6 +55,6 @@ class Profile(TypedDict):
     rfm: NotRequired[dict[str, int]]
 
 
-PROFILES = Rows("profiles")
+PROFILES = Rows("profiles", indexes=((("tenant", 1), ("_id", 1)),))
 """Customers as rules see them: made from all that is known of them, and never the only place of
 anything."""

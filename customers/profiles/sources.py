@@ -6,6 +6,13 @@ from customers import relationships
 from customers.banks import profile as banks
 from customers.fields import profile as fields
 from customers.identity import profile as identity
+from customers.intake import profile as intake
 from customers.profiles.source import Source
 
-SOURCES: tuple[Source, ...] = (identity.SOURCE, fields.SOURCE, relationships.SOURCE, banks.SOURCE)
+SOURCES: tuple[Source, ...] = (
+    identity.SOURCE,
+    fields.SOURCE,
+    relationships.SOURCE,
+    banks.SOURCE,
+    intake.SOURCE,
+)

@@ -11,13 +11,16 @@ from pydantic import Field
 from typing_extensions import override
 
 from config.bounds import Reason, RowId, ShortText, Word
+from customers import timeline
 from customers.access import withdrawal
 from customers.fields import viewing
 from customers.fields.viewing import FieldView
-from customers.identity import review
+from customers.identity import resolution, review
 from handlers.console.base import Console, Decision
 from handlers.http.pages import Form
 from services.errors import InvalidInput, NotFound, TooMany, YinqiaoError
+
+EVENTS_SHOWN = 20
 
 
 class SearchForm(Form):
@@ -106,8 +109,12 @@ class Customer(Decision):
     async def show(self, error: YinqiaoError | None = None) -> None:
         view = await review.explain(self.bank, self.actor, self.cid)
         agreed = await withdrawal.list_consents(self.bank, view["cid"])
-        fields = await self.fields(view["cid"])
-        self.render_page("people_customer", error, person=view, consents=agreed, fields=fields)
+        cids = await resolution.cids(self.bank, view["cid"])
+        shown = {
+            "fields": await self.fields(view["cid"]),
+            "sent": await timeline.of_kinds(self.bank, cids, ["bank.event"], EVENTS_SHOWN),
+        }
+        self.render_page("people_customer", error, person=view, consents=agreed, **shown)
 
     async def fields(self, cid: str) -> list[FieldView]:
         """What the bank knows of him, as far as the clerk may see it."""

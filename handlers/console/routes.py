@@ -16,6 +16,7 @@ from handlers.console import (
     events,
     fields,
     handovers,
+    intake,
     intercepts,
     items,
     ledger,
@@ -50,6 +51,16 @@ ROUTES = (
         "/console/account/logout",
         clerks.SignOutEverywhere,
         post=op(CLERK, "Sign out everywhere"),
+    ),
+    page_route(
+        "/console/intake",
+        intake.Intake,
+        get=op("intake.read", "What the bank's own systems sent, and whose it is"),
+    ),
+    page_route(
+        "/console/intake/{wait}/join",
+        intake.Join,
+        post=op("intake.join", "Say which of the customers with one phone is meant"),
     ),
     page_route("/console/clerks", clerks.Clerks, get=op("clerks.read", "Clerks and their roles")),
     page_route(

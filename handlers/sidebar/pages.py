@@ -18,6 +18,7 @@ from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
 from customers.fields import editing
+from customers.timeline import Entry
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
 from rewards import allowance, catalogue, holdings
@@ -227,7 +228,7 @@ class Customer(Sidebar):
             "choices": editing.choices,
             "consents": await withdrawal.list_consents(self.bank, card["cid"]),
             "points": await statement.view(self.bank, card["cid"], self.lang, limit=5),
-            "kind_text": self.kind_text,
+            "happened": self.happened,
             "details": self.details,
         }
         self.render_page("customer", error, **values)
@@ -239,6 +240,15 @@ class Customer(Sidebar):
         named = {campaign: row["name"] for campaign, row in campaigns.items()}
         named |= {reward: row["title"] for reward, row in rewards.items()}
         return {known: str(name.get(self.lang) or name["zh"]) for known, name in named.items()}
+
+    def happened(self, entry: Entry) -> tuple[str, dict[str, Any]]:
+        """What happened, and what is to be said of it besides; of an event of the bank's own
+        systems what the bank calls it."""
+        if entry["kind"] != "bank.event":
+            return self.kind_text(entry["kind"]), entry["data"]
+        name = entry["data"]["event"]
+        declared = self.bank.events.get(name)
+        return name if declared is None else str(getattr(declared.label, self.lang)), {}
 
     def kind_text(self, kind: str) -> str:
         """What happened, in the RM's language; a kind that has no text yet is shown as it is."""

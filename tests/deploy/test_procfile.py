@@ -31,5 +31,5 @@ def test_every_queue_has_a_worker_and_files_have_one_of_their_own() -> None:
     taken = {
         name: words[words.index("--queues") + 1] for name in ("worker", "files") if (words := PROCFILE[name].split())
     }
-    assert taken == {"worker": "callback,staff,effects", "files": "files"}
+    assert taken == {"worker": "callback,staff,bank,effects", "files": "files"}
     assert {*",".join(taken.values()).split(",")} == {*QUEUES.values()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from customers import consent
 from customers.banks.bank import Bank
 from customers.banks.files import read_tenant_file
 from customers.fields import parting, rows, values
@@ -174,7 +175,7 @@ async def test_merged_customers_hold_the_newest_of_both_and_each_has_his_own_aga
         assert await _holds(bank, LI) == {"gender": "M", "payroll": True, "stage": "lead"}
         assert await _holds(bank, WEI) == {"gender": "F", "holdings": 4, "stage": "closed"}
     assert await _history(bank, "gender", LI) == [("M", 10.0)]
-    await parting.erase(bank, [LI, WEI], ["gender", "holdings"])
+    await rows.erase(bank, [LI, WEI], ["gender", "holdings"])
     assert (await _holds(bank, LI), await _history(bank, "gender", LI, WEI)) == ({"payroll": True, "stage": "lead"}, [])
 
 
@@ -195,3 +196,22 @@ async def test_five_hundred_updates_are_read_and_written_together(bank: Bank) ->
     )
     assert await bank.db["field_values"].count({"values.holdings": -1, "rev": 2}) == 500
     assert await bank.db["field_history"].count({"key": "holdings"}) == 500
+
+
+async def test_what_is_kept_under_a_consent_goes_with_it_and_comes_not_back_before_it(bank: Bank) -> None:
+    text = consent.text_of("phone", "phone/2026-11")
+    await bank.db["customers"].insert({"_id": LI, "aliases": [WEI], "tags": []})
+    await consent.give(bank, LI, "phone", "phone/2026-11", text, "mp:wx1")
+    noted = [
+        _told(10.0, source="rm", interest="基金"),
+        _told(20.0, source="rm", interest="黄金", last_visit="2026-01-02"),
+    ]
+    assert await values.write_many(bank, noted) == [TAKEN, TAKEN]
+    await consent.withdraw(bank, LI, "phone", "console")
+    await parting.erase_under(bank, [LI, WEI], "phone")
+    assert (await _holds(bank), await _history(bank, "interest")) == ({"last_visit": "2026-01-02"}, [])
+    late = [_told(30.0, source="rm", interest="基金"), _told(30.0, payroll=True)]
+    assert await values.write_many(bank, late) == [Answer("consent_withdrawn", "interest"), TAKEN]
+    assert (await _holds(bank), await _history(bank, "interest")) == ({"last_visit": "2026-01-02", "payroll": True}, [])
+    await consent.give(bank, LI, "phone", "phone/2026-11", text, "mp:wx1")
+    assert await values.write_many(bank, [_told(40.0, source="rm", interest="基金")]) == [TAKEN]

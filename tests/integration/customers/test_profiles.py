@@ -16,6 +16,7 @@ from customers.fields.values import Update
 from customers.identity import merging, resolution, unmerging
 from customers.identity.facts import Facts
 from customers.identity.rows import MergeRow, find_customer
+from customers.intake.tallies import day_of
 from customers.profiles import refreshing
 from customers.profiles.vocabulary import of_bank
 from customers.rules.errors import RuleError
@@ -211,3 +212,23 @@ async def test_rules_ask_profiles_by_the_banks_own_words(bank: Bank) -> None:
         with pytest.raises(RuleError) as refused:
             read_rule(wrong, words)
         assert refused.value.code == code
+
+
+async def test_events_are_counted_by_day_with_those_of_whoever_was_merged(bank: Bank) -> None:
+    winner, loser = await _person(bank, 1), await _person(bank, 2)
+    await bank.db["customers"].update({"_id": winner}, {"$set": {"aliases": [loser]}})
+    await bank.db["customers"].update({"_id": loser}, {"$set": {"merged_into": winner}})
+    today = day_of(bank.now(), bank.tz)
+    recent, old = {str(today): 2, str(today - 399): 1}, {str(today): 1, str(today - 400): 5}
+    for cid, days, first in ((winner, recent, 100.0), (loser, old, 50.0)):
+        tally = {"_id": f"{cid}t", "cid": cid, "name": "app.login", "days": days, "first": first, "last": first + 9.0}
+        await bank.db["event_tallies"].insert(tally)
+    await _refresh(bank, loser)
+    profile = await refreshing.find(bank, winner)
+    assert profile is not None
+    assert profile["events"] == {
+        "app/login": {"n": 9, "first": 50.0, "last": 109.0, "days": {str(today - 399): 1, str(today): 3}}
+    }
+    assert await _different(bank) == {}
+    await bank.db["profiles"].update({"_id": winner}, {"$set": {f"events.app/login.days.{today - 400}": 5}})
+    assert await _different(bank) == {}  # it was not too old yesterday

@@ -71,5 +71,9 @@ def test_what_is_wrong_is_said_with_its_line(old: str, new: str, said: str) -> N
 def test_sm2_needs_a_public_key() -> None:
     text = DEMO + "  - {id: other, name: 其他系统, may: [events], algorithm: sm2-sm3}\n"
     assert _problem(text).startswith(f"bank.yaml:{END}: sm2-sm3 needs public_key")
-    good = text.replace("algorithm: sm2-sm3", f"algorithm: sm2-sm3, public_key: '04{'ab' * 64}'")
+    off = text.replace("algorithm: sm2-sm3", f"algorithm: sm2-sm3, public_key: '04{'ab' * 64}'")
+    assert _problem(off).startswith(f"bank.yaml:{END}: sm2-sm3 needs public_key")
+    point = "09f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020"
+    point += "ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13"
+    good = text.replace("algorithm: sm2-sm3", f"algorithm: sm2-sm3, public_key: '04{point}'")
     assert read_tenant_file(good, "bank.yaml").systems[1].algorithm == "sm2-sm3"
