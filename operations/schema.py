@@ -28,7 +28,13 @@ from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
-from customers.segments.rows import SEGMENT_VERSIONS, SEGMENTS
+from customers.segments.rows import (
+    SEGMENT_FILLS,
+    SEGMENT_MEMBERS,
+    SEGMENT_TAKEN,
+    SEGMENT_VERSIONS,
+    SEGMENTS,
+)
 from customers.timeline import TIMELINE
 from customers.wecom_mirror.rows import (
     CORP_TAGS,
@@ -170,6 +176,9 @@ COLLECTIONS = (
     REWARD_ITEM_VERSIONS,
     RUNS,
     SEGMENTS,
+    SEGMENT_FILLS,
+    SEGMENT_MEMBERS,
+    SEGMENT_TAKEN,
     SEGMENT_VERSIONS,
     SHIPMENTS,
     SHIPMENT_BATCHES,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
+from services import ids
 from services.store.mongo import Doc, Duplicate
 from services.store.rows import Rows
 
@@ -17,6 +18,22 @@ SEGMENT_VERSIONS = Rows(
     indexes=((("tenant", 1), ("segment", 1), ("version", -1)),),
 )
 """A version of a segment; what it says never changes."""
+
+SEGMENT_MEMBERS = Rows(
+    "segment_members",
+    indexes=(
+        (("tenant", 1), ("cid", 1)),
+        (("tenant", 1), ("segment", 1), ("at", -1)),
+    ),
+)
+"""Who is or was in a segment."""
+SEGMENT_TAKEN = Rows(
+    "segment_taken",
+    indexes=((("tenant", 1), ("cid", 1)),),
+)
+"""Whom a frozen segment was taken of."""
+SEGMENT_FILLS = Rows("segment_fills")
+"""How far a segment's customers are looked through, after a change of its rule or of the day."""
 
 SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
     "submitted",
@@ -64,6 +81,54 @@ class SegmentVersionRow(TypedDict):
     decided_by: NotRequired[str]
     decided_at: NotRequired[datetime]
     reason: NotRequired[str]
+
+
+class MemberRow(TypedDict):
+    """A customer's membership of a segment: `since` when he is in it, or was at last, until he `left`
+    (seconds UTC; None while he is in it). `at` is the later of both, `turn` counts entering and
+    leaving, and of those up to `announced` everybody knows who asked. The `_id` is made of segment and
+    customer."""
+
+    _id: str
+    segment: str
+    cid: str
+    since: float
+    left: float | None
+    at: float
+    turn: int
+    announced: int
+
+
+class TakenRow(TypedDict):
+    """The frozen segment was taken of this customer, in that version of it."""
+
+    _id: str
+    segment: str
+    cid: str
+    version: int
+
+
+class FillRow(TypedDict):
+    """One a segment. `done` of so many parts of all customers are looked through, parts that so many
+    `customers` make (None before it begins), and `changed` of them came in or went. While it is
+    `quiet`, a change of rule is the cause, which happened to nobody. The rest is a waiting row's
+    (services/store/leases.py); `due` is in seconds UTC."""
+
+    _id: str
+    segment: str
+    quiet: bool
+    customers: int | None
+    done: int
+    changed: int
+    open: bool
+    due: float
+    owner: str | None
+    attempts: int
+    state: str
+
+
+def member_id(tenant: str, segment: str, cid: str) -> str:
+    return ids.tenant_id(tenant, "segment_member", segment, cid)
 
 
 def segment_id(tenant: str, segment: str) -> str:

@@ -18,7 +18,7 @@ from customers.approvals.rows import Approval
 from customers.banks.bank import Bank
 from customers.rules.errors import RuleError
 from customers.rules.vocabulary import Titles, Vocabulary
-from customers.segments import document, rows
+from customers.segments import document, filling, judging, rows
 from customers.segments.document import Segment
 from customers.segments.rows import (
     APPROVED,
@@ -34,6 +34,7 @@ from customers.segments.rows import (
     SegmentRow,
     SegmentVersionRow,
 )
+from services.cache import invalidate
 from services.errors import Conflict, InvalidInput, NotFound, Unavailable
 from services.store.mongo import Doc
 from services.texts import Language
@@ -304,14 +305,17 @@ async def _follow(bank: Bank, row: SegmentVersionRow, approval: Approval) -> Non
 
 
 async def _go_live(bank: Bank, row: SegmentVersionRow, said: Doc) -> None:
-    """The segment's row says what the version does. A later version that is live already stays."""
+    """The segment's row says what the version does, and it is filled. A later version that is live
+    already stays."""
     key, number = row["segment"], row["version"]
+    await filling.begin(bank, key)  # before: who comes in by the new rule comes in quietly
     fields: Doc = {"state": ARCHIVED, "uses": []}
     if row["action"] == PUT:
         fields = {**said, "state": LIVE, "live_version": number}
     older = {"$or": [{"decided": {"$exists": False}}, {"decided": {"$lte": number}}]}
     change = {"$set": {**fields, "decided": number, "updated_at": bank.utc()}}
     await rows.change(bank, key, change, **older)
+    invalidate(bank.services, judging.cache_key(bank.id))
     others = {"segment": key, "version": {"$lt": number}, "state": {"$in": [LIVE, APPROVED]}}
     await rows.change_versions(bank, others, {"state": REPLACED})
     await rows.change_versions(bank, {"_id": row["_id"], "state": APPROVED}, {"state": LIVE})
