@@ -1,14 +1,16 @@
-"""`manage.py segment …`: segments from a file, as a list, and why a customer is in one or not."""
+"""`manage.py segment …`: segments from a file, as a list, their members, how many a rule is met by, and
+why a customer is in one or not."""
 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from customers.banks.bank import open_bank
+from customers.banks.bank import Bank, open_bank
 from deploy.terminal import File, TenantOption, only_tenant, print_table, read, run
 from services.container import Services
 from services.texts import Language, sentence
@@ -56,6 +58,54 @@ def segment_list(tenant: TenantOption = "") -> None:
     print_table("segments", rows)
     if not rows:
         out.print("there is no segment yet")
+
+
+@segment_app.command("estimate")
+def segment_estimate(
+    rule: Annotated[str, typer.Argument(help='a rule, such as "customer.bound"')],
+    tenant: TenantOption = "",
+) -> None:
+    """Count the customers who meet a rule today, by branch."""
+    from customers.segments import document, estimate, versions
+    from operations import profiling
+
+    async def counted(services: Services) -> tuple[int, list[dict[str, Any]]]:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        words, uses = await profiling.vocabulary(bank), await versions.uses(bank)
+        name = {"zh": "-", "en": "-"}
+        segment = document.read("new", {"name": name, "rule": rule})
+        found = await estimate.estimate(bank, document.checked("", segment, words, uses))
+        return found.count, _by_branch(bank, found.by_branch)
+
+    count, branches = run(counted)
+    out.print(f"{count:,} customers meet it")
+    print_table("by branch", branches)
+
+
+def _by_branch(bank: Bank, found: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [
+        {"branch": bank.branches.get(branch, branch) or "no RM", "customers": f"{n:,}"}
+        for branch, n in found.items()
+    ]
+
+
+@segment_app.command("members")
+def segment_members(segment: Segment, tenant: TenantOption = "") -> None:
+    """Count a segment's members by branch, with some of them masked and how far it is filled."""
+    from customers.segments import filling, members
+
+    async def shown(services: Services) -> tuple[members.Members, list[dict[str, Any]]]:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        found = await members.members(bank, segment)
+        return found, _by_branch(bank, found.found.by_branch)
+
+    found, branches = run(shown)
+    out.print(f"{found.found.count:,} members")
+    if found.fill is not None and found.fill["quiet"]:
+        done, of = filling.progress(found.fill)
+        out.print(f"it is being filled: {done} of {of} parts")
+    print_table("by branch", branches)
+    print_table("some of them", [{"id": one.cid, "name": one.name} for one in found.sample])
 
 
 @segment_app.command("why")

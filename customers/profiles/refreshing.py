@@ -273,3 +273,28 @@ async def matching(bank: Bank, span: tuple[str, str], wanted: Doc) -> set[str]:
     asked = {"$and": [{"_id": {"$gte": span[0], "$lt": span[1]}}, wanted]}
     found = await bank.db[PROFILES].find(asked, fields={"_id": 1}, limit=None)
     return {row["_id"] for row in found}
+
+
+async def count(bank: Bank, wanted: Doc) -> int:
+    """How many profiles a filter fits."""
+    return await bank.db[PROFILES].count(wanted)
+
+
+async def branches(bank: Bank, wanted: Doc) -> dict[str, int]:
+    """How many of them have an RM at each branch, by the branch; `` without any."""
+    every = {"$map": {"input": "$rms", "as": "one", "in": "$$one.branch"}}
+    each = {"$cond": [{"$eq": ["$rms", []]}, [""], {"$setUnion": [every, []]}]}
+    stages: list[Doc] = [
+        {"$match": wanted},
+        {"$project": {"at": each}},
+        {"$unwind": "$at"},
+        {"$group": {"_id": "$at", "n": {"$sum": 1}}},
+    ]
+    found = await bank.db[PROFILES].aggregate(stages)
+    return {row["_id"]: row["n"] for row in sorted(found, key=lambda row: (-row["n"], row["_id"]))}
+
+
+async def some(bank: Bank, wanted: Doc, limit: int) -> list[str]:
+    """The cids of at most `limit` of them: the first ones, since ids are hashes and say nothing."""
+    found = await bank.db[PROFILES].find(wanted, fields={"_id": 1}, sort=[("_id", 1)], limit=limit)
+    return [row["_id"] for row in found]

@@ -109,7 +109,7 @@ async def archive(bank: Bank, actor: ClerkActor, key: str, why: str) -> int:
     `segment_used`."""
     if not why.strip():
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
-    row = await _segment(bank, key)
+    row = await named(bank, key)
     if row["state"] != LIVE:
         raise Conflict("segment_not_live", f"{key} is no live segment", data={"id": key})
     await _expect_unused(bank, key)
@@ -122,11 +122,11 @@ def segment_of(row: SegmentRow) -> Segment:
     return Segment.model_validate(said)
 
 
-def _first(bank: Bank, key: str, segment: Segment, named: list[str]) -> SegmentRow:
+def _first(bank: Bank, key: str, segment: Segment, used: list[str]) -> SegmentRow:
     return {
         "_id": rows.segment_id(bank.id, key),
         "segment": key,
-        **_said(segment, named),  # type: ignore[typeddict-item]
+        **_said(segment, used),  # type: ignore[typeddict-item]
         "state": DRAFT,
         "live_version": None,
         "versions": 0,
@@ -134,12 +134,12 @@ def _first(bank: Bank, key: str, segment: Segment, named: list[str]) -> SegmentR
     }
 
 
-def _said(segment: Segment, named: list[str]) -> Doc:
+def _said(segment: Segment, used: list[str]) -> Doc:
     return {
         "name": segment.name.model_dump(),
         "kind": segment.kind,
         "rule": segment.rule,
-        "uses": named,
+        "uses": used,
     }
 
 
@@ -155,8 +155,8 @@ async def users(bank: Bank, key: str) -> list[SegmentRow]:
 async def _expect_unused(bank: Bank, key: str) -> None:
     found = [row["segment"] for row in await users(bank, key)]
     if found:
-        named = ", ".join(found)
-        raise Conflict("segment_used", f"{named} use {key}", data={"by": named})
+        by = ", ".join(found)
+        raise Conflict("segment_used", f"{by} use {key}", data={"by": by})
 
 
 async def _expect_change(bank: Bank, row: SegmentRow, segment: Segment) -> None:
@@ -184,7 +184,7 @@ async def _submit(
     why: str = "",
 ) -> int:
     for _ in range(_TRIES if base is None else 1):
-        row = await _segment(bank, key)
+        row = await named(bank, key)
         await _expect_known(bank, row, base)
         made = _version(bank, actor, row, action, segment, why)
         written = await _written(bank, actor, made)
@@ -192,7 +192,7 @@ async def _submit(
         if written:
             await _replace(bank, key, made["version"])
             return made["version"]
-        await _expect_known(bank, await _segment(bank, key), base)
+        await _expect_known(bank, await named(bank, key), base)
     raise Unavailable("busy", "somebody else is changing this segment; try again")
 
 
@@ -260,23 +260,23 @@ async def approve(bank: Bank, actor: ClerkActor, key: str, version: int, words: 
     """
     row = await _version_of(bank, key, version)
     segment = Segment.model_validate(row["content"])
-    named: list[str] = []
+    uses_now: list[str] = []
     if row["action"] == PUT:
         tree = document.checked(key, segment, words, await uses(bank))
-        named = document.used(tree)
-        await _expect_live(bank, named)
+        uses_now = document.used(tree)
+        await _expect_live(bank, uses_now)
     else:
         await _expect_unused(bank, key)
     async with approvals.approve(bank, actor, SEGMENT, row["_id"], _content(row)) as approval:
         await _follow(bank, row, approval)
         said: Doc = {"version": version, "approved_by": approval.decided_by}
         async with bank.audited(actor.login, "segment.published", key, **said):
-            await _go_live(bank, row, _said(segment, named))
+            await _go_live(bank, row, _said(segment, uses_now))
 
 
-async def _expect_live(bank: Bank, named: list[str]) -> None:
-    for key in named:
-        if (await _segment(bank, key))["state"] != LIVE:
+async def _expect_live(bank: Bank, keys: list[str]) -> None:
+    for key in keys:
+        if (await named(bank, key))["state"] != LIVE:
             raise Conflict("segment_not_live", f"{key} is no live segment", data={"id": key})
 
 
@@ -324,16 +324,16 @@ async def _go_live(bank: Bank, row: SegmentVersionRow, said: Doc) -> None:
 async def apply(
     bank: Bank,
     wanted: Mapping[str, Segment],
-    named: Mapping[str, frozenset[str]],
+    used: Mapping[str, frozenset[str]],
     words: Vocabulary,
     by: str,
 ) -> list[str]:
     """The command line's way: live at once in development, submitted for approval in production.
-    `named` are the segments that each of these names, which come first. Safe to run again."""
+    `used` are the segments that each of these names, which come first. Safe to run again."""
     actor = ClerkActor(bank.id, by, by, frozenset({"segments.write"}))
     alone = ClerkActor(bank.id, f"{by} (development)", by, frozenset())
     done: list[str] = []
-    for key in TopologicalSorter(named).static_order():
+    for key in TopologicalSorter(used).static_order():
         if key not in wanted:
             continue
         number, fresh = await _put(bank, actor, key, wanted[key], words)
@@ -363,7 +363,8 @@ async def _put(
         return int(error.data["version"]), False
 
 
-async def _segment(bank: Bank, key: str) -> SegmentRow:
+async def named(bank: Bank, key: str) -> SegmentRow:
+    """The segment of that id. Raises NotFound `segment_unknown`."""
     row = await rows.find(bank, key)
     if row is None:
         raise NotFound("segment_unknown", f"there is no segment {key}")
@@ -424,7 +425,7 @@ async def list_segments(bank: Bank) -> list[Listed]:
 
 async def view(bank: Bank, key: str, words: Vocabulary) -> View:
     """One segment. Raises NotFound `segment_unknown`."""
-    row = await _segment(bank, key)
+    row = await named(bank, key)
     versions = await rows.versions(bank, {"segment": key}, limit=MOST_SHOWN)
     return View(
         row=row,

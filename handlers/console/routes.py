@@ -136,6 +136,20 @@ ROUTES = (
         "/console/segments/new", segments.NewSegment, get=op("segments.write", "Write a segment")
     ),
     page_route(
+        "/console/segments/estimate",
+        segments.EstimateRule,
+        post=op(
+            "segments.write",
+            "How many customers meet a rule that is being written",
+            most=LISTS_FORM_BYTES,
+        ),
+    ),
+    page_route(
+        "/console/segments/{segment}/members",
+        segments.Members,
+        get=op("segments.read", "A segment's members: how many, by branch, a masked sample"),
+    ),
+    page_route(
         "/console/segments/{segment}", segments.SegmentPage, get=op("segments.read", "One segment")
     ),
     page_route(

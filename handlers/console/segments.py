@@ -9,8 +9,10 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from config.bounds import GivenReason, RowId, RuleText, ShortText, Word
-from customers.segments import document, explaining, versions
+from customers.segments import document, estimate, explaining, filling, members, versions
 from customers.segments.document import SegmentRefused
+from customers.segments.estimate import Estimate
+from customers.segments.members import Shown
 from handlers.console.base import REFUSALS, Console, Decision, RejectForm
 from handlers.http.pages import Form
 from operations import profiling
@@ -40,6 +42,14 @@ class SegmentForm(Form):
         """The segment's fields, as its model reads them."""
         name = {"zh": self.name_zh.strip(), "en": self.name_en.strip()}
         return {"name": name, "rule": self.rule.replace("\r\n", "\n").strip(), "kind": self.kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Those who meet a rule, and some of them, masked."""
+
+    found: Estimate
+    sample: list[Shown]
 
 
 class ArchiveForm(Form):
@@ -77,7 +87,12 @@ class Segments(Console):
             return
         self.redirect_to(f"/console/segments/{form.key}", done="segment_submitted")
 
-    def show_form(self, form: SegmentForm, error: YinqiaoError | None = None) -> None:
+    def show_form(
+        self,
+        form: SegmentForm,
+        error: YinqiaoError | None = None,
+        counted: Counted | None = None,
+    ) -> None:
         """The form, with what is wrong at each field, and the rule with the place of its mistake."""
         faults = error.faults if isinstance(error, SegmentRefused) else []
         wrong: dict[str, list[str]] = {}
@@ -87,7 +102,29 @@ class Segments(Console):
             wrong.setdefault(name, []).append(Problem(1, code, data).say(self.lang))
             column = column or int(data.get("column", 0))
         marked = versions.rule_marked(form.said()["rule"], column)
-        self.render_page("segment_edit", error, form=form, wrong=wrong, marked=marked)
+        shown = {"form": form, "wrong": wrong, "marked": marked, "counted": counted}
+        self.render_page("segment_edit", error, **shown)
+
+
+class EstimateRule(Segments):
+    """How many customers meet the rule of the form; nothing is kept."""
+
+    keeps = False
+
+    @override
+    async def post(self) -> None:
+        form = self.form(SegmentForm)
+        try:
+            segment = document.read(form.key or "new", form.said())
+            words = await profiling.vocabulary(self.bank)
+            uses = await versions.uses(self.bank)
+            tree = document.checked(form.key, segment, words, uses)
+            found = await estimate.estimate(self.bank, tree)
+        except REFUSALS as error:
+            self.show_form(form, error)
+            return
+        sample = await members.masked(self.bank, found.sample)
+        self.show_form(form, counted=Counted(found, sample))
 
 
 class NewSegment(Segments):
@@ -151,6 +188,17 @@ class SegmentPage(Decision):
     @override
     def address(self) -> str:
         return f"/console/segments/{self.segment}"
+
+
+class Members(Console):
+    """Who is in a segment."""
+
+    @override
+    async def get(self, segment: str) -> None:
+        found = await members.members(self.bank, segment)
+        row = await versions.named(self.bank, segment)
+        done = None if found.fill is None else filling.progress(found.fill)
+        self.render_page("segment_members", row=row, members=found, progress=done)
 
 
 class Why(SegmentPage):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from customers import relationships
 from customers.identity import resolution
 from customers.identity.facts import Facts
 from customers.profiles import refreshing
+from customers.segments import filling
 from operations import profiling
 from services.container import Services
 from tests.http.conftest import Clerk, post_form
+from tests.support import jobs
 from tests.support.banks import open_bank
 
 ALL, NEW, RICH = "/console/segments", "/console/segments/new", "/console/segments/rich"
@@ -55,3 +58,31 @@ async def test_a_wrong_rule_is_shown_at_its_place_and_nothing_typed_is_lost(cler
         assert "<mark>customer.balance_bnd</mark>" in page.text
         assert "Wealthy &amp; old" in page.text
     assert await (await open_bank(demo, "demo")).db["segments"].count() == 0
+
+
+async def test_members_and_the_estimate_of_a_rule_are_shown_masked_and_by_branch(clerk: Clerk, demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    facts = Facts(external_userid="wmE", name="欧阳娜娜")
+    cid = await resolution.identify(bank, facts, source="callback", proof="e1")
+    await relationships.changed(bank, "rm.chen", cid, at=100.0, active=True)
+    await profiling.bring(bank, [cid])
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    wanted = {**FIELDS, "rule": "not customer.bound"}
+    counted = await post_form(lin, f"{NEW}?lang=en", f"{ALL}/estimate", **wanted)
+    assert "1 customers meet the rule now" in counted.text
+    assert "not customer.bound</textarea>" in counted.text
+    assert await bank.db["segments"].count() == 0
+    await post_form(lin, NEW, ALL, **wanted)
+    await post_form(zhao, RICH, f"{RICH}/versions/1/approve")
+    filled = {"$set": {"due": 0.0}}
+    assert await bank.db["segment_fills"].update({"segment": "rich"}, filled)
+    waiting = (await lin.get(f"{RICH}/members?lang=en")).text
+    assert "<progress" in waiting
+    await jobs.run(bank, filling.TASK)
+    page = (await lin.get(f"{RICH}/members?lang=en")).text
+    assert "1 customers are in it" in page
+    assert "欧阳娜娜" not in page
+    assert "欧" in page
+    assert "came in" in page
+    assert "<progress" not in page
+    assert (await lin.get("/console/segments/nothing/members")).status_code == 404

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from customers import happenings
+from customers import happenings, relationships
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.fields import values
@@ -17,7 +17,8 @@ from customers.fields.values import Update
 from customers.identity import resolution
 from customers.identity.facts import Facts
 from customers.profiles import refreshing
-from customers.segments import document, filling, membership, rows, versions
+from customers.segments import document, estimate, filling, membership, rows, versions
+from customers.segments import members as members_of
 from operations import profiling
 from services.container import Services
 from services.store.mongo import Doc
@@ -274,3 +275,22 @@ async def test_a_fill_that_is_cut_short_goes_on_where_it_was(bank: Bank, monkeyp
     row = await filling.fill_of(bank, "rich")
     assert row is not None
     assert (row["state"], row["open"], row["changed"]) == ("filled", False, 8)
+
+
+async def test_an_estimate_counts_whom_a_rule_would_have_by_branch(bank: Bank) -> None:
+    for userid, branch in (("rm.a", "sz-nanshan"), ("rm.b", "sz-futian"), ("rm.c", "sz-nanshan")):
+        row = {"_id": f"demo:{userid}", "userid": userid, "name": userid, "branch": branch, "active": True}
+        await bank.db["staff"].insert(row)
+    cids = [await person(bank, number, balance_band=band) for number, band in enumerate("AABC", 1)]
+    for userid, cid in (("rm.a", cids[0]), ("rm.b", cids[0]), ("rm.c", cids[0]), ("rm.a", cids[1]), ("rm.b", cids[3])):
+        await relationships.changed(bank, userid, cid, at=100.0, active=True)
+    await profiling.bring(bank, cids)
+    segment = document.read("x", {"name": {"zh": "x", "en": "x"}, "rule": RICH})
+    found = await estimate.estimate(bank, document.checked("x", segment, await profiling.vocabulary(bank), {}))
+    assert (found.count, found.sample) == (3, sorted(cids[:3]))
+    assert found.by_branch == {"sz-nanshan": 2, "": 1, "sz-futian": 1}
+    await put(bank, "rich", RICH)
+    shown = await members_of.members(bank, "rich")
+    assert shown.found == found
+    assert [one.cid for one in shown.sample] == sorted(cids[:3])
+    assert sorted((turn.who.cid, turn.entered) for turn in shown.lately) == [(cid, True) for cid in sorted(cids[:3])]
