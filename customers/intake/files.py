@@ -189,15 +189,7 @@ class Reader:
 
     def _row(self, text: str) -> dict[str, Any]:
         """The item of a line of CSV; raises InvalidInput."""
-        heading = cast("Heading", self._heading)
-        cells, problem = sheets.split(text.rstrip("\r\n"), heading.delimiter)
-        if problem or any(cell.strip() for cell in cells[len(heading.columns) :]):
-            raise InvalidInput("line_unreadable", problem or "more cells than the heading has")
-        named = {
-            column: cell.strip()
-            for column, cell in zip(heading.columns, cells, strict=False)
-            if column and cell.strip()
-        }
+        named = self._cells(text)
         item: dict[str, Any] = {name: named[name] for name in _PLAIN if name in named}
         if "at" in item:
             item["at"] = self._moment(item["at"])
@@ -212,6 +204,15 @@ class Reader:
         if self.kind == EVENTS:
             return item | ({"data": values} if values else {})
         return {**item, "fields": values}
+
+    def _cells(self, text: str) -> dict[str, str]:
+        """The cells of a line that are filled in, by column; raises InvalidInput."""
+        heading = cast("Heading", self._heading)
+        cells, problem = sheets.split(text.rstrip("\r\n"), heading.delimiter)
+        if problem or any(cell.strip() for cell in cells[len(heading.columns) :]):
+            raise InvalidInput("line_unreadable", problem or "more cells than the heading has")
+        both = zip(heading.columns, cells, strict=False)
+        return {column: cell.strip() for column, cell in both if column and cell.strip()}
 
     def _moment(self, text: str) -> str:
         """A time without an offset is the bank's."""

@@ -44,8 +44,18 @@ async def _is_waited_for(bank: Bank, wait: str) -> bool:
 
 
 async def _join(bank: Bank, owner: str, row: WaitRow, cid: str) -> None:
-    waiting = {"wait": row["_id"]}
-    events = cast("list[EventRow]", await bank.db[BANK_EVENTS].find(waiting, limit=MOST))
+    joined = await _join_events(bank, row["_id"], cid)
+    told = await _write_told(bank, row["_id"], cid)
+    if MOST in (joined, told):
+        await awaited.go_on(bank, owner, row)
+    else:
+        await awaited.end(bank, owner, row)
+
+
+async def _join_events(bank: Bank, wait: str, cid: str) -> int:
+    """Joins what waits to the customer, and does what follows; how many there were, MOST at most."""
+    found = await bank.db[BANK_EVENTS].find({"wait": wait}, limit=MOST)
+    events = cast("list[EventRow]", found)
     for event in events:
         event["cid"] = cid
         event["bucket"] = tallies.bucket_of(cid, event["name"], event["day"])
@@ -53,14 +63,16 @@ async def _join(bank: Bank, owner: str, row: WaitRow, cid: str) -> None:
     await effects.follow(bank, events)
     for some in _some([event["_id"] for event in events]):
         await bank.db[BANK_EVENTS].update_many({"_id": {"$in": some}}, {"$unset": {"wait": ""}})
-    told = cast("list[ToldRow]", await bank.db[BANK_TOLD].find(waiting, limit=MOST))
+    return len(events)
+
+
+async def _write_told(bank: Bank, wait: str, cid: str) -> int:
+    """Writes what was told of the customer; how much there was, MOST at most."""
+    told = cast("list[ToldRow]", await bank.db[BANK_TOLD].find({"wait": wait}, limit=MOST))
     await telling.write(bank, [(cid, telling.opened(bank, one)) for one in told])
     for some in _some([one["_id"] for one in told]):
         await bank.db[BANK_TOLD].delete({"_id": {"$in": some}})
-    if len(events) == MOST or len(told) == MOST:
-        await awaited.go_on(bank, owner, row)
-    else:
-        await awaited.end(bank, owner, row)
+    return len(told)
 
 
 async def _write(bank: Bank, events: Sequence[EventRow]) -> None:

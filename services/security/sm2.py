@@ -85,15 +85,7 @@ class PublicKey:
 def read_key(text: str) -> PublicKey:
     """The public key in `text`: PEM, or hexadecimal digits of its two coordinates with or without
     04 before them. Raises ValueError for what is none, or lies on another curve."""
-    found = _PEM.fullmatch(text.strip())
-    try:
-        data = base64.b64decode("".join(found[1].split()), validate=True) if found else b""
-        data = data if found else bytes.fromhex(text.strip())
-    except (binascii.Error, ValueError):
-        raise ValueError("expected an SM2 public key: PEM, or 04 and 128 hex digits") from None
-    if found and not data.startswith(_SPKI):
-        raise ValueError("the key is none of the SM2 curve")
-    data = data.removeprefix(_SPKI)
+    data = _point(text.strip())
     if len(data) == 65 and data[0] == 4:
         data = data[1:]
     if len(data) != 64:
@@ -102,6 +94,20 @@ def read_key(text: str) -> PublicKey:
     if x >= P or y >= P or (y * y - (x * x * x + A * x + B)) % P:
         raise ValueError("the key is no point of the SM2 curve")
     return PublicKey((x, y))
+
+
+def _point(text: str) -> bytes:
+    """The bytes of the point that PEM or hexadecimal digits say; raises ValueError."""
+    found = _PEM.fullmatch(text)
+    try:
+        if found is None:
+            return bytes.fromhex(text)
+        data = base64.b64decode("".join(found[1].split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("expected an SM2 public key: PEM, or 04 and 128 hex digits") from None
+    if not data.startswith(_SPKI):
+        raise ValueError("the key is none of the SM2 curve")
+    return data.removeprefix(_SPKI)
 
 
 def split_keys(text: str) -> list[str]:
