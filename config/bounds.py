@@ -41,6 +41,10 @@ CODES_BYTES = 64 * KIB * KIB
 """A file of codes for a pool."""
 CODES_FORM_BYTES = CODES_BYTES + 64 * KIB
 """The same in a form of its own kind."""
+LIST_BYTES = 8 * KIB * KIB
+"""A file of customers for a list: half a million phones."""
+LIST_FORM_BYTES = LIST_BYTES + 64 * KIB
+"""The same in a form of its own kind."""
 WORKBOOK_BYTES = 1024 * KIB * KIB
 """What a spreadsheet may be, unpacked."""
 SHEET_BYTES = 2 * KIB * KIB * KIB

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from campaigns import live
 from campaigns.engine import profile as campaigns
 from customers.banks.bank import Bank
+from customers.lists import keeping
 from customers.profiles import refreshing
 from customers.profiles.source import Source
 from customers.profiles.sources import SOURCES as OF_CUSTOMERS
@@ -31,8 +32,16 @@ async def vocabulary(bank: Bank, new: Mapping[str, Segment] | None = None) -> Vo
     }
     rewards = {reward: row["title"] for reward, row in (await catalogue.all_rewards(bank)).items()}
     coming = {key: segment.name.model_dump() for key, segment in (new or {}).items()}
-    there = {**await versions.titles(bank), **coming}
-    return await of_bank(bank, {"segment": there, "campaign": campaigns_known, "reward": rewards})
+    segments = {**await versions.titles(bank), **coming}
+    return await of_bank(
+        bank,
+        {
+            "segment": segments,
+            "list": await keeping.titles(bank),
+            "campaign": campaigns_known,
+            "reward": rewards,
+        },
+    )
 
 
 async def judge(bank: Bank) -> Judge:

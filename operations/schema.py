@@ -25,6 +25,7 @@ from customers.intake.rows import (
     INTAKE_FILES,
 )
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
+from customers.lists.rows import LIST_MEMBERS, LIST_UPLOADS, LISTS
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
@@ -153,6 +154,9 @@ COLLECTIONS = (
     LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
+    LISTS,
+    LIST_MEMBERS,
+    LIST_UPLOADS,
     MEDIA,
     MEMBERS,
     MERGES,

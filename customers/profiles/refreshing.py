@@ -27,7 +27,7 @@ EMPTY: Mapping[str, Any] = {
     "segments": [], "lists": [], "bound": False, "created_at": 0.0,
 }  # fmt: skip
 _OWN = ("_id", "tenant", "seq")
-KEPT = ("lists", "rfm")
+KEPT = ("rfm",)
 """What stays of a profile that no source says anything of."""
 
 

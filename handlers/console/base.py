@@ -65,6 +65,7 @@ _OF_BOOKS: tuple[Section, ...] = (
 _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
     ("Segments", "/console/segments", "segments.read", ()),
+    ("Lists", "/console/lists", "segments.read", ()),
     ("The bank's events", "/console/intake", "intake.read", ()),
     ("Fields", "/console/fields", "fields.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from config.bounds import CODES_FORM_BYTES, DOCUMENT_FORM_BYTES, LISTS_FORM_BYTES, LISTS_FORM_FIELDS
+from config.bounds import (
+    CODES_FORM_BYTES,
+    DOCUMENT_FORM_BYTES,
+    LIST_FORM_BYTES,
+    LISTS_FORM_BYTES,
+    LISTS_FORM_FIELDS,
+)
 from handlers.console import (
     alarms,
     archive,
@@ -20,6 +26,7 @@ from handlers.console import (
     intercepts,
     items,
     ledger,
+    lists,
     platform,
     points,
     pools,
@@ -176,6 +183,33 @@ ROUTES = (
         "/console/segments/{segment}/versions/{version}/reject",
         segments.Reject,
         post=op("segments.approve", "Reject another's segment"),
+    ),
+    page_route(
+        "/console/lists",
+        lists.Lists,
+        get=op("segments.read", "All static lists"),
+        post=op("segments.write", "Make a list"),
+    ),
+    page_route("/console/lists/{list}", lists.ListPage, get=op("segments.read", "One list")),
+    page_route(
+        "/console/lists/{list}/uploads",
+        lists.Send,
+        post=op("segments.write", "Send a file of customers", most=LIST_FORM_BYTES, file=True),
+    ),
+    page_route(
+        "/console/lists/{list}/uploads/{upload}",
+        lists.OneUpload,
+        get=op("segments.read", "How far a file is, and its lines that named nobody"),
+    ),
+    page_route(
+        "/console/lists/{list}/uploads/{upload}/progress",
+        lists.Progress,
+        get=op("segments.read", "Its progress, as a fragment"),
+    ),
+    page_route(
+        "/console/lists/{list}/uploads/{upload}/lines",
+        lists.Problems,
+        get=op("segments.read", "The lines that named nobody, as CSV"),
     ),
     page_route("/console/audit", audit.Audit, get=op("audit.read", "The audit trail")),
     page_route(

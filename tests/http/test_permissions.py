@@ -124,7 +124,7 @@ async def test_another_banks_clerk_finds_nothing(http: httpx.AsyncClient, other_
         for route, method, permission in GUARDED
         if "." in permission and any(f"{{{name}}}" in route.path for name in waiting)
     }
-    assert len(answers) == 69
+    assert len(answers) == 74
     assert {at: status for at, status in answers.items() if status != 404} == {}
     assert [at_stake.kept(demo, bank) for bank in ("demo", other_bank)] == before
     assert (await http.get("/console/audit")).text.count("campaign.") == 0

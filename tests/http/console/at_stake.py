@@ -7,6 +7,7 @@ from typing import Any
 import bson
 from pymongo import MongoClient
 
+from customers.lists import keeping as lists
 from customers.segments import document
 from customers.segments import versions as segments
 from operations import profiling
@@ -44,6 +45,7 @@ async def wait(demo: Services) -> dict[str, str]:
     mug = Item(kind="code", title=Text(zh="杯子", en="Mug"), cost=1000)
     await items.approve(bank, ZHAO, "mug", await items.submit(bank, LIN, "mug", mug))
     await items.submit(bank, LIN, "mug", mug.model_copy(update={"cost": 1500}))
+    await lists.create(bank, "lin", "event", {"zh": "活动", "en": "Event"})
     words = await profiling.vocabulary(bank)
     for rule in ("customer.bound", "not customer.bound"):
         bound = document.read("bound", {"name": {"zh": "已绑定", "en": "Bound"}, "rule": rule})
@@ -68,6 +70,7 @@ async def wait(demo: Services) -> dict[str, str]:
         "cid": row["cid"],
         "item": "mug",
         "segment": "bound",
+        "list": "event",
         "version": "2",
         "reward": "flash.voucher",
         "campaign": "flash",
