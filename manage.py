@@ -33,6 +33,7 @@ from deploy import (
     points,
     pooling,
     profiling,
+    segmenting,
     syncing,
     tagging,
 )
@@ -81,6 +82,7 @@ app.add_typer(numbers.customers_app, name="customers", help="The bank's customer
 app.add_typer(profiling.fields_app, name="fields", help="What is known of customers")
 app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")
 app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up to date")
+app.add_typer(segmenting.segment_app, name="segment", help="Segments of customers")
 app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")

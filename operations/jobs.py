@@ -47,6 +47,11 @@ from customers.handover.rows import HANDOVER_BATCHES
 from customers.identity.awaited import AWAITED
 from customers.intake import receiving, splitting, waiting
 from customers.intake.rows import INTAKE
+from customers.lists import keeping as lists
+from customers.lists.rows import LIST_UPLOADS
+from customers.segments import filling
+from customers.segments.rows import SEGMENT_FILLS
+from operations import profiling
 from operations.events import dead_letters, handle
 from operations.failed import Failures
 from operations.sync import run as syncing
@@ -561,6 +566,30 @@ JOBS: tuple[Job | Sweep, ...] = (
         again={"state": batches.APPROVED},
         at_once=4,
         doc="asks WeCom for approved hand-overs, and looks what became of them",
+    ),
+    Job(
+        name=lists.TASK,
+        queue=FILES,
+        rows=LIST_UPLOADS,
+        work=lists.work,
+        lease=lists.LEASE_SECONDS,
+        retry=lists.RETRY,
+        again={"state": lists.WAITING},
+        at_once=1,
+        budget=1.0,
+        doc="reads files of customers into their lists",
+    ),
+    Job(
+        name=filling.TASK,
+        queue=EFFECTS,
+        rows=SEGMENT_FILLS,
+        work=profiling.fill,
+        lease=filling.LEASE_SECONDS,
+        retry=filling.RETRY,
+        again={"state": filling.FILLING},
+        at_once=1,
+        budget=1.0,
+        doc="looks who is in a segment after its rule has changed, or the day",
     ),
     Sweep(
         name=batches.COMPLETE,

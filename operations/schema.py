@@ -26,9 +26,17 @@ from customers.intake.rows import (
     INTAKE_FILES,
 )
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
+from customers.lists.rows import LIST_MEMBERS, LIST_UPLOADS, LISTS
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
+from customers.segments.rows import (
+    SEGMENT_FILLS,
+    SEGMENT_MEMBERS,
+    SEGMENT_TAKEN,
+    SEGMENT_VERSIONS,
+    SEGMENTS,
+)
 from customers.timeline import TIMELINE
 from customers.wecom_mirror.rows import (
     CORP_TAGS,
@@ -147,6 +155,9 @@ COLLECTIONS = (
     LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
+    LISTS,
+    LIST_MEMBERS,
+    LIST_UPLOADS,
     MEDIA,
     MEMBERS,
     MERGES,
@@ -169,6 +180,11 @@ COLLECTIONS = (
     REWARD_ITEMS,
     REWARD_ITEM_VERSIONS,
     RUNS,
+    SEGMENTS,
+    SEGMENT_FILLS,
+    SEGMENT_MEMBERS,
+    SEGMENT_TAKEN,
+    SEGMENT_VERSIONS,
     SHIPMENTS,
     SHIPMENT_BATCHES,
     SIGN_INS,

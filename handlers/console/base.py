@@ -64,6 +64,8 @@ _OF_BOOKS: tuple[Section, ...] = (
 )
 _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
+    ("Segments", "/console/segments", "segments.read", ()),
+    ("Lists", "/console/lists", "segments.read", ()),
     ("The bank's events", "/console/intake", "intake.read", ()),
     ("Fields", "/console/fields", "fields.read", ()),
     ("Tags", "/console/tags", "tags.read", ()),
