@@ -29,10 +29,18 @@ from customers.approvals.rows import APPROVALS, APPROVED
 from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
 from customers.banks.bank import Bank
-from customers.banks.tasks import HANDLE_INBOX, HANDLE_STAFF, SEND_EFFECTS, SEND_WELCOMES
+from customers.banks.tasks import (
+    HANDLE_INBOX,
+    HANDLE_STAFF,
+    SEND_EFFECTS,
+    SEND_WEBHOOKS,
+    SEND_WELCOMES,
+)
 from customers.handover import batches
 from customers.handover import work as handover
 from customers.handover.rows import HANDOVER_BATCHES
+from customers.webhooks import delivering
+from customers.webhooks.rows import WEBHOOK_DELIVERIES
 from operations.events import dead_letters, handle
 from operations.failed import Failures
 from operations.sync import run as syncing
@@ -70,9 +78,11 @@ less."""
 TURN_SECONDS = 1.0
 """So long a worker takes rows of one job of one bank; then it is somebody else's turn."""
 
-CALLBACK, STAFF, EFFECTS, FILES = "callback", "staff", "effects", "files"
-"""The queues: what somebody waits for, changes of who works here, everything else, and files whose
-reading cannot be cut into turns, which have workers of their own."""
+CALLBACK, STAFF, EFFECTS = "callback", "staff", "effects"
+FILES, WEBHOOKS = "files", "webhooks"
+"""The queues: what somebody waits for, changes of who works here, and everything else; and those with
+workers of their own: files whose reading cannot be cut into turns, and the bank's own systems, which
+may be slow."""
 
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
@@ -520,6 +530,26 @@ JOBS: tuple[Job | Sweep, ...] = (
         doc="raises the alarms of what WeChat and WeCom refuse because of how the bank is set up",
     ),
     Sweep(
+        name=SEND_WEBHOOKS,
+        queue=WEBHOOKS,
+        rows=WEBHOOK_DELIVERIES,
+        query={"open": True},
+        timed=True,
+        look=delivering.is_ready,
+        work=delivering.send_due,
+        doc="tells the bank's own systems what happened, by its webhooks",
+    ),
+    Sweep(
+        name="customers.forget_deliveries",
+        queue=EFFECTS,
+        rows=WEBHOOK_DELIVERIES,
+        query=delivering.ENDED,
+        timed=True,
+        work=delivering.delete_old,
+        every=600.0,
+        doc="deletes what webhooks took 30 days ago, and what failed 90 days ago",
+    ),
+    Sweep(
         name="customers.record_decisions",
         queue=EFFECTS,
         rows=APPROVALS,
@@ -561,7 +591,9 @@ QUEUES = {job.name: job.queue for job in JOBS}
 
 def queues() -> str:
     """The queues that have to be worked on in turns, as `celery worker --queues` takes them."""
-    return ",".join(dict.fromkeys(queue for queue in QUEUES.values() if queue != FILES))
+    return ",".join(
+        dict.fromkeys(queue for queue in QUEUES.values() if queue not in (FILES, WEBHOOKS))
+    )
 
 
 @dataclass(frozen=True)

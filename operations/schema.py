@@ -19,6 +19,7 @@ from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
+from customers.webhooks.rows import WEBHOOK_DELIVERIES, WEBHOOKS
 from customers.wecom_mirror.rows import (
     CORP_TAGS,
     DEPARTMENTS,
@@ -162,5 +163,7 @@ COLLECTIONS = (
     VOUCHERS,
     VOUCHER_ACTS,
     VOUCHER_USES,
+    WEBHOOKS,
+    WEBHOOK_DELIVERIES,
 )
 """Each is declared by its owner, the only module that names it."""

@@ -13,7 +13,7 @@ from datetime import date, datetime, tzinfo
 from functools import cached_property
 from typing import Any, cast
 
-from customers.banks.files import Archive, MiniProgram, WeCom
+from customers.banks.files import Archive, MiniProgram, Webhook, WeCom
 from customers.banks.rows import TENANTS, TenantRow
 from services.cache import cached
 from services.clock import utc
@@ -52,6 +52,7 @@ class Bank:
     merchants: Mapping[str, str] = field(default_factory=dict)
     archive: Archive | None = field(default=None, repr=False)
     region: str = MAINLAND
+    webhooks: tuple[Webhook, ...] = field(default=(), repr=False)
 
     @cached_property
     def db(self) -> TenantStore:
@@ -221,6 +222,7 @@ def _opened(services: Services, row: TenantRow) -> Bank:
         merchants=row.get("merchants", {}),
         archive=Archive.model_validate(archive, strict=False) if archive else None,
         region=row.get("region", MAINLAND),
+        webhooks=tuple(Webhook(**hook) for hook in secrets.get("webhooks", ())),
     )
 
 
