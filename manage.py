@@ -33,6 +33,7 @@ from deploy import (
     numbers,
     points,
     pooling,
+    profiling,
     syncing,
 )
 from deploy import demo as demonstration
@@ -78,6 +79,9 @@ app.add_typer(counter_app, name="counter", help="Who writes vouchers off at a co
 app.add_typer(partner_app, name="partner", help="Programs that write vouchers off")
 app.add_typer(hooking.webhook_app, name="webhook", help="What the bank's own systems are told")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
+app.add_typer(profiling.fields_app, name="fields", help="What is known of customers")
+app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")
+app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up to date")
 app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
@@ -247,13 +251,15 @@ def partner_secret(
         float, typer.Option(min=0, max=90, help="how long the secret of before stays good")
     ] = 7,
 ) -> None:
-    """Give a partner a new secret, shown this once; the one before it stays good for some days."""
-    from customers.banks import counters
+    """Give a partner, or a system of the bank's, a new secret, shown this once; the one before it
+    stays good for some days."""
+    from customers.banks import counters, systems
 
     async def rotate(services: Services) -> str:
         bank = await open_bank(services, await only_tenant(services, tenant))
         overlap, by = timedelta(days=overlap_days), f"cli:{getpass.getuser()}"
-        return await counters.set_secret(bank, name, overlap=overlap, by=by)
+        give = systems.set_secret if name in bank.systems else counters.set_secret
+        return await give(bank, name, overlap=overlap, by=by)
 
     secret = run(rotate)
     print(secret)

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import flood, points, report, rows, rules, storm, sync, welcome
+from bench import flood, imported, intake, points, report, rows, rules, storm, sync, welcome
 from bench.load import LoadError
-from bench.stage import FULL, TINY, Scale, open_stage
+from bench.stage import FULL, TINY, Scale, Stage, open_stage
 from config.settings import load
 from deploy.errors import DeployError
 
@@ -21,11 +21,17 @@ ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
     "storm": lambda tiny: storm.measure(storm.TINY if tiny else storm.FULL),
     "sync": lambda tiny: sync.measure(sync.FEW if tiny else sync.MANY),
     "points": points.measure,
+    "import": imported.measure,
     "rules": rules.measure,
     "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
 }
 """Rows with a stage of their own and nothing beside them."""
-NAMES = (*rows.ROWS, "welcome", *ALONE)
+STAGED: dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]] = {
+    "intake": intake.measure,
+    "welcome": welcome.measure,
+}
+"""Rows of their own on the servers that all compare on."""
+NAMES = (*rows.ROWS, *STAGED, *ALONE)
 COMPARING = frozenset({"server", "naive", "ceiling"})
 WELCOMING = frozenset({"server", "worker", "scheduler", "wecom"})
 
@@ -39,7 +45,7 @@ async def measure(name: str, scale: Scale) -> tuple[dict[str, Any], dict[str, An
         redis_version = str((await stage.services.redis.info("server"))["redis_version"])
         where = report.machine(redis_version)
         line = await (
-            welcome.measure(stage) if name == "welcome" else rows.measure(stage, rows.ROWS[name])
+            STAGED[name](stage) if name in STAGED else rows.measure(stage, rows.ROWS[name])
         )
         return line, where
 

@@ -5,11 +5,15 @@ callback   wechatpy decrypts, xmltodict parses, one insert, ack
 home       one Redis GET for the session, one find_one, answered as JSON
 claim      the session; one transaction: stock, quota, grant; tried again on a write conflict
 refuse     the session; one conditional update
+events     one event a request: the signature is checked, one insert
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import json
 import random
 import sys
 from datetime import UTC, datetime
@@ -25,7 +29,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 from typing_extensions import override
 from wechatpy.work.crypto import WeChatCrypto
 
-from bench.bank import GONE, HOT, WECOM, session_key
+from bench.bank import GONE, HOT, SYSTEM_SECRET, WECOM, session_key
 from config.settings import load
 
 MOST_TRIES = 100
@@ -124,6 +128,20 @@ class Claim(Base):
             await self.db.grants.insert_one(grant, session=session)
 
 
+class Events(Base):
+    @override
+    async def post(self) -> None:
+        headers, body = self.request.headers, self.request.body
+        digest = hashlib.sha256(body).hexdigest()
+        lines = ("POST", self.request.uri, headers["Yinqiao-Timestamp"], headers["Yinqiao-Nonce"])
+        message = "\n".join((*map(str, lines), digest)).encode()
+        made = hmac.new(SYSTEM_SECRET.encode(), message, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(made, headers["Yinqiao-Signature"]):
+            raise HTTPError(401)
+        (event,) = json.loads(body)["events"]
+        await self.db.events.insert_one({**event, "_id": event["id"], "came": datetime.now(UTC)})
+
+
 async def main(port: int) -> None:
     """Serves until it is killed."""
     settings = load()
@@ -135,6 +153,7 @@ async def main(port: int) -> None:
     routes = [
         (r"/wecom/[^/]+/callback", Callback, parts),
         (r"/mp/[^/]+/home", Home, parts),
+        (r"/open/v1/events", Events, parts),
         (rf"/mp/[^/]+/rewards/{HOT}/claim", Claim, parts),
         (rf"/mp/[^/]+/rewards/{GONE}/claim", Refuse, parts),
     ]

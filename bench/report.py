@@ -109,6 +109,14 @@ def _flood_cells(line: dict[str, Any]) -> list[str]:
     return ["flood", line["unit"], product, "", "", "", "", "", "none wrong"]
 
 
+def _import_cells(line: dict[str, Any]) -> list[str]:
+    grown, most = line["grown_mb"], line["at_most_mb"]
+    flat = _marked(f"{grown:.0f} MB more for ten times the lines", grown <= most)
+    reached = _marked(f"{line['of_raw']:.2f} of raw", line["of_raw"] >= line["at_least"])
+    product = f"{line['product']:,.0f}: {reached}, {flat}"
+    return ["import", line["unit"], product, "", "", "", "", "", f"{line['at_least']:g}"]
+
+
 def _points_cells(line: dict[str, Any]) -> list[str]:
     cells, cold = _cells(line), line["cold"]
     for place, name in ((2, "product"), (3, "naive"), (4, "ceiling")):
@@ -136,6 +144,7 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "sync": _sync_cells,
     "flood": _flood_cells,
     "points": _points_cells,
+    "import": _import_cells,
     "rules": _rules_cells,
 }
 

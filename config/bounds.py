@@ -27,6 +27,10 @@ DOCUMENT_FORM_BYTES = 3 * DOCUMENT_BYTES + 4 * KIB
 LISTS_FORM_BYTES = 512 * KIB
 """A form of many words, or of many ticked boxes."""
 CLAIM_BYTES = 4 * KIB
+INTAKE_BYTES = 1024 * KIB
+"""What a system of the bank's sends at once."""
+INTAKE_LINE_BYTES = 16 * KIB
+"""One line of a file of such."""
 CALLBACK_BYTES = 1024 * KIB
 """What a platform pushes."""
 TENANT_BYTES = 1024 * KIB

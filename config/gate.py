@@ -56,6 +56,7 @@ _PUBLISHED = frozenset(
         "afb8cbb433741b65",
         "8d6003a1e8c835e8",
         "19728d34df636772",
+        "4a5adc573e6c1e25",
     }
 )
 """The first half of the SHA-256 of every secret and password that is published with the demonstration bank."""

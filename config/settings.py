@@ -178,6 +178,13 @@ class Settings(BaseSettings):
         le=3_650,
         description="days that a delivery address is kept after its parcel arrived",
     )
+    bank_events_days: int = Field(
+        400,
+        ge=1,
+        le=3_650,
+        description="days that an event of the bank's systems is kept, and how old one may be that "
+        "comes in",
+    )
     archive_lag_alarm: float = Field(
         900.0,
         gt=0,

@@ -47,6 +47,16 @@ class PartnerActor:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemActor:
+    """A system of the bank's own that signs what it sends; `may` be `events` and `customers`."""
+
+    tenant: str
+    system: str
+    name: str
+    may: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class ClerkActor:
     """An operations clerk at the console, or the command line (login `cli`)."""
 

@@ -7,12 +7,12 @@ round. What follows from a withdrawal is in customers/access/withdrawal.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
-from customers.banks.bank import Bank
+from customers.banks.bank import IDS_AT_ONCE, Bank
 from services import ids
 from services.errors import InvalidInput
 from services.store.mongo import Doc
@@ -134,8 +134,26 @@ async def withdraw(bank: Bank, cid: str, purpose: str, channel: str) -> str:
 async def standing(bank: Bank, cids: Sequence[str], purpose: str) -> Standing:
     """How it stands with a purpose for the customer of these `cids` (his own id and those merged
     into him), read afresh: the newest word of any of them counts."""
+    return _standing(await _rows(bank, cids), purpose)
+
+
+async def withdrawn(bank: Bank, families: Mapping[str, Sequence[str]], purpose: str) -> set[str]:
+    """Those of these customers, each with his own ids as in `standing`, who took back what they had
+    agreed to."""
+    every = [one for cids in families.values() for one in cids]
+    rows: list[Consent] = []
+    for start in range(0, len(every), IDS_AT_ONCE):
+        rows += await _rows(bank, every[start : start + IDS_AT_ONCE])
+    return {
+        cid
+        for cid, cids in families.items()
+        if _standing([row for row in rows if row["cid"] in cids], purpose).withdrawn
+    }
+
+
+def _standing(rows: Sequence[Consent], purpose: str) -> Standing:
     last: dict[str, Consent] = {}
-    for row in await _rows(bank, cids):
+    for row in rows:
         if row["purpose"] == purpose:
             known = last.get(row["cid"])
             last[row["cid"]] = row if known is None else max(known, row, key=_in_order)

@@ -52,6 +52,11 @@ async def _asked_for(bank: Bank) -> frozenset[str]:
     return await cached(bank.services, _cache_key(bank), CACHE_SECONDS, load)
 
 
+async def asked_for(bank: Bank, kinds: Collection[str]) -> frozenset[str]:
+    """Those of these kinds that somebody asked for."""
+    return await _asked_for(bank) & frozenset(kinds)
+
+
 async def tell(bank: Bank, kind: str, cid: str, key: str, *, at: float | None = None) -> None:
     """Tells that it happened, durably, where somebody asked for it; telling it again with the same
     `key` and `at` (seconds UTC; now) adds nothing."""

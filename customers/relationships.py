@@ -8,12 +8,15 @@ WeCom tells besides (remark, description, tags) carries the time at which WeCom 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict, cast
 
+from customers.banks import staff
 from customers.banks.bank import Bank
+from customers.profiles.source import Batch, Part, Source
 from services import ids
 from services.clock import utc
 from services.store.mongo import Doc
@@ -489,3 +492,42 @@ async def insert_new(bank: Bank, rows: Sequence[Relationship]) -> set[str]:
     """Inserts what is not there yet; the `_id`s of those that were there."""
     refused = await bank.db[RELATIONSHIPS].insert_new(cast("Sequence[Doc]", rows))
     return {rows[position]["_id"] for position in refused}
+
+
+# in profiles
+
+
+async def _in_profiles(bank: Bank, batch: Batch) -> Mapping[str, Part]:
+    """Who follows a customer now, and since when he has been anybody's friend."""
+    found: defaultdict[str, list[Relationship]] = defaultdict(list)
+    for active in (True, False):
+        for query in batch.among("cid"):
+            asked = {"active": active, **query}
+            for row in await bank.db[RELATIONSHIPS].find(asked, fields=_OF_PROFILES, limit=None):
+                cid = batch.owners.get(row["cid"])
+                if cid is not None:
+                    found[cid].append(cast("Relationship", row))
+    userids = {row["userid"] for rows in found.values() for row in rows}
+    branches = await staff.branches_of(bank, userids)
+    return {cid: _part(rows, branches) for cid, rows in found.items()}
+
+
+_OF_PROFILES = {"userid": 1, "cid": 1, "active": 1, "at": 1, "since": 1}
+
+
+def _part(rows: Sequence[Relationship], branches: Mapping[str, str]) -> Part:
+    present = {
+        row["userid"]: {
+            "userid": row["userid"],
+            "branch": branches.get(row["userid"], ""),
+            "since": float(row.get("since") or row["at"]),
+        }
+        for row in sorted(rows, key=lambda row: -float(row.get("since") or row["at"]))
+        if row["active"]
+    }
+    began = [float(row["since"]) for row in rows if row.get("since")]
+    followers = {"rms": [present[userid] for userid in sorted(present)]}
+    return {**followers, "added_at": min(began)} if began else followers
+
+
+SOURCE = Source("relationships", {RELATIONSHIPS: "cid"}, _in_profiles)

@@ -1,4 +1,5 @@
-"""Commands about events: what came in, and why something was done or not."""
+"""Commands about events: what came in, why something was done or not, and files of the bank's own
+events."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ import typer
 from rich.console import Console
 
 from customers.banks.bank import Bank, open_bank
+from customers.intake.rows import EVENTS
+from deploy.bringing import ErrorsOption, IntakeFile, SystemOption, bring
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run
 from services.container import Services
 
@@ -122,6 +125,18 @@ def events_show(
         save.touch(mode=0o600)
         save.write_bytes(message)
         print(f"{save} has the message as it came, {len(message)} bytes")
+
+
+@events_app.command("import")
+def events_import(
+    file: IntakeFile,
+    tenant: TenantOption = "",
+    system: SystemOption = "",
+    errors: ErrorsOption = None,
+) -> None:
+    """Bring in a file of events, as if a system of the bank's had sent them: JSONL or CSV, in UTF-8
+    or GB 18030. Cut short, the same command goes on; a file that was in adds nothing."""
+    bring(EVENTS, file, tenant, system, errors)
 
 
 @events_app.command("retry")

@@ -276,7 +276,9 @@ def run(*, with_parent: bool) -> int:
     try:
         with holding(settings.data_dir) as lock:
             require_ports(settings)
-            console.print("Starting MongoDB, Redis, sandbox, server, workers and scheduler ...")
+            console.print(
+                "Starting MongoDB, Redis, sandbox, server, workers, scheduler and audience ..."
+            )
             command = [sys.executable, "-m", "deploy.runner"]
             try:
                 runner = spawn(command, env=environment(settings), with_signal=signal.SIGTERM)

@@ -35,12 +35,14 @@ COMMANDS: dict[str, list[str]] = {
     "files": _worker(1, FILES),
     "webhooks": _worker(1, WEBHOOKS),
     "scheduler": [sys.executable, "manage.py", "scheduler"],
+    "audience": [sys.executable, "manage.py", "audience", "run"],
 }
 READY = {
     "worker": " ready.",
     "files": " ready.",
     "webhooks": " ready.",
     "scheduler": "scheduler started",
+    "audience": "audience started",
 }
 """What a part without a port writes to its log when it is at work."""
 
@@ -61,7 +63,7 @@ def _text(value: object) -> str:
 
 
 class Parts:
-    """Server, workers and scheduler as real processes; each may be killed and started again. Close
+    """Server, workers, scheduler and audience as real processes; each may be killed and started again. Close
     it, or use `with`."""
 
     def __init__(self, settings: Settings, logs: Path) -> None:

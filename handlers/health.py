@@ -16,7 +16,7 @@ from typing_extensions import override
 from customers.archive import pull
 from handlers.http.api import Api
 from handlers.http.operation import Operation
-from operations import limits
+from operations import audience, limits
 from services.cache import cached
 from services.errors import Unavailable
 from services.observe import worker_metrics
@@ -65,8 +65,19 @@ class Ready(Operation):
         server = "draining" if self.traffic.draining else "ok"
         parts = {"server": server, "store": store, "redis": redis}
         ready = set(parts.values()) == {"ok"}
-        told = {"parts": parts} if self.is_operator() else {}
+        told = {"parts": parts | {"audience": await self.audience()}} if self.is_operator() else {}
         self.answer({"ready": ready, **told}, 200 if ready else 503)
+
+    async def audience(self) -> str:
+        """How the profiles are, which nobody needs to be served."""
+        try:
+            behind = await audience.lag(self.services)
+        except Unavailable:
+            return "not reachable"
+        if behind is None:
+            return "never ran"
+        late = behind > audience.LATE_SECONDS
+        return f"{behind:.0f} seconds behind" if late else "ok"
 
 
 class Prometheus(Operation):
@@ -84,6 +95,8 @@ class Prometheus(Operation):
             await pull.measure(self.services)
         with suppress(Unavailable):
             await limits.measure(self.services)
+        with suppress(Unavailable):
+            await audience.measure(self.services)
         workers = await worker_metrics.of_workers(self.services.redis)
         return await asyncio.to_thread(_print, self.services.metrics.registry, workers)
 

@@ -32,13 +32,18 @@ from customers.banks.bank import Bank
 from customers.banks.tasks import (
     HANDLE_INBOX,
     HANDLE_STAFF,
+    JOIN_WAITING,
     SEND_EFFECTS,
     SEND_WEBHOOKS,
     SEND_WELCOMES,
+    SPLIT_INTAKE,
 )
 from customers.handover import batches
 from customers.handover import work as handover
 from customers.handover.rows import HANDOVER_BATCHES
+from customers.identity.awaited import AWAITED
+from customers.intake import receiving, splitting, waiting
+from customers.intake.rows import INTAKE
 from customers.webhooks import delivering
 from customers.webhooks.rows import WEBHOOK_DELIVERIES
 from operations.events import dead_letters, handle
@@ -61,7 +66,7 @@ from rewards.vouchers import acts, due
 from rewards.vouchers.rows import VOUCHER_ACTS, VOUCHERS
 from services.cache import Slot
 from services.errors import Unavailable, YinqiaoError
-from services.queue import effects, inbox, outbox
+from services.queue import effects, inbox, outbox, turns
 from services.queue.inbox import INBOX
 from services.queue.outbox import OUTBOX
 from services.queue.retry import Retry
@@ -78,11 +83,14 @@ less."""
 TURN_SECONDS = 1.0
 """So long a worker takes rows of one job of one bank; then it is somebody else's turn."""
 
-CALLBACK, STAFF, EFFECTS = "callback", "staff", "effects"
+ALONE_SECONDS = 15
+"""So long a job that one process at a time does waits for a process that died at it."""
+
+CALLBACK, STAFF, EFFECTS, BANK = "callback", "staff", "effects", "bank"
 FILES, WEBHOOKS = "files", "webhooks"
-"""The queues: what somebody waits for, changes of who works here, and everything else; and those with
-workers of their own: files whose reading cannot be cut into turns, and the bank's own systems, which
-may be slow."""
+"""The queues: what somebody waits for, changes of who works here, everything else, and what the bank's
+own systems send; and those with workers of their own: files whose reading cannot be cut into turns,
+and what the bank's own systems are told, which may be slow to listen."""
 
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
@@ -136,6 +144,8 @@ class Job(Entry):
     at_once: int = 64
     budget: float = TIME_BUDGET
     """Seconds after which a task takes no further row."""
+    alone: bool = False
+    """Whether one process at a time does it for a bank, so that the others are there for all else."""
     state: str = "state"
     """The field that says how a row ended."""
     given_up: Callable[[Bank, Any, str], Awaitable[None]] | None = None
@@ -160,7 +170,15 @@ class Job(Entry):
         """Takes rows for TURN_SECONDS at the most, and queues up again behind all others when more
         is due: so a bank's backlog delays no other's work, and nothing more urgent."""
         until = bank.now() + min(self.budget, TURN_SECONDS)
-        await self._pump(bank, until)
+        if not self.alone:
+            await self._pump(bank, until)
+        else:
+            async with turns.turn(
+                bank.services.redis, f"{self.name}:{bank.id}", ALONE_SECONDS
+            ) as mine:
+                if not mine:
+                    return
+                await self._pump(bank, until)
         if bank.now() >= until and await self.is_due(bank):
             bank.signal(self.name)
 
@@ -282,6 +300,29 @@ JOBS: tuple[Job | Sweep, ...] = (
         failed=outbox.GAVE_UP,
         again={"state": outbox.READY},
         doc="tries welcomes that are due",
+    ),
+    Job(
+        name=SPLIT_INTAKE,
+        queue=BANK,
+        rows=INTAKE,
+        work=splitting.split,
+        lease=splitting.LEASE_SECONDS,
+        retry=splitting.RETRY,
+        again={"state": receiving.WAITING},
+        at_once=2 * splitting.GROUP,
+        alone=True,
+        doc="splits what the bank's systems sent into events and what they told of customers",
+    ),
+    Job(
+        name=JOIN_WAITING,
+        queue=BANK,
+        rows=AWAITED,
+        work=waiting.look,
+        lease=waiting.LEASE_SECONDS,
+        retry=waiting.RETRY,
+        at_once=32,
+        alone=True,
+        doc="joins what came of customers before they were known",
     ),
     Job(
         name=SEND_EFFECTS,

@@ -16,7 +16,8 @@ from campaigns.channels import rosters
 from customers.alerts import alarms
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks
-from operations import jobs, limits
+from customers.intake import retention
+from operations import audience, jobs, limits
 from operations.sync import run as syncing
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
@@ -90,8 +91,10 @@ async def tick(bank: Bank) -> list[str]:
     if await _ours(bank, "nightly", NIGHTLY_SECONDS):
         await syncing.nightly(bank)
         await pull.keep_going(bank)
+        await audience.watch(bank)
     if await _ours(bank, "forget", FORGET_SECONDS):
         await rosters.forget_old(bank)
+        await retention.forget_old(bank)
     return due
 
 

@@ -10,13 +10,23 @@ from customers.access.sign_in import SIGN_INS
 from customers.alerts.rows import ALARMS, NOTICES
 from customers.approvals.rows import APPROVALS
 from customers.archive.rows import ARCHIVE, ARCHIVE_CONSENTS, ARCHIVE_PULLS
-from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, TENANTS
+from customers.banks.rows import CLERKS, COUNTERS, PARTNERS, STAFF, SYSTEMS, TENANTS
 from customers.consent import CONSENTS
+from customers.fields.rows import FIELD_HISTORY, FIELD_VALUES
 from customers.handover.rows import HANDOVER_BATCHES, HANDOVERS
 from customers.happenings import LISTENERS
+from customers.identity.awaited import AWAITED
 from customers.identity.rows import CONVERSIONS, CUSTOMERS, IDENTITIES, MERGES, REVIEW_TASKS
+from customers.intake.rows import (
+    BANK_EVENTS,
+    BANK_TOLD,
+    EVENT_TALLIES,
+    INTAKE,
+    INTAKE_FILES,
+)
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
+from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.webhooks.rows import WEBHOOK_DELIVERIES, WEBHOOKS
@@ -29,6 +39,7 @@ from customers.wecom_mirror.rows import (
     SYNC_DIFFERENCES,
     SYNC_ERRORS,
 )
+from operations.audience import AUDIENCE
 from operations.events.rows import DEAD_LETTERS
 from operations.scheduler import TICKS
 from operations.sync.rows import SYNCS
@@ -84,8 +95,12 @@ COLLECTIONS = (
     ARCHIVE_CONSENTS,
     ARCHIVE_PULLS,
     ARRIVALS,
+    AUDIENCE,
     AUDIT,
     AUDIT_INTENTS,
+    AWAITED,
+    BANK_EVENTS,
+    BANK_TOLD,
     BUDGETS,
     CAMPAIGNS,
     CAMPAIGN_VERSIONS,
@@ -110,6 +125,9 @@ COLLECTIONS = (
     DEPARTMENTS,
     DISCLOSURES,
     DISCLOSURE_ACCEPTANCES,
+    EVENT_TALLIES,
+    FIELD_HISTORY,
+    FIELD_VALUES,
     GROUPS,
     GROUP_GREETINGS,
     GROUP_MEMBERS,
@@ -119,6 +137,8 @@ COLLECTIONS = (
     IDENTITIES,
     INBOX,
     INSTALLATION,
+    INTAKE,
+    INTAKE_FILES,
     INTERCEPT_CHANGES,
     INTERCEPT_RULES,
     LEDGER_ADJUSTMENTS,
@@ -142,6 +162,7 @@ COLLECTIONS = (
     POINTS_PROGRAMS,
     POINTS_VERSIONS,
     POSTER_CODES,
+    PROFILES,
     RELATIONSHIPS,
     REVIEW_TASKS,
     REWARDS,
@@ -156,6 +177,7 @@ COLLECTIONS = (
     SYNCS,
     SYNC_DIFFERENCES,
     SYNC_ERRORS,
+    SYSTEMS,
     TENANTS,
     TICKS,
     TIMELINE,

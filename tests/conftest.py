@@ -39,7 +39,7 @@ from tornado.httpserver import HTTPServer
 from config.settings import Settings
 from deploy.parts import Parts
 from deploy.ports import free_port, wait_for_port
-from deploy.processes import ROOT, end, spawn
+from deploy.processes import end, spawn
 from deploy.stack import Stores
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
@@ -48,13 +48,11 @@ from services.container import Services, open_services
 from tests.support import selection
 from tests.support import stores as run_stores
 from tests.support.alone import ALONE, Room
-from tests.support.banks import open_bank
+from tests.support.banks import DEMO_BANK, DEMO_CAMPAIGNS, apply_demo
+from tests.support.beginnings import Beginnings
 from tests.support.once import catalogues, paid_once
 
-__all__ = ["catalogues", "paid_once"]
-
-DEMO_BANK = ROOT / "config" / "demo" / "tenant.yaml"
-DEMO_CAMPAIGNS = ROOT / "config" / "demo" / "campaigns"
+__all__ = ["DEMO_BANK", "DEMO_CAMPAIGNS", "catalogues", "paid_once"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -144,16 +142,24 @@ def _sandbox_port() -> int:
 
 @pytest.fixture
 def settings(
-    stores: Stores, _databases: run_stores.Databases, _server_port: int, _sandbox_port: int, tmp_path: Path
+    request: pytest.FixtureRequest,
+    stores: Stores,
+    _databases: run_stores.Databases,
+    _server_port: int,
+    _sandbox_port: int,
+    tmp_path: Path,
 ) -> Settings:
     stores.start_all()
     run_stores.empty_redis(stores.redis_url)
+    database = _databases.next()
+    if "beginnings" not in request.fixturenames:
+        _databases.become(database, {})
     sandbox = f"http://127.0.0.1:{_sandbox_port}"
     return Settings(
         port=_server_port,
         data_dir=tmp_path / "data",
         mongodb_uri=stores.mongodb_uri,
-        mongodb_database=_databases.empty(),
+        mongodb_database=database,
         redis_url=stores.redis_url,
         wechat_api_base=f"{sandbox}/wechat",
         wecom_api_base=f"{sandbox}/wecom",
@@ -194,10 +200,13 @@ class Sandbox:
         self.url = url
         self.wechat = f"{url}/wechat"
         self.wecom = f"{url}/wecom"
+        self.untouched = False
+        """Whether nothing was asked of it since it was empty."""
         self._client = client
 
     async def control(self, method: str, path: str, body: dict[str, Any] | None = None, **query: Any) -> Any:
         """The answer of one call to the control API, e.g. `await sandbox.control("POST", "people", {"name": "刘敏"})`."""
+        self.untouched = (method, path, body) == ("POST", "reset", None)
         answer = await self._client.request(method, f"{self.url}/control/{path}", json=body, params=query)
         answer.raise_for_status()
         return answer.json() if answer.content else None
@@ -248,15 +257,16 @@ async def sandbox(_sandbox_process: str) -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture
-async def demo(services: Services, sandbox: Sandbox) -> Services:
-    from campaigns.publishing import versions
-    from customers.banks import apply, bank
+@pytest.fixture(scope="session")
+def beginnings(_databases: run_stores.Databases, redis_url: str) -> Iterator[Beginnings]:
+    beginnings = Beginnings(_databases, redis_url)
+    yield beginnings
+    beginnings.close()
 
-    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
-    tenant = (await bank.list_banks(services))[0].id
-    for file in sorted(DEMO_CAMPAIGNS.glob("*.yaml")):
-        await versions.apply(await open_bank(services, tenant), file.read_text(encoding="utf-8"), file.name, "cli")
+
+@pytest.fixture
+async def demo(services: Services, sandbox: Sandbox, beginnings: Beginnings) -> Services:
+    await beginnings.begin("demo", services, sandbox, lambda: apply_demo(services))
     return services
 
 

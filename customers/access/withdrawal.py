@@ -4,7 +4,8 @@ a clerk or his own RM to whom he said so.
 The consent for the phone covers that the bank keeps his number, knows him by it, and contacts him.
 When it is withdrawn the number and its blind index are deleted, also from what an undone merge
 would bring back, nobody is found by it any more, no clerk is asked any more whose it is, and what
-the bank sends by itself is not sent, also when it was queued before. What he was granted stays his,
+the bank sends by itself is not sent, also when it was queued before. Fields that the bank's file
+declares to be kept under it are deleted with their history. What he was granted stays his,
 and his friendships are his own: he ends those in WeChat. He may agree again at any time.
 
 The consent for addresses covers that the bank sends him what he was granted: those of rewards that
@@ -24,6 +25,7 @@ from customers.access import rm
 from customers.actors import ClerkActor, CustomerActor, StaffActor
 from customers.banks.bank import Bank
 from customers.banks.tasks import SEND_EFFECTS
+from customers.fields import parting
 from customers.identity import resolution, review
 from customers.identity.rows import cids_of, drop_phone, root
 from services import ids
@@ -132,6 +134,7 @@ async def _stop(bank: Bank, cids: list[str], purpose: str = PHONE) -> None:
         return
     await drop_phone(bank, cids)
     await review.forget_phone(bank, cids)
+    await parting.erase_under(bank, cids, purpose)
 
 
 async def _forget_address(bank: Bank, cids: list[str]) -> None:

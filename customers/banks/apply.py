@@ -11,7 +11,7 @@ from typing import cast
 from config import gate
 from config.settings import ProductionRefused
 from customers.access import counter_rights, roles
-from customers.banks import accounts, clerks, staff
+from customers.banks import accounts, clerks, staff, systems
 from customers.banks.bank import Bank, list_banks, open_bank
 from customers.banks.files import (
     Archive,
@@ -24,6 +24,7 @@ from customers.banks.files import (
 )
 from customers.banks.rows import TENANTS, TenantRow
 from customers.banks.staff import Staff
+from customers.fields import rows as field_rows
 from customers.handover import departures
 from customers.webhooks import keeping as webhooks
 from customers.wecom_mirror import members
@@ -46,6 +47,7 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
     file = read_tenant_file(text, source)
     _check_secrets(services, file, source)
     await _check_appids(services, file, source)
+    await _check_fields(services, file, source)
     await roles.check(Bank(services, file.id), file.clerks)
     row = _row(services, file)
     fields = {name: value for name, value in row.items() if name != "_id"}
@@ -54,6 +56,8 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
         await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
         invalidate(services, "tenants")
         bank = await open_bank(services, file.id)
+        for key in bank.removed_fields:
+            await field_rows.drop(bank, key)
         for app in bank.secrets:  # those of the file are tried, even if they were refused before
             await services.platform.tokens.retry_secret(bank.id, app)
         spelling, faults = await _roll_call(bank, file)
@@ -64,6 +68,7 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
         waiting = await roles.apply(bank, file.clerks, by)
         waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
         waiting += await webhooks.apply(bank)
+        await systems.apply(bank, file.systems, by)
     stays_out = "stays out: WeCom says that this member has left"
     return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
 
@@ -95,6 +100,33 @@ def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
             for place, hook in enumerate(file.webhooks)
             if not hook.url.startswith("https://")
         ]
+        problems += [
+            f"systems.{place}.secret: published with the demonstration bank"
+            for place, system in enumerate(file.systems)
+            if system.secret is not None and gate.is_published(system.secret)
+        ]
+    if problems:
+        raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
+
+
+async def _check_fields(services: Services, file: TenantFile, source: str) -> None:
+    """A field with values goes, or changes its type, only when the file says that it is removed;
+    raises InvalidInput."""
+    bank = await Bank(services, file.id).current()
+    wanted = {one.key: one for one in file.fields}
+    problems = []
+    for key, known in bank.fields.items():
+        now = wanted.get(key)
+        if now is not None and (
+            now.removed or (now.type, now.sealed) == (known.type, known.sealed)
+        ):
+            continue
+        if await field_rows.is_used(bank, key):
+            what = "gone" if now is None else "of another type"
+            problems.append(
+                f"fields: {key} has values and is {what}; declare it with `removed: true` first,"
+                " which deletes them"
+            )
     if problems:
         raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
 
@@ -179,6 +211,9 @@ def _row(services: Services, file: TenantFile) -> TenantRow:
         "departments": {str(one): branch.id for branch in branches for one in branch.departments},
         "merchants": {merchant.id: merchant.name for merchant in file.merchants},
         "region": file.region,
+        "fields": [one.model_dump() for one in file.fields],
+        "events": [one.model_dump() for one in file.events],
+        "systems": [one.model_dump(exclude={"secret"}) for one in file.systems],
         "secrets": services.vault.seal_json(file.id, TENANTS, "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
     }
@@ -221,6 +256,7 @@ def _summary(file: TenantFile) -> str:
     has = (
         f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, "
         f"{len(file.staff)} RMs, {len(file.clerks)} clerks, {len(file.counters)} counters, "
-        f"{len(file.partners)} partners, {len(file.webhooks)} webhooks"
+        f"{len(file.partners)} partners, {len(file.fields)} fields, {len(file.events)} events, "
+        f"{len(file.systems)} systems, {len(file.webhooks)} webhooks"
     )
     return f"tenant {file.id} ({file.name.get('zh', file.id)}): {has}"

@@ -13,6 +13,7 @@ from datetime import date, datetime, tzinfo
 from functools import cached_property
 from typing import Any, cast
 
+from customers.banks.declarations import EventEntry, FieldEntry, SystemEntry
 from customers.banks.files import Archive, MiniProgram, Webhook, WeCom
 from customers.banks.rows import TENANTS, TenantRow
 from services.cache import cached
@@ -39,7 +40,8 @@ IDS_AT_ONCE = 50
 class Bank:
     """One bank of this installation, its secrets opened. `id` is the tenant's id; `branches` are
     names and `heads` userids by branch, `departments` branches by WeCom's department, `merchants`
-    names. A phone number without a country code is one of its `region`."""
+    names. A phone number without a country code is one of its `region`. `fields` (by key, without
+    `removed_fields`), `events` (by name) and `systems` (by id) are what it declares."""
 
     services: Services = field(repr=False)
     id: str
@@ -53,6 +55,10 @@ class Bank:
     archive: Archive | None = field(default=None, repr=False)
     region: str = MAINLAND
     webhooks: tuple[Webhook, ...] = field(default=(), repr=False)
+    fields: Mapping[str, FieldEntry] = field(default_factory=dict)
+    removed_fields: frozenset[str] = frozenset()
+    events: Mapping[str, EventEntry] = field(default_factory=dict)
+    systems: Mapping[str, SystemEntry] = field(default_factory=dict)
 
     @cached_property
     def db(self) -> TenantStore:
@@ -210,6 +216,9 @@ def _opened(services: Services, row: TenantRow) -> Bank:
     secrets = cast("dict[str, Any]", sealed)
     programs = [MiniProgram(**program) for program in secrets["miniprograms"]]
     archive = secrets.get("archive")
+    fields = [FieldEntry.model_validate(one) for one in row.get("fields", [])]
+    events = [EventEntry.model_validate(one) for one in row.get("events", [])]
+    systems = [SystemEntry.model_validate(one) for one in row.get("systems", [])]
     return Bank(
         services,
         row["_id"],
@@ -223,6 +232,10 @@ def _opened(services: Services, row: TenantRow) -> Bank:
         archive=Archive.model_validate(archive, strict=False) if archive else None,
         region=row.get("region", MAINLAND),
         webhooks=tuple(Webhook(**hook) for hook in secrets.get("webhooks", ())),
+        fields={one.key: one for one in fields if not one.removed},
+        removed_fields=frozenset(one.key for one in fields if one.removed),
+        events={one.name: one for one in events},
+        systems={one.id: one for one in systems},
     )
 
 

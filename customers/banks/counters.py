@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-from customers.banks import accounts
+from customers.banks import accounts, secrets
 from customers.banks.accounts import Accounts, Row, row_id
 from customers.banks.bank import CACHE_SECONDS, Bank
 from customers.banks.rows import COUNTERS, PARTNERS, CounterRow, PartnerRow, Rights
-from services import ids
+from customers.banks.secrets import Good, Holders
 from services.cache import cached, invalidate
-from services.clock import utc
-from services.errors import NotFound, Unavailable
+from services.errors import NotFound
 from services.store.mongo import Doc
 from services.store.rows import Rows
 
@@ -29,6 +28,15 @@ COUNTER = Accounts(
     signed_out="counter.signed_out",
     sign_in_failed="counter.sign_in_failed",
     locked_out="counter.locked_out",
+)
+
+
+def _partners_key(bank: Bank) -> str:
+    return f"partners:{bank.id}"
+
+
+PARTNER = Holders(
+    noun="partner", rows=PARTNERS, secret_set="partner.secret_set", cache_key=_partners_key
 )
 Which = Literal["counter", "partner"]
 _ROWS: dict[Which, Rows] = {"counter": COUNTERS, "partner": PARTNERS}
@@ -58,7 +66,7 @@ class Partner:
     branches: tuple[str, ...]
     merchants: tuple[str, ...]
     per_day: int
-    secrets: tuple[tuple[str, float | None], ...]
+    secrets: Good
 
 
 def counter_of(row: Row) -> Counter:
@@ -102,10 +110,6 @@ async def partner(bank: Bank, name: str) -> Partner:
     return found
 
 
-def _partners_key(bank: Bank) -> str:
-    return f"partners:{bank.id}"
-
-
 def _partner_of(bank: Bank, row: Row) -> Partner:
     rights = cast("Rights", row["rights"])
     return Partner(
@@ -114,58 +118,20 @@ def _partner_of(bank: Bank, row: Row) -> Partner:
         tuple(rights["branches"]),
         tuple(rights["merchants"]),
         rights["per_day"],
-        tuple((one["secret"], one["until"]) for one in _secrets(bank, row)),
+        secrets.good(bank, PARTNER, row),
     )
-
-
-def _secrets(bank: Bank, row: Row) -> list[dict[str, Any]]:
-    if not row.get("secrets"):
-        return []
-    opened = bank.vault.open_json(PARTNERS, "secrets", row["_id"], row["secrets"])
-    return cast("list[dict[str, Any]]", opened)
 
 
 async def set_secret(
     bank: Bank, name: str, secret: str = "", *, overlap: timedelta = timedelta(), by: str = "cli"
 ) -> str:
-    """Gives a partner this secret, or a new one; the one that he had is good for `overlap` longer,
-    and any before it for no longer. The secret, which is shown this once. Raises NotFound
-    `partner_unknown`, and Unavailable when somebody else does the same."""
-    row = await bank.db[PARTNERS].find_one({"_id": row_id(bank, name)})
-    if row is None:
-        raise NotFound("partner_unknown", f"{bank.id} has no partner {name}")
-    secret = secret or ids.token()
-    until = bank.now() + overlap.total_seconds()
-    present = [one for one in _secrets(bank, row) if one["until"] is None and overlap]
-    listed = [
-        {"secret": secret, "until": None},
-        *({"secret": one["secret"], "until": until} for one in present),
-    ]
-    as_read = {"_id": row["_id"], "rotated_at": row.get("rotated_at")}
-    days = overlap.total_seconds() / 86_400
-    async with bank.audited(by, "partner.secret_set", name, overlap_days=days):
-        if not await _keep_secrets(bank, row, listed, as_read):
-            raise Unavailable("busy", "somebody else gives this partner a secret at this moment")
-    return secret
+    """Gives a partner a secret, as secrets.give does; raises NotFound `partner_unknown`."""
+    return await secrets.give(bank, PARTNER, name, secret, overlap=overlap, by=by)
 
 
 async def set_first_secret(bank: Bank, name: str, secret: str, by: str) -> None:
     """Gives a partner the secret of the bank's file, unless he has one."""
-    one = {"_id": row_id(bank, name), "secrets": {"$exists": False}}
-    row = await bank.db[PARTNERS].find_one(one)
-    if row is None:
-        return
-    async with bank.audited(by, "partner.secret_set", name, first=True) as act:
-        act.done = await _keep_secrets(bank, row, [{"secret": secret, "until": None}], one)
-
-
-async def _keep_secrets(bank: Bank, row: Row, listed: list[dict[str, Any]], as_read: Doc) -> bool:
-    """Whether the row was still as it was read."""
-    sealed = bank.vault.seal_json(PARTNERS, "secrets", row["_id"], listed)
-    fields = {"secrets": sealed, "rotated_at": utc(bank.now())}
-    kept = await bank.db[PARTNERS].update(as_read, {"$set": fields})
-    invalidate(bank.services, _partners_key(bank))
-    return kept
+    await secrets.give_first(bank, PARTNER, name, secret, by)
 
 
 async def everybody(bank: Bank, which: Which) -> list[CounterRow | PartnerRow]:

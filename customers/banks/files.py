@@ -1,5 +1,5 @@
-"""The tenant file that `manage.py tenant apply` reads: a bank, its mini-programs, branches and
-people."""
+"""The tenant file that `manage.py tenant apply` reads: a bank, its mini-programs, branches, people,
+and what it declares (declarations.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from config import bounds
-from customers.banks import userids
+from customers.banks import declarations, userids
+from customers.banks.declarations import EventEntry, FieldEntry, SystemEntry
 from customers.webhooks.events import EVENTS
 from services import sheets
 from services.documents import yaml12
@@ -205,6 +206,9 @@ class TenantFile(_Strict):
     merchants: bounds.Several[Merchant] = []
     counters: bounds.Many[CounterEntry] = []
     partners: bounds.Few[PartnerEntry] = []
+    fields: bounds.Few[FieldEntry] = []
+    events: bounds.Few[EventEntry] = []
+    systems: bounds.Few[SystemEntry] = []
     archive: Archive | None = None
     webhooks: bounds.Few[Webhook] = []
 
@@ -223,6 +227,7 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
                 *_double(file),
                 *_places(file),
                 *_unheard_of(file),
+                *_declared(file),
             )
         ]
     except ValidationError as error:
@@ -305,6 +310,15 @@ def _unheard_of(file: TenantFile) -> Iterator[Fault]:
         for place, name in enumerate(hook.events):
             at = ("webhooks", index, "events", place)
             yield from _unknown(at, "unknown_webhook_event", name, sorted(EVENTS))
+
+
+def _declared(file: TenantFile) -> Iterator[Fault]:
+    """What is wrong with the declarations; a partner and a system sign under one kind of name."""
+    yield from declarations.faults(file.fields, file.events, file.systems)
+    partners = {partner.id for partner in file.partners}
+    for index, system in enumerate(file.systems):
+        if system.id in partners:
+            yield fault(("systems", index, "id"), "named_twice", name=system.id)
 
 
 def _unknown(place: Place, code: str, name: str | None, known: list[str]) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from services.store.rows import Rows
 
@@ -11,7 +11,8 @@ from services.store.rows import Rows
 class TenantRow(TypedDict):
     """A bank as its file says it; `secrets` are its apps' keys, sealed. `heads` are userids by
     branch, `departments` branches by WeCom's department; `region` is the country of its phone
-    numbers, `merchants` are names."""
+    numbers, `merchants` are names. `fields`, `events` and `systems` are what it declares
+    (declarations.py), without secrets."""
 
     _id: str
     name: dict[str, str]
@@ -22,6 +23,9 @@ class TenantRow(TypedDict):
     departments: dict[str, str]
     merchants: NotRequired[dict[str, str]]
     region: NotRequired[str]
+    fields: NotRequired[list[dict[str, Any]]]
+    events: NotRequired[list[dict[str, Any]]]
+    systems: NotRequired[list[dict[str, Any]]]
     secrets: bytes
     applied_at: datetime
 
@@ -77,6 +81,15 @@ class PartnerRow(TypedDict):
     rotated_at: NotRequired[datetime]
 
 
+class SystemRow(TypedDict):
+    """A system of the bank's own; `secrets` are sealed, as a partner's."""
+
+    _id: str
+    login: str
+    secrets: NotRequired[bytes]
+    rotated_at: NotRequired[datetime]
+
+
 TENANTS = Rows("tenants", sealed=("secrets",), of_bank=False)
 """The banks of this installation."""
 STAFF = Rows("staff")
@@ -87,3 +100,5 @@ COUNTERS = Rows("counters")
 """Tellers and merchants' people, where each may write vouchers off, and the hash of his password."""
 PARTNERS = Rows("partners", sealed=("secrets",))
 """Programs that write vouchers off, and what they sign with."""
+SYSTEMS = Rows("systems", sealed=("secrets",))
+"""The bank's own systems, and what they sign with."""

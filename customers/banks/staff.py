@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
@@ -100,6 +100,15 @@ async def rows_of(bank: Bank, asked: Sequence[str]) -> dict[str, StaffRow]:
     rows = {row["_id"]: cast("StaffRow", row) for row in found}
     by_userid = {userid: rows.get(row_id(bank, userid)) for userid in asked}
     return {userid: row for userid, row in by_userid.items() if row is not None}
+
+
+async def branches_of(bank: Bank, asked: Iterable[str]) -> dict[str, str]:
+    """userid as asked → branch, of those who are staff; read afresh."""
+    rows = await bank.by_id(STAFF, sorted({row_id(bank, userid) for userid in asked}))
+    found = {userid: rows.get(row_id(bank, userid)) for userid in asked}
+    return {
+        userid: row["branch"] for userid, row in found.items() if row is not None and row["active"]
+    }
 
 
 async def names_of(bank: Bank, asked: Sequence[str]) -> dict[str, str]:

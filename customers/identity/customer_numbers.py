@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from customers.banks.bank import Bank
-from customers.identity import review_tasks
+from customers.identity import awaited, review_tasks
 from customers.identity.facts import NUMBER, Origin
 from customers.identity.rows import (
     CUSTOMERS,
@@ -136,7 +136,10 @@ async def _write(bank: Bank, cid: str, number: str, *, instead: bool = False) ->
         "$set": sealed_fields(bank, cid, {NUMBER: number}),
         "$addToSet": {"ids": identity_id(bank, NUMBER, number)},
     }
-    return await bank.db[CUSTOMERS].update({**unmerged(cid), **free}, change)
+    written = await bank.db[CUSTOMERS].update({**unmerged(cid), **free}, change)
+    if written:
+        awaited.known(bank, [identity_id(bank, NUMBER, number)])
+    return written
 
 
 async def _ask(bank: Bank, kind: str, cids: Sequence[str], number: str, origin: Origin) -> str:

@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import cast
 
 from customers.banks.bank import Bank
-from customers.identity import merging, unmerging
+from customers.identity import awaited, merging, unmerging
 from customers.identity.facts import (
     Customer,
     Facts,
@@ -240,10 +240,19 @@ async def _write_facts(bank: Bank, said: _Said, cid: str, row: CustomerRow | Non
     meanwhile."""
     if row is None:
         made = new_customer(bank, cid, said.facts, said.origin, said.by)
-        return await bank.insert(CUSTOMERS, cast("Doc", made))
-    change = _change(bank, said, row)
-    fence = {**unmerged(cid), "revoked_ids": {"$nin": said.ids}}
-    return not change or await bank.db[CUSTOMERS].update(fence, change)
+        written = await bank.insert(CUSTOMERS, cast("Doc", made))
+    else:
+        change = _change(bank, said, row)
+        if not change:
+            return True
+        fence = {**unmerged(cid), "revoked_ids": {"$nin": said.ids}}
+        written = await bank.db[CUSTOMERS].update(fence, change)
+    if written:
+        phone = said.facts.phone
+        awaited.known(
+            bank, [*said.ids, *([awaited.wait_id(bank, "phone", phone)] if phone else [])]
+        )
+    return written
 
 
 def _change(bank: Bank, said: _Said, row: CustomerRow) -> Doc:

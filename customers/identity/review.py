@@ -163,6 +163,19 @@ async def _found(bank: Bank, wanted: str, phone: phones.Phone | None) -> set[str
     return cids
 
 
+async def the_one(bank: Bank, wanted: str) -> CustomerRow:
+    """The customer with this cid, phone, customer number, external_userid or unionid, for whoever
+    operates the process. Raises NotFound `customer_unknown`, Conflict `customer_ambiguous`."""
+    wanted = sheets.cell(wanted)
+    cids = await _found(bank, wanted, _as_phone(bank, wanted))
+    rows = {row["_id"]: row for row in [await root(bank, cid) for cid in sorted(cids)]}
+    if not rows:
+        raise NotFound("customer_unknown", "no such customer")
+    if len(rows) > 1:
+        raise Conflict("customer_ambiguous", f"several customers have this: {', '.join(rows)}")
+    return next(iter(rows.values()))
+
+
 def check_readable(bank: Bank, wanted: str) -> None:
     """To be asked when nobody was found: raises InvalidInput `digits_lost` or `search_unreadable`
     for what looks like a phone and cannot be read as one."""

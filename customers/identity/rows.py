@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
-from customers.banks.bank import Bank
+from customers.banks.bank import IDS_AT_ONCE, Bank
 from customers.relationships import Snapshot
 from services.errors import NotFound
 from services.store.mongo import Doc
@@ -160,7 +160,7 @@ class Conversion(TypedDict):
 
 CUSTOMERS = Rows(
     "customers",
-    indexes=((("tenant", 1), ("phone_index", 1)),),
+    indexes=((("tenant", 1), ("phone_index", 1)), (("tenant", 1), ("_id", 1))),
     sealed=("name", "phone", "unionid", "external_userid", "number"),
 )
 """One person: his facts, sealed, and his tags."""
@@ -284,9 +284,44 @@ async def owners_of(bank: Bank, wanted: Sequence[str]) -> dict[str, str]:
     return {row_id: row["cid"] for row_id, row in rows.items()}
 
 
+async def closed_among(bank: Bank, cids: Sequence[str]) -> dict[str, bool]:
+    """Of those of these customers who have a row, whether each was merged into another."""
+    rows = await bank.by_id(CUSTOMERS, cids, {"merged_into": 1})
+    return {cid: bool(row.get("merged_into")) for cid, row in rows.items()}
+
+
+async def cids_by_phone(bank: Bank, indexes: Sequence[str]) -> dict[str, list[str]]:
+    """Whose these phones are, by blind index, of customers of their own; any number of phones."""
+    holders: dict[str, list[str]] = {}
+    for start in range(0, len(indexes), IDS_AT_ONCE):
+        some = {"phone_index": {"$in": list(indexes[start : start + IDS_AT_ONCE])}}
+        fields = {"phone_index": 1, "merged_into": 1}
+        for row in await bank.db[CUSTOMERS].find(some, fields=fields, limit=None):
+            if not row.get("merged_into"):
+                holders.setdefault(row["phone_index"], []).append(row["_id"])
+    return holders
+
+
 async def customers_by_id(bank: Bank, wanted: Sequence[str]) -> dict[str, CustomerRow]:
     """The customers' own rows, by cid; any number of them."""
     return cast("dict[str, CustomerRow]", await bank.by_id(CUSTOMERS, wanted))
+
+
+async def customers_between(bank: Bank, low: str, high: str) -> list[CustomerRow]:
+    """The rows of all customers whose cids are from `low` up to, but not including, `high`."""
+    found = await bank.db[CUSTOMERS].find({"_id": {"$gte": low, "$lt": high}}, limit=None)
+    return cast("list[CustomerRow]", found)
+
+
+async def count_customers(bank: Bank) -> int:
+    """How many rows of customers there are, closed ones among them."""
+    return await bank.db[CUSTOMERS].count()
+
+
+async def aliases_of(bank: Bank, wanted: Sequence[str]) -> dict[str, list[str]]:
+    """The cids of whoever was merged into each of these customers; any number of them."""
+    rows = await bank.by_id(CUSTOMERS, wanted, {"aliases": 1})
+    return {cid: row.get("aliases", []) for cid, row in rows.items()}
 
 
 async def insert_identities(bank: Bank, rows: Sequence[IdentityRow]) -> set[int]:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from customers import relationships
 from customers.banks.bank import Bank
+from customers.fields import parting as fields_parting
 from customers.identity.facts import NUMBER, PENDING, field_of
 from customers.identity.merging import ASKED, DONE, UNDOING, UNDONE
 from customers.identity.rows import (
@@ -76,6 +77,7 @@ async def finish(bank: Bank, merge_id: str) -> bool:
         return False
     await _reopen(bank, merge, returned)
     await _point_back(bank, merge, returned)
+    await fields_parting.give_back(bank, merge["winner"], merge["loser"], returned)
     await _give_relationships_back(bank, merge)
     await _ask_wecom(bank, merge)
     await _end_sessions(bank, merge)

@@ -12,7 +12,7 @@ import orjson
 
 from customers import relationships, timeline
 from customers.banks.bank import Bank
-from customers.identity import resolution
+from customers.identity import awaited, resolution
 from customers.identity.facts import Facts, Origin, unknown_facts
 from customers.identity.rows import (
     CustomerRow,
@@ -240,6 +240,7 @@ async def _insert(bank: Bank, told: Sequence[Told]) -> list[Told]:
     customers = [await _new_customer(bank, one) for one in fresh]
     for position in await insert_customers(bank, customers):
         fresh[position].known = True
+    awaited.known(bank, [row["_id"] for row in identities])
     return [one for one in told if one.known]
 
 

@@ -15,6 +15,7 @@ from config.bounds import GivenReason, Word
 from customers.access import clerk
 from customers.access.sign_in import LastSignIn
 from customers.actors import ClerkActor
+from customers.intake.effects import TOLD_AS as OF_BANK
 from handlers.console import names
 from handlers.http.auth import check_granted
 from handlers.http.pages import Form, Page
@@ -63,6 +64,8 @@ _OF_BOOKS: tuple[Section, ...] = (
 )
 _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
+    ("The bank's events", "/console/intake", "intake.read", ()),
+    ("Fields", "/console/fields", "fields.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
@@ -145,6 +148,17 @@ class Console(Page):
         if name in _PROGRAMS or program == "wechat":
             return f"{self.explain(f'by_{_PROGRAMS[program]}')} {account}".rstrip()
         return self.names.called(name, self.lang)
+
+    def bank_event(self, name: str) -> str:
+        """What an event of the bank's own systems is called; its name, if it is declared no more."""
+        declared = self.bank.events.get(name)
+        return name if declared is None else str(getattr(declared.label, self.lang))
+
+    def occasion(self, name: str) -> str:
+        """What points may be earned for, as people read it."""
+        if name.startswith(OF_BANK):
+            return self.bank_event(name.removeprefix(OF_BANK))
+        return self.explain(f"points_event_{name}")
 
     def label(self, name: str) -> str:
         """What a field of a row is called."""
@@ -254,6 +268,8 @@ class Console(Page):
             "half_done": HALF_DONE,
             "called": self.called,
             "label": self.label,
+            "bank_event": self.bank_event,
+            "occasion": self.occasion,
             "is_code": names.is_code,
         }
 

@@ -11,11 +11,16 @@ from pydantic import Field
 from typing_extensions import override
 
 from config.bounds import Reason, RowId, ShortText, Word
+from customers import timeline
 from customers.access import withdrawal
-from customers.identity import review
+from customers.fields import viewing
+from customers.fields.viewing import FieldView
+from customers.identity import resolution, review
 from handlers.console.base import Console, Decision
 from handlers.http.pages import Form
 from services.errors import InvalidInput, NotFound, TooMany, YinqiaoError
+
+EVENTS_SHOWN = 20
 
 
 class SearchForm(Form):
@@ -104,7 +109,18 @@ class Customer(Decision):
     async def show(self, error: YinqiaoError | None = None) -> None:
         view = await review.explain(self.bank, self.actor, self.cid)
         agreed = await withdrawal.list_consents(self.bank, view["cid"])
-        self.render_page("people_customer", error, person=view, consents=agreed)
+        cids = await resolution.cids(self.bank, view["cid"])
+        shown = {
+            "fields": await self.fields(view["cid"]),
+            "sent": await timeline.of_kinds(self.bank, cids, ["bank.event"], EVENTS_SHOWN),
+        }
+        self.render_page("people_customer", error, person=view, consents=agreed, **shown)
+
+    async def fields(self, cid: str) -> list[FieldView]:
+        """What the bank knows of him, as far as the clerk may see it."""
+        if viewing.READ not in self.actor.permissions:
+            return []
+        return await viewing.of_customer(self.bank, self.actor, cid)
 
     @override
     def address(self) -> str:

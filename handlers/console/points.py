@@ -16,7 +16,7 @@ from handlers.console.base import REFUSALS, Console, Decision, RejectForm
 from handlers.http.pages import Form
 from rewards.points import accounts, corrections, document, liability, program, statement
 from rewards.points.document import ProgramError
-from rewards.points.occasions import OCCASIONS
+from rewards.points.occasions import of_bank
 from rewards.points.rows import VersionRow
 from services.documents.problems import Place
 from services.errors import YinqiaoError
@@ -289,7 +289,7 @@ class Rule(_PointsPage):
             form=form,
             known=known,
             problems=self.problems(error),
-            occasions=list(OCCASIONS),
+            occasions=of_bank(self.bank.events),
         )
 
     @override

@@ -14,7 +14,9 @@ from handlers.console import (
     counters,
     customers,
     events,
+    fields,
     handovers,
+    intake,
     intercepts,
     items,
     ledger,
@@ -49,6 +51,16 @@ ROUTES = (
         "/console/account/logout",
         clerks.SignOutEverywhere,
         post=op(CLERK, "Sign out everywhere"),
+    ),
+    page_route(
+        "/console/intake",
+        intake.Intake,
+        get=op("intake.read", "What the bank's own systems sent, and whose it is"),
+    ),
+    page_route(
+        "/console/intake/{wait}/join",
+        intake.Join,
+        post=op("intake.join", "Say which of the customers with one phone is meant"),
     ),
     page_route("/console/clerks", clerks.Clerks, get=op("clerks.read", "Clerks and their roles")),
     page_route(
@@ -268,6 +280,17 @@ ROUTES = (
         "/console/people/{cid}",
         customers.Customer,
         get=op("customers.read", "How we know a customer"),
+    ),
+    page_route("/console/fields", fields.Fields, get=op("fields.read", "The bank's fields")),
+    page_route(
+        "/console/people/{cid}/fields/{field}",
+        fields.History,
+        get=op("fields.read", "What a customer's field holds and held"),
+    ),
+    page_route(
+        "/console/people/{cid}/fields/{field}/reveal",
+        fields.Reveal,
+        post=op("fields.reveal", "A sealed field in clear, for a reason"),
     ),
     page_route(
         "/console/people/{cid}/consents/{purpose}/withdraw",

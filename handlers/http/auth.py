@@ -16,6 +16,7 @@ STAFF = "staff"
 CLERK = "clerk"
 COUNTER = "counter"
 PARTNER = "partner"
+SYSTEM = "system"
 
 PERMISSIONS: dict[str, str] = {
     PUBLIC: "anybody; a callback proves itself by its signature",
@@ -24,6 +25,7 @@ PERMISSIONS: dict[str, str] = {
     CLERK: "any clerk signed in to the console",
     COUNTER: "a teller, or one of a merchant's people, signed in to a counter of this bank",
     PARTNER: "a partner's program, which signs what it asks",
+    SYSTEM: "a system of the bank's own, which signs what it sends",
     "campaigns.read": "see campaigns, their codes, versions and funnels",
     "campaigns.submit": "write a new version of a campaign and hand it in",
     "campaigns.approve": "approve or reject another clerk's version",
@@ -63,6 +65,10 @@ PERMISSIONS: dict[str, str] = {
     "platform.read": "see how much of the platforms' limits is used, and what they have closed",
     "platform.lift": "open an API again that the platform closed, with a reason",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
+    "intake.read": "see what the bank's own systems sent, and whose it is; customers are masked",
+    "intake.join": "say which of the customers with one phone an event is about",
+    "fields.read": "see which fields the bank declares, and what a customer's hold, sealed ones hidden",
+    "fields.reveal": "see a customer's sealed field, for a reason; each is in the audit trail",
     "clerks.read": "see who is a clerk, with which roles, and when he was there last",
     "clerks.approve": "agree to roles that wait for another clerk, or turn them down",
     "counters.read": "see who may write vouchers off, where, how often today, and when he was there last",

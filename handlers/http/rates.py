@@ -12,13 +12,14 @@ from customers.actors import (
     CustomerActor,
     PartnerActor,
     StaffActor,
+    SystemActor,
 )
 from handlers.http.route import Op
 from services.container import Services
 from services.security.throttle import Rate
 from services.security.tries import Limit
 
-Actor = CustomerActor | StaffActor | ClerkActor | CounterActor | PartnerActor
+Actor = CustomerActor | StaffActor | ClerkActor | CounterActor | PartnerActor | SystemActor
 
 READS = Rate("read", 1_200, 60, shared=False)
 WRITES = Rate("write", 120, 60)
@@ -26,6 +27,8 @@ CLAIMS = Rate("claim", 60, 60)
 SEARCHES = Rate("search", 60, 60)
 PARTNERS = Rate("partner", 600, 60)
 """All that a partner's program asks for."""
+SYSTEMS = Rate("system", 60_000, 60, shared=False)
+"""All that a system of the bank's sends."""
 FORGERIES = Rate("forgery", 300, 60)
 """Callbacks and partners' requests from one address that do not verify; what does is never
 counted."""
@@ -71,6 +74,8 @@ def who_is(actor: Actor) -> str:
             return f"counter|{actor.tenant}|{actor.login}"
         case PartnerActor():
             return f"partner|{actor.tenant}|{actor.partner}"
+        case SystemActor():
+            return f"system|{actor.tenant}|{actor.system}"
 
 
 def logins(address: str, app: str) -> list[Limit]:

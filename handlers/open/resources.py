@@ -7,6 +7,7 @@ from datetime import datetime
 
 from typing_extensions import override
 
+from customers.actors import PartnerActor
 from handlers.http.base import read_model
 from handlers.open.models import PlaceQuery, ReceiptAnswer, RedeemBody, UndoBody, VoucherAnswer
 from handlers.open.signing import Open
@@ -18,6 +19,8 @@ from services.errors import Conflict, Forbidden, InvalidInput, KeyReused, NotFou
 
 
 class Vouchers(Open):
+    actor: PartnerActor
+
     async def redeemer(self, place: PlaceQuery) -> Redeemer:
         """Who writes off, and at which of the partner's places. Raises InvalidInput `place_missing`,
         and Forbidden `place_not_yours`, which the audit trail keeps."""

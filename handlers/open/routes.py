@@ -1,13 +1,13 @@
-"""The partners' addresses, with the right beside each. Whatever is here is signed
-(handlers/open/signing.py)."""
+"""The addresses of partners' programs and of the bank's own systems, with the right beside each.
+Whatever is here is signed (handlers/open/signing.py)."""
 
 from __future__ import annotations
 
-from config.bounds import CLAIM_BYTES
+from config.bounds import CLAIM_BYTES, INTAKE_BYTES
 from handlers.http import rates
-from handlers.http.auth import PARTNER
+from handlers.http.auth import PARTNER, SYSTEM
 from handlers.http.route import json_route, op
-from handlers.open import models, resources
+from handlers.open import intake, models, resources
 from handlers.open.signing import HEADERS, KEY
 
 ROUTES = (
@@ -46,6 +46,45 @@ ROUTES = (
             headers=HEADERS,
             most=CLAIM_BYTES,
             rate=rates.PARTNERS,
+        ),
+    ),
+    json_route(
+        "/open/v1/events",
+        intake.Events,
+        post=op(
+            SYSTEM,
+            "Send up to 500 events; each is answered, and those that are accepted are stored",
+            body=models.EventsBody,
+            answers=models.IntakeAnswer,
+            headers=HEADERS,
+            most=INTAKE_BYTES,
+            rate=rates.SYSTEMS,
+        ),
+    ),
+    json_route(
+        "/open/v1/customers",
+        intake.Customers,
+        post=op(
+            SYSTEM,
+            "Tell what the bank knows of up to 500 customers; each is answered",
+            body=models.CustomersBody,
+            answers=models.IntakeAnswer,
+            headers=HEADERS,
+            most=INTAKE_BYTES,
+            rate=rates.SYSTEMS,
+        ),
+    ),
+    json_route(
+        "/open/v1/customers/{number}",
+        intake.Customer,
+        put=op(
+            SYSTEM,
+            "Tell what the bank knows of the customer with its number",
+            body=models.CustomerBody,
+            answers=models.IntakeAnswer,
+            headers=HEADERS,
+            most=INTAKE_BYTES,
+            rate=rates.SYSTEMS,
         ),
     ),
 )

@@ -1,5 +1,5 @@
-"""What every route under /open/v1 shares: the caller is a partner's program that signs what it asks,
-and a write has a key under which it happens once."""
+"""What every route under /open/v1 shares: the caller is a program, a partner's or the bank's own, that
+signs what it asks, and a partner's write has a key under which it happens once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from config.bounds import KEY_LENGTH
-from customers.access import partner
+from customers.access import partner, system
 from customers.access.origin import Origin
-from customers.access.partner import Signed
-from customers.actors import PartnerActor
+from customers.access.signing import Signed
+from customers.actors import PartnerActor, SystemActor
 from handlers.http import rates
 from handlers.http.api import Api
+from handlers.http.auth import SYSTEM
 from handlers.http.base import Refusal
 from handlers.http.pages import language_of, preferred
 from services.errors import InvalidInput, NotSignedIn, YinqiaoError
@@ -26,17 +27,17 @@ TOLD = frozenset({"when", "where", "left", "most"})
 
 
 class Open(Api):
-    """One request of a partner's program. What does not verify is counted for its sender's address;
-    what does is counted for the partner alone."""
+    """One request of a program. What does not verify is counted for its sender's address; what does
+    is counted for the program alone."""
 
-    actor: PartnerActor
+    signed: Signed
     _details: dict[str, str]
 
     @override
-    async def identify(self, permission: str) -> PartnerActor:
+    async def identify(self, permission: str) -> PartnerActor | SystemActor:
         who, time, nonce, signature = (self.request.headers.get(name, "") for name in HEADERS)
-        signed = Signed(
-            partner=who,
+        self.signed = signed = Signed(
+            who=who,
             time=time,
             nonce=nonce,
             signature=signature,
@@ -45,7 +46,8 @@ class Open(Api):
             body=self.request.body,
         )
         try:
-            return await partner.verify(self.services, signed, Origin(self.client_ip()))
+            verify = system.verify if permission == SYSTEM else partner.verify
+            return await verify(self.services, signed, Origin(self.client_ip()))
         except NotSignedIn:
             await self.services.throttle.take(rates.FORGERIES, self.client_ip())
             raise

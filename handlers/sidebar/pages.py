@@ -17,6 +17,8 @@ from customers.access import panel, rm, withdrawal
 from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
+from customers.fields import editing
+from customers.timeline import Entry
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
 from rewards import allowance, catalogue, holdings
@@ -45,6 +47,12 @@ class WithdrawalForm(Form):
 
     reason: Reason = ""
     sure: Word = ""
+
+
+class FieldForm(Form):
+    """What the RM says of one field; nothing takes a value back."""
+
+    value: ShortText = ""
 
 
 class OfferForm(Form):
@@ -215,9 +223,12 @@ class Customer(Sidebar):
             "offerable": await allowance.list_offerable(self.bank, self.actor),
             "holds": await holdings.of(self.bank, card["cid"]),
             "new_key": ids.token,
+            "fields": await editing.of_friend(self.bank, self.actor, card["cid"]),
+            "may_write": editing.may_write,
+            "choices": editing.choices,
             "consents": await withdrawal.list_consents(self.bank, card["cid"]),
             "points": await statement.view(self.bank, card["cid"], self.lang, limit=5),
-            "kind_text": self.kind_text,
+            "happened": self.happened,
             "details": self.details,
         }
         self.render_page("customer", error, **values)
@@ -229,6 +240,15 @@ class Customer(Sidebar):
         named = {campaign: row["name"] for campaign, row in campaigns.items()}
         named |= {reward: row["title"] for reward, row in rewards.items()}
         return {known: str(name.get(self.lang) or name["zh"]) for known, name in named.items()}
+
+    def happened(self, entry: Entry) -> tuple[str, dict[str, Any]]:
+        """What happened, and what is to be said of it besides; of an event of the bank's own
+        systems what the bank calls it."""
+        if entry["kind"] != "bank.event":
+            return self.kind_text(entry["kind"]), entry["data"]
+        name = entry["data"]["event"]
+        declared = self.bank.events.get(name)
+        return name if declared is None else str(getattr(declared.label, self.lang)), {}
 
     def kind_text(self, kind: str) -> str:
         """What happened, in the RM's language; a kind that has no text yet is shown as it is."""
@@ -286,6 +306,27 @@ class Notes(Change):
             form.remark.strip(),
             form.description.strip(),
         )
+
+
+class WriteField(Change):
+    done = "field_saved"
+
+    @override
+    async def change(self, cid: str) -> None:
+        value = self.form(FieldForm).value
+        await editing.write(self.bank, self.actor, cid, self.path_kwargs["field"], value)
+
+
+class FieldHistory(Sidebar):
+    """What one field of a customer holds and held."""
+
+    @override
+    async def get(self, tenant: str, cid: str, field: str) -> None:
+        told = await editing.history(self.bank, self.actor, cid, field)
+        names = await staff.names_of(self.bank, sorted({one.by for one in told if one.by}))
+        declared = self.bank.fields[field]
+        values: dict[str, Any] = {"cid": cid, "declared": declared, "lines": told, "by": names}
+        self.render_page("field", **await self.names(), systems=self.bank.systems, **values)
 
 
 class Tags(Change):

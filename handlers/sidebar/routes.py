@@ -28,6 +28,16 @@ ROUTES = (
         post=op(STAFF, "Note something of a customer"),
     ),
     page_route(
+        "/sidebar/{tenant}/customers/{cid}/fields/{field}",
+        pages.FieldHistory,
+        get=op(STAFF, "What a customer's field holds and held"),
+    ),
+    page_route(
+        "/sidebar/{tenant}/customers/{cid}/fields/{field}/write",
+        pages.WriteField,
+        post=op(STAFF, "Write what the RM knows of a customer"),
+    ),
+    page_route(
         "/sidebar/{tenant}/customers/{cid}/tags",
         pages.Tags,
         post=op(STAFF, "Add a tag, or remove it"),

@@ -3,7 +3,7 @@ and what they cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from config import bounds
 from customers.banks.files import MiniProgram
 from customers.messaging import subscriptions
-from rewards.points.occasions import OCCASIONS
+from rewards.points.occasions import of_bank
 from services.documents import yaml12
 from services.documents.parts import Date, Key, Part, Text
 from services.documents.problems import Fault, Place, Problem, fault, found, in_order
@@ -45,7 +45,7 @@ class Rule(Part):
     holds from the day `from` to the day `to`, both included, while it is `live`."""
 
     title: Text
-    event: bounds.Word
+    event: bounds.ShortText
     points: Points
     per_day: Points | None = None
     per_month: Points | None = None
@@ -111,9 +111,11 @@ def expires(day: date, lifetime: int, tz: tzinfo) -> datetime:
     return datetime.combine(day + timedelta(days=lifetime + 1), time(), tz)
 
 
-def read(text: str, source: str, programs: Mapping[str, MiniProgram]) -> Program:
-    """The programme that a file says; `programs` are the bank's mini-programs. Raises
-    ProgramError."""
+def read(
+    text: str, source: str, programs: Mapping[str, MiniProgram], events: Collection[str] = ()
+) -> Program:
+    """The programme that a file says; `programs` are the bank's mini-programs, `events` those that
+    its own systems send. Raises ProgramError."""
     parsed = yaml12.parse(text, source)
     problems = [*parsed.problems, *parsed.unclear.values()]
     document, faults = None, list[Fault]()
@@ -121,16 +123,18 @@ def read(text: str, source: str, programs: Mapping[str, MiniProgram]) -> Program
         if not problems:
             faults = [fault((), "not_mapping", begin="kind: points/v1")]
     else:
-        document, faults = _checked(parsed.value, programs)
+        document, faults = _checked(parsed.value, programs, events)
     problems += [Problem(parsed.line(place), code, data, source) for place, code, data in faults]
     if document is None or problems:
         raise ProgramError(in_order(problems))
     return document
 
 
-def check(value: Mapping[str, Any], programs: Mapping[str, MiniProgram]) -> Program:
+def check(
+    value: Mapping[str, Any], programs: Mapping[str, MiniProgram], events: Collection[str] = ()
+) -> Program:
     """The programme that a form made. Raises ProgramError, whose `fields` name what is wrong."""
-    document, faults = _checked(dict(value), programs)
+    document, faults = _checked(dict(value), programs, events)
     if document is None or faults:
         problems = [Problem(0, code, data, "") for _, code, data in faults]
         raise ProgramError(problems, [place for place, _, _ in faults])
@@ -138,24 +142,26 @@ def check(value: Mapping[str, Any], programs: Mapping[str, MiniProgram]) -> Prog
 
 
 def _checked(
-    value: dict[str, Any], programs: Mapping[str, MiniProgram]
+    value: dict[str, Any], programs: Mapping[str, MiniProgram], events: Collection[str]
 ) -> tuple[Program | None, list[Fault]]:
     try:
         document = Program.model_validate(value)
     except ValidationError as error:
         return None, found(error.errors(include_url=False), Program)
-    return document, list(_faults(document, programs))
+    return document, list(_faults(document, programs, of_bank(events)))
 
 
 def _at(place: Place, code: str, **data: Any) -> Fault:
     return fault(place, code, **data, place=".".join(map(str, place)))
 
 
-def _faults(document: Program, programs: Mapping[str, MiniProgram]) -> Iterator[Fault]:
+def _faults(
+    document: Program, programs: Mapping[str, MiniProgram], occasions: Collection[str]
+) -> Iterator[Fault]:
     for name, rule in document.rules.items():
         place = ("rules", name)
-        if rule.event not in OCCASIONS:
-            expected = list(OCCASIONS)
+        if rule.event not in occasions:
+            expected = list(occasions)
             yield _at((*place, "event"), "points_event", name=rule.event, expected=expected)
         if rule.from_ is not None and rule.to is not None and rule.to < rule.from_:
             yield _at((*place, "to"), "points_window", begin=rule.from_, end=rule.to)

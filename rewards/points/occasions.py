@@ -1,14 +1,17 @@
 """Occasions: what a customer may earn points for, one table.
 
 An occasion is a kind of the customers' timeline. Whoever tells of it gives the customer, a key that
-is the same however often it is told, and when it was; a new occasion, also of the bank's own
-systems, is a row here and whoever tells of it (rewards/points/earning.py).
+is the same however often it is told, and when it was; a new occasion is a row here and whoever tells
+of it (rewards/points/earning.py). The events that the bank's own systems send are occasions too,
+under their names with BANKS before them (customers/intake/effects.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from customers.intake.effects import TOLD_AS as BANKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,15 @@ UNDONE = {one.undone_by: one.name for one in OCCASIONS.values() if one.undone_by
 
 def kinds_of(occasions: Iterable[str]) -> set[str]:
     """The kinds of happenings that must be told for these occasions."""
-    known = [OCCASIONS[one] for one in occasions if one in OCCASIONS]
-    return {one.name for one in known} | {one.undone_by for one in known if one.undone_by}
+    wanted = set(occasions)
+    known = [OCCASIONS[one] for one in wanted if one in OCCASIONS]
+    own = {one for one in wanted if one.startswith(BANKS)}
+    return own | {one.name for one in known} | {one.undone_by for one in known if one.undone_by}
+
+
+def of_bank(events: Iterable[str]) -> list[str]:
+    """The occasions of a bank whose own systems send these events."""
+    return [*OCCASIONS, *(f"{BANKS}{name}" for name in events)]
 
 
 @dataclass(frozen=True, slots=True)

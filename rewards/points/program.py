@@ -105,7 +105,7 @@ async def submit(bank: Bank, actor: ClerkActor, base: int, value: Mapping[str, A
     """Submits the programme that `value` says, in the place of version `base` (0: there is none);
     the new version's number. Raises ProgramError, Conflict `points_version_old` when another holds
     by now, and `points_same` when nothing is different."""
-    program = document.check(value, bank.miniprograms)
+    program = document.check(value, bank.miniprograms, bank.events)
     return await _submit(bank, actor, base, program)
 
 
@@ -263,7 +263,7 @@ async def holding(bank: Bank) -> tuple[int, Doc | None]:
 async def apply(bank: Bank, text: str, source: str, author: str) -> list[str]:
     """The command line's way: puts the programme of a file live in development, submits it for
     approval in production; sentences. Safe to run again."""
-    program = document.read(text, source, bank.miniprograms)
+    program = document.read(text, source, bank.miniprograms, bank.events)
     version, holds = await holding(bank)
     name = f"points programme {program.id}"
     if holds == dump(program):

@@ -99,9 +99,22 @@ async def check_callback(call: ControlCall) -> Any:
     return {"checks": await call.box.sender.check_urls()}
 
 
+async def keep(call: ControlCall) -> Any:
+    """Remember people, ways, tags, tokens and logs under a name, for `reset`."""
+    call.box.keep(call.text("name"))
+    return {"ok": True}
+
+
 async def reset(call: ControlCall) -> Any:
-    """Forget people, ways, tags, tokens, codes, faults and logs; set the clock right."""
-    await call.box.reset()
+    """Forget people, ways, tags, tokens, codes, faults and logs, or with `to` what came after they
+    were kept under that name; set the clock right."""
+    if "to" not in call.body:
+        await call.box.reset()
+        return {"ok": True}
+    try:
+        await call.box.go_back(call.text("to"))
+    except KeyError:
+        raise Refused(404, "nothing_kept", "to: a name under which something was kept") from None
     return {"ok": True}
 
 
@@ -115,5 +128,6 @@ ROUTES: Routes = [
     ("/tokens/revoke", {"post": revoke_tokens}),
     ("/clock", {"post": advance_clock}),
     ("/callback/check", {"post": check_callback}),
+    ("/keep", {"post": keep}),
     ("/reset", {"post": reset}),
 ]

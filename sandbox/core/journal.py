@@ -38,6 +38,14 @@ class Journal:
         self.deliveries.clear()
         self.welcomes.clear()
 
+    def adopt(self, other: Journal) -> None:
+        """Begin with what another has noted."""
+        self.clear()
+        self.calls.extend(other.calls)
+        self.counts.update(other.counts)
+        self.deliveries.extend(other.deliveries)
+        self.welcomes.extend(other.welcomes)
+
     def call(self, base: str, path: str, entry: dict[str, Any]) -> None:
         """Note one API call."""
         self.calls.append({"base": base, "path": path, **entry})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass
 
 import httpx
 
@@ -20,8 +22,17 @@ from sandbox.core.recent_messages import RecentMessages
 from sandbox.core.state import State
 from sandbox.core.storage import Storage
 from sandbox.core.switches import Switches
-from sandbox.core.tokens import Tokens
+from sandbox.core.tokens import Issued, Tokens
 from sandbox.core.world import Department, Member, World
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a sandbox goes back to: its state as a restart would read it, its tokens, its logs."""
+
+    state: str
+    tokens: Issued
+    journal: Journal
 
 
 class Sandbox:
@@ -40,6 +51,7 @@ class Sandbox:
         self.faults = Faults()
         self.journal = Journal()
         self._begin_unsaved()
+        self._kept: dict[str, Kept] = {}
         self.product = httpx.AsyncClient(trust_env=False, timeout=10.0, follow_redirects=False)
         """The product as clients ask it: a person's mini-program, a member's side panel."""
         self.sender = Sender(world, self.options, self.clock, self.faults, self.journal)
@@ -99,6 +111,22 @@ class Sandbox:
         switched so (C3)."""
         if self.switches.api_changes_emit_events:
             self.sender.send_in_background(event)
+
+    def keep(self, name: str) -> None:
+        """Remember people, ways, tags, tokens and logs as they are, to go back to them."""
+        state = self.state.model_dump_json()
+        self._kept[name] = Kept(state, self.tokens.issued(), deepcopy(self.journal))
+
+    async def go_back(self, name: str) -> None:
+        """To what was kept under that name; all else begins anew. Raises KeyError when nothing
+        was."""
+        kept = self._kept[name]
+        await self.reset()
+        self.state = State.model_validate_json(kept.state)
+        self.world = self._present_world()
+        self.tokens.adopt(kept.tokens)
+        self.journal.adopt(kept.journal)
+        self.changed()
 
     async def reset(self) -> None:
         """Back to an empty world: no people, ways, tags, tokens, codes, faults, logs or callbacks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 from sandbox.core import ids
@@ -29,6 +30,10 @@ class Token:
     owner: str
     expires_at: float
     refused: int = 0
+
+
+Issued = tuple[dict[str, Token], dict[tuple[str, str], Token]]
+"""All tokens by their value, and the current one of each space and owner."""
 
 
 class Tokens:
@@ -127,6 +132,14 @@ class Tokens:
         for token in live:
             token.refused = errcode
         return len(live)
+
+    def issued(self) -> Issued:
+        """A copy of all that were issued."""
+        return deepcopy((self._issued, self._current))
+
+    def adopt(self, issued: Issued) -> None:
+        """Have issued these and no others."""
+        self._issued, self._current = deepcopy(issued)
 
     def _live(self, space: str, owner: str) -> Token | None:
         token = self._current.get((space, owner))

@@ -90,6 +90,11 @@ class Metrics:
         self.archive_lag = Gauge(
             "yinqiao_archive_lag_seconds", "How late the archive is", ["tenant"], registry=reg
         )
+        self.audience_lag = Gauge(
+            "yinqiao_audience_lag_seconds",
+            "So far are customers' profiles behind what they are made of",
+            registry=reg,
+        )
         self.loop_lag = Gauge(
             "yinqiao_event_loop_lag_seconds", "How late the last loop tick was", registry=reg
         )

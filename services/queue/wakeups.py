@@ -36,6 +36,8 @@ class Wakeups:
         if task not in self._known:
             raise KeyError(f"unknown task {task}")
         with self._wake:
+            if (task, tenant) in self._pending:  # whoever asked first has woken the thread
+                return
             self._pending[task, tenant] = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="wakeups", daemon=True)

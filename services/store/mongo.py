@@ -8,8 +8,10 @@ was lost raises UnknownOutcome, never "failed".
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -19,6 +21,7 @@ from pymongo.errors import (
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
+    OperationFailure,
     PyMongoError,
     WriteConcernError,
 )
@@ -44,7 +47,19 @@ PATIENT = {
 """How a scan waits: the embedded store reads all that a query fits before its first answer, and says
 nothing meanwhile."""
 
-SYSTEM_COLLECTIONS = frozenset({"installation", "tenants", "ticks"})
+SYSTEM_COLLECTIONS = frozenset({"audience", "installation", "tenants", "ticks"})
+WAIT_MS = 200
+"""So long does a stream of changes wait for one before it says that there is none."""
+_LOST = {
+    9: "stream_token_invalid",
+    260: "stream_token_invalid",
+    280: "stream_history_lost",
+    286: "stream_history_lost",
+    40576: "stream_history_lost",
+    40585: "stream_token_invalid",
+}
+"""Answers after which a stream goes on from nowhere: what we named is no place of it, or a place that
+is over."""
 
 
 class Duplicate(YinqiaoError):
@@ -55,6 +70,11 @@ class Duplicate(YinqiaoError):
 
 class MissingTenant(Exception):
     """A programming error: somebody asked the store without a tenant."""
+
+
+class StreamLost(YinqiaoError):
+    """There is no going on from a token: `stream_token_invalid`, or `stream_history_lost` when the
+    database does not have the changes after it any more."""
 
 
 @contextmanager
@@ -270,6 +290,75 @@ async def bulk_insert(raw: Any, docs: Sequence[Doc]) -> set[int]:
     return set()
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A document of a bank's was inserted, changed or deleted `at` (seconds UTC): its collection and
+    `_id`, and what was asked for of an inserted one."""
+
+    collection: str
+    id: Any
+    fields: Doc
+    at: float
+
+
+class Changes:
+    """The changes of some collections from a token on, in their order. `token` is where the stream
+    is: after what was given out last."""
+
+    def __init__(
+        self, database: Any, watched: Mapping[str, Iterable[str]], token: Doc | None
+    ) -> None:
+        shown = {f"fullDocument.{name}": 1 for names in watched.values() for name in names}
+        told = ("operationType", "ns", "documentKey", "wallTime", "clusterTime")
+        pipeline: list[Doc] = [
+            {"$match": {"ns.coll": {"$in": list(watched)}}},
+            {"$project": {**dict.fromkeys(told, 1), **shown}},
+        ]
+        self._stream = database.watch(pipeline, resume_after=token, max_await_time_ms=WAIT_MS)
+
+    @property
+    def token(self) -> Doc | None:
+        return cast("Doc | None", self._stream.resume_token)
+
+    async def gather(self, seconds: float, limit: int) -> list[Change]:
+        """What changed: all that comes within `seconds` of the first, at most `limit`; nothing when
+        nothing came for a moment. Raises StreamLost, and Unavailable when the database is away."""
+        loop, found = asyncio.get_running_loop(), list[Change]()
+        until = loop.time() + seconds
+        while len(found) < limit and (not found or loop.time() < until):
+            told = await self._next()
+            if told is None:
+                break
+            found.append(_change(told))
+        return found
+
+    async def _next(self) -> Doc | None:
+        with _reading():
+            try:
+                told = cast("Doc | None", await self._stream.try_next())
+            except OperationFailure as error:
+                code = _LOST.get(error.code or 0)
+                if code is None:
+                    raise Unavailable(
+                        "store_unavailable", "the database gives no changes"
+                    ) from error
+                raise StreamLost(code, "the changes cannot be read on from there") from error
+        if told is not None and told["operationType"] == "invalidate":
+            raise StreamLost("stream_history_lost", "the database was dropped")
+        return told
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+
+def _change(told: Doc) -> Change:
+    at = told.get("wallTime") or told["clusterTime"].as_datetime()
+    key = told.get("documentKey") or {}
+    return Change(
+        told["ns"]["coll"], key.get("_id"), told.get("fullDocument") or {}, at.timestamp()
+    )
+
+
 class TenantStore:
     """All collections of one tenant."""
 
@@ -332,6 +421,13 @@ class Store:
                 "list[Doc]",
                 await self._database[name].find({"_id": {"$in": list(ids)}}, fields).to_list(None),
             )
+
+    def watch(self, watched: Mapping[str, Iterable[str]], token: Doc | None = None) -> Changes:
+        """The changes of these collections at all banks, from `token` on or from now; `watched` says
+        which fields of an inserted document are told."""
+        if not SYSTEM_COLLECTIONS.isdisjoint(watched):
+            raise MissingTenant("changes are told of banks' rows")
+        return Changes(self._database, watched, token)
 
     async def ensure_indexes(self, collections: Iterable[Rows]) -> None:
         """Creates the indexes that are missing; raises MissingTenant for one of a bank's rows that

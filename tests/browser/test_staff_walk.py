@@ -49,8 +49,7 @@ async def _sign_in(visitor: Watched, url: str, lang: str) -> None:
     await visitor.page.click("main form button")
 
 
-@pytest.mark.parametrize("lang", ["zh", "en"])
-@pytest.mark.parametrize("width", [1280, 800])
+@pytest.mark.parametrize(("lang", "width"), [("zh", 800), ("en", 1280)])
 async def test_hand_overs_and_alarms_at_the_console(
     chrome: Browser, server: Server, sandbox: Sandbox, lang: str, width: int
 ) -> None:

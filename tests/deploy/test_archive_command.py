@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from deploy.parts import environment
-from deploy.processes import ROOT
 from services.container import Services
 from tests.conftest import Sandbox
 from tests.integration.customers import archived
+from tests.support import commands
 
-Manage = Callable[..., subprocess.CompletedProcess[str]]
+Manage = Callable[..., commands.Ended]
 
 
 @pytest.fixture
 def manage(demo: Services) -> Manage:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "manage.py", "archive", *arguments]
-        env = environment(demo.settings)
-        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
-
-    return run
+    return partial(commands.manage, demo.settings, "archive")
 
 
 async def test_a_bank_without_an_archive_is_told_so(manage: Manage) -> None:

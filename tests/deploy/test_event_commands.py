@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
-from deploy.parts import environment
-from deploy.processes import ROOT
 from services.container import Services
 from services.queue.inbox import Arrival, receive
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
-from tests.support import jobs
+from tests.support import commands, jobs
 from tests.support.banks import open_bank
 
-Manage = Callable[..., subprocess.CompletedProcess[str]]
+Manage = Callable[..., commands.Ended]
 
 
 @pytest.fixture
 def manage(demo: Services) -> Manage:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "manage.py", *arguments]
-        env = environment(demo.settings)
-        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-
-    return run
+    return partial(commands.manage, demo.settings)
 
 
 async def test_why_says_what_was_decided_called_and_answered(

@@ -12,8 +12,13 @@ import pytest
 
 from config.settings import Settings
 from deploy.parts import Parts
+from operations.schema import COLLECTIONS
 from services.container import Services
 from tests.conftest import Sandbox, Server, Stack
+from tests.support.banks import apply_demo, open_bank
+from tests.support.beginnings import Beginnings
+
+OF_BANK = [rows for rows in COLLECTIONS if rows.of_bank]
 
 
 async def until(true: Callable[[], Awaitable[Any]]) -> Any:
@@ -40,6 +45,45 @@ async def test_each_test_has_a_database_of_its_own(services: Services, settings:
 async def test_nothing_is_left_in_redis_from_another_test(services: Services, turn: int) -> None:
     assert await services.redis.dbsize() == 0
     await services.redis.set("turn", turn)
+
+
+async def test_what_is_put_back_is_what_was_made(services: Services, sandbox: Sandbox, beginnings: Beginnings) -> None:
+    made: list[int] = []
+
+    async def make() -> None:
+        made.append(1)
+        await apply_demo(services)
+
+    async def seen() -> dict[str, Any]:
+        keys = await services.redis.keys("wechat:token:*")
+        return {
+            "rows": {name: await services.store.tenant("demo")[name].find({}, sort=[("_id", 1)]) for name in OF_BANK},
+            "bank": await services.store.system("tenants").find({}),
+            "tokens": {key: await services.redis.get(key) for key in keys},
+            "ways": await sandbox.control("GET", "ways"),
+            "calls": (await sandbox.control("GET", "calls"))["counts"],
+            "audit": await services.audit.verify(services.store.tenant("demo")),
+        }
+
+    await beginnings.begin("twice", services, sandbox, make)
+    before = await seen()
+    db = services.store.tenant("demo")
+    await db["clerks"].delete({"login": "lin"})
+    await db["staff"].update_many({}, {"$set": {"name": "nobody"}})
+    await db["inbox"].insert_new([{"_id": f"demo:{number}"} for number in range(50)])
+    await db["alarms"].insert({"_id": "demo:one"})
+    await services.redis.flushdb()
+    await sandbox.person()
+    with pytest.raises(AssertionError, match="before twice began"):
+        await beginnings.begin("twice", services, sandbox, make)
+    await sandbox.control("POST", "reset")
+    await beginnings.begin("twice", services, sandbox, make)
+    assert await seen() == before
+    assert (before["audit"], len(before["ways"]["ways"]), len(before["tokens"])) == ([], 3, 1)
+    assert (await sandbox.control("GET", "people"))["people"] == []
+    assert made == [1]
+    await (await open_bank(services, "demo")).wecom.ways.get(before["ways"]["ways"][0]["config_id"])
+    assert (await sandbox.control("GET", "calls"))["counts"]["/wecom/cgi-bin/gettoken"] == 1
 
 
 async def test_a_server_in_the_tests_loop_and_a_real_worker_welcome_a_customer(

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
+from customers.fields import values
+from customers.fields.values import Update
+from customers.identity import resolution
+from customers.identity.facts import Facts
 from deploy.parts import environment
 from deploy.processes import ROOT
 from deploy.terminal import host_of
 from services.container import Services
 from tests.conftest import DEMO_BANK, DEMO_CAMPAIGNS
+from tests.support.banks import open_bank
 
 FLASH = DEMO_CAMPAIGNS / "flash.yaml"
 Manage = Callable[..., subprocess.CompletedProcess[str]]
@@ -51,7 +56,8 @@ async def test_a_bank_and_a_campaign_are_applied_and_applying_again_changes_noth
     assert (applied.returncode, applied.stderr) == (0, "")
     assert (
         applied.stdout
-        == "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners\n"
+        == "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners, "
+        "12 fields, 7 events, 1 systems\n"
     )
     planned = manage("campaign", "plan", FLASH)
     assert (planned.returncode, planned.stderr) == (0, "")
@@ -189,3 +195,20 @@ def test_waiting_for_redis_says_where_it_was_looked_for(settings: Settings) -> N
 )
 def test_an_address_is_shown_without_what_is_secret(address: str, host: str) -> None:
     assert host_of(address) == host
+
+
+async def test_fields_and_profiles_are_shown_checked_and_made_anew(manage: Manage, demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    facts = Facts(external_userid="wmE", phone="+8613812345678")
+    cid = await resolution.identify(bank, facts, source="callback", proof="event-1")
+    for at, band in ((1_700_000_000.0, "C"), (1_710_000_000.0, "B")):
+        told = {"balance_band": band, "id_tail": "8412"}
+        assert (await values.write_many(bank, [Update(cid, told, at, "core", f"e{at}")]))[0].taken
+    assert "balance_band" in manage("fields", "list").stdout
+    shown = manage("fields", "show", "13812345678").stdout
+    assert ("20 至 100 万" in shown, "8412" in shown) == (True, False)
+    assert manage("fields", "history", cid, "balance_band").stdout.count("万") == 2
+    different = manage("profiles", "check")
+    assert (different.returncode, f"{cid}: _id" in different.stderr) == (1, True)
+    assert "1 profiles were not as they should be" in manage("profiles", "rebuild").stdout
+    assert manage("profiles", "check").returncode == 0

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 from config.settings import Settings
 from customers.banks import apply
 from customers.identity import resolution
 from customers.identity.resolution import Facts
-from deploy.parts import environment
-from deploy.processes import ROOT
 from services.container import Services
 from tests.conftest import DEMO_BANK
+from tests.support import commands
 from tests.support.banks import open_bank
 
 
@@ -25,9 +22,7 @@ async def test_a_file_of_numbers_is_linked_and_what_was_not_is_named(
     cid = await resolution.identify(await open_bank(services, "demo"), Facts(external_userid="wm1"))
     file = tmp_path / "numbers.csv"
     file.write_text("number,external_userid\nC-1001,wm1\nC-2002,wm2\n", encoding="utf-8")
-    command = [sys.executable, "manage.py", "customers", "link", str(file)]
-    told = {"cwd": ROOT, "env": environment(settings), "capture_output": True, "text": True, "timeout": 60}
-    done = await asyncio.to_thread(subprocess.run, command, **told)
+    done = await asyncio.to_thread(commands.manage, settings, "customers", "link", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == f"{file}:3: unknown"
     assert (await resolution.customer(await open_bank(services, "demo"), cid)).number == "C-1001"

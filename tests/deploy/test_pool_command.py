@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 from config.settings import Settings
 from customers.banks import apply
-from deploy.parts import environment
-from deploy.processes import ROOT
 from services.container import Services
 from tests.conftest import DEMO_BANK
 from tests.integration.rewards import pool_world
+from tests.support import commands
 from tests.support.banks import open_bank
 
 
@@ -21,10 +18,7 @@ async def test_codes_are_imported_shown_and_taken_back(settings: Settings, servi
     await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
 
     async def manage(*words: str) -> tuple[int, str]:
-        command = [sys.executable, "manage.py", "pool", *words]
-        done = await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=environment(settings), capture_output=True, text=True, timeout=120
-        )
+        done = await asyncio.to_thread(commands.manage, settings, "pool", *words)
         return done.returncode, done.stdout + done.stderr
 
     assert await manage("create", "tea", "茶券", "--low", "2") == (0, "pool tea is there\n")

@@ -33,5 +33,5 @@ def test_every_queue_has_a_worker_and_some_have_one_of_their_own() -> None:
         for name in ("worker", "files", "webhooks")
         if (words := PROCFILE[name].split())
     }
-    assert taken == {"worker": "callback,staff,effects", "files": "files", "webhooks": "webhooks"}
+    assert taken == {"worker": "callback,staff,bank,effects", "files": "files", "webhooks": "webhooks"}
     assert {*",".join(taken.values()).split(",")} == {*QUEUES.values()}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -17,20 +18,16 @@ from deploy.processes import ROOT
 from operations.sync import run as syncing
 from services.container import Services
 from tests.conftest import Sandbox
+from tests.support import commands
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 
-Manage = Callable[..., subprocess.CompletedProcess[str]]
+Manage = Callable[..., commands.Ended]
 
 
 @pytest.fixture
 def manage(demo: Services) -> Manage:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "manage.py", "sync", *arguments]
-        env = environment(demo.settings)
-        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
-
-    return run
+    return partial(commands.manage, demo.settings, "sync")
 
 
 async def test_a_sync_is_begun_watched_and_over(manage: Manage, worker: Parts, sandbox: Sandbox) -> None:

@@ -166,6 +166,7 @@ def test_every_audit_action_is_documented() -> None:
         | codes.arguments("audit", 1)
         | codes.arguments("audited", 1)
         | codes.given("Kind", "submitted", "approved", "rejected", "refused")
+        | codes.given("Holders", "secret_set")
         | codes.given("Accounts", "password_set", "signed_in", "signed_out", "sign_in_failed", "locked_out")
     )
 

@@ -12,7 +12,7 @@ from tests.integration.campaigns.test_syncing import counts, ours, truth
 from tests.support.banks import open_bank
 from tests.support.waiting import until
 
-CUSTOMERS = 3_000
+CUSTOMERS = 1_200
 _STARTER = ThreadPoolExecutor(1)
 """One thread that stays: processes end with the thread that started them (deploy/processes.py)."""
 

@@ -109,6 +109,31 @@ async def test_reset_empties_the_world(playing):
         assert (await play.person())["id"] == "p000001"
 
 
+async def test_a_sandbox_goes_back_to_what_was_kept(playing):
+    async with playing() as play:
+        person, added = await play.friend()
+        await play.control("/keep", {"name": "one friend"})
+        counted = (await play.control("/calls"))["counts"]
+        token = (await play.wecom_token())["access_token"]
+        await play.person("李雷", "13912345678")
+        await play.control("/faults", {"target": "api", "kind": "close", "path": "never"})
+        await play.control("/clock", {"advance": 60})
+        await play.control("/tokens/revoke", {})
+        for _ in range(2):
+            await play.control("/reset", {"to": "one friend"})
+            (kept,) = (await play.control("/people"))["people"]
+            assert (kept["id"], list(kept["friends"])) == (person["id"], [added["userid"]])
+            assert (await play.control("/faults"))["faults"] == []
+            assert (await play.control("/calls"))["counts"] == counted
+            assert play.box.clock.offset == 0
+            assert len((await play.control("/ways"))["ways"]) == 1
+            listed = await play.get("/wecom/cgi-bin/externalcontact/list", access_token=token, userid=added["userid"])
+            assert listed["external_userid"] == [person["external_userid"]]
+            assert (await play.person("韩梅梅", "13912345679"))["id"] == "p000002"
+        nothing = await play.control("/reset", {"to": "two friends"}, status=404)
+        assert nothing["error"]["code"] == "nothing_kept"
+
+
 async def test_restart_keeps_people_friends_ways_and_tags(playing, tmp_path):
     """A demo that is stopped and started again still knows everyone."""
     file = tmp_path / "deep" / "state.json"

@@ -6,13 +6,16 @@ import ssl
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
 
+import server
 from deploy.processes import ROOT
+from handlers.http import door
 from handlers.http.pages import load_locale
 from services.store.mongo import Store
 
@@ -31,6 +34,25 @@ def _hashes() -> Callable[[PasswordHasher, str], str]:
 
 CONTEXT = ssl.create_default_context
 """For a test that speaks TLS: a context of its own."""
+
+
+def _verifications() -> Callable[[PasswordHasher, str, str], Literal[True]]:
+    """Nearly every test of the console signs in, with the same few passwords."""
+    slow, known = PasswordHasher.verify, dict[tuple[str, str], VerifyMismatchError | None]()
+
+    def verify_once(self: PasswordHasher, hashed: str, password: str) -> Literal[True]:
+        if (hashed, password) not in known:
+            try:
+                slow(self, hashed, password)
+                known[hashed, password] = None
+            except VerifyMismatchError as mismatch:
+                known[hashed, password] = mismatch
+        mismatch = known[hashed, password]
+        if mismatch is not None:
+            raise VerifyMismatchError(*mismatch.args)
+        return True
+
+    return verify_once
 
 
 def _contexts() -> Callable[..., ssl.SSLContext]:
@@ -72,6 +94,18 @@ def _yaml(slow: Callable[..., Any], copied: Callable[[Any], Any]) -> Callable[..
     return read_once
 
 
+def _of_routes(slow: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Every application has the same routes, whose patterns and models take 50 ms to compile and to describe."""
+    known = dict[int, tuple[Any, Any]]()
+
+    def make_once(routes: Any) -> Any:
+        if id(routes) not in known:
+            known[id(routes)] = (routes, slow(routes))
+        return known[id(routes)][1]
+
+    return make_once
+
+
 @pytest.fixture(scope="session", autouse=True)
 def catalogues() -> None:
     """Loaded before any page: Tornado keeps a language that was asked for before as one without texts, and the sandbox's
@@ -83,8 +117,12 @@ def catalogues() -> None:
 def paid_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PasswordHasher, "hash", _hashes())
+        patch.setattr(PasswordHasher, "verify", _verifications())
         patch.setattr(ssl, "create_default_context", _contexts())
         patch.setattr(yaml, "compose", _yaml(yaml.compose, lambda nodes: nodes))
         patch.setattr(yaml, "load", _yaml(yaml.load, deepcopy))
+        patch.setattr(server, "document", _of_routes(server.document))
+        patch.setattr(server, "load_locale", lru_cache(server.load_locale))
+        patch.setattr(door, "Table", _of_routes(door.Table))
         patch.setattr(Store, "ensure_indexes", _indexes())
         yield

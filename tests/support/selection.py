@@ -8,6 +8,7 @@ import pytest
 
 from deploy import ports
 from tests.browser import chromium
+from tests.support.alone import ALONE
 from tests.support.stores import are_others, worker_number
 
 KILLS_STORE = "kills_store"
@@ -22,7 +23,10 @@ def share_ports(config: pytest.Config) -> None:
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long forms run with --soak only and alone; others' stores are not killed."""
+    """Long forms run with --soak only and alone; others' stores are not killed.
+
+    First those for which all workers stand still: the longer tests that they would wait for begin later.
+    """
     soak = config.getoption("soak")
     chosen = [item for item in items if (item.get_closest_marker("soak") is not None) == soak]
     if are_others(config):
@@ -33,6 +37,7 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     if dropped:
         config.hook.pytest_deselected(items=[item for item in items if item in dropped])
         items[:] = chosen
+    items.sort(key=lambda item: item.get_closest_marker(ALONE) is None)
     if hasattr(config, "workeroutput"):
         config.workeroutput["left_out"] = sorted(config.stash[LEFT_OUT])
 

@@ -6,6 +6,7 @@ the end; in Redis databases that were empty when the run began.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -13,10 +14,19 @@ from uuid import uuid4
 
 import pytest
 import redis
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, PyMongoError
 
 from deploy.stack import Stores
+from services.store.installation import INSTALLATION
+
+Rows = dict[str, list[RawBSONDocument]]
+"""By collection."""
+RAW = CodecOptions(RawBSONDocument)
+FEW = 30
+"""So many rows too many are taken out one by one; a collection with more of them is emptied."""
 
 
 def are_others(config: pytest.Config) -> bool:
@@ -90,7 +100,7 @@ def empty_redis(url: str) -> None:
 
 
 class Databases:
-    """Two databases of this worker, in turn: each is emptied and keeps its indexes.
+    """Two databases of this worker, in turn: each keeps its indexes, and gets the rows that a test begins with.
 
     In turn, so that a write which a killed process still had on its way ends in the database of the test before.
     """
@@ -101,28 +111,65 @@ class Databases:
         self._names = [f"{run}_{turn}" for turn in "ab"]
         self._turns = cycle(self._names)
 
-    def empty(self) -> str:
-        """The name of a database without rows."""
+    def next(self) -> str:
+        """The name of the database whose turn it is, with the rows that another test left in it; but anybody may open
+        it, whose ever it was."""
         name = next(self._turns)
-        try:
-            self._delete_rows(name)
-        except AutoReconnect:  # the store was killed and started since the last time
-            self._delete_rows(name)
+        self._again(lambda: self._client[name][INSTALLATION].delete_many({}))
         return name
 
-    def _delete_rows(self, name: str) -> None:
-        database = self._client[name]
+    def become(self, name: str, rows: Rows) -> None:
+        """Leaves these rows in a database and no others; what is there already is not written again."""
+        self._again(lambda: self._become(name, rows))
+
+    def _again(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except AutoReconnect:  # the store was killed and started since the last time
+            act()
+
+    def _become(self, name: str, rows: Rows) -> None:
+        database = self._client.get_database(name, codec_options=RAW)
+        found = self._found(database, {each: len(those) + FEW for each, those in rows.items()})
+        for each in found.keys() | rows.keys():
+            _change(database[each], found.get(each, []), rows.get(each, []))
+
+    def _found(self, database: Any, most: dict[str, int]) -> Rows:
+        """The rows of each collection that has any: one of them, or as many as `most` says."""
         names = database.list_collection_names()
-        if not names:
-            return
-        one_of_each: list[dict[str, Any]] = []
+        pipeline: list[dict[str, Any]] = []
         for each in names:
-            first = [{"$limit": 1}, {"$project": {"_id": 0, "of": {"$literal": each}}}]
-            one_of_each += first if not one_of_each else [{"$unionWith": {"coll": each, "pipeline": first}}]
-        for row in database[names[0]].aggregate(one_of_each):
-            database[row["of"]].delete_many({})
+            stages = [
+                {"$limit": most.get(each, 1)},
+                {"$project": {"_id": 0, "of": {"$literal": each}, "row": "$$ROOT"}},
+            ]
+            pipeline += stages if not pipeline else [{"$unionWith": {"coll": each, "pipeline": stages}}]
+        found: Rows = {}
+        for row in database[names[0]].aggregate(pipeline) if names else ():
+            found.setdefault(row["of"], []).append(row["row"])
+        return found
+
+    def rows(self, name: str) -> Rows:
+        """All that a database holds, as it came over the wire."""
+        database = self._client.get_database(name, codec_options=RAW)
+        found = {each: list(database[each].find()) for each in database.list_collection_names()}
+        return {each: rows for each, rows in found.items() if rows}
 
     def drop(self) -> None:
         for name in self._names:
             self._client.drop_database(name)
         self._client.close()
+
+
+def _change(collection: Any, found: list[RawBSONDocument], wanted: list[RawBSONDocument]) -> None:
+    """Brings a collection from the rows that were found in it to those that are wanted, with few writes."""
+    if len(found) >= len(wanted) + FEW or (found and not wanted):  # there may be more than were looked at
+        collection.delete_many({})
+        found = []
+    old, new = ({row["_id"]: row for row in rows} for rows in (found, wanted))
+    gone = [key for key, row in old.items() if new.get(key) != row]
+    missing = [row for key, row in new.items() if old.get(key) != row]
+    if gone:
+        collection.delete_many({"_id": {"$in": gone}})
+    if missing:
+        collection.insert_many(missing)

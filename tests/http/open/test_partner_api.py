@@ -18,7 +18,7 @@ import orjson
 import pytest
 import yaml
 
-from customers.access import partner
+from customers.access import signing
 from customers.banks import apply, counters
 from deploy.processes import ROOT
 from handlers.http import rates
@@ -153,7 +153,7 @@ async def test_without_the_memory_of_nonces_a_replay_passes(
     async def forget(*_: object) -> None:
         """What it is without the guard."""
 
-    monkeypatch.setattr(partner, "_check_nonce", forget)
+    monkeypatch.setattr(signing, "_check_nonce", forget)
     path = at(await grant())
     headers = signed("GET", path)
     ends = [await http.get(path, headers=headers) for _ in range(2)]

@@ -12,6 +12,7 @@ import pytest
 from customers.banks import apply
 from services.container import Services
 from tests.conftest import DEMO_BANK, Sandbox
+from tests.support.beginnings import Beginnings
 from tests.support.clock import StillClock
 
 BANK, LIFE = "wx5ab0000000000001", "wx5ab0000000000002"
@@ -24,8 +25,9 @@ def clock() -> StillClock:
 
 
 @pytest.fixture
-async def bank(services: Services, sandbox: Sandbox) -> Services:
-    await apply.apply_tenant(services, DEMO_BANK.read_text(encoding="utf-8"), DEMO_BANK.name)
+async def bank(services: Services, sandbox: Sandbox, beginnings: Beginnings) -> Services:
+    text = DEMO_BANK.read_text(encoding="utf-8")
+    await beginnings.begin("bank", services, sandbox, lambda: apply.apply_tenant(services, text, DEMO_BANK.name))
     return services
 
 

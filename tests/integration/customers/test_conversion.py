@@ -22,7 +22,7 @@ PATH = "/cgi-bin/idconvert/unionid_to_external_userid"
 
 
 @pytest.fixture
-async def granted(sandbox: Sandbox) -> None:
+async def granted(bank: Services, sandbox: Sandbox) -> None:
     """The bank's app is one of the few that may ask."""
     await sandbox.control("POST", "switches", {"unionid_conversion": True})
 

@@ -47,7 +47,8 @@ async def _apply(services: Services, text: str = DEMO) -> list[str]:
 
 async def test_a_bank_is_as_its_file_says(services: Services, sandbox: Sandbox) -> None:
     assert await _apply(services) == [
-        "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners"
+        "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners, "
+        "12 fields, 7 events, 1 systems"
     ]
     bank = await banks_bank.open_bank(services, "demo")
     assert (bank.wecom_app.corp_id, bank.wecom_app.token, sorted(bank.miniprograms)) == (
@@ -310,3 +311,32 @@ async def test_the_same_file_applied_by_two_at_once_is_one_bank(services: Servic
     assert await services.store.tenant("demo")["staff"].count() == 6
     assert await services.store.tenant("demo")["clerks"].count() == 3
     assert await services.audit.verify(services.store.tenant("demo")) == []
+
+
+async def test_a_field_with_values_goes_only_when_the_file_says_so(services: Services) -> None:
+    await _apply(services)
+    rows = services.store.tenant("demo")["field_values"]
+    told = {"at": 1.0, "source": "core", "proof": "p"}
+    row = {
+        "_id": "demo:1",
+        "rev": 1,
+        "values": {"payroll": True},
+        "sealed": {},
+        "blind": {},
+        "provenance": {"payroll": told},
+    }
+    await rows.insert(row)
+    gone, other = _without(DEMO, "key: payroll"), DEMO.replace("Payroll customer}, type: bool", "Payroll}, type: text")
+    for text in (gone, other):
+        with pytest.raises(InvalidInput, match="fields: payroll has values"):
+            await _apply(services, text)
+    bank = await open_bank(services, "demo")
+    assert (bank.fields["payroll"].type, bank.removed_fields) == ("bool", frozenset())
+    await _apply(services, DEMO.replace("type: bool, class: C1", "type: bool, class: C1, removed: true"))
+    bank = await open_bank(services, "demo")
+    assert ("payroll" in bank.fields, bank.removed_fields) == (False, frozenset({"payroll"}))
+    assert await rows.find_one({"_id": "demo:1"}) == {
+        "_id": "demo:1", "tenant": "demo", "rev": 2, "values": {}, "sealed": {}, "blind": {}, "provenance": {},
+    }  # fmt: skip
+    await _apply(services, other)
+    assert (await open_bank(services, "demo")).fields["payroll"].type == "text"

@@ -287,7 +287,7 @@ async def test_after_three_days_it_has_failed_what_comes_after_goes_on_and_it_ma
     begun, tries = clock.now, 0
     while clock.now - begun < 3.1 * DAY:
         await delivering.send_due(bank)
-        tries = len(receiver.keys())
+        tries = receiver.keys().count("a1")
         clock.now += 6 * 3_600
     assert receiver.taken == ["a2"]
     assert tries == 13

@@ -245,7 +245,7 @@ def dying(number: int | None) -> Iterator[None]:
 
 
 BOUNDS = hypothesis_settings(
-    max_examples=30,
+    max_examples=20,
     stateful_step_count=12,
     deadline=None,
     database=None,

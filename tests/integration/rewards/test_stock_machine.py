@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -212,7 +213,7 @@ class Machine(RuleBasedStateMachine):
 
 
 BOUNDS = hypothesis_settings(
-    max_examples=100,
+    max_examples=30,
     stateful_step_count=8,
     deadline=None,
     database=None,
@@ -222,12 +223,24 @@ BOUNDS = hypothesis_settings(
 )
 
 
-def test_any_order_of_claims_deaths_and_sweeps_keeps_the_ledger(settings: Settings) -> None:
+LONG = hypothesis_settings(BOUNDS, max_examples=1_000, stateful_step_count=20)
+
+
+def play(settings: Settings, bounds: hypothesis_settings) -> None:
     with asyncio.Runner() as runner:
         clock = MovedClock()
         services = runner.run(open_services(settings, COLLECTIONS, QUEUES, clock=clock))
         try:
             Machine.play, Machine.services, Machine.clock = staticmethod(runner.run), services, clock
-            run_state_machine_as_test(Machine, settings=BOUNDS)
+            run_state_machine_as_test(Machine, settings=bounds)
         finally:
             runner.run(services.close())
+
+
+def test_any_order_of_claims_deaths_and_sweeps_keeps_the_ledger(settings: Settings) -> None:
+    play(settings, BOUNDS)
+
+
+@pytest.mark.soak
+def test_however_long_it_goes_on_the_stock_holds(settings: Settings) -> None:
+    play(settings, LONG)

@@ -182,7 +182,7 @@ def test_every_key_and_secret_of_the_demonstration_bank_is_known_as_published() 
     apps = [file["wecom"], *file["miniprograms"]]
     secrets = [one[name] for one in apps for name in ("secret", "token", "aes_key")]
     secrets += [one["password"] for one in (*file["clerks"], *file["counters"])]
-    secrets += [one["secret"] for one in file["partners"]]
+    secrets += [one["secret"] for one in (*file["partners"], *file["systems"])]
     assert all(is_published(secret) for secret in [*secrets, DEFAULT_MASTER_KEY])
     assert not is_published("f3b1c9d07e5a4826b9c4d1e80f72a635")
 

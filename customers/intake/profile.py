@@ -1,0 +1,44 @@
+"""How often what happened to a customer, in his profile."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from customers.banks.bank import Bank
+from customers.intake.rows import EVENT_TALLIES, TallyRow
+from customers.profiles.source import Batch, Part, Source
+from customers.rules.days import MOST_WINDOW, number_of
+from customers.rules.vocabulary import map_key
+
+
+async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
+    found: defaultdict[str, defaultdict[str, list[TallyRow]]]
+    found = defaultdict(lambda: defaultdict(list))
+    for query in batch.among("cid"):
+        for row in await bank.db[EVENT_TALLIES].find(query, limit=None):
+            cid = batch.owners.get(row["cid"])
+            if cid is not None:
+                found[cid][map_key(row["name"])].append(cast("TallyRow", row))
+    since = number_of(bank.today()) - MOST_WINDOW
+    return {
+        cid: {"events": {name: _tally(rows, since) for name, rows in sorted(names.items())}}
+        for cid, names in found.items()
+    }
+
+
+def _tally(rows: Sequence[TallyRow], since: int) -> Mapping[str, object]:
+    """What is known of one event, also of whoever was merged into him; days `since` then."""
+    days: Counter[str] = Counter()
+    for row in rows:
+        days.update(row["days"])
+    return {
+        "n": sum(days.values()),
+        "first": min(row["first"] for row in rows),
+        "last": max(row["last"] for row in rows),
+        "days": {day: days[day] for day in sorted(days, key=int) if int(day) > since},
+    }
+
+
+SOURCE = Source("events", {EVENT_TALLIES: "cid"}, _read)

@@ -1,0 +1,242 @@
+"""Profiles are made again from their sources, whole, for some customers at a time.
+
+The profile is read first, then its sources, and it is written only while it still has the `seq` that
+was read: whoever read an older state of the sources changes nothing that was made from a newer one.
+So any number may refresh the same customers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from customers.banks.bank import Bank
+from customers.identity.rows import count_customers, customers_between, customers_by_id
+from customers.profiles.rows import PROFILES, Profile
+from customers.profiles.source import Batch, Source
+from customers.rules.days import MOST_WINDOW, number_of
+from services.errors import Unavailable
+from services.store.mongo import Doc
+
+AT_ONCE = 500
+TRIES, HOPS = 8, 8
+_IDS = 2**128
+EMPTY: Mapping[str, Any] = {
+    "fields": {}, "blind": {}, "tags": [], "rms": [], "events": {}, "campaigns": {}, "rewards": {},
+    "segments": [], "lists": [], "bound": False, "created_at": 0.0,
+}  # fmt: skip
+_OWN = ("_id", "tenant", "seq")
+KEPT = ("segments", "lists", "rfm")
+"""What stays of a profile that no source says anything of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A customer whose profile changed: how it was and how it is, None where there is none."""
+
+    cid: str
+    before: Profile | None
+    after: Profile | None
+
+
+async def refresh(bank: Bank, cids: Iterable[str], sources: Sequence[Source]) -> list[Refreshed]:
+    """Brings the profiles of these customers up to their sources; those that changed. Who was merged
+    into another has none, and the other's is made instead. Safe to repeat and to race; raises
+    Unavailable when the store is away."""
+    found: list[Refreshed] = []
+    wanted = sorted({cid for cid in cids if cid.startswith(f"{bank.id}:")})
+    for start in range(0, len(wanted), AT_ONCE):
+        found += await _refresh(bank, wanted[start : start + AT_ONCE], sources)
+    return found
+
+
+async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source]) -> list[Refreshed]:
+    asked = await _with_roots(bank, cids)
+    found: list[Refreshed] = []
+    for _ in range(TRIES):
+        known = await _known(bank, asked)
+        made = await _make(bank, await _batch(bank, asked), sources)
+        changed = _changed(bank, asked, known, made)
+        left = await _write(bank, changed)
+        found += [one for one in changed if one.cid not in left]
+        if not left:
+            return found
+        asked = sorted(left)
+    raise Unavailable("profiles_busy", "these profiles are being written by too many at once")
+
+
+async def _batch(bank: Bank, cids: Sequence[str]) -> Batch:
+    rows = await customers_by_id(bank, cids)
+    return Batch({cid: cast("Doc", row) for cid, row in rows.items() if _is_open(bank, row)})
+
+
+def _is_open(bank: Bank, row: Any) -> bool:
+    return row["tenant"] == bank.id and not row.get("merged_into")
+
+
+async def _with_roots(bank: Bank, cids: list[str]) -> list[str]:
+    """These customers, and whom each was merged into."""
+    found, asked = dict.fromkeys(cids), cids
+    for _ in range(HOPS):
+        rows = await customers_by_id(bank, asked)
+        into = {row["merged_into"] for row in rows.values() if row.get("merged_into")}
+        asked = sorted(into - found.keys())
+        if not asked:
+            break
+        found |= dict.fromkeys(asked)
+    return list(found)
+
+
+async def _known(bank: Bank, cids: Sequence[str]) -> dict[str, Profile]:
+    rows = await bank.by_id(PROFILES, cids)
+    his = {cid: row for cid, row in rows.items() if row["tenant"] == bank.id}
+    return cast("dict[str, Profile]", his)
+
+
+async def _make(bank: Bank, batch: Batch, sources: Sequence[Source]) -> dict[str, Doc]:
+    """The profiles of a batch, without what is kept of those that there are."""
+    made: dict[str, Doc] = {cid: {} for cid in batch.rows}
+    if batch.rows:
+        for source in sources:
+            for cid, part in (await source.read(bank, batch)).items():
+                made[cid].update(part)
+    return made
+
+
+def _changed(
+    bank: Bank, cids: Iterable[str], known: Mapping[str, Profile], made: Mapping[str, Doc]
+) -> list[Refreshed]:
+    """Those whose profile is not as it was; that days have become too old to be asked for is no
+    change."""
+    found, since = [], oldest_day(bank)
+    for cid in cids:
+        before, part = known.get(cid), made.get(cid)
+        after = None if part is None else _whole(cid, before, part)
+        if (
+            after is not None
+            and before is not None
+            and _content(before, since) == _content(after, since)
+        ):
+            continue
+        if before is not None or after is not None:
+            found.append(Refreshed(cid, before, after))
+    return found
+
+
+def _whole(cid: str, before: Profile | None, part: Doc) -> Profile:
+    was: Any = before or {}
+    kept = {name: was[name] for name in KEPT if name in was}
+    seq = was.get("seq", 0) + 1
+    return cast("Profile", {"_id": cid, "seq": seq, **EMPTY, **kept, **part})
+
+
+def oldest_day(bank: Bank) -> int:
+    """The first day of the longest window of a rule."""
+    return number_of(bank.today()) - MOST_WINDOW + 1
+
+
+def _content(profile: Profile, since: int = 0) -> Doc:
+    found = {name: value for name, value in profile.items() if name not in _OWN}
+    found["events"] = {
+        name: {**tally, "days": {day: n for day, n in tally["days"].items() if int(day) >= since}}
+        for name, tally in profile["events"].items()
+    }
+    return found
+
+
+async def _write(bank: Bank, changed: Sequence[Refreshed]) -> set[str]:
+    """Writes them; the cids of those among whom somebody else wrote meanwhile."""
+    rows = bank.db[PROFILES]
+    new = [one for one in changed if one.before is None]
+    there = await rows.insert_new([cast("Doc", one.after) for one in new])
+    left = {new[place].cid for place in there}
+    old = [
+        (cast("Doc", one.after), one.before["seq"])
+        for one in changed
+        if one.before is not None and one.after is not None
+    ]
+    if await rows.replace_each(old, "seq") < len(old):
+        left |= {doc["_id"] for doc, _ in old}
+    for one in changed:
+        if one.after is None and one.before is not None:
+            await rows.delete({"_id": one.cid, "seq": one.before["seq"]})
+    return left
+
+
+# all of a bank's
+
+
+def spans(tenant: str, customers: int) -> Iterator[tuple[str, str]]:
+    """Spans of ids that together hold every customer, with about AT_ONCE of so many in each: ids are
+    hashes, and lie evenly."""
+    parts = max(1, customers // AT_ONCE)
+    edges = [f"{tenant}:", *(_edge(tenant, nth * _IDS // parts) for nth in range(1, parts))]
+    yield from zip(edges, [*edges[1:], f"{tenant};"], strict=True)
+
+
+def _edge(tenant: str, number: int) -> str:
+    return f"{tenant}:{number:032x}"
+
+
+async def spans_of(bank: Bank) -> list[tuple[str, str]]:
+    """The spans of all of the bank's customers."""
+    return list(spans(bank.id, await count_customers(bank)))
+
+
+async def refresh_span(
+    bank: Bank, span: tuple[str, str], sources: Sequence[Source]
+) -> list[Refreshed]:
+    """As `refresh`, for everybody whose id lies in a span; profiles of nobody go."""
+    known, made = await _span(bank, span, sources)
+    changed = _changed(bank, {*known, *made}, known, made)
+    left = await _write(bank, changed)
+    again = await refresh(bank, left, sources) if left else []
+    return [one for one in changed if one.cid not in left] + again
+
+
+async def differences(
+    bank: Bank, span: tuple[str, str], sources: Sequence[Source]
+) -> dict[str, list[str]]:
+    """cid → the keys in which his profile is not as his sources say it now; of one who has none, or
+    should have none, `_id`."""
+    known, made = await _span(bank, span, sources)
+    return _told(_changed(bank, {*known, *made}, known, made))
+
+
+async def still_different(
+    bank: Bank, cids: Iterable[str], sources: Sequence[Source]
+) -> dict[str, list[str]]:
+    """The same of these customers alone."""
+    asked = sorted(cids)
+    known = await _known(bank, asked)
+    made = await _make(bank, await _batch(bank, asked), sources)
+    return _told(_changed(bank, asked, known, made))
+
+
+def _told(changed: Iterable[Refreshed]) -> dict[str, list[str]]:
+    return {
+        one.cid: _keys(one.before, one.after) if one.before and one.after else ["_id"]
+        for one in changed
+    }
+
+
+def _keys(before: Any, after: Any) -> list[str]:
+    every = {*_content(before), *_content(after)}
+    return sorted(name for name in every if before.get(name) != after.get(name))
+
+
+async def _span(
+    bank: Bank, span: tuple[str, str], sources: Sequence[Source]
+) -> tuple[dict[str, Profile], dict[str, Doc]]:
+    low, high = span
+    found = await bank.db[PROFILES].find({"_id": {"$gte": low, "$lt": high}}, limit=None)
+    rows = await customers_between(bank, low, high)
+    open_rows = {row["_id"]: cast("Doc", row) for row in rows if not row.get("merged_into")}
+    made = await _make(bank, Batch(open_rows, span), sources)
+    return {row["_id"]: cast("Profile", row) for row in found}, made
+
+
+async def find(bank: Bank, cid: str) -> Profile | None:
+    """A customer's profile."""
+    return (await _known(bank, [cid])).get(cid)

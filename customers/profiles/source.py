@@ -1,0 +1,95 @@
+"""What profiles are made of: each owner of rows that say something of customers declares a Source."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from customers.banks.bank import IDS_AT_ONCE, Bank
+from services.store.mongo import Change, Doc
+
+Part = Mapping[str, Any]
+"""Keys of a profile, with their values."""
+Resolve = Callable[[Bank, Sequence[Change]], Awaitable[Iterable[str]]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Customers whose profiles are made together. `rows` are their own rows, by cid; `owners` lead
+    from their ids, and those of whoever was merged into them, to their cids. With a `span` they are
+    all whose ids lie in it (from the first up to, but not including, the second)."""
+
+    rows: Mapping[str, Doc]
+    span: tuple[str, str] | None = None
+    owners: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        owners = {cid: cid for cid in self.rows}
+        owners |= {one: cid for cid, row in self.rows.items() for one in row.get("aliases", [])}
+        object.__setattr__(self, "owners", owners)
+
+    def among(self, name: str) -> list[Doc]:
+        """Filters that together find the rows whose `name` is one of the ids; and, with a span,
+        rows of others too, whom `owners` does not know. Not many ids in one filter, since the
+        embedded store compares each row with all of them."""
+        listed = [one for one in self.owners if self.span is None or not self._spans(one)]
+        found: list[Doc] = [
+            {name: {"$in": listed[start : start + IDS_AT_ONCE]}}
+            for start in range(0, len(listed), IDS_AT_ONCE)
+        ]
+        if self.span is not None:
+            found.append({name: {"$gte": self.span[0], "$lt": self.span[1]}})
+        return found
+
+    def _spans(self, cid: str) -> bool:
+        return self.span is not None and self.span[0] <= cid < self.span[1]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows that profiles are made of. `watched` are the collections whose changes concern
+    customers, each with the field that has the cid (`_id`, if the row is the customer's own), or
+    with what tells whom a change concerns. `read` gives a part of the profile of each customer of a
+    batch, by cid."""
+
+    name: str
+    watched: Mapping[str, str | Resolve]
+    read: Callable[[Bank, Batch], Awaitable[Mapping[str, Part]]]
+
+    def shown(self) -> Mapping[str, tuple[str, ...]]:
+        """Which fields of inserted rows a stream of changes has to tell."""
+        names = {rows: by for rows, by in self.watched.items() if isinstance(by, str)}
+        return {
+            rows: (names[rows],) if names.get(rows, "_id") != "_id" else () for rows in self.watched
+        }
+
+
+async def concerned(bank: Bank, sources: Iterable[Source], changes: Sequence[Change]) -> set[str]:
+    """The cids of those whom these changes of one bank's rows concern. A row that is gone by now
+    concerns nobody: whoever deletes one changes another of the same customer's."""
+    found: set[str] = set()
+    for source in sources:
+        for rows, by in source.watched.items():
+            his = [change for change in changes if change.collection == rows]
+            if not his:
+                continue
+            if not isinstance(by, str):
+                found.update(await by(bank, his))
+            elif by == "_id":
+                found.update(str(change.id) for change in his)
+            else:
+                found.update(await _cids(bank, rows, by, his))
+    return found
+
+
+async def _cids(bank: Bank, rows: str, by: str, changes: Sequence[Change]) -> set[str]:
+    found = {change.fields[by] for change in changes if change.fields.get(by)}
+    unknown = {change.id for change in changes if not change.fields.get(by)}
+    looked_up = await bank.by_id(rows, sorted(unknown), {by: 1})
+    return found | {row[by] for row in looked_up.values() if row.get(by)}
+
+
+async def nothing(bank: Bank, batch: Batch) -> Mapping[str, Part]:
+    """What a source reads whose rows only say whom others' concern."""
+    return {}

@@ -1,0 +1,91 @@
+"""The few questions that a usual event passes let through exactly what the long look does."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from customers.banks.bank import Bank
+from customers.banks.files import read_tenant_file
+from customers.intake.checking import Ages, Events
+from services.container import Services
+from tests.conftest import DEMO_BANK
+
+FILE = read_tenant_file(DEMO_BANK.read_text(encoding="utf-8"), "bank.yaml")
+APPID = FILE.miniprograms[0].appid
+BANK = Bank(
+    cast("Services", SimpleNamespace()),
+    "demo",
+    events={one.name: one for one in FILE.events},
+    miniprograms={one.appid: one for one in FILE.miniprograms},
+)
+NOW = time.time()
+TAKEN = Ages(NOW - 400 * 86_400, NOW + 300)
+
+
+def _at(ago: float) -> str:
+    return datetime.fromtimestamp(NOW - ago, UTC).isoformat()
+
+
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, 0, 1, 1.5, "", "x", "\0", [], ["id"], {}, {"id": 1}])
+IDS = st.sampled_from(["e1", "a" * 64, "a" * 65, "e 1", "e1\n"]) | ODD
+NAMES = st.sampled_from(["app.login", "payment.made", "never.declared"]) | ODD
+TIMES = st.sampled_from(
+    [_at(60), _at(-60), _at(-3_600), _at(500 * 86_400.0), "2026-11-30T10:00:00", "20261130T100000Z"]
+)
+CUSTOMERS: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        {"number": "C0001"},
+        {"number": "C1"},
+        {"phone": "+8613800000001"},
+        {"phone": "138 0000 0001"},
+        {"phone": "12"},
+        {"unionid": "u-1"},
+        {"openid": "o1"},
+        {"openid": "o1", "appid": APPID},
+        {"appid": APPID},
+        {"number": "C0001", "phone": "13800000001"},
+        {"number": 1},
+    ]
+)
+DATA: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        {"amount": 1},
+        {"amount": 1.5},
+        {"amount": True},
+        {"channel": "app"},
+        {"channel": "\0"},
+        {"channel": "x" * 501},
+        {"more": 1},
+    ]
+)
+ITEMS = (
+    st.fixed_dictionaries(
+        {"id": IDS, "name": NAMES, "at": TIMES | ODD, "customer": CUSTOMERS | ODD},
+        optional={"data": DATA | ODD, "more": ODD},
+    )
+    | st.dictionaries(st.sampled_from(["id", "name", "at", "customer", "data"]), ODD)
+    | ODD
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(ITEMS, min_size=1, max_size=12))
+def test_both_looks_say_the_same(items: list[Any]) -> None:
+    events = Events(BANK)
+    each = {place: found for place, item in enumerate(items) if (found := events.wrong(item, TAKEN)) is not None}
+    assert events.all_wrong(items, TAKEN) == each
+
+
+def test_what_is_usual_is_right() -> None:
+    usual = {"id": "e1", "name": "payment.made", "at": _at(60), "customer": {"number": "C0001"}, "data": {"amount": 1}}
+    assert Events(BANK).all_wrong([usual, {**usual, "data": {}}], TAKEN) == {}
+    assert Events(BANK).all_wrong([{**usual, "data": []}, {**usual, "data": ""}], TAKEN) == {
+        0: ("data_wrong", "data"),
+        1: ("data_wrong", "data"),
+    }
