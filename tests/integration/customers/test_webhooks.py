@@ -91,7 +91,7 @@ def _file(receiver: Receiver, **hooks: list[str]) -> str:
     return str(yaml.safe_dump(file, allow_unicode=True))
 
 
-async def _apply(services: Services, receiver: Receiver, **hooks: list[str]) -> Bank:
+async def with_webhooks(services: Services, receiver: Receiver, **hooks: list[str]) -> Bank:
     """The demo bank with these webhooks, each with a secret."""
     await apply.apply_tenant(services, _file(receiver, **hooks), "bank.yaml")
     services.cache.clear()
@@ -103,7 +103,7 @@ async def _apply(services: Services, receiver: Receiver, **hooks: list[str]) -> 
 
 @pytest.fixture
 async def bank(bank: Services, receiver: Receiver) -> Bank:
-    return await _apply(bank, receiver, core=["customer.added", "customer.left"])
+    return await with_webhooks(bank, receiver, core=["customer.added", "customer.left"])
 
 
 async def _added(bank: Bank, cid: str, key: str) -> None:
@@ -237,7 +237,7 @@ async def test_a_receiver_that_hangs_holds_up_no_other(
     bank: Bank, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "SECONDS", 1.0)
-    both = await _apply(bank.services, receiver, core=["customer.added"], slow=["customer.added"])
+    both = await with_webhooks(bank.services, receiver, core=["customer.added"], slow=["customer.added"])
     hung = asyncio.Event()
 
     async def answer(path: str) -> int:
@@ -389,7 +389,7 @@ async def test_who_is_no_customer_any_more_is_told_by_his_id_alone(bank: Bank, r
 
 
 async def test_a_merge_is_told_once_of_who_stays(bank: Bank, receiver: Receiver) -> None:
-    hooked = await _apply(bank.services, receiver, core=["customer.merged"])
+    hooked = await with_webhooks(bank.services, receiver, core=["customer.merged"])
     elder = await resolution.identify(hooked, resolution.Facts(external_userid="wm1"), source="callback", proof="a")
     younger = await resolution.identify(hooked, resolution.Facts(unionid="u1"), source="login", proof="b")
     both = resolution.Facts(external_userid="wm1", unionid="u1")
