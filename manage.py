@@ -35,6 +35,7 @@ from deploy import (
     pooling,
     profiling,
     syncing,
+    tagging,
 )
 from deploy import demo as demonstration
 from deploy.terminal import (
@@ -85,6 +86,7 @@ app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up
 app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
+app.add_typer(tagging.tags_app, name="tags", help="Corp tags and tags of rule groups")
 app.add_typer(archiving.archive_app, name="archive", help="The message archive")
 app.add_typer(limiting.limits_app, name="limits", help="The platforms' limits")
 app.add_typer(commands.events_app, name="events", help="What WeCom and WeChat told us")

@@ -17,6 +17,10 @@ from typing_extensions import override
 
 from campaigns.channels import provisioning, reconcile
 from campaigns.channels.rows import CHANNELS
+from campaigns.corp_tags import acts as tag_acts
+from campaigns.corp_tags import walking
+from campaigns.corp_tags.rows import RUNNING as TAG_RUNNING
+from campaigns.corp_tags.rows import TAG_ACTS
 from campaigns.delivery import perform
 from campaigns.document.rows import CAMPAIGNS, RESUMED
 from campaigns.engine import pausing, runs
@@ -371,6 +375,27 @@ JOBS: tuple[Job | Sweep, ...] = (
         again={"ended": ""},
         at_once=8,
         doc="brings live codes, links and group codes up to who and what belongs behind them",
+    ),
+    Job(
+        name=tag_acts.TASK,
+        queue=EFFECTS,
+        rows=TAG_ACTS,
+        work=walking.work,
+        lease=tag_acts.LEASE_SECONDS,
+        retry=tag_acts.RETRY,
+        failed={"state": tag_acts.RETRY.then, "reason": {"$exists": True}},
+        again={"state": TAG_RUNNING},
+        at_once=2,
+        doc="renames, merges and deletes corp tags, some customers at a time",
+    ),
+    Sweep(
+        name=tag_acts.COMPLETE,
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query={"kind": tag_acts.KIND.name, "state": APPROVED},
+        work=tag_acts.complete,
+        every=30.0,
+        doc="begins what was agreed to about tags by a clerk who was cut short",
     ),
     Sweep(
         name="campaigns.resume",

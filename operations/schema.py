@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRIVALS, CHANNELS
 from campaigns.community.rows import GROUP_GREETINGS
+from campaigns.corp_tags.rows import TAG_ACTS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
 from customers.access.sign_in import SIGN_INS
@@ -178,6 +179,7 @@ COLLECTIONS = (
     SYNC_DIFFERENCES,
     SYNC_ERRORS,
     SYSTEMS,
+    TAG_ACTS,
     TENANTS,
     TICKS,
     TIMELINE,

@@ -83,6 +83,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "points.submit",
             "points.adjust",
             "points.approve",
+            "tags.read",
+            "tags.write",
         }
     ),
     "viewer": frozenset({"campaigns.read"}),
@@ -111,6 +113,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "ledger.read",
             "pools.read",
             "points.read",
+            "tags.read",
         }
     ),
 }

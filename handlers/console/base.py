@@ -66,6 +66,7 @@ _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
     ("The bank's events", "/console/intake", "intake.read", ()),
     ("Fields", "/console/fields", "fields.read", ()),
+    ("Tags", "/console/tags", "tags.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),

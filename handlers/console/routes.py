@@ -27,6 +27,7 @@ from handlers.console import (
     session,
     shipments,
     sync,
+    tags,
     vouchers,
     webhooks,
     work,
@@ -321,6 +322,48 @@ ROUTES = (
         "/console/people/questions/{question}/agree",
         customers.Agree,
         post=op("customers.unmerge", "Agree to another's answer"),
+    ),
+    page_route(
+        "/console/tags",
+        tags.Tags,
+        get=op("tags.read", "Corp tags, and what is done with them"),
+        post=op("tags.write", "Make tags"),
+    ),
+    page_route(
+        "/console/tags/progress",
+        tags.Progress,
+        get=op("tags.read", "What is asked for and under way, as a fragment"),
+    ),
+    page_route(
+        "/console/tags/acts/{act}/approve",
+        tags.Approve,
+        post=op("tags.write", "Agree to another's merge or deletion"),
+    ),
+    page_route(
+        "/console/tags/acts/{act}/reject",
+        tags.Reject,
+        post=op("tags.write", "Turn it down"),
+    ),
+    page_route(
+        "/console/tags/acts/{act}/cancel",
+        tags.Cancel,
+        post=op("tags.write", "Stop a merge that is under way"),
+    ),
+    page_route("/console/tags/{tag}", tags.Tag, get=op("tags.read", "One tag or group")),
+    page_route(
+        "/console/tags/{tag}/name",
+        tags.Rename,
+        post=op("tags.write", "Give it another name"),
+    ),
+    page_route(
+        "/console/tags/{tag}/order",
+        tags.Reorder,
+        post=op("tags.write", "Give it another place"),
+    ),
+    page_route(
+        "/console/tags/{tag}/end",
+        tags.End,
+        post=op("tags.write", "Ask for it to be merged into another, or deleted"),
     ),
     page_route(
         "/console/counters",

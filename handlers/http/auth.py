@@ -77,6 +77,8 @@ PERMISSIONS: dict[str, str] = {
     "pools.read": "see code pools, their uploads and recalls, and find a code",
     "pools.import": "make a code pool and bring files of codes in",
     "pools.recall": "take unused codes back; ask for them as a file, or agree to another clerk's asking",
+    "tags.read": "see corp tags, how many customers have each, and which campaigns use it",
+    "tags.write": "make, sort and rename tags; ask for a merge or a deletion, or agree to another clerk's asking",
     "points.read": "see the points programme, customers' points, and what the bank owes",
     "points.submit": "submit a change of the points programme",
     "points.adjust": "ask for a correction of a customer's points, with a reason",
