@@ -26,6 +26,7 @@ from deploy import (
     archiving,
     audit_truth,
     commands,
+    hooking,
     items,
     ledgering,
     limiting,
@@ -78,6 +79,7 @@ audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, ou
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")
 app.add_typer(counter_app, name="counter", help="Who writes vouchers off at a counter")
 app.add_typer(partner_app, name="partner", help="Programs that write vouchers off")
+app.add_typer(hooking.webhook_app, name="webhook", help="What the bank's own systems are told")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
 app.add_typer(profiling.fields_app, name="fields", help="What is known of customers")
 app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")

@@ -38,6 +38,7 @@ from customers.banks.tasks import (
     HANDLE_STAFF,
     JOIN_WAITING,
     SEND_EFFECTS,
+    SEND_WEBHOOKS,
     SEND_WELCOMES,
     SPLIT_INTAKE,
 )
@@ -51,6 +52,8 @@ from customers.lists import keeping as lists
 from customers.lists.rows import LIST_UPLOADS
 from customers.segments import filling
 from customers.segments.rows import SEGMENT_FILLS
+from customers.webhooks import delivering
+from customers.webhooks.rows import WEBHOOK_DELIVERIES
 from operations import profiling
 from operations.events import dead_letters, handle
 from operations.failed import Failures
@@ -92,9 +95,11 @@ TURN_SECONDS = 1.0
 ALONE_SECONDS = 15
 """So long a job that one process at a time does waits for a process that died at it."""
 
-CALLBACK, STAFF, EFFECTS, FILES, BANK = "callback", "staff", "effects", "files", "bank"
-"""The queues: what somebody waits for, changes of who works here, everything else, files whose reading
-cannot be cut into turns, which have workers of their own, and what the bank's own systems send."""
+CALLBACK, STAFF, EFFECTS, BANK = "callback", "staff", "effects", "bank"
+FILES, WEBHOOKS = "files", "webhooks"
+"""The queues: what somebody waits for, changes of who works here, everything else, and what the bank's
+own systems send; and those with workers of their own: files whose reading cannot be cut into turns,
+and what the bank's own systems are told, which may be slow to listen."""
 
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
@@ -620,6 +625,26 @@ JOBS: tuple[Job | Sweep, ...] = (
         doc="raises the alarms of what WeChat and WeCom refuse because of how the bank is set up",
     ),
     Sweep(
+        name=SEND_WEBHOOKS,
+        queue=WEBHOOKS,
+        rows=WEBHOOK_DELIVERIES,
+        query={"open": True},
+        timed=True,
+        look=delivering.is_ready,
+        work=delivering.send_due,
+        doc="tells the bank's own systems what happened, by its webhooks",
+    ),
+    Sweep(
+        name="customers.forget_deliveries",
+        queue=EFFECTS,
+        rows=WEBHOOK_DELIVERIES,
+        query=delivering.ENDED,
+        timed=True,
+        work=delivering.delete_old,
+        every=600.0,
+        doc="deletes what webhooks took 30 days ago, and what failed 90 days ago",
+    ),
+    Sweep(
         name="customers.record_decisions",
         queue=EFFECTS,
         rows=APPROVALS,
@@ -661,7 +686,9 @@ QUEUES = {job.name: job.queue for job in JOBS}
 
 def queues() -> str:
     """The queues that have to be worked on in turns, as `celery worker --queues` takes them."""
-    return ",".join(dict.fromkeys(queue for queue in QUEUES.values() if queue != FILES))
+    return ",".join(
+        dict.fromkeys(queue for queue in QUEUES.values() if queue not in (FILES, WEBHOOKS))
+    )
 
 
 @dataclass(frozen=True)

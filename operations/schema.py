@@ -38,6 +38,7 @@ from customers.segments.rows import (
     SEGMENTS,
 )
 from customers.timeline import TIMELINE
+from customers.webhooks.rows import WEBHOOK_DELIVERIES, WEBHOOKS
 from customers.wecom_mirror.rows import (
     CORP_TAGS,
     DEPARTMENTS,
@@ -202,5 +203,7 @@ COLLECTIONS = (
     VOUCHERS,
     VOUCHER_ACTS,
     VOUCHER_USES,
+    WEBHOOKS,
+    WEBHOOK_DELIVERIES,
 )
 """Each is declared by its owner, the only module that names it."""

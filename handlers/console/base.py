@@ -77,6 +77,7 @@ _OF_OPERATIONS: tuple[Section, ...] = (
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),
     ("Sync", "/console/sync", "sync.read", ()),
+    ("Webhooks", "/console/webhooks", "webhooks.read", ()),
     ("Platform", "/console/platform", "platform.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),
 )

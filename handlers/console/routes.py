@@ -37,6 +37,7 @@ from handlers.console import (
     sync,
     tags,
     vouchers,
+    webhooks,
     work,
 )
 from handlers.http import rates
@@ -229,6 +230,27 @@ ROUTES = (
         "/console/events/{event}/message",
         events.EventMessage,
         post=op("events.download", "Its bytes as they came, for a reason"),
+    ),
+    page_route(
+        "/console/webhooks",
+        webhooks.Webhooks,
+        get=op("webhooks.read", "What the bank's own systems are told, and how that goes"),
+    ),
+    page_route(
+        "/console/webhooks/{webhook}",
+        webhooks.Webhook,
+        get=op("webhooks.read", "One webhook, and its newest deliveries"),
+        post=op("webhooks.replay", "Send one delivery again"),
+    ),
+    page_route(
+        "/console/webhooks/{webhook}/replay",
+        webhooks.ReplayFailed,
+        post=op("webhooks.replay", "Send all that failed again"),
+    ),
+    page_route(
+        "/console/webhooks/{webhook}/on",
+        webhooks.TurnOn,
+        post=op("webhooks.replay", "Send to a webhook again that was turned off"),
     ),
     page_route(
         "/console/work",

@@ -60,6 +60,8 @@ PERMISSIONS: dict[str, str] = {
     "alarms.read": "see alarms, such as lost customers",
     "alarms.handle": "mark alarms as resolved",
     "consents.withdraw": "note that a customer took back what he agreed to",
+    "webhooks.read": "see what the bank's own systems are told, and what they did not take",
+    "webhooks.replay": "have it sent again, and turn a webhook on again",
     "platform.read": "see how much of the platforms' limits is used, and what they have closed",
     "platform.lift": "open an API again that the platform closed, with a reason",
     "customers.read": "find a customer and see, masked, how the bank knows who he is",
