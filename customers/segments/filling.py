@@ -27,7 +27,7 @@ from services.store.mongo import Doc
 
 TASK = "customers.fill_segments"
 FILLING, FILLED = "filling", "filled"
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = 60.0
 RETRY = Retry(tries=20, first=5.0, most=600.0, then=FAIL)
 TURN_SECONDS = 5.0
 """So long it looks through customers before it is somebody else's turn."""

@@ -124,7 +124,7 @@ async def test_another_banks_clerk_finds_nothing(http: httpx.AsyncClient, other_
         for route, method, permission in GUARDED
         if "." in permission and any(f"{{{name}}}" in route.path for name in waiting)
     }
-    assert len(answers) == 74
+    assert len(answers) == 77
     assert {at: status for at, status in answers.items() if status != 404} == {}
     assert [at_stake.kept(demo, bank) for bank in ("demo", other_bank)] == before
     assert (await http.get("/console/audit")).text.count("campaign.") == 0
@@ -190,5 +190,5 @@ def test_whatever_takes_two_clerks_says_which_right_its_author_needs() -> None:
     kinds = {one.name: one.right for module in modules for one in vars(module).values() if type(one) is approvals.Kind}
     assert {name for name, right in kinds.items() if not right} == {"clerk", "counter"}
     submitting = {permission for _, method, permission in GUARDED if method == "POST"}
-    assert len(kinds) == 15
+    assert len(kinds) == 16
     assert {right for right in kinds.values() if right} <= submitting
