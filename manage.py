@@ -26,6 +26,7 @@ from deploy import (
     archiving,
     audit_truth,
     commands,
+    hooking,
     items,
     ledgering,
     limiting,
@@ -33,7 +34,9 @@ from deploy import (
     points,
     pooling,
     profiling,
+    segmenting,
     syncing,
+    tagging,
 )
 from deploy import demo as demonstration
 from deploy.terminal import (
@@ -76,13 +79,16 @@ audit_app.add_typer(checkpoint_app, name="checkpoint", help="Its checkpoints, ou
 app.add_typer(clerk_app, name="clerk", help="The console's clerks")
 app.add_typer(counter_app, name="counter", help="Who writes vouchers off at a counter")
 app.add_typer(partner_app, name="partner", help="Programs that write vouchers off")
+app.add_typer(hooking.webhook_app, name="webhook", help="What the bank's own systems are told")
 app.add_typer(numbers.customers_app, name="customers", help="The bank's customers")
 app.add_typer(profiling.fields_app, name="fields", help="What is known of customers")
 app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")
 app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up to date")
+app.add_typer(segmenting.segment_app, name="segment", help="Segments of customers")
 app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")
+app.add_typer(tagging.tags_app, name="tags", help="Corp tags and tags of rule groups")
 app.add_typer(archiving.archive_app, name="archive", help="The message archive")
 app.add_typer(limiting.limits_app, name="limits", help="The platforms' limits")
 app.add_typer(commands.events_app, name="events", help="What WeCom and WeChat told us")

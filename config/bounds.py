@@ -41,6 +41,10 @@ CODES_BYTES = 64 * KIB * KIB
 """A file of codes for a pool."""
 CODES_FORM_BYTES = CODES_BYTES + 64 * KIB
 """The same in a form of its own kind."""
+LIST_BYTES = 8 * KIB * KIB
+"""A file of customers for a list: half a million phones."""
+LIST_FORM_BYTES = LIST_BYTES + 64 * KIB
+"""The same in a form of its own kind."""
 WORKBOOK_BYTES = 1024 * KIB * KIB
 """What a spreadsheet may be, unpacked."""
 SHEET_BYTES = 2 * KIB * KIB * KIB
@@ -100,6 +104,8 @@ Text = Annotated[str, Field(max_length=2_000), _Clean]
 LongText = Annotated[str, Field(max_length=20_000), _Clean]
 Document = Annotated[str, Field(max_length=DOCUMENT_BYTES), _Clean]
 """A campaign file; its bytes are counted where it is read."""
+RuleText = Annotated[str, Field(max_length=300_000), _Clean]
+"""A rule: room for the longest lists."""
 ShipperFile = Annotated[str, Field(max_length=LISTS_FORM_BYTES), _Clean]
 """The numbers of a batch's parcels, one a line."""
 Password = Annotated[str, Field(max_length=PASSWORD_LENGTH)]

@@ -8,8 +8,8 @@ WeCom tells besides (remark, description, tags) carries the time at which WeCom 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict, cast
@@ -286,6 +286,29 @@ async def retag(
 async def drop_tag(bank: Bank, tag_id: str) -> None:
     """No relationship has the tag any more."""
     await bank.db[RELATIONSHIPS].update_many({"tags": tag_id}, {"$pull": {"tags": tag_id}})
+
+
+async def page_with_tag(bank: Bank, tag_id: str, after: str, limit: int) -> list[Relationship]:
+    """The next `limit` present relationships after the `_id` `after` that have the tag."""
+    tagged = {"tags": tag_id, "active": True, "_id": {"$gt": after}}
+    found = await bank.db[RELATIONSHIPS].find(tagged, sort=[("_id", 1)], limit=limit)
+    return cast("list[Relationship]", found)
+
+
+async def count_with_tag(bank: Bank, tag_id: str, without: str) -> int:
+    """How many present relationships have the tag `tag_id` and not the tag `without`."""
+    both = [{"tags": tag_id}, {"tags": {"$ne": without}}]
+    return await bank.db[RELATIONSHIPS].count({"active": True, "$and": both})
+
+
+async def customers_with(bank: Bank, tag_ids: Collection[str]) -> dict[str, int]:
+    """How many customers have each of these tags at one of their RMs, by the tag's id."""
+    tagged: Doc = {"active": True, "tags": {"$in": list(tag_ids)}}
+    each: Doc = {"$group": {"_id": {"tag": "$tags", "cid": "$cid"}}}
+    rows = await bank.db[RELATIONSHIPS].aggregate(
+        [{"$match": tagged}, {"$project": {"tags": 1, "cid": 1}}, {"$unwind": "$tags"}, each]
+    )
+    return dict(Counter(row["_id"]["tag"] for row in rows if row["_id"]["tag"] in tag_ids))
 
 
 async def end_unseen(bank: Bank, rows: Sequence[Relationship], at: float) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
+from customers.webhooks import telling
+from customers.webhooks.telling import Happened
 from services import ids
 from services.clock import utc
 from services.store.mongo import Doc
@@ -72,13 +74,28 @@ async def record(
 
     `data` carries no person's data in clear.
     """
-    return await bank.insert(TIMELINE, cast("Doc", entry(bank, cid, kind, key, data, at)))
+    row = entry(bank, cid, kind, key, data, at)
+    new = await bank.insert(TIMELINE, cast("Doc", row))
+    await _tell(bank, [row])
+    return new
 
 
 async def record_many(bank: Bank, entries: Sequence[Entry]) -> None:
     """Writes entries of one or of several customers at once; those that were told already stay as
     they are."""
     await bank.db[TIMELINE].insert_new(cast("Sequence[Doc]", entries))
+    await _tell(bank, entries)
+
+
+async def _tell(bank: Bank, entries: Sequence[Entry]) -> None:
+    """Also what was written before: whoever was killed between the two tells again."""
+    if bank.webhooks:
+        some = [Happened(one["_id"], *_facts(one)) for one in entries]
+        await telling.tell(bank, some)
+
+
+def _facts(one: Entry) -> tuple[str, str, datetime, dict[str, Any]]:
+    return one["kind"], one["cid"], one["at"], one["data"]
 
 
 async def of_kinds(

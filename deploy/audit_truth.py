@@ -3,7 +3,7 @@
 
 Every acknowledged claim is in the ledger exactly once, and nobody was granted what he was not told
 of; one person is one customer; friendships, groups, phones and answers to subscribe messages are
-the same; nobody was greeted twice; what was forged is nowhere.
+the same; nobody was greeted twice; what the bank's core told is there; what was forged is nowhere.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ import httpx
 import typer
 
 from customers.banks.bank import Bank, open_bank
+from customers.identity.awaited import AWAITED
 from customers.identity.rows import CUSTOMERS, IDENTITIES, CustomerRow, cids_of, root
 from customers.identity.sealing import identity_id, open_customer
+from customers.intake.rows import INTAKE
 from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror import groups
 from customers.wecom_mirror.rows import GROUP_MEMBERS
+from deploy import audit_bank, audit_points
 from deploy.errors import DeployError
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run, settings
 from deploy.truth_file import Answer, Customer, Truth, read
@@ -68,8 +71,10 @@ async def drained(services: Services, tenant: str, seconds: float) -> list[Diffe
     """Waits until nothing is under way; what still is after `seconds`."""
     db, deadline = services.store.tenant(tenant), time.monotonic() + seconds
     while True:
-        left = {name: await db[name].count({"open": True}) for name in ("inbox", "outbox")}
+        left = {name: await db[name].count({"open": True}) for name in ("inbox", "outbox", INTAKE)}
         left["rewards"] = await db[REWARDS].count({"held": {"$gt": 0}})
+        if not any(left.values()):
+            left[AWAITED] = await audit_bank.count_joining(await open_bank(services, tenant))
         if not any(left.values()):
             return []
         if time.monotonic() > deadline:
@@ -82,6 +87,8 @@ async def drained(services: Services, tenant: str, seconds: float) -> list[Diffe
 
 async def _why(services: Services, tenant: str, name: str) -> str:
     """What waits there, by kind and reason."""
+    if name == AWAITED:
+        return "customers who are known"
     query = {"held": {"$gt": 0}} if name == "rewards" else {"open": True}
     rows = await services.store.tenant(tenant)[name].find(
         query, fields={"kind": 1, "reason": 1, "reward": 1}
@@ -119,6 +126,7 @@ class Comparison:
             self._answers,
             self._welcomes,
         )
+        told = audit_bank.BankComparison(self._bank, self._differ, self.counts)
         async for row in self._db[OUTBOX].scan(
             {"kind": "welcome", "state": "done", "reason": ""}, {"cid": 1}
         ):
@@ -128,6 +136,10 @@ class Comparison:
             known = await self._people(page)
             for check in checks:
                 await check(known)
+            cids = {one.told.id: one.cids for one in known}
+            with_cids = [(one, cids.get(one.id, [])) for one in page]
+            await told.check(with_cids)
+            await audit_points.check(self._bank, with_cids, self._differ, self.counts)
             self._tricks(page)
         self._redemptions()
         await self._forged()

@@ -226,6 +226,7 @@ def addresses(settings: Settings) -> Panel:
     for name, address in [
         ("Start here", f"{settings.url}/"),
         ("Sandbox (play WeChat)", f"http://127.0.0.1:{settings.port + 1}/"),
+        ("Sandbox (play the bank)", f"http://127.0.0.1:{settings.port + 1}/bank"),
         ("Portal (the customer)", f"{settings.url}/preview/{appid}/"),
         ("Side panel (the RM)", f"{settings.url}/sidebar/{bank['id']}/"),
         ("Console (operations)", f"{settings.url}/console/"),

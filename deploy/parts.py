@@ -17,7 +17,7 @@ from config.settings import Settings
 from deploy.errors import DeployError
 from deploy.ports import wait_for_port
 from deploy.processes import end, kill9, spawn, tail
-from operations.jobs import FILES, queues
+from operations.jobs import FILES, WEBHOOKS, queues
 
 
 def _worker(children: int, queues: str) -> list[str]:
@@ -33,12 +33,14 @@ COMMANDS: dict[str, list[str]] = {
     "server": [sys.executable, "server.py"],
     "worker": _worker(2, queues()),
     "files": _worker(1, FILES),
+    "webhooks": _worker(1, WEBHOOKS),
     "scheduler": [sys.executable, "manage.py", "scheduler"],
     "audience": [sys.executable, "manage.py", "audience", "run"],
 }
 READY = {
     "worker": " ready.",
     "files": " ready.",
+    "webhooks": " ready.",
     "scheduler": "scheduler started",
     "audience": "audience started",
 }

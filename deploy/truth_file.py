@@ -4,6 +4,7 @@ customer (sandbox/README.md)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -41,6 +42,22 @@ class Trick(BaseModel):
     refused: bool
 
 
+class BankEvent(BaseModel):
+    id: str
+    name: str
+    at: datetime
+    state: str
+
+
+class BankKept(BaseModel):
+    number: str
+    by: str
+    events: list[BankEvent]
+    fields: dict[str, str | int | bool | None]
+    unsure: list[str]
+    told: dict[str, int]
+
+
 class Customer(BaseModel):
     id: str
     person: str
@@ -50,6 +67,8 @@ class Customer(BaseModel):
     phone: str
     bound: bool
     signed_in: list[str]
+    logins: int = 0
+    login_tries: int = 0
     begun: list[Begun]
     ended: list[Begun]
     friends: list[Friend]
@@ -58,6 +77,7 @@ class Customer(BaseModel):
     unanswered: list[str]
     subscribed: list[Answer]
     tricks: list[Trick]
+    bank: BankKept | None = None
 
     def ids(self) -> dict[str, str]:
         """kind → value of the ids by which the product may know him."""
@@ -66,6 +86,23 @@ class Customer(BaseModel):
 
     def must_be_known(self) -> bool:
         return bool(self.signed_in) or any(one.told for one in self.begun)
+
+    def named(self, kept: BankKept, appid: str) -> dict[str, str]:
+        """How the bank's core names him: by his openid of that mini-program, or by another id."""
+        if kept.by == "openid":
+            return {"openid": self.openids[appid], "appid": appid}
+        ids = {"number": kept.number, "phone": self.phone, **self.ids()}
+        return {kept.by: ids[kept.by]}
+
+    def must_be_found(self, by: str, appid: str) -> bool:
+        """Whether the product must know him by this kind of id."""
+        return {
+            "number": False,
+            "phone": self.bound,
+            "unionid": bool(self.signed_in),
+            "openid": appid in self.signed_in,
+            "external_userid": any(one.told for one in self.begun),
+        }[by]
 
     def untold(self) -> bool:
         """Whether WeCom could not deliver something about his friendships at its first try."""

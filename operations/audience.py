@@ -19,7 +19,6 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from customers.alerts import alarms
 from customers.banks.bank import Bank, list_banks
-from customers.profiles import refreshing
 from customers.profiles.source import concerned
 from operations import profiling
 from services.container import Services
@@ -183,7 +182,7 @@ async def _work_safely(bank: Bank, changes: Sequence[Change]) -> None:
     rebuild` mends it."""
     try:
         cids = await concerned(bank, profiling.SOURCES, changes)
-        await refreshing.refresh(bank, cids, profiling.SOURCES)
+        await profiling.bring(bank, cids)
     except Unavailable:
         raise
     except Exception as error:

@@ -17,6 +17,10 @@ from typing_extensions import override
 
 from campaigns.channels import provisioning, reconcile
 from campaigns.channels.rows import CHANNELS
+from campaigns.corp_tags import acts as tag_acts
+from campaigns.corp_tags import walking
+from campaigns.corp_tags.rows import RUNNING as TAG_RUNNING
+from campaigns.corp_tags.rows import TAG_ACTS
 from campaigns.delivery import perform
 from campaigns.document.rows import CAMPAIGNS, RESUMED
 from campaigns.engine import pausing, runs
@@ -34,6 +38,7 @@ from customers.banks.tasks import (
     HANDLE_STAFF,
     JOIN_WAITING,
     SEND_EFFECTS,
+    SEND_WEBHOOKS,
     SEND_WELCOMES,
     SPLIT_INTAKE,
 )
@@ -43,6 +48,13 @@ from customers.handover.rows import HANDOVER_BATCHES
 from customers.identity.awaited import AWAITED
 from customers.intake import receiving, splitting, waiting
 from customers.intake.rows import INTAKE
+from customers.lists import keeping as lists
+from customers.lists.rows import LIST_UPLOADS
+from customers.segments import filling
+from customers.segments.rows import SEGMENT_FILLS
+from customers.webhooks import delivering
+from customers.webhooks.rows import WEBHOOK_DELIVERIES
+from operations import profiling
 from operations.events import dead_letters, handle
 from operations.failed import Failures
 from operations.sync import run as syncing
@@ -83,9 +95,11 @@ TURN_SECONDS = 1.0
 ALONE_SECONDS = 15
 """So long a job that one process at a time does waits for a process that died at it."""
 
-CALLBACK, STAFF, EFFECTS, FILES, BANK = "callback", "staff", "effects", "files", "bank"
-"""The queues: what somebody waits for, changes of who works here, everything else, files whose reading
-cannot be cut into turns, which have workers of their own, and what the bank's own systems send."""
+CALLBACK, STAFF, EFFECTS, BANK = "callback", "staff", "effects", "bank"
+FILES, WEBHOOKS = "files", "webhooks"
+"""The queues: what somebody waits for, changes of who works here, everything else, and what the bank's
+own systems send; and those with workers of their own: files whose reading cannot be cut into turns,
+and what the bank's own systems are told, which may be slow to listen."""
 
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
@@ -367,6 +381,27 @@ JOBS: tuple[Job | Sweep, ...] = (
         at_once=8,
         doc="brings live codes, links and group codes up to who and what belongs behind them",
     ),
+    Job(
+        name=tag_acts.TASK,
+        queue=EFFECTS,
+        rows=TAG_ACTS,
+        work=walking.work,
+        lease=tag_acts.LEASE_SECONDS,
+        retry=tag_acts.RETRY,
+        failed={"state": tag_acts.RETRY.then, "reason": {"$exists": True}},
+        again={"state": TAG_RUNNING},
+        at_once=2,
+        doc="renames, merges and deletes corp tags, some customers at a time",
+    ),
+    Sweep(
+        name=tag_acts.COMPLETE,
+        queue=EFFECTS,
+        rows=APPROVALS,
+        query={"kind": tag_acts.KIND.name, "state": APPROVED},
+        work=tag_acts.complete,
+        every=30.0,
+        doc="begins what was agreed to about tags by a clerk who was cut short",
+    ),
     Sweep(
         name="campaigns.resume",
         queue=EFFECTS,
@@ -537,6 +572,30 @@ JOBS: tuple[Job | Sweep, ...] = (
         at_once=4,
         doc="asks WeCom for approved hand-overs, and looks what became of them",
     ),
+    Job(
+        name=lists.TASK,
+        queue=FILES,
+        rows=LIST_UPLOADS,
+        work=lists.work,
+        lease=lists.LEASE_SECONDS,
+        retry=lists.RETRY,
+        again={"state": lists.WAITING},
+        at_once=1,
+        budget=1.0,
+        doc="reads files of customers into their lists",
+    ),
+    Job(
+        name=filling.TASK,
+        queue=EFFECTS,
+        rows=SEGMENT_FILLS,
+        work=profiling.fill,
+        lease=filling.LEASE_SECONDS,
+        retry=filling.RETRY,
+        again={"state": filling.FILLING},
+        at_once=1,
+        budget=1.0,
+        doc="looks who is in a segment after its rule has changed, or the day",
+    ),
     Sweep(
         name=batches.COMPLETE,
         queue=EFFECTS,
@@ -564,6 +623,26 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=refusals.tell,
         every=2.0,
         doc="raises the alarms of what WeChat and WeCom refuse because of how the bank is set up",
+    ),
+    Sweep(
+        name=SEND_WEBHOOKS,
+        queue=WEBHOOKS,
+        rows=WEBHOOK_DELIVERIES,
+        query={"open": True},
+        timed=True,
+        look=delivering.is_ready,
+        work=delivering.send_due,
+        doc="tells the bank's own systems what happened, by its webhooks",
+    ),
+    Sweep(
+        name="customers.forget_deliveries",
+        queue=EFFECTS,
+        rows=WEBHOOK_DELIVERIES,
+        query=delivering.ENDED,
+        timed=True,
+        work=delivering.delete_old,
+        every=600.0,
+        doc="deletes what webhooks took 30 days ago, and what failed 90 days ago",
     ),
     Sweep(
         name="customers.record_decisions",
@@ -607,7 +686,9 @@ QUEUES = {job.name: job.queue for job in JOBS}
 
 def queues() -> str:
     """The queues that have to be worked on in turns, as `celery worker --queues` takes them."""
-    return ",".join(dict.fromkeys(queue for queue in QUEUES.values() if queue != FILES))
+    return ",".join(
+        dict.fromkeys(queue for queue in QUEUES.values() if queue not in (FILES, WEBHOOKS))
+    )
 
 
 @dataclass(frozen=True)

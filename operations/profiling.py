@@ -2,30 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
 from campaigns import live
 from campaigns.engine import profile as campaigns
 from customers.banks.bank import Bank
+from customers.lists import keeping
 from customers.profiles import refreshing
 from customers.profiles.source import Source
 from customers.profiles.sources import SOURCES as OF_CUSTOMERS
 from customers.profiles.vocabulary import of_bank
 from customers.rules.vocabulary import Vocabulary
+from customers.segments import filling, judging, membership, versions
+from customers.segments import profile as segment_profile
+from customers.segments import rows as segment_rows
+from customers.segments.document import Segment
+from customers.segments.judging import Judge
+from customers.segments.rows import FillRow
 from rewards import catalogue
 from rewards.vouchers import profile as vouchers
+from services.cache import cached
 
-SOURCES: tuple[Source, ...] = (*OF_CUSTOMERS, campaigns.SOURCE, vouchers.SOURCE)
 
-
-async def vocabulary(bank: Bank) -> Vocabulary:
-    """What a rule over the bank's profiles may ask."""
+async def vocabulary(bank: Bank, new: Mapping[str, Segment] | None = None) -> Vocabulary:
+    """What a rule over the bank's profiles may ask; `new` are segments that are about to be."""
     campaigns_known = {
         campaign: row["name"] for campaign, row in (await live.campaign_rows(bank)).items()
     }
     rewards = {reward: row["title"] for reward, row in (await catalogue.all_rewards(bank)).items()}
-    return await of_bank(bank, {"campaign": campaigns_known, "reward": rewards})
+    coming = {key: segment.name.model_dump() for key, segment in (new or {}).items()}
+    segments = {**await versions.titles(bank), **coming}
+    return await of_bank(
+        bank,
+        {
+            "segment": segments,
+            "list": await keeping.titles(bank),
+            "campaign": campaigns_known,
+            "reward": rewards,
+        },
+    )
+
+
+async def judge(bank: Bank) -> Judge:
+    """Who says which live segments a customer is in, some seconds old at most."""
+
+    async def load() -> Judge:
+        segments = await segment_rows.everything(bank)
+        return judging.make(segments, await vocabulary(bank)) if segments else judging.NOBODY
+
+    key = judging.cache_key(bank.id)
+    return await cached(bank.services, key, judging.CACHE_SECONDS, load)
+
+
+SOURCES: tuple[Source, ...] = (
+    *OF_CUSTOMERS,
+    campaigns.SOURCE,
+    vouchers.SOURCE,
+    segment_profile.source(judge),
+)
+
+
+async def bring(bank: Bank, cids: Collection[str]) -> None:
+    """Brings the profiles of these customers up to their sources, and tells who came into a segment
+    or left one."""
+    await refreshing.refresh(bank, cids, SOURCES)
+    await membership.settle(bank, await refreshing.with_roots(bank, sorted(cids)))
+
+
+async def fill(bank: Bank, owner: str, row: FillRow) -> None:
+    """The job that fills segments."""
+    await filling.fill(bank, owner, row, filling.Filling(await judge(bank), SOURCES))
 
 
 @dataclass(frozen=True)
@@ -44,6 +91,7 @@ async def rebuild(bank: Bank) -> AsyncIterator[Progress]:
     yield Progress(0, len(spans), 0)
     for number, span in enumerate(spans, 1):
         changed += len(await refreshing.refresh_span(bank, span, SOURCES))
+        await membership.settle_span(bank, span)
         yield Progress(number, len(spans), changed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from campaigns.channels.rows import ACQUISITION_BALANCE, ACQUISITION_LINKS, ARRIVALS, CHANNELS
 from campaigns.community.rows import GROUP_GREETINGS
+from campaigns.corp_tags.rows import TAG_ACTS
 from campaigns.document.rows import CAMPAIGN_VERSIONS, CAMPAIGNS
 from campaigns.engine.rows import RUNS
 from customers.access.sign_in import SIGN_INS
@@ -25,10 +26,19 @@ from customers.intake.rows import (
     INTAKE_FILES,
 )
 from customers.intercepts import INTERCEPT_CHANGES, INTERCEPT_RULES
+from customers.lists.rows import LIST_MEMBERS, LIST_UPLOADS, LISTS
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
+from customers.segments.rows import (
+    SEGMENT_FILLS,
+    SEGMENT_MEMBERS,
+    SEGMENT_TAKEN,
+    SEGMENT_VERSIONS,
+    SEGMENTS,
+)
 from customers.timeline import TIMELINE
+from customers.webhooks.rows import WEBHOOK_DELIVERIES, WEBHOOKS
 from customers.wecom_mirror.rows import (
     CORP_TAGS,
     DEPARTMENTS,
@@ -146,6 +156,9 @@ COLLECTIONS = (
     LEDGER_NAMES,
     LEDGER_PAGES,
     LISTENERS,
+    LISTS,
+    LIST_MEMBERS,
+    LIST_UPLOADS,
     MEDIA,
     MEMBERS,
     MERGES,
@@ -168,6 +181,11 @@ COLLECTIONS = (
     REWARD_ITEMS,
     REWARD_ITEM_VERSIONS,
     RUNS,
+    SEGMENTS,
+    SEGMENT_FILLS,
+    SEGMENT_MEMBERS,
+    SEGMENT_TAKEN,
+    SEGMENT_VERSIONS,
     SHIPMENTS,
     SHIPMENT_BATCHES,
     SIGN_INS,
@@ -177,6 +195,7 @@ COLLECTIONS = (
     SYNC_DIFFERENCES,
     SYNC_ERRORS,
     SYSTEMS,
+    TAG_ACTS,
     TENANTS,
     TICKS,
     TIMELINE,
@@ -184,5 +203,7 @@ COLLECTIONS = (
     VOUCHERS,
     VOUCHER_ACTS,
     VOUCHER_USES,
+    WEBHOOKS,
+    WEBHOOK_DELIVERIES,
 )
 """Each is declared by its owner, the only module that names it."""

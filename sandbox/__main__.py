@@ -43,6 +43,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--event-url", help="where the product shows an event that it took, with {event}"
     )
+    parser.add_argument(
+        "--bank-url", help="where the bank's core system sends events; default: where callbacks go"
+    )
     return parser.parse_args(argv)
 
 
@@ -58,6 +61,7 @@ async def _run(args: argparse.Namespace, world: World) -> None:
         portal_url=args.portal_url,
         sidebar_url=args.sidebar_url,
         event_url=args.event_url,
+        bank_url=args.bank_url,
     )
 
     def ready(port: int) -> None:

@@ -19,7 +19,7 @@ from sandbox.core.sandbox import Sandbox
 from sandbox.core.world import World
 from sandbox.web.client import Files, Panel
 from sandbox.web.oauth import OAuthPage
-from sandbox.web.page import WEB, Page, Picture, QrCode
+from sandbox.web.page import WEB, BankPage, Page, Picture, QrCode
 from sandbox.wechat import endpoints as wechat
 from sandbox.wecom import endpoints as wecom
 from sandbox.wecom.message_archive import ArchiveLibrary
@@ -32,6 +32,7 @@ PAGES: list[tuple[str, type[RequestHandler]]] = [
     (r"/pictures/([0-9a-f]{32})", Picture),
     (r"/archive/(getchatdata|decryptdata)", ArchiveLibrary),
     (r"/sidebar/.*", Panel),
+    ("/bank", BankPage),
     ("/", Page),
 ]
 FAMILIES = {"wechat": wechat.ENDPOINTS, "wecom": wecom.ENDPOINTS}

@@ -92,14 +92,7 @@ def _unknown(place: Place, block: str, name: str, known: Mapping[str, object]) -
 
 def _rule_faults(document: Campaign, branches: Mapping[str, str]) -> Iterator[Fault]:
     words = facts.vocabulary(states_of_rules(document, branches))
-    rules: list[tuple[Place, str | None]] = [
-        ((*place, "when"), step.when) for place, step in document.all_steps()
-    ]
-    if document.entry is not None:
-        rules.append((("entry", "when"), document.entry.when))
-    for place, rule in rules:
-        if rule is None:
-            continue
+    for place, rule in document.all_rules():
         try:
             read_rule(rule, words)
         except RuleError as error:

@@ -203,6 +203,13 @@ class Campaign(Part):
         """Every step, nested ones too, with its place in the document."""
         return _walk(self.steps, ("steps",))
 
+    def all_rules(self) -> list[tuple[Place, str]]:
+        """The rules of entry and steps, each with its place."""
+        rules = [((*place, "when"), step.when) for place, step in self.all_steps()]
+        if self.entry is not None:
+            rules.append((("entry", "when"), self.entry.when))
+        return [(place, rule) for place, rule in rules if rule is not None]
+
 
 def _walk(steps: list[Step], place: Place) -> list[tuple[Place, Step]]:
     found: list[tuple[Place, Step]] = []

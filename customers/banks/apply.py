@@ -26,6 +26,7 @@ from customers.banks.rows import TENANTS, TenantRow
 from customers.banks.staff import Staff
 from customers.fields import rows as field_rows
 from customers.handover import departures
+from customers.webhooks import keeping as webhooks
 from customers.wecom_mirror import members
 from services import ids
 from services.cache import invalidate
@@ -66,6 +67,7 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
         )
         waiting = await roles.apply(bank, file.clerks, by)
         waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
+        waiting += await webhooks.apply(bank)
         await systems.apply(bank, file.systems, by)
     stays_out = "stays out: WeCom says that this member has left"
     return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
@@ -92,6 +94,11 @@ def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
             f"partners.{place}.secret: published with the demonstration bank"
             for place, partner in enumerate(file.partners)
             if partner.secret is not None and gate.is_published(partner.secret)
+        ]
+        problems += [
+            f"webhooks.{place}.url: expected an https address"
+            for place, hook in enumerate(file.webhooks)
+            if not hook.url.startswith("https://")
         ]
         problems += [
             f"systems.{place}.secret: published with the demonstration bank"
@@ -191,6 +198,7 @@ def _row(services: Services, file: TenantFile) -> TenantRow:
         "wecom": file.wecom.model_dump(),
         "miniprograms": [program.model_dump() for program in file.miniprograms],
         "archive": file.archive and file.archive.model_dump(mode="json"),
+        "webhooks": [hook.model_dump() for hook in file.webhooks],
     }
     branches = file.branches
     return {
@@ -249,6 +257,6 @@ def _summary(file: TenantFile) -> str:
         f"{len(file.miniprograms)} mini-programs, {len(file.branches)} branches, "
         f"{len(file.staff)} RMs, {len(file.clerks)} clerks, {len(file.counters)} counters, "
         f"{len(file.partners)} partners, {len(file.fields)} fields, {len(file.events)} events, "
-        f"{len(file.systems)} systems"
+        f"{len(file.systems)} systems, {len(file.webhooks)} webhooks"
     )
     return f"tenant {file.id} ({file.name.get('zh', file.id)}): {has}"

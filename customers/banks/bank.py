@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from customers.banks.declarations import EventEntry, FieldEntry, SystemEntry
-from customers.banks.files import Archive, MiniProgram, WeCom
+from customers.banks.files import Archive, MiniProgram, Webhook, WeCom
 from customers.banks.rows import TENANTS, TenantRow
 from services.cache import cached
 from services.clock import utc
@@ -54,6 +54,7 @@ class Bank:
     merchants: Mapping[str, str] = field(default_factory=dict)
     archive: Archive | None = field(default=None, repr=False)
     region: str = MAINLAND
+    webhooks: tuple[Webhook, ...] = field(default=(), repr=False)
     fields: Mapping[str, FieldEntry] = field(default_factory=dict)
     removed_fields: frozenset[str] = frozenset()
     events: Mapping[str, EventEntry] = field(default_factory=dict)
@@ -230,6 +231,7 @@ def _opened(services: Services, row: TenantRow) -> Bank:
         merchants=row.get("merchants", {}),
         archive=Archive.model_validate(archive, strict=False) if archive else None,
         region=row.get("region", MAINLAND),
+        webhooks=tuple(Webhook(**hook) for hook in secrets.get("webhooks", ())),
         fields={one.key: one for one in fields if not one.removed},
         removed_fields=frozenset(one.key for one in fields if one.removed),
         events={one.name: one for one in events},

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from config import bounds
 from customers.banks import declarations, userids
 from customers.banks.declarations import EventEntry, FieldEntry, SystemEntry
+from customers.webhooks.events import EVENTS
 from services import sheets
 from services.documents import yaml12
 from services.documents.problems import (
@@ -155,6 +157,30 @@ class PartnerEntry(_Strict):
     secret: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{32,128}$", repr=False)
 
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def _webhook_url(url: str) -> str:
+    parts = urlsplit(url)
+    over_tls = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    if not over_tls or not parts.hostname:
+        raise ValueError("an address with https; with http only on this host itself")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValueError("an address without a name, a password or a fragment")
+    if any(not 32 < ord(one) < 127 for one in url):
+        raise ValueError("an address of visible ASCII characters")
+    return url
+
+
+class Webhook(_Strict):
+    """Where one of the bank's own systems is told what happened (docs/webhooks.md), and of which
+    events. Private addresses are good: the receiver stands in the bank's own net."""
+
+    id: str = Field(pattern=_BRANCH_ID)
+    url: Annotated[str, Field(max_length=2_000), AfterValidator(_webhook_url)] = Field(repr=False)
+    events: bounds.Few[bounds.Word] = Field(min_length=1)
+
+
 def _region(region: str) -> str:
     if not is_region(region):
         raise ValueError("two capital letters of a country or region, like CN, HK, MO, TW")
@@ -184,6 +210,7 @@ class TenantFile(_Strict):
     events: bounds.Few[EventEntry] = []
     systems: bounds.Few[SystemEntry] = []
     archive: Archive | None = None
+    webhooks: bounds.Few[Webhook] = []
 
 
 def read_tenant_file(text: str, source: str) -> TenantFile:
@@ -199,6 +226,7 @@ def read_tenant_file(text: str, source: str) -> TenantFile:
                 *_strangers(file),
                 *_double(file),
                 *_places(file),
+                *_unheard_of(file),
                 *_declared(file),
             )
         ]
@@ -256,6 +284,7 @@ def _places(file: TenantFile) -> Iterator[Fault]:
     yield from _twice("merchants", "id", [one.id for one in file.merchants])
     yield from _twice("counters", "login", [one.login for one in file.counters])
     yield from _twice("partners", "id", [one.id for one in file.partners])
+    yield from _twice("webhooks", "id", [one.id for one in file.webhooks])
     branches = sorted(branch.id for branch in file.branches)
     merchants = sorted(merchant.id for merchant in file.merchants)
     for index, counter in enumerate(file.counters):
@@ -273,6 +302,14 @@ def _places(file: TenantFile) -> Iterator[Fault]:
         for place, merchant in enumerate(partner.merchants):
             at_merchant = ("partners", index, "merchants", place)
             yield from _unknown(at_merchant, "unknown_merchant", merchant, merchants)
+
+
+def _unheard_of(file: TenantFile) -> Iterator[Fault]:
+    """Events that no webhook can ask for."""
+    for index, hook in enumerate(file.webhooks):
+        for place, name in enumerate(hook.events):
+            at = ("webhooks", index, "events", place)
+            yield from _unknown(at, "unknown_webhook_event", name, sorted(EVENTS))
 
 
 def _declared(file: TenantFile) -> Iterator[Fault]:

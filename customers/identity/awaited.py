@@ -25,7 +25,8 @@ EACH_LOOK, LONGEST = 8.0, 86_400.0
 
 
 class WaitRow(TypedDict):
-    """Somebody who is waited for. `due` is in seconds UTC; `reason` is why he is not found although
+    """Somebody who is waited for. `due` is in seconds UTC, `looks` how often nobody was found since;
+    `reason` is why he is not found although
     his id is known, and `cid` whom a clerk has chosen then."""
 
     _id: str
@@ -35,6 +36,7 @@ class WaitRow(TypedDict):
     due: float
     owner: str | None
     attempts: int
+    looks: NotRequired[int]
     reason: NotRequired[str]
     cid: NotRequired[str]
 
@@ -96,7 +98,8 @@ async def add(bank: Bank, rows: Sequence[WaitRow]) -> None:
     there = await bank.db[AWAITED].insert_new(cast("Sequence[Doc]", rows))
     if there:
         closed = {"_id": {"$in": [rows[place]["_id"] for place in there]}, "open": False}
-        waits = {"open": True, "owner": None, "attempts": 0, "due": bank.now() + FIRST_LOOK}
+        waits: Doc = {"open": True, "owner": None, "attempts": 0, "looks": 0}
+        waits["due"] = bank.now() + FIRST_LOOK
         await bank.db[AWAITED].update_many(closed, {"$set": waits, "$unset": {"cid": ""}})
 
 
@@ -119,15 +122,16 @@ async def count(bank: Bank) -> int:
 async def look_later(bank: Bank, owner: str, row: WaitRow, reason: str) -> None:
     """Nobody was found under `owner`'s row: it is looked at again, later each time. Many rows have
     the same moment, so that they are put back together."""
-    pause = min(LONGEST, FIRST_LOOK * EACH_LOOK ** min(row["attempts"], 8))
+    pause = min(LONGEST, FIRST_LOOK * EACH_LOOK ** min(row.get("looks", 0) + 1, 8))
     due = (bank.now() + pause) // FIRST_LOOK * FIRST_LOOK
-    again = {"$set": {"owner": None, "due": due, "reason": reason}}
+    later = {"owner": None, "due": due, "reason": reason, "attempts": 0}
+    again: Doc = {"$set": later, "$inc": {"looks": 1}}
     await bank.change(AWAITED, row["_id"], again, owner=owner)
 
 
 async def go_on(bank: Bank, owner: str, row: WaitRow) -> None:
     """More waits under `owner`'s row than was joined: it is looked at again at once."""
-    await leases.put_back(bank.db[AWAITED], owner, [row["_id"]], bank.now())
+    await leases.put_back(bank.db[AWAITED], owner, [row["_id"]], bank.now(), attempts=0)
 
 
 async def end(bank: Bank, owner: str, row: WaitRow) -> None:

@@ -40,6 +40,7 @@ from customers.identity.sealing import (
     open_customer,
     sealed_fields,
 )
+from customers.webhooks import telling
 from services import ids
 from services.errors import Unavailable
 from services.store.mongo import Doc
@@ -114,6 +115,9 @@ async def carry(bank: Bank, loser: CustomerRow) -> None:
         await _keep_no_phone(bank, [winner, *plan["cids"]])
     planned = {"_id": plan["_id"], "state": PLANNED}
     await bank.db[MERGES].update(planned, {"$set": {"state": DONE}})
+    about = {"merged": loser["_id"]}
+    at = plan["at"].timestamp()
+    await telling.tell_of(bank, "customer.merged", winner, plan["_id"], at=at, **about)
     this_time = {"_id": loser["_id"], "merges": loser.get("merges", 0)}
     ended = {"$unset": {"carrying": "", "merge_origin": ""}}
     await bank.db[CUSTOMERS].update(this_time, ended)

@@ -6,7 +6,7 @@ only. What is personal in these rows is sealed (customers/identity/sealing.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
@@ -355,6 +355,36 @@ async def rename_tag(bank: Bank, old: str, new: str) -> None:
     customers = bank.db[CUSTOMERS]
     await customers.update_many({"tags": old}, {"$addToSet": {"tags": new}})
     await drop_tag(bank, old)
+
+
+async def rename_tags(
+    bank: Bank, names: Mapping[str, str], after: str, limit: int
+) -> tuple[str, int]:
+    """Of the next `limit` customers after the `_id` `after`: whoever has a tag of `names` has it by
+    its new name instead. The last of them, empty when there are none, and how many; safe to
+    repeat."""
+    customers = bank.db[CUSTOMERS]
+    wanted = {"_id": {"$gt": after}, "tags": {"$in": list(names)}}
+    found = await customers.find(wanted, fields={"tags": 1}, sort=[("_id", 1)], limit=limit)
+    for old, new in names.items():
+        cids = [row["_id"] for row in found if old in row["tags"]]
+        if cids:
+            await customers.update_many({"_id": {"$in": cids}}, {"$addToSet": {"tags": new}})
+            await customers.update_many({"_id": {"$in": cids}}, {"$pull": {"tags": old}})
+    return (found[-1]["_id"] if found else "", len(found))
+
+
+async def count_tagged(bank: Bank, names: Collection[str]) -> int:
+    """How many customers have one of these tags."""
+    return await bank.db[CUSTOMERS].count({"tags": {"$in": list(names)}})
+
+
+async def count_tags(bank: Bank) -> dict[str, int]:
+    """How many customers have each tag, by its name."""
+    each: Doc = {"$group": {"_id": "$tags", "customers": {"$sum": 1}}}
+    pipeline: list[Doc] = [{"$project": {"tags": 1}}, {"$unwind": "$tags"}, each]
+    counted = await bank.db[CUSTOMERS].aggregate(pipeline)
+    return {row["_id"]: int(row["customers"]) for row in counted}
 
 
 async def drop_tag(bank: Bank, name: str) -> None:

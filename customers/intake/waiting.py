@@ -15,10 +15,10 @@ from customers.identity.awaited import WaitRow
 from customers.intake import effects, joining, tallies, telling
 from customers.intake.joining import Found
 from customers.intake.rows import BANK_EVENTS, BANK_TOLD, EventRow, ToldRow
-from services.queue.retry import Retry
+from services.queue.retry import FAIL, Retry
 
 LEASE_SECONDS = 20.0
-RETRY = Retry(first=5.0, most=3_600.0)
+RETRY = Retry(tries=20, first=5.0, most=3_600.0, then=FAIL)
 MOST = 1_000
 """So many events of one customer are joined under one lease."""
 

@@ -27,7 +27,7 @@ EMPTY: Mapping[str, Any] = {
     "segments": [], "lists": [], "bound": False, "created_at": 0.0,
 }  # fmt: skip
 _OWN = ("_id", "tenant", "seq")
-KEPT = ("segments", "lists", "rfm")
+KEPT = ("rfm",)
 """What stays of a profile that no source says anything of."""
 
 
@@ -52,11 +52,11 @@ async def refresh(bank: Bank, cids: Iterable[str], sources: Sequence[Source]) ->
 
 
 async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source]) -> list[Refreshed]:
-    asked = await _with_roots(bank, cids)
+    asked = await with_roots(bank, cids)
     found: list[Refreshed] = []
     for _ in range(TRIES):
         known = await _known(bank, asked)
-        made = await _make(bank, await _batch(bank, asked), sources)
+        made = await _make(bank, await _batch(bank, asked), sources, known)
         changed = _changed(bank, asked, known, made)
         left = await _write(bank, changed)
         found += [one for one in changed if one.cid not in left]
@@ -75,7 +75,7 @@ def _is_open(bank: Bank, row: Any) -> bool:
     return row["tenant"] == bank.id and not row.get("merged_into")
 
 
-async def _with_roots(bank: Bank, cids: list[str]) -> list[str]:
+async def with_roots(bank: Bank, cids: list[str]) -> list[str]:
     """These customers, and whom each was merged into."""
     found, asked = dict.fromkeys(cids), cids
     for _ in range(HOPS):
@@ -94,14 +94,28 @@ async def _known(bank: Bank, cids: Sequence[str]) -> dict[str, Profile]:
     return cast("dict[str, Profile]", his)
 
 
-async def _make(bank: Bank, batch: Batch, sources: Sequence[Source]) -> dict[str, Doc]:
-    """The profiles of a batch, without what is kept of those that there are."""
+async def _make(
+    bank: Bank, batch: Batch, sources: Sequence[Source], known: Mapping[str, Profile]
+) -> dict[str, Doc]:
+    """The profiles of a batch, with what is kept of how they were."""
     made: dict[str, Doc] = {cid: {} for cid in batch.rows}
-    if batch.rows:
-        for source in sources:
-            for cid, part in (await source.read(bank, batch)).items():
+    if not batch.rows:
+        return made
+    for source in sources:
+        for cid, part in (await source.read(bank, batch)).items():
+            made[cid].update(part)
+    made = {cid: _with_kept(known.get(cid), part) for cid, part in made.items()}
+    for source in sources:
+        if source.conclude is not None:
+            for cid, part in (await source.conclude(bank, known, made)).items():
                 made[cid].update(part)
     return made
+
+
+def _with_kept(before: Profile | None, part: Doc) -> Doc:
+    was: Any = before or {}
+    kept = {name: was[name] for name in KEPT if name in was}
+    return {**EMPTY, **kept, **part}
 
 
 def _changed(
@@ -124,11 +138,9 @@ def _changed(
     return found
 
 
-def _whole(cid: str, before: Profile | None, part: Doc) -> Profile:
-    was: Any = before or {}
-    kept = {name: was[name] for name in KEPT if name in was}
-    seq = was.get("seq", 0) + 1
-    return cast("Profile", {"_id": cid, "seq": seq, **EMPTY, **kept, **part})
+def _whole(cid: str, before: Profile | None, made: Doc) -> Profile:
+    seq = 1 if before is None else before["seq"] + 1
+    return cast("Profile", {"_id": cid, "seq": seq, **made})
 
 
 def oldest_day(bank: Bank) -> int:
@@ -210,7 +222,7 @@ async def still_different(
     """The same of these customers alone."""
     asked = sorted(cids)
     known = await _known(bank, asked)
-    made = await _make(bank, await _batch(bank, asked), sources)
+    made = await _make(bank, await _batch(bank, asked), sources, known)
     return _told(_changed(bank, asked, known, made))
 
 
@@ -233,10 +245,56 @@ async def _span(
     found = await bank.db[PROFILES].find({"_id": {"$gte": low, "$lt": high}}, limit=None)
     rows = await customers_between(bank, low, high)
     open_rows = {row["_id"]: cast("Doc", row) for row in rows if not row.get("merged_into")}
-    made = await _make(bank, Batch(open_rows, span), sources)
-    return {row["_id"]: cast("Profile", row) for row in found}, made
+    known = {row["_id"]: cast("Profile", row) for row in found}
+    return known, await _make(bank, Batch(open_rows, span), sources, known)
 
 
 async def find(bank: Bank, cid: str) -> Profile | None:
     """A customer's profile."""
     return (await _known(bank, [cid])).get(cid)
+
+
+async def segments_of(bank: Bank, cids: Sequence[str]) -> dict[str, list[str] | None]:
+    """The segments in each customer's profile; None of who has none."""
+    found = await bank.by_id(PROFILES, cids, {"segments": 1, "tenant": 1})
+    his = {cid: row["segments"] for cid, row in found.items() if row["tenant"] == bank.id}
+    return {cid: his.get(cid) for cid in cids}
+
+
+async def segments_in(bank: Bank, span: tuple[str, str]) -> dict[str, list[str]]:
+    """The same of those whose id lies in a span and who are in any."""
+    asked = {"_id": {"$gte": span[0], "$lt": span[1]}, "segments.0": {"$exists": True}}
+    found = await bank.db[PROFILES].find(asked, fields={"segments": 1}, limit=None)
+    return {row["_id"]: row["segments"] for row in found}
+
+
+async def matching(bank: Bank, span: tuple[str, str], wanted: Doc) -> set[str]:
+    """Whose id lies in a span and whose profile a filter fits."""
+    asked = {"$and": [{"_id": {"$gte": span[0], "$lt": span[1]}}, wanted]}
+    found = await bank.db[PROFILES].find(asked, fields={"_id": 1}, limit=None)
+    return {row["_id"] for row in found}
+
+
+async def count(bank: Bank, wanted: Doc) -> int:
+    """How many profiles a filter fits."""
+    return await bank.db[PROFILES].count(wanted)
+
+
+async def branches(bank: Bank, wanted: Doc) -> dict[str, int]:
+    """How many of them have an RM at each branch, by the branch; `` without any."""
+    every = {"$map": {"input": "$rms", "as": "one", "in": "$$one.branch"}}
+    each = {"$cond": [{"$eq": ["$rms", []]}, [""], {"$setUnion": [every, []]}]}
+    stages: list[Doc] = [
+        {"$match": wanted},
+        {"$project": {"at": each}},
+        {"$unwind": "$at"},
+        {"$group": {"_id": "$at", "n": {"$sum": 1}}},
+    ]
+    found = await bank.db[PROFILES].aggregate(stages)
+    return {row["_id"]: row["n"] for row in sorted(found, key=lambda row: (-row["n"], row["_id"]))}
+
+
+async def some(bank: Bank, wanted: Doc, limit: int) -> list[str]:
+    """The cids of at most `limit` of them: the first ones, since ids are hashes and say nothing."""
+    found = await bank.db[PROFILES].find(wanted, fields={"_id": 1}, sort=[("_id", 1)], limit=limit)
+    return [row["_id"] for row in found]

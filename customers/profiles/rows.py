@@ -55,6 +55,12 @@ class Profile(TypedDict):
     rfm: NotRequired[dict[str, int]]
 
 
-PROFILES = Rows("profiles", indexes=((("tenant", 1), ("_id", 1)),))
+PROFILES = Rows(
+    "profiles",
+    indexes=(
+        (("tenant", 1), ("_id", 1)),
+        (("tenant", 1), ("segments", 1)),
+    ),
+)
 """Customers as rules see them: made from all that is known of them, and never the only place of
 anything."""

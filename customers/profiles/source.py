@@ -11,6 +11,8 @@ from services.store.mongo import Change, Doc
 
 Part = Mapping[str, Any]
 """Keys of a profile, with their values."""
+Known = Mapping[str, Any]
+"""Profiles as they were, by cid."""
 Resolve = Callable[[Bank, Sequence[Change]], Awaitable[Iterable[str]]]
 
 
@@ -51,11 +53,14 @@ class Source:
     """Rows that profiles are made of. `watched` are the collections whose changes concern
     customers, each with the field that has the cid (`_id`, if the row is the customer's own), or
     with what tells whom a change concerns. `read` gives a part of the profile of each customer of a
-    batch, by cid."""
+    batch, by cid; `conclude` another part, of what all sources gave and of how profiles were."""
 
     name: str
     watched: Mapping[str, str | Resolve]
     read: Callable[[Bank, Batch], Awaitable[Mapping[str, Part]]]
+    conclude: Callable[[Bank, Known, Mapping[str, Part]], Awaitable[Mapping[str, Part]]] | None = (
+        None
+    )
 
     def shown(self) -> Mapping[str, tuple[str, ...]]:
         """Which fields of inserted rows a stream of changes has to tell."""

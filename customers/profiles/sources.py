@@ -7,6 +7,7 @@ from customers.banks import profile as banks
 from customers.fields import profile as fields
 from customers.identity import profile as identity
 from customers.intake import profile as intake
+from customers.lists import profile as lists
 from customers.profiles.source import Source
 
 SOURCES: tuple[Source, ...] = (
@@ -15,4 +16,5 @@ SOURCES: tuple[Source, ...] = (
     relationships.SOURCE,
     banks.SOURCE,
     intake.SOURCE,
+    lists.SOURCE,
 )

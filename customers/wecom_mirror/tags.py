@@ -106,6 +106,25 @@ async def learn(bank: Bank, group: Mapping[str, Any], asked: float) -> None:
     await _bring(bank, _compare(told, mirrored, asked), asked)
 
 
+async def relabel(bank: Bank, wanted: Sequence[CorpTag], tag: str, group: str) -> None:
+    """These tags are called `tag` now, or are in the group `group`; an empty one stays. Customers
+    follow elsewhere: whoever calls this has them renamed."""
+    changes: list[tuple[Doc, Doc]] = []
+    for row in wanted:
+        name, of = tag or row["tag"], group or row["group"]
+        called = {"tag": name, "group": of, "name": name_of(of, name)}
+        changes.append(({"_id": row["_id"]}, {"$set": {**called, "fetched_at": bank.utc()}}))
+    await bank.db[CORP_TAGS].bulk_update(changes)
+    invalidate(bank.services, f"corp_tags:{bank.id}")
+
+
+async def drop(bank: Bank, tag_id: str) -> None:
+    """WeCom has deleted the tag: customers and relationships lose it, then the mirror."""
+    gone = list((await _mirrored(bank, {"_id": _row_id(bank.id, tag_id)})).values())
+    await relationships.drop_tag(bank, tag_id)
+    await _bring(bank, _Changes([], [], gone), bank.now())
+
+
 async def _ask(bank: Bank, tag_ids: Sequence[str], group_ids: Sequence[str]) -> Mapping[str, Any]:
     """WeCom's answer (92117). One id that it does not know refuses the whole question: then all
     tags are asked for."""

@@ -64,8 +64,11 @@ _OF_BOOKS: tuple[Section, ...] = (
 )
 _OF_CUSTOMERS: tuple[Section, ...] = (
     ("Customers", "/console/people", "customers.read", ()),
+    ("Segments", "/console/segments", "segments.read", ()),
+    ("Lists", "/console/lists", "segments.read", ()),
     ("The bank's events", "/console/intake", "intake.read", ()),
     ("Fields", "/console/fields", "fields.read", ()),
+    ("Tags", "/console/tags", "tags.read", ()),
     ("Hand-over", "/console/handover", "handover.read", ()),
     ("Archive", "/console/archive", "archive.see", ()),
     ("Blocked words", "/console/intercepts", "intercepts.read", ()),
@@ -74,6 +77,7 @@ _OF_OPERATIONS: tuple[Section, ...] = (
     ("Alarms", "/console/alarms", "alarms.read", ()),
     ("Events", "/console/events", "events.read", ("/console/work",)),
     ("Sync", "/console/sync", "sync.read", ()),
+    ("Webhooks", "/console/webhooks", "webhooks.read", ()),
     ("Platform", "/console/platform", "platform.read", ()),
     ("Audit trail", "/console/audit", "audit.read", ()),
 )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from config.bounds import CODES_FORM_BYTES, DOCUMENT_FORM_BYTES, LISTS_FORM_BYTES, LISTS_FORM_FIELDS
+from config.bounds import (
+    CODES_FORM_BYTES,
+    DOCUMENT_FORM_BYTES,
+    LIST_FORM_BYTES,
+    LISTS_FORM_BYTES,
+    LISTS_FORM_FIELDS,
+)
 from handlers.console import (
     alarms,
     archive,
@@ -20,14 +26,18 @@ from handlers.console import (
     intercepts,
     items,
     ledger,
+    lists,
     platform,
     points,
     pools,
     rewards,
+    segments,
     session,
     shipments,
     sync,
+    tags,
     vouchers,
+    webhooks,
     work,
 )
 from handlers.http import rates
@@ -125,6 +135,84 @@ ROUTES = (
         ledger.Transfer,
         get=op("ledger.read", "A transfer with all that is linked to it"),
     ),
+    page_route(
+        "/console/segments",
+        segments.Segments,
+        get=op("segments.read", "All segments"),
+        post=op("segments.write", "Submit a segment, or its change", most=LISTS_FORM_BYTES),
+    ),
+    page_route(
+        "/console/segments/new", segments.NewSegment, get=op("segments.write", "Write a segment")
+    ),
+    page_route(
+        "/console/segments/estimate",
+        segments.EstimateRule,
+        post=op(
+            "segments.write",
+            "How many customers meet a rule that is being written",
+            most=LISTS_FORM_BYTES,
+        ),
+    ),
+    page_route(
+        "/console/segments/{segment}/members",
+        segments.Members,
+        get=op("segments.read", "A segment's members: how many, by branch, a masked sample"),
+    ),
+    page_route(
+        "/console/segments/{segment}", segments.SegmentPage, get=op("segments.read", "One segment")
+    ),
+    page_route(
+        "/console/segments/{segment}/edit",
+        segments.EditSegment,
+        get=op("segments.write", "Change a segment"),
+    ),
+    page_route(
+        "/console/segments/{segment}/archive",
+        segments.Archive,
+        post=op("segments.write", "Ask for a segment to be archived"),
+    ),
+    page_route(
+        "/console/segments/{segment}/why",
+        segments.Why,
+        post=op("segments.read", "Why a customer meets its rule or does not"),
+    ),
+    page_route(
+        "/console/segments/{segment}/versions/{version}/approve",
+        segments.Approve,
+        post=op("segments.approve", "Approve another's segment"),
+    ),
+    page_route(
+        "/console/segments/{segment}/versions/{version}/reject",
+        segments.Reject,
+        post=op("segments.approve", "Reject another's segment"),
+    ),
+    page_route(
+        "/console/lists",
+        lists.Lists,
+        get=op("segments.read", "All static lists"),
+        post=op("segments.write", "Make a list"),
+    ),
+    page_route("/console/lists/{list}", lists.ListPage, get=op("segments.read", "One list")),
+    page_route(
+        "/console/lists/{list}/uploads",
+        lists.Send,
+        post=op("segments.write", "Send a file of customers", most=LIST_FORM_BYTES, file=True),
+    ),
+    page_route(
+        "/console/lists/{list}/uploads/{upload}",
+        lists.OneUpload,
+        get=op("segments.read", "How far a file is, and its lines that named nobody"),
+    ),
+    page_route(
+        "/console/lists/{list}/uploads/{upload}/progress",
+        lists.Progress,
+        get=op("segments.read", "Its progress, as a fragment"),
+    ),
+    page_route(
+        "/console/lists/{list}/uploads/{upload}/lines",
+        lists.Problems,
+        get=op("segments.read", "The lines that named nobody, as CSV"),
+    ),
     page_route("/console/audit", audit.Audit, get=op("audit.read", "The audit trail")),
     page_route(
         "/console/events",
@@ -142,6 +230,27 @@ ROUTES = (
         "/console/events/{event}/message",
         events.EventMessage,
         post=op("events.download", "Its bytes as they came, for a reason"),
+    ),
+    page_route(
+        "/console/webhooks",
+        webhooks.Webhooks,
+        get=op("webhooks.read", "What the bank's own systems are told, and how that goes"),
+    ),
+    page_route(
+        "/console/webhooks/{webhook}",
+        webhooks.Webhook,
+        get=op("webhooks.read", "One webhook, and its newest deliveries"),
+        post=op("webhooks.replay", "Send one delivery again"),
+    ),
+    page_route(
+        "/console/webhooks/{webhook}/replay",
+        webhooks.ReplayFailed,
+        post=op("webhooks.replay", "Send all that failed again"),
+    ),
+    page_route(
+        "/console/webhooks/{webhook}/on",
+        webhooks.TurnOn,
+        post=op("webhooks.replay", "Send to a webhook again that was turned off"),
     ),
     page_route(
         "/console/work",
@@ -299,6 +408,48 @@ ROUTES = (
         "/console/people/questions/{question}/agree",
         customers.Agree,
         post=op("customers.unmerge", "Agree to another's answer"),
+    ),
+    page_route(
+        "/console/tags",
+        tags.Tags,
+        get=op("tags.read", "Corp tags, and what is done with them"),
+        post=op("tags.write", "Make tags"),
+    ),
+    page_route(
+        "/console/tags/progress",
+        tags.Progress,
+        get=op("tags.read", "What is asked for and under way, as a fragment"),
+    ),
+    page_route(
+        "/console/tags/acts/{act}/approve",
+        tags.Approve,
+        post=op("tags.write", "Agree to another's merge or deletion"),
+    ),
+    page_route(
+        "/console/tags/acts/{act}/reject",
+        tags.Reject,
+        post=op("tags.write", "Turn it down"),
+    ),
+    page_route(
+        "/console/tags/acts/{act}/cancel",
+        tags.Cancel,
+        post=op("tags.write", "Stop a merge that is under way"),
+    ),
+    page_route("/console/tags/{tag}", tags.Tag, get=op("tags.read", "One tag or group")),
+    page_route(
+        "/console/tags/{tag}/name",
+        tags.Rename,
+        post=op("tags.write", "Give it another name"),
+    ),
+    page_route(
+        "/console/tags/{tag}/order",
+        tags.Reorder,
+        post=op("tags.write", "Give it another place"),
+    ),
+    page_route(
+        "/console/tags/{tag}/end",
+        tags.End,
+        post=op("tags.write", "Ask for it to be merged into another, or deleted"),
     ),
     page_route(
         "/console/counters",

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from customers import happenings
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.webhooks import telling
 from rewards.ledger import book
 from rewards.ledger.entries import Entry
 from rewards.ledger.lines import Leg
@@ -27,6 +28,7 @@ from services.errors import Conflict, KeyReused, Unavailable
 
 MOST_LATE = 31
 """days: what happened longer ago brings nothing, since its day's count may be gone"""
+EARNED = "points.earned"
 EARN, GRANT = "earn", "points"
 """What the ledger calls points for something that a customer did, and those of a granted reward."""
 log = logging.getLogger(__name__)
@@ -47,7 +49,13 @@ async def earn(bank: Bank, happening: Happening) -> dict[str, int]:
         for name, rule in live.program.rules.items()
         if rule.event == happening.occasion and rule.holds(day)
     ]
-    return {name: await _earn(bank, live, name, happening, day) for name in rules}
+    brought = {name: await _earn(bank, live, name, happening, day) for name in rules}
+    for name, points in brought.items():
+        if points:
+            about = {"points": points, "rule": name}
+            key = _key(name, _told(happening))
+            await telling.tell_of(bank, EARNED, happening.cid, key, at=happening.at, **about)
+    return brought
 
 
 async def _earn(bank: Bank, live: Live, name: str, happening: Happening, day: date) -> int:
@@ -151,7 +159,10 @@ async def grant(bank: Bank, cid: str, grant_id: str, reward: str, points: int) -
     expires = document.expires(bank.today(), live.program.lifetime, bank.tz)
     about = {"program": live.program.id, "reward": reward, "grant": grant_id}
     legs = [Leg(accounts.issued(live.program.id), accounts.of(owner), points)]
-    await credit(bank, Entry(f"grant:{grant_id}", GRANT, legs, about, expires))
+    key = f"grant:{grant_id}"
+    brought = await credit(bank, Entry(key, GRANT, legs, about, expires))
+    if brought:
+        await telling.tell_of(bank, EARNED, cid, key, points=brought, reward=reward)
 
 
 async def happened(bank: Bank, told: happenings.Happened) -> None:

@@ -11,6 +11,7 @@ from typing import cast
 import orjson
 
 from customers.banks.bank import Bank
+from customers.webhooks import telling
 from rewards import catalogue
 from rewards.item import Item
 from rewards.pools.codes import codes_of
@@ -206,7 +207,11 @@ async def of_claims(bank: Bank, grant_ids: Sequence[str]) -> None:
     """Makes the vouchers of grants that a worker is told of."""
     rows = await bank.by_id(TRANSFERS, list(grant_ids))
     grants = [cast("Grant", row) for row in rows.values() if row["kind"] == "grant"]
-    await ensure(bank, grants, new=True)
+    made = await ensure(bank, grants, new=True)
+    for row in made.values():
+        about = {"voucher": row["_id"], "reward": row["reward"]}
+        at = row["at"].timestamp()
+        await telling.tell_of(bank, "voucher.granted", row["cid"], row["_id"], at=at, **about)
 
 
 async def of_grant_id(bank: Bank, voucher: str) -> Voucher | None:

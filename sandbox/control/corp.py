@@ -176,7 +176,17 @@ async def shuffle_tags(call: ControlCall) -> Any:
     return {"delivered": await box.sender.send(event)}
 
 
+async def add_strategy(call: ControlCall) -> Any:
+    """The administrator makes the rule group `strategy_id`, below `parent_id` (B4): no API of ours
+    does."""
+    number = call.whole("strategy_id", least=1)
+    call.box.state.strategies[number] = call.whole("parent_id", 0)
+    call.box.changed()
+    return {"strategies": call.box.state.strategies}
+
+
 ROUTES: Routes = [
+    ("/strategies", {"post": add_strategy}),
     ("/members/([^/]+)", {"post": change_member, "delete": remove_member}),
     ("/members/([^/]+)/login", {"post": member_login}),
     ("/people/([^/]+)/oauth", {"post": visitor_oauth}),

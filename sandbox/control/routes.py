@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sandbox.control import (
     acquisition_links,
+    bank,
     bulk,
     client,
     corp,
@@ -18,6 +19,7 @@ from sandbox.control.frame import Routes
 
 ROUTES: Routes = [
     *acquisition_links.ROUTES,
+    *bank.ROUTES,
     *bulk.ROUTES,
     *client.ROUTES,
     *corp.ROUTES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sandbox.bank import living
 from sandbox.core.sandbox import Sandbox
 from sandbox.wechat import content_check
 from sandbox.wecom import handovers, message_archive, moments
@@ -24,3 +25,4 @@ async def run_forever(box: Sandbox) -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
         run_due(box)
+        living.run_due(box, TICK_SECONDS)

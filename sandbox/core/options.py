@@ -13,8 +13,9 @@ class Options:
     `callback_url` replaces the callback address of every app, `push_url` (may contain `{appid}`)
     the push address of every mini-program; `portal_url` may contain `{appid}`; `sidebar_url` may
     contain `{userid}` and `{external_userid}`; `event_url` contains `{event}`, the id under which
-    the product keeps an event that it took, and may contain nothing else; `retry_delay` is seconds between two attempts of a
-    callback.
+    the product keeps an event that it took, and may contain nothing else; `bank_url` is where the
+    bank's core system finds the product, and where callbacks go unless it is given; `retry_delay`
+    is seconds between two attempts of a callback, and before the core's second attempt.
     """
 
     state_file: Path | None = None
@@ -23,4 +24,5 @@ class Options:
     portal_url: str | None = None
     sidebar_url: str | None = None
     event_url: str | None = None
+    bank_url: str | None = None
     retry_delay: float = 1.0

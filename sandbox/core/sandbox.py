@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from sandbox.core.bank_system import BankSender
 from sandbox.core.callbacks import Sender
 from sandbox.core.clock import Clock
 from sandbox.core.codes import Codes
@@ -55,6 +56,9 @@ class Sandbox:
         self.product = httpx.AsyncClient(trust_env=False, timeout=10.0, follow_redirects=False)
         """The product as clients ask it: a person's mini-program, a member's side panel."""
         self.sender = Sender(world, self.options, self.clock, self.faults, self.journal)
+        self.bank = BankSender(
+            world.bank_system, _bank_url(world, self.options), self.options.retry_delay
+        )
 
     def _begin_unsaved(self) -> None:
         """Everything that is not saved and no longer known after a restart."""
@@ -132,6 +136,8 @@ class Sandbox:
         """Back to an empty world: no people, ways, tags, tokens, codes, faults, logs or callbacks
         under way."""
         await self.sender.abandon()
+        await self.bank.abandon()
+        self.bank.begin()
         self.state = State()
         self.world = self._facts
         self._begin_unsaved()
@@ -143,5 +149,13 @@ class Sandbox:
     async def close(self) -> None:
         """Stop the sender and write the state."""
         await self.sender.close()
+        await self.bank.close()
         await self.product.aclose()
         await self._storage.close()
+
+
+def _bank_url(world: World, options: Options) -> str:
+    """Where the product is for the bank's core system."""
+    callback = options.callback_url or world.corp.apps[0].callback_url
+    found = options.bank_url or str(httpx.URL(callback).copy_with(path="/", query=None))
+    return found.rstrip("/")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import override
 
 from sandbox.core import ids
+from sandbox.core.bank_records import BankCustomer
 from sandbox.core.models import ChatKey, Day, Group, JoinWay, Link, Quota, day_of
 from sandbox.core.records import Records
 from sandbox.core.world import Department, Member, World
@@ -119,6 +120,12 @@ class TagGroup(BaseModel):
     tag: list[Tag] = Field(default_factory=list)
 
 
+class StrategyGroup(TagGroup):
+    """A group of tags of the rule group `strategy_id` (B4, 94882)."""
+
+    strategy_id: int
+
+
 class Leftover(BaseModel):
     """What a member who left the corp leaves behind of one customer: since when, and the relation
     as it was (B9)."""
@@ -161,6 +168,9 @@ class State(BaseModel):
     people: dict[str, Person] = Field(default_factory=dict)
     ways: dict[str, Way] = Field(default_factory=dict)
     tag_groups: dict[str, TagGroup] = Field(default_factory=dict)
+    strategies: dict[int, int] = Field(default_factory=dict)
+    """The corp's rule groups, each with the one above it; 0 for those of the first level."""
+    strategy_groups: dict[str, StrategyGroup] = Field(default_factory=dict)
     chats: dict[str, list[Message]] = Field(default_factory=dict)
     """Messages that each member received, by userid."""
     members: list[Member] | None = None
@@ -184,6 +194,8 @@ class State(BaseModel):
     """The pending_id by which the corp knows somebody who was no customer when it asked, by person
     (B3, 95926)."""
     records: Records = Field(default_factory=Records)
+    bank: dict[str, BankCustomer] = Field(default_factory=dict)
+    """The bank's customers, by the ids of people."""
     sequence: int = 0
     friendships: int = 0
     """How many friendships were ever made; the number of the latest."""
@@ -351,7 +363,8 @@ class State(BaseModel):
         return self._tags.get(tag_id)
 
     def tag_count(self) -> int:
-        return len(self._tags)
+        """Corp tags and those of rule groups, which share one limit."""
+        return len(self._tags) + sum(len(group.tag) for group in self.strategy_groups.values())
 
     def add_tags(self, group: TagGroup, tags: list[Tag]) -> None:
         """New tags of a group, which may be new itself."""

@@ -115,9 +115,20 @@ class MiniProgram(_Fact):
     """The pages of its published version (A5); none: any page is taken for one."""
 
 
+class BankSystem(_Fact):
+    """The bank's core system as the product knows it: `who` is the bank's id, a slash and the
+    system's id. It signs with `secret`, or with `private_key` (hex)."""
+
+    who: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
+    algorithm: Literal["hmac-sha256", "sm2-sm3"] = "hmac-sha256"
+    secret: str = ""
+    private_key: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+
+
 class World(_Fact):
     corp: Corp
     mini_programs: tuple[MiniProgram, ...]
+    bank_system: BankSystem | None = None
 
     _members: dict[str, Member]
     _departments: dict[int, Department]
@@ -134,7 +145,11 @@ class World(_Fact):
     def with_people(self, members: Iterable[Member], departments: Iterable[Department]) -> World:
         """The same world with other members and departments."""
         facts = {"members": tuple(members), "departments": tuple(departments)}
-        return World(corp=self.corp.model_copy(update=facts), mini_programs=self.mini_programs)
+        return World(
+            corp=self.corp.model_copy(update=facts),
+            mini_programs=self.mini_programs,
+            bank_system=self.bank_system,
+        )
 
     def member(self, userid: str) -> Member | None:
         """The member of that id; ids are compared without case (B2)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from sandbox.people import hunters, plan
+from sandbox.people import bank, hunters, plan
 from sandbox.people.phone import CouldNot, Hosts, Phone
 from sandbox.people.plan import Stage, Step
 from sandbox.people.truth_file import Answer, Begun, Customer, Ended, Friend
@@ -164,6 +164,9 @@ class Actor:
         await invited.act(step.model_copy(update={"kind": "scan"}))
         await invited.act(step.model_copy(update={"kind": "open", "which": self.stage.appids[0]}))
 
+    async def _bank(self, step: Step) -> None:
+        await bank.act(self.hosts, self.customer, step)
+
     async def _claim(self, step: Step) -> None:
         """Claims whatever is shown to him; a hunter also what others were shown."""
         (appid,) = step.also
@@ -215,6 +218,7 @@ _VERBS: dict[str, Callable[[Actor, Step], Awaitable[None]]] = {
     "quit": Actor._quit,
     "invite": Actor._invite,
     "claim": Actor._claim,
+    "bank": Actor._bank,
     "trick": Actor._trick,
     "forge": Actor._forge,
 }

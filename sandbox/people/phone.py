@@ -91,6 +91,7 @@ class Phone:
         if answer is None:
             raise CouldNot("login")
         self.tokens[appid] = answer.json()["token"]
+        self.customer.logins += 1
         if appid not in self.customer.signed_in:
             self.customer.signed_in.append(appid)
 
@@ -98,6 +99,7 @@ class Phone:
         path = f"people/{self.customer.person}/open"
         opened = await self.hosts.control("POST", path, {"appid": appid})
         self.used[appid] = opened["code"]
+        self.customer.login_tries += 1
         return await self.hosts.bank.post(f"/mp/{appid}/login", json={"code": self.used[appid]})
 
     async def ask(

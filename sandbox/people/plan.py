@@ -30,6 +30,8 @@ TRICKS = (
     "other_body",
 )
 FORGERIES = ("wrong_signature", "own_key", "plain", "push")
+BYS = ("phone", "phone", "unionid", "external_userid", "openid", "number")
+PRODUCTS = ("活期储蓄", "定期存款", "信用卡", "基金账户")
 TEMPLATES = ("template-of-rewards", "template-of-appointments", "template-of-notices")
 SURNAMES, GIVEN = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗",
@@ -41,7 +43,8 @@ class Stage(BaseModel):
     """What there is to decide between: live codes by state, members, mini-programs; groups and
     links are named by position.
 
-    `groups` are chat ids, or `code:STATE` for a group's code; `links` are ids of acquisition links.
+    `groups` are chat ids, or `code:STATE` for a group's code; `links` are ids of acquisition links;
+    `bank` is whether the world has a core system of the bank's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +54,7 @@ class Stage(BaseModel):
     appids: tuple[str, ...]
     groups: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    bank: bool = False
 
 
 class Step(BaseModel):
@@ -127,9 +131,12 @@ def _due(
 def plan_of(seed: int, customer: int, hunters: float, stage: Stage) -> list[tuple[float, Step]]:
     """One customer's steps, each with the time that passes before it."""
     chance = Random(f"{seed}:{customer}")  # noqa: S311
-    decide = _hunt if is_hunter(seed, customer, hunters) else _live
+    hunts = is_hunter(seed, customer, hunters)
+    decided = (_hunt if hunts else _live)(chance, stage)
+    if stage.bank and not hunts:
+        decided = _at_the_bank(Random(f"{seed}:bank:{customer}"), decided)  # noqa: S311
     steps = []
-    for number, (kind, which, *also) in enumerate(decide(chance, stage)):
+    for number, (kind, which, *also) in enumerate(decided):
         step = Step(customer=customer, number=number, kind=kind, which=which, also=tuple(also))
         steps.append((chance.expovariate(1 / GAP) if number else 0.0, step))
     return steps
@@ -225,3 +232,42 @@ def _hunt(chance: Random, stage: Stage) -> _Decisions:
         decided.append(("forge", forgery, appid))
     decided.append(("claim", "double", appid))
     return decided
+
+
+def _at_the_bank(chance: Random, decided: _Decisions) -> _Decisions:
+    """What he does at the bank, among the rest: half of the bank's customers are that before WeChat
+    knows them."""
+    if chance.random() < 0.4:
+        return decided
+    mixed = list(decided)
+    place = 0 if chance.random() < 0.5 else chance.randint(0, len(mixed))
+    for act in _acts(chance):
+        mixed.insert(place, ("bank", *act))
+        place = chance.randint(place + 1, len(mixed))
+    return mixed
+
+
+def _acts(chance: Random) -> _Decisions:
+    """He becomes a customer, opens an account mostly at once, and then this and that."""
+    acts: _Decisions = [("become", chance.choice(BYS))]
+    if chance.random() < 0.8:
+        acts.append(_opening(chance))
+    others: _Decisions = [
+        ("login",),
+        ("login",),
+        ("pay", str(chance.randint(100, 90_000))),
+        ("balance", str(chance.randint(0, 200_000_000))),
+        (
+            "birthday",
+            f"{chance.randint(1940, 2005)}-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}",
+        ),
+        ("activate",),
+        _opening(chance),
+        ("again",),
+        ("forge",),
+    ]
+    return acts + chance.sample(others, chance.randint(1, 5))
+
+
+def _opening(chance: Random) -> tuple[str, ...]:
+    return ("open", chance.choice(PRODUCTS), str(chance.randint(0, 150_000_000)))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
+from sandbox.people import bank
 from sandbox.people.actor import Actor
 from sandbox.people.phone import Hosts
 from sandbox.people.plan import Digest, Stage, Step, is_hunter, name_of, ring_of, schedule
@@ -121,6 +122,7 @@ async def look(hosts: Hosts) -> Stage:
         appids=tuple(program["appid"] for program in config["mini_programs"]),
         groups=groups,
         links=tuple(link["link_id"] for link in links if link["available"]),
+        bank=bool((await hosts.control("GET", "bank", limit=0))["who"]),
     )
 
 
@@ -196,6 +198,7 @@ async def play(
             else:
                 await playing.run(lambda: None)
         await read_outcome(hosts, known)
+        await bank.read_outcome(hosts, known)
         return known
     finally:
         await hosts.close()

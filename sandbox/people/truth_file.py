@@ -77,6 +77,29 @@ class Trick(BaseModel):
     refused: bool
 
 
+class BankEvent(BaseModel):
+    """An event that the bank's core told, and what it was answered: accepted, refused, or
+    `unanswered`, which may be stored or not."""
+
+    id: str
+    name: str
+    at: str
+    state: str
+
+
+class BankKept(BaseModel):
+    """Him as the bank's core told of him, named `by` one of his ids. `fields` are the values that
+    were accepted last; of those `unsure` the last word had no answer; `told` counts how often values
+    were told, by what became of it."""
+
+    number: str
+    by: str
+    events: list[BankEvent] = Field(default_factory=list)
+    fields: dict[str, str | int | bool | None] = Field(default_factory=dict)
+    unsure: list[str] = Field(default_factory=list)
+    told: dict[str, int] = Field(default_factory=dict)
+
+
 class Customer(BaseModel):
     """One customer: who he is, what he did, and what he was told."""
 
@@ -91,6 +114,9 @@ class Customer(BaseModel):
     phone: str = ""
     bound: bool = False
     signed_in: list[str] = Field(default_factory=list)
+    logins: int = 0
+    login_tries: int = 0
+    """how often he signed in, and how often he tried: some tries count though he never had an answer"""
     begun: list[Begun] = Field(default_factory=list)
     ended: list[Ended] = Field(default_factory=list)
     friends: list[Friend] = Field(default_factory=list)
@@ -103,6 +129,7 @@ class Customer(BaseModel):
     """rewards for which a claim never had an answer: each may have been granted, or not"""
     subscribed: list[Answer] = Field(default_factory=list)
     tricks: list[Trick] = Field(default_factory=list)
+    bank: BankKept | None = None
 
     def acknowledge(self, reward: str, key: str, redemption: str) -> None:
         """He read that he has been granted `reward`."""
@@ -173,6 +200,8 @@ class Truth(BaseModel):
             "unanswered": sum(len(person.unanswered) for person in people),
             "groups": sum(len(person.groups) for person in people),
             "tricks": sum(len(person.tricks) for person in people),
+            "bank_customers": sum(person.bank is not None for person in people),
+            "bank_events": sum(len(person.bank.events) for person in people if person.bank),
             "forged": self.forged.sent,
             "troubles": dict(sorted(self.troubles.items())),
         }

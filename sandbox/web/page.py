@@ -44,6 +44,14 @@ class Page(RequestHandler):
         await self.render("index.html", corp=self.box.world.corp)
 
 
+class BankPage(Page):
+    """`/bank`: the bank's core system, likewise."""
+
+    @override
+    async def get(self) -> None:
+        await self.render("bank.html", corp=self.box.world.corp)
+
+
 class QrCode(RequestHandler):
     """`/qr/{config_id}.svg`: the picture that a branch would print."""
 

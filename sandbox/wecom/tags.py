@@ -53,11 +53,11 @@ def add_tag(call: Call) -> dict[str, Any]:
         raise ApiError(40058, "tag is empty")
     _agent(call)
     group = _group_of(call)
-    _free_names(call, group, specs)
+    check_names(call, group, specs)
     if call.box.state.tag_count() + len(specs) > TAGS_MOST:
         raise ApiError(40058, "a corp has at most 10000 tags")
     known = group.group_id in call.box.state.tag_groups
-    tags = [_new_tag(call, spec) for spec in specs]
+    tags = [new_tag(call, spec) for spec in specs]
     call.box.state.add_tags(group, tags)
     call.box.changed()
     if not known:
@@ -71,32 +71,32 @@ def _tell_new(call: Call, thing_id: str, kind: str) -> None:
     call.box.report_api_change(tag_event(call.box.seconds(), "create", thing_id, kind))
 
 
-def _free_names(call: Call, group: TagGroup, specs: list[dict[str, Any]]) -> None:
+def check_names(call: Call, group: TagGroup, specs: list[dict[str, Any]]) -> None:
     """Raises ApiError when a new tag's name is bad, or taken in the group or by another one."""
     taken = {tag.name for tag in group.tag}
     for spec in specs:
-        _free_name(call, spec.get("name"), taken)
+        check_name(call, spec.get("name"), taken)
         taken.add(spec["name"])
 
 
-def _new_tag(call: Call, spec: dict[str, Any]) -> Tag:
+def new_tag(call: Call, spec: dict[str, Any]) -> Tag:
     return Tag(
         id=ids.tag_id(),
         name=spec["name"],
         create_time=call.box.seconds(),
-        order=_order(spec.get("order")),
+        order=order_of(spec.get("order")),
         agent_id=int(call.app),
     )
 
 
-def _free_name(call: Call, name: Any, taken: set[str]) -> None:
+def check_name(call: Call, name: Any, taken: set[str]) -> None:
     if not isinstance(name, str) or not 1 <= len(name) <= call.box.switches.tag_name_max:
         raise ApiError(40072)
     if name in taken:
         raise ApiError(40071)
 
 
-def _order(value: Any) -> int:
+def order_of(value: Any) -> int:
     """B4: uint32, larger first."""
     if value is None:
         return 0
@@ -122,7 +122,7 @@ def _group_of(call: Call) -> TagGroup:
         return groups[group_id]
     if not 1 <= len(name) <= call.box.switches.tag_name_max:
         raise ApiError(40072 if name else 40058)
-    order = _order(call.body.get("order"))
+    order = order_of(call.body.get("order"))
     for group in groups.values():
         if group.group_name == name:
             return group
@@ -135,7 +135,7 @@ def _group_of(call: Call) -> TagGroup:
     )
 
 
-def _own(call: Call, thing: Tag | TagGroup) -> None:
+def check_own(call: Call, thing: Tag | TagGroup) -> None:
     """Only the app that made a tag may change it, or WeCom's own customer-contact secret
     (81011)."""
     app = call.box.world.app(int(call.app))
@@ -147,7 +147,7 @@ def edit_tag(call: Call) -> dict[str, Any]:
     """B4: another name or order of a tag or a group."""
     wanted = call.text("id", missing=40068)
     name = call.body.get("name")
-    order = _order(call.body.get("order")) if "order" in call.body else None
+    order = order_of(call.body.get("order")) if "order" in call.body else None
     _agent(call)
     found = call.box.state.tag(wanted)
     group = call.box.state.tag_groups.get(wanted)
@@ -165,9 +165,9 @@ def edit_tag(call: Call) -> dict[str, Any]:
 
 def _edit_tag(call: Call, group: TagGroup, tag: Tag, name: Any, order: int | None) -> None:
     """Another name that no other tag of the group has, another order; None leaves either."""
-    _own(call, tag)
+    check_own(call, tag)
     if name is not None:
-        _free_name(call, name, {other.name for other in group.tag if other.id != tag.id})
+        check_name(call, name, {other.name for other in group.tag if other.id != tag.id})
         tag.name = name
     if order is not None:
         tag.order = order
@@ -175,10 +175,10 @@ def _edit_tag(call: Call, group: TagGroup, tag: Tag, name: Any, order: int | Non
 
 def _edit_group(call: Call, group: TagGroup, name: Any, order: int | None) -> None:
     """Another name that no other group has, another order; None leaves either."""
-    _own(call, group)
+    check_own(call, group)
     if name is not None:
         others = call.box.state.tag_groups.values()
-        _free_name(call, name, {g.group_name for g in others if g.group_id != group.group_id})
+        check_name(call, name, {g.group_name for g in others if g.group_id != group.group_id})
         group.group_name = name
     if order is not None:
         group.order = order
@@ -196,7 +196,7 @@ def del_tag(call: Call) -> dict[str, Any]:
     groups = [_known_group(call, group_id) for group_id in group_ids]
     things: list[Tag | TagGroup] = [*tags, *groups]
     for thing in things:
-        _own(call, thing)
+        check_own(call, thing)
     for group in groups:
         drop_group(call, group)
     for tag in tags:

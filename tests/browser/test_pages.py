@@ -18,6 +18,7 @@ from customers.actors import StaffActor
 from customers.alerts import alarms
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.wecom_mirror import tags
 from deploy.processes import ROOT
 from rewards.points import corrections, program
 from services.container import Services
@@ -116,8 +117,17 @@ async def unkind(demo: Services, sandbox: Sandbox, server: Server) -> dict[str, 
         batch = await lin.post(form.action, data={**form.sent(), "message": LATIN * 3}, follow_redirects=True)
         rule = {"name": "保本承诺" * 4, "kind": "block", "words": LATIN[:32] + "\n保本", "userids": "rm.chen rm.li"}
         await post_form(lin, "/console/intercepts", "/console/intercepts", **rule)
+        await post_form(lin, "/console/tags", "/console/tags", group="W" * 30, names="w" * 30)
+        (tag,) = [f"/console/tags/{row['tag_id']}" for row in await tags.listed(bank) if row["tag"] == "w" * 30]
+        await post_form(lin, tag, f"{tag}/end", reason=LATIN)
     await _points(bank, cid)
-    return {"person": person, "cid": cid, "batch": str(batch.url.path), "campaign": f"/console/campaigns/{LONG_ID}"}
+    return {
+        "person": person,
+        "cid": cid,
+        "tag": tag,
+        "batch": str(batch.url.path),
+        "campaign": f"/console/campaigns/{LONG_ID}",
+    }
 
 
 async def _points(bank: Bank, cid: str) -> None:
@@ -200,12 +210,13 @@ async def test_every_page_is_whole_at_every_width(
         await clerk.page.click("main form button")
         pages = ["", "channels", "handover", "handover/new?mode=onjob&giver=rm.chen", "alarms", "alarms?state=handled",
                  "events", "events?state=waiting", "sync", "people", f"people/{unkind['cid']}", "archive", "intercepts",
+                 "tags",
                  "audit", "campaigns/acq-branch", "campaigns/acq-branch/pause", "campaigns/acq-branch/resume",
                  "account", "clerks", "work", "points", "points/program", "points/rule", "points/rule?rule=login",
                  f"points/customers/{unkind['cid']}", "points/corrections", "points/liability"]  # fmt: skip
         for page in pages:
             wrong += await _read(clerk, f"{url}/console/{page}", lang)
-        for page in (str(unkind["batch"]), str(unkind["campaign"]), *await _events(server)):
+        for page in (str(unkind["batch"]), str(unkind["campaign"]), str(unkind["tag"]), *await _events(server)):
             wrong += await _read(clerk, f"{url}{page}", lang)
         for page in ("/console/platform", "/console/campaigns/new", f"{unkind['campaign']}/edit"):
             wrong += await _read(clerk, f"{url}{page}", lang, codes=True)

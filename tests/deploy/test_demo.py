@@ -18,7 +18,7 @@ from deploy.processes import ROOT, end, spawn, tail
 from deploy.runner import notable
 from deploy.tour import relabelled
 
-PARTS = ["mongodb", "redis", "sandbox", "server", "worker", "files", "scheduler", "audience"]
+PARTS = ["mongodb", "redis", "sandbox", "server", "worker", "files", "webhooks", "scheduler", "audience"]
 
 
 class Demo:

@@ -27,9 +27,11 @@ def test_a_store_stops_last(name: str) -> None:
     assert PROCFILE[name] == f"exec python -m deploy.keep --last -- python -m deploy.stack {name}"
 
 
-def test_every_queue_has_a_worker_and_files_have_one_of_their_own() -> None:
+def test_every_queue_has_a_worker_and_some_have_one_of_their_own() -> None:
     taken = {
-        name: words[words.index("--queues") + 1] for name in ("worker", "files") if (words := PROCFILE[name].split())
+        name: words[words.index("--queues") + 1]
+        for name in ("worker", "files", "webhooks")
+        if (words := PROCFILE[name].split())
     }
-    assert taken == {"worker": "callback,staff,bank,effects", "files": "files"}
+    assert taken == {"worker": "callback,staff,bank,effects", "files": "files", "webhooks": "webhooks"}
     assert {*",".join(taken.values()).split(",")} == {*QUEUES.values()}

@@ -17,10 +17,12 @@ from typer.testing import CliRunner
 
 from customers.identity import resolution
 from customers.identity.sealing import identity_id
+from customers.intake.splitting import event_id
 from deploy import audit_truth, truth_file
 from deploy.errors import DeployError
 from deploy.parts import environment
-from deploy.processes import end, spawn
+from deploy.processes import ROOT, end, spawn
+from rewards.points import program
 from sandbox.people import plan, run
 from sandbox.people import truth_file as people_truth
 from sandbox.people.command import arguments
@@ -51,6 +53,8 @@ async def audited(services: Services, sandbox: Sandbox, truth: truth_file.Truth)
 async def test_a_population_with_a_killed_worker_leaves_what_it_says(
     demo: Services, sandbox: Sandbox, stack: Stack, tmp_path: Path
 ) -> None:
+    points = (ROOT / "config" / "demo" / "points.yaml").read_text(encoding="utf-8")
+    await program.apply(await open_bank(demo, "demo"), points, "points.yaml", "cli:test")
     playing = asyncio.create_task(played(asked(sandbox, demo, customers=40), tmp_path / "truth.jsonl"))
     db = demo.store.tenant("demo")
 
@@ -72,9 +76,21 @@ async def test_a_population_with_a_killed_worker_leaves_what_it_says(
     assert totals["tricks"] == sum(each.refused for one in known.customers.values() for each in one.tricks) > 0
     assert known.forged.accepted == 0 < known.forged.sent
     assert totals["unanswered"] == 0
+    _the_bank_was_played(known)
     result = await asyncio.to_thread(command, demo, tmp_path / "truth.jsonl")
     assert (result.exit_code, result.output.splitlines()[-1]) == (0, "everything is as it should be")
     await _lies_are_found(demo, sandbox, truth, tmp_path / "truth.jsonl")
+
+
+def _the_bank_was_played(known: people_truth.Truth) -> None:
+    """Customers of the bank told of themselves before they were known, and afterwards."""
+    people = [one for one in known.customers.values() if one.bank is not None]
+    events = [event for one in people if one.bank for event in one.bank.events]
+    assert len(people) > 12
+    assert len(events) > 30
+    assert {event.state for event in events} == {"accepted"}
+    assert {one.bank.by for one in people if one.bank} >= {"phone", "number"}
+    assert [each for one in people for each in one.tricks if (each.trick, each.status) == ("forged_event", 401)]
 
 
 def command(services: Services, file: Path) -> Any:
@@ -114,11 +130,48 @@ async def _lies_are_found(services: Services, sandbox: Sandbox, truth: truth_fil
     await db["transfers"].insert_new([grant])
     assert await what() == set()
 
+    await _lies_about_the_bank(services, truth, what)
+
+    twice = next(one for one in truth.customers if one.logins > 1)
+    twice.logins += 3
+    twice.login_tries += 3
+    assert await what() == {("points for signing in differ", twice.id)}
+    twice.logins -= 3
+    twice.login_tries -= 3
     untold = granted.granted.pop()
     assert await what() == {("granted, and never acknowledged", granted.id)}
     granted.granted.append(untold)
     truth.forged.external_userids.append(friend.external_userid)
     assert await what() == {("a forged customer is known", "")}
+
+
+async def _lies_about_the_bank(services: Services, truth: truth_file.Truth, what: Any) -> None:
+    bank = await open_bank(services, "demo")
+    customers = [one for one in truth.customers if one.bank is not None and one.bank.events]
+    ids = {event_id("demo", "core", event.id): one for one in customers for event in one.bank.events}
+    rows = [row for row in (await bank.by_id("bank_events", list(ids))).values() if "cid" in row]
+    row, events = rows[0], bank.db["bank_events"]
+    whose = ids[row["_id"]]
+    tally = {"cid": row["cid"], "name": row["name"]}
+    waits = next(one for one in customers if one.bank.by == "number")
+    told, birthday = whose.bank.fields, whose.bank.fields["birthday"]
+    await events.delete({"_id": row["_id"]})
+    told["birthday"] = "1900-01-01"
+    waits.bank.told["accepted"] += 10
+    assert await what() == {
+        ("an accepted event is not there", whose.id),
+        ("counts of events differ", whose.id),
+        ("birthday differs", whose.id),
+        ("values do not wait for him", waits.id),
+    }
+    told["birthday"] = birthday
+    waits.bank.told["accepted"] -= 10
+    await events.insert_new([{**row, "cid": "somebody-else"}])
+    await bank.db["event_tallies"].update(tally, {"$inc": {f"days.{row['day']}": 1}})
+    assert await what() == {("an event is not his", whose.id), ("counts of events differ", whose.id)}
+    await events.update({"_id": row["_id"]}, {"$set": {"cid": row["cid"]}})
+    await bank.db["event_tallies"].update(tally, {"$inc": {f"days.{row['day']}": -1}})
+    assert await what() == set()
 
 
 async def test_a_population_that_was_stopped_goes_on_where_it_was(

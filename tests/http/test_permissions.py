@@ -124,7 +124,7 @@ async def test_another_banks_clerk_finds_nothing(http: httpx.AsyncClient, other_
         for route, method, permission in GUARDED
         if "." in permission and any(f"{{{name}}}" in route.path for name in waiting)
     }
-    assert len(answers) == 60
+    assert len(answers) == 77
     assert {at: status for at, status in answers.items() if status != 404} == {}
     assert [at_stake.kept(demo, bank) for bank in ("demo", other_bank)] == before
     assert (await http.get("/console/audit")).text.count("campaign.") == 0
@@ -137,7 +137,7 @@ async def test_nobody_agrees_to_what_he_asked_for_himself(clerk: Clerk, demo: Se
     own = [route for route, _, _ in GUARDED if route.path.endswith("/approve") and _waits(route, waiting)]
     before = at_stake.kept(demo, "demo")
     answers = {route.path: (await _try(lin, route, "POST", token, waiting)).status_code for route in own}
-    assert len(answers) == 7
+    assert len(answers) == 8
     assert set(answers.values()) == {403}
     assert at_stake.kept(demo, "demo") == before
     token = await _token(zhao)
@@ -147,7 +147,7 @@ async def test_nobody_agrees_to_what_he_asked_for_himself(clerk: Clerk, demo: Se
 
 def _waits(route: Route, waiting: dict[str, str]) -> bool:
     """Whether the path is about one of the things that `at_stake` has waiting."""
-    rooms = ("pools", "vouchers", "points", "ledger", "items", "shipping")
+    rooms = ("pools", "vouchers", "points", "ledger", "items", "segments", "shipping")
     return route.path.split("/")[2] in rooms and set(route.parameters) <= set(waiting)
 
 
@@ -190,5 +190,5 @@ def test_whatever_takes_two_clerks_says_which_right_its_author_needs() -> None:
     kinds = {one.name: one.right for module in modules for one in vars(module).values() if type(one) is approvals.Kind}
     assert {name for name, right in kinds.items() if not right} == {"clerk", "counter"}
     submitting = {permission for _, method, permission in GUARDED if method == "POST"}
-    assert len(kinds) == 14
+    assert len(kinds) == 16
     assert {right for right in kinds.values() if right} <= submitting

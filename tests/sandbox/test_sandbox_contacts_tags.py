@@ -179,3 +179,32 @@ async def test_app_may_not_change_an_administrators_tag(playing):
         body = {"id": made["tag"][0]["id"], "name": "x"}
         assert (await play.wecom(f"{EC}/edit_corp_tag", body))["errcode"] == 81011
         assert await names(play) == {"分层": ["私行"]}
+
+
+async def test_tags_of_a_rule_group_are_made_changed_and_deleted_apart_from_corp_tags(playing):
+    """B4: 94882."""
+    async with playing() as play:
+        add, one = f"{EC}/add_strategy_tag", {"strategy_id": 1, "group_name": "深圳", "tag": [{"name": "客户"}]}
+        assert (await play.wecom(add, one))["errcode"] == 40058
+        await play.control("/strategies", {"strategy_id": 1})
+        await play.control("/strategies", {"strategy_id": 2, "parent_id": 1})
+        assert (await play.wecom(add, {**one, "strategy_id": 2}))["errcode"] == 40058
+        twice = {**one, "tag": [{"name": "客户"}, {"name": "客户"}, {"name": "理财"}]}
+        group = (await play.wecom(add, twice))["tag_group"]
+        assert [tag["name"] for tag in group["tag"]] == ["客户", "理财"]
+        assert (await play.wecom(add, one))["errcode"] == 40071
+        first, second = (tag["id"] for tag in group["tag"])
+        edit = f"{EC}/edit_strategy_tag"
+        assert (await play.wecom(edit, {"id": first, "name": "理财"}))["errcode"] == 40071
+        assert (await play.wecom(edit, {"id": first, "name": "新客", "order": 3}))["errcode"] == 0
+        assert (await play.wecom(edit, {"id": group["group_id"], "name": "南山"}))["errcode"] == 0
+        assert await names(play) == {}
+        (listed,) = (await play.wecom(f"{EC}/get_strategy_tag_list", {"strategy_id": 1}))["tag_group"]
+        assert (listed["strategy_id"], listed["group_name"]) == (1, "南山")
+        assert [(tag["name"], tag["order"]) for tag in listed["tag"]] == [("新客", 3), ("理财", 0)]
+        delete = f"{EC}/del_strategy_tag"
+        assert (await play.wecom(delete, {}))["errcode"] == 40058
+        assert (await play.wecom(delete, {"tag_id": [first]}))["errcode"] == 0
+        assert (await play.wecom(delete, {"tag_id": [second, first]}))["errcode"] == 40068
+        assert (await play.wecom(delete, {"group_id": [group["group_id"]]}))["errcode"] == 0
+        assert (await play.wecom(f"{EC}/get_strategy_tag_list", {}))["tag_group"] == []

@@ -241,3 +241,34 @@ async def test_every_switch_has_a_chinese_name():
     words = (ROOT / "sandbox" / "web" / "static" / "switches.js").read_text(encoding="utf-8")
     named = set(re.findall(r"(\w+): \"", words.partition("const WORDS")[2].partition("};")[0]))
     assert named == set(Switches.model_fields)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_bank_is_played_by_hand(playing, chrome, width):
+    """A person becomes a customer, opens an account and signs in; what is not taken says so, and is sent again."""
+    async with playing() as play, watched(chrome, width, 900) as visitor:
+        page = visitor.page
+        person = await play.person()
+        await visitor.go(play.url)
+        await page.click("text=银行 Bank")
+        await expect(page.locator("#who")).to_have_text("张晓雯在银行")
+        await page.click("#become button")
+        await expect(page.locator("#customer")).to_contain_text("手机号 Phone")
+        await page.click("#open button")
+        await expect(page.locator("#customer")).to_contain_text("活期储蓄")
+        await page.fill("#total", "1000000")
+        await page.click("#balance button")
+        await expect(page.locator("#customer")).to_contain_text("¥1,000,000.00")
+        await page.click("text=登录手机银行")
+        kept = play.box.state.bank[person["id"]]
+        await expect(page.locator("#customer")).to_contain_text("登录 signed in")
+        assert (kept.logins, kept.balance, kept.fields["balance_band"]) == (1, 100_000_000, "A")
+        await expect(page.locator("#log tr")).to_have_count(6)
+        await expect(page.locator("#log")).to_contain_text("404")
+        await page.click("#log tr:first-child button")
+        await expect(page.locator("#log")).to_contain_text("重发 again")
+        await page.fill("#rate", "60")
+        await page.click("#rate-form button")
+        await expect(page.locator("#notice")).to_contain_text("60")
+        assert play.box.bank.rate == 60
+        await visitor.look()

@@ -34,23 +34,24 @@ def _times(k: int, point: Point) -> Point:
 class Signer:
     """A key pair; `public` is the point as the bank's file has it."""
 
-    def __init__(self) -> None:
-        self._private = secrets.randbelow(N - 2) + 1
+    def __init__(self, private: int = 0) -> None:
+        self._private = private or secrets.randbelow(N - 2) + 1
         point = _times(self._private, G)
         assert point is not None
         self._point = point
         self.public = f"04{point[0]:064x}{point[1]:064x}"
 
-    def sign(self, message: bytes) -> str:
-        """r and s in hex."""
+    def sign(self, message: bytes, k: int = 0) -> str:
+        """r and s in hex; `k` is the random number, for vectors that say it."""
         numbers = b"".join(one.to_bytes(32) for one in (A, B, *G, *self._point))
         za = sm3((8 * len(USER_ID)).to_bytes(2), USER_ID, numbers)
         e = int.from_bytes(sm3(za, message))
         while True:
-            k = secrets.randbelow(N - 1) + 1
+            k = k or secrets.randbelow(N - 1) + 1
             point = _times(k, G)
             assert point is not None
             r = (e + point[0]) % N
             s = (k - r * self._private) * pow(1 + self._private, -1, N) % N
             if r and s and r + k != N:
                 return f"{r:064x}{s:064x}"
+            k = 0

@@ -18,7 +18,12 @@ from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
 
-_SIDES: dict[str, Side] = {"wechat": "wechat", "wecom": "wecom", "archive": "bank"}
+_SIDES: dict[str, Side] = {
+    "wechat": "wechat",
+    "wecom": "wecom",
+    "archive": "bank",
+    "webhook": "bank",
+}
 
 
 class Platform:
@@ -54,7 +59,7 @@ class Platform:
         self._credentials: dict[tuple[str, str, str], Credentials] = {}
 
     def _leaves(self, platform: str) -> Exit:
-        return self._settings.exit_to(_SIDES[platform])
+        return self._settings.exit_to(_SIDES[platform.partition(":")[0]])
 
     def wecom(self, tenant: str, corp_id: str, agent_id: int, secret: str) -> WeComClient:
         key = (tenant, corp_id, agent_id, secret)
@@ -81,6 +86,10 @@ class Platform:
     def archive(self, tenant: str, url: str, corp_id: str, secret: str) -> ArchiveSource:
         """The bank's message archive behind its gateway at `url`."""
         return HttpArchive(url, corp_id, secret, self._pools.of(tenant, "archive").http)
+
+    def bank_http(self, tenant: str, name: str) -> httpx.AsyncClient:
+        """The connections to one of the bank's own systems: `name` is `webhook:ID`."""
+        return self._pools.of(tenant, name).http
 
     def _wire(self, tenant: str, family: Family, base: str) -> Wire:
         pool = self._pools.of(tenant, family)

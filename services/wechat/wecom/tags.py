@@ -1,4 +1,5 @@
-"""Corp tags and the tags of a friendship (contract/wechat B3 92118, B4 92117)."""
+"""Corp tags, the tags of a rule group (规则组), and the tags of a friendship (contract/wechat B3 92118,
+B4 92117, 94882)."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ class TagGroup(TypedDict, total=False):
     create_time: int
     order: int
     deleted: bool
+    strategy_id: int
     tag: list[TagFields]
 
 
@@ -108,4 +110,48 @@ class Tags(Calls):
             "group_id": some(group_ids),
             "agentid": self._client.agent_id,
         }
+        return await self._submit(Answer, path, body)
+
+    async def list_of_strategy(
+        self,
+        strategy_id: int | None = None,
+        *,
+        tag_ids: Sequence[str] = (),
+        group_ids: Sequence[str] = (),
+    ) -> TagGroups:
+        """`tag_group` of this rule group, or of all, each with its `strategy_id`; of these groups,
+        else of these tags, else every one (94882)."""
+        asked = {"group_id": some(group_ids)} if group_ids else {"tag_id": some(tag_ids)}
+        body = given(strategy_id=strategy_id) | asked
+        return await self._submit(TagGroups, "externalcontact/get_strategy_tag_list", body)
+
+    async def create_of_strategy(
+        self, strategy_id: int, names: Sequence[str], *, group_id: str = "", group_name: str = ""
+    ) -> NewTags:
+        """As `create`, in a rule group of the first level; there is no `agentid` (94882)."""
+        path = "externalcontact/add_strategy_tag"
+        need(path, "at least one tag", names)
+        need(path, "a group", group_id, group_name)
+        for name in (*names, group_name):
+            chars(path, NAME_CHARS, name=name)
+        group = {"group_id": group_id} if group_id else {"group_name": group_name}
+        tags = [{"name": name} for name in names]
+        body = {"strategy_id": strategy_id, **group, "tag": tags}
+        return await self._submit(NewTags, path, body)
+
+    async def update_of_strategy(
+        self, tag_id: str, *, name: str | None = None, order: int | None = None
+    ) -> Answer:
+        """As `update`; a tag stays in its rule group (94882)."""
+        path = "externalcontact/edit_strategy_tag"
+        chars(path, NAME_CHARS, name=name)
+        return await self._submit(Answer, path, given(id=tag_id, name=name, order=order))
+
+    async def delete_of_strategy(
+        self, *, tag_ids: Sequence[str] = (), group_ids: Sequence[str] = ()
+    ) -> Answer:
+        """As `delete` (94882)."""
+        path = "externalcontact/del_strategy_tag"
+        need(path, "a tag or a group", tag_ids, group_ids)
+        body = {"tag_id": some(tag_ids), "group_id": some(group_ids)}
         return await self._submit(Answer, path, body)

@@ -7,6 +7,10 @@ from typing import Any
 import bson
 from pymongo import MongoClient
 
+from customers.lists import keeping as lists
+from customers.segments import document
+from customers.segments import versions as segments
+from operations import profiling
 from rewards.item import Item
 from rewards.items import versions as items
 from rewards.ledger import adjust
@@ -28,7 +32,7 @@ OF_NOBODY = frozenset({"audit", "nonces"})
 
 async def wait(demo: Services) -> dict[str, str]:
     """What lin has asked for, by the names of paths: codes that left, a write-off, a correction, an entry, an item,
-    a programme, and parcels."""
+    a segment, a programme, and parcels."""
     bank = await open_bank(demo, "demo")
     await pool_world.make(bank)
     upload = await pool_world.bring(bank, pool_world.file(20))
@@ -41,6 +45,13 @@ async def wait(demo: Services) -> dict[str, str]:
     mug = Item(kind="code", title=Text(zh="杯子", en="Mug"), cost=1000)
     await items.approve(bank, ZHAO, "mug", await items.submit(bank, LIN, "mug", mug))
     await items.submit(bank, LIN, "mug", mug.model_copy(update={"cost": 1500}))
+    await lists.create(bank, "lin", "event", {"zh": "活动", "en": "Event"})
+    words = await profiling.vocabulary(bank)
+    for rule in ("customer.bound", "not customer.bound"):
+        bound = document.read("bound", {"name": {"zh": "已绑定", "en": "Bound"}, "rule": rule})
+        number = await segments.submit(bank, LIN, "bound", bound, words)
+        if number == 1:
+            await segments.approve(bank, ZHAO, "bound", number, words)
     asked = {
         "act": await acts.ask(bank, LIN, "undo", use, "x"),
         "correction": await corrections.ask(bank, LIN, row["cid"], 5, "x"),
@@ -58,6 +69,8 @@ async def wait(demo: Services) -> dict[str, str]:
         "transfer": row["_id"],
         "cid": row["cid"],
         "item": "mug",
+        "segment": "bound",
+        "list": "event",
         "version": "2",
         "reward": "flash.voucher",
         "campaign": "flash",

@@ -123,7 +123,7 @@ async def test_the_table_tells_what_waits_at_a_bank(post: Services) -> None:
 
 def test_no_name_stands_twice_and_every_job_has_a_queue_and_a_lease() -> None:
     assert len(QUEUES) == len(JOBS)
-    assert jobs.queues() == "callback,staff,effects"
+    assert jobs.queues() == "callback,staff,bank,effects"
     assert [job.name for job in JOBS if isinstance(job, Job) and not 1.0 <= job.lease <= jobs.TIME_BUDGET * 2] == []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.people import command, truth_file
+from sandbox.people import bank, command, truth_file
 from sandbox.people.plan import CLAIMS, FORGERIES, TRICKS, Digest, Stage, is_hunter, name_of, schedule
 from sandbox.people.truth_file import BadTruth, Customer, Head, Truth
 
@@ -18,10 +18,11 @@ STAGE = Stage(
     appids=("wx1", "wx2"),
     groups=("chat-a", "chat-b"),
     links=("link-a",),
+    bank=True,
 )
 EVERYTHING = {
     *("scan", "add", "click", "open", "phone", "claim", "subscribe", "write", "leave", "dismissed", "join", "quit"),
-    *("invite", "trick", "forge"),
+    *("invite", "trick", "forge", "bank"),
 }
 
 
@@ -64,6 +65,22 @@ def test_a_large_crowd_does_everything_there_is_to_do() -> None:
     assert {step.which for step in steps if step.kind == "claim"} == set(CLAIMS)
     assert {step.which for step in steps if step.kind == "trick"} == set(TRICKS)
     assert {step.which for step in steps if step.kind == "forge"} == set(FORGERIES)
+
+
+def test_a_banks_customer_becomes_one_first_and_a_hunter_never_does() -> None:
+    acts: dict[int, list[str]] = {}
+    steps = list(schedule(1, 2000, 0.05, STAGE))
+    for step in steps:
+        if step.kind == "bank":
+            acts.setdefault(step.customer, []).append(step.which)
+    assert {one[0] for one in acts.values()} == {"become"}
+    assert {verb for one in acts.values() for verb in one} == {*bank.NAMES, "again"}
+    assert 1000 < len(acts) < 1300
+    assert not [one for one in acts if is_hunter(1, one, 0.05)]
+    first = [step for step in steps if step.number == 0]
+    assert len([step for step in first if step.kind == "bank"]) > 400
+    bare = STAGE.model_copy(update={"bank": False})
+    assert not [step for step in schedule(1, 300, 0.05, bare) if step.kind == "bank"]
 
 
 def test_only_hunters_hunt_and_their_share_is_what_was_asked_for() -> None:

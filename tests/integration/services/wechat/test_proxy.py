@@ -157,6 +157,20 @@ async def test_calls_leave_through_the_proxy_and_trust_its_authority(
     await until(proxy.made_a_tunnel, 10)
 
 
+async def test_what_the_banks_own_systems_are_told_leaves_through_the_banks_proxy(
+    services: Services, proxy: Proxy, https: Https
+) -> None:
+    made = Settings(bank_proxy=proxy.address, bank_ca=str(https.ca))  # type: ignore[arg-type]
+    settings = services.settings.model_copy(update={name: getattr(made, name) for name in ("bank_proxy", "bank_ca")})
+    platform = Platform(settings, services.redis, TokenStore(None), Metrics(), on_unknown=lambda *_: None)
+    try:
+        answer = await platform.bank_http("demo", "webhook:core").get(f"{https.base}/in")
+        assert answer.status_code == 200
+    finally:
+        await platform.close()
+    await until(proxy.made_a_tunnel, 10)
+
+
 async def test_without_the_proxy_setting_nothing_goes_through_it(
     services: Services, proxy: Proxy, https: Https, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,8 @@ GET  EC/get                                     POST EC/batch/get_by_user
 POST EC/remark                                  POST EC/mark_tag
 POST EC/get_corp_tag_list                       POST EC/add_corp_tag
 POST EC/edit_corp_tag                           POST EC/del_corp_tag
+POST EC/get_strategy_tag_list                   POST EC/add_strategy_tag
+POST EC/edit_strategy_tag                       POST EC/del_strategy_tag
 POST EC/add_contact_way                         POST EC/get_contact_way
 POST EC/list_contact_way                        POST EC/update_contact_way
 POST EC/del_contact_way                         POST EC/close_temp_chat
@@ -113,6 +115,12 @@ CALLS: list[tuple[str, str, str, tuple[Any, ...], dict[str, Any], dict[str, Any]
     ("POST", "EC/edit_corp_tag", "tags.update", ("et1",), {"name": "银卡", "order": 0},
      {"id": "et1", "name": "银卡", "order": 0, "agentid": 1000002}),
     ("POST", "EC/del_corp_tag", "tags.delete", (), {"tag_ids": ["et1"]}, {"tag_id": ["et1"], "agentid": 1000002}),
+    ("POST", "EC/get_strategy_tag_list", "tags.list_of_strategy", (1,), {"tag_ids": ["et1"]},
+     {"strategy_id": 1, "tag_id": ["et1"]}),
+    ("POST", "EC/add_strategy_tag", "tags.create_of_strategy", (1, ["金卡"]), {"group_name": "等级"},
+     {"strategy_id": 1, "group_name": "等级", "tag": [{"name": "金卡"}]}),
+    ("POST", "EC/edit_strategy_tag", "tags.update_of_strategy", ("et1",), {"name": "银卡"}, {"id": "et1", "name": "银卡"}),
+    ("POST", "EC/del_strategy_tag", "tags.delete_of_strategy", (), {"group_ids": ["eg1"]}, {"group_id": ["eg1"]}),
     ("POST", "EC/add_contact_way", "ways.create", (["rm001"],), {"state": "sz-01", "remark": "南山"},
      {**WAY, "remark": "南山"}),
     ("POST", "EC/add_contact_way", "ways.create", (["rm001"],), {"state": "sz-01", "party": [2]},
@@ -240,7 +248,7 @@ CALLS: list[tuple[str, str, str, tuple[Any, ...], dict[str, Any], dict[str, Any]
 
 def test_every_endpoint_of_the_contract_has_a_call():
     listed = set(re.findall(r"(GET|POST) +(\S+)", ENDPOINTS))
-    assert len(listed) == 99
+    assert len(listed) == 103
     assert {(method, path) for method, path, *_ in CALLS} | ELSEWHERE == listed
 
 

@@ -1,0 +1,247 @@
+"""Static lists: made by a clerk, and filled, replaced or thinned by files of customers.
+
+A file is kept sealed in its row until a worker has read it. What the worker writes is the same
+however often he does it, so that whoever is cut short begins the file anew; the rows of whoever
+lost his lease change nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from config.bounds import LIST_BYTES
+from customers.banks.bank import Bank
+from customers.intake import joining
+from customers.lists import reading, rows
+from customers.lists.reading import Line
+from customers.lists.rows import LIST_MEMBERS, LIST_UPLOADS, LISTS, ListRow, Mode, UploadRow
+from customers.rules.vocabulary import Titles
+from services import ids, sheets
+from services.errors import Conflict, InvalidInput, NotFound, TooLarge
+from services.queue.retry import FAIL, Retry
+from services.store import leases
+from services.store.mongo import Doc
+
+TASK = "customers.import_lists"
+WAITING, DONE, REFUSED = "waiting", "done", "refused"
+LEASE_SECONDS = 60.0
+RETRY = Retry(tries=5, first=5.0, most=60.0, then=FAIL)
+AT_ONCE = 500
+MOST_LISTS = 1_000
+MOST_PROBLEMS = 10_000
+"""So many lines are told one by one; all are counted."""
+MODES: tuple[Mode, ...] = ("add", "replace", "remove")
+_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+
+
+async def create(bank: Bank, by: str, key: str, name: Mapping[str, str]) -> None:
+    """Makes a list. Raises InvalidInput `list_wrong`, Conflict `list_exists` or `lists_full`."""
+    if not _KEY.fullmatch(key) or not all(name.get(one, "").strip() for one in ("zh", "en")):
+        raise InvalidInput("list_wrong", "an id of small letters and digits, and two names")
+    if await bank.db[LISTS].count() >= MOST_LISTS:
+        raise Conflict("lists_full", f"there are {MOST_LISTS} lists already")
+    said = {one: name[one].strip() for one in ("zh", "en")}
+    row: ListRow = {
+        "_id": rows.list_id(bank.id, key),
+        "list": key,
+        "name": said,
+        "at": bank.utc(),
+        "by": by,
+    }
+    async with bank.audited(by, "list.created", key) as act:
+        act.done = await bank.insert(LISTS, cast("Doc", row))
+    if not act.done:
+        raise Conflict("list_exists", f"there is a list {key}", data={"id": key})
+
+
+async def everything(bank: Bank) -> list[ListRow]:
+    """Every list, by id."""
+    found = await bank.db[LISTS].find({}, sort=[("list", 1)], limit=None)
+    return cast("list[ListRow]", found)
+
+
+async def titles(bank: Bank) -> dict[str, Titles]:
+    """The lists that a rule may name, with what they are called."""
+    return {row["list"]: row["name"] for row in await everything(bank)}
+
+
+async def find(bank: Bank, key: str) -> ListRow:
+    """Raises NotFound `list_unknown`."""
+    row = await bank.db[LISTS].find_one({"_id": rows.list_id(bank.id, key)})
+    if row is None:
+        raise NotFound("list_unknown", f"there is no list {key}")
+    return cast("ListRow", row)
+
+
+async def count(bank: Bank, key: str) -> int:
+    """How many customers are on it."""
+    return await bank.db[LIST_MEMBERS].count({"list": key, "on": True})
+
+
+async def uploads(bank: Bank, key: str, limit: int = 20) -> list[UploadRow]:
+    """The newest files for a list."""
+    found = await bank.db[LIST_UPLOADS].find(
+        {"list": key}, sort=[("at", -1)], limit=limit, fields={"file": 0}
+    )
+    return cast("list[UploadRow]", found)
+
+
+async def upload(bank: Bank, key: str, name: str) -> UploadRow:
+    """One of them; raises NotFound `list_unknown`."""
+    row_id = rows.upload_id(bank.id, name)
+    row = await bank.db[LIST_UPLOADS].find_one({"_id": row_id, "list": key}, {"file": 0})
+    if row is None:
+        raise NotFound("list_unknown", "there is no such upload")
+    return cast("UploadRow", row)
+
+
+def percent(row: UploadRow) -> int:
+    """How much of it is read."""
+    return 100 * row["done"] // row["total"] if row["total"] else 0
+
+
+@dataclass
+class Receiver:
+    """A file that is coming in, in pieces."""
+
+    name: str
+    data: bytearray = field(default_factory=bytearray, repr=False)
+
+    async def write(self, data: bytes) -> None:
+        """Takes the next bytes; raises TooLarge."""
+        if len(self.data) + len(data) > LIST_BYTES:
+            raise TooLarge("body_too_large", f"at most {LIST_BYTES} bytes")
+        self.data += data
+
+    async def drop(self) -> None:
+        """Forgets what came in."""
+        self.data.clear()
+
+
+async def start(bank: Bank, by: str, key: str, mode: str, received: Receiver) -> str:
+    """Has a file read for a list; the upload's id. Raises NotFound `list_unknown`, InvalidInput
+    `list_mode` or `list_empty`."""
+    await find(bank, key)
+    if mode not in MODES:
+        raise InvalidInput("list_mode", f"expected one of {', '.join(MODES)}")
+    if not received.data:
+        raise InvalidInput("list_empty", "the file is empty")
+    name = ids.token()[:22]
+    row_id = rows.upload_id(bank.id, name)
+    row: UploadRow = {
+        "_id": row_id,
+        "upload": name,
+        "list": key,
+        "mode": mode,
+        "name": received.name[-120:],
+        "by": by,
+        "at": bank.utc(),
+        "file": bank.vault.seal(LIST_UPLOADS, "file", row_id, bytes(received.data)),
+        "state": WAITING,
+        "reason": "",
+        "done": 0,
+        "total": 0,
+        "good": 0,
+        "bad": {},
+        "problems": [],
+        "open": True,
+        "due": bank.now(),
+        "owner": None,
+        "attempts": 0,
+    }
+    sha = ids.fingerprint(bytes(received.data))
+    async with bank.audited(by, "list.uploaded", key, change=mode, file=sha):
+        await bank.insert(LIST_UPLOADS, cast("Doc", row))
+    bank.signal(TASK)
+    return name
+
+
+@dataclass
+class _Read:
+    """What a file says so far."""
+
+    seen: set[str] = field(default_factory=set)
+    bad: Counter[str] = field(default_factory=Counter)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def refuse(self, line: int, reason: str) -> None:
+        self.bad[reason] += 1
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append((line, reason))
+
+    def told(self, done: int, total: int) -> Doc:
+        told = {"done": done, "total": total, "good": len(self.seen)}
+        return {**told, "bad": dict(self.bad), "problems": sorted(self.problems)}
+
+
+async def work(bank: Bank, owner: str, row: UploadRow) -> None:
+    """Reads a file into its list."""
+    data = bank.vault.open(LIST_UPLOADS, "file", row["_id"], row["file"])
+    try:
+        lines = await asyncio.to_thread(reading.read, data, bank.region)
+    except InvalidInput as error:
+        await _end(bank, owner, row, {"state": REFUSED, "reason": error.code})
+        return
+    found = _Read()
+    for begin in range(0, len(lines), AT_ONCE):
+        some = lines[begin : begin + AT_ONCE]
+        await _put(bank, row, await _take(bank, some, found))
+        told = found.told(begin + len(some), len(lines))
+        held = {"due": bank.now() + LEASE_SECONDS, **told}
+        mine = {"_id": row["_id"], "owner": owner}
+        if not await bank.db[LIST_UPLOADS].update(mine, {"$set": held}):
+            return
+    if row["mode"] == "replace":
+        others = {"list": row["list"], "on": True, "upload": {"$ne": row["upload"]}}
+        await bank.db[LIST_MEMBERS].update_many(others, {"$set": {"on": False}})
+    await _end(bank, owner, row, {"state": DONE})
+
+
+async def _end(bank: Bank, owner: str, row: UploadRow, fields: Doc) -> None:
+    await leases.close(bank.db[LIST_UPLOADS], owner, [row["_id"]], **fields)
+    over = {"_id": row["_id"], "open": False}
+    await bank.db[LIST_UPLOADS].update(over, {"$unset": {"file": ""}})
+
+
+async def _take(bank: Bank, lines: Sequence[Line], found: _Read) -> list[str]:
+    """The customers whom these lines name, each once in the whole file."""
+    asked = {line.line: joining.wait_id(bank, line.customer) for line in lines if line.customer}
+    whose = await joining.find(bank, set(asked.values()))
+    taken: list[str] = []
+    for line in lines:
+        if line.line not in asked:
+            found.refuse(line.line, reading.UNREADABLE)
+            continue
+        one = whose.get(asked[line.line])
+        if one is None or not one.cid:
+            found.refuse(line.line, reading.UNKNOWN if one is None else reading.SHARED)
+        elif one.cid in found.seen:
+            found.refuse(line.line, reading.TWICE)
+        else:
+            found.seen.add(one.cid)
+            taken.append(one.cid)
+    return taken
+
+
+async def _put(bank: Bank, row: UploadRow, cids: Sequence[str]) -> None:
+    on = row["mode"] != "remove"
+    said = {"list": row["list"], "on": on, "upload": row["upload"]}
+    changes = [
+        (
+            {"_id": rows.member_id(bank.id, row["list"], cid)},
+            {"$set": {**said, "cid": cid}},
+        )
+        for cid in cids
+    ]
+    await bank.db[LIST_MEMBERS].bulk_update(changes, upsert=on)
+
+
+def problems_file(row: UploadRow, said: Mapping[str, str]) -> bytes:
+    """The lines that named nobody, as a table; `said` words each reason."""
+    lines = [(str(line), said.get(reason, reason)) for line, reason in row["problems"]]
+    return sheets.csv_file([("line", "why"), *lines])

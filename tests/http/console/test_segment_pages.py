@@ -1,0 +1,88 @@
+"""The console's pages of segments: written by one, agreed to by another, and a mistake shown where it is."""
+
+from __future__ import annotations
+
+from customers import relationships
+from customers.identity import resolution
+from customers.identity.facts import Facts
+from customers.profiles import refreshing
+from customers.segments import filling
+from operations import profiling
+from services.container import Services
+from tests.http.conftest import Clerk, post_form
+from tests.support import jobs
+from tests.support.banks import open_bank
+
+ALL, NEW, RICH = "/console/segments", "/console/segments/new", "/console/segments/rich"
+FIELDS = {"segment": "rich", "name_zh": "高资产", "name_en": "Wealthy", "rule": "customer.balance_band in ['A', 'B']"}
+
+
+async def test_a_segment_is_written_approved_changed_explained_and_archived_by_two(
+    clerk: Clerk, demo: Services
+) -> None:
+    lin, zhao, audit = await clerk("lin"), await clerk("zhao"), await clerk("audit")
+    done = await post_form(lin, NEW, ALL, **FIELDS)
+    assert done.url.path == RICH, done.text
+    assert "待审批" in done.text
+    assert "/versions/1/approve" not in done.text
+    assert "/versions/1/approve" in (await zhao.get(RICH)).text
+    assert "/versions/1/approve" not in (await audit.get(RICH)).text
+    approved = await post_form(zhao, RICH, f"{RICH}/versions/1/approve")
+    assert "生效中" in approved.text
+    bank = await open_bank(demo, "demo")
+    cid = await resolution.identify(bank, Facts(external_userid="wmE"), source="callback", proof="e1")
+    await refreshing.refresh(bank, [cid], profiling.SOURCES)
+    told = await post_form(lin, RICH, f"{RICH}/why", customer=cid)
+    assert "没有记录" in told.text or "缺少" in told.text or "未知" in told.text, told.text
+    nobody = await post_form(lin, RICH, f"{RICH}/why", customer="13800000000")
+    assert nobody.status_code == 404
+    edit = (await zhao.get(f"{RICH}/edit")).text
+    assert "customer.balance_band in [&#x27;A&#x27;" in edit or "customer.balance_band in [&#39;A&#39;" in edit
+    changed = {**FIELDS, "edited": "rich", "base": "1", "rule": "customer.balance_band == 'A'"}
+    await post_form(zhao, f"{RICH}/edit", ALL, **changed)
+    await post_form(lin, RICH, f"{RICH}/versions/2/reject", reason="太窄")
+    assert "太窄" in (await zhao.get(RICH)).text
+    await post_form(lin, RICH, f"{RICH}/archive", reason="不再用")
+    await post_form(zhao, RICH, f"{RICH}/versions/3/approve")
+    assert "Archived" in (await lin.get(f"{ALL}?lang=en")).text
+
+
+async def test_a_wrong_rule_is_shown_at_its_place_and_nothing_typed_is_lost(clerk: Clerk, demo: Services) -> None:
+    lin = await clerk("lin")
+    wrong = {**FIELDS, "name_en": "Wealthy & old", "rule": "customer.bound and customer.balance_bnd == 'A'"}
+    for language, said in (("zh", "第 20 个字符"), ("en", "column 20")):
+        page = await post_form(lin, f"{NEW}?lang={language}", ALL, **wrong)
+        assert page.status_code == 400
+        assert said in page.text
+        assert "customer.balance_band" in page.text
+        assert "<mark>customer.balance_bnd</mark>" in page.text
+        assert "Wealthy &amp; old" in page.text
+    assert await (await open_bank(demo, "demo")).db["segments"].count() == 0
+
+
+async def test_members_and_the_estimate_of_a_rule_are_shown_masked_and_by_branch(clerk: Clerk, demo: Services) -> None:
+    bank = await open_bank(demo, "demo")
+    facts = Facts(external_userid="wmE", name="欧阳娜娜")
+    cid = await resolution.identify(bank, facts, source="callback", proof="e1")
+    await relationships.changed(bank, "rm.chen", cid, at=100.0, active=True)
+    await profiling.bring(bank, [cid])
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    wanted = {**FIELDS, "rule": "not customer.bound"}
+    counted = await post_form(lin, f"{NEW}?lang=en", f"{ALL}/estimate", **wanted)
+    assert "1 customers meet the rule now" in counted.text
+    assert "not customer.bound</textarea>" in counted.text
+    assert await bank.db["segments"].count() == 0
+    await post_form(lin, NEW, ALL, **wanted)
+    await post_form(zhao, RICH, f"{RICH}/versions/1/approve")
+    filled = {"$set": {"due": 0.0}}
+    assert await bank.db["segment_fills"].update({"segment": "rich"}, filled)
+    waiting = (await lin.get(f"{RICH}/members?lang=en")).text
+    assert "<progress" in waiting
+    await jobs.run(bank, filling.TASK)
+    page = (await lin.get(f"{RICH}/members?lang=en")).text
+    assert "1 customers are in it" in page
+    assert "欧阳娜娜" not in page
+    assert "欧" in page
+    assert "came in" in page
+    assert "<progress" not in page
+    assert (await lin.get("/console/segments/nothing/members")).status_code == 404
