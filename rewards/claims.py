@@ -7,7 +7,9 @@ one document, never changed. Order of a group:
 
     read what the customers have → take n units with a lease → reserve what limits ask for
         → insert the grants → answer
-                                └→ tell the inbox → settle the leases
+                                └→ tell the books and the inbox → settle the leases
+
+What is behind the answers is done for the batches of a moment together.
 
 Killed at any point, the lease and the ids in it are enough to finish (`settle_stale`).
 
@@ -54,6 +56,10 @@ from services.store.mongo import Doc
 
 HINT_SECONDS = 0.5
 IN_DOUBT = "stock_in_doubt"
+END_SECONDS = 0.1
+"""So long a batch that is answered waits for others before it is told of and its leases end."""
+MOST_ENDED = 16
+"""So many batches at a time."""
 HINTS: Slot[TtlCache[tuple[str, str], str]] = Slot("hints", lambda: TtlCache(10_000))
 """Why a reward (tenant, id) refused a moment ago."""
 _BATCHES: Slot[set[str]] = Slot("batches", set)
@@ -122,6 +128,21 @@ class _Group:
     def waiting(self) -> list[str]:
         """The ids of the grants that may still be made."""
         return [grant_id for grant_id, one in self.asking.items() if one.answer is None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A batch whose claims have their answers: what it took, and the grants that arrived."""
+
+    taken: stock.Taken
+    reserved: Reserved
+    grants: Sequence[Grant]
+
+    @property
+    def end(self) -> stock.End:
+        """How its lease on the stock ends."""
+        day = self.taken.reward["leases"][self.taken.batch]["day"]
+        return stock.End(self.taken.batch, day, len(self.grants))
 
 
 async def claim(bank: Bank, request: Claim) -> Granted:
@@ -199,6 +220,8 @@ async def _read(bank: Bank, requests: list[Claim]) -> _Group:
 
 async def _stand_ins(bank: Bank, reward: Reward) -> list[Reward]:
     """The rewards that may be given instead of this one, in order."""
+    if not _stand_in(reward):
+        return []
     return catalogue.stand_ins(await catalogue.all_rewards(bank), reward)
 
 
@@ -318,7 +341,7 @@ async def _take_and_grant(bank: Bank, group: _Group) -> None:
         under_way.discard(batch)
         raise
     if taken.n:  # behind the answers
-        bank.services.groups.spawn(_tell_and_settle(bank, taken, reserved, grants))
+        bank.services.groups.spawn(_end(bank, _Done(taken, reserved, grants)))
     else:
         under_way.discard(batch)
 
@@ -391,7 +414,8 @@ async def _insert_grants(
 ) -> list[Grant]:
     """Grants the units that were taken and reserved for, and answers the claims; the grants that are
     new."""
-    rows = [_grant_row(bank, group, taken, reserved, grant_id) for grant_id in wanted]
+    alike = _of_batch(bank, taken)
+    rows = [_grant_row(bank, group, alike, reserved, grant_id) for grant_id in wanted]
     refused = await bank.services.store.insert_new_across(TRANSFERS, cast("list[Doc]", rows))
     new = [row for position, row in enumerate(rows) if position not in refused]
     for row in new:
@@ -407,39 +431,42 @@ def _answer(group: _Group, row: Grant) -> None:
     group.asking[row["_id"]].answer = Granted(row, replayed=False)
 
 
-def _grant_row(
-    bank: Bank, group: _Group, taken: stock.Taken, reserved: Reserved, grant_id: str
-) -> Grant:
-    request = group.asking[grant_id].request
-    row: Grant = {
-        "_id": grant_id,
+def _of_batch(bank: Bank, taken: stock.Taken) -> Doc:
+    """What all grants of a batch have alike."""
+    reward = taken.reward
+    name = reward["reward"]
+    alike: Doc = {
         "tenant": bank.id,
         "kind": "grant",
-        "reward": request.reward,
-        "debit": f"stock:{request.reward}",
-        "credit": f"issued:{request.reward}",
+        "reward": name,
+        "debit": f"stock:{name}",
+        "credit": f"issued:{name}",
         "amount": 1,
-        "cost": taken.reward["cost"],
-        "cid": request.cids[0],
-        "key": request.key,
-        "body": request.body,
+        "cost": reward["cost"],
         "batch": taken.batch,
         "at": bank.utc(),
     }
+    if terms := disclosure.digest(reward):
+        alike["terms"] = terms
+    if reward["kind"] == "points":
+        alike["points"] = reward.get("item", {}).get("points", 0)
+    return alike
+
+
+def _grant_row(bank: Bank, group: _Group, alike: Doc, reserved: Reserved, grant_id: str) -> Grant:
+    request = group.asking[grant_id].request
+    own = {"_id": grant_id, "cid": request.cids[0], "key": request.key, "body": request.body}
+    row = cast("Grant", own | alike)
     if legs := reserved.legs.get(grant_id):
         row["legs"] = legs
     if request.place:
         row["place"] = request.place
-    if terms := disclosure.digest(taken.reward):
-        row["terms"] = terms
     if request.accepted:
         row["accepted"] = True
     if request.instead_of:
         row["instead_of"] = request.instead_of
     if idem := _idem(bank, group.reward, request):
         row["idem"] = idem
-    if taken.reward["kind"] == "points":
-        row["points"] = taken.reward.get("item", {}).get("points", 0)
     if grant_id in group.codes:
         row["code"] = group.codes[grant_id]
     return row
@@ -489,29 +516,61 @@ async def _overwrite_old_voids(bank: Bank, batch: str, rows: list[Grant]) -> Non
     await bank.db[TRANSFERS].bulk_update(changes)
 
 
-async def _tell_and_settle(
-    bank: Bank, taken: stock.Taken, reserved: Reserved, grants: list[Grant]
-) -> None:
-    reward = taken.reward["reward"]
-    day = taken.reward["leases"][taken.batch]["day"]
+async def _end(bank: Bank, done: _Done) -> None:
+    """Behind the answers: tells of the grants and ends the leases, together with the batches that
+    are done within a moment. Alone, and at once, where nothing more is taken, and where accounts
+    are leased besides the stock: whoever meets such a lease is in doubt until it ends."""
+
+    async def flush(some: list[_Done]) -> Sequence[bool]:
+        await _tell_and_settle(bank, some)
+        return [True] * len(some)
+
+    reward = done.taken.reward["reward"]
+    name = f"granted:{bank.id}:{reward}"
+    group = bank.services.groups.get(name, flush, limit=MOST_ENDED, window=END_SECONDS)
     try:
-        await tell(bank, taken.reward, grants)
-        await taking.settle(bank, taken.reward, taken.batch, grants)
-        await stock.settle(bank, reward, taken.batch, day, len(grants))
-        await limits.settle(bank, reserved, taken.batch, [row["_id"] for row in grants])
+        together = not done.reserved.leased
+        try:
+            await (group.submit(done) if together else flush([done]))
+        except Unavailable:
+            await flush([done])
     except Unavailable:
         fields = {"tenant": bank.id, "reward": reward}
         log.warning("a lease is left to the sweep", extra={"fields": fields})
     finally:
-        bank.services.cache.of(_BATCHES).discard(taken.batch)
+        bank.services.cache.of(_BATCHES).discard(done.taken.batch)
 
 
-async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
-    """Writes the batch's grants into the lines of their accounts, and puts them into the inbox, as
-    one row: a worker writes the timelines and tells campaigns of those that were offered. Repeating
-    it adds nothing."""
-    if not grants:
+async def _tell_and_settle(bank: Bank, some: Sequence[_Done]) -> None:
+    """Tells of batches of one reward and ends their leases."""
+    await tell(bank, [(one.taken.reward, one.grants) for one in some])
+    for one in some:
+        await taking.settle(bank, one.taken.reward, one.taken.batch, one.grants)
+    await stock.settle(bank, some[0].taken.reward["reward"], [one.end for one in some])
+    for one in some:
+        ids_of = [row["_id"] for row in one.grants]
+        await limits.settle(bank, one.reserved, one.taken.batch, ids_of)
+
+
+async def tell(bank: Bank, batches: Sequence[tuple[Reward, Sequence[Grant]]]) -> None:
+    """Writes the grants of batches into the lines of their accounts, and puts them into the inbox,
+    a row for each batch: a worker writes the timelines and tells campaigns of those that were
+    offered. Repeating it adds nothing, also in other company."""
+    granted = [(reward, grants) for reward, grants in batches if grants]
+    if not granted:
         return
+    pages = [
+        page
+        for _, grants in granted
+        for page in lines.pages_of(bank.id, grants[0]["batch"], grants)
+    ]
+    arrivals = [_arrival(bank, reward, grants) for reward, grants in granted]
+    await asyncio.gather(lines.put_in(bank, pages), inbox.put_all(bank.services, arrivals))
+    bank.signal(HANDLE_INBOX)
+
+
+def _arrival(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> inbox.Arrival:
+    """What the inbox is told of a batch."""
     instead = any("instead_of" in row for row in grants)
     event: Doc = {
         "event": "reward.claimed",
@@ -521,11 +580,7 @@ async def tell(bank: Bank, reward: Reward, grants: Sequence[Grant]) -> None:
     }
     if points := grants[0].get("points"):
         event["points"] = points
-    arrival = inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event))
-    await asyncio.gather(
-        lines.write(bank, grants[0]["batch"], grants), inbox.put(bank.services, arrival)
-    )
-    bank.signal(HANDLE_INBOX)
+    return inbox.Arrival(bank.id, inbox.REWARDS, orjson.dumps(event))
 
 
 async def settle_stale(bank: Bank) -> int:
@@ -544,7 +599,7 @@ async def _settle_one(bank: Bank, reward: RewardRow, batch: str, lease: Lease) -
     await void(bank, batch, wanted)
     arrived = {"_id": {"$in": wanted}, "batch": batch, "kind": "grant"}
     found = await bank.db[TRANSFERS].find(arrived, limit=len(wanted))
-    await tell(bank, reward, cast("list[Grant]", found))
-    await stock.settle(bank, name, batch, lease["day"], len(found))
+    await tell(bank, [(reward, cast("list[Grant]", found))])
+    await stock.settle(bank, name, [stock.End(batch, lease["day"], len(found))])
     fields = {"tenant": bank.id, "reward": name, "granted": len(found), "of": len(wanted)}
     log.warning("settled a dead lease", extra={"fields": fields})

@@ -193,10 +193,11 @@ async def claim(
         lang,
     )
     invalidate_home(bank, actor)
-    row = await catalogue.find(bank, granted.grant["reward"])
-    codes = await codes_of(bank, [granted.grant])
-    sent = await shipments.of_grants(bank, [granted.grant])
-    view = _granted_view(bank, granted.grant, row, lang, codes, sent)
+    grant = granted.grant
+    row = await catalogue.find(bank, grant["reward"])
+    codes = await codes_of(bank, [grant]) if "code" in grant else {}
+    sent = await shipments.of_grants(bank, [grant]) if row["kind"] == shipments.KIND else {}
+    view = _granted_view(bank, grant, row, lang, codes, sent)
     return Claimed({"redemption": view}, granted.replayed)
 
 
@@ -281,12 +282,11 @@ def _granted_view(
     codes: Mapping[str, str],
     sent: Mapping[str, Shipment],
 ) -> dict[str, Any]:
-    """What the customer was granted: a voucher as it is made, or what it is besides. Its row is not
-    looked for: it is made behind the answer, and a repeated answer is the first."""
+    """What the customer was granted: a voucher as it is made, which happens behind the answer, or
+    what it is besides. A repeated answer is the first."""
     if reward["kind"] not in issuing.KINDS:
         return _other_view(bank, grant, reward, lang, sent)
-    row = issuing.to_show(bank, reward, grant)
-    return {**held.view(bank, row, reward, lang, codes), "instead_of": grant.get("instead_of")}
+    return held.of_grant(bank, grant, reward, lang, codes)
 
 
 def _other_view(

@@ -109,28 +109,51 @@ def _taking(batch: str, grant_ids: list[str], now: datetime, day: str) -> list[D
     ]
 
 
-async def settle(bank: Bank, reward: str, batch: str, day: str, granted: int) -> bool:
-    """Ends a lease: `granted` of its units were given out, the rest go back. False when it was
-    settled already."""
-    rows = bank.db[REWARDS]
-    back = {"$subtract": ["$ending.n", granted]}
-    cost = {"$multiply": [granted, {"$ifNull": ["$ending.cost", "$cost"]}]}
-    return await rows.update(
-        {"_id": doc_id(bank.id, reward), f"leases.{batch}": {"$exists": True}},
-        [
-            {"$set": {"ending": f"$leases.{batch}"}},
-            {
-                "$set": {
-                    "available": {"$add": ["$available", back]},
-                    "held": {"$subtract": ["$held", "$ending.n"]},
-                    "granted": {"$add": ["$granted", granted]},
-                    f"days.{day}": {"$subtract": [f"$days.{day}", back]},
-                    f"spent.{day}": {"$add": [{"$ifNull": [f"$spent.{day}", 0]}, cost]},
-                }
-            },
-            {"$unset": [f"leases.{batch}", "ending"]},
-        ],
-    )
+@dataclass(frozen=True, slots=True)
+class End:
+    """Of the units that `batch` took on the bank's `day`, `granted` were given out."""
+
+    batch: str
+    day: str
+    granted: int
+
+
+async def settle(bank: Bank, reward: str, ends: Sequence[End]) -> bool:
+    """Ends leases of a reward: what was given out is counted, the rest goes back. False when one of
+    them had been settled before; those that had not are settled all the same."""
+    leased = {f"leases.{end.batch}": {"$exists": True} for end in ends}
+    row: Doc = {"_id": doc_id(bank.id, reward), **leased}
+    if await bank.db[REWARDS].update(row, _settling(ends)):
+        return True
+    if len(ends) > 1:
+        for end in ends:
+            await settle(bank, reward, [end])
+    return False
+
+
+def _settling(ends: Sequence[End]) -> list[Doc]:
+    """The pipeline that ends these leases, all of which are there."""
+    units = [f"$leases.{end.batch}.n" for end in ends]
+    days = sorted({end.day for end in ends})
+    fields: Doc = {
+        "available": {"$add": ["$available", *map(_back, ends)]},
+        "held": {"$subtract": ["$held", {"$add": units}]},
+        "granted": {"$add": ["$granted", sum(end.granted for end in ends)]},
+    }
+    for day in days:
+        of_it = [end for end in ends if end.day == day]
+        spent = {"$ifNull": [f"$spent.{day}", 0]}
+        fields[f"days.{day}"] = {"$subtract": [f"$days.{day}", {"$add": list(map(_back, of_it))}]}
+        fields[f"spent.{day}"] = {"$add": [spent, *map(_cost, of_it)]}
+    return [{"$set": fields}, {"$unset": [f"leases.{end.batch}" for end in ends]}]
+
+
+def _back(end: End) -> Doc:
+    return {"$subtract": [f"$leases.{end.batch}.n", end.granted]}
+
+
+def _cost(end: End) -> Doc:
+    return {"$multiply": [end.granted, {"$ifNull": [f"$leases.{end.batch}.cost", "$cost"]}]}
 
 
 async def stale_leases(bank: Bank) -> list[tuple[RewardRow, str, Lease]]:

@@ -20,8 +20,17 @@ from typing import Any, cast
 from customers.banks.bank import Bank
 from rewards.ledger import accounts
 from rewards.ledger.chart import CHART, Kind
-from rewards.ledger.lines import CANCEL, CONFIRM, EXPIRE, HOLD, REFUND, legs_of, moved_by
-from rewards.ledger.rows import ACCOUNTS, LEDGER_BATCHES, LEDGER_PAGES, AccountRow
+from rewards.ledger.lines import (
+    CANCEL,
+    CONFIRM,
+    EXPIRE,
+    HOLD,
+    REFUND,
+    legs_of,
+    moved_by,
+    totals_in,
+)
+from rewards.ledger.rows import ACCOUNTS, LEDGER_BATCHES, LEDGER_PAGES, AccountRow, Page
 from rewards.rows import (
     REWARDS,
     TRANSFERS,
@@ -93,6 +102,15 @@ class _Books:
         value = self.differences.pop(name, 0) + difference
         if value:
             self.differences[name] = value
+
+    def line(self, account: str, difference: int) -> None:
+        """What a page says of an account less than the transfers must."""
+        if account.endswith(":*"):
+            return
+        if _kind(account).guarded:
+            self.differ(account, PAGE * difference)
+        else:
+            self.unlined[account] += difference
 
     def add(self, row: Doc) -> None:
         """One transfer."""
@@ -219,13 +237,8 @@ async def _own_problems(bank: Bank, books: _Books) -> AsyncIterator[str]:
     if not books.lined:
         return
     async for page in bank.db[LEDGER_PAGES].scan():
-        difference = page["debits"] - page["credits"]
-        if page["account"].endswith(":*"):
-            continue
-        if _kind(page["account"]).guarded:
-            books.differ(page["account"], PAGE * difference)
-        else:
-            books.unlined[page["account"]] += difference
+        for account, debits, credits_ in totals_in(cast("Page", page)):
+            books.line(account, debits - credits_)
 
 
 def account_problems(row: AccountRow) -> Iterator[str]:
@@ -452,8 +465,9 @@ async def _second_look(bank: Bank, candidates: set[int], *, lined: bool) -> list
         if one := of(doc["account"]):
             one.row = cast("AccountRow", doc)
     async for page in bank.db[LEDGER_PAGES].scan() if lined else _none():
-        if one := of(page["account"]):
-            one.lined += page["credits"] - page["debits"]
+        for account, debits, credits_ in totals_in(cast("Page", page)):
+            if one := of(account):
+                one.lined += credits_ - debits
     async for row in bank.db[TRANSFERS].scan():
         _look_at(row, of)
     after = await accounts.read(bank, looked)

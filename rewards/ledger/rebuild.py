@@ -8,14 +8,16 @@ is left alone: whoever writes it writes its lines before he ends its leases.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from typing import cast
 
 from customers.banks.bank import Bank
 from rewards.ledger import lines
 from rewards.ledger.chart import in_books
 from rewards.ledger.lines import changes_of
-from rewards.ledger.rows import LEDGER_BATCHES, LEDGER_PAGES, PageRow, page_id
+from rewards.ledger.rows import LEDGER_BATCHES, LEDGER_PAGES, Page, page_id
 from rewards.rows import REWARDS, TRANSFERS
 from services.store.mongo import Doc
 
@@ -85,15 +87,35 @@ async def _see_to(bank: Bank, rows: Sequence[Doc]) -> int:
     """Writes the pages of these transfers that are missing; how many they were."""
     under_way = await _under_way(bank)
     settled = [row for row in rows if row.get("batch") not in under_way]
-    wanted = {row["_id"]: _pages(bank, row) for row in settled}
-    names = [page for pages in wanted.values() for page in pages]
-    there = await bank.by_id(LEDGER_PAGES, list(dict.fromkeys(names)), {"_id": 1})
-    every = [page for row in settled for page in lines.pages_of(bank.id, row["_id"], [row])]
-    batches = {row["_id"]: _batch(row) for row in settled}
-    missing = [page for page in every if not _is_there(bank, page, batches, there)]
-    await lines.name_all(bank, every)
+    there = await _covered(bank, settled)
+    missing: list[Page] = []
+    for row in settled:
+        lacking = _accounts(row) - there[_batch(row)] - there[row["_id"]]
+        missing += lines.pages_of(bank.id, row["_id"], [row], lacking)
+    await lines.name_all(bank, [one for row in settled for one in _whole(bank, row)])
     await lines.put_in(bank, missing)
     return len(missing)
+
+
+def _whole(bank: Bank, row: Doc) -> list[Page]:
+    """All that the transfer has in the books."""
+    return lines.pages_of(bank.id, row["_id"], [row])
+
+
+async def _covered(bank: Bank, rows: Sequence[Doc]) -> defaultdict[str, set[str]]:
+    """The accounts that have their lines in the books, by the batch or the transfer whose lines
+    these are."""
+    named = {
+        page_id(bank.id, account, name): name
+        for row in rows
+        for account in _accounts(row)
+        for name in (_batch(row), row["_id"])
+    }
+    found = await bank.by_id(LEDGER_PAGES, list(named), {"_id": 1, "account": 1})
+    covered: defaultdict[str, set[str]] = defaultdict(set)
+    for page in found.values():
+        covered[named[page["_id"]]].update(lines.accounts_in(cast("Page", page)))
+    return covered
 
 
 async def _under_way(bank: Bank) -> set[str]:
@@ -108,16 +130,6 @@ def _batch(row: Doc) -> str:
     return str(row.get("batch") or row["_id"])
 
 
-def _pages(bank: Bank, row: Doc) -> list[str]:
-    """The names that the pages of a transfer's lines may have: its batch's, or its own."""
-    accounts = {name for account in changes_of(row) for name in (account, in_books(account))}
-    named = (_batch(row), row["_id"])
-    return [page_id(bank.id, account, name) for account in sorted(accounts) for name in named]
-
-
-def _is_there(
-    bank: Bank, page: PageRow, batches: Mapping[str, str], there: Mapping[str, Doc]
-) -> bool:
-    """Whether the page of one transfer, or that of its batch, is in the books."""
-    batch = batches[page["lines"][0]["id"]]
-    return page["_id"] in there or page_id(bank.id, page["account"], batch) in there
+def _accounts(row: Doc) -> set[str]:
+    """The accounts of the books that the transfer changed."""
+    return {name for account in changes_of(row) for name in (account, in_books(account))}

@@ -16,7 +16,8 @@ LEDGER_BATCHES = Rows("ledger_batches")
 HOLDS = Rows("holds", indexes=((("tenant", 1), ("open", 1), ("due", 1)),))
 """Holds that wait for their end."""
 LEDGER_PAGES = Rows("ledger_pages", indexes=((("tenant", 1), ("account", 1), ("at", 1)),))
-"""The lines of each account, those of a batch together."""
+"""The lines of each account, those of a batch together, and those of several accounts where they are
+alike."""
 LEDGER_CLOSINGS = Rows("ledger_closings", indexes=((("tenant", 1), ("account", 1), ("day", 1)),))
 """What an account had at the end of a day."""
 LEDGER_NAMES = Rows("ledger_names")
@@ -119,6 +120,23 @@ class PageRow(TypedDict):
     debits: int
     credits: int
     lines: list[PageLine]
+
+
+class SheetRow(TypedDict):
+    """The lines of one batch on several accounts to which its transfers did all the same: each of
+    the `n` transfers `ids`, all of one `kind` and moment, brought each `account` what `each` has at
+    the same place."""
+
+    _id: str
+    account: list[str]
+    at: datetime
+    kind: str
+    each: list[int]
+    n: int
+    ids: list[str]
+
+
+Page = PageRow | SheetRow
 
 
 class ClosingRow(TypedDict):

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from customers.banks.bank import Bank
 from rewards.ledger import entries
+from rewards.ledger import lines as book_lines
 from rewards.ledger.chart import CHART, MOST_NAME, Kind, kind_of
 from rewards.ledger.lines import CLOSED_AFTER, HOLD, VOID, Leg, legs_of
 from rewards.ledger.rows import (
@@ -21,8 +22,8 @@ from rewards.ledger.rows import (
     LEDGER_NAMES,
     LEDGER_PAGES,
     ClosingRow,
+    Page,
     PageLine,
-    PageRow,
     closing_id,
 )
 from rewards.rows import TRANSFERS
@@ -33,7 +34,7 @@ SPREAD = timedelta(minutes=1)
 """The lines of one page are at most so far apart."""
 CLOSE_PAGES = 200
 """So many pages are added up before a day is closed."""
-TOTALS = {"at": 1, "debits": 1, "credits": 1}
+TOTALS = dict.fromkeys(("account", "at", "debits", "credits", "each", "n"), 1)
 MOST_LINES = 200
 MOMENT = timedelta(milliseconds=1)
 
@@ -148,11 +149,13 @@ async def _between(
         edges.append({"$gte": since - SPREAD, "$lt": since + SPREAD})
     total, n = Turnover(), 0
     async for page in pages.scan(within, TOTALS) if within else _none():
-        total, n = total.plus(page["debits"], page["credits"]), n + 1
+        for one, debits, credits_ in book_lines.totals_in(cast("Page", page)):
+            total = total.plus(debits, credits_) if one == account else total
+        n += 1
     for edge in edges:
         async for page in pages.scan({"account": account, "at": edge}):
             n += 1
-            for line in page["lines"]:
+            for line in book_lines.lines_in(cast("Page", page), account):
                 if line["at"] < until and (since is None or line["at"] >= since):
                     total = total.plus(max(0, -line["amount"]), max(0, line["amount"]))
     return total, n
@@ -205,12 +208,13 @@ async def _pages(
     edge = {"account": account, "at": {"$gte": since - SPREAD, "$lt": until}}
     waiting: list[PageLine] = []
     pages = await bank.db[LEDGER_PAGES].find(edge, sort=[("at", 1)], limit=None)
-    for page in cast("list[PageRow]", pages):
+    for page in cast("list[Page]", pages):
         ready = [line for line in waiting if line["at"] < page["at"]]
         waiting = [line for line in waiting if line["at"] >= page["at"]]
         for line in sorted(ready, key=lambda one: (one["at"], one["id"])):
             yield line
-        waiting += [line for line in page["lines"] if since <= line["at"] < until]
+        mine = book_lines.lines_in(page, account)
+        waiting += [line for line in mine if since <= line["at"] < until]
     for line in sorted(waiting, key=lambda one: (one["at"], one["id"])):
         yield line
 

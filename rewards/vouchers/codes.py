@@ -53,14 +53,14 @@ def _weights(key: str) -> tuple[tuple[int, ...], int]:
 
 
 @lru_cache(maxsize=1024)
-def _products(key: str) -> tuple[tuple[tuple[int, ...], ...], int]:
+def _products(vault: TenantVault) -> tuple[tuple[tuple[int, ...], ...], int]:
     """What each character's value counts at each of the eleven places, and the constant."""
-    weights, constant = _weights(key)
+    weights, constant = _weights(vault.mac("voucher.check", b""))
     return tuple(tuple(_times(one, value) for value in range(32)) for one in weights), constant
 
 
 def _check(vault: TenantVault, values: list[int]) -> int:
-    products, total = _products(vault.mac("voucher.check", b""))
+    products, total = _products(vault)
     for of_place, value in zip(products, values, strict=True):
         total ^= of_place[value]
     return total
@@ -70,7 +70,8 @@ def code_of(vault: TenantVault, voucher: str, nth: int) -> str:
     """The `nth` code of the voucher, without dashes."""
     number = int(vault.mac("voucher.code", f"{voucher}|{nth}".encode())[:16], 16)
     values = [number >> (5 * place) & 31 for place in range(LENGTH - 1)]
-    return "".join(ALPHABET[value] for value in [*values, _check(vault, values)])
+    values.append(_check(vault, values))
+    return "".join([ALPHABET[value] for value in values])
 
 
 def old_code_of(vault: TenantVault, voucher: str) -> str:

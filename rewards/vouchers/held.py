@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 import segno
@@ -15,10 +17,24 @@ from rewards.pools.codes import codes_of
 from rewards.rows import Grant, Reward
 from rewards.vouchers import codes, gifts, issuing, life, qr, redeem
 from rewards.vouchers.rows import EXPIRED, OPEN, VOUCHERS, Voucher
+from services.cache import Slot, TtlCache
+from services.documents.parts import Text
 from services.errors import NotFound
 from services.store.mongo import Doc
 
 MOST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """What fresh vouchers of the `reward` that are good until `ends` say, as one of them does."""
+
+    reward: Reward
+    ends: datetime
+    view: dict[str, Any]
+
+
+_ALIKE: Slot[TtlCache[tuple[str, str, str], _Alike]] = Slot("vouchers", lambda: TtlCache(2_000))
 _ALL = {
     "branches": {"zh": "全部网点", "en": "all branches"},
     "merchants": {"zh": "全部合作商户", "en": "all partner shops"},
@@ -42,8 +58,11 @@ async def of_customer(
 
 def state_of(bank: Bank, row: Voucher) -> str:
     """The voucher's state as people read it: one that is over is expired, told or not."""
-    over = row["state"] in OPEN and life.is_over(row, bank.utc())
-    return EXPIRED if over else row["state"]
+    return _state_at(row, bank.utc())
+
+
+def _state_at(row: Voucher, now: datetime) -> str:
+    return EXPIRED if row["state"] in OPEN and life.is_over(row, now) else row["state"]
 
 
 async def pool_codes(bank: Bank, rows: Sequence[Voucher]) -> dict[str, str]:
@@ -68,21 +87,50 @@ def view(
         "code": pooled.get(row["_id"]) or own,
         "points": None,
         "at": row["at"].isoformat(),
-        "state": state_of(bank, row),
+        "state": _state_at(row, now),
         "kind": row["kind"],
         "expires": None if ends is None else ends.isoformat(),
         "uses": row["uses"],
         "uses_per": row["uses_per"],
         "uses_left": life.left(bank, row, now),
-        "how": text((item.how or item.text).model_dump(), lang),
+        "how": _worded(item.how or item.text, lang),
         "where": where(bank, item, lang),
         "face_value": redeem.face_value(item),
         "transferable": item.transferable,
     }
 
 
+def of_grant(
+    bank: Bank, grant: Grant, reward: Reward, lang: str, pooled: Mapping[str, str]
+) -> dict[str, Any]:
+    """The voucher of a grant as its customer reads it when it is made; its row is not looked for.
+    What all vouchers of the reward say alike is worked out once for each reading of its row."""
+    if "code" in grant or "instead_of" in grant:
+        return view(bank, issuing.to_show(bank, reward, grant), reward, lang, pooled)
+    now = bank.utc()
+    ends = issuing.expires(bank, reward, issuing.item_of(reward), grant["at"])
+    known = bank.services.cache.of(_ALIKE)
+    key = (bank.id, reward["reward"], lang)
+    alike = known.get(key, bank.now())
+    if alike is None or alike.reward is not reward or alike.ends != ends or ends <= now:
+        row = issuing.to_show(bank, reward, grant)
+        alike = _Alike(reward, ends, view(bank, row, reward, lang, pooled))
+        known.put(key, alike, bank.now() + catalogue.CACHE_SECONDS)
+    own = codes.code_of(bank.vault, grant["_id"], 0)
+    return {
+        **alike.view,
+        "id": grant["_id"].split(":", 1)[1],
+        "code": codes.shown(own),
+        "at": grant["at"].isoformat(),
+    }
+
+
 def text(texts: Doc, lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
+
+
+def _worded(words: Text, lang: str) -> str:
+    return (words.en if lang == "en" else "") or words.zh
 
 
 def where(bank: Bank, item: Item, lang: str) -> list[str]:

@@ -212,7 +212,8 @@ def left(bank: Bank, row: Voucher, now: datetime) -> int:
     over."""
     if row["state"] not in OPEN or is_over(row, now):
         return 0
-    period = period_of(row["uses_per"], now.astimezone(bank.tz))
+    per = row["uses_per"]
+    period = "" if per == "ever" else period_of(per, now.astimezone(bank.tz))
     return row["uses"] - (row["used"] if row["period"] == period else 0)
 
 

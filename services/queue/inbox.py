@@ -122,7 +122,13 @@ async def _nonces_fit(services: Services, arrivals: list[Arrival]) -> list[bool]
 
 async def put(services: Services, arrival: Arrival) -> None:
     """Stores a message of our own; once, however often it is told."""
-    await services.store.insert_new_across(INBOX, [_row(services, arrival)])
+    await put_all(services, [arrival])
+
+
+async def put_all(services: Services, arrivals: Sequence[Arrival]) -> None:
+    """The same for several, in one write."""
+    rows = [_row(services, arrival) for arrival in arrivals]
+    await services.store.insert_new_across(INBOX, rows)
 
 
 def _row(services: Services, arrival: Arrival) -> Doc:

@@ -290,6 +290,19 @@ async def bulk_insert(raw: Any, docs: Sequence[Doc]) -> set[int]:
     return set()
 
 
+class _Collections(dict[str, Any]):
+    """A database's collections by name, each made once: Motor takes as long to make one as to ask
+    it."""
+
+    def __init__(self, database: Any) -> None:
+        super().__init__()
+        self._database = database
+
+    def __missing__(self, name: str) -> Any:
+        made = self[name] = self._database[name]
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A document of a bank's was inserted, changed or deleted `at` (seconds UTC): its collection and
@@ -362,17 +375,17 @@ def _change(told: Doc) -> Change:
 class TenantStore:
     """All collections of one tenant."""
 
-    def __init__(self, database: Any, tenant: str, patient: Any) -> None:
+    def __init__(self, collections: _Collections, tenant: str, patient: _Collections) -> None:
         if not tenant:
             raise MissingTenant("the store cannot be asked without a tenant")
-        self._database = database
+        self._collections = collections
         self._patient = patient
         self.tenant = tenant
 
     def __getitem__(self, name: str) -> Collection:
         if name in SYSTEM_COLLECTIONS:
             raise MissingTenant(f"{name} belongs to no tenant: ask system()")
-        return Collection(self._database[name], self.tenant, self._patient[name])
+        return Collection(self._collections[name], self.tenant, self._patient[name])
 
 
 def _client(uri: str, **options: Any) -> Any:
@@ -393,23 +406,24 @@ class Store:
         self._client = _client(uri, socketTimeoutMS=10_000, connectTimeoutMS=2_000)
         self._patient_client = _client(uri, **PATIENT)
         self._database = _majority(self._client, database)
-        self._patient = _majority(self._patient_client, database)
+        self._collections = _Collections(self._database)
+        self._patient = _Collections(_majority(self._patient_client, database))
 
     def tenant(self, tenant: str) -> TenantStore:
         """Raises MissingTenant for an empty tenant."""
-        return TenantStore(self._database, tenant, self._patient)
+        return TenantStore(self._collections, tenant, self._patient)
 
     def system(self, name: str) -> Collection:
         if name not in SYSTEM_COLLECTIONS:
             raise MissingTenant(f"{name} belongs to tenants: ask tenant(…)[{name!r}]")
-        return Collection(self._database[name], None)
+        return Collection(self._collections[name], None)
 
     async def insert_new_across(self, name: str, docs: Sequence[Doc]) -> set[int]:
         """Group commit's insert: documents of several tenants in one round trip; each carries its
         own tenant."""
         if name in SYSTEM_COLLECTIONS or not all(doc.get("tenant") for doc in docs):
             raise MissingTenant(f"a document for {name} has no tenant")
-        return await bulk_insert(self._database[name], docs)
+        return await bulk_insert(self._collections[name], docs)
 
     async def find_across(
         self, name: str, ids: Sequence[str], fields: Doc | None = None
@@ -419,7 +433,9 @@ class Store:
         with _reading():
             return cast(
                 "list[Doc]",
-                await self._database[name].find({"_id": {"$in": list(ids)}}, fields).to_list(None),
+                await self._collections[name]
+                .find({"_id": {"$in": list(ids)}}, fields)
+                .to_list(None),
             )
 
     def watch(self, watched: Mapping[str, Iterable[str]], token: Doc | None = None) -> Changes:
@@ -442,7 +458,7 @@ class Store:
                 wanted.append(IndexModel(keys, unique=True, partialFilterExpression=only))
             if wanted:
                 with _writing():
-                    await self._database[rows].create_indexes(wanted)
+                    await self._collections[rows].create_indexes(wanted)
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""

@@ -92,7 +92,7 @@ async def _naive_settle(services: Services) -> None:
     row = await world.reward_row(services)
     for batch, lease in row["leases"].items():
         there = await services.store.tenant(TENANT)["transfers"].count({"batch": batch, "kind": "grant"})
-        await stock.settle(await open_bank(services, TENANT), REWARD, batch, lease["day"], there)
+        await stock.settle(await open_bank(services, TENANT), REWARD, [stock.End(batch, lease["day"], there)])
 
 
 async def _stall_then_sell(services: Services, settle: Any) -> tuple[str, str]:
@@ -186,5 +186,5 @@ async def test_telling_again_adds_nothing(services: Services) -> None:
     granted = await claims.claim(await open_bank(services, "demo"), world.request("a"))
     row = await world.reward_row(services)
     for _ in range(2):
-        await claims.tell(await open_bank(services, TENANT), row, [granted.grant])
+        await claims.tell(await open_bank(services, TENANT), [(row, [granted.grant])])
     assert await world.told(services) == ["a"]

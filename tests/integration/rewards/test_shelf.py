@@ -15,6 +15,7 @@ from services.store.mongo import Doc
 from tests.integration.rewards import world
 from tests.support import jobs
 from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 LIN = ClerkActor("demo", "lin", "林晓", frozenset())
 
@@ -88,6 +89,7 @@ async def test_a_stock_is_shown_with_its_days_and_its_changes(demo: Services) ->
     await world.put(demo, 30)
     await world.put(demo, 25)
     bank = await open_bank(demo, "demo")
+    await until(lambda: world.settled(demo))
     view = await shelf.get(bank, LIN, world.REWARD)
     assert [(line["kind"], line["amount"]) for line in view["stock_lines"]] == [
         ("retire", 5), ("stock", 10), ("stock", 20),

@@ -10,7 +10,7 @@ import pytest
 
 from customers.banks.bank import Bank
 from rewards import catalogue
-from rewards.stock import settle, take, today
+from rewards.stock import End, settle, take, today
 from services.container import Services
 from services.errors import Conflict, NotFound
 from tests.integration.rewards import world
@@ -44,9 +44,9 @@ async def test_settling_twice_settles_once(services: Services) -> None:
     bank = await open_bank(services, TENANT)
     await world.put(services, 5)
     day = (await take(bank, REWARD, "b", ["a", "b", "c"])).reward["leases"]["b"]["day"]
-    assert await settle(bank, REWARD, "b", day, 1) is True
+    assert await settle(bank, REWARD, [End("b", day, 1)]) is True
     once = await world.reward_row(services)
-    assert await settle(bank, REWARD, "b", day, 1) is False
+    assert await settle(bank, REWARD, [End("b", day, 1)]) is False
     assert await world.reward_row(services) == once
     assert await world.stock(services) == {"total": 5, "available": 4, "held": 0, "granted": 1, "retired": 0}
     assert once["days"] == {day: 1}
@@ -64,7 +64,7 @@ async def test_what_a_day_gave_back_can_be_taken_again_that_day(services: Servic
     await world.put(services, 10, per_day=2)
     first = await take(bank, REWARD, "b1", ["a", "b", "c"])
     assert (first.n, first.reason) == (2, "quota_day")
-    await settle(bank, REWARD, "b1", first.reward["leases"]["b1"]["day"], 1)
+    await settle(bank, REWARD, [End("b1", first.reward["leases"]["b1"]["day"], 1)])
     second = await take(bank, REWARD, "b2", ["c", "d"])
     assert (second.n, second.reason) == (1, "quota_day")
 

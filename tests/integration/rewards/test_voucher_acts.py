@@ -219,6 +219,7 @@ async def test_the_unused_vouchers_of_a_campaign_are_recalled_whoever_is_killed(
     await redeem.redeem(bank, ANN, code(bank, first), "k")
     asked = await agreed(bank, "recall_campaign", "camp")
     late = await vouchering.granted(bank, await vouchering.person(bank, "late"))
+    await until(lambda: world.settled(services))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acts, "AT_ONCE", 3)
         killing.before_write(patch, 5)
