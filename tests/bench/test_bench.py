@@ -71,7 +71,9 @@ def test_an_unknown_bench_is_refused_with_the_names_of_the_known(tmp_path: Path)
     out = tmp_path / "bench.jsonl"
     done = bench("--only", "speed", "--out", str(out))
     assert done.returncode == 1
-    assert "there is no bench speed; there is callback, home, home_again, claim, refuse, welcome, storm" in done.stderr
+    assert (
+        "there is no bench speed; there is callback, home, home_again, claim, refuse, intake, welcome, " in done.stderr
+    )
     assert not out.exists()
 
 

@@ -163,4 +163,4 @@ def test_every_route_of_somebody_who_is_signed_in_has_a_rate() -> None:
     for rate in (rates.READS, rates.WRITES, rates.CLAIMS, rates.SEARCHES, rates.FORGERIES):
         assert rate.most > 0
     named = {op.rate.name for route in ROUTES for op in route.ops.values() if op.rate is not None}
-    assert named == {"claim", "partner", "search"}
+    assert named == {"claim", "partner", "search", "system"}

@@ -34,12 +34,12 @@ async def production(settings: Settings) -> AsyncIterator[Services]:
 
 
 def _file(**who: list[str]) -> str:
-    """A bank of its own, with these clerks and their roles, and no counter."""
+    """A bank of its own, with these clerks and their roles, and no counter and no system."""
     file = yaml.safe_load(DEMO_BANK.read_text(encoding="utf-8"))
     for app in (file["wecom"], *file["miniprograms"]):
         app |= {"secret": ids.token(), "token": "T" * 9, "aes_key": "Q" * 43}
     file["clerks"] = [{"login": login, "name": login, "roles": said, "password": FIRST} for login, said in who.items()]
-    for key in ("counters", "partners"):
+    for key in ("counters", "partners", "systems"):
         del file[key]
     return str(yaml.safe_dump(file, allow_unicode=True))
 

@@ -43,7 +43,7 @@ async def _fail(bank: Services, login: str, origin: Origin) -> type[Exception]:
 
 async def _actions(bank: Services) -> list[tuple[str, str]]:
     rows = await bank.store.tenant("demo")["audit"].find({}, sort=[("seq", 1)])
-    passwords = {"clerk.password_set", "counter.password_set", "partner.secret_set"}
+    passwords = {"clerk.password_set", "counter.password_set", "partner.secret_set", "system.secret_set"}
     return [(row["action"], row["object"]) for row in rows if row["action"] not in ("tenant.applied", *passwords)]
 
 
