@@ -57,7 +57,7 @@ async def test_a_bank_and_a_campaign_are_applied_and_applying_again_changes_noth
     assert (
         applied.stdout
         == "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners, "
-        "12 fields, 7 events, 1 systems\n"
+        "12 fields, 7 events, 1 systems, 0 webhooks\n"
     )
     planned = manage("campaign", "plan", FLASH)
     assert (planned.returncode, planned.stderr) == (0, "")
