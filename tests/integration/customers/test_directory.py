@@ -48,7 +48,7 @@ async def _apply(services: Services, text: str = DEMO) -> list[str]:
 async def test_a_bank_is_as_its_file_says(services: Services, sandbox: Sandbox) -> None:
     assert await _apply(services) == [
         "tenant demo (银桥示范银行): 2 mini-programs, 3 branches, 6 RMs, 3 clerks, 2 counters, 1 partners, "
-        "12 fields, 7 events, 1 systems"
+        "12 fields, 7 events, 1 systems, 0 webhooks"
     ]
     bank = await banks_bank.open_bank(services, "demo")
     assert (bank.wecom_app.corp_id, bank.wecom_app.token, sorted(bank.miniprograms)) == (
