@@ -20,7 +20,6 @@ from services.container import Services
 from tests.conftest import Sandbox
 from tests.support import commands
 from tests.support.banks import open_bank
-from tests.support.waiting import until
 
 Manage = Callable[..., commands.Ended]
 
@@ -57,11 +56,8 @@ async def test_ctrl_c_ends_the_looking_on_and_not_the_work(settings: Settings, d
     looking = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=environment(demo.settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-
-    async def begun() -> bool:
-        return await syncing.latest(await open_bank(demo, "demo")) is not None
-
-    await until(begun, 60.0)
+    assert looking.stdout is not None
+    assert b"has begun" in await asyncio.wait_for(looking.stdout.readline(), 60.0)
     looking.send_signal(signal.SIGINT)
     told, _ = await asyncio.wait_for(looking.communicate(), 60.0)
     row = await syncing.latest(await open_bank(demo, "demo"))
