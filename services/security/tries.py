@@ -1,6 +1,7 @@
 """How often somebody may fail: tries are begun before they are judged and ended by how they went, so
-that a hundred at once are no more than one after the other. Good ones cost nothing. Those who wait
-for the same limit stand in one line, whose first alone asks Redis.
+that a hundred at once are no more than one after the other. Good ones cost nothing. Whoever is killed
+in the middle of a try holds its places for HOLD_SECONDS more, since nobody says any more that it goes
+on. Those who wait for the same limit stand in one line, whose first alone asks Redis.
 
 Redis counts; emptied, everybody begins anew. A name or an address is in it as a hash only.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,9 @@ from services.errors import TooMany, Unavailable
 
 WAIT_SECONDS = 15.0
 """How long a try waits for those under way that may yet fill its limit."""
+HOLD_SECONDS = 9.0
+"""How long a try under way holds its places unless it says that it goes on, as it does three times in
+that time: shorter than others wait, so that nobody is refused for the sake of a dead one."""
 MOST_WAITING = 500
 """So many of a process wait for one limit; who comes then is told to come again."""
 MOST_ASKING = 6
@@ -54,6 +58,23 @@ class LockedOut(TooMany):
         self.first = first
 
 
+@dataclass(frozen=True)
+class _Try:
+    """One try under some limits."""
+
+    id: str
+    limits: Sequence[Limit]
+
+    @property
+    def keys(self) -> list[str]:
+        """For each limit, where its failures are, and where its tries under way."""
+        return [key for limit in self.limits for key in (limit.key, f"{limit.key}:begun")]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
 @dataclass
 class _Line:
     """Those of this process who wait for one limit, in the order in which they came."""
@@ -67,6 +88,7 @@ class Tries:
 
     def __init__(self, redis: Redis) -> None:
         self._begin: Any = redis.register_script(lua.script("services.security", "begin_tries"))
+        self._keep: Any = redis.register_script(lua.script("services.security", "keep_tries"))
         self._end: Any = redis.register_script(lua.script("services.security", "end_tries"))
         self._lines: dict[str, _Line] = {}
         self._asking = asyncio.Semaphore(MOST_ASKING)
@@ -78,7 +100,9 @@ class Tries:
         """Around the judging of one try, which is good when nothing is raised. A `failure` counts
         under every limit, and another error under none. Raises LockedOut where a limit is reached
         already, and Unavailable without Redis."""
-        await self._wait_for_leave(limits)
+        this = _Try(ids.token()[:16], limits)
+        await self._wait_for_leave(this)
+        going_on = asyncio.create_task(self._go_on(this))
         ending = "void"
         try:
             yield
@@ -87,17 +111,23 @@ class Tries:
             ending = "failed"
             raise
         finally:
-            await self._ended(limits, ending)
+            going_on.cancel()
+            await self._ended(this, ending)
 
-    async def _wait_for_leave(self, limits: Sequence[Limit]) -> None:
+    async def _go_on(self, this: _Try) -> None:
+        """Says again and again that the try is under way."""
+        while True:
+            await asyncio.sleep(HOLD_SECONDS / 3)
+            with suppress(Unavailable):  # the next time
+                await self._ask(self._keep, this.keys[1::2], [this.id, _milliseconds(HOLD_SECONDS)])
+
+    async def _wait_for_leave(self, this: _Try) -> None:
         until = asyncio.get_running_loop().time() + WAIT_SECONDS
-        full = await self._asked_to_begin(limits)
+        full = await self._asked_to_begin(this)
         while full is not None:
-            full = await self._stand_in_line(limits, full, until)
+            full = await self._stand_in_line(this, full, until)
 
-    async def _stand_in_line(
-        self, limits: Sequence[Limit], full: Limit, until: float
-    ) -> Limit | None:
+    async def _stand_in_line(self, this: _Try, full: Limit, until: float) -> Limit | None:
         """Waits for `full`; what is full then, or nothing when the try is begun."""
         line = self._lines.setdefault(full.key, _Line())
         if line.waiting >= MOST_WAITING:
@@ -107,7 +137,7 @@ class Tries:
             async with asyncio.timeout_at(until):
                 await line.turn.acquire()
             try:
-                return await self._first_in_line(limits, full, until)
+                return await self._first_in_line(this, full, until)
             finally:
                 line.turn.release()
         except TimeoutError:
@@ -117,32 +147,29 @@ class Tries:
             if not line.waiting:
                 self._lines.pop(full.key, None)
 
-    async def _first_in_line(
-        self, limits: Sequence[Limit], full: Limit, until: float
-    ) -> Limit | None:
-        while (now := await self._asked_to_begin(limits)) == full:
+    async def _first_in_line(self, this: _Try, full: Limit, until: float) -> Limit | None:
+        while (now := await self._asked_to_begin(this)) == full:
             if asyncio.get_running_loop().time() > until:
                 raise LockedOut(retry_after=1, first=False)
             await asyncio.sleep(_POLL_SECONDS)
         return now
 
-    async def _asked_to_begin(self, limits: Sequence[Limit]) -> Limit | None:
+    async def _asked_to_begin(self, this: _Try) -> Limit | None:
         """Begins the try, or tells which limit may yet be filled by those under way; raises LockedOut
         where one is."""
-        keys = [limit.key for limit in limits]
-        args = [each for limit in limits for each in (limit.failures, limit.seconds * 1000)]
-        told = await self._ask(self._begin, keys, args)
+        args: list[str | int] = [this.id, _milliseconds(HOLD_SECONDS)]
+        args += [limit.failures for limit in this.limits]
+        told = await self._ask(self._begin, this.keys, args)
         if told[0] == b"over":
             seconds = max(1, math.ceil(int(told[1]) / 1000))
             raise LockedOut(retry_after=seconds, first=bool(told[2]))
-        return limits[int(told[1]) - 1] if told[0] == b"wait" else None
+        return this.limits[int(told[1]) - 1] if told[0] == b"wait" else None
 
-    async def _ended(self, limits: Sequence[Limit], how: str) -> None:
-        keys = [limit.key for limit in limits]
-        args: list[str | int] = [how]
-        for limit in limits:
-            args += [limit.failures, limit.seconds * 1000, int(limit.forgiven)]
-        await self._ask(self._end, keys, args)
+    async def _ended(self, this: _Try, how: str) -> None:
+        args: list[str | int] = [this.id, how]
+        for limit in this.limits:
+            args += [limit.failures, _milliseconds(limit.seconds), int(limit.forgiven)]
+        await self._ask(self._end, this.keys, args)
 
     async def _ask(self, script: Any, keys: list[str], args: Sequence[str | int]) -> Any:
         try:

@@ -1,13 +1,15 @@
--- KEYS: counts under which a try was begun. ARGV: 'failed', 'passed' or 'void'; for each key its
--- limit, its milliseconds, and 1 where a good try makes up for the failures.
-for i, key in ipairs(KEYS) do
-  local limit, time, forgiven = tonumber(ARGV[3 * i - 1]), ARGV[3 * i], ARGV[3 * i + 1]
-  local begun = tonumber(redis.call('HGET', key, 'begun') or '0')
-  if begun > 0 then redis.call('HINCRBY', key, 'begun', -1) end
-  if ARGV[1] == 'failed' then
+-- KEYS: for each count under which a try was begun its failures, and its tries under way. ARGV: the
+-- try's id; 'failed', 'passed' or 'void'; for each count its limit, its milliseconds, and 1 where a
+-- good try makes up for the failures.
+local id, how = ARGV[1], ARGV[2]
+for i = 1, #KEYS / 2 do
+  local key = KEYS[2 * i - 1]
+  local limit, time, forgiven = tonumber(ARGV[3 * i]), ARGV[3 * i + 1], ARGV[3 * i + 2]
+  redis.call('ZREM', KEYS[2 * i], id)
+  if how == 'failed' then
     local failed = redis.call('HINCRBY', key, 'failed', 1)
     if failed == limit or redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, time) end
-  elseif ARGV[1] == 'passed' and forgiven == '1' then
+  elseif how == 'passed' and forgiven == '1' then
     redis.call('HDEL', key, 'failed', 'told')
   end
 end
