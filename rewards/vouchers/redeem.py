@@ -359,6 +359,11 @@ def is_replaced(row: Voucher) -> bool:
     return bool(row.get("made_good") or row.get("making_good"))
 
 
+def undone() -> Conflict:
+    """The refusal of a write-off that was taken back or given up."""
+    return Conflict("use_undone", "this was taken back already")
+
+
 def replaced() -> Conflict:
     """The refusal of what would let the customer have both."""
     return Conflict("voucher_made_good", "another voucher has taken its place")
@@ -406,6 +411,8 @@ async def _redeem(bank: Bank, by: Redeemer, found: _Found, key: str, count: int)
         replayed = _has(row, asked["_id"])
         if replayed:
             return {}
+        if asked["_id"] in row["undone"]:  # while this try stood still
+            raise undone()
         refusal = why_not(bank, by, row, item, count, found.qr)
         if refusal is not None:
             raise refusal
@@ -496,7 +503,7 @@ async def _done(bank: Bank, use: str) -> Use:
     if asked is None:
         raise NotFound("use_unknown", "no such write-off")
     if asked["state"] == "undone":
-        raise Conflict("use_undone", "this was taken back already")
+        raise undone()
     if asked["state"] != "done" and not _has(await _row(bank, asked["voucher"]), use):
         raise NotFound("use_unknown", "no such write-off")
     return asked
@@ -507,7 +514,7 @@ async def take_back(bank: Bank, asked: Use, who: str, reason: str) -> Voucher:
 
     def decide(row: Voucher) -> Doc:
         if asked["_id"] in row["undone"]:
-            raise Conflict("use_undone", "this was taken back already")
+            raise undone()
         if row["state"] in (RECALLED, REFUNDED):
             raise taken_away(row)
         if is_replaced(row):
