@@ -2,8 +2,8 @@
 
 The day's row holds how many there were, and which keys are under way. One conditional write takes a
 place for a key; what is refused gives it back, and what is cut short keeps it until the same key
-comes again. So there may be fewer than the limit, and never more. A write-off that is taken back
-later has counted.
+comes again, or until there is no other place: then the key is given up before its place goes to
+another. So there are never more than the limit. A write-off that is taken back later has counted.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from services.store.rows import Rows
 UNDER_WAY = timedelta(seconds=10)
 """How long a key belongs to whoever brought it; after that, to who brings it again."""
 TRIES = 5
+ENDED_AT_ONCE = 20
+"""So many tries that were cut short are ended for one that needs a place."""
 COUNTER_DAYS = Rows("counter_days")
 """What each counter wrote off on each of the bank's days."""
 
 
 class CounterDay(TypedDict):
     """The `n` write-offs of a counter on a day, those under way included: `open` are their keys, as
-    hashes, with whose try each is."""
+    hashes, with whose try each is, since when, and the whole hash."""
 
     _id: str
     counter: str
@@ -160,7 +162,7 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
     """A place in today's row; raises Conflict `counter_limit`, and UnderWay."""
     place = _Place(_row_id(bank, by.counter), hashed[:32], ids.token()[:16], new=True)
     at = f"open.{place.key}"
-    mine = {at: {"by": place.by, "at": bank.utc()}}
+    mine = {at: {"by": place.by, "at": bank.utc(), "key": hashed}}
     free: Doc = {"_id": place.row, "n": {"$lt": per_day}, at: {"$exists": False}}
     for _ in range(TRIES):
         if await bank.db[COUNTER_DAYS].update(free, {"$inc": {"n": 1}, "$set": mine}):
@@ -169,7 +171,7 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
         known = row["open"].get(place.key)
         if known is not None:
             return await _take_over(bank, place, known, mine)
-        if row["n"] >= per_day:
+        if row["n"] >= per_day and not await _end_cut_short(bank, by, row):
             raise await _full(bank, by, per_day)
     raise UnderWay
 
@@ -181,6 +183,21 @@ async def _take_over(bank: Bank, place: _Place, known: Doc, mine: Doc) -> _Place
     if not old or not await bank.db[COUNTER_DAYS].update(as_read, {"$set": mine}):
         raise UnderWay
     return replace(place, new=False)
+
+
+async def _end_cut_short(bank: Bank, by: Redeemer, row: CounterDay) -> bool:
+    """Ends tries of the day that were cut short and whose keys did not come again, and frees the
+    places of those that wrote nothing off; whether there were any."""
+    over = [
+        (key, known)
+        for key, known in row["open"].items()
+        if known["at"] + UNDER_WAY <= bank.utc() and "key" in known
+    ]
+    for key, known in over[:ENDED_AT_ONCE]:
+        await vouchers.give_up(bank, by, known["key"])
+        counts = await _is_done(bank, by, known["key"])
+        await _leave(bank, _Place(row["_id"], key, known["by"], new=False), counts=counts)
+    return bool(over)
 
 
 async def _full(bank: Bank, by: Redeemer, per_day: int) -> Conflict:

@@ -121,7 +121,7 @@ async def _about(bank: Bank, act: Act, subject: str) -> tuple[str, str]:
         if use is None or use["state"] not in ("done", "undone"):
             raise NotFound("use_unknown", "no such write-off")
         if use["state"] == "undone":
-            raise Conflict("use_undone", "this was taken back already")
+            raise redeem.undone()
         return use["voucher"], use["campaign"]
     row = await find_voucher(bank, subject)
     if row is None:

@@ -44,6 +44,9 @@ async def reserve(bank: Bank, reward: Reward, new: str) -> Reserved | None:
     if taken.in_doubt:
         problem = "the last codes may come back in a moment; try again"
         raise Unavailable("stock_in_doubt", problem, retry_after=2)
+    decided = await _decided(bank, new)
+    if decided is not None:  # by another try that took the last code meanwhile
+        return Reserved(decided["code"])
     raise Conflict("pool_empty", "the pool of this reward has no code left")
 
 

@@ -359,6 +359,11 @@ def is_replaced(row: Voucher) -> bool:
     return bool(row.get("made_good") or row.get("making_good"))
 
 
+def undone() -> Conflict:
+    """The refusal of a write-off that was taken back or given up."""
+    return Conflict("use_undone", "this was taken back already")
+
+
 def replaced() -> Conflict:
     """The refusal of what would let the customer have both."""
     return Conflict("voucher_made_good", "another voucher has taken its place")
@@ -406,6 +411,8 @@ async def _redeem(bank: Bank, by: Redeemer, found: _Found, key: str, count: int)
         replayed = _has(row, asked["_id"])
         if replayed:
             return {}
+        if asked["_id"] in row["undone"]:  # while this try stood still
+            raise undone()
         refusal = why_not(bank, by, row, item, count, found.qr)
         if refusal is not None:
             raise refusal
@@ -443,24 +450,57 @@ async def _ask(bank: Bank, by: Redeemer, row: Voucher, key: str, count: int) -> 
     """Writes down what is asked for under this key; what was asked for under it already, if it
     was."""
     asked: Use = {
-        "_id": use_id(bank.id, by.counter, key),
+        **_nothing(bank, by, key),
         "voucher": row["_id"],
         "reward": row["reward"],
         "campaign": row["campaign"],
-        "counter": by.counter,
-        "by": cast("By", asdict(by)),
-        "key": key,
         "count": count,
         "state": "asked",
-        "at": bank.utc(),
-        "left": 0,
     }
     if await bank.insert(VOUCHER_USES, as_doc(asked)):
         return asked
     known = await find_use(bank, asked["_id"]) or asked
+    if not known["voucher"]:
+        raise undone()
     if (known["voucher"], known["count"]) != (row["_id"], count):
         raise KeyReused("idempotency_key_reused", "this key was used for another write-off")
     return known
+
+
+def _nothing(bank: Bank, by: Redeemer, key: str) -> Use:
+    """The row of a key under which nothing is asked for, nor can be."""
+    return {
+        "_id": use_id(bank.id, by.counter, key),
+        "voucher": "",
+        "reward": "",
+        "campaign": "",
+        "counter": by.counter,
+        "by": cast("By", asdict(by)),
+        "key": key,
+        "count": 0,
+        "state": "refused",
+        "at": bank.utc(),
+        "left": 0,
+    }
+
+
+async def give_up(bank: Bank, by: Redeemer, key: str) -> None:
+    """Ends what this counter asks for under the hash `key`. What is not written off by now never is,
+    neither by a try that only stands still nor when the key comes again: both are told
+    `use_undone`."""
+    nothing = _nothing(bank, by, key)
+    use = nothing["_id"]
+    if await bank.insert(VOUCHER_USES, as_doc(nothing)):
+        return
+    asked = await find_use(bank, use) or nothing
+    if not asked["voucher"] or asked["state"] in ("done", "undone"):
+        return
+
+    def decide(row: Voucher) -> Doc:
+        ended = _has(row, use) or use in row["undone"]
+        return {} if ended else {"undone": [*row["undone"], use]}
+
+    await life.change(bank, asked["voucher"], decide)
 
 
 def _use(bank: Bank, by: Redeemer, row: Voucher, asked: Use, seen: qr.Shown | None) -> Doc:
@@ -496,7 +536,7 @@ async def _done(bank: Bank, use: str) -> Use:
     if asked is None:
         raise NotFound("use_unknown", "no such write-off")
     if asked["state"] == "undone":
-        raise Conflict("use_undone", "this was taken back already")
+        raise undone()
     if asked["state"] != "done" and not _has(await _row(bank, asked["voucher"]), use):
         raise NotFound("use_unknown", "no such write-off")
     return asked
@@ -507,7 +547,7 @@ async def take_back(bank: Bank, asked: Use, who: str, reason: str) -> Voucher:
 
     def decide(row: Voucher) -> Doc:
         if asked["_id"] in row["undone"]:
-            raise Conflict("use_undone", "this was taken back already")
+            raise undone()
         if row["state"] in (RECALLED, REFUNDED):
             raise taken_away(row)
         if is_replaced(row):

@@ -107,7 +107,7 @@ class Voucher(TypedDict):
     index of its code, which is made from `_id` and `nth` (rewards/vouchers/codes.py); `indexes` are
     those of all codes under which it is found. It may be used `uses` times in each `uses_per`, of
     which `used` were used in `period`, and before `expires`. `recent` are its last uses, `undone`
-    those that were taken back, `seen` the stamps of QR codes that were used of late. `steps` are
+    those that were taken back or given up, `seen` the stamps of QR codes that were used of late. `steps` are
     those that may not be told yet, `last_step` the number of the newest, and `due` (seconds UTC) is
     when the job looks at it next; it reminds the customer at `remind`. `version` counts its changes.
     `code` is there when the one that is shown came out of a pool, `asked_for` when the customer
@@ -151,7 +151,8 @@ class Voucher(TypedDict):
 
 class Use(TypedDict):
     """A use of voucher `voucher` at `counter` (kind and id of who asked), under the hash `key` of
-    the request's key. `asked` until it is done or refused, `undone` when it was taken back."""
+    the request's key. `asked` until it is done or refused, `undone` when it was taken back. Without a
+    voucher the key was given up before anything was asked for."""
 
     _id: str
     voucher: str

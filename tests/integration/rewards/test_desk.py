@@ -10,13 +10,16 @@ import pytest
 
 from customers.banks.bank import Bank
 from rewards import desk
+from rewards.vouchers import life
 from rewards.vouchers import redeem as vouchers
 from rewards.vouchers.redeem import Receipt
 from services.container import Services
 from services.errors import YinqiaoError
+from tests.integration.rewards import world
 from tests.integration.rewards.vouchering import ANN, BEN, code, granted, person, voucher
 from tests.support import killing
 from tests.support.clock import MovedClock
+from tests.support.waiting import until
 
 COUNTER = "teller:ann"
 
@@ -127,6 +130,73 @@ async def test_whoever_is_killed_anywhere_is_counted_once_when_the_key_comes_aga
     with pytest.raises(YinqiaoError) as full:
         await desk.redeem(bank, ANN, 1, code(bank, other), "k2")
     assert full.value.code == "counter_limit"
+
+
+async def test_a_till_is_not_shut_by_tries_whose_keys_never_come_again(
+    services: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, codes = await _codes(services, 18)
+    await until(lambda: world.settled(services))
+    await desk.redeem(bank, ANN, 10, codes.pop(), "first")
+    for write in [*range(6), *range(1, 5)]:
+        with monkeypatch.context() as patch:
+            killing.before_write(patch, write)
+            with pytest.raises(killing.Killed):
+                await desk.redeem(bank, ANN, 10, codes[0], f"key-{codes.pop(0)}")
+    assert (await _counted(bank), await _used(bank)) == (10, 4)
+    assert await _race(bank, codes[:1], 10) == {"counter_limit": 1}
+    clock.advance(11)
+    assert await _race(bank, codes, 10) == {"done": 6, "counter_limit": 1}
+    assert (await _counted(bank), await _used(bank)) == (10, 10)
+
+
+async def _while_one_stands_still(
+    bank: Bank, codes: list[str], clock: MovedClock, monkeypatch: pytest.MonkeyPatch, before: tuple[Any, str]
+) -> Counter[str]:
+    """What becomes of a try that stands still before the call `before`, and of one that needs its place meanwhile."""
+    ended: Counter[str] = Counter()
+    call = getattr(*before)
+
+    async def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(*before, call)
+        clock.advance(11)
+        ended.update(await _race(bank, codes[1:2], 1))
+        return await call(*arguments)
+
+    monkeypatch.setattr(*before, meanwhile)
+    return ended + await _race(bank, codes[:1], 1)
+
+
+STILL = pytest.mark.parametrize(
+    "before", [(vouchers, "_ask"), (life, "change")], ids=["before it asks", "before it changes"]
+)
+
+
+@STILL
+async def test_a_try_that_stands_still_writes_nothing_off_once_its_place_is_anothers(
+    services: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch, before: tuple[Any, str]
+) -> None:
+    bank, codes = await _codes(services, 3)
+    assert await _while_one_stands_still(bank, codes, clock, monkeypatch, before) == {"done": 1, "use_undone": 1}
+    assert (await _counted(bank), await _used(bank)) == (1, 1)
+    assert await _race(bank, codes[:1], 3) == {"use_undone": 1}
+    assert await _counted(bank) == 1
+    assert (await desk.redeem(bank, ANN, 3, codes[0], "another key")).left == 0
+    assert await _race(bank, codes[1:], 3) == {"done": 2}
+    assert (await _counted(bank), await _used(bank)) == (3, 3)
+
+
+@STILL
+async def test_without_giving_its_key_up_both_are_written_off(
+    services: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch, before: tuple[Any, str]
+) -> None:
+    async def nothing(*_: Any) -> None:
+        """What it is without the guard."""
+
+    bank, codes = await _codes(services, 2)
+    monkeypatch.setattr(vouchers, "give_up", nothing)
+    assert await _while_one_stands_still(bank, codes, clock, monkeypatch, before) == {"done": 2}
+    assert await _used(bank) == 2
 
 
 async def test_another_day_begins_anew(services: Services, clock: MovedClock) -> None:

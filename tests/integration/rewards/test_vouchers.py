@@ -103,6 +103,27 @@ async def test_a_use_is_taken_back_by_the_same_person_within_ten_minutes(service
     assert await refusal(redeem.undo(bank, ANN, again.use, "late")) == "undo_too_late"
 
 
+async def test_what_was_taken_back_is_not_used_again_by_a_slow_try_of_its_key(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, row = await voucher(services)
+    shown, change = code(bank, row), life.change
+
+    async def meanwhile(*arguments: Any) -> Voucher:
+        """The same key is brought again, and what it wrote off is taken back."""
+        monkeypatch.setattr(life, "change", change)
+        done = await redeem.redeem(bank, ANN, shown, "k1")
+        await redeem.undo(bank, ANN, done.use, "拿错了")
+        return await change(*arguments)
+
+    monkeypatch.setattr(life, "change", meanwhile)
+    assert await refusal(redeem.redeem(bank, ANN, shown, "k1")) == "use_undone"
+    after = await now(bank, row)
+    assert (after["state"], after["used"], after["recent"]) == ("active", 0, [])
+    assert [use["state"] for use in await redeem.today(bank, ANN)] == ["undone"]
+    assert await balances(bank) == {"supply": -1000, "stock": 999, "issued": 1}
+
+
 async def test_a_qr_code_is_good_for_a_minute_and_once(services: Services, clock: Any) -> None:
     bank, row = await voucher(services, uses=3)
     shown = qr.text(bank, row)

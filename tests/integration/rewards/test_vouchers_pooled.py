@@ -178,6 +178,33 @@ async def test_two_workers_give_one_code(services: Services, monkeypatch: pytest
     assert await ledger.check(bank) == []
 
 
+async def test_the_last_code_is_both_workers_when_one_comes_after_the_other_took_it(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A voucher that costs nothing: no payment tells the second that the first was there."""
+    bank, row = await over(services, 1)
+    await bank.db[VOUCHERS].update({"_id": row["_id"]}, {"$set": {"cost": 0}})
+    asked = await acts.ask(bank, LIN, "make_good", row["_id"], "坏码")
+    (act,) = await bank.db[VOUCHER_ACTS].find({"_id": asked})
+    take = taking.take
+
+    async def after_the_other(*arguments: Any) -> taking.Taken:
+        """The other has decided and has not gone on: nothing but his row says so."""
+        monkeypatch.setattr(taking, "take", take)
+        reward = await catalogue.find(bank, row["reward"])
+        new = acts.ids.tenant_id(bank.id, "voucher", row["_id"], "made_good")
+        reserved = await pooled.reserve(bank, reward, new)
+        await pooled.decide(bank, reward, reserved, row, new)
+        return await take(*arguments)
+
+    monkeypatch.setattr(taking, "take", after_the_other)
+    await acts._make_good(bank, act)  # type: ignore[arg-type]
+    assert await pool_world.counts(bank) == pool_world.counted(2, 0, granted=2)
+    (made,) = await bank.db[VOUCHERS].find({"instead_of": row["_id"]})
+    assert await held.pool_codes(bank, [made]) == {made["_id"]: pool_world.code(1)}  # type: ignore[list-item]
+    assert await ledger.check(bank) == []
+
+
 @pytest.mark.parametrize("number", range(1, 25, 3))
 async def test_killed_anywhere_one_code_is_given(services: Services, clock: Any, number: int) -> None:
     bank, row = await over(services, 2)
