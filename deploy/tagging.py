@@ -20,7 +20,7 @@ def tags() -> None:
 
 @tags_app.command("list")
 def listed(tenant: TenantOption = "") -> None:
-    """Every tag, with how many customers have it and which campaigns use it."""
+    """Every tag, with how many customers have it and who uses it."""
     from campaigns.corp_tags import desk
 
     async def read(services: Services) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def listed(tenant: TenantOption = "") -> None:
                 "tag": tag.tag,
                 "rule group": str(group.strategy or ""),
                 "customers": tag.customers,
-                "used by": ", ".join(sorted({use.campaign for use in tag.uses})),
+                "used by": ", ".join(sorted({use.by for use in tag.uses})),
             }
             for group in (*shown.groups, *shown.strategies)
             for tag in group.tags

@@ -13,8 +13,8 @@ import asyncio
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NotRequired, TypedDict, cast
 
 from customers.alerts import alarms
@@ -157,9 +157,10 @@ async def _begin(
     begun = services.clock()
     for bank in await list_banks(services):
         log.info("all profiles are made anew", extra={"fields": {"tenant": bank.id}})
-        async for _ in profiling.rebuild(bank):
-            if stop.is_set():
-                return None
+        async with _told(bank):
+            async for _ in profiling.rebuild(bank):
+                if stop.is_set():
+                    return None
     await _work(services, changes)
     await _hold(services, lead, token=token, at=begun)
     return token
@@ -174,15 +175,17 @@ async def _work(services: Services, changes: Sequence[Change]) -> None:
         return
     for bank in await list_banks(services):
         if bank.id in by_tenant:
-            await _work_safely(bank, by_tenant[bank.id])
+            async with _told(bank):
+                cids = await concerned(bank, profiling.SOURCES, by_tenant[bank.id])
+                await profiling.bring(bank, cids)
 
 
-async def _work_safely(bank: Bank, changes: Sequence[Change]) -> None:
+@asynccontextmanager
+async def _told(bank: Bank) -> AsyncIterator[None]:
     """What fails at one bank is no other's business: somebody is told, and `manage.py profiles
     rebuild` mends it."""
     try:
-        cids = await concerned(bank, profiling.SOURCES, changes)
-        await profiling.bring(bank, cids)
+        yield
     except Unavailable:
         raise
     except Exception as error:

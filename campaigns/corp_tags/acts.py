@@ -2,8 +2,9 @@
 deleting, where one asks and another agrees (promise P7). What becomes of the customers is in
 walking.py.
 
-A tag that a published campaign uses is not renamed: the campaign would make the old one anew. It is
-merged or deleted only when it was asked for with that in view, and the second clerk agrees to that.
+A tag that is used is not renamed: a published campaign would make the old one anew, and a live
+segment's rule would name a tag that there is not. It is merged or deleted only when it was asked for
+with that in view, and the second clerk agrees to that.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ async def ask(
     bank: Bank, actor: ClerkActor, subject: str, reason: str, *, into: str = "", force: bool = False
 ) -> str:
     """Asks another clerk to agree that a tag is merged `into` another one, and without that that a
-    tag or a group is deleted; the request's id. `force`: although campaigns use it.
+    tag or a group is deleted; the request's id. `force`: although it is used.
 
     Raises InvalidInput `reason_missing` or `tag_merge`, NotFound `corp_tag_unknown`, Conflict `tag_used`
     or `tag_act_waits`.
@@ -253,7 +254,7 @@ async def _asked(bank: Bank, act: str) -> TagAct:
 
 async def approve(bank: Bank, actor: ClerkActor, act: str) -> None:
     """Agrees to what another clerk asked for, and begins it. Raises Forbidden `approver_is_author`,
-    NotFound `tag_act_unknown`, Conflict `tag_act_decided`, and `tag_used` when a campaign uses it by
+    NotFound `tag_act_unknown`, Conflict `tag_act_decided`, and `tag_used` when somebody uses it by
     now, of which its author did not know."""
     row = await _asked(bank, act)
     async with approvals.approve(bank, actor, KIND, act, _content(row)) as approval:
@@ -284,15 +285,15 @@ async def _begin(bank: Bank, row: TagAct, by: str) -> None:
     bank.signal(TASK)
 
 
-def _used(campaigns: Sequence[str]) -> Conflict:
-    return Conflict("tag_used", "campaigns use it", data={"campaigns": ", ".join(campaigns)})
+def _used(by: Sequence[str]) -> Conflict:
+    return Conflict("tag_used", "campaigns or segments use it", data={"by": ", ".join(by)})
 
 
 async def used_by(bank: Bank, row: TagAct) -> list[str]:
-    """The campaigns that use its tags now."""
+    """The campaigns and segments that use its tags now."""
     known = await tags.known(bank)
     found = await uses(bank, [known[one] for one in row["tags"] if one in known])
-    return sorted({use.campaign for by in found.values() for use in by})
+    return sorted({use.by for by in found.values() for use in by})
 
 
 async def reject(bank: Bank, actor: ClerkActor, act: str, reason: str) -> None:

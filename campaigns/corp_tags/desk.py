@@ -32,7 +32,7 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class OneTag:
-    """A tag with what is known of it: `customers` have it, `uses` says which campaigns use it."""
+    """A tag with what is known of it: `customers` have it, `uses` says who uses it."""
 
     id: str
     tag: str
@@ -152,8 +152,8 @@ class Found:
 
     @property
     def used_by(self) -> list[str]:
-        """The campaigns that use one of its tags."""
-        return sorted({use.campaign for tag in self.tags for use in tag.uses})
+        """The campaigns and segments that use one of its tags, as uses.py:Use says them."""
+        return sorted({use.by for tag in self.tags for use in tag.uses})
 
 
 async def find(bank: Bank, subject: str) -> Found:

@@ -27,7 +27,7 @@ class TagAct(TypedDict):
     """What becomes of the tag or the group `subject`, called `name`: all its `tags`, by id.
 
     `into` takes a merged tag's place, `names` are old and new names of what is renamed (`to` is the
-    new one). `used` says which campaigns used it when it was asked for, and `forced` that it is to
+    new one). `used` says which campaigns and segments used it when it was asked for, and `forced` that it is to
     go all the same. A waiting row (services/store/leases.py) once it runs: `done` of `total`
     customers, `left_out` of them are no friends any more at WeCom; the walk over them is behind
     `after` and has changed `changed`.

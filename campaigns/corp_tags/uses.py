@@ -1,5 +1,5 @@
-"""Where corp tags are used: the campaigns that put them on or take them off, and the rules that ask
-for them."""
+"""Where corp tags are used: the campaigns that put them on or take them off, and the rules of
+campaigns and segments that ask for them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,36 @@ from campaigns.engine import facts
 from campaigns.engine.verbs.tag import Tag
 from customers.banks.bank import Bank
 from customers.rules.reading import read_rule
+from customers.rules.tokens import texts_of
 from customers.rules.tree import Tree, mentions
+from customers.segments import rows as segments
 from customers.wecom_mirror.tags import OWN_GROUP
 from services.documents.placeholders import PLACEHOLDER
+
+SEGMENT = "segment:"
 
 
 @dataclass(frozen=True, order=True)
 class Use:
-    """A published campaign, live or paused, uses a tag in a step or in a rule."""
+    """A published campaign, live or paused, uses a tag in a step or in a rule, or a live segment in
+    its rule: `by` is the campaign's id, or `segment:` with the segment's."""
 
-    campaign: str
-    where: Literal["step", "rule"]
+    by: str
+    where: Literal["step", "rule", "segment"]
+
+    @property
+    def segment(self) -> str:
+        """The segment's id; empty for a campaign."""
+        return self.by.removeprefix(SEGMENT) if self.where == "segment" else ""
 
 
 async def uses(bank: Bank, names: Collection[str]) -> dict[str, list[Use]]:
     """Who uses which of these tags, by the tag's name; one that nobody uses is left out."""
     found: dict[str, set[Use]] = {}
+    for row in await segments.everything(bank):
+        if row["state"] == segments.LIVE:
+            for name in matching(texts_of(row["rule"], "tag"), names):
+                found.setdefault(name, set()).add(Use(f"{SEGMENT}{row['segment']}", "segment"))
     for campaign in await live.campaign_rows(bank):
         document = await live.published(bank, campaign)
         if document is None:

@@ -1,8 +1,8 @@
 """Static lists: made by a clerk, and filled, replaced or thinned by files of customers.
 
-A file is kept sealed in its row until a worker has read it. What the worker writes is the same
-however often he does it, so that whoever is cut short begins the file anew; the rows of whoever
-lost his lease change nothing any more.
+A file is kept sealed in its row until a worker has read it, and the files for a list are read in the
+order in which they were sent. What the worker writes is the same however often he does it, so that
+whoever is cut short begins the file anew; the rows of whoever lost his lease change nothing any more.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from services.store.mongo import Doc
 TASK = "customers.import_lists"
 WAITING, DONE, REFUSED = "waiting", "done", "refused"
 LEASE_SECONDS = 60.0
+TURN_SECONDS = 2.0
+"""So long it waits before it looks again whether the files before it are read."""
 RETRY = Retry(tries=5, first=5.0, most=60.0, then=FAIL)
 AT_ONCE = 500
 MOST_LISTS = 1_000
@@ -180,7 +182,12 @@ class _Read:
 
 
 async def work(bank: Bank, owner: str, row: UploadRow) -> None:
-    """Reads a file into its list."""
+    """Reads a file into its list, after those that were sent before it."""
+    earlier = {"list": row["list"], "open": True, "at": {"$lt": row["at"]}}
+    if await bank.db[LIST_UPLOADS].find_one(earlier, {"_id": 1}):
+        due = bank.now() + TURN_SECONDS
+        await leases.put_back(bank.db[LIST_UPLOADS], owner, [row["_id"]], due, attempts=0)
+        return
     data = bank.vault.open(LIST_UPLOADS, "file", row["_id"], row["file"])
     try:
         lines = await asyncio.to_thread(reading.read, data, bank.region)

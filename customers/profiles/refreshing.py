@@ -172,7 +172,8 @@ async def _write(bank: Bank, changed: Sequence[Refreshed]) -> set[str]:
         left |= {doc["_id"] for doc, _ in old}
     for one in changed:
         if one.after is None and one.before is not None:
-            await rows.delete({"_id": one.cid, "seq": one.before["seq"]})
+            if not await rows.delete({"_id": one.cid, "seq": one.before["seq"]}):
+                left.add(one.cid)
     return left
 
 

@@ -74,6 +74,17 @@ def tokens(rule: str) -> list[Token]:
     return [*_read(rule), Token("end", "", len(rule), len(rule))]
 
 
+def texts_of(rule: str, function: str) -> frozenset[str]:
+    """The texts that the rule gives the function, `tag('…')`, also where nobody knows any more what
+    else it names; raises RuleError for what is no rule."""
+    found = tokens(rule)
+    return frozenset(
+        str(text.value)
+        for word, sign, text in zip(found, found[1:], found[2:], strict=False)
+        if (word.kind, word.text, sign.text, text.kind) == ("word", function, "(", "text")
+    )
+
+
 def _read(rule: str) -> Iterator[Token]:
     at = 0
     while at < len(rule):

@@ -96,7 +96,7 @@ async def submit(
         if len(await rows.everything(bank)) >= MOST_SEGMENTS:
             raise Conflict("segments_full", f"there are {MOST_SEGMENTS} segments already")
         await rows.add(bank, _first(bank, key, segment, document.used(tree)))
-    elif base == 0:
+    elif base == 0 and await rows.versions(bank, {"segment": key}, limit=1):
         raise Conflict("segment_exists", f"there is a segment {key}", data={"id": key})
     else:
         await _expect_change(bank, row, segment)
@@ -406,7 +406,10 @@ class View(Listed):
 
     @property
     def newest(self) -> Segment:
-        """What its newest version says."""
+        """What its newest version says; where its author was cut short before there was one, what he
+        wrote."""
+        if not self.versions:
+            return segment_of(self.row)
         return Segment.model_validate(self.versions[0]["content"])
 
     def broken_in(self, language: Language) -> str:

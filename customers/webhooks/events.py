@@ -37,6 +37,8 @@ EVENTS: dict[str, Event] = {
         Event("customer.bound", {"phone.bound": {}}, frozenset({"appid"})),
         _same("customer.merged", "merged"),
         _same("customer.unmerged"),
+        _same("segment.entered", "segment"),
+        _same("segment.left", "segment"),
         _same("campaign.entered", "campaign"),
         _same("reward.claimed", "reward"),
         _same("voucher.granted", "voucher", "reward"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from campaigns import live
 from customers.banks import clerks, counters, staff
 from customers.banks.bank import Bank
+from customers.segments import versions as segments
 from rewards import catalogue
 from rewards.points import program
 from rewards.pools import keeping
@@ -23,9 +24,9 @@ Titles = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Names:
-    """Names by id. Of `titled` things, campaigns, rewards and code pools, there is one in each
-    language, or one that serves for both; so it is of the points `programs`, whose ids may be those
-    of a campaign as well."""
+    """Names by id. Of `titled` things, campaigns, rewards, code pools and segments (`segment:` and
+    the id), there is one in each language, or one that serves for both; so it is of the points
+    `programs`, whose ids may be those of a campaign as well."""
 
     people: Mapping[str, str]
     titled: Titles
@@ -84,7 +85,9 @@ async def known(bank: Bank) -> Names:
         rewards = {name: row["title"] for name, row in (await catalogue.all_rewards(bank)).items()}
         people = {**await _at_counters(bank), **logins, **members}
         places = {**bank.merchants, **bank.branches}
-        titled = {**await keeping.names(bank), **rewards, **campaigns}
+        named = (await segments.titles(bank)).items()
+        titled = {f"segment:{name}": title for name, title in named}
+        titled |= {**await keeping.names(bank), **rewards, **campaigns}
         return Names(people, titled, places, await _programs(bank))
 
     return await cached(bank.services, f"names:{bank.id}", NAMES_SECONDS, load)

@@ -35,8 +35,8 @@ class OrderForm(Form):
 
 
 class EndForm(Form):
-    """Merged into another tag, or deleted where there is none; `force` is ticked: although campaigns
-    use it."""
+    """Merged into another tag, or deleted where there is none; `force` is ticked: although it
+    is used."""
 
     into: Word = ""
     reason: GivenReason
@@ -59,10 +59,10 @@ class Tags(Decision):
         await self.show()
 
     def in_words(self, error: YinqiaoError | None) -> YinqiaoError | None:
-        """The error with campaigns by their names."""
-        if error is not None and "campaigns" in error.data:
-            called = [self.called(one) for one in error.data["campaigns"].split(", ")]
-            error.data["campaigns"] = ", ".join(called)
+        """The error with campaigns and segments by their names."""
+        if error is not None and "by" in error.data:
+            called = [self.called(one) for one in error.data["by"].split(", ")]
+            error.data["by"] = ", ".join(called)
         return error
 
     @override

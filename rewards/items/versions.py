@@ -100,7 +100,7 @@ async def submit(
             raise Conflict("items_full", f"there are {MOST_ITEMS} items already")
         await rows.add_item(bank, _first(bank, key, item))
     else:
-        if base == 0:
+        if base == 0 and await rows.versions(bank, {"item": key}, limit=1):
             raise Conflict("item_exists", f"there is an item {key}", data={"id": key})
         if row["kind"] != item.kind and row["live_version"]:
             raise ItemRefused([fault(("kind",), "item_kind", kind=row["kind"])])

@@ -7,7 +7,10 @@ import re
 import httpx
 
 from campaigns.corp_tags import acts
+from customers.actors import ClerkActor
+from customers.segments import document, versions
 from customers.wecom_mirror import details, tags
+from operations import profiling
 from services.container import Services
 from tests.conftest import Sandbox
 from tests.http.conftest import Clerk, post_form
@@ -39,7 +42,7 @@ async def test_tags_are_made_with_who_has_and_who_uses_them(clerk: Clerk, demo: 
     row = re.search(r">一线</a></td>\s*<td class=\"text-end\">(\d+)</td>\s*<td>(.*?)</td>", page, re.S)
     assert row is not None
     assert (row[1], 'href="/console/campaigns/acq-branch"' in row[2], "step" in row[2]) == ("1", True, True)
-    assert "Although campaigns use it" in page
+    assert "Although it is used" in page
     again = await post_form(lin, TAGS, TAGS, group="来源", names="一线")
     assert "These tags are there already." in again.text
     long = await post_form(lin, TAGS, TAGS, group="来源", names="字" * 31)
@@ -83,10 +86,28 @@ async def test_a_used_tag_is_refused_with_the_campaigns_name_and_an_administrato
     pages = await made(lin, demo, "来源", "一线")
     used, black = pages["一线"], pages["黑卡"]
     refused = await post_form(lin, used, f"{used}/end", reason="没人用")
-    assert (refused.status_code, "还有活动在使用：网点拉新" in refused.text) == (409, True)
+    assert (refused.status_code, "仍在使用：网点拉新" in refused.text) == (409, True)
     refused = await post_form(lin, black, f"{black}/name", name="黑金")
     assert (refused.status_code, "由其他应用建立" in refused.text) == (409, True)
     assert "黑卡" in (await lin.get(TAGS)).text
+
+
+async def test_a_segment_that_asks_for_a_tag_stands_beside_it_by_its_name(clerk: Clerk, demo: Services) -> None:
+    lin, bank = await clerk("lin"), await open_bank(demo, "demo")
+    gold = (await made(lin, demo, "等级", "金卡"))["金卡"]
+    author, other = (ClerkActor("demo", login, login, frozenset()) for login in ("wang", "zhao"))
+    said = {"name": {"zh": "金卡客户", "en": "Gold"}, "rule": "tag('等级:金卡')"}
+    words = await profiling.vocabulary(bank)
+    number = await versions.submit(bank, author, "gold", document.read("gold", said), words)
+    await versions.approve(bank, other, "gold", number, words)
+    demo.cache.clear()
+    page = (await lin.get(gold)).text
+    assert re.search(r'href="/console/segments/gold">金卡客户</a> <span[^>]*>客群</span>', page) is not None
+    refused = await post_form(lin, gold, f"{gold}/end", reason="没人用")
+    assert (refused.status_code, "仍在使用：金卡客户" in refused.text) == (409, True)
+    assert (await post_form(lin, gold, f"{gold}/end", reason="没人用", force="on")).status_code == 200
+    page = (await lin.get(TAGS)).text
+    assert re.search(r"仍在使用：</strong> (<[^>]*>)?金卡客户", page) is not None, page
 
 
 async def test_whoever_only_reads_sees_no_form(clerk: Clerk, demo: Services) -> None:

@@ -14,7 +14,9 @@ from customers import relationships
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity import resolution
+from customers.segments import document, versions
 from customers.wecom_mirror import details, tags
+from operations import profiling
 from services.container import Services
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from tests.conftest import DEMO_CAMPAIGNS, Sandbox
@@ -208,7 +210,7 @@ async def test_what_a_campaign_uses_goes_only_when_two_say_so_in_view_of_that(ba
     tag_id = (await ids_of(bank))[used]
     with pytest.raises(Conflict, match="tag_used") as refused:
         await acts.ask(bank, LIN, tag_id, "没人用")
-    assert refused.value.data == {"campaigns": "acq-branch"}
+    assert refused.value.data == {"by": "acq-branch"}
     with pytest.raises(Conflict, match="tag_used"):
         await acts.rename(bank, LIN, tag_id, "二线")
     act_id = await acts.ask(bank, LIN, tag_id, "没人用", force=True)
@@ -217,6 +219,30 @@ async def test_what_a_campaign_uses_goes_only_when_two_say_so_in_view_of_that(ba
     await jobs.run(bank, acts.TASK)
     assert (await act(bank, act_id))["state"] == "done"
     assert used not in await ids_of(bank)
+
+
+async def test_what_a_live_segment_asks_for_is_used_until_it_asks_no_more(bank: Bank) -> None:
+    await desk.create(bank, LIN, "等级", ["金卡", "银卡"])
+    bank.services.cache.clear()
+    known = await ids_of(bank)
+    gold, silver = known["等级:金卡"], known["等级:银卡"]
+    said = {"name": {"zh": "金卡客户", "en": "Gold"}, "rule": "customer.bound and not tag( '等级:金卡')"}
+    asked = await acts.ask(bank, LIN, gold, "没人用")
+    words = await profiling.vocabulary(bank)
+    number = await versions.submit(bank, LIN, "gold", document.read("gold", said), words)
+    assert (await desk.find(bank, gold)).used_by == []
+    await versions.approve(bank, ZHAO, "gold", number, words)
+    with pytest.raises(Conflict, match="tag_used") as began:
+        await acts.approve(bank, ZHAO, asked)
+    assert (began.value.data, (await act(bank, asked))["state"]) == ({"by": "segment:gold"}, "failed")
+    with pytest.raises(Conflict, match="tag_used"):
+        await acts.rename(bank, LIN, gold, "金牌")
+    with pytest.raises(Conflict, match="tag_used"):
+        await acts.ask(bank, LIN, gold, "两个是一个", into=silver)
+    assert (await desk.find(bank, silver)).used_by == []
+    await versions.approve(bank, ZHAO, "gold", await versions.archive(bank, LIN, "gold", "x"), words)
+    await acts.rename(bank, LIN, gold, "金牌")
+    assert (await ids_of(bank))["等级:金牌"] == gold
 
 
 async def test_a_use_that_began_after_the_asking_stops_the_approval(bank: Bank) -> None:

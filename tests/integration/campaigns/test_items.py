@@ -14,7 +14,7 @@ from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from deploy.demo import apply_bank
 from rewards.item import Item
-from rewards.items import files, live
+from rewards.items import files, live, rows
 from rewards.items import versions as items
 from rewards.items.versions import ItemRefused
 from services.container import Services
@@ -206,6 +206,21 @@ async def test_a_newer_version_replaces_one_that_waits_and_a_rejected_one_reache
     (row,) = await items.list_items(await at(demo), LIN)
     assert (row["state"], row["live_version"], row["pending_version"]) == ("draft", None, None)
     assert await live.listed(await at(demo)) == {}
+
+
+async def test_whoever_was_cut_short_before_his_first_version_may_submit_it_again(
+    demo: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut(*_: Any) -> bool:
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "add_version", cut)
+        with pytest.raises(RuntimeError):
+            await items.submit(await at(demo), LIN, "coffee", COFFEE, base=0)
+    assert await items.submit(await at(demo), LIN, "coffee", COFFEE, base=0) == 1
+    with pytest.raises(Conflict, match="item_exists"):
+        await items.submit(await at(demo), LIN, "coffee", DEAR, base=0)
 
 
 async def test_what_is_no_change_or_another_kind_or_was_not_seen_is_refused(demo: Services) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -128,6 +129,25 @@ async def test_an_upload_that_is_cut_short_is_done_by_the_next_and_who_lost_it_c
     upload = await keeping.upload(bank, "event", upload["upload"])
     assert (upload["state"], upload["good"], upload["bad"]) == ("done", 3, {"list_twice": 1})
     assert await on(bank) == set(cids)
+
+
+async def test_files_for_one_list_are_read_in_the_order_in_which_they_were_sent(bank: Bank) -> None:
+    ann, bob = await people(bank, 2)
+    uploads = bank.db["list_uploads"]
+    names = []
+    for data, mode in ((b"unionid\nu1\n", "replace"), (b"unionid\nu2\n", "add")):
+        received = keeping.Receiver("list.csv", bytearray(data))
+        names.append(await keeping.start(bank, "lin", "event", mode, received))
+    first, second = [await keeping.upload(bank, "event", name) for name in names]
+    await uploads.update({"_id": first["_id"]}, {"$set": {"at": first["at"] - timedelta(seconds=1)}})
+    await uploads.update({"_id": first["_id"]}, {"$set": {"due": bank.now() + 60, "owner": "busy"}})
+    await jobs.run(bank, keeping.TASK)
+    assert (await keeping.upload(bank, "event", names[1]))["open"]
+    assert await on(bank) == set()
+    for one in (first, second):
+        await uploads.update({"_id": one["_id"]}, {"$set": {"due": 0.0}})
+        await jobs.run(bank, keeping.TASK)
+    assert await on(bank) == {ann, bob}
 
 
 async def test_lists_have_ids_of_their_own(bank: Bank) -> None:

@@ -12,6 +12,7 @@ import pytest
 from customers import happenings, relationships
 from customers.actors import ClerkActor
 from customers.banks.bank import Bank
+from customers.banks.files import Webhook
 from customers.fields import values
 from customers.fields.values import Update
 from customers.identity import resolution
@@ -105,6 +106,24 @@ async def test_members_come_and_go_with_what_is_known_and_each_is_told_once(bank
     await tell(bank, bob, 50.0, balance_band="A")
     assert [kind for kind, _ in await told(bank, bob)] == ["segment.entered"] * 2 + ["segment.left"]
     assert await members(bank, "rich") == {ann, bob}
+
+
+async def test_webhooks_are_told_of_each_coming_and_going_once(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, bob = await person(bank, 1, balance_band="A"), await person(bank, 2, balance_band="C")
+    hook = Webhook(id="core", url="https://core.bank.example", events=["segment.entered", "segment.left"])
+    hooked = replace(bank, webhooks=(hook,))
+
+    async def current(self: Bank) -> Bank:
+        return hooked
+
+    monkeypatch.setattr(Bank, "current", current)
+    await put(hooked, "rich", RICH)
+    for at, band in ((20.0, "B"), (30.0, "A"), (40.0, "C")):
+        await tell(hooked, bob, at, balance_band=band)
+    told = await bank.db["webhook_deliveries"].find({}, sort=[("noted_at", 1)])
+    assert ann not in [row["cid"] for row in told]
+    expected = [(bob, "segment.entered", {"segment": "rich"}), (bob, "segment.left", {"segment": "rich"})]
+    assert [(row["cid"], row["event"], row["data"]) for row in told] == expected
 
 
 async def test_a_changed_rule_fills_anew_and_segments_inside_segments_follow(bank: Bank) -> None:

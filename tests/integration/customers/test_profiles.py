@@ -162,6 +162,26 @@ async def test_who_read_an_older_state_does_not_put_it_over_a_newer_one(
     assert (profile["fields"] == {"holdings": 3}) is guarded
 
 
+async def test_whoever_was_merged_has_no_profile_although_another_made_it_meanwhile(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner, loser = await _person(bank, 1), await _person(bank, 2, unionid="oU")
+    await _refresh(bank, winner, loser)
+    both = Facts(external_userid="wm1", unionid="oU")
+    assert await resolution.identify(bank, both, source="details", proof="call") == winner
+    real = refreshing._make
+
+    async def slow(*args: Any) -> Any:
+        made = await real(*args)
+        # one who had read both before the merge writes now
+        await bank.db["profiles"].update({"_id": loser, "seq": 1}, {"$set": {"seq": 2}})
+        return made
+
+    monkeypatch.setattr(refreshing, "_make", slow)
+    await _refresh(bank, loser)
+    assert await refreshing.find(bank, loser) is None
+
+
 async def test_all_of_a_bank_is_made_anew_and_profiles_of_nobody_go(bank: Bank) -> None:
     cids = [await _person(bank, number) for number in range(12)]
     await values.write_many(bank, [Update(cid, {"holdings": 1}, 10.0, "core", f"e{cid}") for cid in cids])

@@ -144,6 +144,23 @@ async def test_a_rule_over_a_segment_to_which_nobody_agreed_waits_for_it(bank: B
     assert await state(bank, "over") == ("live", 1)
 
 
+async def test_whoever_was_cut_short_before_his_first_version_may_submit_it_again(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut(*_: Any) -> bool:
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "add_version", cut)
+        with pytest.raises(RuntimeError):
+            await submit(bank, "rich", segment(), base=0)
+    view = await versions.view(bank, "rich", await profiling.vocabulary(bank))
+    assert (view.state, view.newest, view.base) == ("draft", segment(), 0)
+    assert await submit(bank, "rich", segment(), base=0) == 1
+    with pytest.raises(Conflict, match="segment_exists"):
+        await submit(bank, "rich", segment("customer.bound"), base=0)
+
+
 FILE = """\
 kind: segments/v1
 segments:

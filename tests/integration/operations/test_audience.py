@@ -138,6 +138,28 @@ async def test_a_source_that_fails_at_one_bank_is_told_and_does_not_stop_the_res
         await until(lambda: refreshing.find(bank, other))
 
 
+async def test_a_bank_whose_profiles_cannot_be_made_holds_up_no_other(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = NO_CLERKS.replace("clerks:\n", "").replace("counters:\n", "")
+    text = text.replace("id: demo\n", "id: zzz\n", 1).replace("wx5ab", "wx6ab")
+    await apply.apply_tenant(services, text, "bank.yaml")
+    later = await open_bank(services, "zzz")
+    cid, real = await _person(later, 1), profiling.rebuild
+
+    def rebuild(at: Bank) -> Any:
+        if at.id == bank.id:
+            raise ValueError
+        return real(at)
+
+    monkeypatch.setattr(profiling, "rebuild", rebuild)
+    async with _following(services):
+        await until(lambda: refreshing.find(later, cid), 30.0)
+        await until(lambda: bank.db["alarms"].count({"kind": "work.failed", "data.work": "audience"}))
+        mine = await _person(bank, 2)
+        await until(lambda: refreshing.find(bank, mine))
+
+
 async def test_somebody_is_told_when_the_profiles_are_late(bank: Bank, services: Services) -> None:
     assert await audience.lag(services) is None
     row = {"_id": audience.LEADER, "owner": "", "until": 0.0, "fence": 1, "at": services.clock() - 30.0}

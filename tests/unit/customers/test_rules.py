@@ -15,6 +15,7 @@ from customers.rules.errors import RuleError
 from customers.rules.predicate import predicate
 from customers.rules.reading import read_rule
 from customers.rules.syntax import DEEPEST, MOST_ENTRIES, MOST_TERMS
+from customers.rules.tokens import texts_of
 from customers.rules.tree import mentions, windowed
 from customers.rules.vocabulary import CHINA, LONGEST, Name, Vocabulary
 
@@ -358,6 +359,13 @@ def test_of_many_names_a_sentence_lists_the_first() -> None:
         read_rule("customer.f13370 == 1", words)
     assert refused.value.message.count("customer.f") == 22
     assert "customer.f0019, …; did you mean customer.f" in refused.value.message
+
+
+def test_the_texts_of_a_function_are_found_also_in_a_rule_that_cannot_be_read_any_more() -> None:
+    rule = """customer.tag == 'a' and not tag( 'b' ) or gone(tag("it's"), segment('c')) and 'tag(d)' in customer.gone"""
+    assert texts_of(rule, "tag") == {"b", "it's"}
+    assert texts_of(rule, "segment") == {"c"}
+    assert texts_of("tag", "tag") == frozenset()
 
 
 def test_a_rule_mentions_what_it_uses() -> None:
