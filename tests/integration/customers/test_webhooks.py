@@ -202,6 +202,20 @@ async def test_an_earlier_one_goes_first_although_it_was_told_later(bank: Bank, 
     assert receiver.taken == ["first", "second"]
 
 
+async def test_the_first_of_many_goes_first_although_a_round_does_not_take_them_all(
+    bank: Bank, receiver: Receiver, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "LOT", 2)
+    (hook,) = bank.webhooks
+    for key, ago in (("third", 5), ("second", 7), ("first", 9)):
+        await timeline.record(bank, "a", "customer.added", key, at=clock.now - ago, userid="zhang", state=key)
+        clock.now += 1
+    await delivering._round(bank, hook)
+    assert receiver.taken == ["first", "second"]
+    await delivering._round(bank, hook)
+    assert receiver.taken == ["first", "second", "third"]
+
+
 async def _race(bank: Bank, receiver: Receiver) -> list[str]:
     """What comes when two workers deliver at once, and the first try of the first happening is slow."""
 
