@@ -151,6 +151,31 @@ async def test_what_happened_is_told_once_signed_and_without_a_name(
     assert {one["state"] for one in await _rows(bank)} == {"delivered"}
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_nothing_is_in_the_timeline_of_which_no_webhook_was_told(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    async def killed(*_: Any) -> None:
+        raise Killed
+
+    one = timeline.entry(bank, "a", "customer.added", "spring", {"userid": "zhang"})
+
+    async def write() -> None:
+        if at_once:
+            await timeline.record_many(bank, [one])
+        else:
+            await timeline.record(bank, "a", "customer.added", "spring", userid="zhang")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(telling, "tell", killed)
+        with pytest.raises(Killed):
+            await write()
+    assert await timeline.story(bank, ["a"]) == []
+    await write()
+    assert [row["cid"] for row in await _rows(bank)] == ["a"]
+    assert len(await timeline.story(bank, ["a"])) == 1
+
+
 async def test_a_bank_without_webhooks_writes_nothing_and_one_without_a_secret_sends_nothing(
     bank: Bank, receiver: Receiver
 ) -> None:
