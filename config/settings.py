@@ -89,7 +89,11 @@ class Settings(BaseSettings):
     """Environment variables with the prefix `YINQIAO_`, and a `.env` file; the environment wins."""
 
     model_config = SettingsConfigDict(
-        env_prefix="YINQIAO_", env_file=".env", extra="ignore", frozen=True
+        env_prefix="YINQIAO_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # what is wrong with a secret is told without it
     )
 
     env: Literal["dev", "production"] = "dev"
@@ -211,12 +215,15 @@ class Settings(BaseSettings):
     @classmethod
     def _proxy_address(cls, proxy: SecretStr) -> SecretStr:
         address = proxy.get_secret_value()
-        if address:
+        try:
             parts = urlsplit(address)
-            if parts.scheme not in ("http", "https") or not parts.hostname or not parts.port:
-                raise ValueError("a proxy is http://[USER:PASSWORD@]HOST:PORT, or https://")
-            if parts.path.strip("/") or parts.query or parts.fragment:
-                raise ValueError("a proxy's address has no path")
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port
+        except ValueError:  # its text may have a piece of the password
+            whole = False
+        if address and not whole:
+            raise ValueError("a proxy is http://[USER:PASSWORD@]HOST:PORT, or https://")
+        if address and (parts.path.strip("/") or parts.query or parts.fragment):
+            raise ValueError("a proxy's address has no path")
         return proxy
 
     @field_validator("wechat_ca", "wecom_ca", "bank_ca")

@@ -1,5 +1,9 @@
 """A customer's timeline: one append-only row for everything that happened to him, from every room, in
-one order."""
+one order.
+
+The bank's webhooks are told of an entry right before it is written: so none is in the timeline of
+which they were not told, wherever a process was killed.
+"""
 
 from __future__ import annotations
 
@@ -75,20 +79,18 @@ async def record(
     `data` carries no person's data in clear.
     """
     row = entry(bank, cid, kind, key, data, at)
-    new = await bank.insert(TIMELINE, cast("Doc", row))
     await _tell(bank, [row])
-    return new
+    return await bank.insert(TIMELINE, cast("Doc", row))
 
 
 async def record_many(bank: Bank, entries: Sequence[Entry]) -> None:
     """Writes entries of one or of several customers at once; those that were told already stay as
     they are."""
-    await bank.db[TIMELINE].insert_new(cast("Sequence[Doc]", entries))
     await _tell(bank, entries)
+    await bank.db[TIMELINE].insert_new(cast("Sequence[Doc]", entries))
 
 
 async def _tell(bank: Bank, entries: Sequence[Entry]) -> None:
-    """Also what was written before: whoever was killed between the two tells again."""
     if bank.webhooks:
         some = [Happened(one["_id"], *_facts(one)) for one in entries]
         await telling.tell(bank, some)

@@ -12,14 +12,14 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
 
 from customers.access.origin import Origin
 from customers.banks.bank import Bank, open_bank
-from customers.banks.secrets import Good
+from customers.banks.secrets import Good, present
 from services import ids
 from services.container import Services
 from services.errors import NotFound, NotSignedIn
@@ -133,20 +133,13 @@ def _fits_a_key(signed: Signed, found: Signer[Actor]) -> bool:
 
 
 def _fits_a_secret(services: Services, signed: Signed, found: Signer[Actor] | None) -> bool:
-    good = list(_present(services, found))
+    good = present(found.secrets, services.clock()) if found is not None else []
     message, given = signed.message(signed.sha256), signed.signature.lower().encode()
     right = False
     for secret in good or [_NOBODYS]:
         made = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest().encode()
         right |= hmac.compare_digest(made, given)
     return right and bool(good)
-
-
-def _present(services: Services, found: Signer[Actor] | None) -> Iterator[str]:
-    now = services.clock()
-    for secret, until in found.secrets if found is not None else ():
-        if until is None or now < until:
-            yield secret
 
 
 def _wrong() -> NotSignedIn:

@@ -1,7 +1,7 @@
 """What programs sign with: a secret, and for some days after a change of it the one before.
 
-The rows that keep them are of two kinds, partners' and the bank's own systems'; a secret is shown
-once, where it is made, and lies sealed.
+The rows that keep them are of several kinds: partners', the bank's own systems', and webhooks', with
+whose secrets we sign. A secret is shown once, where it is made, and lies sealed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,22 @@ Good = tuple[tuple[str, float | None], ...]
 @dataclass(frozen=True, kw_only=True)
 class Holders:
     """One kind of programs: `noun` is what they are called, `secret_set` what the audit trail says,
-    and `cache_key` what a process keeps their rows under."""
+    and `cache_key` what a process keeps their rows under, if it does."""
 
     noun: str
     rows: Rows
     secret_set: str
-    cache_key: Callable[[Bank], str]
+    cache_key: Callable[[Bank], str] | None = None
 
 
 def good(bank: Bank, holders: Holders, row: Row) -> Good:
     """The secrets of a row, those too whose time may be over."""
     return tuple((one["secret"], one["until"]) for one in _opened(bank, holders, row))
+
+
+def present(secrets: Good, now: float) -> list[str]:
+    """Those that are good now, the newest first."""
+    return [secret for secret, until in secrets if until is None or now < until]
 
 
 def _opened(bank: Bank, holders: Holders, row: Row) -> list[dict[str, Any]]:
@@ -95,5 +100,6 @@ async def _keep(
     sealed = bank.vault.seal_json(holders.rows, "secrets", row["_id"], listed)
     fields = {"secrets": sealed, "rotated_at": utc(bank.now())}
     kept = await bank.db[holders.rows].update(as_read, {"$set": fields})
-    invalidate(bank.services, holders.cache_key(bank))
+    if holders.cache_key is not None:
+        invalidate(bank.services, holders.cache_key(bank))
     return kept

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets as random
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import takewhile
 from typing import Any, cast
 
 from customers.alerts import alarms
@@ -139,7 +139,12 @@ async def _due(bank: Bank, hook: Webhook, limit: int) -> list[Delivery]:
     horizon = bank.services.cache.of(leases.HORIZONS)[WEBHOOK_DELIVERIES, hook.id, bank.id]
     due: Doc = {"webhook": hook.id, "open": True}
     found = await horizon.oldest(bank.db[WEBHOOK_DELIVERIES], due, bank.now(), limit)
-    rows = await bank.by_id(WEBHOOK_DELIVERIES, [row["_id"] for row in found])
+    return await _open(bank, [row["_id"] for row in found])
+
+
+async def _open(bank: Bank, row_ids: Sequence[str]) -> list[Delivery]:
+    """Those of these that still wait."""
+    rows = await bank.by_id(WEBHOOK_DELIVERIES, row_ids)
     return cast("list[Delivery]", [row for row in rows.values() if row["open"]])
 
 
@@ -182,17 +187,22 @@ async def _give_back(this: _Round) -> None:
 
 async def _lots(this: _Round) -> list[list[Delivery]]:
     """What is due, customer by customer, each in the order in which it happened; without those for
-    whom an earlier one waits for its next try, and never without what comes before."""
-    due = {row["_id"]: row for row in await _due(this.bank, this.hook, LOT)}
-    lots, now = [], this.bank.now()
-    for cid, rows in (await _waiting(this, {row["cid"] for row in due.values()})).items():
+    whom an earlier one waits for its next try. Of a customer as many as were found, though not
+    these: the first of all that wait for him."""
+    bank = this.bank
+    found = {row["_id"]: row for row in await _due(bank, this.hook, LOT)}
+    counts = Counter(row["cid"] for row in found.values())
+    lots, now = [], bank.now()
+    for cid, rows in (await _waiting(this, set(counts))).items():
         until = max(row["due"] for row in rows)
         if until > now:
             await _hold_back(this, cid, until)
-            continue
-        ids = [row["_id"] for row in sorted(rows, key=_order)]
-        lots.append([due[each] for each in takewhile(lambda one: one in due, ids)])
-    return sorted((lot for lot in lots if lot), key=lambda lot: _order(lot[0]))
+        else:
+            lots.append([row["_id"] for row in sorted(rows, key=_order)[: counts[cid]]])
+    rest = [each for lot in lots for each in lot if each not in found]
+    found |= {row["_id"]: row for row in await _open(bank, rest)}
+    known = ([found[each] for each in lot if each in found] for lot in lots)
+    return sorted((lot for lot in known if lot), key=lambda lot: _order(lot[0]))
 
 
 async def _waiting(this: _Round, cids: set[str]) -> dict[str, list[Delivery]]:

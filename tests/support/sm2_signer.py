@@ -10,7 +10,7 @@ from services.security.sm2 import USER_ID, A, B, G, N, P, sm3
 Point = tuple[int, int] | None
 
 
-def _add(one: Point, two: Point) -> Point:
+def plus(one: Point, two: Point) -> Point:
     if one is None or two is None:
         return one or two
     if one[0] == two[0]:
@@ -23,11 +23,11 @@ def _add(one: Point, two: Point) -> Point:
     return x, (slope * (one[0] - x) - one[1]) % P
 
 
-def _times(k: int, point: Point) -> Point:
+def times(k: int, point: Point) -> Point:
     total: Point = None
     while k:
-        total = _add(total, point) if k & 1 else total
-        point, k = _add(point, point), k >> 1
+        total = plus(total, point) if k & 1 else total
+        point, k = plus(point, point), k >> 1
     return total
 
 
@@ -36,7 +36,7 @@ class Signer:
 
     def __init__(self, private: int = 0) -> None:
         self._private = private or secrets.randbelow(N - 2) + 1
-        point = _times(self._private, G)
+        point = times(self._private, G)
         assert point is not None
         self._point = point
         self.public = f"04{point[0]:064x}{point[1]:064x}"
@@ -48,7 +48,7 @@ class Signer:
         e = int.from_bytes(sm3(za, message))
         while True:
             k = k or secrets.randbelow(N - 1) + 1
-            point = _times(k, G)
+            point = times(k, G)
             assert point is not None
             r = (e + point[0]) % N
             s = (k - r * self._private) * pow(1 + self._private, -1, N) % N

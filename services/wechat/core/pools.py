@@ -47,20 +47,23 @@ def open_http(
     trusted: ssl.SSLContext | None = None,
 ) -> httpx.AsyncClient:
     """A pooled HTTP client for one platform, whose calls leave through `proxy` (empty: directly)
-    and believe whom `trusted` says: nothing of that from the environment, and no redirects.
+    and believe whom `trusted` says, the proxy too: nothing of that from the environment, and no
+    redirects.
 
     httpx logs whole addresses, which carry tokens and secrets, at INFO: that is turned off here.
     """
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     limits = httpx.Limits(max_connections=EACH, max_keepalive_connections=EACH, keepalive_expiry=30)
+    trusted = trusted or authorities("")
+    over_tls = trusted if httpx.URL(proxy).scheme == "https" else None
     return httpx.AsyncClient(
         transport=transport,
         trust_env=False,
         follow_redirects=False,
         limits=limits,
-        proxy=proxy or None,
-        verify=trusted or authorities(""),
+        proxy=httpx.Proxy(proxy, ssl_context=over_tls) if proxy else None,
+        verify=trusted,
     )
 
 

@@ -151,6 +151,31 @@ async def test_what_happened_is_told_once_signed_and_without_a_name(
     assert {one["state"] for one in await _rows(bank)} == {"delivered"}
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_nothing_is_in_the_timeline_of_which_no_webhook_was_told(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    async def killed(*_: Any) -> None:
+        raise Killed
+
+    one = timeline.entry(bank, "a", "customer.added", "spring", {"userid": "zhang"})
+
+    async def write() -> None:
+        if at_once:
+            await timeline.record_many(bank, [one])
+        else:
+            await timeline.record(bank, "a", "customer.added", "spring", userid="zhang")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(telling, "tell", killed)
+        with pytest.raises(Killed):
+            await write()
+    assert await timeline.story(bank, ["a"]) == []
+    await write()
+    assert [row["cid"] for row in await _rows(bank)] == ["a"]
+    assert len(await timeline.story(bank, ["a"])) == 1
+
+
 async def test_a_bank_without_webhooks_writes_nothing_and_one_without_a_secret_sends_nothing(
     bank: Bank, receiver: Receiver
 ) -> None:
@@ -200,6 +225,20 @@ async def test_an_earlier_one_goes_first_although_it_was_told_later(bank: Bank, 
         await timeline.record(bank, "a", "customer.added", key, at=at, userid="zhang", state=key)
     await delivering.send_due(bank)
     assert receiver.taken == ["first", "second"]
+
+
+async def test_the_first_of_many_goes_first_although_a_round_does_not_take_them_all(
+    bank: Bank, receiver: Receiver, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "LOT", 2)
+    (hook,) = bank.webhooks
+    for key, ago in (("third", 5), ("second", 7), ("first", 9)):
+        await timeline.record(bank, "a", "customer.added", key, at=clock.now - ago, userid="zhang", state=key)
+        clock.now += 1
+    await delivering._round(bank, hook)
+    assert receiver.taken == ["first", "second"]
+    await delivering._round(bank, hook)
+    assert receiver.taken == ["first", "second", "third"]
 
 
 async def _race(bank: Bank, receiver: Receiver) -> list[str]:

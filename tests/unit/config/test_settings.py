@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 from config.gate import is_published
 from config.settings import DEFAULT_MASTER_KEY, PlatformLimits, ProductionRefused, Settings, load
 from deploy.demo import BANK as DEMO_BANK
+from deploy.terminal import wrong_settings
 
 GOOD_PRODUCTION: dict[str, Any] = {
     "env": "production",
@@ -257,3 +258,20 @@ def test_settings_do_not_change_after_they_were_read() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
     assert settings.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BANK_PROXY", "socks5://demo:let-me-out@proxy:1080"),
+        ("WECOM_PROXY", "http://demo:let-me-out@proxy"),
+        ("WECOM_PROXY", "http://demo:let-me-out#1@proxy:3128"),
+        ("WECHAT_PROXY", "http://demo:let-me-out/1@proxy:3128"),
+        ("METRICS_TOKEN", "let-me-out"),
+    ],
+)
+def test_a_wrong_secret_is_not_in_what_is_said_of_it(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"YINQIAO_{name}", value)
+    with pytest.raises(ValidationError, match=name.lower()) as wrong:
+        load()
+    assert "let-me" not in f"{wrong.value} {wrong_settings(wrong.value)}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.security import sm2
 from services.security.sm2 import N, P, read_key, read_signature, sm3
+from tests.support.sm2_signer import G, Signer, plus, times
 
 STANDARD_KEY = (
     "0409f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020"
@@ -96,10 +98,68 @@ def test_what_is_no_signature_is_none(signature: bytes) -> None:
     assert not read_key(OPENSSL_PEM).verify(MESSAGE, signature)
 
 
+def _as_if(monkeypatch: pytest.MonkeyPatch, private: int, s: int, t: int) -> tuple[sm2.PublicKey, bytes]:
+    """A public key, and a signature by s and t alone that fits a message whose digest is as it has to be."""
+    point = times(private, G)
+    assert point is not None
+    summed = plus(times(s, G), times(t, point))
+    assert summed is not None
+    r = (t - s) % N
+    monkeypatch.setattr(sm2, "sm3", lambda *_: ((r - summed[0]) % N).to_bytes(32))
+    return sm2.PublicKey(point), r.to_bytes(32) + s.to_bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("s", "t", "good"),
+    [
+        (7, 12, True),
+        (7, 7, False),
+        (N, 12, False),
+        (N + 7, 12, False),
+        (7, N, False),
+        (N - 1, 1, True),
+    ],
+    ids=["whole", "r is 0", "s is 0", "s is beyond", "r + s is 0", "as large as may be"],
+)
+def test_numbers_out_of_their_bounds_are_none_although_they_fit(
+    monkeypatch: pytest.MonkeyPatch, s: int, t: int, good: bool
+) -> None:
+    key, signature = _as_if(monkeypatch, 0xD1CE, s, t)
+    assert key.verify(b"message", signature) is good
+
+
+def test_what_adds_up_to_the_point_at_infinity_is_no_signature() -> None:
+    private, t = 0xD1CE, 12
+    s = -t * private % N
+    key = read_key(Signer(private).public)
+    assert not key.verify(b"message", ((t - s) % N).to_bytes(32) + s.to_bytes(32))
+
+
+def test_the_point_at_infinity_on_the_way_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, signature = _as_if(monkeypatch, N - 2, 2, 0x11)
+    assert key.verify(b"message", signature)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        OPENSSL_SIGNATURE.replace("3046022100b790", "30450220b790"),
+        OPENSSL_SIGNATURE.replace("3046", "3047") + "00",
+        GMSSL[0][2].replace("3044021f1959", "30450220001959"),
+    ],
+    ids=["a negative number", "something behind the numbers", "a number with a zero too many"],
+)
+def test_a_signature_that_is_written_in_another_way_is_none(signature: str) -> None:
+    assert read_signature(bytes.fromhex(signature)) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
+        "06" + STANDARD_KEY[2:],
+        f"{P + 1:064x}9f7a091433a81e3f218f405f792355bf2aa98b5ffa95982f03870800065279a3",
+        f"9c17043effe1a805a74a9a5e70b9d659705d3242094a566dc016f49311178d1f{P + 1:064x}",
         "04" + "00" * 64,
         STANDARD_KEY[:-2] + "14",
         STANDARD_KEY[:-2],

@@ -196,6 +196,24 @@ async def test_a_proxy_that_does_not_let_us_out_means_that_nothing_was_sent(
     assert not isinstance(refused.value, UnknownOutcome)
 
 
+async def test_a_proxy_over_tls_is_trusted_by_the_same_authority(services: Services, tmp_path: Path) -> None:
+    ca, context = _certificates(tmp_path)
+    asked: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=context) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        leaving = _leaving(Https("https://platform.example", ca), f"https://{NAME}@127.0.0.1:{port}")
+        with pytest.raises(NotSent):
+            await _ask(services, services.settings.model_copy(update=leaving))
+    assert asked[0].startswith(b"CONNECT platform.example:443")
+
+
 def _leaving(https: Https, proxy: str) -> dict[str, object]:
     made = Settings(wecom_api_base=https.base, wecom_proxy=proxy, wecom_ca=str(https.ca))  # type: ignore[arg-type]
     return {name: getattr(made, name) for name in ("wecom_api_base", "wecom_proxy", "wecom_ca")}
