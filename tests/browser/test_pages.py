@@ -10,12 +10,14 @@ from datetime import timedelta
 
 import httpx
 import pytest
+import yaml
 from playwright.async_api import Browser
 
-from customers import relationships
+from customers import relationships, timeline
 from customers.access import rm
 from customers.actors import StaffActor
 from customers.alerts import alarms
+from customers.banks import apply
 from customers.banks.bank import Bank
 from customers.identity import resolution
 from customers.wecom_mirror import tags
@@ -23,9 +25,10 @@ from deploy.processes import ROOT
 from rewards.points import corrections, program
 from services.container import Services
 from tests.browser.watching import Watched, browser, watched
-from tests.conftest import Sandbox, Server
+from tests.conftest import DEMO_BANK, Sandbox, Server
 from tests.http.conftest import PASSWORD, post_form, sign_in
 from tests.integration.rewards import points_world
+from tests.support import bank_systems
 from tests.support.banks import open_bank
 from tests.support.forms import forms_of
 
@@ -120,6 +123,7 @@ async def unkind(demo: Services, sandbox: Sandbox, server: Server) -> dict[str, 
         await post_form(lin, "/console/tags", "/console/tags", group="W" * 30, names="w" * 30)
         (tag,) = [f"/console/tags/{row['tag_id']}" for row in await tags.listed(bank) if row["tag"] == "w" * 30]
         await post_form(lin, tag, f"{tag}/end", reason=LATIN)
+    await _audiences(bank, server, cid)
     await _points(bank, cid)
     return {
         "person": person,
@@ -128,6 +132,34 @@ async def unkind(demo: Services, sandbox: Sandbox, server: Server) -> dict[str, 
         "batch": str(batch.url.path),
         "campaign": f"/console/campaigns/{LONG_ID}",
     }
+
+
+async def _audiences(bank: Bank, server: Server, cid: str) -> None:
+    """What a system of the bank's sent, a phone that several have, a segment with a long rule, a list, and a webhook
+    with a delivery that failed."""
+    phone = "+8613800000001"
+    for unionid in ("u-1", "u-2"):
+        await bank_systems.customer(bank, unionid=unionid, phone=phone, name=LONG)
+    bad = bank_systems.event("e3", "never.declared")
+    await bank_systems.take(bank, [bank_systems.event("e1", phone=phone), bank_systems.event("e2", number="C9"), bad])
+    await bank_systems.split(bank)
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=15.0) as lin:
+        await sign_in(lin, "demo", "lin", PASSWORD)
+        named = {"name_zh": LONG, "name_en": LATIN}
+        rule = " or ".join(f"count(event('app.login'), {days}d) >= 3" for days in range(1, 20))
+        await post_form(lin, "/console/segments/new", "/console/segments", segment=LONG_ID, rule=rule, **named)
+        await post_form(lin, "/console/lists", "/console/lists", list=LONG_ID, **named)
+        refused = {"name_zh": LONG, "name_en": LATIN, "rule": "customer.bound and customer.balance_bnd == 'A'"}
+        assert (await post_form(lin, "/console/segments/new", "/console/segments", **refused)).status_code == 400
+    file = yaml.safe_load(DEMO_BANK.read_text(encoding="utf-8"))
+    file["webhooks"] = [{"id": "core", "url": f"https://{LATIN}.bank.example/in", "events": ["customer.added"]}]
+    await apply.apply_tenant(bank.services, yaml.safe_dump(file, allow_unicode=True), "bank.yaml")
+    told = await open_bank(bank.services, "demo")
+    for key in ("k1", "k2"):
+        await timeline.record(told, cid, "customer.added", key, userid="rm.chen", state="spring")
+    first, _ = await told.db["webhook_deliveries"].find({}, sort=[("noted_at", 1)])
+    failed = {"open": False, "state": "failed", "reason": "webhook_refused", "status": 422, "attempts": 74}
+    await told.db["webhook_deliveries"].update({"_id": first["_id"]}, {"$set": failed})
 
 
 async def _points(bank: Bank, cid: str) -> None:
@@ -210,7 +242,8 @@ async def test_every_page_is_whole_at_every_width(
         await clerk.page.click("main form button")
         pages = ["", "channels", "handover", "handover/new?mode=onjob&giver=rm.chen", "alarms", "alarms?state=handled",
                  "events", "events?state=waiting", "sync", "people", f"people/{unkind['cid']}", "archive", "intercepts",
-                 "tags",
+                 "tags", "intake", "fields", "segments", f"segments/{LONG_ID}/members", "lists", f"lists/{LONG_ID}",
+                 "webhooks", "webhooks/core",
                  "audit", "campaigns/acq-branch", "campaigns/acq-branch/pause", "campaigns/acq-branch/resume",
                  "account", "clerks", "work", "points", "points/program", "points/rule", "points/rule?rule=login",
                  f"points/customers/{unkind['cid']}", "points/corrections", "points/liability"]  # fmt: skip
@@ -218,7 +251,9 @@ async def test_every_page_is_whole_at_every_width(
             wrong += await _read(clerk, f"{url}/console/{page}", lang)
         for page in (str(unkind["batch"]), str(unkind["campaign"]), str(unkind["tag"]), *await _events(server)):
             wrong += await _read(clerk, f"{url}{page}", lang)
-        for page in ("/console/platform", "/console/campaigns/new", f"{unkind['campaign']}/edit"):
+        of_segment = f"/console/segments/{LONG_ID}"
+        rules = ("/console/segments/new", of_segment, f"{of_segment}/edit")
+        for page in ("/console/platform", "/console/campaigns/new", f"{unkind['campaign']}/edit", *rules):
             wrong += await _read(clerk, f"{url}{page}", lang, codes=True)
         wrong += await _read(clerk, await _search(clerk, f"{url}/console/people"), lang)
         for status, page in ((404, "campaigns/nonesuch"), (404, "nonesuch"), (403, "archive/search/nonesuch")):
