@@ -74,6 +74,12 @@ def _cells(line: dict[str, Any]) -> list[str]:
     return cells
 
 
+def _intake_cells(line: dict[str, Any]) -> list[str]:
+    cells = _cells(line)
+    cells[7] += f", {line['of_ceiling_in_processor_time']:.2f} in processor time"
+    return cells
+
+
 def _welcome_cells(line: dict[str, Any]) -> list[str]:
     p95, most = line["p95_ms"], line["at_most_ms"]
     told = f"p50 {line['p50_ms']:.0f}, p95 {p95:.0f}, max {line['max_ms']:.0f}"
@@ -145,6 +151,7 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "flood": _flood_cells,
     "points": _points_cells,
     "import": _import_cells,
+    "intake": _intake_cells,
     "rules": _rules_cells,
 }
 
