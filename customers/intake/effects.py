@@ -20,12 +20,11 @@ async def follow(bank: Bank, rows: Sequence[EventRow]) -> None:
     """Does what follows from these joined events. Safe to repeat."""
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
-        await tallies.count(bank, some)
         entries = [
             timeline.entry(bank, row["cid"], "bank.event", row["_id"], _said(row), row["at"])
             for row in some
         ]
-        await timeline.record_many(bank, entries)
+        await asyncio.gather(tallies.count(bank, some), timeline.record_many(bank, entries))
         wanted = await happenings.asked_for(bank, {TOLD_AS + row["name"] for row in some})
         await asyncio.gather(
             *(

@@ -19,7 +19,8 @@ from services.errors import YinqiaoError
 from services.queue.retry import FAIL, Retry
 from services.store.mongo import Doc
 
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = 60.0
+"""So long 5,000 events may take, a file's, where the embedded store shares two cores with much else."""
 RETRY = Retry(tries=8, first=2.0, most=300.0, then=FAIL)
 GROUP = 5
 """So many requests are split together."""
@@ -32,7 +33,7 @@ async def split(bank: Bank, owner: str, row: IntakeRow) -> None:
     async def flush(given: list[tuple[Bank, str, IntakeRow]]) -> Sequence[None | Exception]:
         return await _split_some(given)
 
-    group = bank.services.groups.get(f"split:{bank.id}", flush, limit=GROUP)
+    group = bank.services.groups.get(f"split:{bank.id}", flush, limit=GROUP, lanes=2)
     await group.submit((bank, owner, row))
 
 
