@@ -133,6 +133,15 @@ def _points_cells(line: dict[str, Any]) -> list[str]:
     return cells
 
 
+def _splitting_cells(line: dict[str, Any]) -> list[str]:
+    reached, wanted = line["of_naive"], line["at_least_of_naive"]
+    product = f"{line['product']:,.0f}, waiting {line['waiting']['product']:,.0f}"
+    rates = [f"{line[other]:,.0f}" for other in ("naive", "ceiling")]
+    marked = _marked(f"{reached:.2f}", reached >= wanted)
+    return ["splitting", line["unit"], product, *rates, marked, f"{wanted:g}",
+            f"{line['of_ceiling']:.2f}", ""]  # fmt: skip
+
+
 def _rules_cells(line: dict[str, Any]) -> list[str]:
     product, mixed = line["product"], line["mixed"]
     told = f"{product:,.0f}, mixed {mixed['product']:,.0f}, windowed {line['windowed']:,.0f}"
@@ -151,6 +160,7 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "flood": _flood_cells,
     "points": _points_cells,
     "import": _import_cells,
+    "splitting": _splitting_cells,
     "intake": _intake_cells,
     "rules": _rules_cells,
 }

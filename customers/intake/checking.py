@@ -221,7 +221,6 @@ class Events:
     def _are_usual(self, items: Sequence[Any], taken: Ages) -> bool:
         """True only if nothing is wrong with any of these: what nearly every event is like is asked
         of a whole column at once. It says nothing of what it says no to."""
-        declared = self._declared
         try:
             if not (
                 _name_customers([item["customer"] for item in items])
@@ -229,15 +228,20 @@ class Events:
                 and taken.hold([item["at"] for item in items])
             ):
                 return False
-            told = [(declared[item["name"]], item["data"]) for item in items if "data" in item]
-            named = {item["name"] for item in items}
-            return (
-                named <= declared.keys()
-                and sum(map(len, items)) == 4 * len(items) + len(told)
-                and all([fits[key](value) for fits, data in told for key, value in data.items()])
-            )
+            return self._are_declared(items)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return False
+
+    def _are_declared(self, items: Sequence[dict[str, Any]]) -> bool:
+        """Whether these events, which have the four keys that each needs, have besides them only
+        data, and tell what the bank's file declares."""
+        declared = self._declared
+        told = [(declared[item["name"]], item["data"]) for item in items if "data" in item]
+        return (
+            {item["name"] for item in items} <= declared.keys()
+            and sum(map(len, items)) == 4 * len(items) + len(told)
+            and all([fits[key](value) for fits, data in told for key, value in data.items()])
+        )
 
     def wrong(self, item: Any, taken: Ages) -> Wrong | None:
         """None for an event as it should be."""

@@ -25,14 +25,19 @@ async def follow(bank: Bank, rows: Sequence[EventRow]) -> None:
             for row in some
         ]
         await asyncio.gather(tallies.count(bank, some), timeline.record_many(bank, entries))
-        wanted = await happenings.asked_for(bank, {TOLD_AS + row["name"] for row in some})
-        await asyncio.gather(
-            *(
-                happenings.tell(bank, TOLD_AS + row["name"], row["cid"], row["_id"], at=row["at"])
-                for row in some
-                if TOLD_AS + row["name"] in wanted
-            )
+        await _tell(bank, some)
+
+
+async def _tell(bank: Bank, rows: Sequence[EventRow]) -> None:
+    """Tells whoever listens for events of these names."""
+    wanted = await happenings.asked_for(bank, {TOLD_AS + row["name"] for row in rows})
+    await asyncio.gather(
+        *(
+            happenings.tell(bank, TOLD_AS + row["name"], row["cid"], row["_id"], at=row["at"])
+            for row in rows
+            if TOLD_AS + row["name"] in wanted
         )
+    )
 
 
 def _said(row: EventRow) -> dict[str, str]:

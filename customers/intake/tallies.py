@@ -43,21 +43,23 @@ async def count(bank: Bank, rows: Sequence[EventRow]) -> None:
     tallies: dict[str, TallyRow] = {}
     for row in rows:
         row_id = tally_id(bank.id, row["cid"], row["name"])
-        known = tallies.get(row_id)
-        if known is None:
-            known = tallies[row_id] = {
-                "_id": row_id,
-                "cid": row["cid"],
-                "name": row["name"],
-                "days": {},
-                "first": row["at"],
-                "last": row["at"],
-                "rev": 1,
-            }
+        known = tallies.setdefault(row_id, _none_yet(row_id, row))
         known["days"][str(row["day"])] = counts[row["bucket"]]
         known["first"] = min(known["first"], row["at"])
         known["last"] = max(known["last"], row["at"])
     await _write(bank, list(tallies.values()))
+
+
+def _none_yet(row_id: str, row: EventRow) -> TallyRow:
+    return {
+        "_id": row_id,
+        "cid": row["cid"],
+        "name": row["name"],
+        "days": {},
+        "first": row["at"],
+        "last": row["at"],
+        "rev": 1,
+    }
 
 
 async def _counts(bank: Bank, buckets: Iterable[str]) -> Counter[str]:
@@ -73,18 +75,27 @@ async def _counts(bank: Bank, buckets: Iterable[str]) -> Counter[str]:
 async def _write(bank: Bank, tallies: Sequence[TallyRow]) -> None:
     """Puts the larger counts in; whoever meets somebody who writes the same rows does it again over
     what is there then."""
-    rows, left = bank.db[EVENT_TALLIES], {one["_id"]: one for one in tallies}
+    left = {one["_id"]: one for one in tallies}
     while left:
         known = cast("dict[str, TallyRow]", await bank.by_id(EVENT_TALLIES, list(left)))
+        raised = [(_raised(row, left[row_id]), row["rev"]) for row_id, row in known.items()]
         new = [one for row_id, one in left.items() if row_id not in known]
-        raised = [(_raised(row, left[row_id]), row) for row_id, row in known.items()]
-        old = [(cast("Doc", one), row["rev"]) for one, row in raised if one["rev"] > row["rev"]]
-        there, replaced = await asyncio.gather(
-            rows.insert_new(cast("Sequence[Doc]", new)), rows.replace_each(old, "rev")
-        )
-        met = [new[place]["_id"] for place in there]
-        met += [doc["_id"] for doc, _ in old] if replaced < len(old) else []
+        met = await _put_in(bank, new, [(one, rev) for one, rev in raised if one["rev"] > rev])
         left = {row_id: left[row_id] for row_id in met}
+
+
+async def _put_in(
+    bank: Bank, new: Sequence[TallyRow], raised: Sequence[tuple[TallyRow, int]]
+) -> list[str]:
+    """Writes new rows, and those that had that `rev`; which rows somebody else may have written
+    first."""
+    rows = bank.db[EVENT_TALLIES]
+    there, replaced = await asyncio.gather(
+        rows.insert_new(cast("Sequence[Doc]", new)),
+        rows.replace_each(cast("Sequence[tuple[Doc, int]]", raised), "rev"),
+    )
+    met = [new[place]["_id"] for place in there]
+    return met + ([one["_id"] for one, _ in raised] if replaced < len(raised) else [])
 
 
 def _raised(row: TallyRow, tally: TallyRow) -> TallyRow:
