@@ -11,7 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import flood, imported, intake, points, report, rows, rules, storm, sync, welcome
+from bench import (
+    flood,
+    imported,
+    intake,
+    points,
+    report,
+    rows,
+    rules,
+    splitting,
+    storm,
+    sync,
+    welcome,
+)
 from bench.load import LoadError
 from bench.stage import FULL, TINY, Scale, Stage, open_stage
 from config.settings import load
@@ -22,6 +34,7 @@ ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
     "sync": lambda tiny: sync.measure(sync.FEW if tiny else sync.MANY),
     "points": points.measure,
     "import": imported.measure,
+    "splitting": splitting.measure,
     "rules": rules.measure,
     "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
 }

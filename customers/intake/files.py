@@ -313,13 +313,7 @@ def _errors_file(path: Path, length: int) -> BinaryIO:
 
 async def _take_some(bank: Bank, reader: Reader, row: FileRow, errors: BinaryIO) -> bool:
     """Takes the next lines in; False at the file's end."""
-    docs: list[Doc] = []
-    for _ in range(ROWS_AT_ONCE):
-        first = reader.line + 1
-        lines = reader.lines(LINES)
-        if reader.line < first:
-            break
-        docs += _rows(bank, reader, row, lines, first, errors)
+    docs = _next_rows(bank, reader, row, errors)
     errors.flush()
     done = reader.position >= reader.source.size
     row["position"], row["line"] = reader.position, reader.line
@@ -331,6 +325,18 @@ async def _take_some(bank: Bank, reader: Reader, row: FileRow, errors: BinaryIO)
     return not done
 
 
+def _next_rows(bank: Bank, reader: Reader, row: FileRow, errors: BinaryIO) -> list[Doc]:
+    """The rows of the next lines; none at the file's end, or of lines of which none is good."""
+    docs: list[Doc] = []
+    for _ in range(ROWS_AT_ONCE):
+        first = reader.line + 1
+        lines = reader.lines(LINES)
+        if reader.line < first:
+            break
+        docs += _rows(bank, reader, row, lines, first, errors)
+    return docs
+
+
 def _rows(
     bank: Bank, reader: Reader, row: FileRow, lines: Sequence[_Line], first: int, errors: BinaryIO
 ) -> list[Doc]:
@@ -339,15 +345,19 @@ def _rows(
     checked = receiving.check(bank, reader.kind, [one.item for one in good])
     for place, wrong in checked.wrong.items():
         good[place].wrong = wrong
-    refused = [one for one in lines if one.wrong is not None]
-    told = (_told(one, reader.source.encoding) for one in refused)
-    errors.write(sheets.csv_text(told).encode())
-    row["refused"] += len(refused)
+    row["refused"] += _refuse(lines, reader.source.encoding, errors)
     row["accepted"] += len(good) - len(checked.wrong)
     if len(good) == len(checked.wrong):
         return []
     sent = Sent(row["system"], reader.kind, f"{reader.source.sha256}:{first}")
     return [cast("Doc", receiving.row_of(bank, sent, checked))]
+
+
+def _refuse(lines: Sequence[_Line], encoding: str, errors: BinaryIO) -> int:
+    """Puts those that are wrong into the file of errors; how many there are."""
+    refused = [one for one in lines if one.wrong is not None]
+    errors.write(sheets.csv_text(_told(one, encoding) for one in refused).encode())
+    return len(refused)
 
 
 def _told(one: _Line, encoding: str) -> tuple[int, str, str, str]:

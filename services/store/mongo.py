@@ -35,6 +35,9 @@ DUPLICATE = 11000
 SCAN_ROWS = 4_000
 """So many documents are read at a time where all are read: each time the embedded store copies the
 list of what is left."""
+INSERT_ROWS = 500
+"""So many documents are inserted in one statement: of thousands a busy embedded store would take longer
+than an answer is waited for."""
 EACH_ROWS = 20
 """So many documents are replaced in one statement: the embedded store makes each statement durable by
 itself, and compares every document with each `_id` of a statement."""
@@ -168,11 +171,13 @@ class Collection:
             await self._raw.insert_one({**doc, **self._scope})
 
     async def insert_new(self, docs: Sequence[Doc]) -> set[int]:
-        """Inserts what is not there yet, in one round trip; the positions of those that were there
-        already."""
-        if not docs:
-            return set()
-        return await bulk_insert(self._raw, [{**doc, **self._scope} for doc in docs])
+        """Inserts what is not there yet, in one round trip for every INSERT_ROWS; the positions of
+        those that were there already."""
+        there = set()
+        for start in range(0, len(docs), INSERT_ROWS):
+            some = [{**doc, **self._scope} for doc in docs[start : start + INSERT_ROWS]]
+            there |= {start + place for place in await bulk_insert(self._raw, some)}
+        return there
 
     async def append(self, docs: Sequence[Doc]) -> int:
         """Inserts in the order given and stops at the first that is there already; how many went
