@@ -26,7 +26,7 @@ from services.store import leases
 from services.store.mongo import Doc
 
 TASK = "customers.import_lists"
-WAITING, DONE, REFUSED = "waiting", "done", "refused"
+WAITING, IMPORTING, DONE, REFUSED = "waiting", "importing", "done", "refused"
 LEASE_SECONDS = 60.0
 TURN_SECONDS = 2.0
 """So long it waits before it looks again whether the files before it are read."""
@@ -122,6 +122,7 @@ class _Read:
     seen: set[str] = field(default_factory=set)
     bad: Counter[str] = field(default_factory=Counter)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    _told: int = 0
 
     def refuse(self, line: int, reason: str) -> None:
         self.bad[reason] += 1
@@ -129,8 +130,12 @@ class _Read:
             self.problems.append((line, reason))
 
     def told(self, done: int, total: int) -> Doc:
-        told = {"done": done, "total": total, "good": len(self.seen)}
-        return {**told, "bad": dict(self.bad), "problems": sorted(self.problems)}
+        """The row's fields; the problems only where there are new ones."""
+        told = {"done": done, "total": total, "good": len(self.seen), "bad": dict(self.bad)}
+        if len(self.problems) > self._told or done >= total:
+            self._told = len(self.problems)
+            told["problems"] = sorted(self.problems)
+        return told
 
 
 async def work_here(bank: Bank, name: str) -> None:
@@ -172,7 +177,7 @@ async def _put_all(bank: Bank, owner: str, row: UploadRow, lines: Sequence[Line]
         some = lines[begin : begin + AT_ONCE]
         await _put(bank, row, await _take(bank, some, found))
         told = found.told(begin + len(some), len(lines))
-        held = {"due": bank.now() + LEASE_SECONDS, **told}
+        held = {"due": bank.now() + LEASE_SECONDS, "state": IMPORTING, **told}
         mine = {"_id": row["_id"], "owner": owner}
         if not await bank.db[LIST_UPLOADS].update(mine, {"$set": held}):
             return False

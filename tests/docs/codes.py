@@ -152,6 +152,12 @@ def error_codes() -> dict[str, set[int]]:
     return {code: at for code, at in found.items() if code}
 
 
+def raised_in(path: Path) -> set[str]:
+    """The codes of the errors that one file makes."""
+    statuses = error_statuses(modules())
+    return {code for file in modules() if file.path == path for code, _ in _raised(file, statuses)}
+
+
 def _raised(file: Module, statuses: dict[str, int]) -> Iterator[tuple[str, str]]:
     """(code, error class) wherever an error, or an answer of HTTP's own, is made."""
     for call, function, owner in file.calls():

@@ -126,7 +126,7 @@ async def test_an_upload_that_is_cut_short_is_done_by_the_next_and_who_lost_it_c
 
     monkeypatch.setattr(uploading, "_put", cut)
     upload = await bring(bank, b"unionid\nu1\nu2\nu3\nu1\n")
-    assert (upload["state"], upload["open"], upload["done"]) == ("waiting", True, 1)
+    assert (upload["state"], upload["open"], upload["done"]) == ("importing", True, 1)
     await bank.db["list_uploads"].update({"_id": upload["_id"]}, {"$set": {"due": 0.0}})
     await jobs.run(bank, uploading.TASK)
     upload = await uploading.upload(bank, "event", upload["upload"])
