@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
-from config.bounds import GivenReason, RowId, RuleText, ShortText, Word
+from config.bounds import GivenReason, LongRule, RowId, ShortText, Word
 from customers.segments import document, estimate, explaining, filling, members, versions
 from customers.segments.document import SegmentRefused
 from customers.segments.estimate import Estimate
@@ -30,7 +30,7 @@ class SegmentForm(Form):
     segment: Word = ""
     name_zh: Word = ""
     name_en: Word = ""
-    rule: RuleText = ""
+    rule: LongRule = ""
     kind: Word = "live"
     edited: RowId | Literal[""] = ""
     base: Word = ""
