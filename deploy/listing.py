@@ -93,7 +93,7 @@ def list_import(
     tenant: TenantOption = "",
 ) -> None:
     """Bring a file of customers into a list; exit status 1 when a line named nobody."""
-    from customers.lists import reading, uploading
+    from customers.lists import uploading
 
     if file.stat().st_size > LIST_BYTES:
         fail(f"{file}: larger than {LIST_BYTES // 1024 // 1024} MB")
@@ -108,14 +108,20 @@ def list_import(
         row = run(bring)
     except KeyboardInterrupt:
         fail("interrupted; a worker goes on with the file")
+    _tell(file, row, errors or file.with_name(f"{file.name}.errors.csv"))
+
+
+def _tell(file: Path, row: Any, errors: Path) -> None:
+    """What became of the file; the lines that name nobody go into one of their own."""
+    from customers.lists import reading, uploading
+
     if row["state"] != uploading.DONE:
         fail(f"{file}: {explain(row['reason'] or row['state'])}")
     out.print(f"{row['good']:,} customers were named")
     if row["bad"]:
-        refused = errors or file.with_name(f"{file.name}.errors.csv")
         said = {one: explain(one) for one in reading.REASONS}
-        refused.write_bytes(uploading.problems_file(row, said))
-        out.print(f"{refused} has the {sum(row['bad'].values()):,} other lines", soft_wrap=True)
+        errors.write_bytes(uploading.problems_file(row, said))
+        out.print(f"{errors} has the {sum(row['bad'].values()):,} other lines", soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -52,23 +52,28 @@ class Source:
 def look(path: Path) -> Source:
     """Looks through a file once. Where no mark says its encoding, its lines that are not ASCII do:
     those that are UTF-8, and those that are not."""
-    sha, size, wide, broken = hashlib.sha256(), 0, 0, 0
     with path.open("rb") as file:
         head = file.read(_HEAD)
         file.seek(0)
-        while piece := file.readline(INTAKE_LINE_BYTES):
-            sha.update(piece)
-            size += len(piece)
-            if not piece.isascii():
-                good = _decodes(piece, "utf-8")
-                wide, broken = wide + good, broken + (not good)
+        size, sha256, by_lines = _measured(file)
     for mark, encoding in BOMS.items():
         if head.startswith(mark):
-            return Source(path, size, sha.hexdigest(), encoding, len(mark))
-    likely = next(iter(sheets.encodings(head)), "utf-8")
-    if likely not in UTF_16:
-        likely = "utf-8" if wide >= broken else "gb18030"
-    return Source(path, size, sha.hexdigest(), likely, 0)
+            return Source(path, size, sha256, encoding, len(mark))
+    likely = next(iter(sheets.encodings(head)), "")
+    return Source(path, size, sha256, likely if likely in UTF_16 else by_lines, 0)
+
+
+def _measured(file: BinaryIO) -> tuple[int, str, str]:
+    """The file's size, its hash, and which of UTF-8 and GB 18030 most lines are in that are not
+    ASCII."""
+    sha, size, wide, broken = hashlib.sha256(), 0, 0, 0
+    while piece := file.readline(INTAKE_LINE_BYTES):
+        sha.update(piece)
+        size += len(piece)
+        if not piece.isascii():
+            good = _decodes(piece, "utf-8")
+            wide, broken = wide + good, broken + (not good)
+    return size, sha.hexdigest(), "utf-8" if wide >= broken else "gb18030"
 
 
 def _decodes(line: bytes, encoding: str) -> bool:

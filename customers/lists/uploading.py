@@ -150,20 +150,26 @@ async def work_here(bank: Bank, name: str) -> None:
 
 async def work(bank: Bank, owner: str, row: UploadRow) -> None:
     """Reads a file into its list, after those that were sent before it."""
-    uploads_ = bank.db[LIST_UPLOADS]
     earlier = {"list": row["list"], "open": True, "at": {"$lt": row["at"]}}
-    if await uploads_.find_one(earlier, {"_id": 1}):
+    if await bank.db[LIST_UPLOADS].find_one(earlier, {"_id": 1}):
         due = bank.now() + TURN_SECONDS
-        await leases.put_back(uploads_, owner, [row["_id"]], due, attempts=0)
+        await leases.put_back(bank.db[LIST_UPLOADS], owner, [row["_id"]], due, attempts=0)
         return
-    data = bank.vault.open(LIST_UPLOADS, "file", row["_id"], row["file"])
     try:
-        lines = await asyncio.to_thread(reading.read, data, bank.region)
+        lines = await _lines(bank, row)
     except InvalidInput as error:
         await _end(bank, owner, row, {"state": REFUSED, "reason": error.code})
         return
-    if not await _put_all(bank, owner, row, lines):
-        return
+    if await _put_all(bank, owner, row, lines):
+        await _finish(bank, owner, row)
+
+
+async def _lines(bank: Bank, row: UploadRow) -> Sequence[Line]:
+    data = bank.vault.open(LIST_UPLOADS, "file", row["_id"], row["file"])
+    return await asyncio.to_thread(reading.read, data, bank.region)
+
+
+async def _finish(bank: Bank, owner: str, row: UploadRow) -> None:
     if row["mode"] == "replace":
         others = {"list": row["list"], "on": True, "upload": {"$ne": row["upload"]}}
         await bank.db[LIST_MEMBERS].update_many(others, {"$set": {"on": False}})

@@ -149,6 +149,9 @@ def error_codes() -> dict[str, set[int]]:
         found.setdefault(reason, set()).add(statuses["Conflict"])
     for code in given("Kind", "decided", "changed"):  # customers/approvals raises them
         found.setdefault(code, set()).add(statuses["Conflict"])
+    for keyword, error in (("unknown", "NotFound"), ("edited", "Conflict")):  # customers/approvals/versioned does
+        for code in given("Documents", keyword):
+            found.setdefault(code, set()).add(statuses[error])
     return {code: at for code, at in found.items() if code}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -14,7 +15,7 @@ from customers.identity.facts import Facts
 from customers.lists import keeping, uploading
 from customers.lists.rows import UploadRow
 from customers.profiles.downloading import Wanted
-from customers.segments import filling
+from customers.segments import filling, versions
 from operations import profiling
 from services import spreadsheets
 from services.container import Services
@@ -203,20 +204,30 @@ async def test_a_list_is_archived_while_no_rule_names_it_and_can_be_brought_back
     assert [one for one in acts if one != "list.uploaded"] == ["list.created", "list.archived", "list.brought_back"]
 
 
+@pytest.mark.parametrize("guard", [False, True])
 async def test_a_list_that_somebody_begins_to_use_while_it_is_archived_stays(
-    bank: Bank, monkeypatch: pytest.MonkeyPatch
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, guard: bool
 ) -> None:
-    real = keeping._set_archived
+    """Without the second look its rule could be read no more."""
+    real, looked = keeping._set_archived, keeping._expect_unused
 
     async def meanwhile(at: Bank, key: str) -> bool:
         await put(at, "listed", "list('event')")
+        if not guard:
+            monkeypatch.setattr(keeping, "_expect_unused", AsyncMock())
         return await real(at, key)
 
     monkeypatch.setattr(keeping, "_set_archived", meanwhile)
-    with pytest.raises(Conflict, match="list_used"):
+    if guard:
+        with pytest.raises(Conflict, match="list_used"):
+            await keeping.archive(bank, "lin", "event", "over")
+    else:
         await keeping.archive(bank, "lin", "event", "over")
-    assert await names(bank) == {"event": "Event"}
-    assert await bank.db["audit"].count({"action": "list.archived"}) == 0
+    monkeypatch.setattr(keeping, "_expect_unused", looked)
+    assert await names(bank) == ({"event": "Event"} if guard else {})
+    assert await bank.db["audit"].count({"action": "list.archived"}) == (0 if guard else 1)
+    view = await versions.view(bank, "listed", await profiling.vocabulary(bank))
+    assert (view.broken is None) is guard
 
 
 async def test_a_set_of_lists_and_segments_is_taken_once_as_a_frozen_segment(bank: Bank) -> None:
