@@ -63,7 +63,7 @@ def known(bank: Bank, wanted: Iterable[str]) -> None:
 
 
 async def _wake(bank: Bank, wanted: list[str]) -> None:
-    found = list(await bank.by_id(AWAITED, wanted, {"_id": 1}))
+    found = await bank.read(AWAITED, wanted)
     if found:
         await wake(bank, found)
 
