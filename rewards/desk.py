@@ -8,6 +8,8 @@ another. So there are never more than the limit. A write-off that is taken back 
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +23,7 @@ from rewards.vouchers.issuing import item_of
 from rewards.vouchers.redeem import Receipt, Redeemer
 from rewards.vouchers.rows import Use, find_use, find_voucher, use_id
 from services import ids
+from services.cache import Slot
 from services.errors import Conflict, NotFound, YinqiaoError
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -30,8 +33,16 @@ UNDER_WAY = timedelta(seconds=10)
 TRIES = 5
 ENDED_AT_ONCE = 20
 """So many tries that were cut short are ended for one that needs a place."""
+AT_ONCE = 16
+"""So many write-offs of a bank are under way in a process at once. They share their writes, so more
+would take as much longer as they are more: the first of 64 would end with the last of them, and a
+process that dies would leave 64 keys under way. Whoever waits has written nothing yet."""
 COUNTER_DAYS = Rows("counter_days")
 """What each counter wrote off on each of the bank's days."""
+_TURNS: Slot[defaultdict[str, asyncio.Semaphore]] = Slot(
+    "desk.turns", lambda: defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+)
+"""The turns of each bank."""
 
 
 class CounterDay(TypedDict):
@@ -71,6 +82,13 @@ async def redeem(
     Raises what it does, and Conflict `counter_limit`, or `key_under_way` while the same key is asked
     for elsewhere.
     """
+    async with bank.services.cache.of(_TURNS)[bank.id]:
+        return await _redeem(bank, by, per_day, shown, key, uses)
+
+
+async def _redeem(
+    bank: Bank, by: Redeemer, per_day: int, shown: str, key: str, uses: int
+) -> Receipt:
     hashed = ids.fingerprint(key.encode())
     if not key or await _is_done(bank, by, hashed):
         return await vouchers.redeem(bank, by, shown, key, uses)
@@ -165,7 +183,7 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
     mine = {at: {"by": place.by, "at": bank.utc(), "key": hashed}}
     free: Doc = {"_id": place.row, "n": {"$lt": per_day}, at: {"$exists": False}}
     for _ in range(TRIES):
-        if await bank.db[COUNTER_DAYS].update(free, {"$inc": {"n": 1}, "$set": mine}):
+        if await _write(bank, place, free, {"$inc": {"n": 1}, "$set": mine}):
             return place
         row = await _day(bank, by, place.row)
         known = row["open"].get(place.key)
@@ -180,7 +198,7 @@ async def _take_over(bank: Bank, place: _Place, known: Doc, mine: Doc) -> _Place
     """The place of a try that was cut short; raises UnderWay while it may not have been."""
     as_read = {"_id": place.row, f"open.{place.key}.by": known["by"]}
     old = known["at"] + UNDER_WAY <= bank.utc()
-    if not old or not await bank.db[COUNTER_DAYS].update(as_read, {"$set": mine}):
+    if not old or not await _write(bank, place, as_read, {"$set": mine}):
         raise UnderWay
     return replace(place, new=False)
 
@@ -228,4 +246,24 @@ async def _leave(bank: Bank, place: _Place, *, counts: bool) -> None:
     change: Doc = {"$unset": {at: ""}}
     if not counts:
         change["$inc"] = {"n": -1}
-    await bank.db[COUNTER_DAYS].update({"_id": place.row, f"{at}.by": place.by}, change)
+    await _write(bank, place, {"_id": place.row, f"{at}.by": place.by}, change)
+
+
+async def _write(bank: Bank, place: _Place, query: Doc, change: Doc) -> bool:
+    """One conditional change of a day's row, in one write with those of other counters; whether the
+    place is its try's now."""
+
+    async def flush(writes: list[tuple[_Place, Doc, Doc]]) -> Sequence[bool]:
+        matched = await bank.db[COUNTER_DAYS].bulk_update([write[1:] for write in writes])
+        if matched == len(writes):
+            return [True] * len(writes)
+        days = await bank.by_id(COUNTER_DAYS, list({place.row for place, _, _ in writes}))
+        return [_has_place(days.get(place.row), place) for place, _, _ in writes]
+
+    group = bank.services.groups.get(f"places:{bank.id}", flush, limit=AT_ONCE, lanes=2)
+    return cast("bool", await group.submit((place, query, change)))
+
+
+def _has_place(day: Doc | None, place: _Place) -> bool:
+    known = day["open"].get(place.key) if day is not None else None
+    return known is not None and known["by"] == place.by

@@ -239,7 +239,7 @@ async def test_a_rewritten_chain_is_noticed_whatever_its_forger_does_to_the_file
             file.unlink()
             key = Vault("another-master-key-of-32-characters")
             for row in rows:
-                Checkpoints(key, file.parent).append("a", row["seq"], row["hash"])
+                Checkpoints(key, file.parent).append("a", [(row["seq"], row["hash"])])
         case "deleted":
             file.unlink()
     problems = await services.audit.verify(chain)
