@@ -1,9 +1,10 @@
 """A counter's write-offs: no more on one of the bank's days than it may.
 
 The day's row holds how many there were, and which keys are under way. One conditional write takes a
-place for a key; what is refused gives it back, and what is cut short keeps it until the same key
-comes again, or until there is no other place: then the key is given up before its place goes to
-another. So there are never more than the limit. A write-off that is taken back later has counted.
+place for a key, and has those leave that are done; what is refused gives its place back, and what is
+cut short keeps it until the same key comes again, or until there is no other place: then the key is
+given up before its place goes to another. So there are never more than the limit. A write-off that is
+taken back later has counted.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ _TURNS: Slot[defaultdict[str, asyncio.Semaphore]] = Slot(
 
 
 class CounterDay(TypedDict):
-    """The `n` write-offs of a counter on a day, those under way included: `open` are their keys, as
-    hashes, with whose try each is, since when, and the whole hash."""
+    """The `n` write-offs of a counter on a day, those under way included: `open` are the keys of
+    these, and of some that are done, as hashes, with whose try each is, since when, and the whole
+    hash."""
 
     _id: str
     counter: str
@@ -99,8 +101,16 @@ async def _redeem(
         if error.status < 500:
             await _leave(bank, place, counts=False)
         raise
-    await _leave(bank, place, counts=not (place.new and receipt.replayed))
+    if place.new and receipt.replayed:
+        await _leave(bank, place, counts=False)
+    else:
+        bank.services.cache.of(_DONE)[bank.id, by.counter].add(place)
     return receipt
+
+
+_DONE: Slot[defaultdict[tuple[str, str], set[_Place]]] = Slot("desk.done", lambda: defaultdict(set))
+"""Of each counter of a bank, the places whose keys are done: they stay taken, and their keys leave
+the row with the next write-off. Nobody misses a key that is done, and one write is spared."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +192,14 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
     at = f"open.{place.key}"
     mine = {at: {"by": place.by, "at": bank.utc(), "key": hashed}}
     free: Doc = {"_id": place.row, "n": {"$lt": per_day}, at: {"$exists": False}}
+    done = bank.services.cache.of(_DONE)[bank.id, by.counter]
+    leaving = frozenset(done)
+    taking: Doc = {"$inc": {"n": 1}, "$set": mine}
+    if keys := {one.key for one in leaving if one.row == place.row} - {place.key}:
+        taking["$unset"] = {f"open.{key}": "" for key in keys}
     for _ in range(TRIES):
-        if await _write(bank, place, free, {"$inc": {"n": 1}, "$set": mine}):
+        if await _write(bank, place, free, taking):
+            done -= leaving
             return place
         row = await _day(bank, by, place.row)
         known = row["open"].get(place.key)
@@ -235,8 +251,8 @@ async def _day(bank: Bank, by: Redeemer, row_id: str) -> CounterDay:
     if row is None:
         day = f"{bank.today():%Y-%m-%d}"
         empty = {"_id": row_id, "counter": by.counter, "day": day, "n": 0, "open": {}}
-        await bank.insert(COUNTER_DAYS, empty)
-        row = await bank.db[COUNTER_DAYS].find_one({"_id": row_id}) or empty
+        is_new = await bank.insert(COUNTER_DAYS, empty)
+        row = empty if is_new else await bank.db[COUNTER_DAYS].find_one({"_id": row_id}) or empty
     return cast("CounterDay", row)
 
 

@@ -155,7 +155,7 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
         some = used[start : start + TOLD_TOGETHER]
         await asyncio.gather(*(_tell_of_use(bank, step) for step in some))
     await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
-    await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)))
+    await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)), many=True)
     done = {row["_id"]: row for row, _ in steps}.values()
     await bank.db[VOUCHERS].bulk_update(list(_told(done)), many=True)
 
@@ -202,18 +202,27 @@ def _entry(bank: Bank, row: Voucher, step: Step) -> timeline.Entry:
     return timeline.entry(bank, step["cid"], step["kind"], f"{row['_id']}|{step['n']}", data, at)
 
 
-def _uses_told(steps: Iterable[tuple[Voucher, Step]]) -> Iterable[tuple[Doc, Doc]]:
+def _uses_told(steps: Sequence[tuple[Voucher, Step]]) -> Iterable[tuple[Doc, Any]]:
     """The changes of the rows of uses: done, or taken back."""
+    done = {step["use"]: step for _, step in steps if step["kind"] == "voucher.used"}
+    each = list(done.values())
+    for start in range(0, len(each), EACH_ROWS):
+        yield _uses_done(each[start : start + EACH_ROWS])
     for _, step in steps:
-        if not step["use"]:
-            continue
         if step["kind"] == "voucher.undone":
             undone = {"state": "undone", "undone": {"at": step["at"], **step["data"]}}
             yield {"_id": step["use"], "state": {"$ne": "undone"}}, {"$set": undone}
-        else:
-            done = {"state": "done", "at": step["at"], "left": step["data"]["uses_left"]}
-            waits = {"$in": ["asked", "refused"]}
-            yield {"_id": step["use"], "state": waits}, {"$set": done}
+
+
+def _uses_done(steps: Sequence[Step]) -> tuple[Doc, list[Doc]]:
+    """One change of all these rows of uses: each finds when it was done, and what was left, by its
+    place in the list."""
+    uses = [step["use"] for step in steps]
+    place = {"$indexOfArray": [{"$literal": uses}, "$_id"]}
+    at = {"$arrayElemAt": [{"$literal": [step["at"] for step in steps]}, place]}
+    left = {"$arrayElemAt": [{"$literal": [step["data"]["uses_left"] for step in steps]}, place]}
+    waits = {"_id": {"$in": uses}, "state": {"$in": ["asked", "refused"]}}
+    return waits, [{"$set": {"state": {"$literal": "done"}, "at": at, "left": left}}]
 
 
 def next_look(row: Voucher) -> float | None:

@@ -423,10 +423,16 @@ async def _redeem(bank: Bank, by: Redeemer, found: _Found, key: str, count: int)
     try:
         row, replayed = await _write_off(bank, by, found, item, asked)
     except Conflict as refusal:
-        refused = {"$set": {"state": "refused", "why": refusal.code}}
-        await bank.db[VOUCHER_USES].update({"_id": asked["_id"], "state": "asked"}, refused)
+        await bank.change(VOUCHER_USES, asked["_id"], _as_refused(refusal.code))
         raise
     return await _receipt(bank, row, await _done_of(bank, row, asked), replayed=replayed)
+
+
+def _as_refused(why: str) -> list[Doc]:
+    """The change of a use's row that was refused, unless it was done by another try of its key."""
+    refused = {"$mergeObjects": ["$$ROOT", {"state": "refused", "why": {"$literal": why}}]}
+    waits = {"$eq": ["$state", "asked"]}
+    return [{"$replaceWith": {"$cond": [waits, refused, "$$ROOT"]}}]
 
 
 def _refusal_now(
