@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,8 @@ GENESIS = "0" * 64
 _TRIES = 50
 TOGETHER = 64
 """So many rows of a process are appended in one write at most."""
+AHEAD = 20
+"""So many rows that others have appended are read at a time."""
 MOST_MISSING = 100_000
 """A row whose number is further beyond the rows that are there does not belong to the chain."""
 
@@ -122,11 +125,14 @@ class Audit:
     async def _append_some(self, db: TenantStore, entries: Sequence[Entry]) -> list[int]:
         """The numbers of those that went in; the first that did not has lost its number to another
         process."""
-        rows = self._chained(db.tenant, await self._newest(db), entries)
+        newest = self._heads.get(db.tenant) or await self._newest(db)
+        rows = self._chained(db.tenant, newest, entries)
         written = rows[: await db[AUDIT].append(rows)]
         if written:
             self._heads[db.tenant] = (written[-1]["seq"], written[-1]["hash"])
             self.checkpoints.append(db.tenant, [(row["seq"], row["hash"]) for row in written])
+        if len(written) < len(rows):
+            await self._newest(db)
         return [row["seq"] for row in written]
 
     def _chained(self, tenant: str, newest: tuple[int, str], entries: Sequence[Entry]) -> list[Doc]:
@@ -157,12 +163,18 @@ class Audit:
         seq, digest = self._heads.get(db.tenant, (0, GENESIS))
         if not seq:
             seq, digest = await self._last_of(db)
-        while (
-            row := await db[AUDIT].find_one({"_id": f"{db.tenant}:{seq + 1}"}, {"hash": 1})
-        ) is not None:
-            seq, digest = seq + 1, str(row.get("hash"))
+        while rows := await self._after(db, seq):
+            seq, digest = seq + len(rows), str(rows[-1].get("hash"))
         self._heads[db.tenant] = (seq, digest)
         return seq, digest
+
+    @staticmethod
+    async def _after(db: TenantStore, seq: int) -> list[Doc]:
+        """The next rows after number `seq`, with no gap."""
+        wanted = [f"{db.tenant}:{seq + n}" for n in range(1, AHEAD + 1)]
+        found = await db[AUDIT].find({"_id": {"$in": wanted}}, fields={"hash": 1})
+        rows = {row["_id"]: row for row in found}
+        return [rows[one] for one in itertools.takewhile(rows.__contains__, wanted)]
 
     @staticmethod
     async def _last_of(db: TenantStore) -> tuple[int, str]:
