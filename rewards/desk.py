@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypedDict, cast
@@ -194,9 +194,7 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
     free: Doc = {"_id": place.row, "n": {"$lt": per_day}, at: {"$exists": False}}
     done = bank.services.cache.of(_DONE)[bank.id, by.counter]
     leaving = frozenset(done)
-    taking: Doc = {"$inc": {"n": 1}, "$set": mine}
-    if keys := {one.key for one in leaving if one.row == place.row} - {place.key}:
-        taking["$unset"] = {f"open.{key}": "" for key in keys}
+    taking = {"$inc": {"n": 1}, "$set": mine, **_leaving(place, leaving)}
     for _ in range(TRIES):
         if await _write(bank, place, free, taking):
             done -= leaving
@@ -208,6 +206,12 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
         if row["n"] >= per_day and not await _end_cut_short(bank, by, row):
             raise await _full(bank, by, per_day)
     raise UnderWay
+
+
+def _leaving(place: _Place, done: Iterable[_Place]) -> Doc:
+    """The change by which the keys of these places leave the row of another."""
+    keys = {one.key for one in done if one.row == place.row} - {place.key}
+    return {"$unset": {f"open.{key}": "" for key in keys}} if keys else {}
 
 
 async def _take_over(bank: Bank, place: _Place, known: Doc, mine: Doc) -> _Place:

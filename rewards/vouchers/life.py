@@ -145,11 +145,7 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
     steps = [(row, step) for row in rows for step in row["steps"]]
     if not steps:
         return
-    lines = [_line(bank, row, step) for row, step in steps if step["debit"]]
-    await bank.db[TRANSFERS].insert_new(cast("list[Doc]", lines))
-    await ledger_lines.write_each(bank, lines)
-    away = [row for row, step in steps if step["kind"] in TAKEN_AWAY]
-    await money.give_back(bank, away)
+    await _tell_the_books(bank, steps)
     used = [step for _, step in steps if step["use"]]
     for start in range(0, len(used), TOLD_TOGETHER):
         some = used[start : start + TOLD_TOGETHER]
@@ -158,6 +154,14 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
     await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)), many=True)
     done = {row["_id"]: row for row, _ in steps}.values()
     await bank.db[VOUCHERS].bulk_update(list(_told(done)), many=True)
+
+
+async def _tell_the_books(bank: Bank, steps: Sequence[tuple[Voucher, Step]]) -> None:
+    lines = [_line(bank, row, step) for row, step in steps if step["debit"]]
+    await bank.db[TRANSFERS].insert_new(cast("list[Doc]", lines))
+    await ledger_lines.write_each(bank, lines)
+    away = [row for row, step in steps if step["kind"] in TAKEN_AWAY]
+    await money.give_back(bank, away)
 
 
 async def _tell_of_use(bank: Bank, step: Step) -> None:
