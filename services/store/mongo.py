@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import IndexModel, InsertOne, ReturnDocument, UpdateOne, WriteConcern
+from pymongo import IndexModel, InsertOne, ReturnDocument, UpdateMany, UpdateOne, WriteConcern
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -204,14 +204,16 @@ class Collection:
         with _writing():
             return int((await self._raw.update_many(self._scoped(query), change)).matched_count)
 
-    async def bulk_update(self, changes: Sequence[tuple[Doc, Any]], *, upsert: bool = False) -> int:
-        """Unordered updates in one round trip; each must be safe to apply twice. Upserts that lose
-        a race are dropped. How many documents matched."""
+    async def bulk_update(
+        self, changes: Sequence[tuple[Doc, Any]], *, upsert: bool = False, many: bool = False
+    ) -> int:
+        """Unordered updates in one round trip, each of one document or, with `many`, of all that
+        match; each must be safe to apply twice. Upserts that lose a race are dropped. How many
+        documents matched."""
         if not changes:
             return 0
-        operations = [
-            UpdateOne(self._scoped(query), change, upsert=upsert) for query, change in changes
-        ]
+        kind = UpdateMany if many else UpdateOne
+        operations = [kind(self._scoped(query), change, upsert=upsert) for query, change in changes]
         with _writing():
             try:
                 result = await self._raw.bulk_write(operations, ordered=False)
