@@ -34,6 +34,7 @@ from deploy import (
     points,
     pooling,
     profiling,
+    ranking,
     segmenting,
     syncing,
     tagging,
@@ -84,6 +85,9 @@ app.add_typer(numbers.customers_app, name="customers", help="The bank's customer
 app.add_typer(profiling.fields_app, name="fields", help="What is known of customers")
 app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")
 app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up to date")
+app.add_typer(
+    ranking.rfm_app, name="rfm", help="Customers ranked: how recently, often, for how much"
+)
 app.add_typer(segmenting.segment_app, name="segment", help="Segments of customers")
 app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")

@@ -26,6 +26,7 @@ from customers.banks.rows import TENANTS, TenantRow
 from customers.banks.staff import Staff
 from customers.fields import rows as field_rows
 from customers.handover import departures
+from customers.rfm import asking
 from customers.webhooks import keeping as webhooks
 from customers.wecom_mirror import members
 from services import ids
@@ -68,6 +69,7 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
         waiting = await roles.apply(bank, file.clerks, by)
         waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
         waiting += await webhooks.apply(bank)
+        await asking.declare(bank)
         await systems.apply(bank, file.systems, by)
     stays_out = "stays out: WeCom says that this member has left"
     return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
@@ -214,6 +216,7 @@ def _row(services: Services, file: TenantFile) -> TenantRow:
         "fields": [one.model_dump() for one in file.fields],
         "events": [one.model_dump() for one in file.events],
         "systems": [one.model_dump(exclude={"secret"}) for one in file.systems],
+        "rfm": None if file.rfm is None else file.rfm.model_dump(),
         "secrets": services.vault.seal_json(file.id, TENANTS, "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
     }
