@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from config import gate
@@ -27,6 +28,7 @@ from customers.banks.staff import Staff
 from customers.fields import rows as field_rows
 from customers.handover import departures
 from customers.rfm import asking
+from customers.segments import declared
 from customers.webhooks import keeping as webhooks
 from customers.wecom_mirror import members
 from services import ids
@@ -49,6 +51,7 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
     _check_secrets(services, file, source)
     await _check_appids(services, file, source)
     await _check_fields(services, file, source)
+    await _check_segments(services, file, source)
     await roles.check(Bank(services, file.id), file.clerks)
     row = _row(services, file)
     fields = {name: value for name, value in row.items() if name != "_id"}
@@ -131,6 +134,25 @@ async def _check_fields(services: Services, file: TenantFile, source: str) -> No
             )
     if problems:
         raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
+
+
+async def _check_segments(services: Services, file: TenantFile, source: str) -> None:
+    """What rules of live segments ask for stays; raises InvalidInput with each segment and what to do
+    about its rule."""
+    bank = await Bank(services, file.id).current()
+    wanted = replace(
+        bank,
+        branches={branch.id: branch.name for branch in file.branches},
+        fields={one.key: one for one in file.fields if not one.removed},
+        removed_fields=frozenset(one.key for one in file.fields if one.removed),
+        events={one.name: one for one in file.events},
+        rfm=file.rfm,
+    )
+    broken = await declared.broken_by(bank, wanted)
+    if broken:
+        problems = [f"segment {key} is live: its rule, {error}" for key, error in broken.items()]
+        what = "what rules ask for is gone; change these segments or archive them first"
+        raise InvalidInput("tenant_file", f"{source}: {what}: " + "; ".join(problems))
 
 
 def _published(

@@ -285,6 +285,17 @@ async def count(bank: Bank, wanted: Doc) -> int:
     return await bank.db[PROFILES].count(wanted)
 
 
+async def count_by_segment(bank: Bank) -> dict[str, int]:
+    """How many are in each segment; one that nobody is in is left out."""
+    stages: list[Doc] = [
+        {"$match": {"segments.0": {"$exists": True}}},
+        {"$unwind": "$segments"},
+        {"$group": {"_id": "$segments", "n": {"$sum": 1}}},
+    ]
+    found = await bank.db[PROFILES].aggregate(stages)
+    return {row["_id"]: row["n"] for row in found}
+
+
 async def branches(bank: Bank, wanted: Doc) -> dict[str, int]:
     """How many of them have an RM at each branch, by the branch; `` without any."""
     every = {"$map": {"input": "$rms", "as": "one", "in": "$$one.branch"}}
