@@ -161,6 +161,26 @@ def campaign_apply(file: File, tenant: TenantOption = "") -> None:
         print(sentence)
 
 
+@campaign_app.command("check")
+def campaign_check() -> None:
+    """List the stored versions of all banks that this release cannot carry out, before it is
+    started; exit status 1 when there is one."""
+    from campaigns.publishing import unreadable
+    from customers.banks.bank import list_banks
+
+    async def check(services: Services) -> list[str]:
+        return [
+            f"{bank.id}: {one.said()}"
+            for bank in await list_banks(services)
+            for one in await unreadable.find(bank)
+        ]
+
+    said = run(check)
+    if said:
+        fail(*said, "submit each of these campaigns anew with rules that can be read")
+    print("every version that is published, waits or has customers under way can be carried out")
+
+
 async def checked(services: Services, file: Path, text: str, named: str) -> str:
     """The bank that the file is for; ends the command when the file is wrong."""
     from campaigns.publishing import versions
