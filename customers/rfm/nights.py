@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,6 @@ TURN_SECONDS = 5.0
 """So long it works before it is somebody else's turn."""
 SPANS = 20
 """Spans of about 500 customers that are measured as one part."""
-AFTER_MIDNIGHT = 60.0
 HUSHED_SECONDS = 86_400.0
 _NUMBER = np.dtype("<i8")
 
@@ -181,12 +179,7 @@ async def _end(bank: Bank, owner: str, row: NightRow, work: Work) -> None:
         await leases.close(bank.db[RFM_NIGHTS], owner, [row["_id"]], **fields)
         return
     again = {"step": MEASURE, "customers": None, "done": 0, "turn": row["turn"] + 1}
-    await _put_back(bank, owner, _after_midnight(bank), **fields, **again)
-
-
-def _after_midnight(bank: Bank) -> float:
-    tomorrow = bank.today() + timedelta(days=1)
-    return datetime.combine(tomorrow, time(), bank.tz).timestamp() + AFTER_MIDNIGHT
+    await _put_back(bank, owner, asking.after_midnight(bank), **fields, **again)
 
 
 def progress(row: NightRow) -> tuple[str, int, int]:

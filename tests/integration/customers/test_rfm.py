@@ -250,11 +250,14 @@ async def _told(bank: Bank) -> list[tuple[str, str]]:
 async def test_nobody_is_told_when_the_declaration_changes(world: World) -> None:
     bank = world.bank
     await asking.declare(bank)
+    first = await rows.find(bank)
+    assert first is not None
+    assert (first["state"], first["due"]) == (asking.RANKED, asking.after_midnight(bank))  # nobody is there yet
     cids = [await person(bank, number) for number in range(5)]
     for place, cid in enumerate(cids):
         await happened(bank, cid, "payment.made", {0: (1, 100 * place)})
         await happened(bank, cid, "fund.bought", {0: (1, 700 - 100 * place)})
-    await _until_ranked(bank)
+    await night(bank)
     await put(bank, "best", "rfm.m == 5")
     assert await members(bank, "best") == {cids[4]}
     changed = world.declare(RfmEntry(events=["fund.bought"], amounts={"fund.bought": "amount"}))
