@@ -3,6 +3,7 @@ of those that are published."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from customers.banks.bank import Bank
 from services.documents.problems import Problem
 
 UNREADABLE = "campaign.unreadable"
+Why = Literal["published", "waits", "under_way"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Found:
 
     campaign: str
     version: int
-    why: Literal["published", "waits", "under_way"]
+    why: Why
     runs: int
     problems: list[Problem]
 
@@ -42,23 +44,25 @@ class Found:
 
 async def find(bank: Bank) -> list[Found]:
     """Those of a bank, by campaign and version."""
-    under_way = await versions_under_way(bank)
-    wanted: dict[tuple[str, int], Literal["published", "waits", "under_way"]] = {}
-    for key in under_way:
-        wanted[key] = "under_way"
+    under_way, found = await versions_under_way(bank), list[Found]()
+    for (campaign, version), why in sorted((await _wanted(bank, under_way)).items()):
+        row = await rows.version(bank, campaign, version)
+        problems = [] if row is None else stored.read(row, bank.branches)[1]
+        if problems:
+            runs = under_way.get((campaign, version), 0)
+            found.append(Found(campaign, version, why, runs, problems))
+    return found
+
+
+async def _wanted(bank: Bank, under_way: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Why]:
+    """The versions that must be readable, and why."""
+    wanted: dict[tuple[str, int], Why] = dict.fromkeys(under_way, "under_way")
     for row in await rows.versions(bank, {"state": {"$in": PENDING}}):
         wanted[row["campaign"], row["version"]] = "waits"
     for campaign, known in (await rows.campaigns(bank)).items():
         if known["live_version"]:
             wanted[campaign, known["live_version"]] = "published"
-    found = []
-    for (campaign, version), why in sorted(wanted.items()):
-        stored_row = await rows.version(bank, campaign, version)
-        problems = [] if stored_row is None else stored.read(stored_row, bank.branches)[1]
-        if problems:
-            runs = under_way.get((campaign, version), 0)
-            found.append(Found(campaign, version, why, runs, problems))
-    return found
+    return wanted
 
 
 async def watch(bank: Bank) -> None:

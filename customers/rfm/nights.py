@@ -55,22 +55,28 @@ async def move(bank: Bank, owner: str, row: NightRow, work: Work) -> None:
     """Does some parts of the night, and puts its row back until it is over."""
     if row["customers"] is None and not await _begin(bank, owner, row):
         return
+    if await _walk(bank, owner, row, work):
+        over = _rank if row["step"] == MEASURE else _end
+        await over(bank, owner, row, work)
+
+
+async def _walk(bank: Bank, owner: str, row: NightRow, work: Work) -> bool:
+    """Does the parts of its step that are left, as far as a turn goes; whether all are done, and the
+    night is still ours."""
     spans = list(refreshing.spans(bank.id, row["customers"] or 0))
+    step, parts = _move, len(spans)
+    if row["step"] == MEASURE:
+        step, parts = _measure, -(-len(spans) // SPANS)
     until = bank.now() + TURN_SECONDS
-    step = _measure if row["step"] == MEASURE else _move
-    parts = len(spans) if step is _move else -(-len(spans) // SPANS)
     while row["done"] < parts:
         await step(bank, row, spans, work)
         row["done"] += 1
         if not await _hold(bank, owner, row, done=row["done"], changed=row["changed"]):
-            return
+            return False
         if bank.now() >= until and row["done"] < parts:
             await _put_back(bank, owner, bank.now())
-            return
-    if step is _measure:
-        await _rank(bank, owner, row, work)
-    else:
-        await _end(bank, owner, row, work)
+            return False
+    return True
 
 
 async def _begin(bank: Bank, owner: str, row: NightRow) -> bool:
