@@ -35,6 +35,7 @@ from deploy import (
     points,
     pooling,
     profiling,
+    ranking,
     segmenting,
     syncing,
     tagging,
@@ -85,6 +86,9 @@ app.add_typer(numbers.customers_app, name="customers", help="The bank's customer
 app.add_typer(profiling.fields_app, name="fields", help="What is known of customers")
 app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")
 app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up to date")
+app.add_typer(
+    ranking.rfm_app, name="rfm", help="Customers ranked: how recently, often, for how much"
+)
 app.add_typer(segmenting.segment_app, name="segment", help="Segments of customers")
 app.add_typer(listing.list_app, name="list", help="Static lists of customers")
 app.add_typer(points.points_app, name="points", help="Points")
@@ -157,6 +161,26 @@ def campaign_apply(file: File, tenant: TenantOption = "") -> None:
 
     for sentence in run(apply):
         print(sentence)
+
+
+@campaign_app.command("check")
+def campaign_check() -> None:
+    """List the stored versions of all banks that this release cannot carry out, before it is
+    started; exit status 1 when there is one."""
+    from campaigns.publishing import unreadable
+    from customers.banks.bank import list_banks
+
+    async def check(services: Services) -> list[str]:
+        return [
+            f"{bank.id}: {one.said()}"
+            for bank in await list_banks(services)
+            for one in await unreadable.find(bank)
+        ]
+
+    said = run(check)
+    if said:
+        fail(*said, "submit each of these campaigns anew with rules that can be read")
+    print("every version that is published, waits or has customers under way can be carried out")
 
 
 async def checked(services: Services, file: Path, text: str, named: str) -> str:

@@ -136,10 +136,12 @@ async def _check(services: Services, tenant: str) -> dict[str, list[str]]:
 
 @fields_app.command("list")
 def list_fields(tenant: TenantOption = "") -> None:
-    """Say which fields the bank declares."""
+    """Say which fields the bank declares, and which segments and campaigns use each."""
+    from campaigns import uses
 
     async def declared(services: Services) -> list[dict[str, Any]]:
         bank = await open_bank(services, await only_tenant(services, tenant))
+        used = await uses.uses(bank)
         return [
             {
                 "field": one.key,
@@ -148,6 +150,10 @@ def list_fields(tenant: TenantOption = "") -> None:
                 "class": one.level,
                 "sealed": "yes" if one.sealed else "",
                 "written by": ", ".join(one.written_by),
+                "used by": ", ".join(
+                    f"{use.where} {use.by}"
+                    for use in used.get(("field", f"customer.{one.key}"), [])
+                ),
             }
             for one in bank.fields.values()
         ]

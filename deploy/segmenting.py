@@ -46,13 +46,23 @@ def segment_apply(file: File, tenant: TenantOption = "") -> None:
 
 @segment_app.command("list")
 def segment_list(tenant: TenantOption = "") -> None:
-    """List the segments: name, kind, state, live version and rule."""
-    from customers.segments import versions
+    """List the segments: name, kind, state, live version, how many are in each, rule, and what uses
+    it."""
+    from campaigns import uses
+    from customers.segments import members, versions
 
     async def listed(services: Services) -> list[dict[str, Any]]:
         bank = await open_bank(services, await only_tenant(services, tenant))
+        counts, used = await members.counts(bank), await uses.uses(bank)
         return [
-            {**versions.plain(one.row), "state": one.state}
+            {
+                **versions.plain(one.row),
+                "state": one.state,
+                "members": "" if counts is None else f"{counts.get(one.row['segment'], 0):,}",
+                "used by": ", ".join(
+                    f"{use.where} {use.by}" for use in used.get(("segment", one.row["segment"]), [])
+                ),
+            }
             for one in await versions.list_segments(bank)
         ]
 

@@ -50,6 +50,9 @@ from customers.intake import receiving, splitting, waiting
 from customers.intake.rows import INTAKE
 from customers.lists import uploading as lists
 from customers.lists.rows import LIST_UPLOADS
+from customers.rfm import asking as ranking
+from customers.rfm import nights as rfm_nights
+from customers.rfm.rows import RFM_NIGHTS
 from customers.segments import filling
 from customers.segments.rows import SEGMENT_FILLS
 from customers.webhooks import delivering
@@ -595,6 +598,19 @@ JOBS: tuple[Job | Sweep, ...] = (
         at_once=1,
         budget=1.0,
         doc="looks who is in a segment after its rule has changed, or the day",
+    ),
+    Job(
+        name=ranking.TASK,
+        queue=EFFECTS,
+        rows=RFM_NIGHTS,
+        work=profiling.rank,
+        lease=rfm_nights.LEASE_SECONDS,
+        retry=rfm_nights.RETRY,
+        again={"state": ranking.RANKING},
+        at_once=1,
+        budget=1.0,
+        every=2.0,
+        doc="after midnight: ranks customers by RFM, and moves profiles to their new fifths",
     ),
     Sweep(
         name=batches.COMPLETE,

@@ -13,6 +13,9 @@ from customers.profiles import refreshing
 from customers.profiles.source import Source
 from customers.profiles.sources import SOURCES as OF_CUSTOMERS
 from customers.profiles.vocabulary import of_bank
+from customers.rfm import nights
+from customers.rfm import profile as rfm
+from customers.rfm.rows import NightRow
 from customers.rules.vocabulary import Vocabulary
 from customers.segments import filling, judging, membership, versions
 from customers.segments import profile as segment_profile
@@ -59,6 +62,7 @@ SOURCES: tuple[Source, ...] = (
     *OF_CUSTOMERS,
     campaigns.SOURCE,
     vouchers.SOURCE,
+    rfm.SOURCE,
     segment_profile.source(judge),
 )
 
@@ -73,6 +77,11 @@ async def bring(bank: Bank, cids: Collection[str]) -> None:
 async def fill(bank: Bank, owner: str, row: FillRow) -> None:
     """The job that fills segments."""
     await filling.fill(bank, owner, row, filling.Filling(await judge(bank), SOURCES))
+
+
+async def rank(bank: Bank, owner: str, row: NightRow) -> None:
+    """The job that ranks customers by RFM."""
+    await nights.move(bank, owner, row, nights.Work(SOURCES, await judge(bank)))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TypedDict
 
 from campaigns.channels import rosters
+from campaigns.publishing import unreadable
 from customers.alerts import alarms
 from customers.archive import pull
 from customers.banks.bank import Bank, list_banks
@@ -92,6 +93,7 @@ async def tick(bank: Bank) -> list[str]:
         await syncing.nightly(bank)
         await pull.keep_going(bank)
         await audience.watch(bank)
+        await unreadable.watch(bank)
     if await _ours(bank, "forget", FORGET_SECONDS):
         await rosters.forget_old(bank)
         await retention.forget_old(bank)

@@ -30,6 +30,7 @@ from customers.lists.rows import LIST_MEMBERS, LIST_UPLOADS, LISTS
 from customers.messaging.rows import CONTENT_CHECKS, POSTER_CODES, SUBSCRIPTIONS
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
+from customers.rfm.rows import RFM_NIGHTS, RFM_PARTS
 from customers.segments.rows import (
     SEGMENT_FILLS,
     SEGMENT_MEMBERS,
@@ -180,6 +181,8 @@ COLLECTIONS = (
     REWARDS,
     REWARD_ITEMS,
     REWARD_ITEM_VERSIONS,
+    RFM_NIGHTS,
+    RFM_PARTS,
     RUNS,
     SEGMENTS,
     SEGMENT_FILLS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from campaigns.engine import facts
 from campaigns.engine.verbs.tag import Tag
 from customers.approvals.versioned import LIVE
 from customers.banks.bank import Bank
+from customers.rules.errors import RuleError
 from customers.rules.reading import read_rule
 from customers.rules.tokens import texts_of
 from customers.rules.tree import Tree, mentions
@@ -70,8 +72,12 @@ def in_rules(trees: Iterable[Tree]) -> set[str]:
 
 
 def _trees(bank: Bank, document: Campaign) -> list[Tree]:
-    words = facts.vocabulary(states_of_rules(document, bank.branches))
-    return [read_rule(rule, words) for _, rule in document.all_rules()]
+    """Its rules, without one that an earlier release took and this one cannot read."""
+    words, found = facts.vocabulary(states_of_rules(document, bank.branches)), list[Tree]()
+    for _, rule in document.all_rules():
+        with suppress(RuleError):
+            found.append(read_rule(rule, words))
+    return found
 
 
 def matching(written: Iterable[str], names: Collection[str]) -> set[str]:

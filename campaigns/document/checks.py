@@ -90,6 +90,13 @@ def _unknown(place: Place, block: str, name: str, known: Mapping[str, object]) -
     return fault(place, "unknown_name", **data, expected=sorted(known))
 
 
+def rule_faults(document: Campaign, branches: Mapping[str, str]) -> list[Fault]:
+    """What is wrong with the rules of entry, steps and rewards."""
+    of_rewards = limits.eligible_faults(document, branches)
+    faults = [one for one in of_rewards if one[0][-1] == "eligible"]
+    return [*_rule_faults(document, branches), *faults]
+
+
 def _rule_faults(document: Campaign, branches: Mapping[str, str]) -> Iterator[Fault]:
     words = facts.vocabulary(states_of_rules(document, branches))
     for place, rule in document.all_rules():

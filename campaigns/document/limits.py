@@ -20,7 +20,7 @@ def faults(document: Campaign, branches: Mapping[str, str]) -> Iterator[Fault]:
     yield from _quota_faults(("limits", "quotas"), document.limits.quotas, cheapest)
     for name, reward in document.rewards.items():
         yield from _quota_faults(("rewards", name, "quotas"), reward.quotas, reward.cost)
-    yield from _eligible_faults(document, branches)
+    yield from eligible_faults(document, branches)
     yield from _stack_faults(document)
     yield from _fallback_faults(document)
 
@@ -44,7 +44,7 @@ def _units(quota: Quota | CampaignQuota) -> list[str]:
     return [unit for unit in ("count", "cost") if getattr(quota, unit) is not None]
 
 
-def _eligible_faults(document: Campaign, branches: Mapping[str, str]) -> Iterator[Fault]:
+def eligible_faults(document: Campaign, branches: Mapping[str, str]) -> Iterator[Fault]:
     groups = states_of_rules(document, branches)
     for name, reward in document.rewards.items():
         if reward.eligible is None:

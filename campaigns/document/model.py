@@ -203,6 +203,14 @@ class Campaign(Part):
         """Every step, nested ones too, with its place in the document."""
         return _walk(self.steps, ("steps",))
 
+    def every_rule(self) -> list[tuple[Place, str]]:
+        """The rules of entry, steps and rewards, each with its place."""
+        of_rewards = [
+            (("rewards", name, "eligible"), reward.eligible)
+            for name, reward in self.rewards.items()
+        ]
+        return self.all_rules() + [(at, rule) for at, rule in of_rewards if rule is not None]
+
     def all_rules(self) -> list[tuple[Place, str]]:
         """The rules of entry and steps, each with its place."""
         rules = [((*place, "when"), step.when) for place, step in self.all_steps()]

@@ -197,6 +197,17 @@ async def under_way(bank: Bank, campaign: str, due: float | None = None) -> int:
     return await bank.db[RUNS].count(query)
 
 
+async def versions_under_way(bank: Bank) -> dict[tuple[str, int], int]:
+    """How many runs that are not over are in each version, by campaign and version."""
+    each = {"campaign": "$campaign", "version": "$version"}
+    stages: list[Doc] = [
+        {"$match": {"status": "active"}},
+        {"$group": {"_id": each, "n": {"$sum": 1}}},
+    ]
+    found = await bank.db[RUNS].aggregate(stages)
+    return {(row["_id"]["campaign"], row["_id"]["version"]): row["n"] for row in found}
+
+
 ENTERED = "+entered"
 """The step of who has a run."""
 SKIPPED = "-"

@@ -143,20 +143,21 @@ async def resume_safely(bank: Bank, owner: str, row: Doc) -> None:
         await resume(bank, owner, run)
     except Unavailable:
         log.warning("a run waits for the database", extra={"fields": {"run": run["_id"]}})
-    except Exception:
+    except Exception as error:
         attempts = run["attempts"]
         log.exception(
             "a run could not go on", extra={"fields": {"run": run["_id"], "attempts": attempts}}
         )
-        await _set_aside(bank, owner, run)
+        reason = error.code if isinstance(error, live.VersionUnreadable) else "internal"
+        await _set_aside(bank, owner, run, reason)
 
 
-async def _set_aside(bank: Bank, owner: str, run: Run) -> None:
+async def _set_aside(bank: Bank, owner: str, run: Run, reason: str) -> None:
     """A later try, or after the last one the state `error` with a reason: a run never ends silently
     (contract/engine T8)."""
     if RETRY.is_over(run["attempts"]):
-        await rows.stop(bank, owner, run, "internal")
-        await alarms.work_failed(bank, "campaigns.advance_runs", "internal")
+        await rows.stop(bank, owner, run, reason)
+        await alarms.work_failed(bank, "campaigns.advance_runs", reason)
     else:
         await rows.put_back(bank, owner, run, bank.now() + RETRY.delay(run["attempts"]))
 
@@ -182,8 +183,11 @@ async def on_event(bank: Bank, cids: list[str], event: str, happened_at: float =
 
 
 async def _concerns(bank: Bank, run: Run, event: str) -> bool:
-    """Whether the run waits for the event, or has an exit rule for it."""
-    if run["waiting"] == event:
-        return True
-    program = await live.program(bank, run["campaign"], run["version"])
-    return any(rule.event == event for rule in program.campaign.exit)
+    """Whether the run waits for the event, or has an exit rule for it. One whose version cannot be
+    read concerns nothing that happens: its timer finds that out, and says so."""
+    try:
+        program = await live.program(bank, run["campaign"], run["version"])
+    except live.VersionUnreadable:
+        trace.note("run.unreadable", campaign=run["campaign"], run=run["_id"], event=event)
+        return False
+    return run["waiting"] == event or any(rule.event == event for rule in program.campaign.exit)

@@ -11,8 +11,10 @@ import orjson
 from campaigns import live
 from campaigns.document import items, limits, rows
 from campaigns.document.model import Campaign
+from campaigns.document.stored import read
 from campaigns.engine import facts
 from customers.banks.bank import Bank
+from customers.rules.errors import RuleError
 from customers.rules.reading import read_rule
 from customers.rules.tree import All, Either, Equals, Tree
 from rewards.points import program
@@ -97,8 +99,8 @@ async def _overlaps(bank: Bank, document: Campaign) -> list[Problem]:
 async def _waiting(bank: Bank, document: Campaign) -> list[Problem]:
     found: list[Problem] = []
     for row in await rows.versions(bank, {"state": {"$in": rows.PENDING}}):
-        other = Campaign.model_validate(row["document"])
-        if other.id == document.id or not _at_once(document, other):
+        other, _ = read(row, bank.branches)
+        if other is None or other.id == document.id or not _at_once(document, other):
             continue
         about = {"name": other.name.model_dump(), "id": other.id, "version": str(row["version"])}
         if list(_shared(document, other, about)):
@@ -144,7 +146,10 @@ def _wanted_codes(document: Campaign) -> set[str] | None:
     if document.entry is None or document.entry.when is None:
         return None
     named: Mapping[str, tuple[str, ...]] = dict.fromkeys((*document.codes, *document.links), ())
-    return _codes_of(read_rule(document.entry.when, facts.vocabulary(named)))
+    try:
+        return _codes_of(read_rule(document.entry.when, facts.vocabulary(named)))
+    except RuleError:  # an earlier release took it; nobody knows what it asks for
+        return None
 
 
 def _codes_of(node: Tree) -> set[str] | None:

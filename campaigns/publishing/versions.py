@@ -19,7 +19,7 @@ from campaigns import live
 from campaigns.channels import acquisition, group_codes, live_codes
 from campaigns.channels.rows import by_state
 from campaigns.community import greetings
-from campaigns.document import items, limits, reading, rows, states
+from campaigns.document import items, limits, reading, rows, states, stored
 from campaigns.document.model import Campaign, Reward
 from campaigns.document.reading import DocumentError, Reading
 from campaigns.document.rows import CampaignRow, VersionRow
@@ -386,7 +386,8 @@ async def approve(
     bank: Bank, actor: ClerkActor, campaign: str, version: int, reason: str = ""
 ) -> Doc:
     """Makes a submitted version live; `reason` says why notices about wording may pass. Raises
-    Forbidden `approver_is_author`, InvalidInput `overrule_reason_missing`, Conflict, and Unavailable
+    Forbidden `approver_is_author`, InvalidInput `overrule_reason_missing`, Conflict, also
+    `version_unreadable` for what an earlier release took and this one does not, and Unavailable
     when WeCom fails: the version is approved then and not live, and approving again goes on."""
     row = await _version(bank, campaign, version)
     await _expect_newest(bank, row)
@@ -396,6 +397,7 @@ async def approve(
             "overrule_reason_missing", "say why the wording may pass", fields={"reason": "required"}
         )
     if row["author"] != actor.login:
+        await live.program(bank, campaign, version)  # an earlier release may have taken it
         await _expect_items(bank, row)
     why = {"overruled": [one.message for one in overruled], "reason": reason.strip()[:500]}
     done = await _publish(bank, actor, row, why if overruled else {})
@@ -690,7 +692,8 @@ async def list_campaigns(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:
         newest.setdefault(one["campaign"], one)
     names = await _names(bank)
     ordered = sorted(known, key=lambda row: row["updated_at"], reverse=True)
-    return [_listed(row, newest.get(row["campaign"]), names) for row in ordered]
+    broken = await live.unreadable(bank)
+    return [_listed(row, newest.get(row["campaign"]), names, broken) for row in ordered]
 
 
 async def _names(bank: Bank) -> dict[str, str]:
@@ -699,8 +702,12 @@ async def _names(bank: Bank) -> dict[str, str]:
 
 
 def _listed(
-    row: CampaignRow, newest: VersionRow | None, names: Mapping[str, str]
+    row: CampaignRow,
+    newest: VersionRow | None,
+    names: Mapping[str, str],
+    broken: Mapping[str, live.VersionUnreadable],
 ) -> dict[str, Any]:
+    unreadable = broken.get(row["campaign"])
     pending = newest if newest is not None and newest["state"] in PENDING else None
     return {
         "id": row["campaign"],
@@ -711,6 +718,7 @@ def _listed(
         "pending_author": pending["author"] if pending else None,
         "pending_author_name": names.get(pending["author"], pending["author"]) if pending else "",
         "rejected": _rejected(row, newest, names),
+        "unreadable": [] if unreadable is None else unreadable.problems,
         "updated_at": row["updated_at"],
     }
 
@@ -739,7 +747,7 @@ async def get_campaign(bank: Bank, actor: ClerkActor, campaign: str) -> dict[str
     names = await _names(bank)
     newest = pending or (versions[0] if versions else None)
     return {
-        **_listed(row, newest, names),
+        **_listed(row, newest, names, await live.unreadable(bank)),
         "text": versions[0]["text"] if versions else "",
         "diff": await _shown_diff(bank, row, pending),
         "notices": (shown := await _shown_notices(bank, pending)),
@@ -781,7 +789,9 @@ async def _shown_notices(bank: Bank, pending: VersionRow | None) -> list[Problem
     if pending is None:
         return []
     texts = [one for one in notices.opened(pending.get("notices", ())) if one.code in OVERRULED]
-    document = Campaign.model_validate(pending["document"])
+    document, _ = stored.read(pending, bank.branches)
+    if document is None:
+        return texts
     return await notices.find(bank, document, texts)
 
 

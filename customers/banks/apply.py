@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from config import gate
@@ -26,6 +27,8 @@ from customers.banks.rows import TENANTS, TenantRow
 from customers.banks.staff import Staff
 from customers.fields import rows as field_rows
 from customers.handover import departures
+from customers.rfm import asking
+from customers.segments import declared
 from customers.webhooks import keeping as webhooks
 from customers.wecom_mirror import members
 from services import ids
@@ -61,6 +64,7 @@ async def _check(services: Services, file: TenantFile, source: str) -> None:
     _check_secrets(services, file, source)
     await _check_appids(services, file, source)
     await _check_fields(services, file, source)
+    await _check_segments(services, file, source)
     await roles.check(Bank(services, file.id), file.clerks)
 
 
@@ -86,6 +90,7 @@ async def _apply_rights(bank: Bank, file: TenantFile, by: str) -> list[str]:
     waiting = await roles.apply(bank, file.clerks, by)
     waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
     waiting += await webhooks.apply(bank)
+    await asking.declare(bank)
     await systems.apply(bank, file.systems, by)
     return waiting
 
@@ -153,6 +158,25 @@ async def _check_fields(services: Services, file: TenantFile, source: str) -> No
             )
     if problems:
         raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
+
+
+async def _check_segments(services: Services, file: TenantFile, source: str) -> None:
+    """What rules of live segments ask for stays; raises InvalidInput with each segment and what to do
+    about its rule."""
+    bank = await Bank(services, file.id).current()
+    wanted = replace(
+        bank,
+        branches={branch.id: branch.name for branch in file.branches},
+        fields={one.key: one for one in file.fields if not one.removed},
+        removed_fields=frozenset(one.key for one in file.fields if one.removed),
+        events={one.name: one for one in file.events},
+        rfm=file.rfm,
+    )
+    broken = await declared.broken_by(bank, wanted)
+    if broken:
+        problems = [f"segment {key} is live: its rule, {error}" for key, error in broken.items()]
+        what = "what rules ask for is gone; change these segments or archive them first"
+        raise InvalidInput("tenant_file", f"{source}: {what}: " + "; ".join(problems))
 
 
 def _published(
@@ -238,6 +262,7 @@ def _row(services: Services, file: TenantFile) -> TenantRow:
         "fields": [one.model_dump() for one in file.fields],
         "events": [one.model_dump() for one in file.events],
         "systems": [one.model_dump(exclude={"secret"}) for one in file.systems],
+        "rfm": None if file.rfm is None else file.rfm.model_dump(),
         "secrets": services.vault.seal_json(file.id, TENANTS, "secrets", file.id, secrets),
         "applied_at": utc(services.clock()),
     }

@@ -13,7 +13,7 @@ from datetime import date, datetime, tzinfo
 from functools import cached_property
 from typing import Any, cast
 
-from customers.banks.declarations import EventEntry, FieldEntry, SystemEntry
+from customers.banks.declarations import EventEntry, FieldEntry, RfmEntry, SystemEntry
 from customers.banks.files import Archive, MiniProgram, Webhook, WeCom
 from customers.banks.rows import TENANTS, TenantRow
 from services.cache import cached
@@ -41,7 +41,7 @@ class Bank:
     """One bank of this installation, its secrets opened. `id` is the tenant's id; `branches` are
     names and `heads` userids by branch, `departments` branches by WeCom's department, `merchants`
     names. A phone number without a country code is one of its `region`. `fields` (by key, without
-    `removed_fields`), `events` (by name) and `systems` (by id) are what it declares."""
+    `removed_fields`), `events` (by name), `systems` (by id) and `rfm` are what it declares."""
 
     services: Services = field(repr=False)
     id: str
@@ -59,6 +59,7 @@ class Bank:
     removed_fields: frozenset[str] = frozenset()
     events: Mapping[str, EventEntry] = field(default_factory=dict)
     systems: Mapping[str, SystemEntry] = field(default_factory=dict)
+    rfm: RfmEntry | None = None
 
     @cached_property
     def db(self) -> TenantStore:
@@ -236,6 +237,7 @@ def _opened(services: Services, row: TenantRow) -> Bank:
         removed_fields=frozenset(one.key for one in fields if one.removed),
         events={one.name: one for one in events},
         systems={one.id: one for one in systems},
+        rfm=RfmEntry.model_validate(rfm) if (rfm := row.get("rfm")) else None,
     )
 
 

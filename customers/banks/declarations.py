@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from config import bounds
+from customers.rules.days import MOST_WINDOW
 from services.documents.problems import Fault, Place, fault, pattern
 from services.security import sm2
 
@@ -98,6 +99,21 @@ class EventEntry(Declared):
     label: Label
     data: bounds.Few[EventData] = []
 
+    @property
+    def amounts(self) -> list[str]:
+        """Which of its data are money."""
+        return [one.key for one in self.data if one.type == "money"]
+
+
+class RfmEntry(Declared):
+    """By what the bank ranks its customers against each other: how recently and how often one of
+    these `events` happened to each in the last `days`, and what they came to. `amounts` says which of
+    an event's data that is; an event without one comes to nothing."""
+
+    events: Annotated[bounds.Few[bounds.Name], Field(min_length=1)]
+    amounts: Annotated[bounds.Entries[bounds.Name, bounds.Name], Field(min_length=1)]
+    days: int = Field(365, ge=1, le=MOST_WINDOW)
+
 
 class SystemEntry(Declared):
     """A program of the bank that sends events or what the bank knows of customers. It signs with a
@@ -114,7 +130,10 @@ class SystemEntry(Declared):
 
 
 def faults(
-    fields: Sequence[FieldEntry], events: Sequence[EventEntry], systems: Sequence[SystemEntry]
+    fields: Sequence[FieldEntry],
+    events: Sequence[EventEntry],
+    systems: Sequence[SystemEntry],
+    rfm: RfmEntry | None = None,
 ) -> Iterator[Fault]:
     """What is wrong with these together, by their places in the file."""
     yield from _twice("fields", "key", [one.key for one in fields])
@@ -128,6 +147,8 @@ def faults(
                 yield fault(("events", index, "data", place, "key"), "named_twice", name=data.key)
     for index, system in enumerate(systems):
         yield from _system(("systems", index), system)
+    if rfm is not None:
+        yield from _rfm(rfm, {event.name: event for event in events})
 
 
 def _field(at: Place, one: FieldEntry) -> Iterator[Fault]:
@@ -151,6 +172,22 @@ def _choices(at: Place, one: FieldEntry) -> Iterator[Fault]:
             if one.choices and value not in one.values:
                 place = (*at, "moves", before)
                 yield fault(place, "unknown_choice", name=value, expected=one.values)
+
+
+def _rfm(rfm: RfmEntry, events: Mapping[str, EventEntry]) -> Iterator[Fault]:
+    for index, name in enumerate(rfm.events):
+        if name in rfm.events[:index]:
+            yield fault(("rfm", "events", index), "named_twice", name=name)
+        elif name not in events:
+            yield fault(
+                ("rfm", "events", index), "unknown_event", name=name, expected=sorted(events)
+            )
+    for name, key in rfm.amounts.items():
+        if name not in rfm.events:
+            yield fault(("rfm", "amounts", name), "rfm_event", name=name, expected=rfm.events)
+        elif name in events and key not in events[name].amounts:
+            known = events[name].amounts
+            yield fault(("rfm", "amounts", name), "rfm_amount", name=key, expected=known)
 
 
 def _system(at: Place, one: SystemEntry) -> Iterator[Fault]:

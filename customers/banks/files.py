@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from config import bounds
 from customers.banks import declarations, userids
-from customers.banks.declarations import EventEntry, FieldEntry, SystemEntry
+from customers.banks.declarations import EventEntry, FieldEntry, RfmEntry, SystemEntry
 from customers.webhooks.events import EVENTS
 from services import sheets
 from services.documents import yaml12
@@ -209,6 +209,7 @@ class TenantFile(_Strict):
     fields: bounds.Few[FieldEntry] = []
     events: bounds.Few[EventEntry] = []
     systems: bounds.Few[SystemEntry] = []
+    rfm: RfmEntry | None = None
     archive: Archive | None = None
     webhooks: bounds.Few[Webhook] = []
 
@@ -314,7 +315,7 @@ def _unheard_of(file: TenantFile) -> Iterator[Fault]:
 
 def _declared(file: TenantFile) -> Iterator[Fault]:
     """What is wrong with the declarations; a partner and a system sign under one kind of name."""
-    yield from declarations.faults(file.fields, file.events, file.systems)
+    yield from declarations.faults(file.fields, file.events, file.systems, file.rfm)
     partners = {partner.id for partner in file.partners}
     for index, system in enumerate(file.systems):
         if system.id in partners:

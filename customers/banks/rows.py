@@ -11,7 +11,7 @@ from services.store.rows import Rows
 class TenantRow(TypedDict):
     """A bank as its file says it; `secrets` are its apps' keys, sealed. `heads` are userids by
     branch, `departments` branches by WeCom's department; `region` is the country of its phone
-    numbers, `merchants` are names. `fields`, `events` and `systems` are what it declares
+    numbers, `merchants` are names. `fields`, `events`, `systems` and `rfm` are what it declares
     (declarations.py), without secrets."""
 
     _id: str
@@ -26,6 +26,7 @@ class TenantRow(TypedDict):
     fields: NotRequired[list[dict[str, Any]]]
     events: NotRequired[list[dict[str, Any]]]
     systems: NotRequired[list[dict[str, Any]]]
+    rfm: NotRequired[dict[str, Any] | None]
     secrets: bytes
     applied_at: datetime
 

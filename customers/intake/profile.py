@@ -13,14 +13,27 @@ from customers.rules.days import MOST_WINDOW, number_of
 from customers.rules.vocabulary import map_key
 
 
+async def tallies_of(
+    bank: Bank, batch: Batch, names: Sequence[str] = ()
+) -> Mapping[str, list[TallyRow]]:
+    """What is counted of each customer of a batch, by cid; of events of these names alone, if any
+    are given."""
+    found: defaultdict[str, list[TallyRow]] = defaultdict(list)
+    wanted = {"name": {"$in": list(names)}} if names else {}
+    for query in batch.among("cid"):
+        for row in await bank.db[EVENT_TALLIES].find({**query, **wanted}, limit=None):
+            cid = batch.owners.get(row["cid"])
+            if cid is not None:
+                found[cid].append(cast("TallyRow", row))
+    return found
+
+
 async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
     found: defaultdict[str, defaultdict[str, list[TallyRow]]]
     found = defaultdict(lambda: defaultdict(list))
-    for query in batch.among("cid"):
-        for row in await bank.db[EVENT_TALLIES].find(query, limit=None):
-            cid = batch.owners.get(row["cid"])
-            if cid is not None:
-                found[cid][map_key(row["name"])].append(cast("TallyRow", row))
+    for cid, tallies in (await tallies_of(bank, batch)).items():
+        for row in tallies:
+            found[cid][map_key(row["name"])].append(row)
     since = number_of(bank.today()) - MOST_WINDOW
     return {
         cid: {"events": {name: _tally(rows, since) for name, rows in sorted(names.items())}}

@@ -39,7 +39,8 @@ class EventRow(TypedDict):
     `received` when it came, in seconds UTC; `day` is the bank's day on which it happened, counted
     from 1970; `data` are who and what it told, sealed. `by` is the kind of id by which it names its
     customer: `cid` once he is known, and until then `wait`, the row that waits for him. `bucket` is
-    what is counted together: a customer's events of one name and day."""
+    what is counted together: a customer's events of one name and day. `amounts` are its data that are
+    money, in fen, to be summed beside the count."""
 
     _id: str
     system: str
@@ -53,6 +54,7 @@ class EventRow(TypedDict):
     cid: NotRequired[str]
     bucket: NotRequired[str]
     wait: NotRequired[str]
+    amounts: NotRequired[dict[str, int]]
 
 
 class ToldRow(TypedDict):
@@ -73,7 +75,9 @@ class ToldRow(TypedDict):
 
 class TallyRow(TypedDict):
     """How often something happened to a customer: `days` by the bank's day counted from 1970,
-    `first` and `last` in seconds UTC, `rev` how often the row was written."""
+    `first` and `last` in seconds UTC. Counts of one day are in the order of their `at`. `sums` is what
+    a datum that is money came to on each day, in fen, by its key; what the day's count counts is what
+    its sums sum. `rev` is how often the row was written."""
 
     _id: str
     cid: str
@@ -81,6 +85,7 @@ class TallyRow(TypedDict):
     days: dict[str, int]
     first: float
     last: float
+    sums: dict[str, dict[str, int]]
     rev: int
 
 
@@ -119,6 +124,6 @@ BANK_EVENTS = Rows(
 BANK_TOLD = Rows("bank_told", indexes=((("tenant", 1), ("wait", 1)),), sealed=("data",))
 """What the bank's systems told of customers who are not known yet."""
 EVENT_TALLIES = Rows("event_tallies", indexes=((("tenant", 1), ("cid", 1)),))
-"""How often what happened to whom, by the day."""
+"""How often what happened to whom, and what it came to, by the day."""
 INTAKE_FILES = Rows("intake_files")
 """Files of events or of customers, and how far each is read."""

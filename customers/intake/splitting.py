@@ -91,7 +91,10 @@ def _event(bank: Bank, row: IntakeRow, item: dict[str, Any]) -> EventRow:
     row_id = event_id(bank.id, row["system"], item["id"])
     at = checking.read_time(item["at"]) or 0.0
     said = {"id": item["id"], "customer": item["customer"], "data": item.get("data", {})}
-    return {
+    declared = bank.events.get(item["name"])
+    money = declared.amounts if declared is not None else []
+    amounts = {key: said["data"][key] for key in money if key in said["data"]}
+    made: EventRow = {
         "_id": row_id,
         "system": row["system"],
         "name": item["name"],
@@ -103,6 +106,9 @@ def _event(bank: Bank, row: IntakeRow, item: dict[str, Any]) -> EventRow:
         "intake": row["_id"],
         "wait": joining.wait_id(bank, item["customer"]),
     }
+    if amounts:
+        made["amounts"] = amounts
+    return made
 
 
 async def bring(bank: Bank, events: Sequence[EventRow]) -> None:

@@ -1,15 +1,18 @@
-"""How often something happened to a customer, by the day.
+"""How often something happened to a customer, by the day, and what it came to.
 
 A count is never added to: the rows of a day are counted anew whenever one comes, and the larger count
 stays. So counting twice, or after a kill, changes nothing, and of two who count at once the one whose
 row went in last counts them all. What is deleted after its time does not take the counts with it.
+Sums are those of the rows that were counted, and are written together with the count or not at all:
+a sum says nothing of which is the later one, since amounts may be below zero.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import cast
 
@@ -37,6 +40,14 @@ def tally_id(tenant: str, cid: str, name: str) -> str:
     return ids.tenant_id(tenant, "tally", cid, name)
 
 
+@dataclass
+class _Day:
+    """What happened on a day: how often, and what each amount came to."""
+
+    n: int = 0
+    sums: Counter[str] = field(default_factory=Counter)
+
+
 async def count(bank: Bank, rows: Sequence[EventRow]) -> None:
     """Brings the counts of these joined events' days up to what is there. Safe to repeat."""
     counts = await _counts(bank, {row["bucket"] for row in rows})
@@ -44,7 +55,10 @@ async def count(bank: Bank, rows: Sequence[EventRow]) -> None:
     for row in rows:
         row_id = tally_id(bank.id, row["cid"], row["name"])
         known = tallies.setdefault(row_id, _none_yet(row_id, row))
-        known["days"][str(row["day"])] = counts[row["bucket"]]
+        day, counted = str(row["day"]), counts[row["bucket"]]
+        known["days"][day] = counted.n
+        for key, fen in counted.sums.items():
+            known["sums"].setdefault(key, {})[day] = fen
         known["first"] = min(known["first"], row["at"])
         known["last"] = max(known["last"], row["at"])
     await _write(bank, list(tallies.values()))
@@ -56,19 +70,22 @@ def _none_yet(row_id: str, row: EventRow) -> TallyRow:
         "cid": row["cid"],
         "name": row["name"],
         "days": {},
+        "sums": {},
         "first": row["at"],
         "last": row["at"],
         "rev": 1,
     }
 
 
-async def _counts(bank: Bank, buckets: Iterable[str]) -> Counter[str]:
-    counts: Counter[str] = Counter()
+async def _counts(bank: Bank, buckets: Iterable[str]) -> defaultdict[str, _Day]:
+    counts: defaultdict[str, _Day] = defaultdict(_Day)
     wanted = sorted(buckets)
     for start in range(0, len(wanted), BUCKETS_AT_ONCE):
         some = {"bucket": {"$in": wanted[start : start + BUCKETS_AT_ONCE]}}
-        found = await bank.db[BANK_EVENTS].find(some, fields={"bucket": 1}, limit=None)
-        counts.update(row["bucket"] for row in found)
+        fields = {"bucket": 1, "amounts": 1}
+        for row in await bank.db[BANK_EVENTS].find(some, fields=fields, limit=None):
+            counts[row["bucket"]].n += 1
+            counts[row["bucket"]].sums.update(row.get("amounts", {}))
     return counts
 
 
@@ -99,8 +116,13 @@ async def _put_in(
 
 
 def _raised(row: TallyRow, tally: TallyRow) -> TallyRow:
-    """The row with the larger counts of both; as it was, if that is what it has."""
-    days = row["days"] | {day: n for day, n in tally["days"].items() if n > row["days"].get(day, 0)}
+    """The row with the larger counts of both, each with its sums; as it was, if that is what it
+    has."""
+    larger = {day: n for day, n in tally["days"].items() if n > row["days"].get(day, 0)}
     first, last = min(row["first"], tally["first"]), max(row["last"], tally["last"])
-    changes = (days, first, last) != (row["days"], row["first"], row["last"])
-    return {**row, "days": days, "first": first, "last": last, "rev": row["rev"] + changes}
+    changes = bool(larger) or (first, last) != (row["first"], row["last"])
+    sums = {key: dict(days) for key, days in row["sums"].items()}
+    for key, days in tally["sums"].items():
+        sums.setdefault(key, {}).update({day: fen for day, fen in days.items() if day in larger})
+    counts = {"days": row["days"] | larger, "sums": sums, "first": first, "last": last}
+    return cast("TallyRow", {**row, **counts, "rev": row["rev"] + changes})

@@ -27,8 +27,6 @@ EMPTY: Mapping[str, Any] = {
     "segments": [], "lists": [], "bound": False, "created_at": 0.0,
 }  # fmt: skip
 _OWN = ("_id", "tenant", "seq")
-KEPT = ("rfm",)
-"""What stays of a profile that no source says anything of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +95,19 @@ async def _known(bank: Bank, cids: Sequence[str]) -> dict[str, Profile]:
 async def _make(
     bank: Bank, batch: Batch, sources: Sequence[Source], known: Mapping[str, Profile]
 ) -> dict[str, Doc]:
-    """The profiles of a batch, with what is kept of how they were."""
+    """The profiles of a batch; `known` are these as they were."""
     made: dict[str, Doc] = {cid: {} for cid in batch.rows}
     if not batch.rows:
         return made
     for source in sources:
         for cid, part in (await source.read(bank, batch)).items():
             made[cid].update(part)
-    made = {cid: _with_kept(known.get(cid), part) for cid, part in made.items()}
+    made = {cid: {**EMPTY, **part} for cid, part in made.items()}
     for source in sources:
         if source.conclude is not None:
             for cid, part in (await source.conclude(bank, known, made)).items():
                 made[cid].update(part)
     return made
-
-
-def _with_kept(before: Profile | None, part: Doc) -> Doc:
-    was: Any = before or {}
-    kept = {name: was[name] for name in KEPT if name in was}
-    return {**EMPTY, **kept, **part}
 
 
 def _changed(
@@ -244,10 +236,15 @@ async def _span(
 ) -> tuple[dict[str, Profile], dict[str, Doc]]:
     low, high = span
     found = await bank.db[PROFILES].find({"_id": {"$gte": low, "$lt": high}}, limit=None)
-    rows = await customers_between(bank, low, high)
-    open_rows = {row["_id"]: cast("Doc", row) for row in rows if not row.get("merged_into")}
     known = {row["_id"]: cast("Profile", row) for row in found}
-    return known, await _make(bank, Batch(open_rows, span), sources, known)
+    return known, await _make(bank, await batch_of(bank, span), sources, known)
+
+
+async def batch_of(bank: Bank, span: tuple[str, str]) -> Batch:
+    """All customers whose id lies in a span."""
+    rows = await customers_between(bank, *span)
+    open_rows = {row["_id"]: cast("Doc", row) for row in rows if not row.get("merged_into")}
+    return Batch(open_rows, span)
 
 
 async def find(bank: Bank, cid: str) -> Profile | None:
@@ -269,6 +266,13 @@ async def segments_in(bank: Bank, span: tuple[str, str]) -> dict[str, list[str]]
     return {row["_id"]: row["segments"] for row in found}
 
 
+async def rfm_in(bank: Bank, span: tuple[str, str]) -> dict[str, dict[str, int]]:
+    """The fifths of those whose id lies in a span and who have any."""
+    asked = {"_id": {"$gte": span[0], "$lt": span[1]}, "rfm": {"$exists": True}}
+    found = await bank.db[PROFILES].find(asked, fields={"rfm": 1}, limit=None)
+    return {row["_id"]: row["rfm"] for row in found}
+
+
 async def matching(bank: Bank, span: tuple[str, str], wanted: Doc) -> set[str]:
     """Whose id lies in a span and whose profile a filter fits."""
     asked = {"$and": [{"_id": {"$gte": span[0], "$lt": span[1]}}, wanted]}
@@ -279,6 +283,17 @@ async def matching(bank: Bank, span: tuple[str, str], wanted: Doc) -> set[str]:
 async def count(bank: Bank, wanted: Doc) -> int:
     """How many profiles a filter fits."""
     return await bank.db[PROFILES].count(wanted)
+
+
+async def count_by_segment(bank: Bank) -> dict[str, int]:
+    """How many are in each segment; one that nobody is in is left out."""
+    stages: list[Doc] = [
+        {"$match": {"segments.0": {"$exists": True}}},
+        {"$unwind": "$segments"},
+        {"$group": {"_id": "$segments", "n": {"$sum": 1}}},
+    ]
+    found = await bank.db[PROFILES].aggregate(stages)
+    return {row["_id"]: row["n"] for row in found}
 
 
 async def branches(bank: Bank, wanted: Doc) -> dict[str, int]:

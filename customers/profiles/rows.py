@@ -35,8 +35,9 @@ class HeldReward(TypedDict):
 class Profile(TypedDict):
     """A customer as rules see him; the `_id` is his cid. `fields` are declared ones that lie open,
     `blind` the indexes of sealed ones. Names that are keys here (of events, campaigns, rewards) have
-    `/` in place of dots. `campaigns` is when he last entered each. Moments are in seconds UTC.
-    `seq` counts the changes."""
+    `/` in place of dots. `campaigns` is when he last entered each. `rfm` is in which fifth of the
+    bank's customers he is by `r`, `f` and `m`, 5 the highest. Moments are in seconds UTC. `seq` counts
+    the changes."""
 
     _id: str
     seq: int

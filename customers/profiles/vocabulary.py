@@ -11,6 +11,7 @@ from customers.banks.bank import Bank
 from customers.banks.declarations import FieldEntry, Label
 from customers.fields import values
 from customers.fields.checks import check, is_findable
+from customers.rfm.cuts import FIFTHS
 from customers.rules.vocabulary import Function, Kind, Name, Titles, Vocabulary
 from customers.wecom_mirror import tags
 from services.errors import InvalidInput
@@ -44,14 +45,16 @@ BUILT_IN = (
         titles={"zh": "与客户经理成为好友的时间", "en": "friend of an RM since"},
         earliest=True,
     ),
-    Name(
-        name="rfm.r", kind="number", path=("rfm", "r"), titles={"zh": "近度分组", "en": "recency"}
-    ),
-    Name(
-        name="rfm.f", kind="number", path=("rfm", "f"), titles={"zh": "频度分组", "en": "frequency"}
-    ),
-    Name(name="rfm.m", kind="number", path=("rfm", "m"), titles={"zh": "金额分组", "en": "value"}),
 )
+RFM = tuple(
+    Name(name=f"rfm.{letter}", kind="number", path=("rfm", letter), titles=said, out_of=FIFTHS)
+    for letter, said in (
+        ("r", {"zh": "最近一次交易（R）", "en": "recency"}),
+        ("f", {"zh": "交易频次（F）", "en": "frequency"}),
+        ("m", {"zh": "交易金额（M）", "en": "value"}),
+    )
+)
+"""What there is where the bank declares it."""
 
 
 async def of_bank(bank: Bank, more: Mapping[Function, Known] | None = None) -> Vocabulary:
@@ -64,9 +67,11 @@ async def of_bank(bank: Bank, more: Mapping[Function, Known] | None = None) -> V
         "branch": {branch: _alike(name) for branch, name in bank.branches.items()},
         "event": {name: titles(event.label) for name, event in bank.events.items()},
     }
+    rfm = RFM if bank.rfm is not None else ()
     return Vocabulary(
-        names={name.name: name for name in (*BUILT_IN, *fields)},
+        names={name.name: name for name in (*BUILT_IN, *rfm, *fields)},
         removed=[f"customer.{key}" for key in sorted(bank.removed_fields)],
+        undeclared={name.name: "rule_rfm" for name in RFM if bank.rfm is None},
         known={**known, **(more or {})},
         offset=_offset(bank),
     )

@@ -195,6 +195,8 @@ def _written(name: Name, value: Any, language: Language) -> str:
             return _listed(value, language) if value else sentence("rule_there_no", language)
         case "money":
             return f"{value / 100:,.2f}"
+        case "number" if name.out_of:
+            return sentence("rule_out_of", language, n=value, of=name.out_of)
     return str(value)
 
 

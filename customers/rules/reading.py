@@ -126,6 +126,8 @@ class _Reader:
             return name
         if node.name in self._words.removed:
             raise RuleError("rule_removed", node.at, name=node.name)
+        if node.name in self._words.undeclared:
+            raise RuleError(self._words.undeclared[node.name], node.at, name=node.name)
         known = self._words.names
         fix = nearest(node.name, known)
         raise RuleError("rule_field", node.at, name=node.name, expected=names(known), fix=fix)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from customers.rules.days import Span, Unit
 from customers.rules.errors import RuleError
+from customers.rules.vocabulary import Function
 from services.documents.problems import Fix
 
 TokenKind = Literal["word", "number", "text", "span", "sign", "end"]
@@ -28,6 +29,8 @@ _TOKEN = re.compile(
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _SPAN = re.compile(r"([0-9]+)(d|mo|y)", re.ASCII)
 _ESCAPED = re.compile(r"\\(['\"\\])")
+_FUNCTIONS = frozenset({*get_args(Function), "codes"})
+"""Those that are given a text."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _MEANT = {
     "=": "==",
@@ -83,6 +86,22 @@ def texts_of(rule: str, function: str) -> frozenset[str]:
         for word, sign, text in zip(found, found[1:], found[2:], strict=False)
         if (word.kind, word.text, sign.text, text.kind) == ("word", function, "(", "text")
     )
+
+
+def names_of(rule: str) -> frozenset[tuple[str, str]]:
+    """What the rule names, as `mentions` of its tree says it (customers/rules/tree.py), also where
+    nobody knows any more what that is; nothing of what is no rule."""
+    try:
+        found = tokens(rule)
+    except RuleError:
+        return frozenset()
+    fields = {("field", one.text) for one in found if one.kind == "word" and "." in one.text}
+    called = {
+        (word.text, str(text.value))
+        for word, sign, text in zip(found, found[1:], found[2:], strict=False)
+        if word.text in _FUNCTIONS and (sign.text, text.kind) == ("(", "text")
+    }
+    return frozenset(fields | called)
 
 
 def _read(rule: str) -> Iterator[Token]:

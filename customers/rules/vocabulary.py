@@ -27,8 +27,9 @@ class Name:
     A `date` is written YYYY-MM-DD there, a `moment` is seconds since the epoch in UTC, `money` is in
     fen, `texts` is a list (and never missing), `sealed` is the blind index of a text, which `blind`
     makes. A value of another type counts as missing. With `earliest` the path's last key is one of
-    rows in a list, of which the earliest moment counts. `choices` are what a choice may be, `secret`
-    keeps values out of explanations, and `event` is the event whose first or last time it is.
+    rows in a list, of which the earliest moment counts. `choices` are what a choice may be, a number
+    with `out_of` is one of 1 to so many, `secret` keeps values out of explanations, and `event` is the
+    event whose first or last time it is.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Name:
     choices: Mapping[str, Titles] = field(default_factory=dict)
     secret: bool = False
     earliest: bool = False
+    out_of: int = 0
     event: str = ""
     blind: Callable[[str], str] | None = None
 
@@ -47,7 +49,8 @@ class Name:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """`names` by what rules call them; `removed` are names that there were. `known` says for each
+    """`names` by what rules call them; `removed` are names that there were, `undeclared` those that
+    there could be, with the code that says what is to be done first. `known` says for each
     function which texts it takes, with their titles; None takes any, and what is not in it is no
     function here. `codes` are the states of live codes and links by group, where rules have them.
     Days are those of a zone `offset` seconds east of UTC. A rule has at most `longest` characters.
@@ -55,6 +58,7 @@ class Vocabulary:
 
     names: Mapping[str, Name]
     removed: Collection[str] = ()
+    undeclared: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[Function, Mapping[str, Titles] | None] = field(default_factory=dict)
     codes: Mapping[str, Collection[str]] | None = None
     offset: int = CHINA

@@ -36,8 +36,9 @@ SETTLE_SECONDS = 8.0
 AFTER_MIDNIGHT = 5.0
 
 
-async def begin(bank: Bank, segment: str) -> None:
-    """Asks for the segment to be filled, since its rule changes now; what is under way is over."""
+async def begin(bank: Bank, segment: str, due: float | None = None) -> None:
+    """Asks for the segment to be filled, since what its rule says changes now; what is under way is
+    over. Until it is filled nobody is told of who comes and goes. `due` is in seconds UTC."""
     fields = {
         "segment": segment,
         "quiet": True,
@@ -45,7 +46,7 @@ async def begin(bank: Bank, segment: str) -> None:
         "done": 0,
         "changed": 0,
         "open": True,
-        "due": bank.now() + SETTLE_SECONDS,
+        "due": bank.now() + SETTLE_SECONDS if due is None else due,
         "owner": None,
         "attempts": 0,
         "state": FILLING,

@@ -11,15 +11,19 @@ from customers.banks.bank import Bank
 from customers.identity.facts import mask_name
 from customers.identity.rows import CustomerRow, customers_by_id
 from customers.identity.sealing import open_customer
-from customers.profiles import downloading
+from customers.profiles import downloading, refreshing
 from customers.profiles.downloading import Wanted
 from customers.segments import estimate, filling, rows
 from customers.segments.estimate import Estimate
 from customers.segments.rows import SEGMENT_MEMBERS, FillRow, MemberRow
-from services.errors import NotFound
+from services.cache import cached
+from services.errors import NotFound, Unavailable
 from services.phones import mask_phone
 
 LATELY = 20
+
+
+COUNT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,19 @@ class Members:
     sample: list[Shown]
     lately: list[Turn]
     fill: FillRow | None
+
+
+async def counts(bank: Bank) -> Mapping[str, int] | None:
+    """How many customers are in each segment that anybody is in, as of COUNT_SECONDS ago at most;
+    None where the store does not count so many in time."""
+
+    async def count() -> Mapping[str, int]:
+        return await refreshing.count_by_segment(bank)
+
+    try:
+        return await cached(bank.services, f"segment-counts:{bank.id}", COUNT_SECONDS, count)
+    except Unavailable:
+        return None
 
 
 async def masked(bank: Bank, cids: Sequence[str]) -> list[Shown]:

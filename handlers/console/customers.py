@@ -16,6 +16,7 @@ from customers.access import withdrawal
 from customers.fields import viewing
 from customers.fields.viewing import FieldView
 from customers.identity import resolution, review
+from customers.rfm import viewing as rfm
 from handlers.console.base import Console, Decision
 from handlers.http.pages import Form
 from services.errors import InvalidInput, NotFound, TooMany, YinqiaoError
@@ -112,6 +113,7 @@ class Customer(Decision):
         cids = await resolution.cids(self.bank, view["cid"])
         shown = {
             "fields": await self.fields(view["cid"]),
+            "fifths": await rfm.of_customer(self.bank, self.actor, view["cid"]),
             "sent": await timeline.of_kinds(self.bank, cids, ["bank.event"], EVENTS_SHOWN),
         }
         self.render_page("people_customer", error, person=view, consents=agreed, **shown)

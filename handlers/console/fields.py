@@ -6,9 +6,11 @@ from typing import Any
 
 from typing_extensions import override
 
+from campaigns import uses
 from config.bounds import Reason
 from customers.fields import viewing
 from customers.fields.viewing import FieldView
+from customers.rfm import rows as rfm
 from handlers.console.base import REFUSALS, Console
 from handlers.http.pages import Form
 from services.errors import YinqiaoError
@@ -24,7 +26,12 @@ class Fields(Console):
     @override
     async def get(self) -> None:
         counts = await viewing.counts(self.bank)
-        self.render_page("fields", fields=self.bank.fields.values(), counts=counts)
+        shown: dict[str, Any] = {
+            "used": await uses.uses(self.bank),
+            "rfm": self.bank.rfm,
+            "ranked": await rfm.live(self.bank),
+        }
+        self.render_page("fields", fields=self.bank.fields.values(), counts=counts, **shown)
 
 
 class History(Console):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from campaigns import uses
 from config.bounds import GivenReason, LongRule, RowId, ShortText, Word
 from customers.segments import document, estimate, explaining, filling, members, versions
 from customers.segments.document import SegmentRefused
@@ -66,7 +67,9 @@ class Segments(Console):
 
     @override
     async def get(self) -> None:
-        self.render_page("segments", rows=await versions.list_segments(self.bank))
+        counts, used = await members.counts(self.bank), await uses.uses(self.bank)
+        rows = await versions.list_segments(self.bank)
+        self.render_page("segments", rows=rows, counts=counts, used=used)
 
     @override
     def form_address(self) -> str:
@@ -183,6 +186,8 @@ class SegmentPage(Decision):
             view=view,
             marked=versions.rule_marked(view.row["rule"], column),
             broken=view.broken_in(self.lang),
+            counts=await members.counts(self.bank),
+            used=(await uses.uses(self.bank)).get(("segment", self.segment), []),
             told=told,
         )
 

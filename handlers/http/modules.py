@@ -8,6 +8,7 @@ from typing import Any
 from tornado.web import UIModule
 from typing_extensions import override
 
+from campaigns.uses import Use
 from customers.access.sign_in import LastSignIn as LastSignInView
 
 
@@ -78,6 +79,23 @@ class People(UIModule):
         return ("、" if self.handler.lang == "zh" else ", ").join(shown) or "–"  # type: ignore[attr-defined]
 
 
+class Uses(UIModule):
+    """Which segments and campaigns use something, each with its page where one may see it; a dash for
+    none."""
+
+    @override
+    def render(self, uses: Sequence[Use]) -> str:
+        may = self.handler.actor.permissions  # type: ignore[attr-defined]
+        called = self.handler.called  # type: ignore[attr-defined]
+        shown = []
+        for use in uses:
+            name = called(f"segment:{use.by}" if use.where == "segment" else use.by)
+            name = name.removeprefix("segment:")  # one that is newer than the names
+            address = f"/console/{use.where}s/{use.by}" if f"{use.where}s.read" in may else ""
+            shown.append((name, address))
+        return self.render_string("modules/uses.html", uses=shown).decode()
+
+
 class Facts(UIModule):
     """What a row says besides: labels with values, and hashes and ids behind a small word."""
 
@@ -99,6 +117,7 @@ MODULES = {
     "QrPicture": QrPicture,
     "Named": Named,
     "People": People,
+    "Uses": Uses,
     "Facts": Facts,
     "LastSignIn": LastSignIn,
     "Notice": Notice,

@@ -18,6 +18,7 @@ from customers.actors import StaffActor
 from customers.banks import staff
 from customers.banks.bank import open_bank
 from customers.fields import editing
+from customers.rfm import viewing as rfm
 from customers.timeline import Entry
 from handlers.http import rates
 from handlers.http.pages import Form, Page, own_path
@@ -224,6 +225,7 @@ class Customer(Sidebar):
             "holds": await holdings.of(self.bank, card["cid"]),
             "new_key": ids.token,
             "fields": await editing.of_friend(self.bank, self.actor, card["cid"]),
+            "fifths": await rfm.of_friend(self.bank, self.actor, card["cid"]),
             "may_write": editing.may_write,
             "choices": editing.choices,
             "consents": await withdrawal.list_consents(self.bank, card["cid"]),

@@ -268,8 +268,7 @@ async def _runs(bank: Bank, notes: Iterable[Mapping[str, Any]], texts: Texts) ->
 
 
 async def _run(bank: Bank, run: Run, texts: Texts) -> Answer:
-    program = await live.program(bank, run["campaign"], run["version"])
-    steps = [effect_id(run, step) for step in program.ops]
+    steps = [effect_id(run, step) for step in await _steps(bank, run)]
     fallbacks = [ids.tenant_id(bank.id, "fallback", effect) for effect in steps]
     return {
         "run": run["_id"],
@@ -280,6 +279,14 @@ async def _run(bank: Bank, run: Run, texts: Texts) -> Answer:
         "trail": [list(step) for step in run["trail"]],
         "effects": await _effects(bank, [*steps, *fallbacks], texts),
     }
+
+
+async def _steps(bank: Bank, run: Run) -> Iterable[str]:
+    """The steps of the run's version, those alone that it did where that cannot be read any more."""
+    try:
+        return (await live.program(bank, run["campaign"], run["version"])).ops
+    except live.VersionUnreadable:
+        return dict.fromkeys(step for step, *_ in run["trail"])
 
 
 async def _effects(bank: Bank, wanted: Iterable[str], texts: Texts) -> list[Answer]:

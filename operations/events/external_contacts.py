@@ -209,10 +209,13 @@ def _note_coming(coming: _Coming) -> None:
 async def _note_closed(bank: Bank, programs: list[Program]) -> None:
     """Which campaigns take nobody now, and why."""
     taking = {program.campaign.id for program in programs}
+    broken = await live.unreadable(bank)
     for campaign in (await live.campaign_rows(bank)).values():
         if campaign["campaign"] not in taking:
             state = campaign["state"]
             why = "outside_window" if state == "live" else f"campaign_{state}"
+            if state == "live" and campaign["campaign"] in broken:
+                why = "version_unreadable"
             trace.note("campaign.not_entered", campaign=campaign["campaign"], why=why)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from random import SystemRandom
+from random import Random, SystemRandom
 
 from sandbox.bank.customers import PRODUCTS, Core, tell_events
 from sandbox.core.sandbox import Sandbox
+from sandbox.core.state import Person
 
 MOST_AT_ONCE = 500
 CHANCE = SystemRandom()
 COFFEE = 1_800
+MOST_USUAL = 500_000
+"""fen"""
 
 
 def run_due(box: Sandbox, seconds: float) -> None:
@@ -32,12 +35,21 @@ def run_due(box: Sandbox, seconds: float) -> None:
         core.tell()
 
 
+def habits(person: Person) -> tuple[float, int]:
+    """How often somebody pays when something happens, and how much he usually does, in fen: many pay
+    little and seldom, and few pay much. It follows from who he is."""
+    his = Random(f"{person.name}:{person.phone}:pays")  # noqa: S311
+    return his.uniform(0.1, 0.6), min(MOST_USUAL, int(COFFEE * his.lognormvariate(0.5, 1.2)) + 1)
+
+
 def _live(core: Core) -> None:
     """One event of his."""
     customer = core.customer
+    often, usual = habits(core.person)
+    amount = max(1, int(usual * CHANCE.uniform(0.5, 1.5)))
     if not customer.accounts:
         core.open_account(CHANCE.choice(PRODUCTS), CHANCE.randrange(1_000_000, 150_000_000))
-    elif CHANCE.random() < 0.3 and any(one.balance >= COFFEE for one in customer.accounts):
-        core.pay(COFFEE, "app")
+    elif CHANCE.random() < often and any(one.balance >= amount for one in customer.accounts):
+        core.pay(amount, "app")
     else:
         core.log_in()

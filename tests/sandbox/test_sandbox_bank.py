@@ -8,6 +8,7 @@ import hmac
 import json
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tornado.web import Application, RequestHandler
 from sandbox.bank import living
 from sandbox.core import sm2
 from sandbox.core.bank_system import TRIES
+from sandbox.core.state import Person
 from sandbox.core.world import BankSystem, World
 from services.security.sm2 import read_key
 from tests.support.waiting import until
@@ -202,6 +204,17 @@ async def test_a_core_that_signs_with_sm2_is_believed(playing, product, world: W
         assert sent["state"] == "answered"
         (forged,) = (await play.control(f"/people/{person['id']}/bank/forge", {}))["sent"]
         assert forged["state"] == "refused"
+
+
+def test_people_pay_so_differently_that_they_can_be_ranked() -> None:
+    ids = {"unionid": "u", "external_userid": "wm", "openids": {}}
+    people = [Person(id=f"p{n}", name=f"客户{n}", phone=f"1380000{n:04d}", **ids) for n in range(500)]
+    habits = [living.habits(one) for one in people]
+    assert habits == [living.habits(one) for one in people]
+    usual = sorted(amount for _, amount in habits)
+    ends = [usual[len(usual) * part // 5] for part in range(1, 5)]
+    assert all(later > 1.5 * earlier for earlier, later in pairwise(ends)), ends
+    assert (min(usual) > 0, max(usual) <= living.MOST_USUAL) == (True, True)
 
 
 async def test_events_happen_by_themselves_at_a_rate(playing, product) -> None:

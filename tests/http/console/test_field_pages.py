@@ -6,10 +6,13 @@ import httpx
 import pytest
 
 from customers import relationships
+from customers.actors import ClerkActor
 from customers.fields import values
 from customers.fields.values import Update
 from customers.identity import resolution
 from customers.identity.resolution import Facts
+from customers.rfm import viewing
+from operations import profiling
 from services.container import Services
 from tests.http.conftest import Clerk, post_form
 from tests.support.banks import open_bank
@@ -67,6 +70,20 @@ async def test_a_customers_fields_are_shown_with_their_history_and_sealed_ones_f
         ("lin", cid, "id_tail", "客户来电核对")
     ]
     assert (await lin.get(f"/console/people/{cid}/fields/shoe_size")).status_code == 404
+
+
+async def test_in_which_fifths_he_is_stands_with_his_fields(
+    clerk: Clerk, rm: httpx.AsyncClient, demo: Services, cid: str
+) -> None:
+    bank = await open_bank(demo, "demo")
+    await profiling.bring(bank, [cid])
+    await bank.db["profiles"].update({"_id": cid}, {"$set": {"rfm": {"r": 5, "f": 3, "m": 1}}})
+    lin = await clerk("lin")
+    page = (await lin.get(f"/console/people/{cid}?lang=en")).text
+    assert [said for said in ("5 of 5", "3 of 5", "1 of 5") if said in page] == ["5 of 5", "3 of 5", "1 of 5"]
+    shown = (await rm.get(f"/sidebar/demo/customers/{cid}?lang=zh")).text
+    assert "<dt>最近一次交易（R）</dt><dd>第 5 档（共 5 档，5 最高）</dd>" in shown
+    assert await viewing.of_customer(bank, ClerkActor("demo", "x", "x", frozenset()), cid) == []
 
 
 async def test_an_rm_writes_what_he_may_and_sees_the_history(rm: httpx.AsyncClient, demo: Services, cid: str) -> None:

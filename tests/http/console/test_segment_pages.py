@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from customers import relationships
 from customers.banks import apply
+from customers.fields import values
+from customers.fields.values import Update
 from customers.identity import resolution
 from customers.identity.facts import Facts
 from customers.profiles import refreshing
-from customers.segments import filling
+from customers.segments import filling, members
 from operations import profiling
 from services.container import Services
 from tests.conftest import DEMO_BANK
@@ -49,6 +52,40 @@ async def test_a_segment_is_written_approved_changed_explained_and_archived_by_t
     await post_form(lin, RICH, f"{RICH}/archive", reason="不再用")
     await post_form(zhao, RICH, f"{RICH}/versions/3/approve")
     assert "Archived" in (await lin.get(f"{ALL}?lang=en")).text
+
+
+async def test_the_pages_say_how_many_are_in_a_segment_and_what_uses_it_and_each_field(
+    clerk: Clerk, demo: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(members, "COUNT_SECONDS", 0.0)
+    lin, zhao = await clerk("lin"), await clerk("zhao")
+    bank = await open_bank(demo, "demo")
+    for number, band in enumerate("ABC"):
+        facts = Facts(external_userid=f"wm{number}")
+        cid = await resolution.identify(bank, facts, source="callback", proof=f"e{number}")
+        await values.write_many(bank, [Update(cid, {"balance_band": band}, 10.0, "core", f"t{number}")])
+        await profiling.bring(bank, [cid])
+    over = {"segment": "over", "name_zh": "其他", "name_en": "Others", "rule": "not segment('rich')"}
+    for fields in (FIELDS, over):
+        await post_form(lin, NEW, ALL, **fields)
+        await post_form(zhao, f"{ALL}/{fields['segment']}", f"{ALL}/{fields['segment']}/versions/1/approve")
+    await jobs.run(bank, filling.TASK)
+    page = (await lin.get(f"{ALL}?lang=en")).text
+    rows = {row.split('href="/console/segments/')[1].split('"')[0]: row for row in page.split("<tr>")[2:]}
+    assert '<a href="/console/segments/rich/members">2</a>' in rows["rich"]
+    assert '<a href="/console/segments/over/members">1</a>' in rows["over"]
+    assert 'href="/console/segments/over">' in rows["rich"]
+    assert "2 customers are in it" in (await lin.get(f"{RICH}?lang=en")).text
+    fields_page = (await lin.get("/console/fields?lang=en")).text
+    held = {row.split("customer.")[1].split("<")[0]: row for row in fields_page.split("<tr>")[2:] if "customer." in row}
+    assert 'href="/console/segments/rich">' in held["balance_band"]
+    assert "/console/segments/" not in held["stage"]
+    assert "RFM: customers ranked" in fields_page
+    assert "Payment made, Deposit made, Fund bought" in fields_page
+    assert "The first night is still to come." in fields_page
+    refused = await post_form(lin, RICH, f"{RICH}/archive", reason="不再用")
+    assert (refused.status_code, "over" in refused.text) == (409, True)
 
 
 async def test_a_wrong_rule_is_shown_at_its_place_and_nothing_typed_is_lost(clerk: Clerk, demo: Services) -> None:

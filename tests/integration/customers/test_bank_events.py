@@ -136,6 +136,38 @@ async def test_a_days_count_is_the_rows_of_the_day(bank: Bank) -> None:
     assert row["last"] - row["first"] == pytest.approx(40 * day, abs=60)
 
 
+async def _paid(bank: Bank, event_id: str, fen: int) -> None:
+    await take(bank, [event(event_id, "payment.made", data={"amount": fen, "channel": "app"})])
+    await split(bank)
+
+
+async def test_what_events_came_to_is_summed_beside_their_count(bank: Bank) -> None:
+    cid = await known(bank, "C0001")
+    for event_id, fen in (("e1", 10_000), ("e2", 250), ("e2", 250), ("e3", -4_000)):
+        await _paid(bank, event_id, fen)
+    (row,) = await bank.db[EVENT_TALLIES].find({"cid": cid})
+    ((day, count),) = row["days"].items()
+    assert (count, row["sums"]) == (3, {"amount": {day: 6_250}})
+    stored = await bank.db[BANK_EVENTS].find({}, limit=None)
+    assert sorted(one["amounts"]["amount"] for one in stored) == [-4_000, 250, 10_000]
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["guard-off", "guard-on"])
+async def test_who_counted_earlier_and_writes_later_leaves_count_and_sum_of_the_later(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    cid = await known(bank, "C0001")
+    await _paid(bank, "e1", 10_000)
+    (earlier,) = await bank.db[EVENT_TALLIES].find({"cid": cid}, fields={"tenant": 0})
+    await _paid(bank, "e2", -4_000)
+    if not guarded:
+        monkeypatch.setattr(tallies, "_raised", lambda row, tally: {**row, **tally, "rev": row["rev"] + 1})
+    await tallies._write(bank, [earlier])
+    (row,) = await bank.db[EVENT_TALLIES].find({"cid": cid})
+    ((day, count),) = row["days"].items()
+    assert (count, row["sums"]["amount"][day]) == ((2, 6_000) if guarded else (1, 10_000))
+
+
 @pytest.mark.parametrize("kind", ["number", "phone", "unionid", "openid", "external_userid"])
 async def test_who_is_not_known_yet_is_waited_for(bank: Bank, kind: str) -> None:
     appid = next(iter(bank.miniprograms))
@@ -267,7 +299,7 @@ async def test_two_who_count_at_once_leave_the_whole_count(bank: Bank) -> None:
     counts = tallies._counts
 
     async def seen_before(_bank: Bank, buckets: Any) -> Any:
-        return {one: 1 for one in buckets}
+        return {one: tallies._Day(n=1) for one in buckets}
 
     tallies._counts = seen_before  # type: ignore[assignment]
     try:

@@ -81,18 +81,6 @@ async def test_a_profile_has_all_that_is_known(bank: Bank) -> None:
     assert await _different(bank) == {}
 
 
-async def test_what_no_source_says_of_a_customer_stays_when_the_rest_is_made_anew(bank: Bank) -> None:
-    cid = await _person(bank)
-    await _refresh(bank, cid)
-    await bank.db["profiles"].update({"_id": cid}, {"$set": {"rfm": {"r": 5}}, "$inc": {"seq": 1}})
-    await values.write_many(bank, [Update(cid, {"gender": "F"}, 10.0, "core", "e1")])
-    (changed,) = await refreshing.refresh(bank, [cid], SOURCES)
-    assert changed.before is not None
-    assert changed.after is not None
-    assert (changed.before["fields"], changed.after["fields"], changed.after["seq"]) == ({}, {"gender": "F"}, 3)
-    assert changed.after.get("rfm") == {"r": 5}
-
-
 async def test_a_merge_leaves_one_profile_and_its_undoing_two_as_they_were(bank: Bank) -> None:
     winner, loser = await _person(bank, 1), await _person(bank, 2, unionid="oU")
     told = [Update(winner, {"gender": "F"}, 10.0, "core", "e1"), Update(loser, {"gender": "M"}, 20.0, "core", "e2")]

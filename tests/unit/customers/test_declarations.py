@@ -68,6 +68,26 @@ def test_what_is_wrong_is_said_with_its_line(old: str, new: str, said: str) -> N
     assert said in _problem(DEMO.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("events: [payment.made,", "events: [payment.gone,", "the file declares no event payment.gone; expected one of ["),
+        ("events: [payment.made,", "events: [fund.bought,", "fund.bought stands twice"),
+        ("amounts: {payment.made: amount", "amounts: {app.login: amount",
+         "app.login is not among rfm's events; expected one of ['payment.made', 'deposit.made', 'fund.bought']"),
+        ("amounts: {payment.made: amount", "amounts: {payment.made: channel",
+         "channel is not one of the event's data that are money; expected one of ['amount']"),
+        ("days: 365", "days: 401", "400"),
+    ],
+    ids=["event", "twice", "amount-event", "amount-key", "days"],
+)  # fmt: skip
+def test_what_is_wrong_with_rfm_is_said_with_its_line(old: str, new: str, said: str) -> None:
+    line = DEMO[: DEMO.index(old)].count("\n") + 1
+    problem = _problem(DEMO.replace(old, new))
+    assert problem.startswith(f"bank.yaml:{line}: ")
+    assert said in problem
+
+
 def test_sm2_needs_a_public_key() -> None:
     text = DEMO + "  - {id: other, name: 其他系统, may: [events], algorithm: sm2-sm3}\n"
     assert _problem(text).startswith(f"bank.yaml:{END}: sm2-sm3 needs public_key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaigns.engine import facts
@@ -15,9 +15,10 @@ from customers.rules.errors import RuleError
 from customers.rules.predicate import predicate
 from customers.rules.reading import read_rule
 from customers.rules.syntax import DEEPEST, MOST_ENTRIES, MOST_TERMS
-from customers.rules.tokens import texts_of
+from customers.rules.tokens import names_of, texts_of
 from customers.rules.tree import mentions, windowed
 from customers.rules.vocabulary import CHINA, LONGEST, Name, Vocabulary
+from tests.support.rule_worlds import World
 
 TODAY = days.number_of(days.date(2026, 11, 30))
 
@@ -504,3 +505,15 @@ def _answers(text: str) -> list[object]:
 @given(text=_texts)
 def test_whatever_is_written_is_a_rule_or_a_rule_error(text: str) -> None:
     assert all(answer in (True, False, "refused") for answer in _answers(text))
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None)
+def test_what_a_rule_names_is_told_from_its_words_alone(seed: int) -> None:
+    world = World.of(seed, 20, 1)
+    for rule in world.rules:
+        assert names_of(rule) == mentions(read_rule(rule, world.vocabulary)), rule
+    assert names_of("customer.gone == 'it is customer.said' and segment('old') and") == {
+        ("field", "customer.gone"), ("segment", "old"),
+    }  # fmt: skip
+    assert names_of("'") == frozenset()

@@ -45,3 +45,7 @@ def test_the_first_part_that_is_not_met_is_named(rule: str, known: str, stranger
     eligibility.check(rule, codes)
     assert eligibility.unmet(rule, codes, KNOWN) == known
     assert eligibility.unmet(rule, codes, STRANGER) == stranger
+
+
+def test_a_rule_that_an_earlier_release_took_is_met_by_nobody() -> None:
+    assert eligibility.unmet("follow.userid", {}, KNOWN) == "follow.userid"
