@@ -125,11 +125,14 @@ async def active(bank: Bank, cids: Sequence[str]) -> list[Run]:
 
 
 async def hold(bank: Bank, run: Run, owner: str, **still: object) -> Run | None:
-    """The run again, `owner`'s now, if it is active and `still` as said; None otherwise."""
+    """The run again, `owner`'s now, if it is active and `still` as said; None otherwise. `owner` is
+    nobody else's name: the row is read by it after the write, since the embedded store reads the
+    whole collection to find and change in one."""
     lease = {"owner": owner, "due": bank.now() + LEASE_SECONDS, "open": True}
-    held = await bank.db[RUNS].update_and_get(
-        {"_id": run["_id"], "status": "active", **still}, {"$set": lease}
-    )
+    mine = {"_id": run["_id"], "status": "active", **still}
+    if not await bank.db[RUNS].update(mine, {"$set": lease}):
+        return None
+    held = await bank.db[RUNS].find_one({"_id": run["_id"], "owner": owner})
     return cast("Run | None", held)
 
 

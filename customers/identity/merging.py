@@ -32,6 +32,7 @@ from customers.identity.rows import (
     cids_of,
     drop_phone,
     find_merge,
+    read_customers,
     root,
     unmerged,
 )
@@ -88,11 +89,10 @@ async def merge(
     }
     closing = {"merged_into": winner["_id"], "carrying": True, "merge_origin": merge_origin}
     fence = {**unmerged(loser["_id"]), "never_merge_with": {"$nin": cids_of(winner)}}
-    closed = await bank.db[CUSTOMERS].update_and_get(
-        fence, {"$set": closing, "$inc": {"merges": 1}}
-    )
-    if closed is not None:
-        await carry(bank, cast("CustomerRow", closed))
+    if await bank.db[CUSTOMERS].update(fence, {"$set": closing, "$inc": {"merges": 1}}):
+        closed = (await read_customers(bank, [loser["_id"]]))[loser["_id"]]
+        if closed.get("carrying"):
+            await carry(bank, closed)
 
 
 async def _ask(
