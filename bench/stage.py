@@ -53,6 +53,7 @@ class Stage:
     settings: Settings
     services: Services
     parts: Parts
+    stores: Stores
     naive_db: Any
     ports: dict[str, int]
     wecom: str
@@ -92,7 +93,7 @@ async def open_stage(scale: Scale, names: frozenset[str]) -> AsyncIterator[Stage
                     for name in ("server", "worker", "scheduler"):
                         if name in names:
                             parts.start(name)
-                    yield Stage(scale, settings, services, parts, naive_db, ports, wecom)
+                    yield Stage(scale, settings, services, parts, stores, naive_db, ports, wecom)
             finally:
                 naive_db.client.close()
                 await services.close()

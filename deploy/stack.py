@@ -118,6 +118,9 @@ class Stores:
     def redis_url(self) -> str:
         return f"redis://{HOST}:{self.ports['redis']}/0"
 
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
     def start(self, name: str) -> None:
         """Starts a store unless it runs, and returns when it answers; DeployError with its last
         words otherwise."""
