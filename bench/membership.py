@@ -29,6 +29,7 @@ from customers.identity.sealing import identity_row
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
 from customers.segments import document, versions
+from customers.segments.filling import FILLING
 from customers.segments.rows import SEGMENT_FILLS, SEGMENT_MEMBERS
 from customers.timeline import TIMELINE
 from operations import audience, profiling
@@ -180,7 +181,7 @@ async def _agree(bank: Bank) -> None:
 async def _ready(bank: Bank, customers: int) -> None:
     """Waits until everybody has a profile and no segment is being filled; asks little meanwhile."""
     deadline = time.monotonic() + READY_SECONDS
-    filling = {"open": True, "due": {"$lt": bank.now() + SOON}}
+    filling = {"open": True, "state": FILLING}
     while await audience.lag(bank.services) is None or await bank.db[SEGMENT_FILLS].count(filling):
         if time.monotonic() > deadline:
             raise load.LoadError("profiles and segments were not ready")

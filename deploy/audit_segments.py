@@ -17,14 +17,13 @@ from typing import Any
 from customers.banks.bank import Bank
 from customers.profiles import refreshing
 from customers.segments import rows
+from customers.segments.filling import FILLING
 from customers.segments.rows import SEGMENT_FILLS, SEGMENT_MEMBERS
 from deploy.audit_bank import ACCEPTED, Differ
 from deploy.truth_file import Customer
 from operations import audience
 
 LOOK_SECONDS = 0.5
-SOON = 60.0
-"""What waits longer waits for midnight."""
 LIST = "audited"
 """The list that `list_file` is for."""
 
@@ -181,7 +180,7 @@ async def followed(bank: Bank, seconds: float) -> bool:
     now, deadline = bank.now(), time.monotonic() + seconds
     while time.monotonic() < deadline:
         behind = await audience.lag(bank.services)
-        filling = await bank.db[SEGMENT_FILLS].count({"open": True, "due": {"$lt": now + SOON}})
+        filling = await bank.db[SEGMENT_FILLS].count({"open": True, "state": FILLING})
         if not filling and behind is not None and bank.now() - behind > now:
             return True
         await asyncio.sleep(LOOK_SECONDS)
