@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from calendar import isleap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
@@ -22,6 +24,7 @@ from customers.segments.rows import SEGMENT_FILLS, SEGMENT_MEMBERS
 from deploy.audit_bank import ACCEPTED, Differ
 from deploy.truth_file import Customer
 from operations import audience
+from services.errors import Unavailable
 
 LOOK_SECONDS = 0.5
 LIST = "audited"
@@ -71,9 +74,11 @@ def _has_birthday(who: Known) -> bool:
     born = who.fields.get("birthday")
     if born is None:
         return False
-    coming = [who.today + timedelta(days=n) for n in range(30)]
-    leap = born[5:] == "02-29" and f"{who.today.year + 1}-02-29" not in map(str, coming)
-    return any(str(day)[5:] == born[5:] or (leap and str(day)[5:] == "02-28") for day in coming)
+    for day in (who.today + timedelta(days=n) for n in range(30)):
+        no_other = str(day)[5:] == "02-28" and not isleap(day.year)
+        if str(day)[5:] == born[5:] or (no_other and born[5:] == "02-29"):
+            return True
+    return False
 
 
 def _is_wealthy(who: Known) -> bool:
@@ -176,13 +181,14 @@ async def live(bank: Bank) -> list[str]:
 
 async def followed(bank: Bank, seconds: float) -> bool:
     """Waits until the audience process has followed what there was, and no segment is being filled;
-    False after `seconds`."""
+    False after `seconds`. A store that is away for a moment is waited for."""
     now, deadline = bank.now(), time.monotonic() + seconds
     while time.monotonic() < deadline:
-        behind = await audience.lag(bank.services)
-        filling = await bank.db[SEGMENT_FILLS].count({"open": True, "state": FILLING})
-        if not filling and behind is not None and bank.now() - behind > now:
-            return True
+        with suppress(Unavailable):
+            behind = await audience.lag(bank.services)
+            filling = await bank.db[SEGMENT_FILLS].count({"open": True, "state": FILLING})
+            if not filling and behind is not None and bank.now() - behind > now:
+                return True
         await asyncio.sleep(LOOK_SECONDS)
     return False
 
