@@ -15,6 +15,7 @@ from bench import (
     flood,
     imported,
     intake,
+    membership,
     points,
     report,
     rows,
@@ -42,11 +43,15 @@ ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
 STAGED: dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]] = {
     "intake": intake.measure,
     "welcome": welcome.measure,
+    "membership": membership.measure,
 }
 """Rows of their own on the servers that all compare on."""
 NAMES = (*rows.ROWS, *STAGED, *ALONE)
 COMPARING = frozenset({"server", "naive", "ceiling"})
-WELCOMING = frozenset({"server", "worker", "scheduler", "wecom"})
+NEEDS = {
+    "welcome": frozenset({"server", "worker", "scheduler", "wecom"}),
+    "membership": frozenset({"server", "worker", "scheduler"}),
+}
 
 
 async def measure(name: str, scale: Scale) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -54,7 +59,7 @@ async def measure(name: str, scale: Scale) -> tuple[dict[str, Any], dict[str, An
     if name in ALONE:
         line, redis_version = await ALONE[name](scale is TINY)
         return line, report.machine(redis_version)
-    async with open_stage(scale, WELCOMING if name == "welcome" else COMPARING) as stage:
+    async with open_stage(scale, NEEDS.get(name, COMPARING)) as stage:
         redis_version = str((await stage.services.redis.info("server"))["redis_version"])
         where = report.machine(redis_version)
         line = await (

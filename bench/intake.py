@@ -43,7 +43,13 @@ def event(number: int) -> dict[str, Any]:
 
 
 def request(events: Sequence[dict[str, Any]]) -> bytes:
-    """A signed request of these events."""
+    """A signed request of these events, as it goes over the wire."""
+    headers, body = signed(events)
+    return load.request("POST", PATH, headers, body)
+
+
+def signed(events: Sequence[dict[str, Any]]) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a request of these events."""
     body = orjson.dumps({"events": events})
     at, nonce = str(int(time.time())), secrets.token_hex(12)
     digest = hashlib.sha256(body).hexdigest()
@@ -55,7 +61,7 @@ def request(events: Sequence[dict[str, Any]]) -> bytes:
         "Yinqiao-Nonce": nonce,
         "Yinqiao-Signature": hmac.new(SYSTEM_SECRET.encode(), message, hashlib.sha256).hexdigest(),
     }
-    return load.request("POST", PATH, headers, body)
+    return headers, body
 
 
 @dataclass

@@ -83,7 +83,7 @@ def _intake_cells(line: dict[str, Any]) -> list[str]:
 def _welcome_cells(line: dict[str, Any]) -> list[str]:
     p95, most = line["p95_ms"], line["at_most_ms"]
     told = f"p50 {line['p50_ms']:.0f}, p95 {p95:.0f}, max {line['max_ms']:.0f}"
-    return ["welcome", "ms", _marked(told, p95 < most), "", "", "", "", "", f"p95 < {most:g}"]
+    return [line["bench"], "ms", _marked(told, p95 < most), "", "", "", "", "", f"p95 < {most:g}"]
 
 
 def _storm_cells(line: dict[str, Any]) -> list[str]:
@@ -155,6 +155,7 @@ def _rules_cells(line: dict[str, Any]) -> list[str]:
 
 _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "welcome": _welcome_cells,
+    "membership": _welcome_cells,
     "storm": _storm_cells,
     "sync": _sync_cells,
     "flood": _flood_cells,

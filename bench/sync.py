@@ -126,7 +126,7 @@ async def _watched(stage: SyncStage, count: int) -> tuple[int, float]:
         sync = await view.progress(await open_bank(stage.services, TENANT))
         if sync is None or not sync["open"]:
             return len(KILL_AT) - len(marks), peak
-        peak = max(peak, _memory(stage.parts.pid("worker")))
+        peak = max(peak, _memory(stage.parts.pids["worker"]))
         done = next(part["done"] for part in sync["parts"] if part["name"] == "customers")
         if marks and done >= marks[0]:
             marks.pop(0)

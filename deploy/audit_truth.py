@@ -3,7 +3,8 @@
 
 Every acknowledged claim is in the ledger exactly once, and nobody was granted what he was not told
 of; one person is one customer; friendships, groups, phones and answers to subscribe messages are
-the same; nobody was greeted twice; what the bank's core told is there; what was forged is nowhere.
+the same; nobody was greeted twice; what the bank's core told is there; who should be in a segment
+is; what was forged is nowhere.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Annotated, Any, cast
 import httpx
 import typer
 
+from customers.banks import staff
 from customers.banks.bank import Bank, open_bank
 from customers.identity.awaited import AWAITED
 from customers.identity.rows import CUSTOMERS, IDENTITIES, CustomerRow, cids_of, root
@@ -28,7 +30,7 @@ from customers.relationships import RELATIONSHIPS
 from customers.timeline import TIMELINE
 from customers.wecom_mirror import groups
 from customers.wecom_mirror.rows import GROUP_MEMBERS
-from deploy import audit_bank, audit_points
+from deploy import audit_bank, audit_points, audit_segments
 from deploy.errors import DeployError
 from deploy.terminal import TenantOption, fail, only_tenant, print_table, run, settings
 from deploy.truth_file import Answer, Customer, Truth, read
@@ -127,6 +129,7 @@ class Comparison:
             self._welcomes,
         )
         told = audit_bank.BankComparison(self._bank, self._differ, self.counts)
+        segments = await self._segments()
         async for row in self._db[OUTBOX].scan(
             {"kind": "welcome", "state": "done", "reason": ""}, {"cid": 1}
         ):
@@ -140,12 +143,20 @@ class Comparison:
             with_cids = [(one, cids.get(one.id, [])) for one in page]
             await told.check(with_cids)
             await audit_points.check(self._bank, with_cids, self._differ, self.counts)
+            await segments.check(with_cids)
             self._tricks(page)
+        await segments.strangers()
+        self.counts.update({f"in {key}": n for key, n in segments.members.items()})
         self._redemptions()
         await self._forged()
         problems = await ledger.check(self._bank)
         self._differ_all(("the ledger does not hold", "", "", problem) for problem in problems)
         return self.differences
+
+    async def _segments(self) -> audit_segments.SegmentComparison:
+        branches = {row["userid"]: row["branch"] for row in await staff.everybody(self._bank)}
+        keys = await audit_segments.live(self._bank)
+        return audit_segments.SegmentComparison(self._bank, keys, branches, self._differ)
 
     def _differ(self, what: str, whose: str, expected: object, found: object) -> None:
         self.differences.append(Difference(what, whose, str(expected), str(found)))
@@ -396,7 +407,10 @@ async def compare(
     Raises DeployError when the sandbox does not answer, or was reset since.
     """
     waiting = await drained(services, tenant, patience)
-    comparison = Comparison(await open_bank(services, tenant), truth, sandbox)
+    bank = await open_bank(services, tenant)
+    if await audit_segments.live(bank) and not await audit_segments.followed(bank, patience):
+        waiting.append(Difference("profiles are late", "", "followed", "not yet"))
+    comparison = Comparison(bank, truth, sandbox)
     try:
         found = await comparison.run()
     except httpx.HTTPError as error:

@@ -94,9 +94,6 @@ class Parts:
         process = self._running.get(name)
         return process is not None and process.poll() is None
 
-    def pid(self, name: str) -> int:
-        return self._running[name].pid
-
     @property
     def pids(self) -> dict[str, int]:
         """The processes of the parts that were started."""

@@ -22,6 +22,7 @@ class Friend(BaseModel):
     userid: str
     state: str
     since: int
+    tags: list[str] = []
 
 
 class Granted(BaseModel):
@@ -60,6 +61,7 @@ class BankKept(BaseModel):
 
 class Customer(BaseModel):
     id: str
+    crowd: bool = False
     person: str
     external_userid: str
     unionid: str
@@ -85,7 +87,7 @@ class Customer(BaseModel):
         return {"external_userid": self.external_userid, "unionid": self.unionid} | named
 
     def must_be_known(self) -> bool:
-        return bool(self.signed_in) or any(one.told for one in self.begun)
+        return self.crowd or bool(self.signed_in) or any(one.told for one in self.begun)
 
     def named(self, kept: BankKept, appid: str) -> dict[str, str]:
         """How the bank's core names him: by his openid of that mini-program, or by another id."""
@@ -99,9 +101,9 @@ class Customer(BaseModel):
         return {
             "number": False,
             "phone": self.bound,
-            "unionid": bool(self.signed_in),
+            "unionid": self.crowd or bool(self.signed_in),
             "openid": appid in self.signed_in,
-            "external_userid": any(one.told for one in self.begun),
+            "external_userid": self.crowd or any(one.told for one in self.begun),
         }[by]
 
     def untold(self) -> bool:

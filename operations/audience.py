@@ -4,7 +4,8 @@ brings their profiles up to it.
 Any number may run; one leads, by a lease on the installation's one row. Whoever leads stores how far
 he is after his work, under the `fence` of his lease: who lost it stores nothing. What is followed
 twice is safe, since profiles are made whole from what is there (customers/profiles). When there is
-no going on from where it was, or it never was anywhere, everything is made anew.
+no going on from where it was, or it never was anywhere, everything is made anew, part by part: cut
+short, it goes on with the part at which it was.
 """
 
 from __future__ import annotations
@@ -40,10 +41,19 @@ LATE = "audience.late"
 log = logging.getLogger("yinqiao.audience")
 
 
+class Anew(TypedDict):
+    """Everything is being made anew: `token` and `at` (seconds UTC) are the place in the stream and
+    the time from before that; up to which id it is done, by tenant, stands in `upto`."""
+
+    token: Doc | None
+    at: float
+    upto: dict[str, str]
+
+
 class Lead(TypedDict):
     """`owner` leads until then (`until`, seconds UTC); `fence` counts the leads. `token` is the place
     in the stream of changes up to which all is done, and `at` (seconds UTC) the time up to which;
-    without a token everything is to be made anew."""
+    without a token everything is to be made anew, and `anew` says how far that is."""
 
     _id: str
     owner: str
@@ -51,6 +61,7 @@ class Lead(TypedDict):
     fence: int
     token: NotRequired[Doc | None]
     at: NotRequired[float]
+    anew: NotRequired[Anew | None]
 
 
 class _NotLeading(Exception):
@@ -119,12 +130,13 @@ async def _lead(services: Services, lead: Lead, stop: asyncio.Event) -> None:
 
 
 async def _follow(services: Services, lead: Lead, stop: asyncio.Event) -> None:
-    token = lead.get("token")
+    token, anew = lead.get("token"), lead.get("anew")
     while not stop.is_set():
-        stream = services.store.watch(_watched(), token)
+        stream = services.store.watch(_watched(), token or (anew["token"] if anew else None))
         try:
             if token is None:
-                token = await _begin(services, lead, stream, stop)
+                anew = anew or await _begin(services, lead, stream)
+                token = await _make_anew(services, lead, anew, stop)
             while not stop.is_set():
                 begun = services.clock()
                 changes = await stream.gather(GATHER_SECONDS, MOST_CHANGES)
@@ -134,8 +146,8 @@ async def _follow(services: Services, lead: Lead, stop: asyncio.Event) -> None:
                 await _hold(services, lead, token=token, at=at)
         except StreamLost as lost:
             log.warning("the changes are lost; all profiles are made anew: %s", lost.code)
-            token = None
-            await _hold(services, lead, token=None)
+            token = anew = None
+            await _hold(services, lead, token=None, anew=None)
         finally:
             await stream.close()
 
@@ -148,22 +160,29 @@ def _watched() -> dict[str, tuple[str, ...]]:
     return watched
 
 
-async def _begin(
-    services: Services, lead: Lead, stream: Changes, stop: asyncio.Event
-) -> Doc | None:
-    """Makes all profiles anew, and stores the place in the stream from before that."""
-    changes = await stream.gather(0.0, 1)  # opens it: what changes from now on is told
-    token = stream.token
+async def _begin(services: Services, lead: Lead, stream: Changes) -> Anew:
+    """Stores the place in the stream from before everything is made anew."""
     begun = services.clock()
+    changes = await stream.gather(0.0, 1)  # opens it: what changes from now on is told
+    anew: Anew = {"token": stream.token, "at": begun, "upto": {}}
+    await _work(services, changes)
+    await _hold(services, lead, anew=anew)
+    return anew
+
+
+async def _make_anew(services: Services, lead: Lead, anew: Anew, stop: asyncio.Event) -> Doc | None:
+    """Makes all profiles anew that are not yet; the place in the stream from before that, or none
+    when it has to stop."""
     for bank in await list_banks(services):
         log.info("all profiles are made anew", extra={"fields": {"tenant": bank.id}})
         async with _told(bank):
-            async for _ in profiling.rebuild(bank):
+            async for progress in profiling.rebuild(bank, anew["upto"].get(bank.id, "")):
+                anew["upto"][bank.id] = progress.upto
+                await _hold(services, lead, anew=anew)
                 if stop.is_set():
                     return None
-    await _work(services, changes)
-    await _hold(services, lead, token=token, at=begun)
-    return token
+    await _hold(services, lead, token=anew["token"], at=anew["at"], anew=None)
+    return anew["token"]
 
 
 async def _work(services: Services, changes: Sequence[Change]) -> None:
@@ -186,7 +205,7 @@ async def _told(bank: Bank) -> AsyncIterator[None]:
     rebuild` mends it."""
     try:
         yield
-    except Unavailable:
+    except (Unavailable, _NotLeading):
         raise
     except Exception as error:
         log.exception("profiles were not refreshed", extra={"fields": {"tenant": bank.id}})

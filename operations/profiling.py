@@ -86,22 +86,25 @@ async def rank(bank: Bank, owner: str, row: NightRow) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a walk over a bank's customers is: `done` of `of` parts, and what was found."""
+    """How far a walk over a bank's customers is: `done` of `of` parts, which are all whose ids lie
+    before `upto`, and what was found."""
 
     done: int
     of: int
     changed: int
+    upto: str = ""
 
 
-async def rebuild(bank: Bank) -> AsyncIterator[Progress]:
-    """Makes all of a bank's profiles anew, part by part; harmless beside the audience process and
-    beside another one like it."""
+async def rebuild(bank: Bank, upto: str = "") -> AsyncIterator[Progress]:
+    """Makes all of a bank's profiles anew, part by part, those before the id `upto` left out; harmless
+    beside the audience process and beside another one like it."""
     spans, changed = await refreshing.spans_of(bank), 0
-    yield Progress(0, len(spans), 0)
+    yield Progress(0, len(spans), 0, upto)
     for number, span in enumerate(spans, 1):
-        changed += len(await refreshing.refresh_span(bank, span, SOURCES))
-        await membership.settle_span(bank, span)
-        yield Progress(number, len(spans), changed)
+        if span[1] > upto:
+            changed += len(await refreshing.refresh_span(bank, span, SOURCES))
+            await membership.settle_span(bank, span)
+            yield Progress(number, len(spans), changed, span[1])
 
 
 async def check(bank: Bank) -> AsyncIterator[tuple[Progress, dict[str, list[str]]]]:

@@ -2,7 +2,8 @@
 
 The profile is read first, then its sources, and it is written only while it still has the `seq` that
 was read: whoever read an older state of the sources changes nothing that was made from a newer one.
-So any number may refresh the same customers at once.
+So any number may refresh the same customers at once. What was concluded by rules that are over once it
+is written is concluded again.
 """
 
 from __future__ import annotations
@@ -53,15 +54,23 @@ async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source]) -> li
     asked = await with_roots(bank, cids)
     found: list[Refreshed] = []
     for _ in range(TRIES):
+        versions = await _versions(bank, sources)
         known = await _known(bank, asked)
         made = await _make(bank, await _batch(bank, asked), sources, known)
         changed = _changed(bank, asked, known, made)
         left = await _write(bank, changed)
         found += [one for one in changed if one.cid not in left]
+        if await _versions(bank, sources) != versions:
+            continue
         if not left:
             return found
         asked = sorted(left)
     raise Unavailable("profiles_busy", "these profiles are being written by too many at once")
+
+
+async def _versions(bank: Bank, sources: Iterable[Source]) -> list[object]:
+    """By which rules profiles are concluded now."""
+    return [await one.version(bank) for one in sources if one.version is not None]
 
 
 async def _batch(bank: Bank, cids: Sequence[str]) -> Batch:
@@ -193,9 +202,12 @@ async def refresh_span(
     bank: Bank, span: tuple[str, str], sources: Sequence[Source]
 ) -> list[Refreshed]:
     """As `refresh`, for everybody whose id lies in a span; profiles of nobody go."""
+    versions = await _versions(bank, sources)
     known, made = await _span(bank, span, sources)
     changed = _changed(bank, {*known, *made}, known, made)
     left = await _write(bank, changed)
+    if await _versions(bank, sources) != versions:
+        left = {*known, *made}
     again = await refresh(bank, left, sources) if left else []
     return [one for one in changed if one.cid not in left] + again
 

@@ -13,6 +13,7 @@ Part = Mapping[str, Any]
 """Keys of a profile, with their values."""
 Known = Mapping[str, Any]
 """Profiles as they were, by cid."""
+Version = Callable[[Bank], Awaitable[object]]
 Resolve = Callable[[Bank, Sequence[Change]], Awaitable[Iterable[str]]]
 
 
@@ -53,7 +54,8 @@ class Source:
     """Rows that profiles are made of. `watched` are the collections whose changes concern
     customers, each with the field that has the cid (`_id`, if the row is the customer's own), or
     with what tells whom a change concerns. `read` gives a part of the profile of each customer of a
-    batch, by cid; `conclude` another part, of what all sources gave and of how profiles were."""
+    batch, by cid; `conclude` another part, of what all sources gave and of how profiles were, by rules
+    of which `version` says which they are."""
 
     name: str
     watched: Mapping[str, str | Resolve]
@@ -61,6 +63,7 @@ class Source:
     conclude: Callable[[Bank, Known, Mapping[str, Part]], Awaitable[Mapping[str, Part]]] | None = (
         None
     )
+    version: Version | None = None
 
     def shown(self) -> Mapping[str, tuple[str, ...]]:
         """Which fields of inserted rows a stream of changes has to tell."""

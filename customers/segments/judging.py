@@ -30,12 +30,13 @@ class Judge:
     """What the bank's segments say at a time. `trees` are the readable rules of segments in force,
     by id; `order` the predicates of the live ones, each after those that its rule names; `frozen`
     the versions in which frozen ones were taken. Of the `broken` ones, whose rules cannot be read
-    any more, members stay as they were."""
+    any more, members stay as they were. `version` says of which segments all that is."""
 
     trees: Mapping[str, Tree]
     order: Sequence[tuple[str, Predicate]]
     frozen: Mapping[str, int]
     broken: frozenset[str]
+    version: frozenset[tuple[str, int | None]] = frozenset()
 
     def segments_of(
         self, before: Profile | None, profile: Mapping[str, Any], day: int
@@ -75,6 +76,7 @@ def make(segments: Sequence[SegmentRow], words: Vocabulary) -> Judge:
         order=[(key, predicate(trees[key])) for key in order],
         frozen=frozen,
         broken=frozenset(broken | circled),
+        version=frozenset((key, row["live_version"]) for key, row in in_force.items()),
     )
 
 

@@ -8,6 +8,7 @@ change the profile is read again, since it may have changed meanwhile.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -121,21 +122,34 @@ def _next(
     }
 
 
-def _unturned(row: MemberRow) -> Doc:
-    """A row as it was read, with all of it told."""
-    return {"_id": row["_id"], "turn": row["turn"] - 1, "announced": row["turn"] - 1}
+def _unturned(turn: int) -> Doc:
+    """What a row has that was read before this turn, with all of it told."""
+    return {"turn": turn - 1, "announced": turn - 1}
 
 
 async def _write(bank: Bank, turned: Sequence[MemberRow]) -> None:
-    """Writes the turns; one that somebody else has taken stays as it is."""
+    """Writes the turns; one that somebody else has taken stays as it is. Those of one kind are
+    changed in one statement, since each statement reaches the disk by itself."""
     new = [cast("Doc", row) for row in turned if row["turn"] == 1]
     await bank.db[SEGMENT_MEMBERS].insert_new(new)
-    old = [
-        (_unturned(row), {"$set": {key: value for key, value in row.items() if key != "_id"}})
-        for row in turned
-        if row["turn"] > 1
-    ]
-    await bank.db[SEGMENT_MEMBERS].bulk_update(old)
+    alike: defaultdict[tuple[int, int, bool, float], list[MemberRow]] = defaultdict(list)
+    for row in turned:
+        if row["turn"] > 1:
+            kind = (row["turn"], row["announced"], row["left"] is None, row["at"])
+            alike[kind].append(row)
+    for (turn, announced, comes, at), some in alike.items():
+        said: Doc = {"left": None, "since": at} if comes else {"left": at}
+        await _set(
+            bank, some, _unturned(turn), {**said, "at": at, "turn": turn, "announced": announced}
+        )
+
+
+async def _set(bank: Bank, members: Sequence[MemberRow], as_read: Doc, fields: Doc) -> None:
+    """Sets the fields of these rows that are still as they were read."""
+    for start in range(0, len(members), IDS_AT_ONCE):
+        some = [row["_id"] for row in members[start : start + IDS_AT_ONCE]]
+        query = {"_id": {"$in": some}, **as_read}
+        await bank.db[SEGMENT_MEMBERS].update_many(query, {"$set": fields})
 
 
 async def _tell(bank: Bank, members: Iterable[MemberRow]) -> None:
@@ -146,11 +160,11 @@ async def _tell(bank: Bank, members: Iterable[MemberRow]) -> None:
     await timeline.record_many(bank, entries)
     for row, told in zip(untold, entries, strict=True):
         await happenings.tell(bank, told["kind"], row["cid"], _key(row), at=row["at"])
-    marks = [
-        ({"_id": row["_id"], "turn": row["turn"]}, {"$set": {"announced": row["turn"]}})
-        for row in untold
-    ]
-    await bank.db[SEGMENT_MEMBERS].bulk_update(marks)
+    by_turn: defaultdict[int, list[MemberRow]] = defaultdict(list)
+    for row in untold:
+        by_turn[row["turn"]].append(row)
+    for turn, some in by_turn.items():
+        await _set(bank, some, {"turn": turn}, {"announced": turn})
 
 
 def _key(row: MemberRow) -> str:

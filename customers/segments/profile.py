@@ -37,4 +37,7 @@ def source(judge_of: GetJudge) -> Source:
             for cid, profile in made.items()
         }
 
-    return Source("segments", {SEGMENT_TAKEN: "cid"}, read, conclude)
+    async def version(bank: Bank) -> object:
+        return (await judge_of(bank)).version
+
+    return Source("segments", {SEGMENT_TAKEN: "cid"}, read, conclude, version)

@@ -46,6 +46,8 @@ class Core:
         self.person = person
         self.happened: list[Happened] = []
         self.fields: dict[str, Value] = {}
+        self.at = ""
+        """When it happens (ISO 8601), if it is not now."""
 
     @property
     def customer(self) -> BankCustomer:
@@ -55,13 +57,12 @@ class Core:
             raise Impossible(f"{self.person.name} is no customer of the bank's yet")
         return found
 
-    def become(self, by: By) -> None:
-        """He becomes the bank's customer, with a birthday, a gender and a branch that follow from who
-        he is."""
+    def become(self, by: By, number: str = "") -> None:
+        """He becomes the bank's customer, under a number that nobody has, with a birthday, a gender
+        and a branch that follow from who he is."""
         if self.person.id in self.box.state.bank:
             raise Impossible(f"{self.person.name} is the bank's customer already")
-        taken = {one.number for one in self.box.state.bank.values()}
-        number = _free_number(taken)
+        number = number or _free_number({one.number for one in self.box.state.bank.values()})
         self.box.state.bank[self.person.id] = BankCustomer(number=number, by=by)
         chance = Random(f"{self.person.name}:{self.person.phone}")  # noqa: S311
         branches = [one.code for one in self.box.world.corp.departments if one.code]
@@ -85,7 +86,7 @@ class Core:
             Account(
                 number=f"62{digits}",
                 product=product,
-                opened=now(),
+                opened=self.at or now(),
                 balance=balance,
                 card=digits[-4:],
             )
@@ -138,7 +139,7 @@ class Core:
             self.change({"balance_band": band})
 
     def _happens(self, name: str, **data: Any) -> None:
-        event = Happened(id=secrets.token_hex(10), name=name, at=now(), data=data)
+        event = Happened(id=secrets.token_hex(10), name=name, at=self.at or now(), data=data)
         self.happened.append(event)
 
     def named(self) -> dict[str, str]:
@@ -190,6 +191,18 @@ def tell_events(box: Sandbox, cores: list[Core]) -> Sent:
     person = cores[0].person.id if len(cores) == 1 else ""
     request = Request(person, "POST", EVENTS, body)
     return box.bank.send(request, lambda ended: _learn(box, ended, happened))
+
+
+def tell_fields(box: Sandbox, cores: Sequence[Core]) -> Sent:
+    """Sends what changed of these customers, in one request."""
+    told, items = [], []
+    for core in cores:
+        one = Told(at=now(), fields=dict(core.fields))
+        core.customer.told.append(one)
+        told.append(one)
+        items.append({"customer": core.named(), "fields": one.fields, "at": one.at})
+    request = Request("", "POST", CUSTOMERS, {"customers": items})
+    return box.bank.send(request, lambda ended: _learn(box, ended, told))
 
 
 def _learn(box: Sandbox, sent: Sent, told: Sequence[Item]) -> None:

@@ -10,18 +10,20 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
-from sandbox.bank import customers
+from sandbox.bank import crowd, customers
 from sandbox.bank.customers import BYS, PRODUCTS, STAGES, Core
 from sandbox.control.frame import ControlCall, Refused, Routes
 from sandbox.control.people import person_of
 from sandbox.core.bank_records import By
 from sandbox.core.bank_system import Sent
+from sandbox.core.state import Person
 
 ANSWER_SECONDS = 3.0
 """So long a call waits for the product's answer; then it is under way."""
 MOST_FEN = 10**13
 MOST_A_MINUTE = 30_000
 CUSTOMERS_SHOWN = 1000
+MOST_CUSTOMERS = 100_000
 
 
 def _core(call: ControlCall) -> Core:
@@ -153,20 +155,38 @@ async def rate(call: ControlCall) -> Any:
     return {"rate": call.box.bank.rate}
 
 
+async def come(call: ControlCall) -> Any:
+    """So many people who have an RM become the bank's customers at once, each with a past."""
+    count, seed = call.whole("count", least=1, most=MOST_CUSTOMERS), call.whole("seed", 0)
+    before = len(call.box.state.bank)
+    for sent in crowd.come(call.box, count, seed):
+        for one in sent:
+            await one.ended.wait()
+    return {"made": len(call.box.state.bank) - before, "customers": len(call.box.state.bank)}
+
+
 async def list_customers(call: ControlCall) -> Any:
-    """The bank's customers with all that was told of them, a page at a time: `after` is where it goes
-    on, and null at the end."""
+    """The bank's customers, who they are, with all that was told of them, a page at a time: `after`
+    is where it goes on, and null at the end."""
     start = call.query.get("after", "0")
     if not start.isdecimal():
         raise Refused(400, "bad_field", "after: a whole number is expected")
     end = int(start) + call.limit(CUSTOMERS_SHOWN)
     page = islice(call.box.state.bank.items(), int(start), end)
-    rows = [{"person": person, **one.model_dump()} for person, one in page]
+    rows = [
+        {"person": person, "ids": _ids(call.box.state.people[person]), **one.model_dump()}
+        for person, one in page
+    ]
     return {"customers": rows, "after": end if end < len(call.box.state.bank) else None}
+
+
+def _ids(person: Person) -> dict[str, Any]:
+    return person.model_dump(include={"name", "phone", "unionid", "external_userid", "openids"})
 
 
 ROUTES: Routes = [
     ("/bank", {"get": overview}),
+    ("/bank/crowd", {"post": come}),
     ("/bank/rate", {"post": rate}),
     ("/bank/customers", {"get": list_customers}),
     (r"/bank/sent/(\d{1,9})/again", {"post": again}),

@@ -154,9 +154,18 @@ def _customer(box: Sandbox, person: Person, friend: Friend) -> dict[str, Any]:
         "external_userid": person.external_userid,
         "name": person.name,
         "tags": sorted(tag_id for tag_id in friend.tags if box.state.tag(tag_id)),
+        "tag_names": sorted(
+            _tag_name(box, tag_id) for tag_id in friend.tags if box.state.tag(tag_id)
+        ),
         "state": friend.state,
         "createtime": friend.createtime,
     }
+
+
+def _tag_name(box: Sandbox, tag_id: str) -> str:
+    """Group and tag, with a colon."""
+    found = box.state.tag(tag_id)
+    return f"{found[0].group_name}:{found[1].name}" if found else ""
 
 
 ROUTES: Routes = [

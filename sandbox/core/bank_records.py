@@ -48,9 +48,11 @@ class Happened(Item):
 
 class BankCustomer(BaseModel):
     """A person as the bank's core knows him; `by` is by which of his ids it names him to the
-    product, an openid by that of the world's first mini-program."""
+    product, an openid by that of the world's first mini-program. One of a `crowd` came with others,
+    from among the people who were there."""
 
     number: str
+    crowd: bool = False
     by: By
     fields: dict[str, Value] = Field(default_factory=dict)
     """What the core holds, as it would tell it."""

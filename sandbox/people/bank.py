@@ -25,6 +25,8 @@ PATIENCE = 120.0
 """So many seconds what the core sends is waited for."""
 PAUSE = 0.2
 PAGE = 500
+CROWD = 500
+"""So many of a crowd in one call."""
 
 
 async def act(hosts: Hosts, customer: Customer, step: Step) -> None:
@@ -60,6 +62,13 @@ async def _again(hosts: Hosts, customer: Customer) -> None:
     await hosts.control("POST", f"bank/sent/{honest[-1]['id']}/again", {})
 
 
+async def come(hosts: Hosts, count: int, seed: int) -> None:
+    """So many people become the bank's customers, and all is told of them."""
+    for start in range(0, count, CROWD):
+        some = min(CROWD, count - start)
+        await hosts.control("POST", "bank/crowd", {"count": some, "seed": seed})
+
+
 async def read_outcome(hosts: Hosts, truth: Truth) -> None:
     """Asks the core what it told of everybody, when all is answered: what it wrote down is the
     truth."""
@@ -76,8 +85,16 @@ async def read_outcome(hosts: Hosts, truth: Truth) -> None:
         page = await hosts.control("GET", "bank/customers", after=after, limit=PAGE)
         after = page["after"]
         for row in page["customers"]:
-            if row["person"] in people:
+            if row["crowd"]:
+                _of_crowd(truth, row).bank = _kept(row)
+            elif row["person"] in people:
                 people[row["person"]].bank = _kept(row)
+
+
+def _of_crowd(truth: Truth, row: dict[str, Any]) -> Customer:
+    """Somebody who was there before, in the file from now on."""
+    one = Customer(id=f"k{row['person']}", crowd=True, person=row["person"], **row["ids"])
+    return truth.customers.setdefault(one.id, one)
 
 
 def _kept(row: dict[str, Any]) -> BankKept:

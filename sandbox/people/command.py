@@ -30,6 +30,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=20.0, help="steps a second")
     parser.add_argument("--seed", type=int, default=1, help="the same seed decides the same")
     parser.add_argument("--hunters", type=float, default=0.05, help="the share of bonus hunters")
+    parser.add_argument(
+        "--crowd",
+        type=int,
+        default=0,
+        help="so many who are there become customers of the bank at once, each with a past",
+    )
     parser.add_argument("--sandbox", default="http://127.0.0.1:8001")
     parser.add_argument(
         "--portal", default="", help="the product; default where the sandbox sends callbacks"

@@ -170,7 +170,12 @@ async def _read_friendships(hosts: Hosts, userid: str, customers: dict[str, Cust
             known = customers.get(row["external_userid"])
             if known is not None:
                 known.friends.append(
-                    Friend(userid=page["userid"], state=row["state"], since=row["createtime"])
+                    Friend(
+                        userid=page["userid"],
+                        state=row["state"],
+                        since=row["createtime"],
+                        tags=row["tag_names"],
+                    )
                 )
 
 
@@ -190,6 +195,8 @@ async def play(
         await hosts.look(args.portal)
         if truth is None:
             known.head.stage = await look(hosts)
+            if args.crowd:
+                await bank.come(hosts, args.crowd, args.seed)
         playing = Play(hosts, known, args.rate)
         with _stopped_after(hosts, args.minutes * 60):
             if watched:
@@ -197,8 +204,8 @@ async def play(
                     await playing.run(screen.show)
             else:
                 await playing.run(lambda: None)
-        await read_outcome(hosts, known)
         await bank.read_outcome(hosts, known)
+        await read_outcome(hosts, known)
         return known
     finally:
         await hosts.close()

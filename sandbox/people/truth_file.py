@@ -42,11 +42,12 @@ class Ended(BaseModel):
 
 
 class Friend(BaseModel):
-    """A friendship that there is at the end, as the sandbox knows it."""
+    """A friendship that there is at the end, as the sandbox knows it, with the names of its tags."""
 
     userid: str
     state: str
     since: int
+    tags: list[str] = Field(default_factory=list)
 
 
 class Granted(BaseModel):
@@ -106,6 +107,9 @@ class Customer(BaseModel):
     kind: str = "customer"
     id: str
     ring: str = ""
+    crowd: bool = False
+    """he was there before, became the bank's customer with others, and did nothing else: the product
+    knows him from WeCom's own lists"""
     person: str = ""
     name: str = ""
     external_userid: str = ""

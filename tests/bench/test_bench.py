@@ -50,6 +50,13 @@ def test_the_welcome_bench_greets_everybody_once(tmp_path: Path) -> None:
     assert 0 < line["p50_ms"] <= line["p95_ms"] <= line["max_ms"]
 
 
+def test_the_membership_bench_sees_everybody_come_and_go_once(tmp_path: Path) -> None:
+    line = line_of("membership", tmp_path)
+    assert (line["events"], line["customers"], line["segments"]) == (200, 300, 10)
+    assert 0 < line["p50_ms"] <= line["p95_ms"] <= line["max_ms"]
+    assert line["processor_ms_per_event"]["audience"] > 0
+
+
 def test_ten_times_the_demand_uses_the_allowance_and_is_never_refused_by_wecom(tmp_path: Path) -> None:
     """P10 over real parts: three processes, the client, Redis, and the sandbox with its limits on."""
     line = line_of("storm", tmp_path)

@@ -18,7 +18,7 @@ from customers.fields.values import Update
 from customers.identity import resolution
 from customers.identity.facts import Facts
 from customers.profiles import refreshing
-from customers.segments import document, estimate, filling, membership, rows, versions
+from customers.segments import document, estimate, filling, membership, versions
 from customers.segments import members as members_of
 from operations import profiling
 from services.container import Services
@@ -240,8 +240,8 @@ async def test_cut_short_anywhere_it_is_told_once(
     assert await told(bank, ann) == [("segment.entered", "rich")]
 
 
-def _unguarded(row: rows.MemberRow) -> Doc:
-    return {"_id": row["_id"]}
+def _unguarded(_turn: int) -> Doc:
+    return {}
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -268,6 +268,31 @@ async def test_who_is_late_turns_nothing_back(bank: Bank, monkeypatch: pytest.Mo
     await real(bank, late[0])
     (row,) = await bank.db["segment_members"].find({"cid": ann})
     assert (row["turn"], row["left"] is None) == ((4, False) if guarded else (3, True))
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_a_profile_that_was_judged_by_a_rule_that_is_over_is_judged_again(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """The rule changes, and is filled, between what was judged and its writing."""
+    ann = await person(bank, 1, balance_band="C")
+    await put(bank, "rich", RICH)
+    write, changed = refreshing._write, list[bool]()
+
+    async def late(at: Bank, profiles: Any) -> Any:
+        if not changed:
+            changed.append(True)
+            await put(bank, "rich", "customer.balance_band == 'A'")
+        return await write(at, profiles)
+
+    async def none(*_: Any) -> list[object]:
+        return []
+
+    monkeypatch.setattr(refreshing, "_write", late)
+    if not guarded:
+        monkeypatch.setattr(refreshing, "_versions", none)
+    await tell(bank, ann, 20.0, balance_band="B")
+    assert await of(bank, ann) == ([] if guarded else ["rich"])
 
 
 async def test_a_fill_that_is_cut_short_goes_on_where_it_was(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from customers.identity.facts import Facts
 from customers.profiles import refreshing
 from operations import audience, profiling
 from services.container import Services
+from services.errors import Unavailable
 from services.store.mongo import StreamLost
 from tests.conftest import DEMO_BANK
 from tests.support.waiting import until
@@ -101,6 +102,31 @@ async def test_where_there_is_no_going_on_everything_is_made_anew(
         await until(lambda: bank.db["profiles"].count({"_id": cid, "fields.gender": "M"}))
 
 
+async def test_making_everything_anew_goes_on_with_the_part_at_which_it_was_cut_short(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cids = sorted([await _person(bank, number) for number in range(6)])
+    monkeypatch.setattr(refreshing, "AT_ONCE", 1)
+    spans, asked = await refreshing.spans_of(bank), list[tuple[str, str]]()
+    assert len(spans) == 6
+    refresh_span = refreshing.refresh_span
+
+    async def cut_short(bank: Bank, span: tuple[str, str], *more: Any) -> Any:
+        asked.append(span)
+        if len(asked) == 3:
+            await _tell(bank, cids[0], 10.0, balance_band="A")  # whose part is done
+            raise Unavailable("store_unavailable", "it is away")
+        return await refresh_span(bank, span, *more)
+
+    monkeypatch.setattr(refreshing, "refresh_span", cut_short)
+    async with _following(services):
+        await until(lambda: bank.db["profiles"].count({"_id": cids[0], "fields.balance_band": "A"}), 30.0)
+    assert asked == [*spans[:3], *spans[2:]]
+    row = await _row(services)
+    assert (row["anew"], row["token"] is not None, row["fence"]) == (None, True, 2)
+    await _until_settled(bank)
+
+
 async def test_one_of_two_leads_and_who_lost_the_lead_stores_nothing(services: Services) -> None:
     first = await audience._take(services, "first")
     assert first is not None
@@ -147,10 +173,10 @@ async def test_a_bank_whose_profiles_cannot_be_made_holds_up_no_other(
     later = await open_bank(services, "zzz")
     cid, real = await _person(later, 1), profiling.rebuild
 
-    def rebuild(at: Bank) -> Any:
+    def rebuild(at: Bank, upto: str) -> Any:
         if at.id == bank.id:
             raise ValueError
-        return real(at)
+        return real(at, upto)
 
     monkeypatch.setattr(profiling, "rebuild", rebuild)
     async with _following(services):
