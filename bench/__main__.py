@@ -11,7 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import flood, imported, intake, points, report, rows, rules, storm, sync, welcome
+from bench import (
+    estimate,
+    flood,
+    imported,
+    intake,
+    points,
+    report,
+    rows,
+    rules,
+    storm,
+    sync,
+    welcome,
+)
 from bench.load import LoadError
 from bench.stage import FULL, TINY, Scale, Stage, open_stage
 from config.settings import load
@@ -23,6 +35,7 @@ ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
     "points": points.measure,
     "import": imported.measure,
     "rules": rules.measure,
+    "estimate": estimate.measure,
     "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
 }
 """Rows with a stage of their own and nothing beside them."""

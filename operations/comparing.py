@@ -17,8 +17,9 @@ from customers.columnar import block, keeping, reading
 from customers.columnar.block import Block
 from customers.columnar.folder import Folder, Part
 from customers.profiles.vocabulary import offset_of
+from customers.rules.days import number_of
+from customers.rules.filters import to_filter
 from customers.rules.tree import Constant, Tree
-from customers.segments import estimate
 from operations import profiling
 from services.errors import Unavailable
 
@@ -59,14 +60,19 @@ async def _asked(bank: Bank, folder: Folder) -> Sequence[Part]:
 
 
 async def _counts(bank: Bank, name: str, tree: Tree) -> list[str]:
-    for wait in (0.0, SETTLE_SECONDS):
-        await asyncio.sleep(wait)
-        mine, its = await estimate.estimate(bank, tree), await estimate.in_database(bank, tree)
-        if mine.mirror_age is None:
-            raise Unavailable("mirror_stale", "this host has no mirror that is up to the database")
-        if (mine.count, mine.by_branch) == (its.count, its.by_branch):
-            return []
-    return [f"{name}: {mine.count:,} in the mirror, {its.count:,} in the database"]
+    mine, its = await _both(bank, tree)
+    if mine != its:
+        await asyncio.sleep(SETTLE_SECONDS)
+        mine, its = await _both(bank, tree)
+    return [] if mine == its else [f"{name}: {mine:,} in the mirror, {its:,} in the database"]
+
+
+async def _both(bank: Bank, tree: Tree) -> tuple[int, int]:
+    found = await reading.count(bank, tree, 0)
+    if found is None:
+        raise Unavailable("mirror_stale", "this host has no mirror that is up to the database")
+    wanted = to_filter(tree, number_of(bank.today()))
+    return found.count, await keeping.count_in_database(bank, wanted)
 
 
 async def _values(bank: Bank, folder: Folder, part: Part) -> list[str]:

@@ -90,7 +90,7 @@ class Block:
         codes, numbers, flags = self.codes(path), self.numbers(path), self.flags(path)
         texts = [*codes.texts, None]
         yield "text", [texts[codes.codes[place]] for place in places]
-        yield "number", [None if np.isnan(numbers[place]) else numbers[place] for place in places]
+        yield "number", [None if one != one else one for one in numbers[list(places)].tolist()]
         yield "flag", [None if flags[place] < 0 else bool(flags[place]) for place in places]
         lists = list(zip(*self.lists(path), strict=True))
         yield "list", [sorted(one for one, at in lists if place in at) for place in places]

@@ -20,9 +20,9 @@ def follow(services: Services, token: Doc | None = None) -> Changes:
     return services.store.watch({PROFILES: ()}, token)
 
 
-async def count_between(bank: Bank, ends: Ends) -> int:
-    """How many there are."""
-    return await bank.db[PROFILES].count(_between(ends))
+async def count_between(bank: Bank, ends: Ends, wanted: Doc | None = None) -> int:
+    """How many there are, of those whom a filter fits."""
+    return await bank.db[PROFILES].count({"$and": [_between(ends), wanted or {}]})
 
 
 async def read_between(bank: Bank, ends: Ends) -> list[bytes]:

@@ -67,6 +67,12 @@ def test_the_rules_bench_asks_both_ways_and_both_say_the_same(tmp_path: Path) ->
     assert line["windowed"] > 0
 
 
+def test_the_estimate_bench_counts_in_the_mirror_what_the_database_counts(tmp_path: Path) -> None:
+    line = line_of("estimate", tmp_path)
+    assert 0 < line["p50_ms"] <= line["p95_ms"]
+    assert min(line["naive_ms"], line["rebuild_seconds"], line["rebuild_mb"]) > 0
+
+
 def test_an_unknown_bench_is_refused_with_the_names_of_the_known(tmp_path: Path) -> None:
     out = tmp_path / "bench.jsonl"
     done = bench("--only", "speed", "--out", str(out))
