@@ -65,9 +65,12 @@ def audience_run() -> None:
         services = await open_services(chosen, COLLECTIONS, QUEUES)
         logging.getLogger("yinqiao.audience").info("audience started")
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(following.run(services, stop))
-                both.create_task(columnar.run(services, stop))
+            mirror = asyncio.create_task(columnar.run(services, stop))
+            try:
+                await following.run(services, stop)
+            finally:
+                stop.set()
+                await mirror
         finally:
             await services.close()
 

@@ -53,20 +53,30 @@ class _Kept:
 
 
 async def run(services: Services, stop: asyncio.Event) -> None:
-    """Keeps this host's mirror until `stop`, whenever nobody else here does."""
-    root = services.settings.mirror_dir
+    """Keeps this host's mirror until `stop`, whenever nobody else here does. Raises nothing: whoever
+    works beside it goes on when it cannot."""
     while not stop.is_set():
-        with folders.lock(root) as mine:
-            if mine:
-                try:
-                    await _Keeper(services, root).follow(stop)
-                except Unavailable:
-                    log.warning("the database is away; the mirror waits")
-                except StreamLost as lost:
-                    log.warning("the changes are lost; the mirror is made anew: %s", lost.code)
-                    (root / _FOLLOWED).unlink(missing_ok=True)
+        pause = WAIT_SECONDS
+        try:
+            await _follow(services, services.settings.mirror_dir, stop)
+        except Unavailable:
+            log.warning("the database is away; the mirror waits")
+        except Exception:
+            log.exception("the mirror of this host is not kept")
+            pause = REST_SECONDS
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), WAIT_SECONDS)
+            await asyncio.wait_for(stop.wait(), pause)
+
+
+async def _follow(services: Services, root: Path, stop: asyncio.Event) -> None:
+    with folders.lock(root) as mine:
+        if not mine:
+            return
+        try:
+            await _Keeper(services, root).follow(stop)
+        except StreamLost as lost:
+            log.warning("the changes are lost; the mirror is made anew: %s", lost.code)
+            (root / _FOLLOWED).unlink(missing_ok=True)
 
 
 class _Keeper:

@@ -12,7 +12,8 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,7 @@ _MAGIC = b"YQCOL\x00\x00\x01"
 _LENGTHS = struct.Struct("<II")
 _FIRST = len(_MAGIC) + _LENGTHS.size
 _STEP = 8
+ASIDE = ".part"
 Array = NDArray[Any]
 
 
@@ -39,12 +41,19 @@ def write(path: Path, head: Mapping[str, Any], arrays: Mapping[str, Array]) -> N
         at += -(-array.nbytes // _STEP) * _STEP
     said = json.dumps({"head": head, "arrays": places, "bytes": at}).encode()
     said += b" " * (-(_FIRST + len(said)) % _STEP)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with private(aside) as file:
+    with replacing(path) as file:
         file.write(_MAGIC + _LENGTHS.pack(len(said), zlib.crc32(said)) + said)
         for array in arrays.values():
             file.write(array.tobytes())
             file.write(bytes(-array.nbytes % _STEP))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to be written, which is put in its place at once when that is done."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}{ASIDE}")
+    with private(aside) as file:
+        yield file
     aside.replace(path)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from services import ids
 Span = tuple[int, int]
 """Of customers' ids as numbers: from the first up to, but not including, the second."""
 CURRENT, _RIGHT, _LOCK = "current", "right", "lock"
-_OWN = frozenset({CURRENT, _RIGHT, _LOCK})
+_BLOCK = "block-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +132,14 @@ class Folder:
 
     def clear(self, named: set[str]) -> None:
         """Removes all but the blocks of these names, and what others began and did not end."""
-        for file in self.path.iterdir():
-            if file.name not in named and file.name not in _OWN:
+        for file in [*self.path.glob(f"{_BLOCK}*"), *self.path.glob(f"*{arrays.ASIDE}")]:
+            if file.name not in named:
                 file.unlink(missing_ok=True)
         self._blocks = {name: one for name, one in self._blocks.items() if name in named}
 
     def add(self, builder: Builder, span: Span | None = None) -> Part:
         """Writes a block, which belongs to the mirror when a state that names it is written."""
-        name = f"block-{ids.token()}"
+        name = f"{_BLOCK}{ids.token()}"
         block.write(self.path / name, self.tenant, builder)
         return Part(name, np.ones(len(builder), dtype=np.bool_), span)
 
@@ -198,10 +197,8 @@ def lock(folder: Path) -> Iterator[bool]:
 
 def replace_file(path: Path, said: Any) -> None:
     """Puts a small file in its place at once."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with arrays.private(aside) as file:
+    with arrays.replacing(path) as file:
         file.write(json.dumps(said).encode())
-    aside.replace(path)
 
 
 def read_file(path: Path) -> dict[str, Any] | None:
