@@ -164,24 +164,25 @@ def mirror_rebuild(tenant: TenantOption = "") -> None:
 @mirror_app.command("check")
 def mirror_check(tenant: TenantOption = "") -> None:
     """Compare this host's mirror with the database; exit status 1 for a difference."""
-    from operations import comparing
-
-    async def compared(services: Services) -> list[str]:
-        bank = await open_bank(services, await only_tenant(services, tenant))
-        found: list[str] = []
-        with _bar() as bar:
-            task = bar.add_task("mirror", total=None, found="")
-            async for step in comparing.compare(bank):
-                found += step.told
-                different = f"{len(found):,} different"
-                bar.update(task, completed=step.done, total=step.of, found=different)
-        return found
-
-    found = run(compared)
+    found = run(lambda services: _compared(services, tenant))
     if found:
         more = [f"and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else []
         fail(*found[:MOST_SHOWN], *more, "`manage.py profiles mirror rebuild` makes it anew")
     out.print("the mirror is as the database says")
+
+
+async def _compared(services: Services, tenant: str) -> list[str]:
+    from operations import comparing
+
+    bank = await open_bank(services, await only_tenant(services, tenant))
+    found: list[str] = []
+    with _bar() as bar:
+        task = bar.add_task("mirror", total=None, found="")
+        async for step in comparing.compare(bank):
+            found += step.told
+            different = f"{len(found):,} different"
+            bar.update(task, completed=step.done, total=step.of, found=different)
+    return found
 
 
 @fields_app.command("list")

@@ -77,18 +77,21 @@ async def _both(bank: Bank, tree: Tree) -> tuple[int, int]:
 
 async def _values(bank: Bank, folder: Folder, part: Part) -> list[str]:
     """Some of a block's customers, beside a block of them that is made now."""
-    live = np.flatnonzero(part.live).tolist()
-    some = sorted(random.sample(live, min(SAMPLE, len(live))))
     try:
-        kept = folder.block(part)
-        cids = [f"{bank.id}:{one}" for one in kept.hex_at(np.array(some))]
-        mine = dict(zip(cids, kept.values_at(some), strict=True))
+        mine = _some(bank, folder.block(part), part)
     except FileNotFoundError:  # it was put in order meanwhile
         return []
-    its = await _fresh(bank, cids)
-    unlike = [cid for cid in cids if mine[cid] != its.get(cid)]
+    its = await _fresh(bank, list(mine))
+    unlike = [cid for cid in mine if mine[cid] != its.get(cid)]
     gone = await _gone(folder, part, unlike) if unlike else set()
     return [_told(cid, mine[cid], its.get(cid, {})) for cid in unlike if cid not in gone]
+
+
+def _some(bank: Bank, kept: Block, part: Part) -> dict[str, dict[str, Any]]:
+    live = np.flatnonzero(part.live).tolist()
+    some = sorted(random.sample(live, min(SAMPLE, len(live))))
+    cids = [f"{bank.id}:{one}" for one in kept.hex_at(np.array(some))]
+    return dict(zip(cids, kept.values_at(some), strict=True))
 
 
 def _told(cid: str, mine: Mapping[str, Any], its: Mapping[str, Any]) -> str:

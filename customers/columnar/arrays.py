@@ -34,18 +34,22 @@ class Damaged(Exception):
 
 def write(path: Path, head: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Writes the file aside and puts it in its place at once, readable by its owner alone."""
-    places: dict[str, tuple[str, int, int, int]] = {}
-    at = 0
-    for name, array in arrays.items():
-        places[name] = (array.dtype.str, len(array), at, zlib.crc32(array.tobytes()))
-        at += -(-array.nbytes // _STEP) * _STEP
-    said = json.dumps({"head": head, "arrays": places, "bytes": at}).encode()
-    said += b" " * (-(_FIRST + len(said)) % _STEP)
+    said = _head(head, arrays)
     with replacing(path) as file:
         file.write(_MAGIC + _LENGTHS.pack(len(said), zlib.crc32(said)) + said)
         for array in arrays.values():
             file.write(array.tobytes())
             file.write(bytes(-array.nbytes % _STEP))
+
+
+def _head(head: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+    places: dict[str, tuple[str, int, int, int]] = {}
+    at = 0
+    for name, array in arrays.items():
+        places[name] = (array.dtype.str, len(array), at, zlib.crc32(array.tobytes()))
+        at += array.nbytes + -array.nbytes % _STEP
+    said = json.dumps({"head": head, "arrays": places, "bytes": at}).encode()
+    return said + b" " * (-(_FIRST + len(said)) % _STEP)
 
 
 @contextmanager

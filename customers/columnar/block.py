@@ -29,6 +29,10 @@ def write(file: File, tenant: str, builder: Builder) -> None:
     arrays.write(file, head, builder.finish())
 
 
+def _first(pair: tuple[str, Array]) -> str:
+    return pair[0]
+
+
 class Block:
     """A block's columns. Opening it raises FileNotFoundError, and Damaged when it is not one of this
     bank's; asking it raises Damaged."""
@@ -87,15 +91,17 @@ class Block:
 
     def _said(self, path: Path, places: Sequence[int]) -> Iterator[tuple[str, list[Any]]]:
         """What each of the places has at the path, by kind; None, or nothing, where it has none."""
-        codes, numbers, flags = self.codes(path), self.numbers(path), self.flags(path)
+        at, codes = list(places), self.codes(path)
         texts = [*codes.texts, None]
-        yield "text", [texts[codes.codes[place]] for place in places]
-        yield "number", [None if one != one else one for one in numbers[list(places)].tolist()]
-        yield "flag", [None if flags[place] < 0 else bool(flags[place]) for place in places]
+        yield "text", [texts[code] for code in codes.codes[at]]
+        numbers = self.numbers(path)[at].tolist()
+        yield "number", [None if one != one else one for one in numbers]
+        flags = self.flags(path)[at].tolist()
+        yield "flag", [None if one < 0 else bool(one) for one in flags]
         lists = list(zip(*self.lists(path), strict=True))
-        yield "list", [sorted(one for one, at in lists if place in at) for place in places]
+        yield "list", [[one for one, those in sorted(lists, key=_first) if i in those] for i in at]
         if (path[0], path[-1]) == ("events", "days"):
-            yield "days", [self._days_of(self.tally(path[1]), place) for place in places]
+            yield "days", [self._days_of(self.tally(path[1]), place) for place in at]
 
     def _days_of(self, tally: Tally, place: int) -> list[list[int]]:
         those = slice(tally.starts[place], tally.starts[place + 1])

@@ -82,17 +82,14 @@ class Builder:
         """Takes what maps have at each of their keys. A key that many have is asked of all of them,
         which is faster than to look what each has."""
         often = Counter(chain.from_iterable(maps))
+        if not path:
+            often -= Counter({key: len(maps) for key in _OWN})
         rare = {key for key, many in often.items() if many * DENSE < len(maps)}
-        for key in often.keys() - rare - (_OWN if not path else frozenset()):
+        for key in often.keys() - rare:
             self._take((*path, key), places, [one.get(key) for one in maps])
-        found: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
-        if rare:
-            for place, one in enumerate(maps):
-                for key in rare & one.keys():
-                    found[key].append((place, one[key]))
-        for key, pairs in found.items():
-            at = places[[place for place, _ in pairs]]
-            self._take((*path, key), at, [value for _, value in pairs])
+        for key, pairs in _by_key(maps, rare).items():
+            at, values = zip(*pairs, strict=True)
+            self._take((*path, key), places[list(at)], list(values))
 
     def _take(self, path: Path, places: Array, values: list[Any]) -> None:
         """Takes values at a path, each as what its type says."""
@@ -122,21 +119,24 @@ class Builder:
     def _take_lists(self, path: Path, places: Array, lists: list[list[Any]]) -> None:
         """Of a list each text; and of rows in it each text under its key, and the earliest
         moment."""
-        at = np.repeat(places, list(map(len, lists)))
-        every = list(chain.from_iterable(lists))
-        texts = [place for place, one in enumerate(every) if isinstance(one, str)]
-        self._columns[path].add_members(at[texts], [every[place] for place in texts])
-        rows = [place for place, one in enumerate(every) if isinstance(one, dict)]
-        for key in {key for place in rows for key in every[place]}:
-            values = [(at[place], every[place].get(key)) for place in rows]
-            self._take_of_rows((*path, key), values)
+        at = np.repeat(places, list(map(len, lists))).tolist()
+        pairs = list(zip(at, chain.from_iterable(lists), strict=True))
+        self._take_texts(path, pairs)
+        rows = [(place, row) for place, row in pairs if isinstance(row, dict)]
+        for key in {key for _, row in rows for key in row}:
+            values = [(place, row.get(key)) for place, row in rows]
+            self._take_texts((*path, key), values)
+            self._take_earliest((*path, key), values)
 
-    def _take_of_rows(self, path: Path, values: list[tuple[int, Any]]) -> None:
-        texts = [pair for pair in values if isinstance(pair[1], str)]
-        places = np.array([place for place, _ in texts], dtype=np.int32)
-        self._columns[path].add_members(places, [text for _, text in texts])
+    def _take_texts(self, path: Path, pairs: Sequence[tuple[int, Any]]) -> None:
+        texts = [pair for pair in pairs if isinstance(pair[1], str)]
+        if texts:
+            places = np.array([place for place, _ in texts], dtype=np.int32)
+            self._columns[path].add_members(places, [text for _, text in texts])
+
+    def _take_earliest(self, path: Path, pairs: Sequence[tuple[int, Any]]) -> None:
         first: dict[int, float] = {}
-        for place, value in values:
+        for place, value in pairs:
             if isinstance(value, _NUMBERS):
                 first[place] = min(value, first.get(place, value))
         if first:
@@ -152,9 +152,8 @@ class Builder:
     def finish(self) -> dict[str, Array]:
         """The arrays of the block, its customers sorted by id."""
         ids = np.array(self._ids, dtype=f"S{HEX // 2}")
-        order = np.argsort(ids, kind="stable")
-        place = np.empty(len(ids), dtype=np.int32)
-        place[order] = np.arange(len(ids), dtype=np.int32)
+        order = np.argsort(ids)
+        place = np.argsort(order).astype(np.int32)
         arrays: dict[str, Array] = {"ids": ids[order]}
         for path, column in self._columns.items():
             for name, array in _arrays(column, place).items():
@@ -162,6 +161,17 @@ class Builder:
         for event, parts in self._events.items():
             arrays |= _tally(event, np.concatenate(parts, axis=1), place)
         return arrays
+
+
+def _by_key(
+    maps: Sequence[Mapping[str, Any]], keys: set[str]
+) -> Mapping[str, list[tuple[int, Any]]]:
+    """Of keys that few maps have, which has them and what."""
+    found: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
+    for place, one in enumerate(maps if keys else ()):
+        for key in keys & one.keys():
+            found[key].append((place, one[key]))
+    return found
 
 
 # what a column is as arrays
@@ -215,16 +225,24 @@ def _texts(column: _Column, place: Array) -> dict[str, Array]:
     as nothing else."""
     at, codes = _joined(column, "codes", place)
     texts = list(column.codes)
-    read = [days.read_iso(text) for text in texts]
+    read = list(map(_day, texts))
     found: dict[str, Array] = {}
-    if any(day is not None for day in read):
-        numbers = np.array([NO_DAY if day is None else day for day in read], dtype=np.int32)[codes]
+    if any(day != NO_DAY for day in read):
+        numbers = np.array(read, dtype=np.int32)[codes]
         found |= _spread("days", at, numbers, len(place), NO_DAY)
-        if all(
-            day is not None and days.iso(day) == text for day, text in zip(read, texts, strict=True)
-        ):
+        if all(map(_is_day, read, texts)):
             return found
     return found | _spread("codes", at, codes, len(place), NO_CODE) | {"texts": _blob(texts)}
+
+
+def _day(text: str) -> int:
+    day = days.read_iso(text)
+    return NO_DAY if day is None else day
+
+
+def _is_day(day: int, text: str) -> bool:
+    """Whether the day is all that the text says."""
+    return day != NO_DAY and days.iso(day) == text
 
 
 def _blob(texts: Sequence[str]) -> Array:

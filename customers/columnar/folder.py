@@ -94,13 +94,10 @@ class Folder:
         head = found.head
         if (head.get("format"), head.get("tenant")) != (block.FORMAT, self.tenant):
             raise Damaged(CURRENT)
-        bits, at = np.unpackbits(found["live"]).astype(np.bool_), 0
-        parts = []
-        for one in head["parts"]:
-            live = bits[at : at + one["size"]]
-            at += one["size"]
-            span = None if one["span"] is None else (int(one["span"][0]), int(one["span"][1]))
-            parts.append(Part(one["name"], live, span, one["dead_since"]))
+        bits, at, parts = np.unpackbits(found["live"]).astype(np.bool_), 0, list[Part]()
+        for told in head["parts"]:
+            parts.append(_part(told, bits[at : at + told["size"]]))
+            at += told["size"]
         named = {part.name for part in parts}
         self._blocks = {name: one for name, one in self._blocks.items() if name in named}
         return State(head["line"], head["at"], parts, head["generation"])
@@ -109,22 +106,13 @@ class Folder:
         """Puts the state in the place of what was there, and removes the blocks that are in it no
         more."""
         parts = [part for part in state.parts if part.count]
-        told = [
-            {
-                "name": part.name,
-                "size": len(part.live),
-                "span": part.span and [str(end) for end in part.span],
-                "dead_since": part.dead_since,
-            }
-            for part in parts
-        ]
         head = {
             "format": block.FORMAT,
             "tenant": self.tenant,
             "line": state.line,
             "at": state.at,
             "generation": state.generation,
-            "parts": told,
+            "parts": list(map(_told, parts)),
         }
         live = np.concatenate([np.zeros(0, np.bool_), *(part.live for part in parts)])
         arrays.write(self.path / CURRENT, head, {"live": np.packbits(live)})
@@ -180,6 +168,18 @@ class Folder:
         """Around writing; whether it is nobody else who writes here."""
         with lock(self.path) as mine:
             yield mine
+
+
+def _told(part: Part) -> dict[str, Any]:
+    span = part.span and [f"{end:x}" for end in part.span]
+    said = {"name": part.name, "size": len(part.live), "span": span}
+    return {**said, "dead_since": part.dead_since}
+
+
+def _part(told: dict[str, Any], live: Array) -> Part:
+    low, high = told["span"] or (None, None)
+    span = (int(low, 16), int(high, 16)) if low and high else None
+    return Part(told["name"], live, span, told["dead_since"])
 
 
 @contextmanager

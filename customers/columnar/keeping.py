@@ -227,24 +227,25 @@ def _cids(bank: Bank, folder: Folder, part: Part) -> list[str]:
 
 async def _read_anew(bank: Bank, folder: Folder, state: State, worn: Part) -> None:
     """The part's span as it is now: in several blocks where it has grown."""
-    span = worn.span or ALL
-    low, high = (end.to_bytes(HEX // 2 + 1) for end in span)
-    now, left, inside = bank.now(), list[Part](), 0
-    for part in state.parts:
-        if part.span is None:
-            ids = folder.block(part).ids
-            ends = slice(*(_place(ids, end) for end in (low, high)))
-            inside += int(np.count_nonzero(part.live[ends]))
-            left.append(part.without(ends, now))
-        elif part is not worn:
-            left.append(part)
-    customers = (inside + worn.count) * (ALL[1] - ALL[0]) // (span[1] - span[0])
-    for one in cut(span, inside + worn.count, AIM):
+    span, now = worn.span or ALL, bank.now()
+    small = [part for part in state.parts if part.span is None]
+    left = [part.without(_inside(folder, part, span), now) for part in small]
+    customers = sum(part.count for part in (worn, *small)) - sum(part.count for part in left)
+    every = customers * (ALL[1] - ALL[0]) // (span[1] - span[0])
+    left += [part for part in state.parts if part.span is not None and part is not worn]
+    for one in cut(span, customers, AIM):
         builder = Builder()
-        async for _ in _fill(bank, builder, one, customers):
+        async for _ in _fill(bank, builder, one, every):
             pass
         left += await _added(folder, builder, one)
     await asyncio.to_thread(folder.write, replace(state, parts=left))
+
+
+def _inside(folder: Folder, part: Part, span: Span) -> slice:
+    """The places of a part whose ids lie in the span."""
+    ids = folder.block(part).ids
+    low, high = (_place(ids, end.to_bytes(HEX // 2 + 1)) for end in span)
+    return slice(low, high)
 
 
 def _place(ids: Array, end: bytes) -> int:

@@ -84,8 +84,8 @@ def _count(bank: Bank, folder: Folder, tree: Tree, sample: int) -> Answer | None
 def _answer(
     bank: Bank, folder: Folder, state: State, tree: Tree, sample: int, age: float
 ) -> Answer:
-    today, found, branches = number_of(bank.today()), 0, Counter[str]()
-    first: list[str] = []
+    today, found = number_of(bank.today()), 0
+    branches, first = Counter[str](), list[str]()
     for part in state.parts:
         block = folder.block(part)
         met = mask(tree, block, today) & part.live
@@ -93,8 +93,11 @@ def _answer(
         found += len(here)
         branches.update(_branches(block, met))
         first = list(islice(merge(first, block.hex_at(here[:sample])), sample))
-    ordered = sorted(branches.items(), key=lambda one: (-one[1], one[0]))
-    return Answer(found, dict(ordered), [f"{bank.id}:{one}" for one in first], age)
+    return Answer(found, _ordered(branches), [f"{bank.id}:{one}" for one in first], age)
+
+
+def _ordered(branches: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(branches.items(), key=lambda one: (-one[1], one[0])))
 
 
 def _branches(block: Block, met: Mask) -> dict[str, int]:

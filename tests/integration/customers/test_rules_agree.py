@@ -45,13 +45,14 @@ def test_predicate_filter_masks_and_explanation_agree(mongodb_uri: str, tmp_path
             world = World.of(seed, RULES, DOCUMENTS)
             profiles = database[f"profiles_{uuid4().hex}"]
             profiles.insert_many(world.documents)
+            read = list(profiles.find().sort("_id"))  # as whoever asks has them
             columns, mirrored = DocumentColumns(world.documents), _mirrored(tmp_path / "block", world)
             for rule in world.rules:
                 tree = read_rule(rule, world.vocabulary)
                 holds, found = predicate(tree), mask(tree, columns, world.today)
                 kept = mask(tree, mirrored, world.today)
                 stored = {one["_id"] for one in profiles.find(to_filter(tree, world.today), {"_id": 1})}
-                for place, document in enumerate(world.documents):
+                for place, document in enumerate(read):
                     answer = holds(document, world.today)
                     told = explain(tree, document, world.today)
                     answers = (answer, place in stored, bool(found[place]), bool(kept[place]), told.truth)
