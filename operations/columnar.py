@@ -96,10 +96,11 @@ class _Keeper:
                 begun = self._services.clock()
                 changes = await stream.gather(GATHER_SECONDS, MOST_CHANGES)
                 self._note(changes)
-                right = begun if len(changes) < MOST_CHANGES else changes[-1].at
-                for bank in await list_banks(self._services):
+                right = min(begun, changes[-1].at) if changes else begun
+                banks = await list_banks(self._services)
+                for bank in banks:
                     await self._bring(bank, right)
-                if stream.token != self._token and not self._is_behind():
+                if stream.token != self._token and not self._is_behind(banks):
                     self._store(stream.token)
         finally:
             await self._end()
@@ -107,7 +108,7 @@ class _Keeper:
 
     async def _begin(self) -> Changes:
         """Opens the stream where the last one was left, or now."""
-        told = folders.read_file(self._root / _FOLLOWED)
+        told = _followed(self._root)
         stream = copying.follow(self._services, told and told["token"])
         self._note(await stream.gather(0.0, 1))
         self._line = told["line"] if told else ids.token()
@@ -125,8 +126,8 @@ class _Keeper:
             said = {"line": self._line, "token": token}
             folders.replace_file(self._root / _FOLLOWED, said)
 
-    def _is_behind(self) -> bool:
-        return any(self._pending.values()) or any(one.making for one in self._kept.values())
+    def _is_behind(self, banks: Iterable[Bank]) -> bool:
+        return any(self._pending[bank.id] or self._kept[bank.id].making for bank in banks)
 
     async def _bring(self, bank: Bank, right: float) -> None:
         """Brings a bank's mirror up to its changes. What fails at one bank is no other's business:
@@ -166,7 +167,7 @@ class _Keeper:
         """Takes a bank's changes in, and one piece of what is to be put in order."""
         cids = self._pending[bank.id]
         if cids:
-            await keeping.apply(bank, kept.folder, cids)
+            await keeping.apply(bank, kept.folder, cids, right)
             cids.clear()
         await keeping.mend(bank, kept.folder)
         now, state = bank.now(), kept.folder.read()
@@ -180,6 +181,12 @@ class _Keeper:
                 kept.making.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await kept.making
+
+
+def _followed(root: Path) -> Doc | None:
+    """The line of changes that is followed here, and up to where."""
+    told = folders.read_file(root / _FOLLOWED)
+    return told if told is not None and {"line", "token"} <= told.keys() else None
 
 
 async def _make(bank: Bank, folder: Folder, line: str) -> None:
@@ -206,7 +213,7 @@ async def rebuild(bank: Bank) -> AsyncIterator[Progress]:
 
 async def _line(services: Services, root: Path, alone: bool) -> str:
     """The line of who keeps the mirror; where nobody does, one that begins now."""
-    told = folders.read_file(root / _FOLLOWED)
+    told = _followed(root)
     if not alone and told is not None:
         return str(told["line"])
     stream = copying.follow(services)

@@ -12,7 +12,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -43,7 +43,7 @@ ALL: Span = (0, 16**HEX)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the making of a mirror is: `done` of `of` customers, and how many were found."""
+    """How far the making of a mirror is: `done` customers of about `of`."""
 
     done: int
     of: int
@@ -132,18 +132,17 @@ def _take(builder: Builder, batches: Iterable[bytes]) -> None:
 # changes
 
 
-async def apply(bank: Bank, folder: Folder, cids: Collection[str]) -> None:
-    """Brings the mirror up to these customers as they are now. Whoever calls holds the folder's
-    lock, and there is a mirror."""
+async def apply(bank: Bank, folder: Folder, cids: Collection[str], right: float) -> None:
+    """Brings the mirror up to these customers as they are now: whoever changed up to a time (`right`,
+    seconds UTC). Whoever calls holds the folder's lock, and there is a mirror."""
     state = folder.read()
     if state is None:
         return
-    at = bank.now()
     builder = await built(bank, cids)
     new = await _added(folder, builder)
     gone = np.array([id_of(cid) for cid in cids], dtype=f"S{HEX // 2}")
-    left = await asyncio.to_thread(_without, folder, state, gone, at)
-    await asyncio.to_thread(folder.write, State(state.line, at, [*left, *new]))
+    left = await asyncio.to_thread(_without, folder, state, gone, bank.now())
+    await asyncio.to_thread(folder.write, State(state.line, right, [*left, *new]))
 
 
 async def built(bank: Bank, cids: Collection[str]) -> Builder:
@@ -218,7 +217,8 @@ async def _put_together(bank: Bank, folder: Folder, state: State, some: list[Par
     cids = [cid for part in some for cid in _cids(bank, folder, part)]
     new = await _added(folder, await built(bank, cids))
     left = [part for part in state.parts if part not in some]
-    await asyncio.to_thread(folder.write, State(state.line, state.at, [*left, *new]))
+    at = folder.right_at(state)
+    await asyncio.to_thread(folder.write, State(state.line, at, [*left, *new]))
 
 
 def _cids(bank: Bank, folder: Folder, part: Part) -> list[str]:
@@ -238,7 +238,8 @@ async def _read_anew(bank: Bank, folder: Folder, state: State, worn: Part) -> No
         async for _ in _fill(bank, builder, one, every):
             pass
         left += await _added(folder, builder, one)
-    await asyncio.to_thread(folder.write, replace(state, parts=left))
+    at = folder.right_at(state)
+    await asyncio.to_thread(folder.write, State(state.line, at, left))
 
 
 def _inside(folder: Folder, part: Part, span: Span) -> slice:

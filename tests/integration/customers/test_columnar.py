@@ -61,7 +61,7 @@ async def _made(at: Bank) -> Folder:
 
 
 async def _apply(at: Bank, folder: Folder, *numbers: int) -> State:
-    await keeping.apply(at, folder, {_cid(number) for number in numbers})
+    await keeping.apply(at, folder, {_cid(number) for number in numbers}, at.now())
     return _state(folder)
 
 
@@ -168,7 +168,7 @@ async def test_of_two_who_write_at_once_one_waits(at: Bank, monkeypatch: pytest.
     async def first() -> None:
         with folder.locked() as mine:
             assert mine
-            await keeping.apply(at, folder, {_cid(5)})
+            await keeping.apply(at, folder, {_cid(5)}, at.now())
 
     monkeypatch.setattr(copying, "read", slow)
     late = asyncio.create_task(first())
@@ -176,13 +176,13 @@ async def test_of_two_who_write_at_once_one_waits(at: Bank, monkeypatch: pytest.
     with other.locked() as mine:
         assert not mine
         if not guarded:
-            await keeping.apply(at, other, {_cid(6)})
+            await keeping.apply(at, other, {_cid(6)}, at.now())
     may_read.set()
     await late
     if guarded:
         with other.locked() as mine:
             assert mine
-            await keeping.apply(at, other, {_cid(6)})
+            await keeping.apply(at, other, {_cid(6)}, at.now())
     assert await _counted(at) == (7 if guarded else 6)
 
 
@@ -199,7 +199,9 @@ async def test_what_somebody_was_leaves_the_disk_within_a_day(at: Bank, clock: M
     clock.advance(keeping.DEAD_SECONDS - 60)
     assert not await keeping.mend(at, folder)
     clock.advance(120)
+    folder.say_right(_state(folder), at.now())
     assert await keeping.mend(at, folder)
+    assert folder.right_at(_state(folder)) == pytest.approx(at.now(), abs=30.0)
     assert not _on_disk(folder, "of 7")
     assert _on_disk(folder, "of 8")
     assert not await keeping.mend(at, folder)
