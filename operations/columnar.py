@@ -171,9 +171,12 @@ class _Keeper:
             cids.clear()
         await keeping.mend(bank, kept.folder)
         now, state = bank.now(), kept.folder.read()
-        if state is not None and now >= kept.said + SAY_SECONDS:
-            kept.folder.say_right(state, right)
-            kept.said = now
+        if state is None or now < kept.said + SAY_SECONDS:
+            return
+        if not kept.said:  # who was killed here may have left files
+            kept.folder.clear({part.name for part in state.parts})
+        kept.folder.say_right(state, right)
+        kept.said = now
 
     async def _end(self) -> None:
         for kept in self._kept.values():

@@ -89,13 +89,15 @@ async def test_it_is_made_follows_what_changes_and_goes_on_where_it_was(bank: Ba
         await _until(bank, 2, "vip")
         await _until(bank, 3)
         await _until(other, 2, "vip")
-    line = _line(bank)
-    await _put(bank, 5, tags=["vip"])
+    line, left = _line(bank), reading.folder_of(bank).path / "block-of-who-was-killed"
+    left.write_bytes(b"")
+    await _put(bank, 5, 6, tags=["vip"])
     await bank.db[PROFILES].delete({"_id": _cid(bank, 1)})
     async with _kept(services):
-        await _until(bank, 3)
-        await _until(bank, 2, "vip")
+        await _until(bank, 4)
+        await _until(bank, 3, "vip")
     assert _line(bank) == line
+    assert not left.exists()
 
 
 async def test_where_changes_are_lost_or_a_file_is_damaged_it_is_made_anew(bank: Bank, services: Services) -> None:
