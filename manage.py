@@ -30,6 +30,7 @@ from deploy import (
     items,
     ledgering,
     limiting,
+    listing,
     numbers,
     points,
     pooling,
@@ -85,6 +86,7 @@ app.add_typer(profiling.fields_app, name="fields", help="What is known of custom
 app.add_typer(profiling.profiles_app, name="profiles", help="Customers as rules see them")
 app.add_typer(profiling.audience_app, name="audience", help="Keeping profiles up to date")
 app.add_typer(segmenting.segment_app, name="segment", help="Segments of customers")
+app.add_typer(listing.list_app, name="list", help="Static lists of customers")
 app.add_typer(points.points_app, name="points", help="Points")
 app.add_typer(pooling.pool_app, name="pool", help="Pools of imported codes")
 app.add_typer(syncing.sync_app, name="sync", help="The sync with WeCom")

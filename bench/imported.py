@@ -18,7 +18,7 @@ from bench import intake
 from bench.bank import SYSTEM, TENANT
 from bench.stage import FULL, TINY, Stage, open_stage
 from customers.banks.bank import open_bank
-from customers.intake import files
+from customers.intake import files, lines
 from customers.intake.rows import EVENTS, INTAKE
 from deploy.parts import environment
 from operations.jobs import QUEUES
@@ -105,7 +105,7 @@ async def take(path: Path) -> dict[str, float]:
     try:
         begin = time.monotonic()
         at = await open_bank(services, TENANT)
-        source = files.look(path)
+        source = lines.look(path)
         order = files.Order(EVENTS, SYSTEM, path.with_suffix(".errors.csv"))
         done = await files.take(at, source, order)
         rate = done.accepted / (time.monotonic() - begin)

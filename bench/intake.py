@@ -9,17 +9,19 @@ import hmac
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
 import orjson
 
-from bench import load
+from bench import cpu, load
 from bench.bank import SYSTEM, SYSTEM_SECRET, TENANT
 from bench.stage import Stage
 from customers.intake.rows import INTAKE
 
+SERVERS = ("product", "naive", "ceiling")
 EVENTS = 100
 REQUESTS = 3_000
 OF_NAIVE, OF_CEILING = 10.0, 0.35
@@ -56,31 +58,66 @@ def request(events: Sequence[dict[str, Any]]) -> bytes:
     return load.request("POST", PATH, headers, body)
 
 
+@dataclass
+class Rounds:
+    """What each server reached, round by round: events a second, and the processor time of a request
+    (microseconds) by process."""
+
+    rates: dict[str, list[float]]
+    spent: dict[str, list[dict[str, float]]]
+    accepted: int = 0
+
+
 async def measure(stage: Stage) -> dict[str, Any]:
     """The row's line: medians of the rounds. Raises LoadError unless all that was accepted is
     stored."""
-    rates: dict[str, list[float]] = {"product": [], "naive": [], "ceiling": []}
-    accepted = 0
+    rounds = Rounds({server: [] for server in SERVERS}, {server: [] for server in SERVERS})
     _drive(stage, "ceiling", _many(200))
     for round_ in range(stage.scale.rounds + 1):  # the first warms
-        many, single = _many(min(REQUESTS, stage.scale.requests)), _single(stage.scale.requests)
-        for server, requests, each in (
-            ("product", many, EVENTS),
-            ("naive", single, 1),
-            ("ceiling", many, EVENTS),
-        ):
-            done = _drive(stage, server, requests)
-            if server == "product":
-                accepted += done.statuses[200] * EVENTS
-            if round_:
-                rates[server].append(done.rate(200) * each)
+        _round(stage, rounds, counts=round_ > 0)
+    rates, spent = rounds.rates, rounds.spent
     line: dict[str, Any] = {"bench": "intake", "unit": "events/s"}
     line |= {server: round(median(each), 1) for server, each in rates.items()}
     for other, least in (("naive", OF_NAIVE), ("ceiling", OF_CEILING)):
-        both = zip(rates["product"], rates[other], strict=True)
-        line |= {f"of_{other}": round(median(mine / its for mine, its in both), 3)}
-        line |= {f"at_least_of_{other}": least}
-    return line | await _all_stored(stage, accepted)
+        line[f"of_{other}"] = _ratio(rates["product"], rates[other])
+        line[f"at_least_of_{other}"] = least
+    line["of_ceiling_in_processor_time"] = _ratio(
+        [each["ceiling"] for each in spent["ceiling"]],
+        [each["server"] for each in spent["product"]],
+    )
+    line["us_a_request"] = {
+        name: round(median(each[name] for each in spent["product"]))
+        for name in ("server", "mongodb", "redis")
+    }
+    line["us_a_request"]["ceiling"] = round(median(each["ceiling"] for each in spent["ceiling"]))
+    return line | await _all_stored(stage, rounds.accepted)
+
+
+def _round(stage: Stage, rounds: Rounds, *, counts: bool) -> None:
+    many, single = _many(min(REQUESTS, stage.scale.requests)), _single(stage.scale.requests)
+    for server, requests, each in (
+        ("product", many, EVENTS),
+        ("naive", single, 1),
+        ("ceiling", many, EVENTS),
+    ):
+        before = _spent(stage)
+        done = _drive(stage, server, requests)
+        after, answers = _spent(stage), done.statuses[200]
+        if server == "product":
+            rounds.accepted += answers * EVENTS
+        if counts:
+            rounds.rates[server].append(done.rate(200) * each)
+            spent = {name: (after[name] - before[name]) / answers * 1e6 for name in after}
+            rounds.spent[server].append(spent)
+
+
+def _spent(stage: Stage) -> dict[str, float]:
+    return {name: cpu.seconds(pid) for name, pid in stage.pids.items()}
+
+
+def _ratio(these: Sequence[float], those: Sequence[float]) -> float:
+    both = zip(these, those, strict=True)
+    return round(median(one / other if other else 0.0 for one, other in both), 3)
 
 
 def _many(count: int) -> list[bytes]:

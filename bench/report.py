@@ -74,6 +74,12 @@ def _cells(line: dict[str, Any]) -> list[str]:
     return cells
 
 
+def _intake_cells(line: dict[str, Any]) -> list[str]:
+    cells = _cells(line)
+    cells[7] += f", {line['of_ceiling_in_processor_time']:.2f} in processor time"
+    return cells
+
+
 def _welcome_cells(line: dict[str, Any]) -> list[str]:
     p95, most = line["p95_ms"], line["at_most_ms"]
     told = f"p50 {line['p50_ms']:.0f}, p95 {p95:.0f}, max {line['max_ms']:.0f}"
@@ -127,6 +133,15 @@ def _points_cells(line: dict[str, Any]) -> list[str]:
     return cells
 
 
+def _splitting_cells(line: dict[str, Any]) -> list[str]:
+    reached, wanted = line["of_naive"], line["at_least_of_naive"]
+    product = f"{line['product']:,.0f}, waiting {line['waiting']['product']:,.0f}"
+    rates = [f"{line[other]:,.0f}" for other in ("naive", "ceiling")]
+    marked = _marked(f"{reached:.2f}", reached >= wanted)
+    return ["splitting", line["unit"], product, *rates, marked, f"{wanted:g}",
+            f"{line['of_ceiling']:.2f}", ""]  # fmt: skip
+
+
 def _rules_cells(line: dict[str, Any]) -> list[str]:
     product, mixed = line["product"], line["mixed"]
     told = f"{product:,.0f}, mixed {mixed['product']:,.0f}, windowed {line['windowed']:,.0f}"
@@ -158,6 +173,8 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "flood": _flood_cells,
     "points": _points_cells,
     "import": _import_cells,
+    "splitting": _splitting_cells,
+    "intake": _intake_cells,
     "rules": _rules_cells,
     "estimate": _estimate_cells,
 }

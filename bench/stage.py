@@ -47,7 +47,7 @@ TINY = Scale(rounds=1, seconds=0.3, requests=200, connections=8, welcomes=20, we
 @dataclass(frozen=True)
 class Stage:
     """The product and its two references, by port; `services` is the bench's own access to the
-    product's stores."""
+    product's stores, `pids` who works: server, naive, ceiling, mongodb, redis and so on."""
 
     scale: Scale
     settings: Settings
@@ -56,6 +56,7 @@ class Stage:
     naive_db: Any
     ports: dict[str, int]
     wecom: str
+    pids: dict[str, int]
     kept: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,15 +85,18 @@ async def open_stage(scale: Scale, names: frozenset[str]) -> AsyncIterator[Stage
             services = await open_services(settings, COLLECTIONS, QUEUES)
             naive_db = database(settings.mongodb, settings.mongodb_database)
             try:
+                others: dict[str, int] = {}
                 for name in ("naive", "ceiling", "wecom"):
                     if name in names:
                         running.append(_start(name, ports[name], settings, data))
+                        others[name] = running[-1].pid
                 with Parts(settings, data / "logs") as parts:
                     await bank.found(services)
                     for name in ("server", "worker", "scheduler"):
                         if name in names:
                             parts.start(name)
-                    yield Stage(scale, settings, services, parts, naive_db, ports, wecom)
+                    pids = {**others, **stores.pids, **parts.pids}
+                    yield Stage(scale, settings, services, parts, naive_db, ports, wecom, pids)
             finally:
                 naive_db.client.close()
                 await services.close()

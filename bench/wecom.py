@@ -46,7 +46,11 @@ class WeCom:
         for name, tag_id in self.tags.items():
             group, _sep, tag = name.partition(":")
             groups.setdefault(group, []).append({"id": tag_id, "name": tag})
-        return {"tag_group": [{"group_name": group, "tag": tags} for group, tags in groups.items()]}
+        told = [
+            {"group_id": f"group-{group}", "group_name": group, "tag": tags}
+            for group, tags in groups.items()
+        ]
+        return {"tag_group": told}
 
     def add_tag(self, body: Answer) -> Answer:
         for tag in body["tag"]:

@@ -106,6 +106,8 @@ Document = Annotated[str, Field(max_length=DOCUMENT_BYTES), _Clean]
 """A campaign file; its bytes are counted where it is read."""
 RuleText = Annotated[str, Field(max_length=300_000), _Clean]
 """A rule: room for the longest lists."""
+LongRule = Annotated[str, Field(max_length=LISTS_FORM_BYTES), _Clean]
+"""A rule as a form has it: what is too long for a rule is told at its field, and nothing is lost."""
 ShipperFile = Annotated[str, Field(max_length=LISTS_FORM_BYTES), _Clean]
 """The numbers of a batch's parcels, one a line."""
 Password = Annotated[str, Field(max_length=PASSWORD_LENGTH)]

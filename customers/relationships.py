@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -19,7 +19,7 @@ from customers.banks.bank import Bank
 from customers.profiles.source import Batch, Part, Source
 from services import ids
 from services.clock import utc
-from services.store.mongo import Doc
+from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
 
 
@@ -274,13 +274,39 @@ async def retag(
     added: Sequence[str],
     taken: Sequence[str],
 ) -> None:
-    """Keeps the ids of tags that we marked ourselves, which WeCom does not call back for."""
-    row = {"_id": relationship_id(bank.id, userid, cid)}
-    rows, fetched = bank.db[RELATIONSHIPS], {"$max": {"fetched_at": bank.utc()}}
-    if added:
-        await rows.update(row, {"$addToSet": {"tags": {"$each": list(added)}}, **fetched})
-    if taken:
-        await rows.update(row, {"$pull": {"tags": {"$in": list(taken)}}, **fetched})
+    """Keeps the ids of tags that we marked ourselves, which WeCom does not call back for. Customers
+    who were given the same tags at the same moment share a write."""
+
+    async def flush(marks: list[_Marked]) -> Sequence[None]:
+        alike: defaultdict[_Marked, list[str]] = defaultdict(list)
+        for one in marks:
+            alike[replace(one, row="")].append(one.row)
+        for same, rows in alike.items():
+            await _retag(bank.services.store.tenant(same.tenant), same, rows, bank.utc())
+        return [None] * len(marks)
+
+    mark = _Marked(bank.id, relationship_id(bank.id, userid, cid), tuple(added), tuple(taken))
+    await bank.services.groups.get("change:tags", flush).submit(mark)
+
+
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """What was marked at one relationship."""
+
+    tenant: str
+    row: str
+    added: tuple[str, ...]
+    taken: tuple[str, ...]
+
+
+async def _retag(db: TenantStore, marked: _Marked, rows: Sequence[str], now: datetime) -> None:
+    wanted, fetched = {"_id": {"$in": list(rows)}}, {"$max": {"fetched_at": now}}
+    if marked.added:
+        each = {"$addToSet": {"tags": {"$each": list(marked.added)}}}
+        await db[RELATIONSHIPS].update_many(wanted, {**each, **fetched})
+    if marked.taken:
+        each = {"$pull": {"tags": {"$in": list(marked.taken)}}}
+        await db[RELATIONSHIPS].update_many(wanted, {**each, **fetched})
 
 
 async def drop_tag(bank: Bank, tag_id: str) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from customers.banks.bank import Bank, open_bank
-from customers.intake import files
+from customers.intake import files, lines
 from customers.intake.rows import Kind
 from deploy.terminal import fail, only_tenant, print_table, run
 from services.container import Services
@@ -41,7 +41,7 @@ def bring(kind: Kind, file: Path, tenant: str, system: str, errors: Path | None)
         whose, by = system or _only_system(bank, kind), f"cli:{getpass.getuser()}"
         order = files.Order(kind, whose, refused, by)
         with _bar(file.name) as progress:
-            return await files.take(bank, files.look(file), order, progress)
+            return await files.take(bank, lines.look(file), order, progress)
 
     try:
         done = run(taken)

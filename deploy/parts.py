@@ -97,6 +97,11 @@ class Parts:
     def pid(self, name: str) -> int:
         return self._running[name].pid
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes of the parts that were started."""
+        return {name: process.pid for name, process in self._running.items()}
+
     def log(self, name: str) -> str:
         """What the part has written so far."""
         return (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")

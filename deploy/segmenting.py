@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 
 from customers.banks.bank import Bank, open_bank
+from customers.profiles.downloading import Wanted
 from customers.segments.estimate import Estimate
+from deploy.listing import ClearOption, ReasonOption, TargetFile, export
 from deploy.terminal import File, TenantOption, only_tenant, print_table, read, run
 from services.container import Services
 from services.texts import Language, sentence
@@ -113,6 +115,20 @@ def segment_members(segment: Segment, tenant: TenantOption = "") -> None:
         out.print(f"it is being filled: {done} of {of} parts")
     print_table("by branch", branches)
     print_table("some of them", [{"id": one.cid, "name": one.name} for one in found.sample])
+
+
+@segment_app.command("export")
+def segment_export(
+    segment: Segment,
+    file: TargetFile,
+    clear: ClearOption = False,
+    reason: ReasonOption = "",
+    tenant: TenantOption = "",
+) -> None:
+    """Write a table of a segment's members, masked, or in clear for a reason."""
+    from customers.segments import members
+
+    export(members.download, segment, file, Wanted(clear, reason), tenant)
 
 
 @segment_app.command("why")

@@ -145,6 +145,11 @@ class Stores:
         for name in COMMANDS:
             self.start(name)
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes of the stores that were started."""
+        return {name: process.pid for name, process in self._running.items()}
+
     def kill9(self, name: str) -> None:
         """Kills a store as a power cut would."""
         kill9(self._running.pop(name))

@@ -48,7 +48,7 @@ from customers.handover.rows import HANDOVER_BATCHES
 from customers.identity.awaited import AWAITED
 from customers.intake import receiving, splitting, waiting
 from customers.intake.rows import INTAKE
-from customers.lists import keeping as lists
+from customers.lists import uploading as lists
 from customers.lists.rows import LIST_UPLOADS
 from customers.segments import filling
 from customers.segments.rows import SEGMENT_FILLS

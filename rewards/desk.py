@@ -1,14 +1,17 @@
 """A counter's write-offs: no more on one of the bank's days than it may.
 
 The day's row holds how many there were, and which keys are under way. One conditional write takes a
-place for a key; what is refused gives it back, and what is cut short keeps it until the same key
-comes again, or until there is no other place: then the key is given up before its place goes to
-another. So there are never more than the limit. A write-off that is taken back later has counted.
+place for a key, and has those leave that are done; what is refused gives its place back, and what is
+cut short keeps it until the same key comes again, or until there is no other place: then the key is
+given up before its place goes to another. So there are never more than the limit. A write-off that is
+taken back later has counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypedDict, cast
@@ -21,6 +24,7 @@ from rewards.vouchers.issuing import item_of
 from rewards.vouchers.redeem import Receipt, Redeemer
 from rewards.vouchers.rows import Use, find_use, find_voucher, use_id
 from services import ids
+from services.cache import Slot
 from services.errors import Conflict, NotFound, YinqiaoError
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -30,13 +34,22 @@ UNDER_WAY = timedelta(seconds=10)
 TRIES = 5
 ENDED_AT_ONCE = 20
 """So many tries that were cut short are ended for one that needs a place."""
+AT_ONCE = 16
+"""So many write-offs of a bank are under way in a process at once. They share their writes, so more
+would take as much longer as they are more: the first of 64 would end with the last of them, and a
+process that dies would leave 64 keys under way. Whoever waits has written nothing yet."""
 COUNTER_DAYS = Rows("counter_days")
 """What each counter wrote off on each of the bank's days."""
+_TURNS: Slot[defaultdict[str, asyncio.Semaphore]] = Slot(
+    "desk.turns", lambda: defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+)
+"""The turns of each bank."""
 
 
 class CounterDay(TypedDict):
-    """The `n` write-offs of a counter on a day, those under way included: `open` are their keys, as
-    hashes, with whose try each is, since when, and the whole hash."""
+    """The `n` write-offs of a counter on a day, those under way included: `open` are the keys of
+    these, and of some that are done, as hashes, with whose try each is, since when, and the whole
+    hash."""
 
     _id: str
     counter: str
@@ -71,6 +84,13 @@ async def redeem(
     Raises what it does, and Conflict `counter_limit`, or `key_under_way` while the same key is asked
     for elsewhere.
     """
+    async with bank.services.cache.of(_TURNS)[bank.id]:
+        return await _redeem(bank, by, per_day, shown, key, uses)
+
+
+async def _redeem(
+    bank: Bank, by: Redeemer, per_day: int, shown: str, key: str, uses: int
+) -> Receipt:
     hashed = ids.fingerprint(key.encode())
     if not key or await _is_done(bank, by, hashed):
         return await vouchers.redeem(bank, by, shown, key, uses)
@@ -81,8 +101,16 @@ async def redeem(
         if error.status < 500:
             await _leave(bank, place, counts=False)
         raise
-    await _leave(bank, place, counts=not (place.new and receipt.replayed))
+    if place.new and receipt.replayed:
+        await _leave(bank, place, counts=False)
+    else:
+        bank.services.cache.of(_DONE)[bank.id, by.counter].add(place)
     return receipt
+
+
+_DONE: Slot[defaultdict[tuple[str, str], set[_Place]]] = Slot("desk.done", lambda: defaultdict(set))
+"""Of each counter of a bank, the places whose keys are done: they stay taken, and their keys leave
+the row with the next write-off. Nobody misses a key that is done, and one write is spared."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +192,12 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
     at = f"open.{place.key}"
     mine = {at: {"by": place.by, "at": bank.utc(), "key": hashed}}
     free: Doc = {"_id": place.row, "n": {"$lt": per_day}, at: {"$exists": False}}
+    done = bank.services.cache.of(_DONE)[bank.id, by.counter]
+    leaving = frozenset(done)
+    taking = {"$inc": {"n": 1}, "$set": mine, **_leaving(place, leaving)}
     for _ in range(TRIES):
-        if await bank.db[COUNTER_DAYS].update(free, {"$inc": {"n": 1}, "$set": mine}):
+        if await _write(bank, place, free, taking):
+            done -= leaving
             return place
         row = await _day(bank, by, place.row)
         known = row["open"].get(place.key)
@@ -176,11 +208,17 @@ async def _take(bank: Bank, by: Redeemer, per_day: int, hashed: str) -> _Place:
     raise UnderWay
 
 
+def _leaving(place: _Place, done: Iterable[_Place]) -> Doc:
+    """The change by which the keys of these places leave the row of another."""
+    keys = {one.key for one in done if one.row == place.row} - {place.key}
+    return {"$unset": {f"open.{key}": "" for key in keys}} if keys else {}
+
+
 async def _take_over(bank: Bank, place: _Place, known: Doc, mine: Doc) -> _Place:
     """The place of a try that was cut short; raises UnderWay while it may not have been."""
     as_read = {"_id": place.row, f"open.{place.key}.by": known["by"]}
     old = known["at"] + UNDER_WAY <= bank.utc()
-    if not old or not await bank.db[COUNTER_DAYS].update(as_read, {"$set": mine}):
+    if not old or not await _write(bank, place, as_read, {"$set": mine}):
         raise UnderWay
     return replace(place, new=False)
 
@@ -217,8 +255,8 @@ async def _day(bank: Bank, by: Redeemer, row_id: str) -> CounterDay:
     if row is None:
         day = f"{bank.today():%Y-%m-%d}"
         empty = {"_id": row_id, "counter": by.counter, "day": day, "n": 0, "open": {}}
-        await bank.insert(COUNTER_DAYS, empty)
-        row = await bank.db[COUNTER_DAYS].find_one({"_id": row_id}) or empty
+        is_new = await bank.insert(COUNTER_DAYS, empty)
+        row = empty if is_new else await bank.db[COUNTER_DAYS].find_one({"_id": row_id}) or empty
     return cast("CounterDay", row)
 
 
@@ -228,4 +266,24 @@ async def _leave(bank: Bank, place: _Place, *, counts: bool) -> None:
     change: Doc = {"$unset": {at: ""}}
     if not counts:
         change["$inc"] = {"n": -1}
-    await bank.db[COUNTER_DAYS].update({"_id": place.row, f"{at}.by": place.by}, change)
+    await _write(bank, place, {"_id": place.row, f"{at}.by": place.by}, change)
+
+
+async def _write(bank: Bank, place: _Place, query: Doc, change: Doc) -> bool:
+    """One conditional change of a day's row, in one write with those of other counters; whether the
+    place is its try's now."""
+
+    async def flush(writes: list[tuple[_Place, Doc, Doc]]) -> Sequence[bool]:
+        matched = await bank.db[COUNTER_DAYS].bulk_update([write[1:] for write in writes])
+        if matched == len(writes):
+            return [True] * len(writes)
+        days = await bank.by_id(COUNTER_DAYS, list({place.row for place, _, _ in writes}))
+        return [_has_place(days.get(place.row), place) for place, _, _ in writes]
+
+    group = bank.services.groups.get(f"places:{bank.id}", flush, limit=AT_ONCE, lanes=2)
+    return cast("bool", await group.submit((place, query, change)))
+
+
+def _has_place(day: Doc | None, place: _Place) -> bool:
+    known = day["open"].get(place.key) if day is not None else None
+    return known is not None and known["by"] == place.by

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from config.settings import Settings
@@ -110,14 +109,13 @@ async def open_services(
     queues: Mapping[str, str],
     *,
     clock: Clock = system_clock,
-    transport: httpx.AsyncBaseTransport | None = None,
     group_window: float | None = None,
 ) -> Services:
     """Everything opened for this process's loop; connections are made when first used.
     Raises WrongInstallation for a production's database in another environment.
     The indexes of `collections` (operations/schema.py) are created if they are missing; `queues`
-    are the tasks that may be woken, each with its queue (operations/jobs.py). `transport` is for
-    tests, `group_window` in seconds (the setting)."""
+    are the tasks that may be woken, each with its queue (operations/jobs.py). `group_window`
+    in seconds (the setting)."""
     metrics = Metrics()
     store = Store(settings.mongodb, settings.mongodb_database)
     await _check_installation(store, settings, clock)
@@ -132,7 +130,6 @@ async def open_services(
         TokenStore(redis, vault, clock),
         metrics,
         on_unknown=UnknownCodes(store, clock, groups.spawn).heard,
-        transport=transport,
     )
     return Services(
         settings=settings,

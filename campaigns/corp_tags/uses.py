@@ -13,6 +13,7 @@ from campaigns.document.model import Campaign
 from campaigns.document.states import states_of_rules
 from campaigns.engine import facts
 from campaigns.engine.verbs.tag import Tag
+from customers.approvals.versioned import LIVE
 from customers.banks.bank import Bank
 from customers.rules.reading import read_rule
 from customers.rules.tokens import texts_of
@@ -42,7 +43,7 @@ async def uses(bank: Bank, names: Collection[str]) -> dict[str, list[Use]]:
     """Who uses which of these tags, by the tag's name; one that nobody uses is left out."""
     found: dict[str, set[Use]] = {}
     for row in await segments.everything(bank):
-        if row["state"] == segments.LIVE:
+        if row["state"] == LIVE:
             for name in matching(texts_of(row["rule"], "tag"), names):
                 found.setdefault(name, set()).add(Use(f"{SEGMENT}{row['segment']}", "segment"))
     for campaign in await live.campaign_rows(bank):

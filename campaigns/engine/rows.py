@@ -85,7 +85,8 @@ async def exists(bank: Bank, run_id: str) -> bool:
 
 
 async def is_void(bank: Bank, run_id: str) -> bool:
-    return await bank.db[RUNS].find_one({"_id": run_id, "void": True}, {"_id": 1}) is not None
+    run = (await read(bank, [run_id])).get(run_id)
+    return run is not None and run.get("void", False)
 
 
 async def begun(bank: Bank, cids: Sequence[str], until: float) -> list[Run]:

@@ -29,4 +29,4 @@ async def finish_acts(bank: Bank) -> None:
     """Writes into the trail what was begun and cut short: whether it was done is not known."""
     while (row := await intents.take_old(bank.db, bank.services.clock)) is not None:
         await bank.audit(row["actor"], row["action"], row["object"], **row["data"], unfinished=True)
-        await intents.end(bank.db, row["_id"])
+        await intents.end(bank.services, bank.id, row["_id"])

@@ -45,32 +45,49 @@ async def apply_tenant(services: Services, text: str, source: str, by: str = "cl
     more may not sign in any more, and neither may who is in it but has left WeCom. Safe to run
     again."""
     file = read_tenant_file(text, source)
+    await _check(services, file, source)
+    digest = ids.fingerprint(text.encode())
+    async with Bank(services, file.id).audited(by, "tenant.applied", file.id, sha256=digest):
+        bank = await _put(services, file)
+        spelling, faults = await _roll_call(bank, file)
+        left = await _apply_staff(bank, file, spelling)
+        waiting = await _apply_rights(bank, file, by)
+    stays_out = "stays out: WeCom says that this member has left"
+    return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
+
+
+async def _check(services: Services, file: TenantFile, source: str) -> None:
+    """Before anything is written: raises InvalidInput for what cannot be applied."""
     _check_secrets(services, file, source)
     await _check_appids(services, file, source)
     await _check_fields(services, file, source)
     await roles.check(Bank(services, file.id), file.clerks)
+
+
+async def _put(services: Services, file: TenantFile) -> Bank:
+    """The bank as the file says it is from now on, without the values of fields that are removed."""
     row = _row(services, file)
     fields = {name: value for name, value in row.items() if name != "_id"}
-    digest = ids.fingerprint(text.encode())
-    async with Bank(services, file.id).audited(by, "tenant.applied", file.id, sha256=digest):
-        await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
-        invalidate(services, "tenants")
-        bank = await open_bank(services, file.id)
-        for key in bank.removed_fields:
-            await field_rows.drop(bank, key)
-        for app in bank.secrets:  # those of the file are tried, even if they were refused before
-            await services.platform.tokens.retry_secret(bank.id, app)
-        spelling, faults = await _roll_call(bank, file)
-        left = await _apply_staff(bank, file, spelling)
-        decided_by_two = (
-            services.settings.env == "production" and await clerks.everybody(bank) != []
-        )
-        waiting = await roles.apply(bank, file.clerks, by)
-        waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
-        waiting += await webhooks.apply(bank)
-        await systems.apply(bank, file.systems, by)
-    stays_out = "stays out: WeCom says that this member has left"
-    return [_summary(file), *(f"{userid} {stays_out}" for userid in left), *faults, *waiting]
+    await services.store.system(TENANTS).update({"_id": file.id}, {"$set": fields}, upsert=True)
+    invalidate(services, "tenants")
+    bank = await open_bank(services, file.id)
+    for key in bank.removed_fields:
+        await field_rows.drop(bank, key)
+    for app in bank.secrets:  # those of the file are tried, even if they were refused before
+        await services.platform.tokens.retry_secret(bank.id, app)
+    return bank
+
+
+async def _apply_rights(bank: Bank, file: TenantFile, by: str) -> list[str]:
+    """Clerks, counters, webhooks and systems as the file says; what waits for another clerk's word,
+    as sentences."""
+    production = bank.services.settings.env == "production"
+    decided_by_two = production and await clerks.everybody(bank) != []
+    waiting = await roles.apply(bank, file.clerks, by)
+    waiting += await counter_rights.apply(bank, file, by, waits=decided_by_two)
+    waiting += await webhooks.apply(bank)
+    await systems.apply(bank, file.systems, by)
+    return waiting
 
 
 def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
@@ -89,24 +106,31 @@ def _check_secrets(services: Services, file: TenantFile, source: str) -> None:
         except InvalidInput as error:
             problems.append(f"{place}.password: {error.message}")
     if services.settings.env == "production":
-        problems += _published(file.wecom, file.miniprograms, file.archive)
-        problems += [
+        problems += _of_production(file)
+    if problems:
+        raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
+
+
+def _of_production(file: TenantFile) -> list[str]:
+    """What of a file's secrets everybody knows, and what it sends in clear, as sentences."""
+    return [
+        *_published(file.wecom, file.miniprograms, file.archive),
+        *(
             f"partners.{place}.secret: published with the demonstration bank"
             for place, partner in enumerate(file.partners)
             if partner.secret is not None and gate.is_published(partner.secret)
-        ]
-        problems += [
+        ),
+        *(
             f"webhooks.{place}.url: expected an https address"
             for place, hook in enumerate(file.webhooks)
             if not hook.url.startswith("https://")
-        ]
-        problems += [
+        ),
+        *(
             f"systems.{place}.secret: published with the demonstration bank"
             for place, system in enumerate(file.systems)
             if system.secret is not None and gate.is_published(system.secret)
-        ]
-    if problems:
-        raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
+        ),
+    ]
 
 
 async def _check_fields(services: Services, file: TenantFile, source: str) -> None:

@@ -143,17 +143,17 @@ class Bank:
         process dies anywhere in it, then with `unfinished`. What is refused has no row, and neither
         has an act that says that nothing was `done`."""
         act = Act(dict(data))
-        clock = self.services.clock
-        intent = await intents.begin(self.db, clock, actor, action, object_, dict(data))
+        said = dict(data)
+        intent = await intents.begin(self.services, self.id, actor, action, object_, said)
         try:
             yield act
         except YinqiaoError as error:
             if error.status < 500 or isinstance(error, SubjectState):
-                await intents.end(self.db, intent)
+                await intents.end(self.services, self.id, intent)
             raise
         if act.done:
             await self.audit(actor, action, object_, **act.data)
-        await intents.end(self.db, intent)
+        await intents.end(self.services, self.id, intent)
 
     def off_the_rush(self, due: float, key: str) -> float:
         """When an app message that can wait goes out (services/wechat/wecom/messages.py); at `due`

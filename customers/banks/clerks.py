@@ -76,6 +76,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "segments.read",
             "segments.write",
             "segments.approve",
+            "segments.export",
+            "segments.reveal",
             "ledger.read",
             "ledger.adjust",
             "ledger.approve",

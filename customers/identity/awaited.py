@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NotRequired, TypedDict, cast
 
-from customers.banks.bank import Bank
+from customers.banks.bank import IDS_AT_ONCE, Bank
 from customers.banks.tasks import JOIN_WAITING
 from customers.identity.sealing import identity_id, phone_index
 from services.store import leases
@@ -63,17 +63,26 @@ def known(bank: Bank, wanted: Iterable[str]) -> None:
 
 
 async def _wake(bank: Bank, wanted: list[str]) -> None:
-    found = list(await bank.by_id(AWAITED, wanted, {"_id": 1}))
+    found = await bank.read(AWAITED, wanted)
     if found:
         await wake(bank, found)
 
 
 async def wake(bank: Bank, rows: Iterable[str], **fields: object) -> int:
     """Has these rows looked at now, and told `fields`; how many there are."""
-    waiting: Doc = {"_id": {"$in": list(rows)}, "open": True}
-    woken = await bank.db[AWAITED].update_many(waiting, {"$set": {"due": bank.now(), **fields}})
+    told: Doc = {"$set": {"due": bank.now(), **fields}}
+    woken = await _change(bank, list(rows), {"open": True}, told)
     bank.signal(JOIN_WAITING)
     return woken
+
+
+async def _change(bank: Bank, rows: Sequence[str], which: Doc, change: Doc) -> int:
+    """Changes those of these rows that fit; how many did."""
+    changed = 0
+    for start in range(0, len(rows), IDS_AT_ONCE):
+        some: Doc = {"_id": {"$in": list(rows[start : start + IDS_AT_ONCE])}, **which}
+        changed += await bank.db[AWAITED].update_many(some, change)
+    return changed
 
 
 def row_of(row_id: str, by: str, now: float, reason: str = "") -> WaitRow:
@@ -96,11 +105,11 @@ async def add(bank: Bank, rows: Sequence[WaitRow]) -> None:
     """Puts in rows that are not there. One that was kept closed for a clerk's choice waits again,
     since whoever asks for it has found that the choice holds no more."""
     there = await bank.db[AWAITED].insert_new(cast("Sequence[Doc]", rows))
-    if there:
-        closed = {"_id": {"$in": [rows[place]["_id"] for place in there]}, "open": False}
-        waits: Doc = {"open": True, "owner": None, "attempts": 0, "looks": 0}
-        waits["due"] = bank.now() + FIRST_LOOK
-        await bank.db[AWAITED].update_many(closed, {"$set": waits, "$unset": {"cid": ""}})
+    known = await bank.by_id(AWAITED, [rows[place]["_id"] for place in there], {"open": 1})
+    closed = [row_id for row_id, row in known.items() if not row["open"]]
+    waits: Doc = {"open": True, "owner": None, "attempts": 0, "looks": 0}
+    waits["due"] = bank.now() + FIRST_LOOK
+    await _change(bank, closed, {"open": False}, {"$set": waits, "$unset": {"cid": ""}})
 
 
 async def find(bank: Bank, wanted: Sequence[str]) -> dict[str, WaitRow]:

@@ -20,20 +20,24 @@ async def follow(bank: Bank, rows: Sequence[EventRow]) -> None:
     """Does what follows from these joined events. Safe to repeat."""
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
-        await tallies.count(bank, some)
         entries = [
             timeline.entry(bank, row["cid"], "bank.event", row["_id"], _said(row), row["at"])
             for row in some
         ]
-        await timeline.record_many(bank, entries)
-        wanted = await happenings.asked_for(bank, {TOLD_AS + row["name"] for row in some})
-        await asyncio.gather(
-            *(
-                happenings.tell(bank, TOLD_AS + row["name"], row["cid"], row["_id"], at=row["at"])
-                for row in some
-                if TOLD_AS + row["name"] in wanted
-            )
+        await asyncio.gather(tallies.count(bank, some), timeline.record_many(bank, entries))
+        await _tell(bank, some)
+
+
+async def _tell(bank: Bank, rows: Sequence[EventRow]) -> None:
+    """Tells whoever listens for events of these names."""
+    wanted = await happenings.asked_for(bank, {TOLD_AS + row["name"] for row in rows})
+    await asyncio.gather(
+        *(
+            happenings.tell(bank, TOLD_AS + row["name"], row["cid"], row["_id"], at=row["at"])
+            for row in rows
+            if TOLD_AS + row["name"] in wanted
         )
+    )
 
 
 def _said(row: EventRow) -> dict[str, str]:

@@ -1,57 +1,34 @@
 """Files of events, or of what the bank knows of customers, taken in as if a system had sent them.
 
-A file is JSONL (an item a line, as in a request) or CSV with a heading, in UTF-8 or GB 18030. It is read
-line by line and never held; every LINES of it are one row of `intake`, whose `_id` is made of the
-file's hash and the line. How far it is read is written down after that: whoever is cut short goes on
-there, and what he does twice is there once. A line that cannot be taken costs no other line, and goes
-into a file of its own with the reason.
+A file is read line by line (lines.py) and never held; every LINES of it are one row of `intake`, whose
+`_id` is made of the file's hash and the line. How far it is read is written down after that: whoever is
+cut short goes on there, and what he does twice is there once. A line that cannot be taken costs no other
+line, and goes into a file of its own with the reason.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-import orjson
-
-from config.bounds import INTAKE_LINE_BYTES
 from customers.banks.bank import Bank
-from customers.banks.declarations import FieldEntry, Label
 from customers.banks.tasks import SPLIT_INTAKE
-from customers.fields import checks
-from customers.intake import checking, receiving
-from customers.intake.checking import Wrong
+from customers.intake import receiving
+from customers.intake.lines import Line, Reader, Source
 from customers.intake.receiving import Sent
-from customers.intake.rows import EVENTS, INTAKE, INTAKE_FILES, FileRow, Kind
+from customers.intake.rows import INTAKE, INTAKE_FILES, FileRow, Kind
 from services import ids, sheets
-from services.errors import InvalidInput, NotFound
-from services.sheets import Heading
+from services.errors import NotFound
 from services.store.mongo import Doc
 
 LINES = 500
 """Lines of a file that become one row together."""
 ROWS_AT_ONCE = 8
-BOMS = {b"\xef\xbb\xbf": "utf-8", b"\x84\x31\x95\x33": "gb18030"}
-_PLAIN = ("id", "name", "at")
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes are done, and of how many."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file as it was looked through: `begin` is where its text begins, `encoding` utf-8 or
-    gb18030."""
-
-    path: Path
-    size: int
-    sha256: str
-    encoding: str
-    begin: int
 
 
 @dataclass
@@ -63,183 +40,6 @@ class Result:
     accepted: int
     refused: int
     again: bool = False
-
-
-def look(path: Path) -> Source:
-    """Looks through a file once. Of its lines that are not ASCII, those that are UTF-8 and those
-    that are not say which of the two encodings it is."""
-    sha, size, wide, broken, head = hashlib.sha256(), 0, 0, 0, b""
-    with path.open("rb") as file:
-        for line in _pieces(file):
-            head = head or line[:4]
-            sha.update(line)
-            size += len(line)
-            if not line.isascii():
-                good = _decodes(line, "utf-8")
-                wide, broken = wide + good, broken + (not good)
-    mark = next((one for one in BOMS if head.startswith(one)), b"")
-    encoding = BOMS[mark] if mark else "utf-8" if wide >= broken else "gb18030"
-    return Source(path, size, sha.hexdigest(), encoding, len(mark))
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(INTAKE_LINE_BYTES):
-        yield line
-
-
-def _decodes(line: bytes, encoding: str) -> bool:
-    try:
-        line.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-@dataclass
-class _Line:
-    """A line that is not blank: its number (the first is 1), its item, or why it is none."""
-
-    number: int
-    raw: bytes
-    item: Any = None
-    wrong: Wrong | None = None
-
-
-@dataclass
-class Reader:
-    """Reads a file from `position` on, line by line."""
-
-    bank: Bank
-    kind: Kind
-    source: Source
-    file: BinaryIO = field(repr=False)
-    position: int = 0
-    line: int = 0
-    _heading: Heading | None = None
-    _columns: Mapping[str, FieldEntry] = field(default_factory=dict)
-
-    def begin(self, position: int, line: int) -> None:
-        """Reads the heading of a CSV file, and goes on at `position` (0: at the beginning), behind
-        the `line`. Raises InvalidInput `intake_file` for a heading that names nothing."""
-        self.file.seek(self.source.begin)
-        self.position, self.line = self.source.begin, 0
-        first = self._first()
-        if first is None or first.lstrip().startswith(b"{"):
-            self.position, self.line = position or self.source.begin, line
-            self.file.seek(self.position)
-            return
-        self._read_heading(first)
-        if position:
-            self.position, self.line = position, line
-            self.file.seek(position)
-
-    def _first(self) -> bytes | None:
-        """The first line that is not blank."""
-        while raw := self._next():
-            if raw.strip():
-                return raw
-        return None
-
-    def _next(self) -> bytes:
-        """The next line; of one that is too long its beginning, and it is passed over."""
-        raw = self.file.readline(INTAKE_LINE_BYTES + 1)
-        rest = raw
-        while len(rest) > INTAKE_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = self.file.readline(INTAKE_LINE_BYTES + 1)
-        self.position = self.file.tell()
-        self.line += bool(raw)
-        return raw
-
-    def _read_heading(self, raw: bytes) -> None:
-        text = raw.decode(self.source.encoding, "replace")
-        self._columns = _columns(self.bank, self.kind)
-        names = [*_PLAIN, *checking.KINDS, "appid", *self._columns]
-        heading = sheets.heading_of(iter([(1, text)]), dict.fromkeys(names, ()))
-        if heading is None or not {*heading.columns} & {*checking.KINDS}:
-            needs = f"the heading needs one of {', '.join(checking.KINDS)}"
-            raise InvalidInput("intake_file", needs)
-        self._heading = heading
-
-    def lines(self, most: int) -> list[_Line]:
-        """The next lines, `most` with those that are blank; empty at the end of the file."""
-        read: list[_Line] = []
-        last = self.line + most
-        while self.line < last and (raw := self._next()):
-            if raw.strip():
-                one = _Line(self.line, raw)
-                self._read(one)
-                read.append(one)
-        return read
-
-    def _read(self, one: _Line) -> None:
-        if len(one.raw) > INTAKE_LINE_BYTES:
-            one.wrong, one.raw = ("line_too_long", ""), one.raw[:200]
-            return
-        try:
-            raw = one.raw
-            if self.source.encoding != "utf-8":
-                raw = raw.decode(self.source.encoding).encode()
-            one.item = orjson.loads(raw) if self._heading is None else self._row(raw.decode())
-        except UnicodeDecodeError:
-            one.wrong = "line_encoding", ""
-        except orjson.JSONDecodeError:
-            one.wrong = ("line_unreadable" if _decodes(raw, "utf-8") else "line_encoding"), ""
-        except InvalidInput as error:
-            one.wrong = error.code, next(iter(error.fields), "")
-
-    def _row(self, text: str) -> dict[str, Any]:
-        """The item of a line of CSV; raises InvalidInput."""
-        named = self._cells(text)
-        item: dict[str, Any] = {name: named[name] for name in _PLAIN if name in named}
-        if "at" in item:
-            item["at"] = self._moment(item["at"])
-        item["customer"] = {
-            one: sheets.digits(named[one]) for one in (*checking.KINDS, "appid") if one in named
-        }
-        values = {
-            entry.key: _value(entry, named[column])
-            for column, entry in self._columns.items()
-            if column in named
-        }
-        if self.kind == EVENTS:
-            return item | ({"data": values} if values else {})
-        return {**item, "fields": values}
-
-    def _cells(self, text: str) -> dict[str, str]:
-        """The cells of a line that are filled in, by column; raises InvalidInput."""
-        heading = cast("Heading", self._heading)
-        cells, problem = sheets.split(text.rstrip("\r\n"), heading.delimiter)
-        if problem or any(cell.strip() for cell in cells[len(heading.columns) :]):
-            raise InvalidInput("line_unreadable", problem or "more cells than the heading has")
-        both = zip(heading.columns, cells, strict=False)
-        return {column: cell.strip() for column, cell in both if column and cell.strip()}
-
-    def _moment(self, text: str) -> str:
-        """A time without an offset is the bank's."""
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError:
-            return text
-        return (at if at.tzinfo is not None else at.replace(tzinfo=self.bank.tz)).isoformat()
-
-
-def _value(entry: FieldEntry, text: str) -> Any:
-    try:
-        return checks.parse(entry, text)
-    except InvalidInput as error:
-        raise InvalidInput(error.code, error.message, fields={entry.key: "wrong"}) from None
-
-
-def _columns(bank: Bank, kind: Kind) -> dict[str, FieldEntry]:
-    """The columns of a table besides who and when, and what each holds."""
-    if kind != EVENTS:
-        return dict(bank.fields)
-    found: dict[str, FieldEntry] = {}
-    for event in bank.events.values():
-        for one in event.data:
-            name = one.name or Label(zh=one.key, en=one.key)
-            found.setdefault(one.key, FieldEntry(key=one.key, name=name, type=one.type))
-    return {key: entry for key, entry in found.items() if key not in (*_PLAIN, *checking.KINDS)}
 
 
 @dataclass(frozen=True)
@@ -313,13 +113,7 @@ def _errors_file(path: Path, length: int) -> BinaryIO:
 
 async def _take_some(bank: Bank, reader: Reader, row: FileRow, errors: BinaryIO) -> bool:
     """Takes the next lines in; False at the file's end."""
-    docs: list[Doc] = []
-    for _ in range(ROWS_AT_ONCE):
-        first = reader.line + 1
-        lines = reader.lines(LINES)
-        if reader.line < first:
-            break
-        docs += _rows(bank, reader, row, lines, first, errors)
+    docs = _next_rows(bank, reader, row, errors)
     errors.flush()
     done = reader.position >= reader.source.size
     row["position"], row["line"] = reader.position, reader.line
@@ -331,18 +125,27 @@ async def _take_some(bank: Bank, reader: Reader, row: FileRow, errors: BinaryIO)
     return not done
 
 
+def _next_rows(bank: Bank, reader: Reader, row: FileRow, errors: BinaryIO) -> list[Doc]:
+    """The rows of the next lines; none at the file's end, or of lines of which none is good."""
+    docs: list[Doc] = []
+    for _ in range(ROWS_AT_ONCE):
+        first = reader.line + 1
+        lines = reader.lines(LINES)
+        if reader.line < first:
+            break
+        docs += _rows(bank, reader, row, lines, first, errors)
+    return docs
+
+
 def _rows(
-    bank: Bank, reader: Reader, row: FileRow, lines: Sequence[_Line], first: int, errors: BinaryIO
+    bank: Bank, reader: Reader, row: FileRow, lines: Sequence[Line], first: int, errors: BinaryIO
 ) -> list[Doc]:
     """The row of some lines, if any is good; the others go into the file of errors."""
     good = [one for one in lines if one.wrong is None]
     checked = receiving.check(bank, reader.kind, [one.item for one in good])
     for place, wrong in checked.wrong.items():
         good[place].wrong = wrong
-    refused = [one for one in lines if one.wrong is not None]
-    told = (_told(one, reader.source.encoding) for one in refused)
-    errors.write(sheets.csv_text(told).encode())
-    row["refused"] += len(refused)
+    row["refused"] += _refuse(lines, reader.source.encoding, errors)
     row["accepted"] += len(good) - len(checked.wrong)
     if len(good) == len(checked.wrong):
         return []
@@ -350,6 +153,13 @@ def _rows(
     return [cast("Doc", receiving.row_of(bank, sent, checked))]
 
 
-def _told(one: _Line, encoding: str) -> tuple[int, str, str, str]:
+def _refuse(lines: Sequence[Line], encoding: str, errors: BinaryIO) -> int:
+    """Puts those that are wrong into the file of errors; how many there are."""
+    refused = [one for one in lines if one.wrong is not None]
+    errors.write(sheets.csv_text(_told(one, encoding) for one in refused).encode())
+    return len(refused)
+
+
+def _told(one: Line, encoding: str) -> tuple[int, str, str, str]:
     code, where = one.wrong or ("", "")
     return one.number, code, where, one.raw.decode(encoding, "replace").rstrip("\r\n")

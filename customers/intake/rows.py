@@ -73,7 +73,7 @@ class ToldRow(TypedDict):
 
 class TallyRow(TypedDict):
     """How often something happened to a customer: `days` by the bank's day counted from 1970,
-    `first` and `last` in seconds UTC. Counts of one day are in the order of their `at`."""
+    `first` and `last` in seconds UTC, `rev` how often the row was written."""
 
     _id: str
     cid: str
@@ -81,6 +81,7 @@ class TallyRow(TypedDict):
     days: dict[str, int]
     first: float
     last: float
+    rev: int
 
 
 class FileRow(TypedDict):

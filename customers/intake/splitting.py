@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from customers.banks.bank import Bank
@@ -19,7 +20,8 @@ from services.errors import YinqiaoError
 from services.queue.retry import FAIL, Retry
 from services.store.mongo import Doc
 
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = 60.0
+"""So long 5,000 events may take, a file's, where the embedded store shares two cores with much else."""
 RETRY = Retry(tries=8, first=2.0, most=300.0, then=FAIL)
 GROUP = 5
 """So many requests are split together."""
@@ -32,7 +34,7 @@ async def split(bank: Bank, owner: str, row: IntakeRow) -> None:
     async def flush(given: list[tuple[Bank, str, IntakeRow]]) -> Sequence[None | Exception]:
         return await _split_some(given)
 
-    group = bank.services.groups.get(f"split:{bank.id}", flush, limit=GROUP)
+    group = bank.services.groups.get(f"split:{bank.id}", flush, limit=GROUP, lanes=2)
     await group.submit((bank, owner, row))
 
 
@@ -41,24 +43,35 @@ async def _split_some(
 ) -> Sequence[None | Exception]:
     """All of them of one bank. One that cannot be read holds up none of the others."""
     bank = given[-1][0]
-    answers: list[None | Exception] = [None] * len(given)
-    events: list[EventRow] = []
-    told: list[telling.Told] = []
-    for place, (_, _, row) in enumerate(given):
-        try:
-            items = receiving.items_of(bank, row)
-            if row["kind"] == EVENTS:
-                events += [_event(bank, row, item) for item in items]
-            else:
-                told += [telling.told(bank, row, n, item) for n, item in enumerate(items)]
-        except YinqiaoError as error:
-            answers[place] = error
-    await bring(bank, events)
-    await telling.bring(bank, told)
-    for place, (_, owner, row) in enumerate(given):
-        if answers[place] is None:
+    found = _Contents()
+    answers = [_read(bank, row, found) for _, _, row in given]
+    await bring(bank, found.events)
+    await telling.bring(bank, found.told)
+    for answer, (_, owner, row) in zip(answers, given, strict=True):
+        if answer is None:
             await _end(bank, owner, row)
     return answers
+
+
+@dataclass
+class _Contents:
+    """What lies in requests."""
+
+    events: list[EventRow] = field(default_factory=list)
+    told: list[telling.Told] = field(default_factory=list)
+
+
+def _read(bank: Bank, row: IntakeRow, found: _Contents) -> YinqiaoError | None:
+    """Adds what lies in a request; why it cannot be read, if it cannot."""
+    try:
+        items = receiving.items_of(bank, row)
+        if row["kind"] == EVENTS:
+            found.events += [_event(bank, row, item) for item in items]
+        else:
+            found.told += [telling.told(bank, row, n, item) for n, item in enumerate(items)]
+    except YinqiaoError as error:
+        return error
+    return None
 
 
 async def _end(bank: Bank, owner: str, row: IntakeRow) -> None:

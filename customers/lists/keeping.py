@@ -1,53 +1,39 @@
-"""Static lists: made by a clerk, and filled, replaced or thinned by files of customers.
+"""Static lists: made, renamed and archived by clerks, and asked for by rules.
 
-A file is kept sealed in its row until a worker has read it, and the files for a list are read in the
-order in which they were sent. What the worker writes is the same however often he does it, so that
-whoever is cut short begins the file anew; the rows of whoever lost his lease change nothing any more.
+An archived list is known to no rule and takes no file. Who is on it stays, so that bringing it back is
+enough.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping
 from typing import cast
 
-from config.bounds import LIST_BYTES
+from customers.actors import ClerkActor
 from customers.banks.bank import Bank
-from customers.intake import joining
-from customers.lists import reading, rows
-from customers.lists.reading import Line
-from customers.lists.rows import LIST_MEMBERS, LIST_UPLOADS, LISTS, ListRow, Mode, UploadRow
+from customers.lists import rows
+from customers.lists.rows import LIST_MEMBERS, LISTS, ListRow
+from customers.profiles import downloading
+from customers.profiles.downloading import Wanted
+from customers.rules.tokens import texts_of
 from customers.rules.vocabulary import Titles
-from services import ids, sheets
-from services.errors import Conflict, InvalidInput, NotFound, TooLarge
-from services.queue.retry import FAIL, Retry
-from services.store import leases
+from customers.segments import rows as segments
+from customers.segments.rows import SegmentRow
+from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 
-TASK = "customers.import_lists"
-WAITING, DONE, REFUSED = "waiting", "done", "refused"
-LEASE_SECONDS = 60.0
-TURN_SECONDS = 2.0
-"""So long it waits before it looks again whether the files before it are read."""
-RETRY = Retry(tries=5, first=5.0, most=60.0, then=FAIL)
-AT_ONCE = 500
 MOST_LISTS = 1_000
-MOST_PROBLEMS = 10_000
-"""So many lines are told one by one; all are counted."""
-MODES: tuple[Mode, ...] = ("add", "replace", "remove")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
 async def create(bank: Bank, by: str, key: str, name: Mapping[str, str]) -> None:
     """Makes a list. Raises InvalidInput `list_wrong`, Conflict `list_exists` or `lists_full`."""
-    if not _KEY.fullmatch(key) or not all(name.get(one, "").strip() for one in ("zh", "en")):
+    if not _KEY.fullmatch(key):
         raise InvalidInput("list_wrong", "an id of small letters and digits, and two names")
+    said = _named(name)
     if await bank.db[LISTS].count() >= MOST_LISTS:
         raise Conflict("lists_full", f"there are {MOST_LISTS} lists already")
-    said = {one: name[one].strip() for one in ("zh", "en")}
     row: ListRow = {
         "_id": rows.list_id(bank.id, key),
         "list": key,
@@ -61,6 +47,79 @@ async def create(bank: Bank, by: str, key: str, name: Mapping[str, str]) -> None
         raise Conflict("list_exists", f"there is a list {key}", data={"id": key})
 
 
+def _named(name: Mapping[str, str]) -> dict[str, str]:
+    said = {one: name.get(one, "").strip() for one in ("zh", "en")}
+    if not all(said.values()):
+        raise InvalidInput("list_wrong", "an id of small letters and digits, and two names")
+    return said
+
+
+async def rename(bank: Bank, by: str, key: str, name: Mapping[str, str]) -> None:
+    """Calls it something else; its id stays. Raises InvalidInput `list_wrong`, NotFound
+    `list_unknown`."""
+    said, row = _named(name), await find(bank, key)
+    async with bank.audited(by, "list.renamed", key) as act:
+        act.done = await bank.db[LISTS].update(
+            {"_id": row["_id"], "name": {"$ne": said}}, {"$set": {"name": said}}
+        )
+
+
+async def archive(bank: Bank, by: str, key: str, why: str) -> None:
+    """Takes a list out of use. Raises InvalidInput `reason_missing`, NotFound `list_unknown`,
+    Conflict `list_archived`, or `list_used` while a segment's rule names it."""
+    if not why.strip():
+        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
+    await find(bank, key)
+    await _expect_unused(bank, key)
+    async with bank.audited(by, "list.archived", key, reason=why.strip()) as act:
+        act.done = await _set_archived(bank, key)
+        if not act.done:
+            raise _archived(key)
+        try:
+            await _expect_unused(bank, key)  # who went live meanwhile read a rule that names it
+        except Conflict:
+            await _set_back(bank, key)
+            raise
+
+
+async def bring_back(bank: Bank, by: str, key: str) -> None:
+    """Puts an archived list into use again, with all who are on it; nothing where it is in use.
+    Raises NotFound `list_unknown`."""
+    await find(bank, key)
+    async with bank.audited(by, "list.brought_back", key) as act:
+        act.done = await _set_back(bank, key)
+
+
+async def _set_archived(bank: Bank, key: str) -> bool:
+    in_use = {"_id": rows.list_id(bank.id, key), "archived": {"$ne": True}}
+    return await bank.db[LISTS].update(in_use, {"$set": {"archived": True}})
+
+
+async def _set_back(bank: Bank, key: str) -> bool:
+    archived = {"_id": rows.list_id(bank.id, key), "archived": True}
+    return await bank.db[LISTS].update(archived, {"$unset": {"archived": ""}})
+
+
+async def _expect_unused(bank: Bank, key: str) -> None:
+    found = [row["segment"] for row in await used_by(bank, key)]
+    if found:
+        by = ", ".join(found)
+        raise Conflict("list_used", f"{by} use {key}", data={"by": by})
+
+
+def _archived(key: str) -> Conflict:
+    return Conflict("list_archived", f"the list {key} is archived", data={"id": key})
+
+
+async def used_by(bank: Bank, key: str) -> list[SegmentRow]:
+    """The segments whose rules name it, live ones and those that wait for their first approval."""
+    return [
+        row
+        for row in await segments.everything(bank)
+        if row["state"] != segments.ARCHIVED and key in texts_of(row["rule"], "list")
+    ]
+
+
 async def everything(bank: Bank) -> list[ListRow]:
     """Every list, by id."""
     found = await bank.db[LISTS].find({}, sort=[("list", 1)], limit=None)
@@ -69,7 +128,7 @@ async def everything(bank: Bank) -> list[ListRow]:
 
 async def titles(bank: Bank) -> dict[str, Titles]:
     """The lists that a rule may name, with what they are called."""
-    return {row["list"]: row["name"] for row in await everything(bank)}
+    return {row["list"]: row["name"] for row in await everything(bank) if not row.get("archived")}
 
 
 async def find(bank: Bank, key: str) -> ListRow:
@@ -80,175 +139,33 @@ async def find(bank: Bank, key: str) -> ListRow:
     return cast("ListRow", row)
 
 
+async def in_use(bank: Bank, key: str) -> ListRow:
+    """The same of one that is not archived; raises Conflict `list_archived`."""
+    row = await find(bank, key)
+    if row.get("archived"):
+        raise _archived(key)
+    return row
+
+
 async def count(bank: Bank, key: str) -> int:
     """How many customers are on it."""
     return await bank.db[LIST_MEMBERS].count({"list": key, "on": True})
 
 
-async def uploads(bank: Bank, key: str, limit: int = 20) -> list[UploadRow]:
-    """The newest files for a list."""
-    found = await bank.db[LIST_UPLOADS].find(
-        {"list": key}, sort=[("at", -1)], limit=limit, fields={"file": 0}
-    )
-    return cast("list[UploadRow]", found)
-
-
-async def upload(bank: Bank, key: str, name: str) -> UploadRow:
-    """One of them; raises NotFound `list_unknown`."""
-    row_id = rows.upload_id(bank.id, name)
-    row = await bank.db[LIST_UPLOADS].find_one({"_id": row_id, "list": key}, {"file": 0})
-    if row is None:
-        raise NotFound("list_unknown", "there is no such upload")
-    return cast("UploadRow", row)
-
-
-def percent(row: UploadRow) -> int:
-    """How much of it is read."""
-    return 100 * row["done"] // row["total"] if row["total"] else 0
-
-
-@dataclass
-class Receiver:
-    """A file that is coming in, in pieces."""
-
-    name: str
-    data: bytearray = field(default_factory=bytearray, repr=False)
-
-    async def write(self, data: bytes) -> None:
-        """Takes the next bytes; raises TooLarge."""
-        if len(self.data) + len(data) > LIST_BYTES:
-            raise TooLarge("body_too_large", f"at most {LIST_BYTES} bytes")
-        self.data += data
-
-    async def drop(self) -> None:
-        """Forgets what came in."""
-        self.data.clear()
-
-
-async def start(bank: Bank, by: str, key: str, mode: str, received: Receiver) -> str:
-    """Has a file read for a list; the upload's id. Raises NotFound `list_unknown`, InvalidInput
-    `list_mode` or `list_empty`."""
+async def download(
+    bank: Bank, actor: ClerkActor, key: str, wanted: Wanted
+) -> AsyncGenerator[bytes]:
+    """Who is on it as rules see it, as a table in pieces. Raises Forbidden `not_permitted`,
+    InvalidInput `reason_missing`, NotFound `list_unknown`."""
+    downloading.check(actor, wanted)
     await find(bank, key)
-    if mode not in MODES:
-        raise InvalidInput("list_mode", f"expected one of {', '.join(MODES)}")
-    if not received.data:
-        raise InvalidInput("list_empty", "the file is empty")
-    name = ids.token()[:22]
-    row_id = rows.upload_id(bank.id, name)
-    row: UploadRow = {
-        "_id": row_id,
-        "upload": name,
-        "list": key,
-        "mode": mode,
-        "name": received.name[-120:],
-        "by": by,
-        "at": bank.utc(),
-        "file": bank.vault.seal(LIST_UPLOADS, "file", row_id, bytes(received.data)),
-        "state": WAITING,
-        "reason": "",
-        "done": 0,
-        "total": 0,
-        "good": 0,
-        "bad": {},
-        "problems": [],
-        "open": True,
-        "due": bank.now(),
-        "owner": None,
-        "attempts": 0,
-    }
-    sha = ids.fingerprint(bytes(received.data))
-    async with bank.audited(by, "list.uploaded", key, change=mode, file=sha):
-        await bank.insert(LIST_UPLOADS, cast("Doc", row))
-    bank.signal(TASK)
-    return name
+    return _download(bank, actor, key, wanted)
 
 
-@dataclass
-class _Read:
-    """What a file says so far."""
-
-    seen: set[str] = field(default_factory=set)
-    bad: Counter[str] = field(default_factory=Counter)
-    problems: list[tuple[int, str]] = field(default_factory=list)
-
-    def refuse(self, line: int, reason: str) -> None:
-        self.bad[reason] += 1
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append((line, reason))
-
-    def told(self, done: int, total: int) -> Doc:
-        told = {"done": done, "total": total, "good": len(self.seen)}
-        return {**told, "bad": dict(self.bad), "problems": sorted(self.problems)}
-
-
-async def work(bank: Bank, owner: str, row: UploadRow) -> None:
-    """Reads a file into its list, after those that were sent before it."""
-    earlier = {"list": row["list"], "open": True, "at": {"$lt": row["at"]}}
-    if await bank.db[LIST_UPLOADS].find_one(earlier, {"_id": 1}):
-        due = bank.now() + TURN_SECONDS
-        await leases.put_back(bank.db[LIST_UPLOADS], owner, [row["_id"]], due, attempts=0)
-        return
-    data = bank.vault.open(LIST_UPLOADS, "file", row["_id"], row["file"])
-    try:
-        lines = await asyncio.to_thread(reading.read, data, bank.region)
-    except InvalidInput as error:
-        await _end(bank, owner, row, {"state": REFUSED, "reason": error.code})
-        return
-    found = _Read()
-    for begin in range(0, len(lines), AT_ONCE):
-        some = lines[begin : begin + AT_ONCE]
-        await _put(bank, row, await _take(bank, some, found))
-        told = found.told(begin + len(some), len(lines))
-        held = {"due": bank.now() + LEASE_SECONDS, **told}
-        mine = {"_id": row["_id"], "owner": owner}
-        if not await bank.db[LIST_UPLOADS].update(mine, {"$set": held}):
-            return
-    if row["mode"] == "replace":
-        others = {"list": row["list"], "on": True, "upload": {"$ne": row["upload"]}}
-        await bank.db[LIST_MEMBERS].update_many(others, {"$set": {"on": False}})
-    await _end(bank, owner, row, {"state": DONE})
-
-
-async def _end(bank: Bank, owner: str, row: UploadRow, fields: Doc) -> None:
-    await leases.close(bank.db[LIST_UPLOADS], owner, [row["_id"]], **fields)
-    over = {"_id": row["_id"], "open": False}
-    await bank.db[LIST_UPLOADS].update(over, {"$unset": {"file": ""}})
-
-
-async def _take(bank: Bank, lines: Sequence[Line], found: _Read) -> list[str]:
-    """The customers whom these lines name, each once in the whole file."""
-    asked = {line.line: joining.wait_id(bank, line.customer) for line in lines if line.customer}
-    whose = await joining.find(bank, set(asked.values()))
-    taken: list[str] = []
-    for line in lines:
-        if line.line not in asked:
-            found.refuse(line.line, reading.UNREADABLE)
-            continue
-        one = whose.get(asked[line.line])
-        if one is None or not one.cid:
-            found.refuse(line.line, reading.UNKNOWN if one is None else reading.SHARED)
-        elif one.cid in found.seen:
-            found.refuse(line.line, reading.TWICE)
-        else:
-            found.seen.add(one.cid)
-            taken.append(one.cid)
-    return taken
-
-
-async def _put(bank: Bank, row: UploadRow, cids: Sequence[str]) -> None:
-    on = row["mode"] != "remove"
-    said = {"list": row["list"], "on": on, "upload": row["upload"]}
-    changes = [
-        (
-            {"_id": rows.member_id(bank.id, row["list"], cid)},
-            {"$set": {**said, "cid": cid}},
-        )
-        for cid in cids
-    ]
-    await bank.db[LIST_MEMBERS].bulk_update(changes, upsert=on)
-
-
-def problems_file(row: UploadRow, said: Mapping[str, str]) -> bytes:
-    """The lines that named nobody, as a table; `said` words each reason."""
-    lines = [(str(line), said.get(reason, reason)) for line, reason in row["problems"]]
-    return sheets.csv_file([("line", "why"), *lines])
+async def _download(
+    bank: Bank, actor: ClerkActor, key: str, wanted: Wanted
+) -> AsyncGenerator[bytes]:
+    async with bank.audited(actor.login, "list.downloaded", key, **wanted.said()) as act:
+        async for piece, customers in downloading.pieces(bank, {"lists": key}, wanted):
+            act.data["customers"] = customers
+            yield piece

@@ -14,7 +14,9 @@ from services.workbook import Cell
 
 KINDS = ("number", "phone", "unionid", "external_userid")
 HEADINGS = {kind: NUMBERS[kind] for kind in KINDS}
-UNREADABLE, UNKNOWN, SHARED, TWICE = "list_unreadable", "list_unknown", "list_shared", "list_twice"
+UNREADABLE, UNKNOWN, SHARED, TWICE = "list_unreadable", "list_nobody", "list_shared", "list_twice"
+REASONS = (UNREADABLE, UNKNOWN, SHARED, TWICE)
+"""Why a line of a file names nobody anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,14 @@ LIST_UPLOADS = Rows(
 
 
 class ListRow(TypedDict):
-    """A list and what it is called."""
+    """A list and what it is called; an `archived` one is named by no rule and takes no file."""
 
     _id: str
     list: str
     name: Mapping[str, str]
     at: datetime
     by: str
+    archived: NotRequired[bool]
 
 
 class ListMemberRow(TypedDict):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from customers.approvals.versioned import LIVE
 from customers.profiles.rows import Profile
 from customers.rules.errors import RuleError
 from customers.rules.predicate import predicate
@@ -14,7 +15,7 @@ from customers.rules.reading import read_rule
 from customers.rules.tree import Predicate, Tree
 from customers.rules.vocabulary import Vocabulary
 from customers.segments.document import FROZEN
-from customers.segments.rows import LIVE, SegmentRow
+from customers.segments.rows import SegmentRow
 
 CACHE_SECONDS = 5.0
 

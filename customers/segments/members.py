@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from customers.actors import ClerkActor
 from customers.banks.bank import Bank
 from customers.identity.facts import mask_name
 from customers.identity.rows import CustomerRow, customers_by_id
 from customers.identity.sealing import open_customer
+from customers.profiles import downloading
+from customers.profiles.downloading import Wanted
 from customers.segments import estimate, filling, rows
 from customers.segments.estimate import Estimate
 from customers.segments.rows import SEGMENT_MEMBERS, FillRow, MemberRow
@@ -62,8 +65,7 @@ def _shown(bank: Bank, cid: str, known: Mapping[str, CustomerRow]) -> Shown:
 async def members(bank: Bank, segment: str) -> Members:
     """Raises NotFound `segment_unknown`, and Unavailable when there are too many to be counted in
     time."""
-    if await rows.find(bank, segment) is None:
-        raise NotFound("segment_unknown", f"there is no segment {segment}")
+    await _expect(bank, segment)
     found = await estimate.of_segment(bank, segment)
     turned = await bank.db[SEGMENT_MEMBERS].find(
         {"segment": segment}, sort=[("at", -1)], limit=LATELY
@@ -77,3 +79,27 @@ async def members(bank: Bank, segment: str) -> Members:
     ]
     sample = await masked(bank, found.sample)
     return Members(found, sample, lately, await filling.fill_of(bank, segment))
+
+
+async def _expect(bank: Bank, segment: str) -> None:
+    if await rows.find(bank, segment) is None:
+        raise NotFound("segment_unknown", f"there is no segment {segment}")
+
+
+async def download(
+    bank: Bank, actor: ClerkActor, segment: str, wanted: Wanted
+) -> AsyncGenerator[bytes]:
+    """Its members as a table in pieces. Raises Forbidden `not_permitted`, InvalidInput
+    `reason_missing`, NotFound `segment_unknown`."""
+    downloading.check(actor, wanted)
+    await _expect(bank, segment)
+    return _download(bank, actor, segment, wanted)
+
+
+async def _download(
+    bank: Bank, actor: ClerkActor, segment: str, wanted: Wanted
+) -> AsyncGenerator[bytes]:
+    async with bank.audited(actor.login, "segment.downloaded", segment, **wanted.said()) as act:
+        async for piece, customers in downloading.pieces(bank, {"segments": segment}, wanted):
+            act.data["customers"] = customers
+            yield piece

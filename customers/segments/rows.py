@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
+from customers.approvals import versioned
+from customers.approvals.versioned import VersionRow
 from customers.banks.bank import Bank
 from services import ids
-from services.store.mongo import Doc, Duplicate
+from services.store.mongo import Doc
 from services.store.rows import Rows
 
 SEGMENTS = Rows("segments")
@@ -35,15 +37,7 @@ SEGMENT_TAKEN = Rows(
 SEGMENT_FILLS = Rows("segment_fills")
 """How far a segment's customers are looked through, after a change of its rule or of the day."""
 
-SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
-    "submitted",
-    "approved",
-    "live",
-    "rejected",
-    "replaced",
-)
-PENDING = (SUBMITTED, APPROVED)
-DRAFT, ARCHIVED = "draft", "archived"
+ARCHIVED = "archived"
 PUT, ARCHIVE = "put", "archive"
 
 
@@ -65,22 +59,11 @@ class SegmentRow(TypedDict):
     decided: NotRequired[int]
 
 
-class SegmentVersionRow(TypedDict):
+class SegmentVersionRow(VersionRow):
     """`content` is the whole segment; `action` says whether it is to be live (PUT) or to be no
-    segment any more (ARCHIVE). `state` is submitted, approved, live, rejected or replaced."""
+    segment any more (ARCHIVE)."""
 
-    _id: str
     segment: str
-    version: int
-    action: str
-    content: Doc
-    state: str
-    author: str
-    at: datetime
-    why: str
-    decided_by: NotRequired[str]
-    decided_at: NotRequired[datetime]
-    reason: NotRequired[str]
 
 
 class MemberRow(TypedDict):
@@ -135,10 +118,6 @@ def segment_id(tenant: str, segment: str) -> str:
     return f"{tenant}:{segment}"
 
 
-def version_id(tenant: str, segment: str, version: int) -> str:
-    return f"{tenant}:{segment}:{version}"
-
-
 async def find(bank: Bank, segment: str) -> SegmentRow | None:
     row = await bank.db[SEGMENTS].find_one({"_id": segment_id(bank.id, segment)})
     return cast("SegmentRow | None", row)
@@ -151,7 +130,9 @@ async def everything(bank: Bank) -> list[SegmentRow]:
 
 
 async def version(bank: Bank, segment: str, number: int) -> SegmentVersionRow | None:
-    row = await bank.db[SEGMENT_VERSIONS].find_one({"_id": version_id(bank.id, segment, number)})
+    row = await bank.db[SEGMENT_VERSIONS].find_one(
+        {"_id": versioned.version_id(bank.id, segment, number)}
+    )
     return cast("SegmentVersionRow | None", row)
 
 
@@ -167,25 +148,3 @@ async def versions(
 async def add(bank: Bank, row: SegmentRow) -> None:
     """A draft, unless the segment is there."""
     await bank.db[SEGMENTS].insert_new([cast("Doc", row)])
-
-
-async def add_version(bank: Bank, row: SegmentVersionRow) -> bool:
-    """False when the segment has a version of that number."""
-    try:
-        await bank.db[SEGMENT_VERSIONS].insert(cast("Doc", row))
-    except Duplicate:
-        return False
-    return True
-
-
-async def change(bank: Bank, segment: str, update: Doc, **wanted: object) -> bool:
-    """Changes the segment while it says what is `wanted`; False when it does not."""
-    asked = {"_id": segment_id(bank.id, segment), **wanted}
-    return await bank.db[SEGMENTS].update(asked, update)
-
-
-async def change_versions(
-    bank: Bank, query: Mapping[str, object], fields: Mapping[str, object]
-) -> None:
-    """Sets these fields in the versions that match: what was decided, and what became of it."""
-    await bank.db[SEGMENT_VERSIONS].update_many(dict(query), {"$set": dict(fields)})

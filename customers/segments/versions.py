@@ -10,32 +10,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, cast
 
 from customers.actors import ClerkActor
-from customers.approvals import approvals
-from customers.approvals.rows import Approval
+from customers.approvals import approvals, versioned
+from customers.approvals.versioned import DRAFT, LIVE, PENDING, SUBMITTED, Documents, Wanted
 from customers.banks.bank import Bank
 from customers.rules.errors import RuleError
 from customers.rules.vocabulary import Titles, Vocabulary
 from customers.segments import document, filling, judging, rows
 from customers.segments.document import Segment
 from customers.segments.rows import (
-    APPROVED,
     ARCHIVE,
     ARCHIVED,
-    DRAFT,
-    LIVE,
-    PENDING,
     PUT,
-    REJECTED,
-    REPLACED,
-    SUBMITTED,
     SegmentRow,
     SegmentVersionRow,
 )
 from services.cache import invalidate
-from services.errors import Conflict, InvalidInput, NotFound, Unavailable
+from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 from services.texts import Language
 
@@ -51,7 +44,13 @@ SEGMENT = approvals.Kind(
     revocable=True,
     lapses=False,
 )
-_TRIES = 20
+DOCUMENTS = Documents(
+    kind=SEGMENT,
+    rows=rows.SEGMENTS,
+    versions=rows.SEGMENT_VERSIONS,
+    unknown="segment_unknown",
+    edited="segment_edited_meanwhile",
+)
 MOST_SHOWN = 100
 MOST_SEGMENTS = 1_000
 
@@ -100,7 +99,8 @@ async def submit(
         raise Conflict("segment_exists", f"there is a segment {key}", data={"id": key})
     else:
         await _expect_change(bank, row, segment)
-    return await _submit(bank, actor, key, PUT, segment, base=base)
+    wanted = Wanted(action=PUT, content=segment.model_dump())
+    return await versioned.submit(bank, actor, DOCUMENTS, key, wanted, base)
 
 
 async def archive(bank: Bank, actor: ClerkActor, key: str, why: str) -> int:
@@ -113,7 +113,8 @@ async def archive(bank: Bank, actor: ClerkActor, key: str, why: str) -> int:
     if row["state"] != LIVE:
         raise Conflict("segment_not_live", f"{key} is no live segment", data={"id": key})
     await _expect_unused(bank, key)
-    return await _submit(bank, actor, key, ARCHIVE, segment_of(row), why=why.strip())
+    wanted = Wanted(action=ARCHIVE, content=segment_of(row).model_dump(), why=why.strip())
+    return await versioned.submit(bank, actor, DOCUMENTS, key, wanted)
 
 
 def segment_of(row: SegmentRow) -> Segment:
@@ -173,83 +174,6 @@ async def _expect_change(bank: Bank, row: SegmentRow, segment: Segment) -> None:
         raise Conflict("segment_unchanged", f"version {same['version']} is this already", data=data)
 
 
-async def _submit(
-    bank: Bank,
-    actor: ClerkActor,
-    key: str,
-    action: str,
-    segment: Segment,
-    *,
-    base: int | None = None,
-    why: str = "",
-) -> int:
-    for _ in range(_TRIES if base is None else 1):
-        row = await named(bank, key)
-        await _expect_known(bank, row, base)
-        made = _version(bank, actor, row, action, segment, why)
-        written = await _written(bank, actor, made)
-        await rows.change(bank, key, {"$max": {"versions": made["version"]}})
-        if written:
-            await _replace(bank, key, made["version"])
-            return made["version"]
-        await _expect_known(bank, await named(bank, key), base)
-    raise Unavailable("busy", "somebody else is changing this segment; try again")
-
-
-async def _expect_known(bank: Bank, row: SegmentRow, base: int | None) -> None:
-    """Raises Conflict `segment_edited_meanwhile` when there is a newer version than `base`."""
-    if base is None:
-        return
-    wanted = {"segment": row["segment"], "version": {"$gt": base}}
-    newer = await rows.versions(bank, wanted, limit=1)
-    if newer:
-        data = {"author": newer[0]["author"], "version": str(newer[0]["version"])}
-        said = "{author} submitted version {version} meanwhile; look at it first"
-        raise Conflict("segment_edited_meanwhile", said.format_map(data), data=data)
-
-
-def _version(
-    bank: Bank, actor: ClerkActor, row: SegmentRow, action: str, segment: Segment, why: str
-) -> SegmentVersionRow:
-    number = row["versions"] + 1
-    return {
-        "_id": rows.version_id(bank.id, row["segment"], number),
-        "segment": row["segment"],
-        "version": number,
-        "action": action,
-        "content": segment.model_dump(),
-        "state": SUBMITTED,
-        "author": actor.login,
-        "at": bank.utc(),
-        "why": why,
-    }
-
-
-async def _written(bank: Bank, actor: ClerkActor, row: SegmentVersionRow) -> bool:
-    """False when somebody else has this version."""
-    what: Doc = {"version": row["version"], "change": row["action"]}
-    if row["why"]:
-        what["reason"] = row["why"]
-    if not await approvals.submit(
-        bank, actor, SEGMENT, row["_id"], _content(row), about=row["segment"], **what
-    ):
-        return False
-    return await rows.add_version(bank, row)
-
-
-def _content(row: SegmentVersionRow) -> approvals.Content:
-    """What is decided on."""
-    return {"segment": [row["segment"], row["version"], row["action"], row["content"]]}
-
-
-async def _replace(bank: Bank, key: str, newest: int) -> None:
-    """A newer version takes the place of those that wait."""
-    earlier = {"segment": key, "version": {"$lt": newest}, "state": {"$in": PENDING}}
-    wanted = [row["_id"] for row in await rows.versions(bank, earlier)]
-    await approvals.replace(bank, SEGMENT, wanted)
-    await rows.change_versions(bank, {"_id": {"$in": wanted}, **earlier}, {"state": REPLACED})
-
-
 async def approve(bank: Bank, actor: ClerkActor, key: str, version: int, words: Vocabulary) -> None:
     """Agrees to another clerk's version: it is live, or the segment is archived. What was cut short
     is completed by approving again.
@@ -267,8 +191,9 @@ async def approve(bank: Bank, actor: ClerkActor, key: str, version: int, words: 
         await _expect_live(bank, uses_now)
     else:
         await _expect_unused(bank, key)
-    async with approvals.approve(bank, actor, SEGMENT, row["_id"], _content(row)) as approval:
-        await _follow(bank, row, approval)
+    content = versioned.content(DOCUMENTS, row)
+    async with approvals.approve(bank, actor, SEGMENT, row["_id"], content) as approval:
+        await versioned.follow(bank, DOCUMENTS, row["_id"], approval)
         said: Doc = {"version": version, "approved_by": approval.decided_by}
         async with bank.audited(actor.login, "segment.published", key, **said):
             await _go_live(bank, row, _said(segment, uses_now))
@@ -283,25 +208,7 @@ async def _expect_live(bank: Bank, keys: list[str]) -> None:
 async def reject(bank: Bank, actor: ClerkActor, key: str, version: int, reason: str) -> None:
     """Turns a version down. Raises InvalidInput `reason_missing`, NotFound, Conflict
     `segment_decided`."""
-    if not reason.strip():
-        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
-    row = await _version_of(bank, key, version)
-    if row["state"] not in PENDING:
-        raise Conflict("segment_decided", f"version {version} is {row['state']}")
-    approval = await approvals.reject(bank, actor, SEGMENT, row["_id"], reason.strip())
-    await _follow(bank, row, approval)
-
-
-async def _follow(bank: Bank, row: SegmentVersionRow, approval: Approval) -> None:
-    """The version's own row says what was decided."""
-    decided = {
-        "state": approval.state if approval.state == REJECTED else APPROVED,
-        "decided_by": approval.decided_by,
-        "decided_at": approval.decided_at,
-        "reason": approval.reason,
-    }
-    waits = {"_id": row["_id"], "state": {"$in": PENDING}}
-    await rows.change_versions(bank, waits, decided)
+    await versioned.reject(bank, actor, DOCUMENTS, key, version, reason)
 
 
 async def _go_live(bank: Bank, row: SegmentVersionRow, said: Doc) -> None:
@@ -312,13 +219,9 @@ async def _go_live(bank: Bank, row: SegmentVersionRow, said: Doc) -> None:
     fields: Doc = {"state": ARCHIVED, "uses": []}
     if row["action"] == PUT:
         fields = {**said, "state": LIVE, "live_version": number}
-    older = {"$or": [{"decided": {"$exists": False}}, {"decided": {"$lte": number}}]}
-    change = {"$set": {**fields, "decided": number, "updated_at": bank.utc()}}
-    await rows.change(bank, key, change, **older)
+    await versioned.carry_out(bank, DOCUMENTS, key, number, fields)
     invalidate(bank.services, judging.cache_key(bank.id))
-    others = {"segment": key, "version": {"$lt": number}, "state": {"$in": [LIVE, APPROVED]}}
-    await rows.change_versions(bank, others, {"state": REPLACED})
-    await rows.change_versions(bank, {"_id": row["_id"], "state": APPROVED}, {"state": LIVE})
+    await versioned.put_live(bank, DOCUMENTS, key, number)
 
 
 async def apply(
@@ -372,10 +275,7 @@ async def named(bank: Bank, key: str) -> SegmentRow:
 
 
 async def _version_of(bank: Bank, key: str, number: int) -> SegmentVersionRow:
-    row = await rows.version(bank, key, number)
-    if row is None:
-        raise NotFound("segment_unknown", f"{key} has no version {number}")
-    return row
+    return cast("SegmentVersionRow", await versioned.named(bank, DOCUMENTS, key, number))
 
 
 @dataclass(frozen=True, kw_only=True)

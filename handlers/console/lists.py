@@ -7,23 +7,32 @@ from typing import Any
 from tornado.web import stream_request_body
 from typing_extensions import override
 
-from config.bounds import Word
-from customers.lists import keeping, reading
-from customers.lists.keeping import Receiver
-from handlers.console.base import Decision
+from config.bounds import GivenReason, Word
+from customers.lists import keeping, reading, uploading
+from customers.lists.uploading import Receiver
+from handlers.console.base import REFUSALS, Decision
+from handlers.console.downloads import DownloadForm, Downloading
 from handlers.console.sending import Sending
 from handlers.http.pages import Form
 from services.errors import YinqiaoError
 
 SHOWN = 100
 """So many lines that named nobody are on the page."""
-REASONS = (reading.UNREADABLE, reading.UNKNOWN, reading.SHARED, reading.TWICE)
 
 
 class ListForm(Form):
     list: Word = ""
     name_zh: Word = ""
     name_en: Word = ""
+
+
+class NamesForm(Form):
+    name_zh: Word = ""
+    name_en: Word = ""
+
+
+class ArchiveForm(Form):
+    reason: GivenReason
 
 
 class UploadForm(Form):
@@ -77,12 +86,54 @@ class ListPage(Decision):
             error,
             row=row,
             count=await keeping.count(self.bank, self.list),
-            uploads=await keeping.uploads(self.bank, self.list),
+            used_by=await keeping.used_by(self.bank, self.list),
+            uploads=await uploading.uploads(self.bank, self.list),
         )
 
     @override
     def address(self) -> str:
         return f"/console/lists/{self.list}"
+
+
+class Rename(ListPage):
+    done = "list_renamed"
+
+    @override
+    async def decide(self) -> None:
+        form = self.form(NamesForm)
+        name = {"zh": form.name_zh, "en": form.name_en}
+        await keeping.rename(self.bank, self.actor.login, self.list, name)
+
+
+class Archive(ListPage):
+    done = "list_archived"
+
+    @override
+    async def decide(self) -> None:
+        reason = self.form(ArchiveForm).reason
+        await keeping.archive(self.bank, self.actor.login, self.list, reason)
+
+
+class BringBack(ListPage):
+    done = "list_brought_back"
+
+    @override
+    async def decide(self) -> None:
+        await keeping.bring_back(self.bank, self.actor.login, self.list)
+
+
+class Download(Downloading, ListPage):
+    """Who is on it, as a file."""
+
+    @override
+    async def post(self, **_: str) -> None:
+        wanted = self.form(DownloadForm).wanted
+        try:
+            pieces = await keeping.download(self.bank, self.actor, self.list, wanted)
+        except REFUSALS as error:
+            await self.show(error)
+            return
+        await self.send_table(f"{self.list}-{self.bank.today():%Y%m%d}", pieces)
 
 
 @stream_request_body
@@ -96,7 +147,7 @@ class Send(Sending, ListPage):
     @override
     async def start(self, received: Any) -> None:
         login, mode = self.actor.login, self.form(UploadForm).mode
-        upload = await keeping.start(self.bank, login, self.list, mode, received)
+        upload = await uploading.start(self.bank, login, self.list, mode, received)
         self.redirect_to(f"{self.address()}/uploads/{upload}", done="list_upload_begun")
 
 
@@ -107,9 +158,9 @@ class OneUpload(ListPage):
 
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
-        upload = await keeping.upload(self.bank, self.list, self.path_kwargs["upload"])
+        upload = await uploading.upload(self.bank, self.list, self.path_kwargs["upload"])
         row = await keeping.find(self.bank, self.list)
-        values = {"row": row, "upload": upload, "percent": keeping.percent(upload)}
+        values = {"row": row, "upload": upload, "percent": uploading.percent(upload)}
         self.render_page(self.template, error, shown=SHOWN, **values)
 
 
@@ -121,7 +172,7 @@ class Progress(OneUpload):
 
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
-        upload = await keeping.upload(self.bank, self.list, self.path_kwargs["upload"])
+        upload = await uploading.upload(self.bank, self.list, self.path_kwargs["upload"])
         if not upload["open"]:
             self.set_header("HX-Refresh", "true")
         await super().show(error)
@@ -132,9 +183,9 @@ class Problems(OneUpload):
 
     @override
     async def show(self, error: YinqiaoError | None = None) -> None:
-        upload = await keeping.upload(self.bank, self.list, self.path_kwargs["upload"])
-        said = {reason: self.explain(reason) for reason in REASONS}
+        upload = await uploading.upload(self.bank, self.list, self.path_kwargs["upload"])
+        said = {reason: self.explain(reason) for reason in reading.REASONS}
         self.set_header("Content-Type", "text/csv; charset=UTF-8")
         name = f"{self.list}-{upload['upload'][:8]}-lines.csv"
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        self.write(keeping.problems_file(upload, said))
+        self.write(uploading.problems_file(upload, said))

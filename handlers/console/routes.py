@@ -159,6 +159,11 @@ ROUTES = (
         get=op("segments.read", "A segment's members: how many, by branch, a masked sample"),
     ),
     page_route(
+        "/console/segments/{segment}/members/download",
+        segments.Download,
+        post=op("segments.export", "A segment's members as CSV; in clear by segments.reveal"),
+    ),
+    page_route(
         "/console/segments/{segment}", segments.SegmentPage, get=op("segments.read", "One segment")
     ),
     page_route(
@@ -193,6 +198,26 @@ ROUTES = (
         post=op("segments.write", "Make a list"),
     ),
     page_route("/console/lists/{list}", lists.ListPage, get=op("segments.read", "One list")),
+    page_route(
+        "/console/lists/{list}/name",
+        lists.Rename,
+        post=op("segments.write", "Call a list something else"),
+    ),
+    page_route(
+        "/console/lists/{list}/archive",
+        lists.Archive,
+        post=op("segments.write", "Archive a list that no segment uses"),
+    ),
+    page_route(
+        "/console/lists/{list}/back",
+        lists.BringBack,
+        post=op("segments.write", "Put an archived list into use again"),
+    ),
+    page_route(
+        "/console/lists/{list}/download",
+        lists.Download,
+        post=op("segments.export", "Who is on it as CSV; in clear by segments.reveal"),
+    ),
     page_route(
         "/console/lists/{list}/uploads",
         lists.Send,

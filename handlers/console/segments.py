@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
-from config.bounds import GivenReason, RowId, RuleText, ShortText, Word
+from config.bounds import GivenReason, LongRule, RowId, ShortText, Word
 from customers.segments import document, estimate, explaining, filling, members, versions
 from customers.segments.document import SegmentRefused
 from customers.segments.estimate import Estimate
 from customers.segments.members import Shown
 from handlers.console.base import REFUSALS, Console, Decision, RejectForm
+from handlers.console.downloads import DownloadForm, Downloading
 from handlers.http.pages import Form
 from operations import profiling
 from services.documents.problems import Problem
@@ -29,7 +30,7 @@ class SegmentForm(Form):
     segment: Word = ""
     name_zh: Word = ""
     name_en: Word = ""
-    rule: RuleText = ""
+    rule: LongRule = ""
     kind: Word = "live"
     edited: RowId | Literal[""] = ""
     base: Word = ""
@@ -195,10 +196,31 @@ class Members(Console):
 
     @override
     async def get(self, segment: str) -> None:
+        await self.show(segment)
+
+    async def show(self, segment: str, error: YinqiaoError | None = None) -> None:
         found = await members.members(self.bank, segment)
         row = await versions.named(self.bank, segment)
         done = None if found.fill is None else filling.progress(found.fill)
-        self.render_page("segment_members", row=row, members=found, progress=done)
+        self.render_page("segment_members", error, row=row, members=found, progress=done)
+
+
+class Download(Downloading, Members):
+    """Its members, as a file."""
+
+    @override
+    async def post(self, segment: str) -> None:
+        wanted = self.form(DownloadForm).wanted
+        try:
+            pieces = await members.download(self.bank, self.actor, segment, wanted)
+        except REFUSALS as error:
+            await self.show(segment, error)
+            return
+        await self.send_table(f"{segment}-{self.bank.today():%Y%m%d}", pieces)
+
+    @override
+    def form_address(self) -> str:
+        return f"/console/segments/{self.path_kwargs['segment']}/members"
 
 
 class Why(SegmentPage):

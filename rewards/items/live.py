@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from customers.approvals.versioned import LIVE, version_id
 from customers.banks.bank import Bank
 from rewards.item import Item
 from rewards.items import rows
-from rewards.items.rows import LIVE
 
 WORDS = ("title", "text", "how")
 """What an item says to customers. A change of it reaches the rewards that are made of the item when
@@ -45,7 +45,7 @@ async def listed(bank: Bank) -> dict[str, Listed]:
     }
     if not live:
         return {}
-    wanted = [rows.version_id(bank.id, key, number or 0) for key, number in live]
+    wanted = [version_id(bank.id, key, number or 0) for key, number in live]
     found = await rows.versions(bank, {"_id": {"$in": wanted}})
     return {
         row["item"]: Listed(row["item"], row["version"], item_of(row["content"])) for row in found

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
+from customers.approvals import versioned
+from customers.approvals.versioned import VersionRow
 from customers.banks.bank import Bank
-from services.store.mongo import Doc, Duplicate
+from services.store.mongo import Doc
 from services.store.rows import Rows
 
 REWARD_ITEMS = Rows("reward_items")
@@ -19,15 +21,7 @@ REWARD_ITEM_VERSIONS = Rows(
 )
 """A version of an item; what it says never changes."""
 
-SUBMITTED, APPROVED, LIVE, REJECTED, REPLACED = (
-    "submitted",
-    "approved",
-    "live",
-    "rejected",
-    "replaced",
-)
-PENDING = (SUBMITTED, APPROVED)
-DRAFT, RETIRED = "draft", "retired"
+RETIRED = "retired"
 PUT, RETIRE = "put", "retire"
 
 
@@ -46,32 +40,15 @@ class ItemRow(TypedDict):
     decided: NotRequired[int]
 
 
-class ItemVersionRow(TypedDict):
+class ItemVersionRow(VersionRow):
     """`content` is the whole item; `action` says whether it is to be live (PUT) or given to no
-    campaign any more (RETIRE). `base` was the live version when it was submitted. `state` is
-    submitted, approved, live, rejected or replaced."""
+    campaign any more (RETIRE)."""
 
-    _id: str
     item: str
-    version: int
-    action: str
-    content: Doc
-    base: int | None
-    state: str
-    author: str
-    at: datetime
-    why: str
-    decided_by: NotRequired[str]
-    decided_at: NotRequired[datetime]
-    reason: NotRequired[str]
 
 
 def item_id(tenant: str, item: str) -> str:
     return f"{tenant}:{item}"
-
-
-def version_id(tenant: str, item: str, version: int) -> str:
-    return f"{tenant}:{item}:{version}"
 
 
 async def item(bank: Bank, key: str) -> ItemRow | None:
@@ -87,7 +64,9 @@ async def items(bank: Bank) -> list[ItemRow]:
 
 
 async def version(bank: Bank, key: str, number: int) -> ItemVersionRow | None:
-    row = await bank.db[REWARD_ITEM_VERSIONS].find_one({"_id": version_id(bank.id, key, number)})
+    row = await bank.db[REWARD_ITEM_VERSIONS].find_one(
+        {"_id": versioned.version_id(bank.id, key, number)}
+    )
     return cast("ItemVersionRow | None", row)
 
 
@@ -103,24 +82,3 @@ async def versions(
 async def add_item(bank: Bank, row: ItemRow) -> None:
     """A draft, unless the item is there."""
     await bank.db[REWARD_ITEMS].insert_new([cast("Doc", row)])
-
-
-async def add_version(bank: Bank, row: ItemVersionRow) -> bool:
-    """False when the item has a version of that number."""
-    try:
-        await bank.db[REWARD_ITEM_VERSIONS].insert(cast("Doc", row))
-    except Duplicate:
-        return False
-    return True
-
-
-async def change_item(bank: Bank, key: str, change: Doc, **wanted: object) -> bool:
-    """Changes the item while it says what is `wanted`; False when it does not."""
-    return await bank.db[REWARD_ITEMS].update({"_id": item_id(bank.id, key), **wanted}, change)
-
-
-async def change_versions(
-    bank: Bank, query: Mapping[str, object], change: Mapping[str, object]
-) -> None:
-    """Sets these fields in the versions that match: what was decided, and what became of it."""
-    await bank.db[REWARD_ITEM_VERSIONS].update_many(dict(query), {"$set": dict(change)})

@@ -5,35 +5,23 @@ them. A version never changes, and customers/approvals decides on it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from customers.actors import ClerkActor
-from customers.approvals import approvals
-from customers.approvals.rows import Approval
+from customers.approvals import approvals, versioned
+from customers.approvals.versioned import DRAFT, LIVE, PENDING, SUBMITTED, Documents, Wanted
 from customers.banks.bank import Bank
 from rewards import catalogue
 from rewards.item import Item
 from rewards.items import live, rows, wordings
-from rewards.items.rows import (
-    APPROVED,
-    DRAFT,
-    LIVE,
-    PENDING,
-    PUT,
-    REJECTED,
-    REPLACED,
-    RETIRE,
-    RETIRED,
-    SUBMITTED,
-    ItemRow,
-    ItemVersionRow,
-)
+from rewards.items.rows import PUT, RETIRE, RETIRED, ItemRow, ItemVersionRow
 from rewards.rows import Reward
 from services.documents.parts import Key, Part
 from services.documents.problems import Fault, fault, found
-from services.errors import Conflict, InvalidInput, NotFound, Unavailable
+from services.errors import Conflict, InvalidInput, NotFound
 from services.store.mongo import Doc
 
 ITEM = approvals.Kind(
@@ -48,7 +36,13 @@ ITEM = approvals.Kind(
     revocable=True,
     lapses=False,
 )
-_TRIES = 20
+DOCUMENTS = Documents(
+    kind=ITEM,
+    rows=rows.REWARD_ITEMS,
+    versions=rows.REWARD_ITEM_VERSIONS,
+    unknown="item_unknown",
+    edited="item_edited_meanwhile",
+)
 MOST_SHOWN = 100
 MOST_ITEMS = 2_000
 
@@ -105,7 +99,8 @@ async def submit(
         if row["kind"] != item.kind and row["live_version"]:
             raise ItemRefused([fault(("kind",), "item_kind", kind=row["kind"])])
         await _expect_change(bank, row, item)
-    return await _submit(bank, actor, key, PUT, item, base=base)
+    wanted = Wanted(action=PUT, content=item.model_dump(mode="json"))
+    return await _submit(bank, actor, key, wanted, base)
 
 
 async def retire(bank: Bank, actor: ClerkActor, key: str, why: str) -> int:
@@ -120,7 +115,8 @@ async def retire(bank: Bank, actor: ClerkActor, key: str, why: str) -> int:
     if row["state"] != LIVE or current is None:
         raise Conflict("item_not_live", f"{key} is not in the live catalogue")
     item = live.item_of(current["content"])
-    return await _submit(bank, actor, key, RETIRE, item, why=why.strip())
+    content = item.model_dump(mode="json")
+    return await _submit(bank, actor, key, Wanted(action=RETIRE, content=content, why=why.strip()))
 
 
 def _first(bank: Bank, key: str, item: Item) -> ItemRow:
@@ -148,82 +144,11 @@ async def _expect_change(bank: Bank, row: ItemRow, item: Item) -> None:
 
 
 async def _submit(
-    bank: Bank,
-    actor: ClerkActor,
-    key: str,
-    action: str,
-    item: Item,
-    *,
-    base: int | None = None,
-    why: str = "",
+    bank: Bank, actor: ClerkActor, key: str, wanted: Wanted, base: int | None = None
 ) -> int:
-    for _ in range(_TRIES if base is None else 1):
-        row = await _item(bank, key)
-        await _expect_known(bank, row, base)
-        made = _version(bank, actor, row, action, item, why)
-        if await _written(bank, actor, made):
-            await rows.change_item(bank, key, {"$max": {"versions": made["version"]}})
-            await _replace(bank, key, made["version"])
-            return made["version"]
-        await rows.change_item(bank, key, {"$max": {"versions": made["version"]}})
-        await _expect_known(bank, await _item(bank, key), base)
-    raise Unavailable("busy", "somebody else is changing this item; try again")
-
-
-async def _expect_known(bank: Bank, row: ItemRow, base: int | None) -> None:
-    """Raises Conflict `item_edited_meanwhile` when there is a newer version than `base`."""
-    if base is None:
-        return
-    wanted = {"item": row["item"], "version": {"$gt": base}}
-    newer = await rows.versions(bank, wanted, limit=1)
-    if newer:
-        data = {"author": newer[0]["author"], "version": str(newer[0]["version"])}
-        said = "{author} submitted version {version} meanwhile; look at it first"
-        raise Conflict("item_edited_meanwhile", said.format_map(data), data=data)
-
-
-def _version(
-    bank: Bank, actor: ClerkActor, row: ItemRow, action: str, item: Item, why: str
-) -> ItemVersionRow:
-    number = row["versions"] + 1
-    return {
-        "_id": rows.version_id(bank.id, row["item"], number),
-        "item": row["item"],
-        "version": number,
-        "action": action,
-        "content": item.model_dump(mode="json"),
-        "base": row["live_version"],
-        "state": SUBMITTED,
-        "author": actor.login,
-        "at": bank.utc(),
-        "why": why,
-    }
-
-
-async def _written(bank: Bank, actor: ClerkActor, row: ItemVersionRow) -> bool:
-    """False when somebody else has this version."""
-    touched = sorted({one["campaign"] for one in await catalogue.of_item(bank, row["item"])})
-    what: Doc = {"version": row["version"], "change": row["action"], "campaigns": touched}
-    if row["why"]:
-        what["reason"] = row["why"]
-    if not await approvals.submit(
-        bank, actor, ITEM, row["_id"], _content(row), about=row["item"], **what
-    ):
-        return False
-    return await rows.add_version(bank, row)
-
-
-def _content(row: ItemVersionRow) -> approvals.Content:
-    """What is decided on."""
-    return {"item": [row["item"], row["version"], row["action"], row["content"]]}
-
-
-async def _replace(bank: Bank, key: str, newest: int) -> None:
-    """A newer version takes the place of those that wait."""
-    earlier = {"item": key, "version": {"$lt": newest}, "state": {"$in": PENDING}}
-    wanted = [row["_id"] for row in await rows.versions(bank, earlier)]
-    await approvals.replace(bank, ITEM, wanted)
-    await rows.change_versions(bank, {"_id": {"$in": wanted}, **earlier}, {"state": REPLACED})
+    touched = sorted({one["campaign"] for one in await catalogue.of_item(bank, key)})
+    asked = replace(wanted, said={"campaigns": touched})
+    return await versioned.submit(bank, actor, DOCUMENTS, key, asked, base)
 
 
 async def approve(
@@ -241,8 +166,9 @@ async def approve(
     if soft and not reason.strip() and row["author"] != actor.login:
         why = "say why the wording may pass"
         raise InvalidInput("overrule_reason_missing", why, fields={"reason": "required"})
-    async with approvals.approve(bank, actor, ITEM, row["_id"], _content(row)) as approval:
-        await _follow(bank, row, approval)
+    content = versioned.content(DOCUMENTS, row)
+    async with approvals.approve(bank, actor, ITEM, row["_id"], content) as approval:
+        await versioned.follow(bank, DOCUMENTS, row["_id"], approval)
         said: Doc = {"version": version, "approved_by": approval.decided_by}
         if soft:
             said |= {"overruled": [one[2]["words"] for one in soft], "reason": reason.strip()[:500]}
@@ -258,41 +184,21 @@ def _soft(row: ItemVersionRow) -> list[Fault]:
 async def reject(bank: Bank, actor: ClerkActor, key: str, version: int, reason: str) -> None:
     """Turns a version down. Raises InvalidInput `reason_missing`, NotFound, Conflict
     `item_decided`."""
-    if not reason.strip():
-        raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
-    row = await _version_of(bank, key, version)
-    if row["state"] not in PENDING:
-        raise Conflict("item_decided", f"version {version} is {row['state']}")
-    approval = await approvals.reject(bank, actor, ITEM, row["_id"], reason.strip())
-    await _follow(bank, row, approval)
-
-
-async def _follow(bank: Bank, row: ItemVersionRow, approval: Approval) -> None:
-    """The version's own row says what was decided."""
-    decided = {
-        "state": approval.state if approval.state == REJECTED else APPROVED,
-        "decided_by": approval.decided_by,
-        "decided_at": approval.decided_at,
-        "reason": approval.reason,
-    }
-    waits = {"_id": row["_id"], "state": {"$in": PENDING}}
-    await rows.change_versions(bank, waits, decided)
+    await versioned.reject(bank, actor, DOCUMENTS, key, version, reason)
 
 
 async def _go_live(bank: Bank, row: ItemVersionRow) -> list[str]:
     """The item's row names the version; then its words reach the rewards. A later version that is
     live already stays."""
-    key, number, now = row["item"], row["version"], bank.utc()
+    key, number = row["item"], row["version"]
     item = live.item_of(row["content"])
-    change: Doc = {"state": RETIRED if row["action"] == RETIRE else LIVE, "updated_at": now}
+    fields: Doc = {"state": RETIRED}
     if row["action"] == PUT:
-        change |= {"live_version": number, "kind": item.kind, "title": item.title.model_dump()}
-    older = {"$or": [{"decided": {"$exists": False}}, {"decided": {"$lte": number}}]}
-    await rows.change_item(bank, key, {"$set": {**change, "decided": number}}, **older)
+        title = item.title.model_dump()
+        fields = {"state": LIVE, "live_version": number, "kind": item.kind, "title": title}
+    await versioned.carry_out(bank, DOCUMENTS, key, number, fields)
     told = await reword(bank, key) if row["action"] == PUT else []
-    others = {"item": key, "version": {"$lt": number}, "state": {"$in": [LIVE, APPROVED]}}
-    await rows.change_versions(bank, others, {"state": REPLACED})
-    await rows.change_versions(bank, {"_id": row["_id"], "state": APPROVED}, {"state": LIVE})
+    await versioned.put_live(bank, DOCUMENTS, key, number)
     return told
 
 
@@ -345,10 +251,7 @@ async def _item(bank: Bank, key: str) -> ItemRow:
 
 
 async def _version_of(bank: Bank, key: str, number: int) -> ItemVersionRow:
-    row = await rows.version(bank, key, number)
-    if row is None:
-        raise NotFound("item_unknown", f"{key} has no version {number}")
-    return row
+    return cast("ItemVersionRow", await versioned.named(bank, DOCUMENTS, key, number))
 
 
 async def list_items(bank: Bank, actor: ClerkActor) -> list[dict[str, Any]]:

@@ -379,29 +379,16 @@ async def _say(bank: Bank, owner: str, row: Upload, progress: _Progress, **field
 
 
 async def _import(bank: Bank, owner: str, row: Upload, progress: _Progress) -> None:
-    if not await _void(bank, row["lot"]):  # killed after its codes counted
-        counted = await bank.db[CODE_LOTS].find_one({"lot": row["lot"]})
-        await _finish(bank, owner, row, cast("Doc", counted))
+    if not await _begins_anew(bank, owner, row):
         return
-    if row["lot"]:
-        await _drop_lot(bank, row["lot"], row["good"])
     await _say(bank, owner, row, progress, state=IMPORTING)
-    try:
-        data = await _file(bank, row)
-        found = await asyncio.to_thread(reading.read, data, bank.today(), progress.said)
-    except InvalidInput as error:
-        await _refuse(bank, owner, row, error.code, data=error.data)
+    found = await _read(bank, owner, row, progress)
+    if found is None:
         return
-    del data
     progress.begin("comparing")
     batch = await asyncio.to_thread(_Batch, found, codes.printer(bank))
     seen = await _compare(bank, batch, 0, progress)
-    while True:
-        if (found.bad and not row["skip"]) or not batch.good():
-            await _keep_problems(bank, row, found)
-            reason = "lines_refused" if batch.good() else "no_line_taken"
-            await _refuse(bank, owner, row, reason, found=found, good=batch.good())
-            return
+    while batch.good() and (row["skip"] or not found.bad):
         lot = await _seal(bank, owner, row, batch, progress)
         await _say(bank, owner, row, progress, state=STORING)
         new = await _count_it(bank, row, lot, batch, seen + 1)
@@ -412,6 +399,31 @@ async def _import(bank: Bank, owner: str, row: Upload, progress: _Progress) -> N
         await _say(bank, owner, row, progress, state=IMPORTING)
         await _drop_lot(bank, lot, batch.good())
         seen = await _compare(bank, batch, seen, progress)
+    await _keep_problems(bank, row, found)
+    reason = "lines_refused" if batch.good() else "no_line_taken"
+    await _refuse(bank, owner, row, reason, found=found, good=batch.good())
+
+
+async def _begins_anew(bank: Bank, owner: str, row: Upload) -> bool:
+    """Whether there is anything to import: what was killed after its codes counted is finished, and
+    what was killed before is dropped."""
+    if not await _void(bank, row["lot"]):
+        counted = await bank.db[CODE_LOTS].find_one({"lot": row["lot"]})
+        await _finish(bank, owner, row, cast("Doc", counted))
+        return False
+    if row["lot"]:
+        await _drop_lot(bank, row["lot"], row["good"])
+    return True
+
+
+async def _read(bank: Bank, owner: str, row: Upload, progress: _Progress) -> Lines | None:
+    """The file's lines; None when it cannot be read and was refused."""
+    try:
+        data = await _file(bank, row)
+        return await asyncio.to_thread(reading.read, data, bank.today(), progress.said)
+    except InvalidInput as error:
+        await _refuse(bank, owner, row, error.code, data=error.data)
+        return None
 
 
 async def _file(bank: Bank, row: Upload) -> bytes:

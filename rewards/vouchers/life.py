@@ -9,6 +9,7 @@ once.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -33,12 +34,14 @@ from rewards.vouchers.rows import (
 )
 from services import ids
 from services.errors import NotFound, Unavailable, YinqiaoError
-from services.store.mongo import Doc
+from services.store.mongo import EACH_ROWS, Doc
 
 TRIES = 30
 """So often a change is decided anew when others change the same voucher."""
 TOLD_SECONDS = 2.0
 """After this the job tells what whoever changed a voucher has not told."""
+TOLD_TOGETHER = 32
+"""So many vouchers that were changed at the same moment are told of together."""
 log = logging.getLogger(__name__)
 ISSUED, MADE_GOOD = "issued", "made_good"
 
@@ -54,29 +57,41 @@ def fence(row: Voucher) -> Doc:
     return {"_id": row["_id"], "version": row["version"]}
 
 
-async def change(bank: Bank, voucher: str, decide: Decide) -> Voucher:
-    """The voucher after the change, with all that follows told. Raises what `decide` raises,
-    NotFound `voucher_unknown`, and Unavailable `voucher_busy`."""
+async def change(bank: Bank, voucher: str, decide: Decide, seen: Voucher | None = None) -> Voucher:
+    """The voucher after the change, with all that follows told. It is decided first from the row as
+    it was `seen`, by whoever has read it already. Raises what `decide` raises, NotFound
+    `voucher_unknown`, and Unavailable `voucher_busy`."""
+    row = seen
     for _ in range(TRIES):
-        row = await find_voucher(bank, voucher)
+        row = row or await find_voucher(bank, voucher)
         if row is None:
             raise NotFound("voucher_unknown", "no such voucher")
         fields = decide(row)
         if not fields:
             return row
         update = {"$set": fields, "$inc": {"version": 1}}
-        changed = await bank.db[VOUCHERS].update_and_get(fence(row), update)
-        if changed is not None:
-            after = cast("Voucher", changed)
+        if await bank.db[VOUCHERS].update(fence(row), update):
+            after = cast("Voucher", {**row, **fields, "version": row["version"] + 1})
             await _tell_now(bank, after)
             return after
+        row = None
     raise Unavailable("voucher_busy", "too many change this voucher at once; try again")
 
 
 async def _tell_now(bank: Bank, row: Voucher) -> None:
-    """Tells what has happened; what cannot be told now is left to the job, since it has happened."""
+    """Tells what has happened, together with what has happened to other vouchers of the bank; what
+    cannot be told now is left to the job, since it has happened."""
+
+    async def flush(changed: list[tuple[Bank, Voucher]]) -> Sequence[bool]:
+        newest = {
+            one["_id"]: one for _, one in sorted(changed, key=lambda pair: pair[1]["version"])
+        }
+        await tell(changed[-1][0], list(newest.values()))
+        return [True] * len(changed)
+
+    group = bank.services.groups.get(f"told:{bank.id}", flush, limit=TOLD_TOGETHER)
     try:
-        await tell(bank, [row])
+        await group.submit((bank, row))
     except YinqiaoError as error:
         fields = {"tenant": bank.id, "voucher": row["_id"], "why": error.code}
         log.warning("a voucher's steps are left to the job", extra={"fields": fields})
@@ -130,27 +145,44 @@ async def tell(bank: Bank, rows: Sequence[Voucher]) -> None:
     steps = [(row, step) for row in rows for step in row["steps"]]
     if not steps:
         return
+    await _tell_the_books(bank, steps)
+    used = [step for _, step in steps if step["use"]]
+    for start in range(0, len(used), TOLD_TOGETHER):
+        some = used[start : start + TOLD_TOGETHER]
+        await asyncio.gather(*(_tell_of_use(bank, step) for step in some))
+    await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
+    await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)), many=True)
+    done = {row["_id"]: row for row, _ in steps}.values()
+    await bank.db[VOUCHERS].bulk_update(list(_told(done)), many=True)
+
+
+async def _tell_the_books(bank: Bank, steps: Sequence[tuple[Voucher, Step]]) -> None:
     lines = [_line(bank, row, step) for row, step in steps if step["debit"]]
     await bank.db[TRANSFERS].insert_new(cast("list[Doc]", lines))
     await ledger_lines.write_each(bank, lines)
     away = [row for row, step in steps if step["kind"] in TAKEN_AWAY]
     await money.give_back(bank, away)
-    for _, step in steps:
-        if step["kind"] == "voucher.used":
-            used = Happening("voucher.used", step["cid"], step["use"], step["at"].timestamp())
-            await earning.earn(bank, used)
-    await timeline.record_many(bank, [_entry(bank, row, step) for row, step in steps])
-    for _, step in steps:
-        if step["use"]:
-            at = step["at"].timestamp()
-            await happenings.tell(bank, step["kind"], step["cid"], step["use"], at=at)
-    await bank.db[VOUCHER_USES].bulk_update(list(_uses_told(steps)))
-    done = {row["_id"]: row for row, _ in steps}.values()
-    await bank.db[VOUCHERS].bulk_update([(fence(row), _told(row)) for row in done])
 
 
-def _told(row: Voucher) -> Doc:
-    return {"$set": {"steps": [], "due": next_look(row)}, "$inc": {"version": 1}}
+async def _tell_of_use(bank: Bank, step: Step) -> None:
+    """What a use, or its taking back, brings elsewhere: points, and whoever listens."""
+    kind, cid, use, at = step["kind"], step["cid"], step["use"], step["at"].timestamp()
+    if kind == "voucher.used":
+        await earning.earn(bank, Happening(kind, cid, use, at))
+    await happenings.tell(bank, kind, cid, use, at=at)
+
+
+def _told(rows: Iterable[Voucher]) -> Iterable[tuple[Doc, Doc]]:
+    """The changes that take the steps off, where nobody changed the row meanwhile: one for all rows
+    that are alike in them."""
+    alike: dict[tuple[int, float | None], list[str]] = {}
+    for row in rows:
+        alike.setdefault((row["version"], next_look(row)), []).append(row["_id"])
+    for (version, due), found in alike.items():
+        change: Doc = {"$set": {"steps": [], "due": due}, "$inc": {"version": 1}}
+        for start in range(0, len(found), EACH_ROWS):
+            some = {"$in": found[start : start + EACH_ROWS]}
+            yield {"_id": some, "version": version}, change
 
 
 def _line(bank: Bank, row: Voucher, step: Step) -> VoucherLine:
@@ -174,18 +206,27 @@ def _entry(bank: Bank, row: Voucher, step: Step) -> timeline.Entry:
     return timeline.entry(bank, step["cid"], step["kind"], f"{row['_id']}|{step['n']}", data, at)
 
 
-def _uses_told(steps: Iterable[tuple[Voucher, Step]]) -> Iterable[tuple[Doc, Doc]]:
+def _uses_told(steps: Sequence[tuple[Voucher, Step]]) -> Iterable[tuple[Doc, Any]]:
     """The changes of the rows of uses: done, or taken back."""
+    done = {step["use"]: step for _, step in steps if step["kind"] == "voucher.used"}
+    each = list(done.values())
+    for start in range(0, len(each), EACH_ROWS):
+        yield _uses_done(each[start : start + EACH_ROWS])
     for _, step in steps:
-        if not step["use"]:
-            continue
         if step["kind"] == "voucher.undone":
             undone = {"state": "undone", "undone": {"at": step["at"], **step["data"]}}
             yield {"_id": step["use"], "state": {"$ne": "undone"}}, {"$set": undone}
-        else:
-            done = {"state": "done", "at": step["at"], "left": step["data"]["uses_left"]}
-            waits = {"$in": ["asked", "refused"]}
-            yield {"_id": step["use"], "state": waits}, {"$set": done}
+
+
+def _uses_done(steps: Sequence[Step]) -> tuple[Doc, list[Doc]]:
+    """One change of all these rows of uses: each finds when it was done, and what was left, by its
+    place in the list."""
+    uses = [step["use"] for step in steps]
+    place = {"$indexOfArray": [{"$literal": uses}, "$_id"]}
+    at = {"$arrayElemAt": [{"$literal": [step["at"] for step in steps]}, place]}
+    left = {"$arrayElemAt": [{"$literal": [step["data"]["uses_left"] for step in steps]}, place]}
+    waits = {"_id": {"$in": uses}, "state": {"$in": ["asked", "refused"]}}
+    return waits, [{"$set": {"state": {"$literal": "done"}, "at": at, "left": left}}]
 
 
 def next_look(row: Voucher) -> float | None:

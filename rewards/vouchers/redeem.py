@@ -8,7 +8,7 @@ bank may do so a few times only, and every refusal is in the audit trail, withou
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
@@ -51,6 +51,8 @@ RECENT = 20
 FEWEST_TYPED, MOST_TYPED = 4, 128
 """Characters of a code, without dashes; of what is longer the rest is not read."""
 MOST_TODAY = 500
+SHOWN_TOGETHER = 16
+"""So many codes that are shown at the same moment are looked for together."""
 
 Kind = Literal["rm", "teller", "merchant", "partner", "clerk"]
 
@@ -273,14 +275,28 @@ async def _by_code(bank: Bank, typed: str) -> tuple[Voucher, str]:
     ours = codes.is_code(bank.vault, code)
     wanted = [codes.index_of(bank.vault, code)] if ours or codes.is_old(code) else []
     wanted.append(codes.pool_index_of(bank.vault, plain))
-    found = await bank.db[VOUCHERS].find({"indexes": {"$in": wanted}}, limit=10)
-    rows = cast("list[Voucher]", found)
+    rows = await _with_index(bank, wanted)
     if not rows:
         raise CodeUnknown if ours or len(code) != codes.LENGTH else CodeWrong
     if len(rows) > 1:  # codes of pools that differ by a dash or a small letter
         pooled = await codes_of(bank, cast("list[Grant]", rows))
         rows = [row for row in rows if pooled.get(row["_id"]) == typed.strip()] or rows
     return rows[0], code if wanted[0] in rows[0]["indexes"] and len(wanted) > 1 else plain
+
+
+async def _with_index(bank: Bank, wanted: list[str]) -> list[Voucher]:
+    """The vouchers that are found under one of these, read together with what other counters show."""
+
+    async def flush(asked: list[list[str]]) -> Sequence[list[Voucher]]:
+        every = list(dict.fromkeys(one for some in asked for one in some))
+        found = await bank.db[VOUCHERS].find({"indexes": {"$in": every}}, limit=10 * len(asked))
+        rows = cast("list[Voucher]", found)
+        return [
+            [row for row in rows if not mine.isdisjoint(row["indexes"])] for mine in map(set, asked)
+        ]
+
+    group = bank.services.groups.get(f"shown:{bank.id}", flush, limit=SHOWN_TOGETHER, lanes=2)
+    return cast("list[Voucher]", await group.submit(wanted))
 
 
 async def _view(bank: Bank, by: Redeemer, found: _Found) -> VoucherView:
@@ -398,12 +414,42 @@ def _may_here(by: Redeemer, item: Item) -> bool:
 
 
 async def _redeem(bank: Bank, by: Redeemer, found: _Found, key: str, count: int) -> Receipt:
-    reward = await catalogue.find(bank, found.row["reward"])
-    item = issuing.item_of(reward)
-    asked = await _ask(bank, by, found.row, key, count)
+    item = issuing.item_of(await catalogue.find(bank, found.row["reward"]))
+    refusal = _refusal_now(bank, by, found, item, key, count)
+    asked = await _ask(bank, by, found.row, key, count, refusal)
     if asked["state"] in ("done", "undone"):
         row = await _row(bank, asked["voucher"])
         return await _receipt(bank, row, asked, replayed=True)
+    try:
+        row, replayed = await _write_off(bank, by, found, item, asked)
+    except Conflict as refusal:
+        await bank.change(VOUCHER_USES, asked["_id"], _as_refused(refusal.code))
+        raise
+    return await _receipt(bank, row, await _done_of(bank, row, asked), replayed=replayed)
+
+
+def _as_refused(why: str) -> list[Doc]:
+    """The change of a use's row that was refused, unless it was done by another try of its key."""
+    refused = {"$mergeObjects": ["$$ROOT", {"state": "refused", "why": {"$literal": why}}]}
+    waits = {"$eq": ["$state", "asked"]}
+    return [{"$replaceWith": {"$cond": [waits, refused, "$$ROOT"]}}]
+
+
+def _refusal_now(
+    bank: Bank, by: Redeemer, found: _Found, item: Item, key: str, count: int
+) -> Conflict | None:
+    """Why the voucher as it was read may not be used under a key that has not used it: most who are
+    refused hear so for the price of the row that says it."""
+    if _has(found.row, use_id(bank.id, by.counter, key)):
+        return None
+    return why_not(bank, by, found.row, item, count, found.qr)
+
+
+async def _write_off(
+    bank: Bank, by: Redeemer, found: _Found, item: Item, asked: Use
+) -> tuple[Voucher, bool]:
+    """The voucher after its use, and whether it had it already. Raises Conflict when it may not be
+    used."""
     replayed = False
 
     def decide(row: Voucher) -> Doc:
@@ -413,25 +459,25 @@ async def _redeem(bank: Bank, by: Redeemer, found: _Found, key: str, count: int)
             return {}
         if asked["_id"] in row["undone"]:  # while this try stood still
             raise undone()
-        refusal = why_not(bank, by, row, item, count, found.qr)
+        refusal = why_not(bank, by, row, item, asked["count"], found.qr)
         if refusal is not None:
             raise refusal
         return _use(bank, by, row, asked, found.qr)
 
-    facts = {"use": asked["_id"], "count": count, "place": by.place or by.branch or by.merchant}
-    try:
-        async with bank.audited(by.actor, "voucher.used", found.row["_id"], **facts) as act:
-            row = await life.change(bank, found.row["_id"], decide)
-            act.done = not replayed
-    except Conflict as refusal:
-        refused = {"$set": {"state": "refused", "why": refusal.code}}
-        await bank.db[VOUCHER_USES].update({"_id": asked["_id"], "state": "asked"}, refused)
-        raise
-    done = await find_use(bank, asked["_id"]) or asked
-    if done["state"] != "done":  # what follows is left to the job
-        mark = next((one for one in row["recent"] if one["use"] == asked["_id"]), None)
-        done = {**done, "at": mark["at"], "left": mark["left"]} if mark else done
-    return await _receipt(bank, row, done, replayed=replayed)
+    place = by.place or by.branch or by.merchant
+    facts = {"use": asked["_id"], "count": asked["count"], "place": place}
+    async with bank.audited(by.actor, "voucher.used", found.row["_id"], **facts) as act:
+        row = await life.change(bank, found.row["_id"], decide, found.row)
+        act.done = not replayed
+    return row, replayed
+
+
+async def _done_of(bank: Bank, row: Voucher, asked: Use) -> Use:
+    """What was asked for as it was done: the voucher's row says when, and how many were left."""
+    mark = next((one for one in row["recent"] if one["use"] == asked["_id"]), None)
+    if mark is None:  # many uses ago, or taken back meanwhile
+        return await find_use(bank, asked["_id"]) or asked
+    return {**asked, "state": "done", "at": mark["at"], "left": mark["left"]}
 
 
 def _has(row: Voucher, use: str) -> bool:
@@ -446,19 +492,25 @@ async def _row(bank: Bank, voucher: str) -> Voucher:
     return row
 
 
-async def _ask(bank: Bank, by: Redeemer, row: Voucher, key: str, count: int) -> Use:
-    """Writes down what is asked for under this key; what was asked for under it already, if it
-    was."""
+async def _ask(
+    bank: Bank, by: Redeemer, row: Voucher, key: str, count: int, refusal: Conflict | None
+) -> Use:
+    """Writes down what is asked for under this key, and raises its `refusal` if there is one; what
+    was asked for under it already, if it was."""
     asked: Use = {
         **_nothing(bank, by, key),
         "voucher": row["_id"],
         "reward": row["reward"],
         "campaign": row["campaign"],
         "count": count,
-        "state": "asked",
     }
-    if await bank.insert(VOUCHER_USES, as_doc(asked)):
-        return asked
+    said: dict[str, str] = {"state": "asked"}
+    if refusal is not None:
+        said = {"state": "refused", "why": refusal.code}
+    if await bank.insert(VOUCHER_USES, {**asked, **said}):
+        if refusal is not None:
+            raise refusal
+        return {**asked, "state": "asked"}
     known = await find_use(bank, asked["_id"]) or asked
     if not known["voucher"]:
         raise undone()

@@ -176,12 +176,12 @@ def use_id(tenant: str, counter: str, key: str) -> str:
 
 async def find_voucher(bank: Bank, voucher: str) -> Voucher | None:
     """The voucher's row as it is now."""
-    return cast("Voucher | None", await bank.db[VOUCHERS].find_one({"_id": voucher}))
+    return cast("Voucher | None", (await bank.read(VOUCHERS, [voucher])).get(voucher))
 
 
 async def find_use(bank: Bank, use: str) -> Use | None:
     """What was asked for, as it is now."""
-    return cast("Use | None", await bank.db[VOUCHER_USES].find_one({"_id": use}))
+    return cast("Use | None", (await bank.read(VOUCHER_USES, [use])).get(use))
 
 
 async def find_vouchers(bank: Bank, wanted: Sequence[str]) -> dict[str, Voucher]:

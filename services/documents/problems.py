@@ -76,15 +76,15 @@ class Fix:
 
 
 class _Names(list[str]):
-    """Names in a sentence: in a row, or as a list with `!r`."""
+    """Names in a sentence: in a row, or as a list with `!r`; in a row, none are said as `none`."""
 
-    def __init__(self, names: Iterable[Any], separator: str) -> None:
+    def __init__(self, names: Iterable[Any], separator: str, none: str) -> None:
         super().__init__(map(str, names))
-        self._separator = separator
+        self._separator, self._none = separator, none
 
     @override
     def __format__(self, spec: str) -> str:
-        return self._separator.join(self)
+        return self._separator.join(self) or self._none
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _said(value: Any, language: Language) -> Any:
     if isinstance(value, Read | Fix):
         return value.say(language)
     if isinstance(value, list | tuple):
-        return _Names(value, _SEPARATOR[language])
+        return _Names(value, _SEPARATOR[language], sentence("names_none", language))
     if isinstance(value, Mapping) and "zh" in value:
         return value.get(language) or value["zh"]
     return value

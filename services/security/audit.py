@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import Any
 import orjson
 
 from services.clock import Clock, utc
-from services.errors import Unavailable
+from services.errors import Unavailable, YinqiaoError
 from services.security.checkpoints import Checkpoints, Seen
 from services.security.vault import Vault
-from services.store.mongo import Doc, Duplicate, TenantStore
+from services.store.groupcommit import GroupCommit
+from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
 
 AUDIT = Rows("audit", indexes=((("tenant", 1), ("seq", 1)),))
@@ -31,6 +32,10 @@ AUDIT = Rows("audit", indexes=((("tenant", 1), ("seq", 1)),))
 
 GENESIS = "0" * 64
 _TRIES = 50
+TOGETHER = 64
+"""So many rows of a process are appended in one write at most."""
+AHEAD = 20
+"""So many rows that others have appended are read at a time."""
 MOST_MISSING = 100_000
 """A row whose number is further beyond the rows that are there does not belong to the chain."""
 
@@ -76,49 +81,74 @@ class Audit:
         self._vault = vault
         self.checkpoints = Checkpoints(vault, checkpoints)
         self._heads: dict[str, tuple[int, str]] = {}
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._groups: dict[str, GroupCommit[Entry, int]] = {}
 
     async def record(
         self, db: TenantStore, actor: str, action: str, object_: str, **data: Any
     ) -> int:
-        """Appends one row and returns its number; concurrent writers queue up behind the unique
-        number.
+        """Appends one row and returns its number, in one write with those that others of this process
+        have by then; processes queue up behind the unique number.
 
         `data` holds what JSON can hold.
         """
         entry = Entry(actor, action, object_, orjson.loads(orjson.dumps(data)))
-        async with self._turns[db.tenant]:
-            for _ in range(_TRIES):
-                seq = await self._append(db, entry)
-                if seq:
-                    return seq
-        raise Unavailable("audit_busy", "the audit trail is being written by too many at once")
+        return await self._group(db).submit(entry)
 
-    async def _append(self, db: TenantStore, entry: Entry) -> int:
-        """The row's number; 0 when another process took it first."""
-        seq, previous = await self._newest(db)
-        seq += 1
-        at = utc(self._clock())
-        digest = _hash(previous, seq, at, entry)
-        row = {
-            "_id": f"{db.tenant}:{seq}",
-            "seq": seq,
-            "at": at,
-            "prev": previous,
-            "hash": digest,
-            "seal": self._seal(db.tenant, digest),
-            "actor": entry.actor,
-            "action": entry.action,
-            "object": entry.object,
-            "data": entry.data,
-        }
-        try:
-            await db[AUDIT].insert(row)
-        except Duplicate:
-            return 0
-        self._heads[db.tenant] = (seq, digest)
-        self.checkpoints.append(db.tenant, seq, digest)
-        return seq
+    def _group(self, db: TenantStore) -> GroupCommit[Entry, int]:
+        """Whoever appends rows to the tenant's chain: one group after the other."""
+        group = self._groups.get(db.tenant)
+        if group is None:
+
+            async def flush(entries: list[Entry]) -> Sequence[int | Exception]:
+                return await self._append(db, entries)
+
+            group = GroupCommit("audit", flush, window=0, limit=TOGETHER)
+            self._groups[db.tenant] = group
+        return group
+
+    async def _append(self, db: TenantStore, entries: Sequence[Entry]) -> list[int | Exception]:
+        """The rows' numbers; what stopped the others from being written."""
+        done: list[int | Exception] = []
+        why: Exception = Unavailable(
+            "audit_busy", "the audit trail is being written by too many at once"
+        )
+        for _ in range(_TRIES):
+            if len(done) == len(entries):
+                break
+            try:
+                done += await self._append_some(db, entries[len(done) :])
+            except YinqiaoError as error:
+                why = error
+                break
+        return done + [why] * (len(entries) - len(done))
+
+    async def _append_some(self, db: TenantStore, entries: Sequence[Entry]) -> list[int]:
+        """The numbers of those that went in; the first that did not has lost its number to another
+        process."""
+        newest = self._heads.get(db.tenant) or await self._newest(db)
+        rows = self._chained(db.tenant, newest, entries)
+        written = rows[: await db[AUDIT].append(rows)]
+        if written:
+            self._heads[db.tenant] = (written[-1]["seq"], written[-1]["hash"])
+            self.checkpoints.append(db.tenant, [(row["seq"], row["hash"]) for row in written])
+        if len(written) < len(rows):
+            await self._newest(db)
+        return [row["seq"] for row in written]
+
+    def _chained(self, tenant: str, newest: tuple[int, str], entries: Sequence[Entry]) -> list[Doc]:
+        """The rows that follow the newest one, each with the hash of the one before."""
+        (seq, previous), at = newest, utc(self._clock())
+        rows: list[Doc] = []
+        for entry in entries:
+            seq += 1
+            digest = _hash(previous, seq, at, entry)
+            row: Doc = {"_id": f"{tenant}:{seq}", "seq": seq, "at": at}
+            row |= {"prev": previous, "hash": digest, "seal": self._seal(tenant, digest)}
+            row |= {"actor": entry.actor, "action": entry.action}
+            row |= {"object": entry.object, "data": entry.data}
+            rows.append(row)
+            previous = digest
+        return rows
 
     def _seal(self, tenant: str, digest: str) -> str:
         return self._vault.mac(tenant, "audit", digest.encode())
@@ -133,12 +163,18 @@ class Audit:
         seq, digest = self._heads.get(db.tenant, (0, GENESIS))
         if not seq:
             seq, digest = await self._last_of(db)
-        while (
-            row := await db[AUDIT].find_one({"_id": f"{db.tenant}:{seq + 1}"}, {"hash": 1})
-        ) is not None:
-            seq, digest = seq + 1, str(row.get("hash"))
+        while rows := await self._after(db, seq):
+            seq, digest = seq + len(rows), str(rows[-1].get("hash"))
         self._heads[db.tenant] = (seq, digest)
         return seq, digest
+
+    @staticmethod
+    async def _after(db: TenantStore, seq: int) -> list[Doc]:
+        """The next rows after number `seq`, with no gap."""
+        wanted = [f"{db.tenant}:{seq + n}" for n in range(1, AHEAD + 1)]
+        found = await db[AUDIT].find({"_id": {"$in": wanted}}, fields={"hash": 1})
+        rows = {row["_id"]: row for row in found}
+        return [rows[one] for one in itertools.takewhile(rows.__contains__, wanted)]
 
     @staticmethod
     async def _last_of(db: TenantStore) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -51,12 +51,16 @@ class Checkpoints:
     def path(self, tenant: str) -> Path:
         return self._folder / f"{tenant}.checkpoints"
 
-    def append(self, tenant: str, seq: int, digest: str) -> None:
-        """Adds row `seq`, unless the file has it or a later one, whose hash stands on it."""
+    def append(self, tenant: str, rows: Sequence[tuple[int, str]]) -> None:
+        """Adds rows (number and hash), in their order, but none that the file has or of which it has
+        a later one, whose hash stands on it."""
         with self._opened(tenant) as file:
             last, seal = _end_of(file)
-            if seq > last:
-                file.write(self._line(tenant, seal or BEGUN, seq, digest))
+            for seq, digest in rows:
+                if seq > last:
+                    line = self._line(tenant, seal or BEGUN, seq, digest)
+                    file.write(line)
+                    seal = line.split()[-1].decode("ascii")
 
     def begin(self, tenant: str, seq: int, digest: str) -> None:
         """Begins a new file at row `seq`, by which an operator lets the chain stand as it is; the

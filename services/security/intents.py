@@ -9,7 +9,9 @@ from typing import Any, TypedDict, cast
 
 from services import ids
 from services.clock import Clock
-from services.store.mongo import TenantStore
+from services.container import Services
+from services.store import batching
+from services.store.mongo import Doc, TenantStore
 from services.store.rows import Rows
 
 AUDIT_INTENTS = Rows("audit_intents", indexes=((("tenant", 1), ("due", 1)),))
@@ -39,27 +41,24 @@ class Act:
 
 
 async def begin(
-    db: TenantStore, clock: Clock, actor: str, action: str, object_: str, data: dict[str, Any]
+    services: Services, tenant: str, actor: str, action: str, object_: str, data: dict[str, Any]
 ) -> str:
-    """Writes down what `actor` is about to do; the intent's id."""
-    row_id = ids.new_id(db.tenant)
-    due = clock() + GRACE
-    await db[AUDIT_INTENTS].insert(
-        {
-            "_id": row_id,
-            "actor": actor,
-            "action": action,
-            "object": object_,
-            "data": data,
-            "due": due,
-        }
-    )
-    return row_id
+    """Writes down what `actor` is about to do, together with what others are; the intent's id."""
+    row: IntentRow = {
+        "_id": ids.new_id(tenant),
+        "actor": actor,
+        "action": action,
+        "object": object_,
+        "data": data,
+        "due": services.clock() + GRACE,
+    }
+    await batching.insert(services, tenant, AUDIT_INTENTS, cast("Doc", row))
+    return row["_id"]
 
 
-async def end(db: TenantStore, row_id: str) -> None:
+async def end(services: Services, tenant: str, row_id: str) -> None:
     """The trail says it, or nothing was done."""
-    await db[AUDIT_INTENTS].delete({"_id": row_id})
+    await batching.remove(services, tenant, AUDIT_INTENTS, row_id)
 
 
 async def take_old(db: TenantStore, clock: Clock) -> IntentRow | None:

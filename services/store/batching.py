@@ -1,7 +1,7 @@
-"""Group commits over one collection: inserts, reads by id, and the ending of leased rows.
+"""Group commits over one collection: inserts, reads by id, deletions, and the ending of leased rows.
 
 Thin uses of `services/store/groupcommit.py` that every room shares: callers in one process that
-insert, read or finish at the same moment share one round trip.
+insert, read, delete or finish at the same moment share one round trip.
 """
 
 from __future__ import annotations
@@ -63,6 +63,21 @@ async def read(
 
 def _found(rows: dict[tuple[str, str], Doc], tenant: str, wanted: Sequence[str]) -> dict[str, Doc]:
     return {doc_id: rows[tenant, doc_id] for doc_id in wanted if (tenant, doc_id) in rows}
+
+
+async def remove(services: Services, tenant: str, collection: str, row_id: str) -> None:
+    """Deletes one row, together with others that go at the same moment."""
+
+    async def flush(going: list[tuple[str, str]]) -> Sequence[bool]:
+        by_tenant: dict[str, list[str]] = {}
+        for owner, one in going:
+            by_tenant.setdefault(owner, []).append(one)
+        for owner, some in by_tenant.items():
+            await services.store.tenant(owner)[collection].delete({"_id": {"$in": some}})
+        return [True] * len(going)
+
+    group = services.groups.get(f"remove:{collection}", flush, limit=32, lanes=2)
+    await group.submit((tenant, row_id))
 
 
 async def close(

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import bson
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import IndexModel, InsertOne, ReturnDocument, UpdateOne, WriteConcern
+from pymongo import IndexModel, InsertOne, ReturnDocument, UpdateMany, UpdateOne, WriteConcern
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -36,6 +36,9 @@ DUPLICATE = 11000
 SCAN_ROWS = 4_000
 """So many documents are read at a time where all are read: each time the embedded store copies the
 list of what is left."""
+INSERT_ROWS = 500
+"""So many documents are inserted in one statement: of thousands a busy embedded store would take longer
+than an answer is waited for."""
 EACH_ROWS = 20
 """So many documents are replaced in one statement: the embedded store makes each statement durable by
 itself, and compares every document with each `_id` of a statement."""
@@ -176,11 +179,13 @@ class Collection:
             await self._raw.insert_one({**doc, **self._scope})
 
     async def insert_new(self, docs: Sequence[Doc]) -> set[int]:
-        """Inserts what is not there yet, in one round trip; the positions of those that were there
-        already."""
-        if not docs:
-            return set()
-        return await bulk_insert(self._raw, [{**doc, **self._scope} for doc in docs])
+        """Inserts what is not there yet, in one round trip for every INSERT_ROWS; the positions of
+        those that were there already."""
+        there = set()
+        for start in range(0, len(docs), INSERT_ROWS):
+            some = [{**doc, **self._scope} for doc in docs[start : start + INSERT_ROWS]]
+            there |= {start + place for place in await bulk_insert(self._raw, some)}
+        return there
 
     async def append(self, docs: Sequence[Doc]) -> int:
         """Inserts in the order given and stops at the first that is there already; how many went
@@ -207,14 +212,16 @@ class Collection:
         with _writing():
             return int((await self._raw.update_many(self._scoped(query), change)).matched_count)
 
-    async def bulk_update(self, changes: Sequence[tuple[Doc, Any]], *, upsert: bool = False) -> int:
-        """Unordered updates in one round trip; each must be safe to apply twice. Upserts that lose
-        a race are dropped. How many documents matched."""
+    async def bulk_update(
+        self, changes: Sequence[tuple[Doc, Any]], *, upsert: bool = False, many: bool = False
+    ) -> int:
+        """Unordered updates in one round trip, each of one document or, with `many`, of all that
+        match; each must be safe to apply twice. Upserts that lose a race are dropped. How many
+        documents matched."""
         if not changes:
             return 0
-        operations = [
-            UpdateOne(self._scoped(query), change, upsert=upsert) for query, change in changes
-        ]
+        kind = UpdateMany if many else UpdateOne
+        operations = [kind(self._scoped(query), change, upsert=upsert) for query, change in changes]
         with _writing():
             try:
                 result = await self._raw.bulk_write(operations, ordered=False)

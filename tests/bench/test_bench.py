@@ -73,6 +73,13 @@ def test_the_estimate_bench_counts_in_the_mirror_what_the_database_counts(tmp_pa
     assert min(line["naive_ms"], line["rebuild_seconds"], line["rebuild_mb"]) > 0
 
 
+def test_the_splitting_bench_counts_each_event_once(tmp_path: Path) -> None:
+    """The bench itself compares what is there with what was sent and fails on anything else."""
+    line = line_of("splitting", tmp_path)
+    assert min(line["product"], line["naive"], line["ceiling"], line["waiting"]["product"]) > 0
+    assert line["us_an_event"]["product"]["mongodb"] > 0
+
+
 def test_an_unknown_bench_is_refused_with_the_names_of_the_known(tmp_path: Path) -> None:
     out = tmp_path / "bench.jsonl"
     done = bench("--only", "speed", "--out", str(out))

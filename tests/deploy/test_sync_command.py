@@ -51,10 +51,20 @@ async def test_a_second_one_joins_and_cancelling_ends_it(manage: Manage, demo: S
     assert "no part money; there is departments" in wrong.stderr
 
 
+def _hears_ctrl_c() -> None:
+    """What a terminal starts does; what a shell starts in the background, such as these tests, need not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def test_ctrl_c_ends_the_looking_on_and_not_the_work(settings: Settings, demo: Services) -> None:
     command = [sys.executable, "-u", "manage.py", "sync", "--watch"]
     looking = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=environment(demo.settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *command,
+        cwd=ROOT,
+        env=environment(demo.settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_hears_ctrl_c,
     )
     assert looking.stdout is not None
     assert b"has begun" in await asyncio.wait_for(looking.stdout.readline(), 60.0)

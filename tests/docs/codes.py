@@ -149,7 +149,16 @@ def error_codes() -> dict[str, set[int]]:
         found.setdefault(reason, set()).add(statuses["Conflict"])
     for code in given("Kind", "decided", "changed"):  # customers/approvals raises them
         found.setdefault(code, set()).add(statuses["Conflict"])
+    for keyword, error in (("unknown", "NotFound"), ("edited", "Conflict")):  # customers/approvals/versioned does
+        for code in given("Documents", keyword):
+            found.setdefault(code, set()).add(statuses[error])
     return {code: at for code, at in found.items() if code}
+
+
+def raised_in(path: Path) -> set[str]:
+    """The codes of the errors that one file makes."""
+    statuses = error_statuses(modules())
+    return {code for file in modules() if file.path == path for code, _ in _raised(file, statuses)}
 
 
 def _raised(file: Module, statuses: dict[str, int]) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from services.store.mongo import Collection, Store
 _WRITES = (
     "insert",
     "insert_new",
+    "append",
     "update",
     "update_many",
     "bulk_update",

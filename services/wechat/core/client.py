@@ -1,8 +1,8 @@
 """wechatpy's clients made async: their one-shot API methods return awaitables.
 
-The transport is an `httpx.AsyncClient` that is given in, so tests hand in their own and nothing is
-opened at import. Methods that use an answer themselves (`jsapi.get_jsapi_ticket`, `user.list`,
-`media.get_url`, …) cannot work this way; call those endpoints through `get` and `post`.
+Calls go over the bank's own connections (pools.py), so nothing is opened at import. Methods that use
+an answer themselves (`jsapi.get_jsapi_ticket`, `user.list`, `media.get_url`, …) cannot work this
+way; call those endpoints through `get` and `post`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
+from mimetypes import guess_type
 from pathlib import PurePath
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import httpx
+import aiohttp
+from yarl import URL
 
 from services.limiter import Limiter, lane
 from services.observe import trace
@@ -65,12 +67,13 @@ _OPTIONAL = frozenset(
 )
 """Calls that WeCom grants to few apps (contract/wechat B3): who is refused them is set up right."""
 _NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
 )
+"""What ends a call before its first byte left."""
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "Yinqiao"}
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 log = logging.getLogger(__name__)
@@ -108,10 +111,11 @@ class _Call:
 
 
 class AsyncClientMixin:
-    """Stands before a wechatpy client in the bases and sends its calls through httpx.
+    """Stands before a wechatpy client in the bases and sends its calls over the bank's
+    connections.
 
-    `get`, `post` and wechatpy's methods take httpx's usual keywords (`params`, `data` or `json` as
-    a JSON body, `files`) and `timeout` in seconds for one read. They raise PlatformError, and
+    `get`, `post` and wechatpy's methods take requests' usual keywords (`params`, `data` or `json`
+    as a JSON body, `files`) and `timeout` in seconds for one read. They raise PlatformError, and
     nothing else, for what the platform or the network does. A rejected token is refreshed once and
     the call sent once more; there is no other retry. Once `guard` was called, each call waits for
     its place in the platform's limits (services/limiter).
@@ -197,7 +201,7 @@ class AsyncClientMixin:
         data: Any = None,
         json: Any = None,
         files: Any = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - a number for httpx, not a scope
+        timeout: float | None = None,  # noqa: ASYNC109 - a number for the wire, not a scope
     ) -> _Call:
         url = self._resolve(endpoint, api_base_url)
         ours = url.startswith((f"{self.base}/", f"{self.platform_origin}/"))
@@ -275,22 +279,34 @@ class AsyncClientMixin:
         self._count(path, "0")
         trace.call(path, 0, time.perf_counter() - start)
 
-    async def _exchange(self, call: _Call, token: str | None) -> tuple[int, httpx.Headers, bytes]:
+    async def _exchange(
+        self, call: _Call, token: str | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """Sends once and reads at most ANSWER_LIMIT bytes, of a file UPLOAD_LIMIT; raises NotSent
-        or UnknownOutcome."""
+        or UnknownOutcome. Neither names its cause: that one may say the address, with the token."""
         try:
             async with (
                 asyncio.timeout(call.seconds + 2 * CONNECT_SECONDS),
-                self._pool.place(call.path) as http,
+                self._pool.place(call.path) as session,
+                session.request(
+                    call.method,
+                    _address(call, token),
+                    headers={**_HEADERS, **call.body.get("headers", {})},
+                    data=_sent(call.body),
+                    timeout=aiohttp.ClientTimeout(
+                        connect=2 * CONNECT_SECONDS,
+                        sock_connect=CONNECT_SECONDS,
+                        sock_read=call.seconds,
+                    ),
+                    allow_redirects=False,
+                ) as response,
             ):
-                request = _http_request(http, call, token)
-                async with aclosing(await http.send(request, stream=True)) as response:
-                    content = await _bounded(response, call.path)
-                    return response.status_code, response.headers, content
+                content = await _bounded(response, call.path)
+                return response.status, response.headers, content
         except _NOT_SENT as error:
-            raise NotSent(None, type(error).__name__, call.path) from error
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-            raise UnknownOutcome(None, type(error).__name__, call.path) from error
+            raise NotSent(None, type(error).__name__, call.path) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnknownOutcome(None, type(error).__name__, call.path) from None
 
     def _report(self, error: PlatformError) -> None:
         """Tells of a code that nobody has classified, or that refuses how we are set up."""
@@ -305,21 +321,21 @@ class AsyncClientMixin:
             self._metrics.platform_calls.labels(path, errcode).inc()
 
 
-def _http_request(http: httpx.AsyncClient, call: _Call, token: str | None) -> httpx.Request:
-    params = {**call.params, "access_token": token} if token else call.params
-    url = httpx.URL(call.url).copy_merge_params(params)
-    limits = httpx.Timeout(call.seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
-    request = http.build_request(call.method, url, timeout=limits, **_streamed(call.body))
-    request.headers["Accept-Encoding"] = "identity"
-    return request
+def _address(call: _Call, token: str | None) -> URL:
+    """The address with its query; a parameter takes the place of one of that name in the address."""
+    parts = urlsplit(call.url)
+    query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **call.params}
+    if token:
+        query["access_token"] = token
+    return URL(parts._replace(query=urlencode(query, doseq=True)).geturl(), encoded=True)
 
 
-async def _bounded(response: httpx.Response, path: str) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse, path: str) -> bytes:
     most = UPLOAD_LIMIT if path in _ANSWERS_BYTES else ANSWER_LIMIT
     if response.headers.get("content-encoding", "identity") != "identity":
         raise UnknownOutcome(None, "the answer is compressed although that was not accepted", path)
     content = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.content.iter_any():
         content += chunk
         if len(content) > most:
             raise UnknownOutcome(None, f"the answer has more than {most} bytes", path)
@@ -330,7 +346,7 @@ def _read(
     family: Family,
     path: str,
     status: int,
-    headers: httpx.Headers,
+    headers: Mapping[str, str],
     content: bytes,
     *,
     token_call: bool,
@@ -353,7 +369,7 @@ def _read(
     return answer
 
 
-def _is_file(headers: httpx.Headers, content: bytes) -> bool:
+def _is_file(headers: Mapping[str, str], content: bytes) -> bool:
     """A file with a name may begin like JSON; an error never has a name."""
     if "content-disposition" in headers:
         return True
@@ -381,8 +397,7 @@ def _http_error(status: int, path: str) -> PlatformError:
 
 
 async def _body(data: Any, files: Any, path: str) -> dict[str, Any]:
-    """httpx's keywords for a body that can be sent twice: UTF-8 JSON without escapes, raw text, or
-    a form with files."""
+    """A body that can be sent twice: UTF-8 JSON without escapes, raw text, or a form with files."""
     if files:
         items: Iterable[tuple[str, Any]] = files.items() if isinstance(files, Mapping) else files
         return {
@@ -391,24 +406,26 @@ async def _body(data: Any, files: Any, path: str) -> dict[str, Any]:
         }
     if data is None:
         return {}
-    if isinstance(data, (str, bytes)):
+    if isinstance(data, str):
+        return {"content": data.encode()}
+    if isinstance(data, bytes):
         return {"content": data}
     content = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
     return {"content": content, "headers": {"Content-Type": "application/json; charset=utf-8"}}
 
 
-def _streamed(body: dict[str, Any]) -> dict[str, Any]:
-    """Files as streams, which httpx sends piece by piece: 20 MB at once would hold up the event
-    loop."""
+def _sent(body: Mapping[str, Any]) -> bytes | aiohttp.FormData | None:
+    """What goes out: files as streams, piece by piece, since 20 MB at once would hold up the event
+    loop. Names of files stay as they are: WeChat reads them as UTF-8 and undoes no escapes."""
     if "files" not in body:
-        return body
-    return {
-        **body,
-        "files": [
-            (field, (name, BytesIO(content), *kind))
-            for field, (name, content, *kind) in body["files"]
-        ],
-    }
+        return body.get("content")
+    form = aiohttp.FormData(quote_fields=False)
+    for name, value in body["data"].items():
+        form.add_field(name, str(value))
+    for field_name, (name, content, *kind) in body["files"]:
+        (content_type,) = kind or [guess_type(name)[0] or "application/octet-stream"]
+        form.add_field(field_name, BytesIO(content), filename=name, content_type=content_type)
+    return form
 
 
 async def _file(value: Any, path: str) -> tuple[Any, ...]:

@@ -27,8 +27,7 @@ _SIDES: dict[str, Side] = {
 
 
 class Platform:
-    """Makes each client once; opens no connection before the first call. `transport` is for
-    tests."""
+    """Makes each client once; opens no connection before the first call."""
 
     def __init__(
         self,
@@ -38,10 +37,9 @@ class Platform:
         metrics: Metrics,
         *,
         on_unknown: OnUnknown,
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
-        self._pools = Pools(transport, self._leaves)
+        self._pools = Pools(self._leaves)
         self.tokens = tokens
         self._metrics = metrics
         self._on_unknown = on_unknown
@@ -85,11 +83,11 @@ class Platform:
 
     def archive(self, tenant: str, url: str, corp_id: str, secret: str) -> ArchiveSource:
         """The bank's message archive behind its gateway at `url`."""
-        return HttpArchive(url, corp_id, secret, self._pools.of(tenant, "archive").http)
+        return HttpArchive(url, corp_id, secret, self._pools.own(tenant, "archive"))
 
     def bank_http(self, tenant: str, name: str) -> httpx.AsyncClient:
         """The connections to one of the bank's own systems: `name` is `webhook:ID`."""
-        return self._pools.of(tenant, name).http
+        return self._pools.own(tenant, name)
 
     def _wire(self, tenant: str, family: Family, base: str) -> Wire:
         pool = self._pools.of(tenant, family)

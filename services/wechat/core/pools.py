@@ -16,7 +16,9 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
+import aiohttp
 import httpx
 
 from config.settings import Exit
@@ -27,6 +29,8 @@ from services.wechat.core.errors import NotSent
 EACH, SURE, TOTAL = 16, 2, 256
 MOST = (EACH, EACH - 2, EACH // 2)
 """By lane, how many calls of a pool may be under way when one of that lane begins."""
+KEPT_SECONDS = 30.0
+"""How long a connection is kept that nobody uses."""
 WAIT_SECONDS = 2.0
 QUEUE = 64
 """So many wait for a place of one pool, and no more."""
@@ -40,50 +44,63 @@ def authorities(ca: str) -> ssl.SSLContext:
     return context
 
 
-def open_http(
-    transport: httpx.AsyncBaseTransport | None = None,
-    *,
-    proxy: str = "",
-    trusted: ssl.SSLContext | None = None,
-) -> httpx.AsyncClient:
-    """A pooled HTTP client for one platform, whose calls leave through `proxy` (empty: directly)
-    and believe whom `trusted` says, the proxy too: nothing of that from the environment, and no
-    redirects.
+def open_http(leaves: Exit, trusted: ssl.SSLContext) -> httpx.AsyncClient:
+    """A client for one of the bank's own systems, whose calls leave and whom they believe as those
+    to the platforms do.
 
-    httpx logs whole addresses, which carry tokens and secrets, at INFO: that is turned off here.
+    httpx logs whole addresses, which carry secrets, at INFO: that is turned off here.
     """
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    limits = httpx.Limits(max_connections=EACH, max_keepalive_connections=EACH, keepalive_expiry=30)
-    trusted = trusted or authorities("")
-    over_tls = trusted if httpx.URL(proxy).scheme == "https" else None
+    over_tls = trusted if httpx.URL(leaves.proxy).scheme == "https" else None
     return httpx.AsyncClient(
-        transport=transport,
         trust_env=False,
         follow_redirects=False,
-        limits=limits,
-        proxy=httpx.Proxy(proxy, ssl_context=over_tls) if proxy else None,
+        limits=httpx.Limits(max_connections=EACH, keepalive_expiry=KEPT_SECONDS),
+        proxy=httpx.Proxy(leaves.proxy, ssl_context=over_tls) if leaves.proxy else None,
         verify=trusted,
     )
 
 
-class Pool:
-    """The connections of one bank to one platform."""
+def open_session(leaves: Exit, trusted: ssl.SSLContext) -> aiohttp.ClientSession:
+    """A session of a platform's, whose calls leave through the proxy that `leaves` names (none:
+    directly) and believe whom `trusted` says, the proxy too. Nothing of that comes from the
+    environment, no cookie is kept, and no answer is decompressed."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=EACH, keepalive_timeout=KEPT_SECONDS, ssl=trusted),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=leaves.proxy or None,
+        auto_decompress=False,
+        trust_env=False,
+    )
 
-    def __init__(self, http: httpx.AsyncClient, pools: Pools | None = None) -> None:
-        self.http = http
+
+class Pool:
+    """The connections of one bank to one platform; none is there before the first call."""
+
+    def __init__(
+        self, open_: Callable[[], aiohttp.ClientSession], pools: Pools | None = None
+    ) -> None:
+        self._open = open_
+        self._session: aiohttp.ClientSession | None = None
         self._pools = pools
         self._taken = 0
         self._waiting: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
 
     @asynccontextmanager
-    async def place(self, path: str) -> AsyncIterator[httpx.AsyncClient]:
-        """The client, while a place is held. Raises NotSent when there is none soon."""
+    async def place(self, path: str) -> AsyncIterator[aiohttp.ClientSession]:
+        """The session, while a place is held. Raises NotSent when there is none soon."""
         await self._take(LANES.index(lane_now()), path)
         try:
-            yield self.http
+            if self._session is None:
+                self._session = self._open()
+            yield self._session
         finally:
             self._give()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
 
     def _room(self, lane: int) -> bool:
         if self._taken >= MOST[lane]:
@@ -141,31 +158,38 @@ class Pool:
 
 
 class Pools:
-    """Every bank's connections in this process, opened when first asked for."""
+    """Every bank's connections in this process, opened when first asked for: to the platforms, and
+    to the bank's own systems. `leaves` says how calls get out, by platform."""
 
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport | None = None,
-        leaves: Callable[[str], Exit] = lambda _: Exit(),
-    ) -> None:
-        self._transport = transport
+    def __init__(self, leaves: Callable[[str], Exit] = lambda _: Exit()) -> None:
         self._leaves = leaves
         self._trusted: dict[str, ssl.SSLContext] = {}
         self._pools: dict[tuple[str, str], Pool] = {}
+        self._clients: dict[tuple[str, str], httpx.AsyncClient] = {}
         self.taken = 0
 
     def of(self, tenant: str, platform: str) -> Pool:
         """The bank's connections to one platform."""
         key = tenant, platform
         if key not in self._pools:
-            self._pools[key] = Pool(self._open(self._leaves(platform)), self)
+            leaves = self._leaves(platform)
+            opens = partial(open_session, leaves, self._authorities(leaves))
+            self._pools[key] = Pool(opens, self)
         return self._pools[key]
 
-    def _open(self, leaves: Exit) -> httpx.AsyncClient:
-        """Reading the authorities takes some 10 ms: all banks share them."""
+    def own(self, tenant: str, name: str) -> httpx.AsyncClient:
+        """The connections to one of the bank's own systems."""
+        key = tenant, name
+        if key not in self._clients:
+            leaves = self._leaves(name)
+            self._clients[key] = open_http(leaves, self._authorities(leaves))
+        return self._clients[key]
+
+    def _authorities(self, leaves: Exit) -> ssl.SSLContext:
+        """Reading them takes some 10 ms: all banks share them."""
         if leaves.ca not in self._trusted:
             self._trusted[leaves.ca] = authorities(leaves.ca)
-        return open_http(self._transport, proxy=leaves.proxy, trusted=self._trusted[leaves.ca])
+        return self._trusted[leaves.ca]
 
     def look(self, but: Pool) -> None:
         """A place of the total is free: another pool may want it."""
@@ -174,4 +198,5 @@ class Pools:
                 pool.look()
 
     async def close(self) -> None:
-        await asyncio.gather(*(pool.http.aclose() for pool in self._pools.values()))
+        clients = (client.aclose() for client in self._clients.values())
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()), *clients)

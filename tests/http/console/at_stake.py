@@ -23,6 +23,7 @@ from services.documents.parts import Text
 from tests.integration.rewards import points_world, pool_world, vouchering
 from tests.integration.rewards import test_shipping as shipping
 from tests.support.banks import open_bank
+from tests.support.waiting import until
 
 LIN, ZHAO = shipping.LIN, shipping.ZHAO
 ENTRY = adjust.Written("funds:flash", "budget:flash", "1")
@@ -59,6 +60,7 @@ async def wait(demo: Services) -> dict[str, str]:
     }
     await shipping.ready(demo)
     (parcel,) = await shipping.all_shipments(demo)
+    await until(lambda: _at_rest(demo))
     return asked | {
         "batch": await batches.submit(bank, LIN, "k"),
         "shipment": parcel["_id"],
@@ -77,6 +79,14 @@ async def wait(demo: Services) -> dict[str, str]:
         "which": "counter",
         "login": "nanshan",
     }
+
+
+async def _at_rest(demo: Services) -> bool:
+    """Whether what was given is told everywhere: batches of claims end after their answers."""
+    db = demo.store.tenant("demo")
+    under_way = {"rewards": {"held": {"$gt": 0}}, "code_pools": {"held": {"$gt": 0}}, "ledger_batches": {}}
+    under_way |= {"vouchers": {"steps": {"$ne": []}}, "audit_intents": {}}
+    return not sum([await db[name].count(query) for name, query in under_way.items()])
 
 
 def kept(demo: Services, tenant: str) -> dict[str, list[bytes]]:

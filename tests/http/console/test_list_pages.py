@@ -6,7 +6,8 @@ import httpx
 
 from customers.identity import resolution
 from customers.identity.facts import Facts
-from customers.lists import keeping
+from customers.lists import uploading
+from operations import profiling
 from services.container import Services
 from tests.http.conftest import Clerk, form_token, post_form
 from tests.support import jobs
@@ -38,7 +39,7 @@ async def test_a_list_is_made_and_filled_and_what_names_nobody_is_told(clerk: Cl
     assert place.startswith(f"{EVENT}/uploads/"), sent.text
     assert "hx-get" in sent.text
     assert "<progress" in (await lin.get(f"{place}/progress")).text
-    await jobs.run(bank, keeping.TASK)
+    await jobs.run(bank, uploading.TASK)
     over = await lin.get(f"{place}/progress")
     assert over.headers["HX-Refresh"] == "true"
     page = (await lin.get(f"{place}?lang=en")).text
@@ -48,3 +49,47 @@ async def test_a_list_is_made_and_filled_and_what_names_nobody_is_told(clerk: Cl
     assert lines.content.decode("utf-8-sig").splitlines()[1].startswith("3,")
     assert "1 customers are on it" in (await lin.get(f"{EVENT}?lang=en")).text
     assert (await lin.get("/console/lists/nothing")).status_code == 404
+
+
+async def test_a_list_is_renamed_archived_brought_back_and_downloaded_by_right(clerk: Clerk, demo: Services) -> None:
+    lin, zhao, audit = await clerk("lin"), await clerk("zhao"), await clerk("audit")
+    await post_form(lin, ALL, ALL, list="event", name_zh="活动", name_en="Event")
+    renamed = await post_form(lin, EVENT, f"{EVENT}/name", name_zh="晚宴", name_en="Dinner")
+    assert "晚宴" in renamed.text
+    segment = {"segment": "invited", "name_zh": "受邀", "name_en": "Invited", "rule": "list('event')"}
+    await post_form(lin, "/console/segments/new", "/console/segments", **segment)
+    await post_form(zhao, "/console/segments/invited", "/console/segments/invited/versions/1/approve")
+    page = (await lin.get(f"{EVENT}?lang=en")).text
+    assert 'href="/console/segments/invited"' in page
+    assert f'action="{EVENT}/archive"' not in page
+    refused = await post_form(lin, EVENT, f"{EVENT}/archive", reason="over")
+    assert refused.status_code == 409
+    assert "invited" in refused.text
+    await post_form(lin, "/console/lists?lang=zh", ALL, list="old", name_zh="旧", name_en="Old")
+    archived = await post_form(lin, "/console/lists/old", "/console/lists/old/archive", reason="over")
+    assert "名单已归档" in archived.text
+    assert '/console/lists/old/uploads"' not in archived.text
+    assert "已归档" in (await lin.get(ALL)).text
+    back = await post_form(lin, "/console/lists/old", "/console/lists/old/back")
+    assert '/console/lists/old/uploads"' in back.text
+    bank = await open_bank(demo, "demo")
+    facts = Facts(external_userid="wmE", unionid="u1", name="欧阳娜娜")
+    cid = await resolution.identify(bank, facts, source="callback", proof="e1")
+    await send(lin, b"unionid\nu1\n", "add")
+    await jobs.run(bank, uploading.TASK)
+    await profiling.bring(bank, [cid])
+    for place in (EVENT, "/console/segments/invited/members"):
+        base = place.removesuffix("/members")
+        address = f"{place}/download" if place == EVENT else f"{base}/members/download"
+        file = await post_form(lin, place, address, reason="")
+        assert file.content.decode("utf-8-sig").splitlines()[1:] == [f"{cid},,欧***,"]
+        assert (file.headers["Cache-Control"], "event" in file.headers["Content-Disposition"]) == (
+            "no-store",
+            place == EVENT,
+        )
+        no_reason = await post_form(lin, place, address, clear="1", reason="")
+        assert no_reason.status_code == 400
+        clear = await post_form(lin, place, address, clear="1", reason="audit")
+        assert "欧阳娜娜" in clear.text
+        assert "/download" not in (await audit.get(place)).text
+        assert (await post_form(audit, ALL, address)).status_code == 403

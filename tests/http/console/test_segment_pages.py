@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import yaml
+
 from customers import relationships
+from customers.banks import apply
 from customers.identity import resolution
 from customers.identity.facts import Facts
 from customers.profiles import refreshing
 from customers.segments import filling
 from operations import columnar, profiling
 from services.container import Services
+from tests.conftest import DEMO_BANK
 from tests.http.conftest import Clerk, post_form
 from tests.support import jobs
 from tests.support.banks import open_bank
@@ -58,6 +62,48 @@ async def test_a_wrong_rule_is_shown_at_its_place_and_nothing_typed_is_lost(cler
         assert "<mark>customer.balance_bnd</mark>" in page.text
         assert "Wealthy &amp; old" in page.text
     assert await (await open_bank(demo, "demo")).db["segments"].count() == 0
+
+
+LIMITS = [
+    ("(" * 100 + "customer.bound" + ")" * 100, "最多嵌套 50 层，请简化规则", "at most 50 levels deep; write it"),
+    (
+        "customer.balance_band in [" + ", ".join(["'A'"] * 10_001) + "]",
+        "更多客户请用名单",
+        "for more customers use a list",
+    ),
+    ("customer.bound or " * 17_000, "最多 300000", "at most 300000"),
+    ("segment('rich') or customer.bound", "请去掉其中一处引用", "take one of them out"),
+    (
+        "customer.bound or segment('me')",
+        "客群互相引用，绕了一圈：rich → me → rich",
+        "back to themselves: rich → me → rich",
+    ),
+    (
+        "customer.interest == 'A'",
+        "customer.interest 已被删除，请把它从规则里去掉",
+        "customer.interest was removed; take it out",
+    ),
+    ("list('event')", "没有名单 event；可以用：（还没有）", "unknown list event; expected one of (there is none yet)"),
+    ("customer.bound > 3", "只有是、否两种值的字段，只能用", "is yes or no; expected one of"),
+]
+
+
+async def test_a_rule_beyond_a_limit_is_told_in_both_languages_with_what_to_write_instead(
+    clerk: Clerk, demo: Services
+) -> None:
+    lin = await clerk("lin")
+    file = yaml.safe_load(DEMO_BANK.read_text(encoding="utf-8"))
+    (gone,) = [one for one in file["fields"] if one["key"] == "interest"]
+    gone["removed"] = True
+    await apply.apply_tenant(demo, yaml.safe_dump(file, allow_unicode=True), "bank.yaml")
+    await post_form(lin, NEW, ALL, **FIELDS)
+    await post_form(lin, NEW, ALL, **FIELDS | {"segment": "me", "rule": "segment('rich')"})
+    for rule, *said in LIMITS:
+        for language, wanted in zip(("zh", "en"), said, strict=True):
+            page = await post_form(lin, f"{NEW}?lang={language}", ALL, **FIELDS | {"edited": "rich", "rule": rule})
+            assert page.status_code == 400
+            assert wanted in page.text, (rule[:40], wanted)
+            assert 'value="rich"' in page.text
 
 
 async def test_members_and_the_estimate_of_a_rule_are_shown_masked_and_by_branch(clerk: Clerk, demo: Services) -> None:

@@ -11,10 +11,11 @@ import pytest
 from campaigns.document.reading import DocumentError
 from campaigns.publishing import versions as campaigns
 from customers.actors import ClerkActor
+from customers.approvals import versioned
 from customers.banks.bank import Bank
 from deploy.demo import apply_bank
 from rewards.item import Item
-from rewards.items import files, live, rows
+from rewards.items import files, live
 from rewards.items import versions as items
 from rewards.items.versions import ItemRefused
 from services.container import Services
@@ -215,7 +216,7 @@ async def test_whoever_was_cut_short_before_his_first_version_may_submit_it_agai
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr(rows, "add_version", cut)
+        patched.setattr(versioned, "_added", cut)
         with pytest.raises(RuntimeError):
             await items.submit(await at(demo), LIN, "coffee", COFFEE, base=0)
     assert await items.submit(await at(demo), LIN, "coffee", COFFEE, base=0) == 1

@@ -89,7 +89,7 @@ async def test_of_many_workers_one_writes_the_row_of_an_act_that_was_cut_short(
     demo: Services, clock: MovedClock
 ) -> None:
     bank = await open_bank(demo, "demo")
-    await intents.begin(bank.db, demo.clock, "lin", "campaign.paused", "acq-branch", {})
+    await intents.begin(demo, bank.id, "lin", "campaign.paused", "acq-branch", {})
     clock.advance(GRACE + 1)
     await asyncio.gather(*(history.finish_acts(bank) for _ in range(6)))
     assert await _rows(demo, "campaign.paused") == [{"unfinished": True}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 from typing import Any
@@ -274,3 +275,38 @@ async def test_two_who_count_at_once_leave_the_whole_count(bank: Bank) -> None:
     finally:
         tallies._counts = counts
     assert await counted(bank) == {(cid, "app.login"): 2}
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["guard-off", "guard-on"])
+async def test_two_who_raise_a_count_at_once_lose_nothing(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Each has read the row before the other writes it."""
+    cid = await known(bank, "C0001")
+    await take(bank, [event("e1")])
+    await split(bank)
+    (row,) = await bank.db[BANK_EVENTS].find({})
+    others = [{**row, "day": row["day"] - n, "bucket": f"before {n}"} for n in (1, 2)]
+    await bank.db[BANK_EVENTS].insert_new([{**other, "_id": other["bucket"]} for other in others])
+    if not guarded:
+
+        async def replace_each(collection: Any, docs: Any, guard: str) -> int:
+            for doc, _ in docs:
+                fields = {name: value for name, value in doc.items() if name != "_id"}
+                await collection.update({"_id": doc["_id"]}, {"$set": fields})
+            return len(docs)
+
+        monkeypatch.setattr("services.store.mongo.Collection.replace_each", replace_each)
+    meeting, real, met = asyncio.Barrier(2), Bank.by_id, 0
+
+    async def by_id(*args: Any) -> Any:
+        nonlocal met
+        found = await real(*args)
+        met += 1
+        if met <= 2:
+            await meeting.wait()
+        return found
+
+    monkeypatch.setattr(Bank, "by_id", by_id)
+    await asyncio.gather(*(tallies.count(bank, [other]) for other in others))  # type: ignore[list-item]
+    assert ((await counted(bank))[cid, "app.login"] == 3) is guarded

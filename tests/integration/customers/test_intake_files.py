@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from customers.banks.bank import Bank
-from customers.intake import files, receiving
+from customers.intake import files, lines, receiving
 from customers.intake.rows import CUSTOMERS, EVENTS, INTAKE, INTAKE_FILES
 from services.container import Services
 from services.errors import InvalidInput
@@ -25,7 +25,7 @@ async def bank(demo: Services) -> Bank:
 
 
 async def take(bank: Bank, path: Path, kind: Any = EVENTS) -> files.Result:
-    return await files.take(bank, files.look(path), files.Order(kind, "core", path.with_suffix(".errors")))
+    return await files.take(bank, lines.look(path), files.Order(kind, "core", path.with_suffix(".errors")))
 
 
 async def stored(bank: Bank) -> list[Any]:

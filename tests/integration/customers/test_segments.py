@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from customers.actors import ClerkActor
+from customers.approvals import versioned
 from customers.banks.bank import Bank
 from customers.banks.files import read_tenant_file
 from customers.fields import values
@@ -82,7 +83,7 @@ async def test_what_two_clerks_agreed_to_is_live_and_its_author_cannot_agree(ban
 
 async def test_a_version_that_was_changed_after_it_was_submitted_cannot_be_agreed_to(bank: Bank) -> None:
     number = await submit(bank, "rich", segment())
-    row_id = rows.version_id("demo", "rich", number)
+    row_id = versioned.version_id("demo", "rich", number)
     await bank.db["segment_versions"].update({"_id": row_id}, {"$set": {"content.rule": "customer.bound"}})
     with pytest.raises(Conflict) as changed:
         await approve(bank, "rich", number)
@@ -151,7 +152,7 @@ async def test_whoever_was_cut_short_before_his_first_version_may_submit_it_agai
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr(rows, "add_version", cut)
+        patched.setattr(versioned, "_added", cut)
         with pytest.raises(RuntimeError):
             await submit(bank, "rich", segment(), base=0)
     view = await versions.view(bank, "rich", await profiling.vocabulary(bank))

@@ -22,6 +22,7 @@ from tests.support import killing
 from tests.support.banks import open_bank
 from tests.support.clock import MovedClock
 from tests.support.documents import ZHAO
+from tests.support.waiting import until
 
 SHORT = """\
 kind: campaign/v1
@@ -124,6 +125,10 @@ async def test_nobody_takes_away_what_is_spent(demo: Services) -> None:
     await whole(demo)
 
 
+async def _is_opening(services: Services) -> bool:
+    return await services.store.tenant(TENANT)["rewards"].count({"opening": True}) > 0
+
+
 async def test_the_opening_waits_for_claims_that_are_under_way(demo: Services) -> None:
     """A claim has its stock and not yet its row when the budget is opened: it counts as spent before."""
     await tools.go_live(demo, SHORT.replace("budget: 1000", "budget: 13000"))
@@ -132,7 +137,7 @@ async def test_the_opening_waits_for_claims_that_are_under_way(demo: Services) -
         late = asyncio.create_task(world.answer(slow, claim(CUP, "late")))
         await stall.reached.wait()
         opening = asyncio.create_task(tools.go_live(demo, SHORT))
-        await asyncio.sleep(0.3)
+        await until(lambda: _is_opening(demo))
         async with world.process(demo) as other:
             assert await world.answer(other, claim(CUP, "meanwhile")) == "reward_changed"
         assert not opening.done()

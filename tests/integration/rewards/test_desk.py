@@ -13,9 +13,10 @@ from rewards import desk
 from rewards.vouchers import life
 from rewards.vouchers import redeem as vouchers
 from rewards.vouchers.redeem import Receipt
+from services import ids
 from services.container import Services
 from services.errors import YinqiaoError
-from tests.integration.rewards import world
+from tests.integration.rewards import vouchering, world
 from tests.integration.rewards.vouchering import ANN, BEN, code, granted, person, voucher
 from tests.support import killing
 from tests.support.clock import MovedClock
@@ -67,6 +68,52 @@ async def test_without_the_guard_more_than_the_limit_is_written_off(
     bank, codes = await _codes(services, 12)
     monkeypatch.setattr(desk, "_take", look_and_take)
     assert (await _race(bank, codes, 4))["done"] > 4
+
+
+async def test_of_places_taken_together_without_looking_whose_they_are_more_than_the_limit_is_written_off(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, codes = await _codes(services, 12)
+    monkeypatch.setattr(desk, "_has_place", lambda *_: True)
+    assert (await _race(bank, codes, 4))["done"] > 4
+
+
+async def test_no_more_than_so_many_are_under_way_at_once_and_all_have_their_turn(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, other = await vouchering.bank_of(services), await vouchering.bank_of(services, "other")
+    under_way, most = Counter[str](), Counter[str]()
+
+    async def working(bank: Bank, *_: Any) -> None:
+        under_way[bank.id] += 1
+        most[bank.id] = max(most[bank.id], under_way[bank.id])
+        await asyncio.sleep(0.01)
+        under_way[bank.id] -= 1
+
+    monkeypatch.setattr(desk, "_redeem", working)
+    many = 3 * desk.AT_ONCE
+    await asyncio.gather(*(desk.redeem(one, ANN, 5, "code", f"k{n}") for n in range(many) for one in (bank, other)))
+    assert most == {bank.id: desk.AT_ONCE, other.id: desk.AT_ONCE}
+
+
+async def _open(bank: Bank) -> list[str]:
+    """The keys in the counter's rows."""
+    return [known["key"] for row in await bank.db["counter_days"].find({}) for known in row["open"].values()]
+
+
+async def test_a_key_that_is_done_keeps_its_place_and_leaves_with_the_next(
+    services: Services, clock: MovedClock
+) -> None:
+    bank, codes = await _codes(services, 4)
+    hashed = [ids.fingerprint(f"key-{shown}".encode()) for shown in codes]
+    for shown, key in zip(codes[:2], hashed, strict=False):
+        assert await _race(bank, [shown], 2) == {"done": 1}
+        assert await _open(bank) == [key]
+    clock.advance(11)
+    assert await _race(bank, codes[2:3], 2) == {"counter_limit": 1}
+    assert (await _counted(bank), await _used(bank), await _open(bank)) == (2, 2, [])
+    assert await _race(bank, codes[3:], 3) == {"done": 1}
+    assert await _counted(bank) == 3
 
 
 async def test_what_is_refused_or_repeated_counts_nothing(services: Services) -> None:

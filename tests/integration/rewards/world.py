@@ -152,11 +152,17 @@ class Stall:
 
 @asynccontextmanager
 async def process(services: Services, **gate: Any) -> AsyncIterator[Services]:
-    """A process of its own: own groups and caches over the same stores; drained at the end."""
+    """A process of its own: own groups and caches over the same stores; drained at the end. A test that fails leaves
+    nobody stalled."""
     own = Groups(services.settings.group_window_ms / 1000, services.metrics)
     store: Any = Gate(services.store, **gate) if gate else services.store
     try:
         yield replace(services, groups=own, cache=ProcessCache(services.clock), store=store)
+    except BaseException:
+        for stall in gate.values():
+            if isinstance(stall, Stall):
+                stall.release()
+        raise
     finally:
         await own.close()
 

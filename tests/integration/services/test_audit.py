@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from customers.access import history
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
-from services.errors import Conflict
+from services.errors import Conflict, UnknownOutcome
 from services.security import audit as audit_module
 from services.security.audit import GENESIS, Audit, Entry
 from services.security.checkpoints import Checkpoints
 from services.security.vault import Vault
-from services.store.mongo import TenantStore
+from services.store.mongo import Collection, Doc, TenantStore
 from tests.support.banks import open_bank
 
 
@@ -167,6 +168,58 @@ async def test_two_processes_write_one_unbroken_chain(services: Services) -> Non
         await other.close()
 
 
+async def test_rows_of_the_same_moment_go_into_the_chain_together(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, append, sizes = services.store.tenant("a"), Collection.append, list[int]()
+
+    async def counted(self: Collection, docs: Sequence[Doc]) -> int:
+        sizes.append(len(docs))
+        return await append(self, docs)
+
+    monkeypatch.setattr(Collection, "append", counted)
+    numbers = await asyncio.gather(*(services.audit.record(db, "lin", "did", str(n)) for n in range(40)))
+    assert numbers == list(range(1, 41))
+    assert sizes == [40]
+    assert [row["object"] for row in await _rows(db)] == [str(n) for n in range(40)]
+    lines = _file(services).read_text(encoding="ascii").splitlines()
+    assert [int(line.split()[0]) for line in lines] == numbers
+    assert await services.audit.verify(db) == []
+
+
+async def test_of_rows_that_were_cut_short_a_beginning_stands_and_the_chain_goes_on(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, append = services.store.tenant("a"), Collection.append
+    assert await services.audit.record(db, "lin", "did", "first") == 1
+
+    async def cut_short(self: Collection, docs: Sequence[Doc]) -> int:
+        await append(self, docs[:2])
+        raise UnknownOutcome("store_unavailable", "the database did not answer a write")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "append", cut_short)
+        acts = (services.audit.record(db, "lin", "did", str(n)) for n in range(5))
+        ended = await asyncio.gather(*acts, return_exceptions=True)
+    assert [type(one) for one in ended] == [UnknownOutcome] * 5
+    assert await services.audit.record(db, "lin", "did", "next") == 4
+    assert [row["object"] for row in await _rows(db)] == ["first", "0", "1", "next"]
+    assert await services.audit.verify(db) == []
+
+
+async def test_who_lost_his_number_to_another_process_reads_on_to_the_end(services: Services) -> None:
+    db = services.store.tenant("a")
+    assert await services.audit.record(db, "lin", "did", "first") == 1
+    other = await open_services(services.settings, COLLECTIONS, QUEUES)
+    try:
+        there = other.store.tenant("a")
+        await asyncio.gather(*(other.audit.record(there, "zhao", "did", str(n)) for n in range(45)))
+        assert await services.audit.record(db, "lin", "did", "last") == 47
+        assert await services.audit.verify(db) == []
+    finally:
+        await other.close()
+
+
 async def test_each_tenant_has_a_chain_of_its_own(services: Services, chain: TenantStore) -> None:
     b = services.store.tenant("b")
     assert await services.audit.record(b, "lin", "did", "it") == 1
@@ -239,7 +292,7 @@ async def test_a_rewritten_chain_is_noticed_whatever_its_forger_does_to_the_file
             file.unlink()
             key = Vault("another-master-key-of-32-characters")
             for row in rows:
-                Checkpoints(key, file.parent).append("a", row["seq"], row["hash"])
+                Checkpoints(key, file.parent).append("a", [(row["seq"], row["hash"])])
         case "deleted":
             file.unlink()
     problems = await services.audit.verify(chain)

@@ -11,7 +11,7 @@ from pymongo.errors import WriteConcernError, WTimeoutError
 from operations.schema import COLLECTIONS
 from services.container import Services
 from services.errors import UnknownOutcome
-from services.store.mongo import SYSTEM_COLLECTIONS, Collection, Duplicate, MissingTenant
+from services.store.mongo import INSERT_ROWS, SYSTEM_COLLECTIONS, Collection, Duplicate, MissingTenant
 from services.store.rows import Rows
 
 ROWS = [{"_id": f"{tenant}:{n}", "n": n, "kind": "row"} for tenant in ("a", "b") for n in (1, 2, 3)]
@@ -161,6 +161,15 @@ async def test_writes_say_what_they_did(rows: Callable[[str], Collection]) -> No
     assert await a.update_and_get({"_id": "a:0"}, {"$set": {"n": 1}}) is None
     assert await a.delete({"n": {"$gte": 7}}) == 2
     assert await a.insert_new([]) == set()
+
+
+async def test_of_many_documents_the_places_of_those_that_were_there_are_told(
+    rows: Callable[[str], Collection],
+) -> None:
+    many = [{"_id": f"a:m{n}", "n": n} for n in range(INSERT_ROWS + 10)]
+    assert await rows("a").insert_new([many[3], many[INSERT_ROWS + 4]]) == set()
+    assert await rows("a").insert_new(many) == {3, INSERT_ROWS + 4}
+    assert await rows("a").count({"_id": {"$regex": "^a:m"}}) == len(many)
 
 
 async def test_each_document_is_replaced_unless_it_was_changed_or_is_anothers(

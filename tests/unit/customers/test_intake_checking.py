@@ -1,4 +1,4 @@
-"""The few questions that a usual event passes let through exactly what the long look does."""
+"""The look at many events together lets through exactly what the long look at each does."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customers.banks.bank import Bank
 from customers.banks.files import read_tenant_file
-from customers.intake.checking import Ages, Events
+from customers.intake.checking import _SHOWN, TEXT_LENGTH, Ages, Events
 from services.container import Services
 from tests.conftest import DEMO_BANK
 
@@ -36,7 +37,15 @@ ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, 0, 1, 1.5, "", "x", "
 IDS = st.sampled_from(["e1", "a" * 64, "a" * 65, "e 1", "e1\n"]) | ODD
 NAMES = st.sampled_from(["app.login", "payment.made", "never.declared"]) | ODD
 TIMES = st.sampled_from(
-    [_at(60), _at(-60), _at(-3_600), _at(500 * 86_400.0), "2026-11-30T10:00:00", "20261130T100000Z"]
+    [
+        _at(60),
+        _at(-60),
+        _at(-3_600),
+        _at(500 * 86_400.0),
+        "2026-11-30T10:00:00",
+        "20261130T100000Z",
+        "2026-11-30T10:00:00+08:00",
+    ]
 )
 CUSTOMERS: st.SearchStrategy[Any] = st.sampled_from(
     [
@@ -80,6 +89,58 @@ def test_both_looks_say_the_same(items: list[Any]) -> None:
     events = Events(BANK)
     each = {place: found for place, item in enumerate(items) if (found := events.wrong(item, TAKEN)) is not None}
     assert events.all_wrong(items, TAKEN) == each
+
+
+GOOD = st.fixed_dictionaries(
+    {
+        "id": st.text("aZ0_.:-", min_size=1, max_size=64),
+        "name": st.just("payment.made"),
+        "at": st.sampled_from([_at(60), _at(0.5), _at(300 * 86_400.0).replace("+00:00", "+08:00")]),
+        "customer": st.sampled_from([{"number": "C-01"}, {"phone": "+8613800000001"}, {"unionid": "u_1"}]),
+    },
+    optional={"data": st.sampled_from([{}, {"amount": 1}, {"channel": "柜台\n"}, {"amount": -1, "channel": "\xad"}])},
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(GOOD, min_size=1, max_size=40), st.lists(st.tuples(st.integers(0, 40), ITEMS), max_size=2))
+def test_few_odd_ones_are_found_among_good_ones(items: list[Any], odd: list[tuple[int, Any]]) -> None:
+    events = Events(BANK)
+    assert events._are_usual(items, TAKEN)
+    for place, item in odd:
+        items.insert(place, item)
+    each = {place: found for place, item in enumerate(items) if (found := events.wrong(item, TAKEN)) is not None}
+    assert events.all_wrong(items, TAKEN) == each
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": "e1\ne2"},
+        {"id": ""},
+        {"customer": {"number": "C0001\nC0002"}},
+        {"at": "2026-11-30"},
+        {"at": "2026-11-30T10:00:00"},
+        {"at": "0001-01-01T00:00:00+14:00"},
+        {"data": None},
+        {"data": {"channel": "\x7f"}},
+        {"data": {"channel": "x" * 501}},
+    ],
+)
+def test_no_odd_one_hides_among_good_ones(odd: dict[str, Any]) -> None:
+    good = {"id": "e1", "name": "payment.made", "at": _at(60), "customer": {"number": "C0001"}, "data": {}}
+    events = Events(BANK)
+    missing = {key: value for key, value in good.items() if key != "data"}
+    for beside in ([good], [missing], [{**good, "customer": {"phone": "+8613800000001"}}] * 30):
+        assert events.all_wrong(beside, TAKEN) == {}
+        assert list(events.all_wrong([*beside, {**good, **odd}, *beside], TAKEN)) == [len(beside)]
+
+
+def test_what_is_printable_is_shown() -> None:
+    """So that a usual text need not be looked at twice (bounds.clean)."""
+    printable = [chr(one) for one in range(0x110000) if chr(one).isprintable()]
+    for start in range(0, len(printable), TEXT_LENGTH):
+        assert _SHOWN("".join(printable[start : start + TEXT_LENGTH]))
 
 
 def test_what_is_usual_is_right() -> None:

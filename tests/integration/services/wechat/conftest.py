@@ -15,7 +15,7 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
 from services.wechat.core.client import Wire
-from services.wechat.core.pools import Pool, open_http
+from services.wechat.core.pools import Pool, Pools
 from services.wechat.core.tokens import TokenStore
 from services.wechat.miniprogram import MiniProgramClient
 from services.wechat.wecom import WeComClient
@@ -107,10 +107,20 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
+async def one_pool() -> AsyncIterator[Pool]:
+    """Connections to WeCom."""
+    pools = Pools()
+    try:
+        yield pools.of("bank", "wecom")
+    finally:
+        await pools.close()
+
+
+@contextlib.asynccontextmanager
 async def _rig(**options: Any) -> AsyncIterator[Rig]:
-    async with _serve() as platform, open_http() as http:
+    async with _serve() as platform, one_pool() as pool:
         tokens = TokenStore(None)
-        wire = Wire(platform.base, Pool(http), tokens, **options)
+        wire = Wire(platform.base, pool, tokens, **options)
         yield Rig(
             platform,
             tokens,

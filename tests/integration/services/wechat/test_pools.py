@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from services.container import Services
@@ -20,7 +19,7 @@ from tests.support.banks import open_bank
 
 @pytest.fixture
 async def pools() -> AsyncIterator[Pools]:
-    made = Pools(httpx.MockTransport(lambda _: httpx.Response(200)))
+    made = Pools()
     yield made
     await made.close()
 
@@ -147,12 +146,12 @@ async def test_without_pools_of_its_own_a_slow_platform_holds_up_the_other(
 ) -> None:
     """What the pools are for: over one pool for all, a sign-in at WeCom finds no place."""
     monkeypatch.setattr(pools_module, "WAIT_SECONDS", 0.1)
-    shared = Pool(httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))))
+    shared = Pools().of("every bank", "every platform")
     held = Held()
     await held.start(shared, 40)
     assert await _try(shared)
     await held.end()
-    await shared.http.aclose()
+    await shared.close()
 
 
 async def test_a_slow_wechat_keeps_nobody_from_signing_in_through_wecom(demo: Services, sandbox: Sandbox) -> None:

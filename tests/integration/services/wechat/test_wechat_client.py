@@ -8,7 +8,6 @@ import io
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import httpx
 import pytest
 from tornado.testing import bind_unused_port
 
@@ -16,9 +15,9 @@ from services.observe.metrics import Metrics
 from services.wechat.core import client as client_module
 from services.wechat.core import errors
 from services.wechat.core.client import Wire
-from services.wechat.core.pools import Pool, open_http
 from services.wechat.core.tokens import TokenStore
 from services.wechat.wecom import WeComClient
+from tests.integration.services.wechat.conftest import one_pool
 
 GET = "/cgi-bin/externalcontact/get"
 OK = {"errcode": 0, "errmsg": "ok"}
@@ -248,8 +247,8 @@ async def test_image_endpoints_answer_bytes_or_the_error(rig):
 async def test_no_connection_means_not_sent():
     listening, port = bind_unused_port()
     listening.close()
-    async with open_http() as http:
-        client = WeComClient("ww1", 1, "s", Wire(f"http://127.0.0.1:{port}", Pool(http), TokenStore(None)))
+    async with one_pool() as pool:
+        client = WeComClient("ww1", 1, "s", Wire(f"http://127.0.0.1:{port}", pool, TokenStore(None)))
         with pytest.raises(errors.NotSent) as caught:
             await client.customers.get("wm1")
     assert (caught.value.action, caught.value.errcode) == ("retry", None)
@@ -267,7 +266,7 @@ async def test_a_late_answer_is_an_unknown_outcome_and_the_limit_can_be_set_per_
         with pytest.raises(errors.UnknownOutcome) as caught:
             await r.wecom.welcome.send("WC-1", text="hello", timeout=0.1)
         release.set()
-    assert (caught.value.action, caught.value.errmsg) == ("defer", "ReadTimeout")
+    assert (caught.value.action, caught.value.errmsg) == ("defer", "SocketTimeoutError")
 
 
 @contextlib.asynccontextmanager
@@ -374,14 +373,3 @@ async def test_no_log_line_and_no_error_holds_a_token_or_a_secret(rig, caplog):
         for text in (logged, str(caught.value), repr(caught.value)):
             assert "TOKEN-VALUE" not in text
             assert "corp-secret" not in text
-
-
-async def test_the_transport_can_be_a_function():
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(
-            200, json={"errcode": 0, "access_token": "T", "expires_in": 7200, "host": request.url.host}
-        )
-
-    async with open_http(httpx.MockTransport(answer)) as http:
-        client = WeComClient("ww1", 1, "s", Wire("https://wecom.example", Pool(http), TokenStore(None)))
-        assert (await client.customers.get("wm1"))["host"] == "wecom.example"
