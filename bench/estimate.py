@@ -22,6 +22,7 @@ from bench.bank import TENANT
 from bench.load import LoadError
 from bench.stage import FULL, TINY, Stage, open_stage
 from customers.banks.bank import Bank, open_bank
+from customers.columnar import reading
 from customers.rules import days
 from customers.rules.filters import to_filter
 from customers.rules.reading import read_rule
@@ -120,7 +121,7 @@ async def _kept(bank: Bank, tree: Tree) -> AsyncIterator[None]:
     keeping = asyncio.create_task(columnar.run(bank.services, stop))
     try:
         for _ in range(600):
-            if (await estimate.estimate(bank, tree)).mirror_age is not None:
+            if await reading.count(bank, tree, 0) is not None:
                 break
             await asyncio.sleep(0.1)
         yield

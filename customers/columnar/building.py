@@ -7,8 +7,9 @@ texts, and true or false lie apart under one path, and a rule asks for the kind 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -79,19 +80,22 @@ class Builder:
         self._take_maps((), np.arange(first, len(self._ids), dtype=np.int32), documents)
 
     def _take_maps(self, path: Path, places: Array, maps: Sequence[Mapping[str, Any]]) -> None:
-        """Takes what maps have at each of their keys. A key that many have is asked of all of them,
-        which is faster than to look what each has."""
+        """Takes what maps have at each of their keys. Keys that all have are taken out together, one
+        that many have is asked of all: both are faster than to look what each has."""
         often = Counter(chain.from_iterable(maps))
         if not path:
             often -= Counter({key: len(maps) for key in _OWN})
         rare = {key for key, many in often.items() if many * DENSE < len(maps)}
-        for key in often.keys() - rare:
+        full = [key for key, many in often.items() if many == len(maps)]
+        for key, values in zip(full, _columns(maps, full), strict=True):
+            self._take((*path, key), places, values)
+        for key in often.keys() - rare - set(full):
             self._take((*path, key), places, [one.get(key) for one in maps])
         for key, pairs in _by_key(maps, rare).items():
             at, values = zip(*pairs, strict=True)
             self._take((*path, key), places[list(at)], list(values))
 
-    def _take(self, path: Path, places: Array, values: list[Any]) -> None:
+    def _take(self, path: Path, places: Array, values: Sequence[Any]) -> None:
         """Takes values at a path, each as what its type says."""
         types = set(map(type, values))
         if len(types) == 1:
@@ -101,7 +105,7 @@ class Builder:
             some = [place for place, value in enumerate(values) if type(value) is kind]
             self._take_all(kind, path, places[some], [values[place] for place in some])
 
-    def _take_all(self, kind: type, path: Path, places: Array, values: list[Any]) -> None:
+    def _take_all(self, kind: type, path: Path, places: Array, values: Sequence[Any]) -> None:
         column = self._columns[path]
         if kind is str:
             column.add_texts(places, values)
@@ -116,7 +120,7 @@ class Builder:
         elif kind is dict:
             self._take_maps(path, places, values)
 
-    def _take_lists(self, path: Path, places: Array, lists: list[list[Any]]) -> None:
+    def _take_lists(self, path: Path, places: Array, lists: Sequence[list[Any]]) -> None:
         """Of a list each text; and of rows in it each text under its key, and the earliest
         moment."""
         at = np.repeat(places, list(map(len, lists))).tolist()
@@ -143,7 +147,7 @@ class Builder:
             at = np.array(list(first), dtype=np.int32)
             self._columns[path].add("numbers", at, list(first.values()), np.float64)
 
-    def _take_days(self, event: str, places: Array, tallies: list[dict[str, int]]) -> None:
+    def _take_days(self, event: str, places: Array, tallies: Sequence[dict[str, int]]) -> None:
         at = np.repeat(places, list(map(len, tallies)))
         day = np.array(list(map(int, chain.from_iterable(tallies))), dtype=np.int32)
         n = np.array([n for tally in tallies for n in tally.values()], dtype=np.int32)
@@ -161,6 +165,13 @@ class Builder:
         for event, parts in self._events.items():
             arrays |= _tally(event, np.concatenate(parts, axis=1), place)
         return arrays
+
+
+def _columns(maps: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterable[Sequence[Any]]:
+    """What the maps have at each of these keys, which all of them have."""
+    if len(keys) < 2:
+        return [[one[key] for one in maps] for key in keys]
+    return zip(*map(itemgetter(*keys), maps), strict=True)
 
 
 def _by_key(
