@@ -21,8 +21,10 @@ def follow(services: Services, token: Doc | None = None) -> Changes:
 
 
 async def count_between(bank: Bank, ends: Ends, wanted: Doc | None = None) -> int:
-    """How many there are, of those whom a filter fits."""
-    return await bank.db[PROFILES].count({"$and": [_between(ends), wanted or {}]})
+    """How many there are, of those whom a filter fits. The ends stand outside of `$and`, where the
+    embedded store finds its index for them."""
+    asked = _between(ends) if wanted is None else {**_between(ends), "$and": [wanted]}
+    return await bank.db[PROFILES].count(asked)
 
 
 async def read_between(bank: Bank, ends: Ends) -> list[bytes]:
