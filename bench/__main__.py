@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import (
+    estimate,
     flood,
     imported,
     intake,
@@ -37,6 +38,7 @@ ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
     "import": imported.measure,
     "splitting": splitting.measure,
     "rules": rules.measure,
+    "estimate": estimate.measure,
     "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
 }
 """Rows with a stage of their own and nothing beside them."""

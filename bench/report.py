@@ -153,6 +153,19 @@ def _rules_cells(line: dict[str, Any]) -> list[str]:
             f"{wanted:g}", "", least]  # fmt: skip
 
 
+def _estimate_cells(line: dict[str, Any]) -> list[str]:
+    told = f"p50 {line['p50_ms']:.0f}, p95 {line['p95_ms']:.0f} of {line['customers']:,}"
+    asked = _marked(told, line["p95_ms"] < line["at_most_ms"])
+    made = f"made in {line['rebuild_seconds']:.0f} s, {line['rebuild_mb']:.0f} MB"
+    is_made = (
+        line["rebuild_seconds"] < line["at_most_seconds"]
+        and line["rebuild_mb"] < line["at_most_mb"]
+    )
+    product = f"{asked}; {_marked(made, is_made)}"
+    naive = f"{line['naive_ms']:,.0f}"
+    return ["estimate", "ms", product, naive, "", "", "", "", f"p95 < {line['at_most_ms']:g}"]
+
+
 _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "welcome": _welcome_cells,
     "membership": _welcome_cells,
@@ -164,6 +177,7 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "splitting": _splitting_cells,
     "intake": _intake_cells,
     "rules": _rules_cells,
+    "estimate": _estimate_cells,
 }
 
 

@@ -157,6 +157,9 @@ class Settings(BaseSettings):
     audit_checkpoints: str = Field(
         "", description="where the audit trail's checkpoints are kept; unset: in data_dir"
     )
+    mirror: str = Field(
+        "", description="where this host's columnar mirror of profiles lies; unset: in data_dir"
+    )
     searches_a_day: int = Field(
         200, ge=1, le=100_000, description="how often a clerk may look for a customer in a day"
     )
@@ -265,6 +268,11 @@ class Settings(BaseSettings):
     def checkpoints(self) -> Path:
         """The folder of the audit trail's checkpoints."""
         return Path(self.audit_checkpoints or self.data_dir / "audit")
+
+    @property
+    def mirror_dir(self) -> Path:
+        """The folder of this host's columnar mirror."""
+        return Path(self.mirror or self.data_dir / "mirror")
 
     @property
     def tz(self) -> tzinfo:

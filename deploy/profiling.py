@@ -37,6 +37,8 @@ SETTLE_SECONDS = 2.0
 MOST_SHOWN = 50
 audience_app = typer.Typer(no_args_is_help=True)
 profiles_app = typer.Typer(no_args_is_help=True)
+mirror_app = typer.Typer(no_args_is_help=True)
+profiles_app.add_typer(mirror_app, name="mirror", help="This host's columnar mirror of them")
 fields_app = typer.Typer(no_args_is_help=True)
 out = Console(highlight=False)
 Customer = Annotated[str, typer.Argument(help="a customer's id, phone or number at the bank")]
@@ -49,8 +51,10 @@ def audience() -> None:
 
 @audience_app.command("run")
 def audience_run() -> None:
-    """Follow what changes until SIGTERM. Of any number of these processes one works."""
+    """Follow what changes until SIGTERM. Of any number of these processes one makes profiles, and one
+    a host keeps its mirror."""
     from operations import audience as following
+    from operations import columnar
 
     chosen = settings()
 
@@ -61,7 +65,12 @@ def audience_run() -> None:
         services = await open_services(chosen, COLLECTIONS, QUEUES)
         logging.getLogger("yinqiao.audience").info("audience started")
         try:
-            await following.run(services, stop)
+            mirror = asyncio.create_task(columnar.run(services, stop))
+            try:
+                await following.run(services, stop)
+            finally:
+                stop.set()
+                await mirror
         finally:
             await services.close()
 
@@ -132,6 +141,48 @@ async def _check(services: Services, tenant: str) -> dict[str, list[str]]:
         return {}
     await asyncio.sleep(SETTLE_SECONDS)
     return await refreshing.still_different(bank, found, profiling.SOURCES)
+
+
+@mirror_app.command("rebuild")
+def mirror_rebuild(tenant: TenantOption = "") -> None:
+    """Make this host's mirror of a bank anew; cut short, what was there stays."""
+    from operations import columnar
+
+    async def work(services: Services) -> tuple[str, int]:
+        bank, done = await open_bank(services, await only_tenant(services, tenant)), 0
+        with _bar() as bar:
+            task = bar.add_task("mirror", total=None, found="")
+            async for step in columnar.rebuild(bank):
+                done = step.done
+                bar.update(task, completed=step.done, total=step.of)
+        return bank.id, done
+
+    bank, done = run(work)
+    out.print(f"{bank}: {done:,} customers are in the mirror of this host")
+
+
+@mirror_app.command("check")
+def mirror_check(tenant: TenantOption = "") -> None:
+    """Compare this host's mirror with the database; exit status 1 for a difference."""
+    found = run(lambda services: _compared(services, tenant))
+    if found:
+        more = [f"and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else []
+        fail(*found[:MOST_SHOWN], *more, "`manage.py profiles mirror rebuild` makes it anew")
+    out.print("the mirror is as the database says")
+
+
+async def _compared(services: Services, tenant: str) -> list[str]:
+    from operations import comparing
+
+    bank = await open_bank(services, await only_tenant(services, tenant))
+    found: list[str] = []
+    with _bar() as bar:
+        task = bar.add_task("mirror", total=None, found="")
+        async for step in comparing.compare(bank):
+            found += step.told
+            different = f"{len(found):,} different"
+            bar.update(task, completed=step.done, total=step.of, found=different)
+    return found
 
 
 @fields_app.command("list")

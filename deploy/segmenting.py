@@ -12,6 +12,7 @@ from rich.console import Console
 
 from customers.banks.bank import Bank, open_bank
 from customers.profiles.downloading import Wanted
+from customers.segments.estimate import Estimate
 from deploy.listing import ClearOption, ReasonOption, TargetFile, export
 from deploy.terminal import File, TenantOption, only_tenant, print_table, read, run
 from services.container import Services
@@ -81,17 +82,23 @@ def segment_estimate(
     from customers.segments import document, estimate, versions
     from operations import profiling
 
-    async def counted(services: Services) -> tuple[int, list[dict[str, Any]]]:
+    async def counted(services: Services) -> tuple[Estimate, list[dict[str, Any]]]:
         bank = await open_bank(services, await only_tenant(services, tenant))
         words, uses = await profiling.vocabulary(bank), await versions.uses(bank)
         name = {"zh": "-", "en": "-"}
         segment = document.read("new", {"name": name, "rule": rule})
         found = await estimate.estimate(bank, document.checked("", segment, words, uses))
-        return found.count, _by_branch(bank, found.by_branch)
+        return found, _by_branch(bank, found.by_branch)
 
-    count, branches = run(counted)
-    out.print(f"{count:,} customers meet it")
+    found, branches = run(counted)
+    out.print(f"{found.count:,} customers meet it, {_where(found)}")
     print_table("by branch", branches)
+
+
+def _where(found: Estimate) -> str:
+    if found.mirror_age is None:
+        return "counted in the database"
+    return f"counted in the columnar mirror, {found.mirror_age:.0f} s old"
 
 
 def _by_branch(bank: Bank, found: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -112,7 +119,7 @@ def segment_members(segment: Segment, tenant: TenantOption = "") -> None:
         return found, _by_branch(bank, found.found.by_branch)
 
     found, branches = run(shown)
-    out.print(f"{found.found.count:,} members")
+    out.print(f"{found.found.count:,} members, {_where(found.found)}")
     if found.fill is not None and found.fill["quiet"]:
         done, of = filling.progress(found.fill)
         out.print(f"it is being filled: {done} of {of} parts")

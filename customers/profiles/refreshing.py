@@ -286,8 +286,9 @@ async def rfm_in(bank: Bank, span: tuple[str, str]) -> dict[str, dict[str, int]]
 
 
 async def matching(bank: Bank, span: tuple[str, str], wanted: Doc) -> set[str]:
-    """Whose id lies in a span and whose profile a filter fits."""
-    asked = {"$and": [{"_id": {"$gte": span[0], "$lt": span[1]}}, wanted]}
+    """Whose id lies in a span and whose profile a filter fits. The span stands outside of `$and`,
+    where the embedded store finds its index for it."""
+    asked = {"_id": {"$gte": span[0], "$lt": span[1]}, "$and": [wanted]}
     found = await bank.db[PROFILES].find(asked, fields={"_id": 1}, limit=None)
     return {row["_id"] for row in found}
 

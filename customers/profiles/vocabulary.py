@@ -73,7 +73,7 @@ async def of_bank(bank: Bank, more: Mapping[Function, Known] | None = None) -> V
         removed=[f"customer.{key}" for key in sorted(bank.removed_fields)],
         undeclared={name.name: "rule_rfm" for name in RFM if bank.rfm is None},
         known={**known, **(more or {})},
-        offset=_offset(bank),
+        offset=offset_of(bank),
     )
 
 
@@ -85,7 +85,8 @@ def _alike(name: str) -> Titles:
     return {"zh": name, "en": name}
 
 
-def _offset(bank: Bank) -> int:
+def offset_of(bank: Bank) -> int:
+    """So many seconds east of UTC is the bank's zone."""
     east = datetime.fromtimestamp(bank.now(), bank.tz).utcoffset()
     return 0 if east is None else int(east.total_seconds())
 

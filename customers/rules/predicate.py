@@ -75,8 +75,14 @@ def is_kind(kind: Kind) -> Callable[[Any], bool]:
     if kind == "bool":
         return lambda value: type(value) is bool
     if kind in _NUMBERS:
-        return lambda value: type(value) is int or type(value) is float
+        return lambda value: type(value) is int or type(value) is float or _is_long(value)
     return lambda value: type(value) is str
+
+
+def _is_long(value: Any) -> bool:
+    """Whether it is a whole number of 2^31 or more as the database gives it out: of a class of its
+    own."""
+    return isinstance(value, int) and type(value) is not bool
 
 
 def _earliest(path: Path) -> Read:
@@ -177,7 +183,8 @@ def _compared(node: Compared) -> Predicate:
 
         def holds(document: Any, today: int) -> bool:
             found = document.get(part, NOTHING).get(key)
-            return (type(found) is int or type(found) is float) and compare(found, bound)
+            is_number = type(found) is int or type(found) is float or _is_long(found)
+            return is_number and compare(found, bound)
 
         return holds
     value = value_of(node.name)

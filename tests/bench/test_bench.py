@@ -74,6 +74,12 @@ def test_the_rules_bench_asks_both_ways_and_both_say_the_same(tmp_path: Path) ->
     assert line["windowed"] > 0
 
 
+def test_the_estimate_bench_counts_in_the_mirror_what_the_database_counts(tmp_path: Path) -> None:
+    line = line_of("estimate", tmp_path)
+    assert 0 < line["p50_ms"] <= line["p95_ms"]
+    assert min(line["naive_ms"], line["rebuild_seconds"], line["rebuild_mb"]) > 0
+
+
 def test_the_splitting_bench_counts_each_event_once(tmp_path: Path) -> None:
     """The bench itself compares what is there with what was sent and fails on anything else."""
     line = line_of("splitting", tmp_path)

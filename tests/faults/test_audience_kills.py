@@ -1,5 +1,5 @@
 """The audience process, and the store under it, are killed while customers change: in the end every profile is what its
-sources say."""
+sources say, and the columnar mirror has it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from customers.identity import resolution
 from customers.identity.facts import Facts
 from deploy.parts import Parts
 from deploy.stack import Stores
-from operations import audience, profiling
+from operations import audience, comparing, profiling
 from services.container import Services
 from services.errors import Unavailable
 from tests.integration.operations.test_audience import bank as bank
@@ -85,11 +85,19 @@ async def test_whatever_is_killed_every_profile_ends_as_its_sources_say(
             return not [cid async for _, found in profiling.check(bank) for cid in found]
 
         await until(settled, 60.0)
+        await until(lambda: _is_mirrored(bank), 60.0)
     merged = await bank.db["customers"].count({"merged_into": {"$ne": None}})
     customers = await bank.db["customers"].count({"merged_into": None})
     assert await bank.db["profiles"].count() == customers
     assert merged > 0
     assert customers > 7
+
+
+async def _is_mirrored(bank: Bank) -> bool:
+    try:
+        return not [told async for step in comparing.compare(bank) for told in step.told]
+    except Unavailable:  # there is none yet
+        return False
 
 
 async def _leads_since(services: Services, fence: int) -> bool:

@@ -13,7 +13,7 @@ from customers.identity import resolution
 from customers.identity.facts import Facts
 from customers.profiles import refreshing
 from customers.segments import filling, members
-from operations import profiling
+from operations import columnar, profiling
 from services.container import Services
 from tests.conftest import DEMO_BANK
 from tests.http.conftest import Clerk, post_form
@@ -154,6 +154,7 @@ async def test_members_and_the_estimate_of_a_rule_are_shown_masked_and_by_branch
     counted = await post_form(lin, f"{NEW}?lang=en", f"{ALL}/estimate", **wanted)
     assert "1 customers meet the rule now" in counted.text
     assert "not customer.bound</textarea>" in counted.text
+    assert "Counted in the database." in counted.text
     assert await bank.db["segments"].count() == 0
     await post_form(lin, NEW, ALL, **wanted)
     await post_form(zhao, RICH, f"{RICH}/versions/1/approve")
@@ -168,4 +169,11 @@ async def test_members_and_the_estimate_of_a_rule_are_shown_masked_and_by_branch
     assert "欧" in page
     assert "came in" in page
     assert "<progress" not in page
+    async for _ in columnar.rebuild(bank):
+        pass
+    counted = await post_form(lin, f"{NEW}?lang=en", f"{ALL}/estimate", **wanted)
+    assert "1 customers meet the rule now" in counted.text
+    assert "Counted in this host&#x27;s columnar mirror, 0 seconds old." in counted.text
+    members = (await lin.get(f"{RICH}/members?lang=zh")).text
+    assert "由本机的列式镜像统计，数据截至 0 秒前。" in members
     assert (await lin.get("/console/segments/nothing/members")).status_code == 404
