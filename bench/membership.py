@@ -1,5 +1,9 @@
 """Membership: from the moment when an event of the bank's was due to the lines of the timeline that say
-that its customer came into a segment, and left another, through server, worker and audience process."""
+that its customer came into a segment, and left another, through server, worker and audience process.
+
+Of the events of a bank few change who is in which segment: here one of CHANGING does, and after each of
+the others a profile is made anew and judged, and nobody comes or goes.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,7 @@ from services.store.mongo import Doc
 
 AT_MOST_MS = 5_000.0
 RATE = 200.0
+CHANGING = 4
 EACH = 20
 """Events of a request, which leaves when the last of them is due."""
 WARM_SECONDS = 5.0
@@ -44,6 +49,7 @@ WARM_SECONDS = 5.0
 PATIENCE, READY_SECONDS = 300.0, 1_200.0
 AT_ONCE = 500
 SOON = 60.0
+PAID = {"amount": 9_900, "channel": "app"}
 COME, GONE = "signed-in", "never"
 SEGMENTS: Mapping[str, str] = {
     COME: "event('app.login', 30d)",
@@ -71,7 +77,7 @@ MANY, FEW = Crowd(20_000, 30.0), Crowd(300, 1.0)
 
 
 async def measure(stage: Stage) -> dict[str, Any]:
-    """The row's line. Raises LoadError unless each event led to one coming and one going, and every
+    """The row's line. Raises LoadError unless each sign-in led to one coming and one going, and every
     profile is as its sources say."""
     crowd = FEW if stage.scale.rounds == 1 else MANY
     bank = await open_bank(stage.services, TENANT)
@@ -84,16 +90,17 @@ async def measure(stage: Stage) -> dict[str, Any]:
     numbers = Random(1).sample(range(crowd.customers), events)  # noqa: S311
     pids = {**stage.pids, **stage.parts.pids}
     before = {name: cpu.seconds(pid) for name, pid in pids.items()}
-    seen = asyncio.create_task(_watched(stage, events))
+    signing_in = numbers[::CHANGING]
+    seen = asyncio.create_task(_watched(stage, len(signing_in)))
     await asyncio.sleep(0.5)
     due = await _sent(stage, numbers)
     arrived = await seen
     used = {name: cpu.seconds(pid) - before[name] for name, pid in pids.items()}
-    _expect_once(arrived, numbers)
+    _expect_once(arrived, signing_in)
     await _expect_right(bank)
     waits = [
         (at - due[number]) * 1000
-        for number in numbers[int(RATE * warm) :]
+        for number in signing_in[int(RATE * warm) // CHANGING :]
         for at in arrived[_cid(number)].values()
     ]
     cuts = quantiles(waits, n=100, method="inclusive")
@@ -109,6 +116,7 @@ async def measure(stage: Stage) -> dict[str, Any]:
         "at_most_ms": AT_MOST_MS,
         "events": events,
         "events_per_second": RATE,
+        "sign_ins": len(signing_in),
         "customers": crowd.customers,
         "segments": len(SEGMENTS),
         "processor_ms_per_event": {
@@ -205,21 +213,18 @@ async def _sent(stage: Stage, numbers: Sequence[int]) -> dict[int, float]:
             for first in range(0, len(numbers), EACH):
                 some = numbers[first : first + EACH]
                 await asyncio.sleep(max(0.0, due[some[-1]] - time.monotonic()))
-                group.create_task(_post(client, some))
+                group.create_task(_post(client, first, some))
     return due
 
 
-async def _post(client: httpx.AsyncClient, some: Sequence[int]) -> None:
+async def _post(client: httpx.AsyncClient, first: int, some: Sequence[int]) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    events = [
-        {
-            "id": f"ev-{secrets.token_hex(8)}",
-            "name": "app.login",
-            "at": now,
-            "customer": {"unionid": _unionid(number)},
-        }
-        for number in some
-    ]
+    events = []
+    for place, number in enumerate(some, first):
+        signs_in = place % CHANGING == 0
+        told = {"name": "app.login"} if signs_in else {"name": "payment.made", "data": PAID}
+        who = {"customer": {"unionid": _unionid(number)}}
+        events.append({"id": f"ev-{secrets.token_hex(8)}", "at": now, **told, **who})
     headers, body = intake.signed(events)
     answer = await client.post(intake.PATH, content=body, headers=headers)
     if answer.status_code != 200 or answer.json()["accepted"] != len(some):
