@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from customers.banks.bank import Bank
-from customers.lists import keeping
+from customers.lists import keeping, uploading
 from customers.segments import document, versions
 from deploy import audit_segments, audit_truth, truth_file
 from operations import profiling
@@ -56,11 +56,11 @@ async def agree(bank: Bank) -> None:
 
 
 async def put_on_the_list(bank: Bank, truth: truth_file.Truth) -> None:
-    received = keeping.Receiver("list.csv")
+    received = uploading.Receiver("list.csv")
     await received.write(audit_segments.list_file(truth.customers))
-    name = await keeping.start(bank, "lin", audit_segments.LIST, "add", received)
-    await jobs.run(bank, keeping.TASK)
-    upload = await keeping.upload(bank, audit_segments.LIST, name)
+    name = await uploading.start(bank, "lin", audit_segments.LIST, "add", received)
+    await jobs.run(bank, uploading.TASK)
+    upload = await uploading.upload(bank, audit_segments.LIST, name)
     assert (upload["state"], upload["problems"]) == ("done", [])
 
 

@@ -19,6 +19,7 @@ from customers.fields import values
 from customers.fields.values import Update
 from customers.identity import customer_numbers
 from customers.lists import keeping as lists
+from customers.lists import uploading
 from customers.segments import document, filling, versions
 from customers.wecom_mirror import tags
 from handlers.http.auth import PUBLIC
@@ -94,10 +95,10 @@ async def plant(services: Services, tenant: str) -> dict[str, str]:
     await take(bank, [event("e2", number="C0009")])
     await split(bank)
     await lists.create(bank, "lin", "event", {"zh": f"名单 {mark}", "en": mark})
-    received = lists.Receiver(f"{mark}.csv")
+    received = uploading.Receiver(f"{mark}.csv")
     await received.write(b"unionid\nu1\nu9\n")
-    upload = await lists.start(bank, "lin", "event", "add", received)
-    await jobs.run(bank, lists.TASK)
+    upload = await uploading.start(bank, "lin", "event", "add", received)
+    await jobs.run(bank, uploading.TASK)
     for rule in (f"tag('组:{mark}')", f"tag('组:{mark}') and list('event')"):
         said = document.read("same", {"name": {"zh": mark, "en": mark}, "rule": rule})
         words = await profiling.vocabulary(bank)
@@ -201,7 +202,7 @@ async def test_no_form_of_one_bank_says_a_word_of_the_other_or_changes_a_byte_of
     assert leaks == []
     assert {200, 303, 404} <= statuses
     twin = await open_bank(demo, "twin")
-    for job in (lists.TASK, filling.TASK):
+    for job in (uploading.TASK, filling.TASK):
         await jobs.run(twin, job)
     await profiling.bring(twin, [planted["demo"]["cid"], planted["twin"]["cid"]])
     assert rows_of_the_first(demo) == before

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +17,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from customers.profiles.vocabulary import BUILT_IN
+from customers.columnar import block
+from customers.columnar.block import Block
+from customers.columnar.building import Builder
+from customers.profiles.vocabulary import BUILT_IN, RFM
 from customers.rules.columns import Columns
 from customers.rules.days import number_of
 from customers.rules.filters import to_filter
@@ -26,7 +31,21 @@ from customers.rules.vocabulary import Kind, Name, Vocabulary
 from tests.judges.foreign_rules import Customer, Moment, is_met
 from tests.support.rule_columns import DocumentColumns
 
-COLUMNS: Mapping[str, Callable[[Sequence[Mapping[str, Any]], int], Columns]] = {"documents": DocumentColumns}
+
+def _mirrored(profiles: Sequence[Mapping[str, Any]], offset: int) -> Columns:
+    """The profiles as a block of the columnar mirror, whose file is gone when it is open."""
+    builder = Builder()
+    builder.take([{**one, "_id": f"demo:{place:032x}"} for place, one in enumerate(profiles)])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "block"
+        block.write(path, "demo", builder)
+        return Block(path, "demo", offset)
+
+
+COLUMNS: Mapping[str, Callable[[Sequence[Mapping[str, Any]], int], Columns]] = {
+    "documents": DocumentColumns,
+    "mirror": _mirrored,
+}
 """Whoever keeps columns: made of profiles, and the seconds that the bank's zone is east."""
 ZONES = (8 * 3600, -5 * 3600, 5 * 3600 + 45 * 60, 0)
 TODAYS = [date.fromisoformat(day) for day in ("2026-12-31", "2027-01-01", "2028-02-29", "2027-03-01", "2027-03-31")] + [
@@ -60,7 +79,7 @@ class World:
         self.zone = timezone(timedelta(seconds=self.offset))
         self.people = [self._customer() for _ in range(customers)]
         self.profiles = [self._profile(place, who) for place, who in enumerate(self.people)]
-        names = [*BUILT_IN, *(_name(key, kind) for key, kind in FIELDS.items())]
+        names = [*BUILT_IN, *RFM, *(_name(key, kind) for key, kind in FIELDS.items())]
         known: Any = {function: dict.fromkeys(some, {}) for function, some in NAMES.items()}
         self.vocabulary = Vocabulary(names={one.name: one for one in names}, known=known, offset=self.offset)
 

@@ -110,7 +110,7 @@ async def test_truth_of_a_member_comes_in_pages(playing):
             found += [row["external_userid"] for row in page["customers"]]
             after = page["after"]
         assert found == listed
-        assert page["customers"][0].keys() == {"external_userid", "name", "tags", "state", "createtime"}
+        assert page["customers"][0].keys() == {"external_userid", "name", "tags", "tag_names", "state", "createtime"}
 
 
 async def test_batch_has_every_friendship_once(playing):
