@@ -315,9 +315,9 @@ async def _bring_members(bank: Bank, told: Mapping[str, Any], asked: float, ways
         for row_id, one in said.items()
         if _is_news(bank, there.get(row_id), one)
     ]
-    await _write_members(bank, fresh, asked)
     known = {row_id for row_id, row in there.items() if row["cid"]}
     await _tell_joinings(bank, [row for row in fresh if row["_id"] not in known])
+    await _write_members(bank, fresh, asked)  # who stands there is told of
     gone = [row for row_id, row in there.items() if row_id not in said]
     await _end(bank, gone, {"$lt": utc(asked)}, asked, ways)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from services.container import Services
 from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import Sandbox
-from tests.support import jobs
+from tests.support import jobs, killing
 from tests.support.banks import open_bank
 from tests.support.clock import StillClock
 
@@ -121,6 +122,25 @@ async def test_a_dismissal_ends_the_group_in_whatever_order_it_is_told(
     await react(bank, *(tellings[place] for place in order))
     row, present = await mirror(bank, chat_id)
     assert (row["active"], row["ended_by"], row["people"], present) == (False, "event", 0, [])
+
+
+@pytest.mark.parametrize("number", range(6))
+async def test_a_group_that_is_brought_in_has_its_joinings_wherever_that_was_cut_short(
+    bank: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Who stands in the group is told of: nobody would tell of him later."""
+    person = await sandbox.person("刘敏")
+    tenant = await banks_bank.open_bank(bank, "demo")
+    await resolution.identify(tenant, resolution.Facts(external_userid=person["external_userid"]))
+    one = {"userid": person["external_userid"], "type": 2, "name": "刘敏", "join_time": 5}
+    told_group = {"chat_id": "wrA", "owner": "rm.chen", "member_list": [one], "member_version": V0}
+    with monkeypatch.context() as patch:
+        struck = killing.before_write(patch, number)
+        with contextlib.suppress(killing.Killed):
+            await groups.bring(tenant, told_group, bank.clock())
+    assert struck() or number >= 3
+    assert await groups.bring(tenant, told_group, bank.clock())
+    assert await stories(bank) == [("group.joined", "")]
 
 
 async def test_goings_that_the_event_names_whole_cost_no_call(bank: Services, sandbox: Sandbox) -> None:
