@@ -273,24 +273,25 @@ async def segments_of(bank: Bank, cids: Sequence[str]) -> dict[str, list[str] | 
 
 async def segments_in(bank: Bank, span: tuple[str, str]) -> dict[str, list[str]]:
     """The same of those whose id lies in a span and who are in any."""
-    asked = {"_id": {"$gte": span[0], "$lt": span[1]}, "segments.0": {"$exists": True}}
-    found = await bank.db[PROFILES].find(asked, fields={"segments": 1}, limit=None)
+    found = await _in_span(bank, span, {"segments.0": {"$exists": True}}, {"segments": 1})
     return {row["_id"]: row["segments"] for row in found}
 
 
 async def rfm_in(bank: Bank, span: tuple[str, str]) -> dict[str, dict[str, int]]:
     """The fifths of those whose id lies in a span and who have any."""
-    asked = {"_id": {"$gte": span[0], "$lt": span[1]}, "rfm": {"$exists": True}}
-    found = await bank.db[PROFILES].find(asked, fields={"rfm": 1}, limit=None)
+    found = await _in_span(bank, span, {"rfm": {"$exists": True}}, {"rfm": 1})
     return {row["_id"]: row["rfm"] for row in found}
 
 
 async def matching(bank: Bank, span: tuple[str, str], wanted: Doc) -> set[str]:
-    """Whose id lies in a span and whose profile a filter fits. The span stands outside of `$and`,
-    where the embedded store finds its index for it."""
-    asked = {"_id": {"$gte": span[0], "$lt": span[1]}, "$and": [wanted]}
-    found = await bank.db[PROFILES].find(asked, fields={"_id": 1}, limit=None)
-    return {row["_id"] for row in found}
+    """Whose id lies in a span and whose profile a filter fits."""
+    return {row["_id"] for row in await _in_span(bank, span, wanted, {"_id": 1})}
+
+
+async def _in_span(bank: Bank, span: tuple[str, str], wanted: Doc, fields: Doc) -> list[Doc]:
+    inside = {"_id": {"$gte": span[0], "$lt": span[1]}}
+    stages: list[Doc] = [{"$match": inside}, {"$match": wanted}, {"$project": fields}]
+    return await bank.db[PROFILES].aggregate(stages)
 
 
 async def count(bank: Bank, wanted: Doc) -> int:

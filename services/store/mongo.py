@@ -169,8 +169,13 @@ class Collection:
             return int(await self._raw.count_documents(self._scoped(query)))
 
     async def aggregate(self, pipeline: Sequence[Doc]) -> list[Doc]:
+        """What a `$match` at the beginning asks for finds its index; the embedded store looks at
+        everything when more is asked for beside a range of `_id`s, so that belongs into a second
+        one."""
+        first = pipeline[0].get("$match") if pipeline else None
+        rest = pipeline if first is None else pipeline[1:]
+        stages = [{"$match": self._scoped(first)}, *rest]
         with _reading():
-            stages = [{"$match": self._scope}, *pipeline]
             return cast("list[Doc]", await self._raw.aggregate(stages).to_list(None))
 
     async def insert(self, doc: Doc) -> None:
