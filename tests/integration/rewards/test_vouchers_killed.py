@@ -133,13 +133,14 @@ async def _nothing_left(bank: Bank) -> bool:
     return not await bank.db["vouchers"].count({"steps": {"$ne": []}})
 
 
+@pytest.mark.parametrize("why", [Unavailable("store_unavailable", "the database does not answer"), KeyError("ours")])
 async def test_what_cannot_be_told_now_is_done_all_the_same(
-    services: Services, clock: Any, monkeypatch: pytest.MonkeyPatch
+    services: Services, clock: Any, monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
     bank, shown = await _three(services)
 
     async def away(*_: Any) -> None:
-        raise Unavailable("store_unavailable", "the database does not answer")
+        raise why
 
     with monkeypatch.context() as patch:
         patch.setattr(life, "tell", away)
