@@ -8,6 +8,7 @@ import io
 import logging
 import socket
 import struct
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -385,3 +386,16 @@ async def test_no_log_line_and_no_error_holds_a_token_or_a_secret(rig, caplog):
         for text in (logged, str(caught.value), repr(caught.value)):
             assert "TOKEN-VALUE" not in text
             assert "corp-secret" not in text
+
+
+async def test_no_traceback_holds_a_secret_although_its_cause_would_say_the_address():
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 what\r\n\r\n")
+        await writer.drain()
+
+    async with raw_server(babble) as address, one_pool() as pool:
+        client = WeComClient("ww1", 1, "corp-secret", Wire(address, pool, TokenStore(None)))
+        with pytest.raises(errors.UnknownOutcome) as caught:
+            await client.customers.get("wm1")
+    assert caught.value.errmsg == "ClientResponseError"
+    assert "corp-secret" not in "".join(traceback.format_exception(caught.value))
