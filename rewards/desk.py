@@ -175,11 +175,11 @@ async def _is_done(bank: Bank, by: Redeemer, hashed: str) -> bool:
 
 
 async def _was_done(bank: Bank, use: Use) -> bool:
-    if use["state"] != "asked":
-        return use["state"] != "refused"
-    row = await find_voucher(bank, use["voucher"])
-    marks = (*row["recent"], *row["steps"]) if row is not None else ()
-    return any(mark["use"] == use["_id"] for mark in marks)
+    """Also one that was refused first: its row says so until the voucher's use is told."""
+    if use["state"] in ("done", "undone"):
+        return True
+    row = await find_voucher(bank, use["voucher"]) if use["voucher"] else None
+    return row is not None and vouchers.has(row, use["_id"])
 
 
 def _row_id(bank: Bank, counter: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from customers.banks.bank import Bank
 from services.clock import utc
+from services.errors import Unavailable
 from services.store import leases
 from services.store.mongo import Doc
 from services.store.rows import Rows
@@ -127,13 +128,16 @@ async def active(bank: Bank, cids: Sequence[str]) -> list[Run]:
 async def hold(bank: Bank, run: Run, owner: str, **still: object) -> Run | None:
     """The run again, `owner`'s now, if it is active and `still` as said; None otherwise. `owner` is
     nobody else's name: the row is read by it after the write, since the embedded store reads the
-    whole collection to find and change in one."""
+    whole collection to find and change in one. Raises Unavailable when somebody else took the run
+    in between: it was active, and must be told again."""
     lease = {"owner": owner, "due": bank.now() + LEASE_SECONDS, "open": True}
     mine = {"_id": run["_id"], "status": "active", **still}
     if not await bank.db[RUNS].update(mine, {"$set": lease}):
         return None
     held = await bank.db[RUNS].find_one({"_id": run["_id"], "owner": owner})
-    return cast("Run | None", held)
+    if held is None:
+        raise Unavailable("run_busy", "somebody else moved this run in this moment")
+    return cast("Run", held)
 
 
 async def move(bank: Bank, owner: str, run: Run, moved: Mapping[str, Any]) -> bool:

@@ -92,9 +92,11 @@ async def _tell_now(bank: Bank, row: Voucher) -> None:
     group = bank.services.groups.get(f"told:{bank.id}", flush, limit=TOLD_TOGETHER)
     try:
         await group.submit((bank, row))
-    except YinqiaoError as error:
-        fields = {"tenant": bank.id, "voucher": row["_id"], "why": error.code}
-        log.warning("a voucher's steps are left to the job", extra={"fields": fields})
+    except Exception as error:  # one of another voucher's, maybe
+        why = error.code if isinstance(error, YinqiaoError) else "internal"
+        fields = {"tenant": bank.id, "voucher": row["_id"], "why": why}
+        said = "a voucher's steps are left to the job"
+        log.warning(said, exc_info=why == "internal", extra={"fields": fields})
 
 
 def happened(

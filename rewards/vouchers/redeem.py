@@ -263,7 +263,7 @@ async def _find(bank: Bank, by: Redeemer, shown: str, replay: str = "") -> _Foun
 async def _was_done(bank: Bank, by: Redeemer, key: str, row: Voucher) -> bool:
     """Whether this key has written the voucher off; one that was refused has not."""
     use = await find_use(bank, use_id(bank.id, by.counter, ids.fingerprint(key.encode())))
-    return use is not None and (use["state"] in ("done", "undone") or _has(row, use["_id"]))
+    return use is not None and (use["state"] in ("done", "undone") or has(row, use["_id"]))
 
 
 async def _by_code(bank: Bank, typed: str) -> tuple[Voucher, str]:
@@ -440,7 +440,7 @@ def _refusal_now(
 ) -> Conflict | None:
     """Why the voucher as it was read may not be used under a key that has not used it: most who are
     refused hear so for the price of the row that says it."""
-    if _has(found.row, use_id(bank.id, by.counter, key)):
+    if has(found.row, use_id(bank.id, by.counter, key)):
         return None
     return why_not(bank, by, found.row, item, count, found.qr)
 
@@ -454,7 +454,7 @@ async def _write_off(
 
     def decide(row: Voucher) -> Doc:
         nonlocal replayed
-        replayed = _has(row, asked["_id"])
+        replayed = has(row, asked["_id"])
         if replayed:
             return {}
         if asked["_id"] in row["undone"]:  # while this try stood still
@@ -480,7 +480,7 @@ async def _done_of(bank: Bank, row: Voucher, asked: Use) -> Use:
     return {**asked, "state": "done", "at": mark["at"], "left": mark["left"]}
 
 
-def _has(row: Voucher, use: str) -> bool:
+def has(row: Voucher, use: str) -> bool:
     """Whether the voucher has this use, told or not."""
     return any(one["use"] == use for one in (*row["recent"], *row["steps"]))
 
@@ -549,7 +549,7 @@ async def give_up(bank: Bank, by: Redeemer, key: str) -> None:
         return
 
     def decide(row: Voucher) -> Doc:
-        ended = _has(row, use) or use in row["undone"]
+        ended = has(row, use) or use in row["undone"]
         return {} if ended else {"undone": [*row["undone"], use]}
 
     await life.change(bank, asked["voucher"], decide)
@@ -589,7 +589,7 @@ async def _done(bank: Bank, use: str) -> Use:
         raise NotFound("use_unknown", "no such write-off")
     if asked["state"] == "undone":
         raise undone()
-    if asked["state"] != "done" and not _has(await _row(bank, asked["voucher"]), use):
+    if asked["state"] != "done" and not has(await _row(bank, asked["voucher"]), use):
         raise NotFound("use_unknown", "no such write-off")
     return asked
 

@@ -112,14 +112,14 @@ class Audit:
         why: Exception = Unavailable(
             "audit_busy", "the audit trail is being written by too many at once"
         )
-        for _ in range(_TRIES):
-            if len(done) == len(entries):
-                break
-            try:
+        try:
+            for _ in range(_TRIES):
                 done += await self._append_some(db, entries[len(done) :])
-            except YinqiaoError as error:
-                why = error
-                break
+                if len(done) == len(entries):
+                    break
+                await self._newest(db)
+        except YinqiaoError as error:
+            why = error
         return done + [why] * (len(entries) - len(done))
 
     async def _append_some(self, db: TenantStore, entries: Sequence[Entry]) -> list[int]:
@@ -131,8 +131,6 @@ class Audit:
         if written:
             self._heads[db.tenant] = (written[-1]["seq"], written[-1]["hash"])
             self.checkpoints.append(db.tenant, [(row["seq"], row["hash"]) for row in written])
-        if len(written) < len(rows):
-            await self._newest(db)
         return [row["seq"] for row in written]
 
     def _chained(self, tenant: str, newest: tuple[int, str], entries: Sequence[Entry]) -> list[Doc]:

@@ -40,7 +40,7 @@ from services.wechat.core.errors import (
     is_known,
     platform_error,
 )
-from services.wechat.core.pools import Pool
+from services.wechat.core.pools import Broken, Pool
 from services.wechat.core.tokens import App, Grant, TokenStore
 
 ANSWER_LIMIT = 2 * 1024 * 1024
@@ -305,6 +305,8 @@ class AsyncClientMixin:
                 return response.status, response.headers, content
         except _NOT_SENT as error:
             raise NotSent(None, type(error).__name__, call.path) from None
+        except Broken as error:
+            raise UnknownOutcome(None, str(error), call.path) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnknownOutcome(None, type(error).__name__, call.path) from None
 

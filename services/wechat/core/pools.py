@@ -65,14 +65,31 @@ def open_http(leaves: Exit, trusted: ssl.SSLContext) -> httpx.AsyncClient:
 def open_session(leaves: Exit, trusted: ssl.SSLContext) -> aiohttp.ClientSession:
     """A session of a platform's, whose calls leave through the proxy that `leaves` names (none:
     directly) and believe whom `trusted` says, the proxy too. Nothing of that comes from the
-    environment, no cookie is kept, and no answer is decompressed."""
+    environment, no cookie is kept, no answer is decompressed, and nothing is sent a second time."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=EACH, keepalive_timeout=KEPT_SECONDS, ssl=trusted),
         cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(_once,),
         proxy=leaves.proxy or None,
         auto_decompress=False,
         trust_env=False,
     )
+
+
+class Broken(Exception):  # noqa: N818 - what has become of a call, for client.py alone
+    """A connection broke when some of a call may have left."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp sends a GET once more after errors that it knows; ours is none of them."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Broken(type(error).__name__) from None
 
 
 class Pool:

@@ -19,6 +19,7 @@ from operations.events import external_contacts
 from services.container import Services
 from services.errors import Unavailable
 from services.store import batching, leases
+from services.store.mongo import Collection
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
 from tests.support import jobs
@@ -211,6 +212,33 @@ async def test_an_event_for_a_run_that_was_cut_short_is_not_lost(
         clock.advance(LEASE)
     (run,) = await tools.runs(demo)
     assert (run["status"], run["reason"], run["open"]) == ("exited", "lost", False)
+
+
+async def test_an_event_whose_run_another_one_takes_in_the_same_moment_is_told_again(
+    demo: Services, sandbox: Sandbox, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends a run must not be dropped because something else is told to it at once."""
+    head = WELCOME.replace("steps:\n", "exit: [{event: customer.blocked, as: lost}]\nsteps:\n")
+    await tools.go_live(demo, head + "- {id: w, wait: {for: 1h}}\n")
+    await tools.scanned(sandbox, http, tools.CODE)
+    await tools.all_work(demo)
+    bank, (run,) = await open_bank(demo, "demo"), await tools.runs(demo)
+    update = Collection.update
+
+    async def and_then_another(self: Collection, query: Any, change: Any, **options: Any) -> bool:
+        held = await update(self, query, change, **options)
+        if query.get("status") == "active":
+            patch.undo()
+            assert await rows.hold(bank, run, "another") is not None
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "update", and_then_another)
+        with pytest.raises(Unavailable):
+            await runs.on_event(bank, [run["cid"]], "customer.blocked")
+    assert await runs.on_event(bank, [run["cid"]], "customer.blocked") == 1
+    (ended,) = await tools.runs(demo)
+    assert (ended["status"], ended["reason"]) == ("exited", "lost")
 
 
 async def test_a_deletion_that_arrives_before_its_addition_leaves_no_active_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import permutations
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from customers import relationships
 from services.container import Services
+from services.store.mongo import Collection
 from tests.support.banks import open_bank
 
 ADD = {"at": 100.0, "active": True, "state": "first", "add_way": 1}
@@ -93,3 +95,28 @@ async def test_friends_are_listed_newest_first_and_without_those_who_left(servic
     assert [row["userid"] for row in await relationships.of_customer(at_bank, ["demo:0"])] == ["rm.b", "rm.a"]
     assert await relationships.between(await open_bank(services, "demo"), "rm.b", ["demo:1", "demo:2"]) is None
     assert await relationships.between(await open_bank(services, "other"), "rm.a", ["demo:0"]) is None
+
+
+async def test_tags_that_are_marked_at_the_same_moment_share_a_write_and_stay_with_their_own(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    banks, writes = [await open_bank(services, f"bank{n}") for n in range(2)], Counter[str]()
+    for bank in banks:
+        for n in range(4):
+            await relationships.changed(bank, "rm.a", f"{bank.id}:{n}", **ADD)
+            await relationships.retag(bank, "rm.a", f"{bank.id}:{n}", ["old"], [])
+    update_many = Collection.update_many
+
+    async def counted(self: Collection, query: Any, change: Any) -> int:
+        writes[self._scope["tenant"]] += 1
+        return await update_many(self, query, change)
+
+    monkeypatch.setattr(Collection, "update_many", counted)
+    marks = [(n, f"new{n % 2}", ["old"] if n % 2 else []) for n in range(3)]
+    acts = [(bank, n, [new], taken) for bank in banks for n, new, taken in marks]
+    await asyncio.gather(*(relationships.retag(bank, "rm.a", f"{bank.id}:{n}", *tags) for bank, n, *tags in acts))
+    for bank in banks:
+        rows = await bank.db["relationships"].find({}, sort=[("_id", 1)])
+        tags = {row["cid"].partition(":")[2]: row["tags"] for row in rows}
+        assert tags == {"0": ["old", "new0"], "1": ["new1"], "2": ["old", "new0"], "3": ["old"]}
+        assert writes[bank.id] == 3

@@ -51,7 +51,7 @@ async def test_what_is_told_of_a_voucher_late_opens_its_days_again(
     bank, row = await voucher(services)
     await until(lambda: world.settled(services))
     with monkeypatch.context() as patch:
-        patch.setattr("rewards.vouchers.life.tell", killing_tell)
+        patch.setattr("rewards.vouchers.life._tell_now", killing_tell)
         with pytest.raises(killing.Killed):
             await redeem.redeem(bank, ANN, code(bank, row), "k")
     clock.advance(5 * 86_400)

@@ -15,7 +15,7 @@ from rewards.vouchers import redeem as vouchers
 from rewards.vouchers.redeem import Receipt
 from services import ids
 from services.container import Services
-from services.errors import YinqiaoError
+from services.errors import Unavailable, YinqiaoError
 from tests.integration.rewards import vouchering, world
 from tests.integration.rewards.vouchering import ANN, BEN, code, granted, person, voucher
 from tests.support import killing
@@ -195,6 +195,28 @@ async def test_a_till_is_not_shut_by_tries_whose_keys_never_come_again(
     clock.advance(11)
     assert await _race(bank, codes, 10) == {"done": 6, "counter_limit": 1}
     assert (await _counted(bank), await _used(bank)) == (10, 10)
+
+
+async def test_what_was_refused_first_and_written_off_then_keeps_its_place_before_it_is_told(
+    services: Services, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A till that asks for too many uses, and under the same key again once some were given back."""
+    bank, row = await voucher(services, uses=2)
+    other = code(bank, await granted(bank, await person(bank, "u1"), key="1-"))
+    first = await desk.redeem(bank, ANN, 3, code(bank, row), "k1")
+    with pytest.raises(YinqiaoError):
+        await desk.redeem(bank, ANN, 3, code(bank, row), "k2", 2)
+    await vouchers.undo(bank, ANN, first.use, "拿错了")
+    with monkeypatch.context() as patch:
+        patch.setattr(life, "tell", _away)
+        await desk.redeem(bank, ANN, 2, code(bank, row), "k2", 2)
+    clock.advance(11)
+    assert await _race(bank, [other], 2) == {"counter_limit": 1}
+    assert await _counted(bank) == 2
+
+
+async def _away(*_: Any) -> None:
+    raise Unavailable("store_unavailable", "the database does not answer")
 
 
 async def _while_one_stands_still(

@@ -11,6 +11,7 @@ from customers.access import history
 from customers.banks.bank import Bank
 from rewards import ledger
 from rewards.vouchers import due, life, redeem
+from rewards.vouchers.rows import Voucher
 from services.container import Services
 from services.errors import Unavailable
 from services.security.intents import GRACE
@@ -133,13 +134,60 @@ async def _nothing_left(bank: Bank) -> bool:
     return not await bank.db["vouchers"].count({"steps": {"$ne": []}})
 
 
+async def _used_untold(bank: Bank, row: Voucher, key: str) -> Voucher:
+    """The voucher after a use of which nobody was told."""
+
+    async def dies(*_: Any) -> None:
+        raise killing.Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(life, "_tell_now", dies)
+        with pytest.raises(killing.Killed):
+            await redeem.redeem(bank, ANN, code(bank, row), key)
+    return await now(bank, row)
+
+
+async def test_what_happens_while_others_are_told_is_not_taken_off_with_them(services: Services, clock: Any) -> None:
+    bank, row = await voucher(services, uses=2)
+    await settled(services)
+    seen = await _used_untold(bank, row, "k1")
+    await _used_untold(bank, row, "k2")
+    await life.tell(bank, [seen])
+    assert [step["n"] for step in (await now(bank, row))["steps"]] == [1, 2]
+    clock.advance(3)
+    await due.see_to(bank)
+    assert await _told(bank) == (2, 1, 2, 1)
+    assert await ledger.check(bank) == []
+
+
+async def test_of_two_changes_of_a_voucher_at_the_same_moment_the_newest_tells_both(services: Services) -> None:
+    bank, row = await voucher(services, uses=2)
+    await settled(services)
+    first = await _used_untold(bank, row, "k1")
+    second = await _used_untold(bank, row, "k2")
+    await asyncio.gather(life._tell_now(bank, second), life._tell_now(bank, first))
+    assert await _told(bank) == (2, 1, 2, 1)
+
+
+async def test_what_happens_at_two_banks_at_the_same_moment_is_told_at_each(services: Services) -> None:
+    changed = []
+    for tenant in ("demo", "other"):
+        await world.put(services, 10, tenant)
+        bank = await vouchering.bank_of(services, tenant)
+        row = await vouchering.granted(bank, await vouchering.person(bank))
+        changed.append((bank, await _used_untold(bank, row, "k")))
+    await asyncio.gather(*(life._tell_now(bank, row) for bank, row in changed))
+    assert [await _told(bank) for bank, _ in changed] == [(1, 1, 1, 1)] * 2
+
+
+@pytest.mark.parametrize("why", [Unavailable("store_unavailable", "the database does not answer"), KeyError("ours")])
 async def test_what_cannot_be_told_now_is_done_all_the_same(
-    services: Services, clock: Any, monkeypatch: pytest.MonkeyPatch
+    services: Services, clock: Any, monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
     bank, shown = await _three(services)
 
     async def away(*_: Any) -> None:
-        raise Unavailable("store_unavailable", "the database does not answer")
+        raise why
 
     with monkeypatch.context() as patch:
         patch.setattr(life, "tell", away)

@@ -14,7 +14,7 @@ from customers.access import history
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services
-from services.errors import Conflict, UnknownOutcome
+from services.errors import Conflict, Unavailable, UnknownOutcome
 from services.security import audit as audit_module
 from services.security.audit import GENESIS, Audit, Entry
 from services.security.checkpoints import Checkpoints
@@ -218,6 +218,31 @@ async def test_who_lost_his_number_to_another_process_reads_on_to_the_end(servic
         assert await services.audit.verify(db) == []
     finally:
         await other.close()
+
+
+async def test_what_went_in_before_the_database_went_away_is_told_as_written(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has the number of the third; then nobody can read on."""
+    db, append = services.store.tenant("a"), Collection.append
+    assert await services.audit.record(db, "lin", "did", "first") == 1
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("store_unavailable", "the database does not answer")
+
+    async def up_to_two(self: Collection, docs: Sequence[Doc]) -> int:
+        patch.setattr(Collection, "find", away)
+        return await append(self, docs[:2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "append", up_to_two)
+        acts = (services.audit.record(db, "lin", "did", str(n)) for n in range(4))
+        ended = await asyncio.gather(*acts, return_exceptions=True)
+    assert ended[:2] == [2, 3]
+    assert [type(one) for one in ended[2:]] == [Unavailable] * 2
+    assert await services.audit.record(db, "lin", "did", "next") == 4
+    assert [row["object"] for row in await _rows(db)] == ["first", "0", "1", "next"]
+    assert await services.audit.verify(db) == []
 
 
 async def test_each_tenant_has_a_chain_of_its_own(services: Services, chain: TenantStore) -> None:

@@ -11,7 +11,7 @@ from pymongo.errors import WriteConcernError, WTimeoutError
 from operations.schema import COLLECTIONS
 from services.container import Services
 from services.errors import UnknownOutcome
-from services.store.mongo import INSERT_ROWS, SYSTEM_COLLECTIONS, Collection, Duplicate, MissingTenant
+from services.store.mongo import INSERT_ROWS, SYSTEM_COLLECTIONS, Collection, Duplicate, MissingTenant, decode
 from services.store.rows import Rows
 
 ROWS = [{"_id": f"{tenant}:{n}", "n": n, "kind": "row"} for tenant in ("a", "b") for n in (1, 2, 3)]
@@ -48,6 +48,7 @@ async def test_a_tenant_reads_and_counts_its_own_only(rows: Callable[[str], Coll
     found = await b.find(query)
     one = await b.find_one(query)
     scanned = [doc async for doc in b.scan(query)]
+    assert [doc for batch in await b.find_raw(query) for doc in decode(batch)] == scanned
     assert {doc["tenant"] for doc in [*found, *scanned, *([one] if one else [])]} <= {"b"}
     expected = 3 if query in ({}, {"tenant": "a"}, {"tenant": {"$ne": "b"}}, {"tenant": {"$exists": True}}) else 0
     assert (len(found), len(scanned), await b.count(query), one is not None) == (
@@ -70,6 +71,7 @@ WRITES: dict[str, Write] = {
     "update": lambda rows, query: rows.update(query, {"$set": {"n": 99}}),
     "update_many": lambda rows, query: rows.update_many(query, {"$set": {"n": 99}}),
     "bulk_update": lambda rows, query: rows.bulk_update([(query, {"$set": {"n": 99}})]),
+    "bulk_update, many": lambda rows, query: rows.bulk_update([(query, {"$set": {"n": 99}})], many=True),
     "update_and_get": lambda rows, query: rows.update_and_get(query, {"$set": {"n": 99}}),
     "update_and_get, sorted": lambda rows, query: rows.update_and_get(query, {"$set": {"n": 99}}, sort=[("_id", 1)]),
     "delete": lambda rows, query: rows.delete(query),

@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import io
 import logging
+import socket
+import struct
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -305,13 +308,23 @@ async def test_an_answer_that_drips_is_cut_off_by_the_total_time(rig, monkeypatc
     assert caught.value.errmsg == "TimeoutError"
 
 
-async def test_a_connection_broken_after_the_send_is_an_unknown_outcome(rig):
-    async def hang_up(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        return
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("method", ["get", "post"])
+async def test_a_connection_broken_after_the_send_is_an_unknown_outcome_and_nothing_is_sent_again(rig, method, reset):
+    """A code of `wx.login` is good for one call: the second one would say that it is wrong."""
+    sent = []
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent.append(1)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     async with rig() as r, raw_server(hang_up) as address:
-        with pytest.raises(errors.UnknownOutcome):
-            await r.wecom.post(f"{address}/cgi-bin/x", data={})
+        with pytest.raises(errors.UnknownOutcome) as caught:
+            await getattr(r.wecom, method)(f"{address}/cgi-bin/x")
+    assert sent == [1]
+    assert caught.value.errmsg == ("ClientOSError" if reset else "ServerDisconnectedError")
 
 
 async def test_a_retried_upload_sends_the_whole_file_again(rig):
@@ -373,3 +386,16 @@ async def test_no_log_line_and_no_error_holds_a_token_or_a_secret(rig, caplog):
         for text in (logged, str(caught.value), repr(caught.value)):
             assert "TOKEN-VALUE" not in text
             assert "corp-secret" not in text
+
+
+async def test_no_traceback_holds_a_secret_although_its_cause_would_say_the_address():
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 what\r\n\r\n")
+        await writer.drain()
+
+    async with raw_server(babble) as address, one_pool() as pool:
+        client = WeComClient("ww1", 1, "corp-secret", Wire(address, pool, TokenStore(None)))
+        with pytest.raises(errors.UnknownOutcome) as caught:
+            await client.customers.get("wm1")
+    assert caught.value.errmsg == "ClientResponseError"
+    assert "corp-secret" not in "".join(traceback.format_exception(caught.value))
