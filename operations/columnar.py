@@ -29,7 +29,7 @@ from customers.profiles import copying
 from services import ids
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
-from services.store.mongo import Change, Changes, Doc, StreamLost
+from services.store.mongo import Change, Changes, Doc, StreamLost, known_until
 
 GATHER_SECONDS = 1.0
 MOST_CHANGES = 2_000
@@ -96,7 +96,7 @@ class _Keeper:
                 begun = self._services.clock()
                 changes = await stream.gather(GATHER_SECONDS, MOST_CHANGES)
                 self._note(changes)
-                right = min(begun, changes[-1].at) if changes else begun
+                right = known_until(begun, changes)
                 banks = await list_banks(self._services)
                 for bank in banks:
                     await self._bring(bank, right)

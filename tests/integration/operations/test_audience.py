@@ -186,6 +186,38 @@ async def test_a_bank_whose_profiles_cannot_be_made_holds_up_no_other(
         await until(lambda: refreshing.find(bank, mine))
 
 
+async def test_it_is_not_told_to_be_further_than_the_last_change_that_it_took(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "GATHER_SECONDS", 0.0)  # one change at a time, while others wait
+    work, hold = audience._work, audience._hold
+    taken, beyond = list[Any](), list[float]()
+
+    async def worked(services: Services, changes: Any) -> None:
+        taken[:] = changes
+        await work(services, changes)
+
+    async def held(services: Services, lead: Any, **fields: Any) -> None:
+        if taken and "at" in fields:
+            beyond.append(fields["at"] - taken[-1].at)
+        await hold(services, lead, **fields)
+
+    async with _following(services):
+        await until(lambda: _is_followed(services), 30.0)
+        monkeypatch.setattr(audience, "_work", worked)
+        monkeypatch.setattr(audience, "_hold", held)
+        cids = await asyncio.gather(*(_person(bank, number) for number in range(4)))
+        for cid in cids:
+            await until(lambda cid=cid: refreshing.find(bank, cid))
+    assert len(beyond) >= 4
+    assert max(beyond) <= 0.0
+
+
+async def _is_followed(services: Services) -> bool:
+    row = await _row(services)
+    return row is not None and row.get("token") is not None
+
+
 async def test_somebody_is_told_when_the_profiles_are_late(bank: Bank, services: Services) -> None:
     assert await audience.lag(services) is None
     row = {"_id": audience.LEADER, "owner": "", "until": 0.0, "fence": 1, "at": services.clock() - 30.0}
