@@ -148,7 +148,7 @@ async def test_one_of_two_leads_and_who_lost_the_lead_stores_nothing(services: S
 async def test_a_source_that_fails_at_one_bank_is_told_and_does_not_stop_the_rest(
     bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, broken = refreshing.refresh, await _person(bank, 1)
+    real, broken = refreshing.refresh_all, await _person(bank, 1)
 
     async def refresh(at: Bank, cids: set[str], sources: Any) -> Any:
         if broken in cids:
@@ -157,7 +157,7 @@ async def test_a_source_that_fails_at_one_bank_is_told_and_does_not_stop_the_res
 
     async with _following(services):
         await until(lambda: refreshing.find(bank, broken), 30.0)
-        monkeypatch.setattr(refreshing, "refresh", refresh)
+        monkeypatch.setattr(refreshing, "refresh_all", refresh)
         await _tell(bank, broken, 10.0, gender="M")
         await until(lambda: bank.db["alarms"].count({"kind": "work.failed", "data.work": "audience"}))
         other = await _person(bank, 2)
