@@ -161,6 +161,10 @@ async def test_what_fails_at_one_bank_is_told_and_holds_up_no_other(
         await _until(bank, 0)
 
 
+async def _is_said(bank: Bank) -> bool:
+    return (reading.folder_of(bank).path / "right").exists()
+
+
 async def test_what_failed_is_swept_before_it_is_tried_again(
     bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +181,7 @@ async def test_what_failed_is_swept_before_it_is_tried_again(
     monkeypatch.setattr(columnar, "REST_SECONDS", 0.1)
     monkeypatch.setattr(keeping, "apply", apply_changes)
     async with _kept(services):
-        await _until(bank, 0)
+        await until(lambda: _is_said(bank), 30.0)
         await _put(bank, 1)
         await _until(bank, 1)
     assert found == [0, 0, 0]
