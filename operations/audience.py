@@ -24,7 +24,7 @@ from customers.profiles.source import concerned
 from operations import profiling
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
-from services.store.mongo import Change, Changes, Doc, Duplicate, StreamLost
+from services.store.mongo import Change, Changes, Doc, Duplicate, StreamLost, known_until
 from services.store.rows import Rows
 
 AUDIENCE = Rows("audience", of_bank=False)
@@ -142,8 +142,7 @@ async def _follow(services: Services, lead: Lead, stop: asyncio.Event) -> None:
                 changes = await stream.gather(GATHER_SECONDS, MOST_CHANGES)
                 await _work(services, changes)
                 token = stream.token
-                at = begun if len(changes) < MOST_CHANGES else changes[-1].at
-                await _hold(services, lead, token=token, at=at)
+                await _hold(services, lead, token=token, at=known_until(begun, changes))
         except StreamLost as lost:
             log.warning("the changes are lost; all profiles are made anew: %s", lost.code)
             token = anew = None

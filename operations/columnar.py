@@ -29,7 +29,7 @@ from customers.profiles import copying
 from services import ids
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
-from services.store.mongo import Change, Changes, Doc, StreamLost
+from services.store.mongo import Change, Changes, Doc, StreamLost, known_until
 
 GATHER_SECONDS = 1.0
 MOST_CHANGES = 2_000
@@ -43,8 +43,8 @@ log = logging.getLogger("yinqiao.columnar")
 
 @dataclass
 class _Kept:
-    """A bank's mirror as its keeper has it: when it was `said` to be right last, and until when one
-    that failed `rests` (seconds UTC)."""
+    """A bank's mirror as its keeper has it: when it was `said` to be right last (0: it has to be swept
+    first), and until when one that failed `rests`, by the loop's clock, which nobody sets."""
 
     folder: Folder
     said: float = 0.0
@@ -96,7 +96,7 @@ class _Keeper:
                 begun = self._services.clock()
                 changes = await stream.gather(GATHER_SECONDS, MOST_CHANGES)
                 self._note(changes)
-                right = min(begun, changes[-1].at) if changes else begun
+                right = known_until(begun, changes)
                 banks = await list_banks(self._services)
                 for bank in banks:
                     await self._bring(bank, right)
@@ -133,7 +133,7 @@ class _Keeper:
         """Brings a bank's mirror up to its changes. What fails at one bank is no other's business:
         somebody is told, and it is tried again."""
         kept = self._kept.setdefault(bank.id, _Kept(folder_of(bank)))
-        if bank.now() < kept.rests:
+        if _elapsed() < kept.rests:
             return
         try:
             await self._keep(bank, kept, right)
@@ -144,7 +144,7 @@ class _Keeper:
             kept.folder.drop()
         except Exception as error:
             log.exception("the mirror was not kept", extra={"fields": {"tenant": bank.id}})
-            kept.rests = bank.now() + REST_SECONDS
+            kept.rests, kept.said = _elapsed() + REST_SECONDS, 0.0
             reason = error.code if isinstance(error, YinqiaoError) else "internal"
             await alarms.work_failed(bank, "mirror", reason)
 
@@ -165,16 +165,16 @@ class _Keeper:
 
     async def _take_in(self, bank: Bank, kept: _Kept, right: float) -> None:
         """Takes a bank's changes in, and one piece of what is to be put in order."""
+        if not kept.said:
+            kept.folder.sweep()
         cids = self._pending[bank.id]
         if cids:
             await keeping.apply(bank, kept.folder, cids, right)
             cids.clear()
         await keeping.mend(bank, kept.folder)
-        now, state = bank.now(), kept.folder.read()
+        now, state = _elapsed(), kept.folder.read()
         if state is None or now < kept.said + SAY_SECONDS:
             return
-        if not kept.said:  # who was killed here may have left files
-            kept.folder.clear({part.name for part in state.parts})
         kept.folder.say_right(state, right)
         kept.said = now
 
@@ -184,6 +184,10 @@ class _Keeper:
                 kept.making.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await kept.making
+
+
+def _elapsed() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _followed(root: Path) -> Doc | None:

@@ -70,8 +70,8 @@ SOURCES: tuple[Source, ...] = (
 async def bring(bank: Bank, cids: Collection[str]) -> None:
     """Brings the profiles of these customers up to their sources, and tells who came into a segment
     or left one."""
-    await refreshing.refresh(bank, cids, SOURCES)
-    await membership.settle(bank, await refreshing.with_roots(bank, sorted(cids)))
+    made = await refreshing.refresh_all(bank, cids, SOURCES)
+    await membership.settle(bank, made.cids)
 
 
 async def fill(bank: Bank, owner: str, row: FillRow) -> None:

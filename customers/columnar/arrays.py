@@ -33,9 +33,10 @@ class Damaged(Exception):
 
 
 def write(path: Path, head: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-    """Writes the file aside and puts it in its place at once, readable by its owner alone."""
+    """Writes the file aside and puts it in its place at once, on the disk, readable by its owner
+    alone."""
     said = _head(head, arrays)
-    with replacing(path) as file:
+    with replacing(path, lasting=True) as file:
         file.write(_MAGIC + _LENGTHS.pack(len(said), zlib.crc32(said)) + said)
         for array in arrays.values():
             file.write(array.tobytes())
@@ -53,12 +54,27 @@ def _head(head: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to be written, which is put in its place at once when that is done."""
+def replacing(path: Path, *, lasting: bool = False) -> Iterator[IO[bytes]]:
+    """A file to be written, which is put in its place at once when that is done. A `lasting` one is
+    there then also after a power cut."""
     aside = path.with_name(f"{path.name}.{os.getpid()}{ASIDE}")
     with private(aside) as file:
         yield file
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
     aside.replace(path)
+    if lasting:
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """The names in it are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def private(path: Path) -> IO[bytes]:

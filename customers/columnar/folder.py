@@ -116,10 +116,18 @@ class Folder:
         }
         live = np.concatenate([np.zeros(0, np.bool_), *(part.live for part in parts)])
         arrays.write(self.path / CURRENT, head, {"live": np.packbits(live)})
-        self.clear({part.name for part in parts})
+        self._clear({part.name for part in parts})
 
-    def clear(self, named: set[str]) -> None:
-        """Removes all but the blocks of these names, and what others began and did not end."""
+    def sweep(self) -> None:
+        """Removes what others who were killed here, or had no room, began and did not end."""
+        try:
+            state = self.read()
+        except Damaged:
+            state = None
+        self._clear({part.name for part in state.parts} if state else set())
+
+    def _clear(self, named: set[str]) -> None:
+        """Removes all but the blocks of these names."""
         for file in [*self.path.glob(f"{_BLOCK}*"), *self.path.glob(f"*{arrays.ASIDE}")]:
             if file.name not in named:
                 file.unlink(missing_ok=True)
@@ -151,7 +159,7 @@ class Folder:
         told = read_file(self.path / _RIGHT)
         if told is None or told.get("generation") != state.generation:
             return state.at
-        return max(state.at, float(told["at"]))
+        return float(told["at"])
 
     def drop(self) -> None:
         """What is damaged is taken away; who keeps the mirror makes it anew."""

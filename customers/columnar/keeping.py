@@ -50,8 +50,19 @@ class Progress:
 
 
 async def rebuild(bank: Bank, folder: Folder, line: str) -> AsyncIterator[Progress]:
-    """Makes the mirror anew; what was there stays until the new one is whole. Whoever calls holds
-    the folder's lock, and follows changes in this line from before."""
+    """Makes the mirror anew; what was there stays until the new one is whole, and what was made of
+    that one goes when it fails. Whoever calls holds the folder's lock, and follows changes in this
+    line from before."""
+    folder.sweep()
+    try:
+        async for step in _rebuild(bank, folder, line):
+            yield step
+    except (Exception, asyncio.CancelledError):
+        folder.sweep()
+        raise
+
+
+async def _rebuild(bank: Bank, folder: Folder, line: str) -> AsyncIterator[Progress]:
     at, customers = bank.now(), await _about(bank)
     parts: list[Part] = []
     done = 0
@@ -197,7 +208,7 @@ def _together(parts: Sequence[Part], now: float) -> list[Part]:
 
 
 def _is_old(part: Part, now: float) -> bool:
-    return part.dead_since is not None and part.dead_since < now - DEAD_SECONDS
+    return part.dead_since is not None and abs(now - part.dead_since) > DEAD_SECONDS
 
 
 def is_scattered(state: State) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,10 +69,10 @@ def _count(bank: Bank, folder: Folder, tree: Tree, sample: int) -> Answer | None
     for _ in range(TRIES):
         try:
             state = folder.read()
-            age = 0.0 if state is None else max(0.0, bank.now() - folder.right_at(state))
-            if state is None or age > FRESH_SECONDS:
+            age = math.inf if state is None else bank.now() - folder.right_at(state)
+            if state is None or abs(age) > FRESH_SECONDS:  # a clock may have been set back
                 return None
-            return _answer(bank, folder, state, tree, sample, age)
+            return _answer(bank, folder, state, tree, sample, max(0.0, age))
         except FileNotFoundError:  # the mirror went on
             continue
         except Damaged as error:

@@ -13,9 +13,9 @@ from customers.profiles.source import Batch, Part, Source
 async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
     found: defaultdict[str, set[str]] = defaultdict(set)
     for query in batch.among("cid"):
-        for row in await bank.db[LIST_MEMBERS].find({**query, "on": True}, limit=None):
+        for row in await bank.db[LIST_MEMBERS].find(query, limit=None):
             cid = batch.owners.get(row["cid"])
-            if cid is not None:
+            if cid is not None and row["on"]:
                 found[cid].add(row["list"])
     return {cid: {"lists": sorted(lists)} for cid, lists in found.items()}
 

@@ -8,12 +8,17 @@ is written is concluded again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from customers.banks.bank import Bank
-from customers.identity.rows import count_customers, customers_between, customers_by_id
+from customers.identity.rows import (
+    CustomerRow,
+    count_customers,
+    customers_between,
+    customers_by_id,
+)
 from customers.profiles.rows import PROFILES, Profile
 from customers.profiles.source import Batch, Source
 from customers.rules.days import MOST_WINDOW, number_of
@@ -43,27 +48,40 @@ async def refresh(bank: Bank, cids: Iterable[str], sources: Sequence[Source]) ->
     """Brings the profiles of these customers up to their sources; those that changed. Who was merged
     into another has none, and the other's is made instead. Safe to repeat and to race; raises
     Unavailable when the store is away."""
-    found: list[Refreshed] = []
+    return (await refresh_all(bank, cids, sources)).changed
+
+
+@dataclass(frozen=True)
+class All:
+    """Whose profiles are as their sources say now: `cids` and, of these, who `changed`."""
+
+    cids: list[str]
+    changed: list[Refreshed]
+
+
+async def refresh_all(bank: Bank, cids: Iterable[str], sources: Sequence[Source]) -> All:
+    """As `refresh`, with all whom it looked at: these customers, and whom each was merged into."""
+    found = All([], [])
     wanted = sorted({cid for cid in cids if cid.startswith(f"{bank.id}:")})
     for start in range(0, len(wanted), AT_ONCE):
-        found += await _refresh(bank, wanted[start : start + AT_ONCE], sources)
+        await _refresh(bank, wanted[start : start + AT_ONCE], sources, found)
     return found
 
 
-async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source]) -> list[Refreshed]:
-    asked = await with_roots(bank, cids)
-    found: list[Refreshed] = []
+async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source], found: All) -> None:
+    asked = cids
     for _ in range(TRIES):
         versions = await _versions(bank, sources)
-        known = await _known(bank, asked)
-        made = await _make(bank, await _batch(bank, asked), sources, known)
-        changed = _changed(bank, asked, known, made)
+        known, batch, every = await _read(bank, asked)
+        found.cids.extend(every)
+        made = await _make(bank, batch, sources, known)
+        changed = _changed(bank, every, known, made)
         left = await _write(bank, changed)
-        found += [one for one in changed if one.cid not in left]
+        found.changed.extend(one for one in changed if one.cid not in left)
         if await _versions(bank, sources) != versions:
             continue
         if not left:
-            return found
+            return
         asked = sorted(left)
     raise Unavailable("profiles_busy", "these profiles are being written by too many at once")
 
@@ -73,26 +91,31 @@ async def _versions(bank: Bank, sources: Iterable[Source]) -> list[object]:
     return [await one.version(bank) for one in sources if one.version is not None]
 
 
-async def _batch(bank: Bank, cids: Sequence[str]) -> Batch:
-    rows = await customers_by_id(bank, cids)
+async def _read(
+    bank: Bank, cids: Sequence[str]
+) -> tuple[dict[str, Profile], Batch, Collection[str]]:
+    """The profiles of these customers and of whom each was merged into, their own rows, each read
+    after the profile, and who they all are."""
+    known, rows = dict[str, Profile](), dict[str, CustomerRow]()
+    every, asked = dict.fromkeys(cids), list(cids)
+    for _ in range(HOPS):
+        known |= await _known(bank, asked)
+        found = await customers_by_id(bank, asked)
+        rows |= found
+        into = {row["merged_into"] for row in found.values() if row.get("merged_into")}
+        asked = sorted(into - every.keys())
+        if not asked:
+            break
+        every |= dict.fromkeys(asked)
+    return known, _batch(bank, rows), every
+
+
+def _batch(bank: Bank, rows: Mapping[str, CustomerRow]) -> Batch:
     return Batch({cid: cast("Doc", row) for cid, row in rows.items() if _is_open(bank, row)})
 
 
 def _is_open(bank: Bank, row: Any) -> bool:
     return row["tenant"] == bank.id and not row.get("merged_into")
-
-
-async def with_roots(bank: Bank, cids: list[str]) -> list[str]:
-    """These customers, and whom each was merged into."""
-    found, asked = dict.fromkeys(cids), cids
-    for _ in range(HOPS):
-        rows = await customers_by_id(bank, asked)
-        into = {row["merged_into"] for row in rows.values() if row.get("merged_into")}
-        asked = sorted(into - found.keys())
-        if not asked:
-            break
-        found |= dict.fromkeys(asked)
-    return list(found)
 
 
 async def _known(bank: Bank, cids: Sequence[str]) -> dict[str, Profile]:
@@ -227,7 +250,8 @@ async def still_different(
     """The same of these customers alone."""
     asked = sorted(cids)
     known = await _known(bank, asked)
-    made = await _make(bank, await _batch(bank, asked), sources, known)
+    batch = _batch(bank, await customers_by_id(bank, asked))
+    made = await _make(bank, batch, sources, known)
     return _told(_changed(bank, asked, known, made))
 
 

@@ -35,7 +35,8 @@ class Batch:
     def among(self, name: str) -> list[Doc]:
         """Filters that together find the rows whose `name` is one of the ids; and, with a span,
         rows of others too, whom `owners` does not know. Not many ids in one filter, since the
-        embedded store compares each row with all of them."""
+        embedded store compares each row with all of them; and nothing beside it that no index has
+        before `name`, since then it reads the whole collection."""
         listed = [one for one in self.owners if self.span is None or not self._spans(one)]
         found: list[Doc] = [
             {name: {"$in": listed[start : start + IDS_AT_ONCE]}}

@@ -3,13 +3,16 @@
 A profile says which segments its customer is in; `segment_members` says what of that was told. The
 row is changed first, only while it is as it was read and all of it told, and then told under the
 number of its turn: whoever is cut short between the two is completed by whoever looks next. After a
-change the profile is read again, since it may have changed meanwhile.
+change the profile is read again, since it may have changed meanwhile; the row is read again when it
+was somebody else who changed it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from customers import happenings, timeline
@@ -50,19 +53,27 @@ async def settle_span(bank: Bank, span: tuple[str, str]) -> None:
     await settle(bank, unlike)
 
 
-_Members = Mapping[str, dict[str, MemberRow]]
+_Members = dict[str, dict[str, MemberRow]]
 """cid → segment → row"""
 
 
 async def _settle(bank: Bank, cids: Sequence[str]) -> None:
+    members: _Members | None = None
     for _ in range(TRIES):
-        members = await _members(bank, cids)
-        await _tell(bank, [row for each in members.values() for row in each.values()])
+        if members is None:
+            members = await _members(bank, cids)
+            await _tell(bank, [row for each in members.values() for row in each.values()])
         profiles = await refreshing.segments_of(bank, cids)
-        turned = _turned(bank, profiles, members, await _quiet(bank))
-        if not turned:
+        unlike = _unlike(profiles, members)
+        if not unlike:
             return
-        await _write(bank, turned)
+        turned = _turned(bank, unlike, members, await _quiet(bank))
+        if await _write(bank, turned):
+            await _tell(bank, turned)
+            for row in turned:
+                members.setdefault(row["cid"], {})[row["segment"]] = row
+        else:
+            members = None
     raise Unavailable("segments_busy", "these memberships are being changed by too many at once")
 
 
@@ -91,17 +102,33 @@ async def _quiet(bank: Bank) -> set[str]:
     return {row["segment"] for row in found}
 
 
+@dataclass(frozen=True, slots=True)
+class _Unlike:
+    """Of this segment a customer's profile says something else than his membership does. Who has no
+    profile any more leaves quietly (`gone`), since he is another customer now."""
+
+    cid: str
+    segment: str
+    gone: bool
+
+
+def _unlike(profiles: Mapping[str, list[str] | None], members: _Members) -> list[_Unlike]:
+    return [
+        _Unlike(cid, segment, segments is None)
+        for cid, segments in profiles.items()
+        for segment in sorted(set(segments or ()) ^ _inside(members.get(cid, {})))
+    ]
+
+
 def _turned(
-    bank: Bank, profiles: Mapping[str, list[str] | None], members: _Members, quiet: set[str]
+    bank: Bank, unlike: Iterable[_Unlike], members: _Members, quiet: set[str]
 ) -> list[MemberRow]:
-    """The rows that are to be, of those that differ from their profiles; who has no profile any more
-    leaves quietly, since he is another customer now."""
+    """The rows that are to be."""
     now, found = bank.now(), list[MemberRow]()
-    for cid, segments in profiles.items():
-        his = members.get(cid, {})
-        for segment in sorted(set(segments or ()) ^ _inside(his)):
-            silent = segment in quiet or segments is None
-            found.append(_next(bank, cid, segment, his.get(segment), now, silent=silent))
+    for one in unlike:
+        was = members.get(one.cid, {}).get(one.segment)
+        silent = one.gone or one.segment in quiet
+        found.append(_next(bank, one.cid, one.segment, was, now, silent=silent))
     return found
 
 
@@ -127,11 +154,11 @@ def _unturned(turn: int) -> Doc:
     return {"turn": turn - 1, "announced": turn - 1}
 
 
-async def _write(bank: Bank, turned: Sequence[MemberRow]) -> None:
-    """Writes the turns; one that somebody else has taken stays as it is. Those of one kind are
-    changed in one statement, since each statement reaches the disk by itself."""
+async def _write(bank: Bank, turned: Sequence[MemberRow]) -> bool:
+    """Writes the turns; one that somebody else has taken stays as it is. Whether all are ours. Those
+    of one kind are changed in one statement, since each statement reaches the disk by itself."""
     new = [cast("Doc", row) for row in turned if row["turn"] == 1]
-    await bank.db[SEGMENT_MEMBERS].insert_new(new)
+    ours = len(new) - len(await bank.db[SEGMENT_MEMBERS].insert_new(new))
     alike: defaultdict[tuple[int, int, bool, float], list[MemberRow]] = defaultdict(list)
     for row in turned:
         if row["turn"] > 1:
@@ -139,17 +166,19 @@ async def _write(bank: Bank, turned: Sequence[MemberRow]) -> None:
             alike[kind].append(row)
     for (turn, announced, comes, at), some in alike.items():
         said: Doc = {"left": None, "since": at} if comes else {"left": at}
-        await _set(
-            bank, some, _unturned(turn), {**said, "at": at, "turn": turn, "announced": announced}
-        )
+        said |= {"at": at, "turn": turn, "announced": announced}
+        ours += await _set(bank, some, _unturned(turn), said)
+    return ours == len(turned)
 
 
-async def _set(bank: Bank, members: Sequence[MemberRow], as_read: Doc, fields: Doc) -> None:
-    """Sets the fields of these rows that are still as they were read."""
+async def _set(bank: Bank, members: Sequence[MemberRow], as_read: Doc, fields: Doc) -> int:
+    """Sets the fields of these rows that are still as they were read; how many."""
+    found = 0
     for start in range(0, len(members), IDS_AT_ONCE):
         some = [row["_id"] for row in members[start : start + IDS_AT_ONCE]]
         query = {"_id": {"$in": some}, **as_read}
-        await bank.db[SEGMENT_MEMBERS].update_many(query, {"$set": fields})
+        found += await bank.db[SEGMENT_MEMBERS].update_many(query, {"$set": fields})
+    return found
 
 
 async def _tell(bank: Bank, members: Iterable[MemberRow]) -> None:
@@ -158,8 +187,12 @@ async def _tell(bank: Bank, members: Iterable[MemberRow]) -> None:
         return
     entries = [_entry(bank, row) for row in untold]
     await timeline.record_many(bank, entries)
-    for row, told in zip(untold, entries, strict=True):
-        await happenings.tell(bank, told["kind"], row["cid"], _key(row), at=row["at"])
+    await asyncio.gather(
+        *(
+            happenings.tell(bank, told["kind"], row["cid"], _key(row), at=row["at"])
+            for row, told in zip(untold, entries, strict=True)
+        )
+    )
     by_turn: defaultdict[int, list[MemberRow]] = defaultdict(list)
     for row in untold:
         by_turn[row["turn"]].append(row)

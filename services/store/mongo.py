@@ -389,6 +389,12 @@ class Changes:
         await self._stream.close()
 
 
+def known_until(begun: float, changes: Sequence[Change]) -> float:
+    """Until when (seconds UTC) all changes are among those that a `gather` gave which began at that
+    time: more of them may wait behind the last one."""
+    return min(begun, changes[-1].at) if changes else begun
+
+
 def _change(told: Doc) -> Change:
     at = told.get("wallTime") or told["clusterTime"].as_datetime()
     key = told.get("documentKey") or {}

@@ -4,10 +4,13 @@ cannot be trusted."""
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import shutil
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import count, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,6 +155,52 @@ async def test_making_it_anew_cut_short_leaves_what_was_there(at: Bank, monkeypa
     assert _files(folder) == {part.name for part in _state(folder).parts}
 
 
+async def test_what_has_no_room_leaves_nothing_behind_but_what_was_there(
+    at: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "AIM", 10)
+    await _put(at, [_profile(number) for number in range(60)])
+    folder = await _made(at)
+    whole = {part.name for part in _state(folder).parts}
+    (folder.path / "block-of-who-was-killed").write_bytes(b"x")
+    sync, calls = os.fsync, count()
+
+    def full(opened: int) -> None:
+        if next(calls) == 4:
+            raise OSError(errno.ENOSPC, "no space left")
+        sync(opened)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            async for _ in keeping.rebuild(at, folder, "another"):
+                pass
+    assert {file.name for file in folder.path.iterdir()} == {"current", "lock", *whole}
+    assert await _counted(at) == 60
+
+
+async def test_it_is_on_the_disk_before_it_is_in_its_place(at: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _put(at, [_profile(number) for number in range(5)])
+    folder = await _made(at)
+    sync, replace, synced, placed = os.fsync, Path.replace, list[int](), list[str]()
+
+    def noted(opened: int) -> None:
+        sync(opened)
+        synced.append(os.fstat(opened).st_ino)
+
+    def put_in_place(self: Path, target: Path) -> Path:
+        assert self.stat().st_ino == synced[-1]
+        placed.append(target.name.partition("-")[0])
+        return replace(self, target)
+
+    await _put(at, [_profile(5)])
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", put_in_place)
+    await _apply(at, folder, 5)
+    assert placed == ["block", "current"]
+    assert synced[-1] == folder.path.stat().st_ino
+
+
 @pytest.mark.parametrize("guarded", [False, True])
 async def test_of_two_who_write_at_once_one_waits(at: Bank, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
     await _put(at, [_profile(number) for number in range(5)])
@@ -198,7 +247,9 @@ async def test_what_somebody_was_leaves_the_disk_within_a_day(at: Bank, clock: M
     assert (_on_disk(folder, "of 7"), _on_disk(folder, "of 30")) == (True, False)
     clock.advance(keeping.DEAD_SECONDS - 60)
     assert not await keeping.mend(at, folder)
-    clock.advance(120)
+    clock.advance(-3 * keeping.DEAD_SECONDS)
+    assert keeping._is_old(_state(folder).parts[0], at.now())  # somebody went out of it in a time to come
+    clock.advance(3 * keeping.DEAD_SECONDS + 120)
     folder.say_right(_state(folder), at.now())
     assert await keeping.mend(at, folder)
     assert folder.right_at(_state(folder)) == pytest.approx(at.now(), abs=30.0)
@@ -261,6 +312,8 @@ async def test_an_old_a_damaged_or_anothers_mirror_is_not_asked(at: Bank, clock:
     assert await _counted(at) == 40
     clock.advance(reading.FRESH_SECONDS + 1)
     assert await _counted(at) is None
+    folder.say_right(_state(folder), at.now() + reading.FRESH_SECONDS + 1)
+    assert await _counted(at) is None  # the clock was set back: nobody knows how old it is
     folder.say_right(_state(folder), at.now() - 5)
     found = await estimate.estimate(at, EVERYBODY)
     assert (found.count, found.mirror_age) == (40, pytest.approx(5.0, abs=1.0))

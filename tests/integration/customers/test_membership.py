@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from customers.segments import document, estimate, filling, membership, versions
 from customers.segments import members as members_of
 from operations import profiling
 from services.container import Services
-from services.store.mongo import Doc
+from services.store.mongo import Collection, Doc, Store
 from tests.integration.customers.test_segments import DECLARED
 from tests.support import jobs
 from tests.support.clock import MovedClock
@@ -207,7 +208,7 @@ class _PowerCut(Exception):
 @pytest.mark.parametrize(
     ("module", "name", "after"),
     [
-        ("refreshing", "refresh", True),
+        ("refreshing", "refresh_all", True),
         ("membership", "_write", True),
         ("timeline", "record_many", True),
         ("happenings", "tell", True),
@@ -240,6 +241,83 @@ async def test_cut_short_anywhere_it_is_told_once(
     assert await told(bank, ann) == [("segment.entered", "rich")]
 
 
+async def test_a_profile_that_changes_while_its_turn_is_written_is_followed(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await person(bank, 1, balance_band="C")
+    await put(bank, "rich", RICH)
+    write, changes = membership._write, iter(("C", "B"))
+
+    async def written(at: Bank, turned: Any) -> bool:
+        ours = await write(at, turned)
+        for band in changes:
+            update = Update(ann, {"balance_band": band}, 30.0 + ord("C") - ord(band), "core", f"e{band}")
+            assert (await values.write_many(bank, [update]))[0].taken
+            await refreshing.refresh(bank, [ann], profiling.SOURCES)  # and whoever did it is killed
+            break
+        return ours
+
+    monkeypatch.setattr(membership, "_write", written)
+    await tell(bank, ann, 20.0, balance_band="A")
+    assert await of(bank, ann) == ["rich"]
+    assert await members(bank, "rich") == {ann}
+    assert [kind for kind, _ in await told(bank, ann)] == ["segment.entered"] * 2 + ["segment.left"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_of_two_who_see_the_same_turn_one_takes_it_and_it_is_told_once(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    ann = await person(bank, 1, balance_band="C" if first else "A")
+    await put(bank, "rich", RICH)
+    write, others, ours = membership._write, iter([1]), list[bool]()
+
+    async def beaten(at: Bank, turned: Any) -> bool:
+        for _ in others:
+            await membership.settle(at, [ann])
+        ours.append(await write(at, turned))
+        return ours[-1]
+
+    monkeypatch.setattr(membership, "_write", beaten)
+    await tell(bank, ann, 20.0, balance_band="A" if first else "C")
+    assert ours == [True, False]
+    assert await told(bank, ann) == [("segment.entered" if first else "segment.left", "rich")]
+    assert await members(bank, "rich") == ({ann} if first else set())
+
+
+async def test_what_stays_is_looked_at_once_and_what_turns_is_told_together(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cids = [await person(bank, number, balance_band="C") for number in range(20)]
+    await put(bank, "rich", RICH)
+    await put(bank, "other", f"not ({RICH})")
+    asked = Counter[str]()
+
+    def counted(owner: type, name: str, verb: str, rows: Callable[[Any, Any], str]) -> None:
+        real = getattr(owner, name)
+
+        async def call(self: Any, *given: Any, **more: Any) -> Any:
+            asked[f"{verb} {rows(self, given)}"] += 1
+            return await real(self, *given, **more)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(Collection, "find", "find", lambda self, given: self._raw.name)
+    counted(Store, "find_across", "find", lambda self, given: given[0])
+    counted(Store, "insert_new_across", "insert", lambda self, given: given[0])
+    await profiling.bring(bank, cids)
+    looked = ("customers", "profiles", "segment_members", "segment_fills")
+    assert [asked[f"find {rows}"] for rows in looked] == [1, 2, 1, 0]
+    updates = [Update(cid, {"balance_band": "A"}, 20.0, "core", f"e{cid}") for cid in cids]
+    assert all(one.taken for one in await values.write_many(bank, updates))
+    asked.clear()
+    await profiling.bring(bank, cids)
+    assert [asked[f"find {rows}"] for rows in looked] == [1, 3, 1, 1]
+    assert 1 <= asked["insert inbox"] <= 3
+    assert await members(bank, "rich") == set(cids)
+    assert await bank.db["inbox"].count() == 40
+
+
 def _unguarded(_turn: int) -> Doc:
     return {}
 
@@ -265,7 +343,7 @@ async def test_who_is_late_turns_nothing_back(bank: Bank, monkeypatch: pytest.Mo
     await tell(bank, ann, 40.0, balance_band="C")
     if not guarded:
         monkeypatch.setattr(membership, "_unturned", _unguarded)
-    await real(bank, late[0])
+    assert await real(bank, late[0]) is not guarded  # whether all turns are his
     (row,) = await bank.db["segment_members"].find({"cid": ann})
     assert (row["turn"], row["left"] is None) == ((4, False) if guarded else (3, True))
 

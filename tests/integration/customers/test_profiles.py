@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,8 +16,10 @@ from customers.fields.values import Update
 from customers.identity import merging, resolution, unmerging
 from customers.identity.facts import Facts
 from customers.identity.rows import MergeRow, find_customer
+from customers.intake.profile import tallies_of
 from customers.intake.tallies import day_of
 from customers.profiles import refreshing
+from customers.profiles.source import Batch
 from customers.profiles.vocabulary import of_bank
 from customers.rules.errors import RuleError
 from customers.rules.filters import to_filter
@@ -25,6 +27,7 @@ from customers.rules.predicate import predicate
 from customers.rules.reading import read_rule
 from operations import profiling
 from operations.profiling import SOURCES
+from operations.schema import COLLECTIONS
 from services.clock import utc
 from services.container import Services
 from services.store.mongo import Collection
@@ -49,6 +52,37 @@ async def _refresh(bank: Bank, *cids: str) -> list[str]:
 
 async def _different(bank: Bank) -> dict[str, list[str]]:
     return {cid: keys async for _, found in profiling.check(bank) for cid, keys in found.items()}
+
+
+@pytest.mark.parametrize("by_span", [False, True])
+async def test_what_profiles_are_made_of_is_asked_by_an_index_and_nothing_beside_it(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, by_span: bool
+) -> None:
+    asked, find = list[tuple[str, set[str]]](), Collection.find
+
+    async def noted(self: Collection, query: Any = None, **options: Any) -> Any:
+        asked.append((self._raw.name, {"tenant", *(query or {})}))
+        return await find(self, query, **options)
+
+    cid = await _person(bank)
+    await relationships.changed(bank, "rm.a", cid, at=200.0, active=True)
+    row = cast("Any", await find_customer(bank, cid))
+    batch = Batch({cid: row}, ("demo:", "demo;") if by_span else None)
+    monkeypatch.setattr(Collection, "find", noted)
+    for source in SOURCES:
+        await source.read(bank, batch)
+    await tallies_of(bank, batch, ["app.login"])
+    monkeypatch.undo()
+    indexes = {rows: [("tenant", "_id"), *(_names(one) for one in rows.indexes)] for rows in COLLECTIONS}
+    of_many = {rows for source in SOURCES for rows in source.watched} & {rows for rows, _ in asked}
+    assert of_many > {"event_tallies", "list_members", "relationships", "runs", "vouchers"}
+    for rows, names in asked:
+        if rows in of_many:
+            assert any(set(one[: len(names)]) == names for one in indexes[rows]), (rows, names)
+
+
+def _names(index: Any) -> tuple[str, ...]:
+    return tuple(name for name, _ in index)
 
 
 async def test_a_profile_has_all_that_is_known(bank: Bank) -> None:

@@ -148,7 +148,7 @@ async def test_one_of_two_leads_and_who_lost_the_lead_stores_nothing(services: S
 async def test_a_source_that_fails_at_one_bank_is_told_and_does_not_stop_the_rest(
     bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, broken = refreshing.refresh, await _person(bank, 1)
+    real, broken = refreshing.refresh_all, await _person(bank, 1)
 
     async def refresh(at: Bank, cids: set[str], sources: Any) -> Any:
         if broken in cids:
@@ -157,7 +157,7 @@ async def test_a_source_that_fails_at_one_bank_is_told_and_does_not_stop_the_res
 
     async with _following(services):
         await until(lambda: refreshing.find(bank, broken), 30.0)
-        monkeypatch.setattr(refreshing, "refresh", refresh)
+        monkeypatch.setattr(refreshing, "refresh_all", refresh)
         await _tell(bank, broken, 10.0, gender="M")
         await until(lambda: bank.db["alarms"].count({"kind": "work.failed", "data.work": "audience"}))
         other = await _person(bank, 2)
@@ -184,6 +184,38 @@ async def test_a_bank_whose_profiles_cannot_be_made_holds_up_no_other(
         await until(lambda: bank.db["alarms"].count({"kind": "work.failed", "data.work": "audience"}))
         mine = await _person(bank, 2)
         await until(lambda: refreshing.find(bank, mine))
+
+
+async def test_it_is_not_told_to_be_further_than_the_last_change_that_it_took(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "GATHER_SECONDS", 0.0)  # one change at a time, while others wait
+    work, hold = audience._work, audience._hold
+    taken, beyond = list[Any](), list[float]()
+
+    async def worked(services: Services, changes: Any) -> None:
+        taken[:] = changes
+        await work(services, changes)
+
+    async def held(services: Services, lead: Any, **fields: Any) -> None:
+        if taken and "at" in fields:
+            beyond.append(fields["at"] - taken[-1].at)
+        await hold(services, lead, **fields)
+
+    async with _following(services):
+        await until(lambda: _is_followed(services), 30.0)
+        monkeypatch.setattr(audience, "_work", worked)
+        monkeypatch.setattr(audience, "_hold", held)
+        cids = await asyncio.gather(*(_person(bank, number) for number in range(4)))
+        for cid in cids:
+            await until(lambda cid=cid: refreshing.find(bank, cid))
+    assert len(beyond) >= 4
+    assert max(beyond) <= 0.0
+
+
+async def _is_followed(services: Services) -> bool:
+    row = await _row(services)
+    return row is not None and row.get("token") is not None
 
 
 async def test_somebody_is_told_when_the_profiles_are_late(bank: Bank, services: Services) -> None:

@@ -161,6 +161,33 @@ async def test_what_fails_at_one_bank_is_told_and_holds_up_no_other(
         await _until(bank, 0)
 
 
+async def _is_said(bank: Bank) -> bool:
+    return (reading.folder_of(bank).path / "right").exists()
+
+
+async def test_what_failed_is_swept_before_it_is_tried_again(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, path = keeping.apply, reading.folder_of(bank).path
+    failing, found = iter(range(3)), list[int]()
+
+    async def apply_changes(*given: Any) -> None:
+        for number in failing:
+            found.append(len(list(path.glob("block-that-*"))))
+            (path / f"block-that-failed-{number}").write_bytes(b"")
+            raise OSError
+        await real(*given)
+
+    monkeypatch.setattr(columnar, "REST_SECONDS", 0.1)
+    monkeypatch.setattr(keeping, "apply", apply_changes)
+    async with _kept(services):
+        await until(lambda: _is_said(bank), 30.0)
+        await _put(bank, 1)
+        await _until(bank, 1)
+    assert found == [0, 0, 0]
+    assert await bank.db[alarms.ALARMS].count({"kind": "work.failed", "data.work": "mirror"}) == 1
+
+
 async def test_commands_make_it_anew_beside_who_keeps_it_and_compare_it(bank: Bank, services: Services) -> None:
     await _put(bank, *range(1, 40), tags=["vip"], events={"a/b": {"n": 2, "first": 1.0, "days": {"20000": 2}}})
     settings = services.settings
