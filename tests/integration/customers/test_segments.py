@@ -134,6 +134,43 @@ async def test_a_segment_that_others_use_stays_and_an_archived_one_is_none_any_m
         await submit(bank, "new", segment("segment('rich')"))
 
 
+async def _states(bank: Bank, key: str) -> list[tuple[int, str]]:
+    return sorted((row["version"], row["state"]) for row in await rows.versions(bank, {"segment": key}))
+
+
+async def test_a_version_whose_successor_was_cut_short_is_not_live_beside_it(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submit(bank, "rich", segment())
+    with monkeypatch.context() as patched:
+        patched.setattr(versioned, "_replace", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await submit(bank, "rich", segment("customer.bound"))
+    assert await _states(bank, "rich") == [(1, "submitted"), (2, "submitted")]
+    await approve(bank, "rich", 2)
+    with pytest.raises(Conflict, match="segment_decided"):
+        await approve(bank, "rich", 1)
+    assert (await state(bank, "rich"), await _states(bank, "rich")) == (("live", 2), [(1, "replaced"), (2, "live")])
+
+
+async def test_a_version_that_is_written_after_a_newer_one_does_not_wait_beside_it(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = versioned._added
+
+    async def late(*args: Any) -> bool:
+        monkeypatch.setattr(versioned, "_added", real)
+        words = await profiling.vocabulary(bank)
+        assert await versions.submit(bank, ZHAO, "rich", segment("customer.bound"), words) == 2
+        return await real(*args)
+
+    monkeypatch.setattr(versioned, "_added", late)
+    assert await submit(bank, "rich", segment()) == 1
+    assert await _states(bank, "rich") == [(1, "replaced"), (2, "submitted")]
+    with pytest.raises(Conflict, match="segment_decided"):
+        await approve(bank, "rich", 1)
+
+
 async def test_a_rule_over_a_segment_to_which_nobody_agreed_waits_for_it(bank: Bank) -> None:
     first = await submit(bank, "rich", segment())
     over = await submit(bank, "over", segment("segment('rich')"))
