@@ -300,4 +300,4 @@ async def test_a_download_that_breaks_off_stands_in_the_trail_as_unfinished(bank
     await pieces.aclose()
     assert await bank.db["audit"].count({"action": "list.downloaded"}) == 0
     left = await bank.db["audit_intents"].find({})
-    assert [row["action"] for row in left] == ["list.downloaded"]
+    assert [(row["action"], row["data"]) for row in left] == [("list.downloaded", {"clear": False})]
