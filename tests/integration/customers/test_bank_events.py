@@ -22,6 +22,7 @@ from rewards.points.document import ProgramError
 from services.container import Services
 from services.errors import Conflict
 from tests.integration.rewards.points_world import begin, points
+from tests.support import unguarded
 from tests.support.bank_systems import customer, event, join, split, take
 from tests.support.banks import open_bank
 from tests.support.jobs import handle_inbox
@@ -340,14 +341,7 @@ async def test_two_who_raise_a_count_at_once_lose_nothing(
     others = [{**row, "day": row["day"] - n, "bucket": f"before {n}"} for n in (1, 2)]
     await bank.db[BANK_EVENTS].insert_new([{**other, "_id": other["bucket"]} for other in others])
     if not guarded:
-
-        async def replace_each(collection: Any, docs: Any, guard: str) -> int:
-            for doc, _ in docs:
-                fields = {name: value for name, value in doc.items() if name != "_id"}
-                await collection.update({"_id": doc["_id"]}, {"$set": fields})
-            return len(docs)
-
-        monkeypatch.setattr("services.store.mongo.Collection.replace_each", replace_each)
+        unguarded.replaces_whatever_is_there(monkeypatch)
     meeting, real, met = asyncio.Barrier(2), Bank.by_id, 0
 
     async def by_id(*args: Any) -> Any:

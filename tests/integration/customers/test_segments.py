@@ -23,6 +23,7 @@ from services.container import Services
 from services.documents.problems import Problem
 from services.errors import Conflict, Forbidden, NotFound
 from tests.conftest import DEMO_BANK
+from tests.support import cut_short
 
 DECLARED = {one.key: one for one in read_tenant_file(DEMO_BANK.read_text(encoding="utf-8"), "bank.yaml").fields}
 LIN = ClerkActor("demo", "lin", "林晓", frozenset())
@@ -185,13 +186,7 @@ async def test_a_rule_over_a_segment_to_which_nobody_agreed_waits_for_it(bank: B
 async def test_whoever_was_cut_short_before_his_first_version_may_submit_it_again(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cut(*_: Any) -> bool:
-        raise RuntimeError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(versioned, "_added", cut)
-        with pytest.raises(RuntimeError):
-            await submit(bank, "rich", segment(), base=0)
+    await cut_short.before_its_version(monkeypatch, lambda: submit(bank, "rich", segment(), base=0))
     view = await versions.view(bank, "rich", await profiling.vocabulary(bank))
     assert (view.state, view.newest, view.base) == ("draft", segment(), 0)
     assert await submit(bank, "rich", segment(), base=0) == 1
