@@ -38,6 +38,24 @@ def by() -> str:
     return f"cli:{getpass.getuser()}"
 
 
+@list_app.command("create")
+def list_create(
+    name: ListArgument,
+    zh: Annotated[str, typer.Option(help="what it is called in Chinese")],
+    en: Annotated[str, typer.Option(help="what it is called in English")],
+    tenant: TenantOption = "",
+) -> None:
+    """Make a list, on which nobody is yet."""
+    from customers.lists import keeping
+
+    async def make(services: Services) -> None:
+        bank = await open_bank(services, await only_tenant(services, tenant))
+        await keeping.create(bank, by(), name, {"zh": zh, "en": en})
+
+    run(make)
+    out.print(f"the list {name} is made")
+
+
 @list_app.command("show")
 def list_show(
     name: Annotated[str, typer.Argument(metavar="LIST", help="a list's id; all without it")] = "",

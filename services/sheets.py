@@ -9,9 +9,11 @@ import csv
 import io
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from config.bounds import LINE_BYTES
 from services.errors import InvalidInput
 
 DELIMITERS = ",;\t|，；"
@@ -117,15 +119,69 @@ def table(text: str, columns: Mapping[str, Sequence[str]]) -> Table:
     """The table in `text`: its first line that is not blank is the heading, which says what divides
     the cells. `columns` has the names that a heading may give to each column, in lower case.
 
-    Every line is read by itself, so a quotation mark that is not closed costs its own line and no
-    other. Columns that nobody knows are left out.
+    A cell in quotation marks may hold line ends (`whole`). Columns that nobody knows are left out.
     """
-    lines = ((number, line) for number, line in enumerate(_lines(text), 1) if filled(line))
+    lines = enumerate(_lines(text), 1)
     heading = heading_of(lines, columns)
     if heading is None:
         return Table((), ())
-    rows = [_row(number, line, heading.delimiter, heading.columns) for number, line in lines]
+    rows = [_row(number, line, heading) for number, line in whole(lines, heading) if filled(line)]
     return Table([one for one in heading.columns if one], rows)
+
+
+def whole(lines: Iterator[tuple[int, str]], heading: Heading) -> Iterator[tuple[int, str]]:
+    """The numbered lines after the heading without their ends, each together with those in which a
+    cell in quotation marks goes on. Where nothing closes the cell, or a line would be swallowed that
+    is one by itself, a line stays alone: a mark that is not closed costs its own line and no other.
+    """
+    ahead: deque[tuple[int, str]] = deque()
+    while line := ahead.popleft() if ahead else next(lines, None):
+        number, text = line[0], line[1].rstrip("\n")
+        more = _going_on(text, _look(ahead, lines), heading) if '"' in text else []
+        for _ in more:
+            ahead.popleft()
+        yield number, "\n".join([text, *more])
+
+
+def _look(
+    ahead: deque[tuple[int, str]], lines: Iterator[tuple[int, str]]
+) -> Iterator[tuple[int, str]]:
+    """The next lines, which are kept `ahead`."""
+    yield from tuple(ahead)
+    for line in lines:
+        ahead.append(line)
+        yield line
+
+
+def _going_on(text: str, lines: Iterator[tuple[int, str]], heading: Heading) -> list[str]:
+    """The lines in which the last cell of this one goes on; none when it is whole or stays alone."""
+    if len(heading.columns) < 2 or not is_open(text) or not split(text, heading.delimiter)[1]:
+        return []
+    more: list[str] = []
+    length, opened = len(text), True
+    for _, ended in lines:
+        line = ended.rstrip("\n")
+        more.append(line)
+        length, opened = length + 1 + len(line), opened != is_open(line)
+        if length > LINE_BYTES or _stands_alone(line, heading):
+            break
+        if not opened:
+            return [] if split("\n".join([text, *more]), heading.delimiter)[1] else more
+    return []
+
+
+def is_open(text: str) -> bool:
+    """Whether a quotation mark in it is not closed."""
+    return text.count('"') % 2 == 1
+
+
+def _stands_alone(line: str, heading: Heading) -> bool:
+    """Whether a line, or what of it comes before its last quotation mark where that closes nothing,
+    has several cells, one of them of a known column."""
+    own = line.rpartition('"')[0] if is_open(line) else line
+    cells, problem = split(own, heading.delimiter)
+    both = zip(heading.columns, cells, strict=False)
+    return not problem and len(cells) > 1 and any(column and one.strip() for column, one in both)
 
 
 def heading_of(
@@ -181,13 +237,13 @@ def split(line: str, delimiter: str) -> tuple[list[str], str]:
         return [], "a quotation mark is not closed, or stands inside a cell"
 
 
-def _row(number: int, line: str, delimiter: str, heading: Sequence[str]) -> Row:
-    cells, problem = split(line, delimiter)
-    if not problem and any(cell(one) for one in cells[len(heading) :]):
+def _row(number: int, line: str, heading: Heading) -> Row:
+    cells, problem = split(line, heading.delimiter)
+    if not problem and any(cell(one) for one in cells[len(heading.columns) :]):
         problem = "more cells than the heading has columns"
     if problem:
         return Row(number, {}, problem)
-    known = {column: one for column, one in zip(heading, cells, strict=False) if column}
+    known = {column: one for column, one in zip(heading.columns, cells, strict=False) if column}
     return Row(number, known)
 
 

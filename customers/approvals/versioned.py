@@ -114,7 +114,8 @@ async def submit(
         row = {"_id": f"{bank.id}:{key}"}
         await bank.db[of.rows].update(row, {"$max": {"versions": number}})
         if written:
-            await _replace(bank, of, key, number)
+            newest = await versions(bank, of, {of.name: key}, limit=1)
+            await _replace(bank, of, key, newest[0]["version"])
             return number
         await _expect_known(bank, of, key, base)
     raise Unavailable("busy", f"somebody else is changing this {of.name}; try again")
@@ -179,9 +180,9 @@ def content(of: Documents, row: Mapping[str, object]) -> Content:
     return {of.name: [row[of.name], row["version"], row["action"], row["content"]]}
 
 
-async def _replace(bank: Bank, of: Documents, key: str, newest: int) -> None:
-    """A newer version takes the place of those that wait."""
-    earlier = {of.name: key, "version": {"$lt": newest}, "state": {"$in": PENDING}}
+async def _replace(bank: Bank, of: Documents, key: str, number: int) -> None:
+    """A version takes the place of those before it that wait."""
+    earlier = {of.name: key, "version": {"$lt": number}, "state": {"$in": PENDING}}
     wanted = [row["_id"] for row in await versions(bank, of, earlier)]
     await approvals.replace(bank, of.kind, wanted)
     asked = {"_id": {"$in": wanted}, **earlier}
@@ -223,9 +224,11 @@ async def carry_out(bank: Bank, of: Documents, key: str, number: int, fields: Do
 
 
 async def put_live(bank: Bank, of: Documents, key: str, number: int) -> None:
-    """The version's row says that it is carried out, and those before it that it took their place."""
+    """The version's row says that it is carried out, and those before it that it took their place,
+    also of one that still waits, since its successor was cut short."""
+    await _replace(bank, of, key, number)
     table = bank.db[of.versions]
-    others = {of.name: key, "version": {"$lt": number}, "state": {"$in": [LIVE, APPROVED]}}
+    others = {of.name: key, "version": {"$lt": number}, "state": LIVE}
     await table.update_many(others, {"$set": {"state": REPLACED}})
     mine = {"_id": version_id(bank.id, key, number), "state": APPROVED}
     await table.update_many(mine, {"$set": {"state": LIVE}})

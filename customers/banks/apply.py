@@ -14,6 +14,7 @@ from config.settings import ProductionRefused
 from customers.access import counter_rights, roles
 from customers.banks import accounts, clerks, staff, systems
 from customers.banks.bank import Bank, list_banks, open_bank
+from customers.banks.declarations import FieldEntry
 from customers.banks.files import (
     Archive,
     ClerkEntry,
@@ -139,25 +140,28 @@ def _of_production(file: TenantFile) -> list[str]:
 
 
 async def _check_fields(services: Services, file: TenantFile, source: str) -> None:
-    """A field with values goes, or changes its type, only when the file says that it is removed;
-    raises InvalidInput."""
+    """A field with values goes, or changes its type, only when the file says that it is removed, and
+    one that was removed stays so until its values are gone; raises InvalidInput."""
     bank = await Bank(services, file.id).current()
     wanted = {one.key: one for one in file.fields}
     problems = []
-    for key, known in bank.fields.items():
+    for key in (*bank.fields, *sorted(bank.removed_fields)):
         now = wanted.get(key)
-        if now is not None and (
-            now.removed or (now.type, now.sealed) == (known.type, known.sealed)
-        ):
+        if now is not None and (now.removed or _goes_on(bank.fields.get(key), now)):
             continue
         if await field_rows.is_used(bank, key):
-            what = "gone" if now is None else "of another type"
+            what = "of another type" if key in bank.fields else "declared anew"
             problems.append(
-                f"fields: {key} has values and is {what}; declare it with `removed: true` first,"
-                " which deletes them"
+                f"fields: {key} has values and is {what if now else 'gone'}; declare it with"
+                " `removed: true` first, which deletes them"
             )
     if problems:
         raise InvalidInput("tenant_file", f"{source}: " + "; ".join(problems))
+
+
+def _goes_on(known: FieldEntry | None, now: FieldEntry) -> bool:
+    """Whether values of the field that is known can be the ones of this."""
+    return known is not None and (now.type, now.sealed) == (known.type, known.sealed)
 
 
 async def _check_segments(services: Services, file: TenantFile, source: str) -> None:

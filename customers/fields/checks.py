@@ -81,7 +81,8 @@ def _fen(value: Any) -> int | None:
     return value if whole and abs(value) <= bounds.MOST_FEN else None
 
 
-def _day(value: Any) -> str | None:
+def read_day(value: Any) -> str | None:
+    """A day like 2027-01-31 as it is kept; None for what is none."""
     if not isinstance(value, str) or not _DAY.fullmatch(value):
         return None
     try:
@@ -99,7 +100,7 @@ _CHECKS: Mapping[FieldType, Callable[[Any], Any]] = {
     "choice": _text,
     "number": _number,
     "money": _fen,
-    "date": _day,
+    "date": read_day,
     "bool": _switch,
 }
 _EXPECTED: Mapping[FieldType, str] = {

@@ -90,11 +90,12 @@ async def count_holding(bank: Bank, declared: Iterable[FieldEntry]) -> dict[str,
 
 
 async def drop(bank: Bank, key: str) -> None:
-    """Deletes all values of a field, also those of before; safe to repeat."""
+    """Deletes all values of a field, also those of before; safe to repeat. While any are left,
+    `is_used` says so."""
     gone = {f"{part}.{key}": "" for part in ("values", "sealed", "blind", "provenance")}
     used = {f"provenance.{key}": {"$exists": True}}
-    await bank.db[FIELD_VALUES].update_many(used, {"$unset": gone, "$inc": {"rev": 1}})
     await bank.db[FIELD_HISTORY].delete({"key": key})
+    await bank.db[FIELD_VALUES].update_many(used, {"$unset": gone, "$inc": {"rev": 1}})
 
 
 async def erase(bank: Bank, cids: Sequence[str], keys: Sequence[str]) -> None:

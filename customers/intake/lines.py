@@ -185,14 +185,14 @@ class Reader:
         """A line of a table, together with those in which a cell in quotation marks goes on. Where
         that would swallow a line that is one by itself, or nothing closes the cell, the line stays
         alone."""
-        if self._heading is None or b'"' not in raw or not _is_open(self._text(raw)):
+        if self._heading is None or b'"' not in raw or not sheets.is_open(self._text(raw)):
             return raw
         place, whole = (self.position, self.line), raw
         while more := self._next():
             whole += more
             if len(whole) > INTAKE_LINE_BYTES or self._stands_alone(self._text(more)):
                 break
-            if not _is_open(self._text(whole)):
+            if not sheets.is_open(self._text(whole)):
                 if self._fits(self._text(whole)):
                     return whole
                 break
@@ -210,7 +210,7 @@ class Reader:
     def _stands_alone(self, text: str) -> bool:
         """Whether a line, or what of it comes before its last quotation mark where that closes
         nothing, has what an item needs."""
-        own = text.rpartition('"')[0] if _is_open(text) else text
+        own = text.rpartition('"')[0] if sheets.is_open(text) else text
         try:
             named = self._cells(own)
         except InvalidInput:
@@ -268,11 +268,6 @@ class Reader:
         except ValueError:
             return text
         return (at if at.tzinfo is not None else at.replace(tzinfo=self.bank.tz)).isoformat()
-
-
-def _is_open(text: str) -> bool:
-    """Whether a quotation mark in it is not closed."""
-    return text.count('"') % 2 == 1
 
 
 def _value(entry: FieldEntry, text: str) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from customers.banks.bank import Bank
-from customers.intake.rows import EVENT_TALLIES, TallyRow
+from customers.intake.rows import EVENT_TALLIES, TallyRow, tally_of
 from customers.profiles.source import Batch, Part, Source
 from customers.rules.days import MOST_WINDOW, number_of
 from customers.rules.vocabulary import map_key
@@ -23,7 +22,7 @@ async def tallies_of(
         for row in await bank.db[EVENT_TALLIES].find(query, limit=None):
             cid = batch.owners.get(row["cid"])
             if cid is not None and (not names or row["name"] in names):
-                found[cid].append(cast("TallyRow", row))
+                found[cid].append(tally_of(row))
     return found
 
 

@@ -4,8 +4,9 @@ customer who is not known yet, counts by day, and the files that were read."""
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict, cast
 
+from services.store.mongo import Doc
 from services.store.rows import Rows
 
 Kind = Literal["events", "customers"]
@@ -87,6 +88,11 @@ class TallyRow(TypedDict):
     last: float
     sums: dict[str, dict[str, int]]
     rev: int
+
+
+def tally_of(row: Doc) -> TallyRow:
+    """The row as it is read; one that was written before there were sums has none, and no `rev`."""
+    return cast("TallyRow", {"sums": {}, "rev": 0, **row})
 
 
 class FileRow(TypedDict):

@@ -17,7 +17,7 @@ from datetime import datetime, tzinfo
 from typing import cast
 
 from customers.banks.bank import Bank
-from customers.intake.rows import BANK_EVENTS, EVENT_TALLIES, EventRow, TallyRow
+from customers.intake.rows import BANK_EVENTS, EVENT_TALLIES, EventRow, TallyRow, tally_of
 from services import ids
 from services.store.mongo import Doc
 
@@ -94,7 +94,8 @@ async def _write(bank: Bank, tallies: Sequence[TallyRow]) -> None:
     what is there then."""
     left = {one["_id"]: one for one in tallies}
     while left:
-        known = cast("dict[str, TallyRow]", await bank.by_id(EVENT_TALLIES, list(left)))
+        found = await bank.by_id(EVENT_TALLIES, list(left))
+        known = {row_id: tally_of(row) for row_id, row in found.items()}
         raised = [(_raised(row, left[row_id]), row["rev"]) for row_id, row in known.items()]
         new = [one for row_id, one in left.items() if row_id not in known]
         met = await _put_in(bank, new, [(one, rev) for one, rev in raised if one["rev"] > rev])

@@ -159,13 +159,5 @@ async def download(
     InvalidInput `reason_missing`, NotFound `list_unknown`."""
     downloading.check(actor, wanted)
     await find(bank, key)
-    return _download(bank, actor, key, wanted)
-
-
-async def _download(
-    bank: Bank, actor: ClerkActor, key: str, wanted: Wanted
-) -> AsyncGenerator[bytes]:
-    async with bank.audited(actor.login, "list.downloaded", key, **wanted.said()) as act:
-        async for piece, customers in downloading.pieces(bank, {"lists": key}, wanted):
-            act.data["customers"] = customers
-            yield piece
+    audited = bank.audited(actor.login, "list.downloaded", key, **wanted.said())
+    return downloading.table(bank, audited, {"lists": key}, wanted)

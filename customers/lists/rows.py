@@ -35,13 +35,15 @@ class ListRow(TypedDict):
 
 
 class ListMemberRow(TypedDict):
-    """The customer is `on` the list or was, as the `upload` says; the `_id` is made of both."""
+    """The customer is `on` the list or was, as the `upload` says, which was `sent` then; the `_id` is
+    made of the list and him."""
 
     _id: str
     list: str
     cid: str
     on: bool
     upload: str
+    sent: NotRequired[datetime]
 
 
 class UploadRow(TypedDict):

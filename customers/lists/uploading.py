@@ -2,7 +2,8 @@
 
 A file is kept sealed in its row until a worker has read it, and the files for a list are read in the
 order in which they were sent. What the worker writes is the same however often he does it, so that
-whoever is cut short begins the file anew; the rows of whoever lost his lease change nothing any more.
+whoever is cut short begins the file anew; and whoever lost his lease and does not know it yet changes
+nothing that a later file says.
 """
 
 from __future__ import annotations
@@ -171,8 +172,9 @@ async def _lines(bank: Bank, row: UploadRow) -> Sequence[Line]:
 
 async def _finish(bank: Bank, owner: str, row: UploadRow) -> None:
     if row["mode"] == "replace":
-        others = {"list": row["list"], "on": True, "upload": {"$ne": row["upload"]}}
-        await bank.db[LIST_MEMBERS].update_many(others, {"$set": {"on": False}})
+        others = {"list": row["list"], "on": True, "upload": {"$ne": row["upload"]}, **_older(row)}
+        off = {"on": False, "upload": row["upload"], "sent": row["at"]}
+        await bank.db[LIST_MEMBERS].update_many(others, {"$set": off})
     await _end(bank, owner, row, {"state": DONE})
 
 
@@ -218,15 +220,20 @@ async def _take(bank: Bank, lines: Sequence[Line], found: _Read) -> list[str]:
 
 async def _put(bank: Bank, row: UploadRow, cids: Sequence[str]) -> None:
     on = row["mode"] != "remove"
-    said = {"list": row["list"], "on": on, "upload": row["upload"]}
+    said = {"list": row["list"], "on": on, "upload": row["upload"], "sent": row["at"]}
     changes = [
         (
-            {"_id": rows.member_id(bank.id, row["list"], cid)},
+            {"_id": rows.member_id(bank.id, row["list"], cid), **_older(row)},
             {"$set": {**said, "cid": cid}},
         )
         for cid in cids
     ]
     await bank.db[LIST_MEMBERS].bulk_update(changes, upsert=on)
+
+
+def _older(row: UploadRow) -> Doc:
+    """Members of whom no file says anything that was sent after this one."""
+    return {"sent": {"$not": {"$gt": row["at"]}}}
 
 
 def problems_file(row: UploadRow, said: Mapping[str, str]) -> bytes:

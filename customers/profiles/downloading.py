@@ -7,6 +7,7 @@ is made anew: nothing is kept.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from customers.actors import ClerkActor
@@ -18,6 +19,7 @@ from customers.profiles import refreshing
 from services import sheets
 from services.errors import Forbidden, InvalidInput
 from services.phones import mask_phone
+from services.security.intents import Act
 from services.store.mongo import Doc
 
 EXPORT, REVEAL = "segments.export", "segments.reveal"
@@ -33,9 +35,8 @@ class Wanted:
 
     def said(self) -> Doc:
         """What the audit trail says of it."""
-        return {"clear": self.clear, "customers": 0} | (
-            {"reason": self.reason.strip()} if self.reason.strip() else {}
-        )
+        reason = self.reason.strip()
+        return {"clear": self.clear} | ({"reason": reason} if reason else {})
 
 
 def check(actor: ClerkActor, wanted: Wanted) -> None:
@@ -48,15 +49,19 @@ def check(actor: ClerkActor, wanted: Wanted) -> None:
         raise InvalidInput("reason_missing", "say why", fields={"reason": "required"})
 
 
-async def pieces(bank: Bank, fits: Doc, wanted: Wanted) -> AsyncGenerator[tuple[bytes, int]]:
-    """The table piece by piece, each with how many customers are in it so far."""
-    yield sheets.csv_file([HEADING]), 0
-    customers = 0
-    for span in await refreshing.spans_of(bank):
-        lines = await _lines(bank, await refreshing.matching(bank, span, fits), wanted)
-        customers += len(lines)
-        if lines:
-            yield sheets.csv_text(lines).encode(), customers
+async def table(
+    bank: Bank, audited: AbstractAsyncContextManager[Act], fits: Doc, wanted: Wanted
+) -> AsyncGenerator[bytes]:
+    """The table piece by piece, made inside of an act (`bank.audited`), which says at its end how
+    many are in it."""
+    async with audited as act:
+        act.data["customers"] = 0
+        yield sheets.csv_file([HEADING])
+        for span in await refreshing.spans_of(bank):
+            lines = await _lines(bank, await refreshing.matching(bank, span, fits), wanted)
+            act.data["customers"] += len(lines)
+            if lines:
+                yield sheets.csv_text(lines).encode()
 
 
 async def _lines(bank: Bank, cids: Collection[str], wanted: Wanted) -> list[tuple[str, ...]]:

@@ -110,13 +110,5 @@ async def download(
     `reason_missing`, NotFound `segment_unknown`."""
     downloading.check(actor, wanted)
     await _expect(bank, segment)
-    return _download(bank, actor, segment, wanted)
-
-
-async def _download(
-    bank: Bank, actor: ClerkActor, segment: str, wanted: Wanted
-) -> AsyncGenerator[bytes]:
-    async with bank.audited(actor.login, "segment.downloaded", segment, **wanted.said()) as act:
-        async for piece, customers in downloading.pieces(bank, {"segments": segment}, wanted):
-            act.data["customers"] = customers
-            yield piece
+    audited = bank.audited(actor.login, "segment.downloaded", segment, **wanted.said())
+    return downloading.table(bank, audited, {"segments": segment}, wanted)

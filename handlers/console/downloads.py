@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from typing import Any, cast
+
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import StreamClosedError
+from typing_extensions import override
 
 from config.bounds import Reason, Word
 from customers.profiles.downloading import Wanted
@@ -33,7 +38,18 @@ class Downloading(Console):
         self.set_header("Content-Type", "text/csv; charset=UTF-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
         self.set_header("Cache-Control", "no-store")
-        async with aclosing(pieces) as table:
-            async for piece in table:
-                self.write(piece)
-                await self.flush()
+        with suppress(StreamClosedError):
+            async with aclosing(pieces) as table:
+                async for piece in table:
+                    self.write(piece)
+                    await self.flush()
+
+    @override
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Breaks a table off that is on its way: one that ended here would be taken for whole."""
+        if not self._headers_written:
+            super().send_error(status_code, **kwargs)
+            return
+        self.set_status(status_code)
+        cast("HTTP1Connection", self.request.connection).close()
+        _ = self.finish()

@@ -140,7 +140,7 @@ def _of_lines(data: bytes, encoding: str, today: date, said: Said) -> Lines:
     columns = _columns(heading.names)
     found, reader = Lines(), _Reader(today)
     total = max(1, data.count(b"\n"))
-    each = _cells(lines, heading.delimiter, columns)
+    each = _cells(sheets.whole(lines, heading), heading.delimiter, columns)
     _take(found, reader, each, lambda line: said(min(line, total), total))
     return found
 
@@ -150,11 +150,10 @@ def _cells(
 ) -> Iterator[tuple[int, Cell, Cell, str]]:
     """(line, code, end, problem) of every line."""
     place = _Place(columns)
-    for number, line in lines:
-        if len(line) > LINE_BYTES:
+    for number, text in lines:
+        if len(text) >= LINE_BYTES:  # with its end
             yield number, "", "", "line_too_long"
             continue
-        text = line[:-1] if line.endswith("\n") else line
         problem = ""
         if '"' in text:
             cells, torn = sheets.split(text, delimiter)

@@ -237,8 +237,8 @@ class Collection:
 
     async def replace_each(self, docs: Sequence[tuple[Doc, Any]], guard: str) -> int:
         """Puts each document in the place of the one with its `_id`, if that still has the value
-        beside it under `guard`; how many were put in. Several in one statement. Each must differ
-        from what it replaces, and be safe to put in twice."""
+        beside it under `guard` (0: also one that has nothing there); how many were put in. Several
+        in one statement. Each must differ from what it replaces, and be safe to put in twice."""
         put_in = 0
         for start in range(0, len(docs), EACH_ROWS):
             some = [({**doc, **self._scope}, was) for doc, was in docs[start : start + EACH_ROWS]]
@@ -286,7 +286,8 @@ def _replacing(docs: Sequence[tuple[Doc, Any]], guard: str) -> Doc:
     ids = [doc["_id"] for doc, _ in docs]
     new, old = [doc for doc, _ in docs], [value for _, value in docs]
     place = {"$indexOfArray": [{"$literal": ids}, "$_id"]}
-    unchanged = {"$eq": [f"${guard}", {"$arrayElemAt": [{"$literal": old}, "$$place"]}]}
+    is_old = {"$arrayElemAt": [{"$literal": old}, "$$place"]}
+    unchanged = {"$eq": [{"$ifNull": [f"${guard}", 0]}, is_old]}
     replacement = {"$arrayElemAt": [{"$literal": new}, "$$place"]}
     either = {"$cond": [unchanged, replacement, "$$ROOT"]}
     return {"$replaceWith": {"$let": {"vars": {"place": place}, "in": either}}}

@@ -21,12 +21,12 @@ from tests.support.commands import Ended
 
 @pytest.fixture
 async def bank(demo: Services) -> Bank:
-    bank = await open_bank(demo, "demo")
-    await keeping.create(bank, "lin", "event", {"zh": "活动", "en": "Event"})
-    return bank
+    return await open_bank(demo, "demo")
 
 
-async def test_a_list_is_filled_shown_written_out_and_archived(settings: Settings, bank: Bank, tmp_path: Path) -> None:
+async def test_a_list_is_made_filled_shown_written_out_and_archived(
+    settings: Settings, bank: Bank, tmp_path: Path
+) -> None:
     async def done(*words: str) -> Ended:
         return await asyncio.to_thread(commands.manage, settings, "list", *words)
 
@@ -34,6 +34,10 @@ async def test_a_list_is_filled_shown_written_out_and_archived(settings: Setting
     cid = await resolution.identify(bank, facts, source="callback", proof="e1")
     file, out = tmp_path / "event.csv", tmp_path / "out.csv"
     file.write_text("unionid\nu1\nu2\n", encoding="utf-8")
+    named = ("--zh", "活动", "--en", "Event")
+    assert (await done("create", "event", *named)).returncode == 0
+    twice = await done("create", "event", *named)
+    assert (twice.returncode, "there is a list event" in twice.stderr) == (1, True)
     half = await done("import", "event", str(file))
     assert (half.returncode, "1 customers were named" in half.stdout) == (1, True)
     lines = (tmp_path / "event.csv.errors.csv").read_text(encoding="utf-8-sig").splitlines()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+
 import httpx
+import pytest
 
 from customers.identity import resolution
 from customers.identity.facts import Facts
-from customers.lists import uploading
+from customers.lists import keeping, uploading
+from customers.profiles import downloading, refreshing
 from operations import profiling
 from services.container import Services
+from services.errors import Unavailable
 from tests.http.conftest import Clerk, form_token, post_form
 from tests.support import jobs
 from tests.support.banks import open_bank
@@ -93,3 +99,48 @@ async def test_a_list_is_renamed_archived_brought_back_and_downloaded_by_right(c
         assert "欧阳娜娜" in clear.text
         assert "/download" not in (await audit.get(place)).text
         assert (await post_form(audit, ALL, address)).status_code == 403
+
+
+async def _takes(client: httpx.AsyncClient, demo: Services) -> dict[str, str]:
+    """There is a list, and this is the form that downloads it."""
+    bank = await open_bank(demo, "demo")
+    await keeping.create(bank, "lin", "event", {"zh": "活动", "en": "Event"})
+    return {"_xsrf": form_token((await client.get(EVENT)).text), "reason": ""}
+
+
+async def test_a_table_that_cannot_be_gone_on_with_is_not_taken_for_whole(
+    clerk: Clerk, demo: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> set[str]:
+        raise Unavailable("store_unavailable", "the database does not answer")
+
+    lin = await clerk("lin")
+    form = await _takes(lin, demo)
+    monkeypatch.setattr(refreshing, "matching", away)
+    async with lin.stream("POST", f"{EVENT}/download", data=form) as answer:
+        pieces = answer.aiter_bytes()
+        assert (answer.status_code, await anext(pieces)) == (200, "\ufeffcid,number,name,phone\r\n".encode())
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(pieces)
+    assert await demo.store.tenant("demo")["audit"].count({"action": "list.downloaded"}) == 0
+
+
+async def test_nothing_more_is_read_for_whoever_went_away_and_it_is_no_fault_of_ours(
+    clerk: Clerk, demo: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = asyncio.Event()
+
+    async def endless(*_: object) -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield b"x" * 65_536
+        finally:
+            ended.set()
+
+    lin = await clerk("lin")
+    form = await _takes(lin, demo)
+    monkeypatch.setattr(downloading, "table", endless)
+    async with lin.stream("POST", f"{EVENT}/download", data=form) as answer:
+        assert await anext(answer.aiter_bytes())
+    await asyncio.wait_for(ended.wait(), 30)
+    assert [one.message for one in caplog.records if one.levelname == "ERROR"] == []

@@ -11,7 +11,6 @@ import pytest
 from campaigns.document.reading import DocumentError
 from campaigns.publishing import versions as campaigns
 from customers.actors import ClerkActor
-from customers.approvals import versioned
 from customers.banks.bank import Bank
 from deploy.demo import apply_bank
 from rewards.item import Item
@@ -22,6 +21,7 @@ from services.container import Services
 from services.documents.parts import Text
 from services.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.store.mongo import Doc
+from tests.support import cut_short
 from tests.support.banks import open_bank
 
 LIN = ClerkActor("demo", "lin", "林晓", frozenset())
@@ -212,13 +212,8 @@ async def test_a_newer_version_replaces_one_that_waits_and_a_rejected_one_reache
 async def test_whoever_was_cut_short_before_his_first_version_may_submit_it_again(
     demo: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cut(*_: Any) -> bool:
-        raise RuntimeError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(versioned, "_added", cut)
-        with pytest.raises(RuntimeError):
-            await items.submit(await at(demo), LIN, "coffee", COFFEE, base=0)
+    bank = await at(demo)
+    await cut_short.before_its_version(monkeypatch, lambda: items.submit(bank, LIN, "coffee", COFFEE, base=0))
     assert await items.submit(await at(demo), LIN, "coffee", COFFEE, base=0) == 1
     with pytest.raises(Conflict, match="item_exists"):
         await items.submit(await at(demo), LIN, "coffee", DEAR, base=0)

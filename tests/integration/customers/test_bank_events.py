@@ -15,11 +15,14 @@ from customers.identity import awaited, customer_numbers
 from customers.identity.awaited import AWAITED
 from customers.intake import joining, retention, splitting, tallies, view, waits
 from customers.intake.rows import BANK_EVENTS, EVENT_TALLIES, INTAKE
+from customers.profiles import refreshing
+from customers.rfm import measuring
 from customers.timeline import TIMELINE
 from rewards.points.document import ProgramError
 from services.container import Services
 from services.errors import Conflict
 from tests.integration.rewards.points_world import begin, points
+from tests.support import unguarded
 from tests.support.bank_systems import customer, event, join, split, take
 from tests.support.banks import open_bank
 from tests.support.jobs import handle_inbox
@@ -150,6 +153,23 @@ async def test_what_events_came_to_is_summed_beside_their_count(bank: Bank) -> N
     assert (count, row["sums"]) == (3, {"amount": {day: 6_250}})
     stored = await bank.db[BANK_EVENTS].find({}, limit=None)
     assert sorted(one["amounts"]["amount"] for one in stored) == [-4_000, 250, 10_000]
+
+
+async def test_a_count_that_was_written_before_there_were_sums_goes_on(bank: Bank) -> None:
+    cid = await known(bank, "C0001")
+    for event_id in ("e1", "e2"):
+        await _paid(bank, event_id, 10_000)
+    await bank.db[EVENT_TALLIES].update({"cid": cid}, {"$unset": {"rev": "", "sums": ""}})
+    await bank.db[BANK_EVENTS].update_many({}, {"$unset": {"amounts": ""}})
+    assert bank.rfm is not None
+    span = (f"{bank.id}:", f"{bank.id};")
+    by: Any = {"events": bank.rfm.events, "amounts": bank.rfm.amounts, "since": 0}
+    before = await measuring.measure(bank, await refreshing.batch_of(bank, span), by)
+    assert (before[cid].f, before[cid].m) == (2, 0)
+    await _paid(bank, "e3", 250)
+    (row,) = await bank.db[EVENT_TALLIES].find({"cid": cid})
+    ((day, count),) = row["days"].items()
+    assert (count, row["sums"], row["rev"]) == (3, {"amount": {day: 250}}, 1)
 
 
 @pytest.mark.parametrize("guarded", [False, True], ids=["guard-off", "guard-on"])
@@ -321,14 +341,7 @@ async def test_two_who_raise_a_count_at_once_lose_nothing(
     others = [{**row, "day": row["day"] - n, "bucket": f"before {n}"} for n in (1, 2)]
     await bank.db[BANK_EVENTS].insert_new([{**other, "_id": other["bucket"]} for other in others])
     if not guarded:
-
-        async def replace_each(collection: Any, docs: Any, guard: str) -> int:
-            for doc, _ in docs:
-                fields = {name: value for name, value in doc.items() if name != "_id"}
-                await collection.update({"_id": doc["_id"]}, {"$set": fields})
-            return len(docs)
-
-        monkeypatch.setattr("services.store.mongo.Collection.replace_each", replace_each)
+        unguarded.replaces_whatever_is_there(monkeypatch)
     meeting, real, met = asyncio.Barrier(2), Bank.by_id, 0
 
     async def by_id(*args: Any) -> Any:

@@ -16,6 +16,7 @@ from customers.fields import parting, rows, values
 from customers.fields.values import TAKEN, Answer, Update
 from services.container import Services
 from tests.conftest import DEMO_BANK
+from tests.support import unguarded
 from tests.support.killing import Killed, before_write
 
 DECLARED = {one.key: one for one in read_tenant_file(DEMO_BANK.read_text(encoding="utf-8"), "bank.yaml").fields}
@@ -123,14 +124,7 @@ async def test_two_who_move_a_stage_at_once_do_not_both_move_it(
 ) -> None:
     await values.write_many(bank, [_told(10.0, stage="opened")])
     if not guarded:
-
-        async def replace_each(collection: Any, docs: Any, guard: str) -> int:
-            for doc, _ in docs:
-                fields = {name: value for name, value in doc.items() if name != "_id"}
-                await collection.update({"_id": doc["_id"]}, {"$set": fields})
-            return len(docs)
-
-        monkeypatch.setattr("services.store.mongo.Collection.replace_each", replace_each)
+        unguarded.replaces_whatever_is_there(monkeypatch)
     meeting, real, met = asyncio.Barrier(2), values.load, 0
 
     async def load(*args: Any) -> Any:

@@ -135,6 +135,32 @@ async def test_an_upload_that_is_cut_short_is_done_by_the_next_and_who_lost_it_c
     assert await on(bank) == set(cids)
 
 
+@pytest.mark.parametrize("guarded", [False, True], ids=["guard-off", "guard-on"])
+@pytest.mark.parametrize(("data", "mode"), [(b"unionid\nu2\n", "remove"), (b"unionid\nu1\n", "replace")])
+async def test_who_lost_his_lease_changes_nothing_that_a_later_file_says(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, data: bytes, mode: str, guarded: bool
+) -> None:
+    """A worker stands still before a write until his file, and the one after it, were read by others."""
+    if not guarded:
+        monkeypatch.setattr(uploading, "_older", lambda _: {})
+    monkeypatch.setattr(uploading, "AT_ONCE", 1)
+    ann, bob = await people(bank, 2)
+    real = uploading._put
+
+    async def stands_still(at: Bank, row: UploadRow, taken: list[str]) -> None:
+        if bob in taken:
+            monkeypatch.setattr(uploading, "_put", real)
+            await bank.db["list_uploads"].update({"_id": row["_id"]}, {"$set": {"due": 0.0}})
+            await jobs.run(bank, uploading.TASK)
+            assert await on(bank) == {ann, bob}
+            assert (await bring(bank, data, mode))["state"] == "done"
+        await real(at, row, taken)
+
+    monkeypatch.setattr(uploading, "_put", stands_still)
+    await bring(bank, b"unionid\nu1\nu2\n")
+    assert await on(bank) == ({ann} if guarded else {ann, bob})
+
+
 async def test_files_for_one_list_are_read_in_the_order_in_which_they_were_sent(bank: Bank) -> None:
     ann, bob = await people(bank, 2)
     uploads = bank.db["list_uploads"]
@@ -300,4 +326,4 @@ async def test_a_download_that_breaks_off_stands_in_the_trail_as_unfinished(bank
     await pieces.aclose()
     assert await bank.db["audit"].count({"action": "list.downloaded"}) == 0
     left = await bank.db["audit_intents"].find({})
-    assert [row["action"] for row in left] == ["list.downloaded"]
+    assert [(row["action"], row["data"]) for row in left] == [("list.downloaded", {"clear": False})]

@@ -32,6 +32,7 @@ from services.clock import utc
 from services.container import Services
 from services.store.mongo import Collection
 from tests.conftest import DEMO_BANK
+from tests.support import unguarded
 
 DECLARED = {one.key: one for one in read_tenant_file(DEMO_BANK.read_text(encoding="utf-8"), "bank.yaml").fields}
 
@@ -155,14 +156,7 @@ async def test_who_read_an_older_state_does_not_put_it_over_a_newer_one(
     await _refresh(bank, cid)
     await values.write_many(bank, [Update(cid, {"holdings": 2}, 20.0, "core", "e2")])
     if not guarded:
-
-        async def replace_each(collection: Collection, docs: Any, guard: str) -> int:
-            for doc, _ in docs:
-                fields = {name: value for name, value in doc.items() if name != "_id"}
-                await collection.update({"_id": doc["_id"]}, {"$set": fields})
-            return len(docs)
-
-        monkeypatch.setattr(Collection, "replace_each", replace_each)
+        unguarded.replaces_whatever_is_there(monkeypatch)
     read, go_on, real = asyncio.Event(), asyncio.Event(), refreshing._make
 
     async def slow(*args: Any) -> Any:

@@ -23,6 +23,7 @@ from services.container import Services
 from services.documents.problems import Problem
 from services.errors import Conflict, Forbidden, NotFound
 from tests.conftest import DEMO_BANK
+from tests.support import cut_short
 
 DECLARED = {one.key: one for one in read_tenant_file(DEMO_BANK.read_text(encoding="utf-8"), "bank.yaml").fields}
 LIN = ClerkActor("demo", "lin", "林晓", frozenset())
@@ -134,6 +135,43 @@ async def test_a_segment_that_others_use_stays_and_an_archived_one_is_none_any_m
         await submit(bank, "new", segment("segment('rich')"))
 
 
+async def _states(bank: Bank, key: str) -> list[tuple[int, str]]:
+    return sorted((row["version"], row["state"]) for row in await rows.versions(bank, {"segment": key}))
+
+
+async def test_a_version_whose_successor_was_cut_short_is_not_live_beside_it(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submit(bank, "rich", segment())
+    with monkeypatch.context() as patched:
+        patched.setattr(versioned, "_replace", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await submit(bank, "rich", segment("customer.bound"))
+    assert await _states(bank, "rich") == [(1, "submitted"), (2, "submitted")]
+    await approve(bank, "rich", 2)
+    with pytest.raises(Conflict, match="segment_decided"):
+        await approve(bank, "rich", 1)
+    assert (await state(bank, "rich"), await _states(bank, "rich")) == (("live", 2), [(1, "replaced"), (2, "live")])
+
+
+async def test_a_version_that_is_written_after_a_newer_one_does_not_wait_beside_it(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = versioned._added
+
+    async def late(*args: Any) -> bool:
+        monkeypatch.setattr(versioned, "_added", real)
+        words = await profiling.vocabulary(bank)
+        assert await versions.submit(bank, ZHAO, "rich", segment("customer.bound"), words) == 2
+        return await real(*args)
+
+    monkeypatch.setattr(versioned, "_added", late)
+    assert await submit(bank, "rich", segment()) == 1
+    assert await _states(bank, "rich") == [(1, "replaced"), (2, "submitted")]
+    with pytest.raises(Conflict, match="segment_decided"):
+        await approve(bank, "rich", 1)
+
+
 async def test_a_rule_over_a_segment_to_which_nobody_agreed_waits_for_it(bank: Bank) -> None:
     first = await submit(bank, "rich", segment())
     over = await submit(bank, "over", segment("segment('rich')"))
@@ -148,13 +186,7 @@ async def test_a_rule_over_a_segment_to_which_nobody_agreed_waits_for_it(bank: B
 async def test_whoever_was_cut_short_before_his_first_version_may_submit_it_again(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cut(*_: Any) -> bool:
-        raise RuntimeError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(versioned, "_added", cut)
-        with pytest.raises(RuntimeError):
-            await submit(bank, "rich", segment(), base=0)
+    await cut_short.before_its_version(monkeypatch, lambda: submit(bank, "rich", segment(), base=0))
     view = await versions.view(bank, "rich", await profiling.vocabulary(bank))
     assert (view.state, view.newest, view.base) == ("draft", segment(), 0)
     assert await submit(bank, "rich", segment(), base=0) == 1

@@ -101,6 +101,13 @@ REASONS = [
 ]
 
 
+async def test_a_note_of_several_lines_is_no_code(bank: Bank) -> None:
+    text = f'{HEADING},备注\nAAAA-0001,,"first\nZZZZ-9999"\nAAAA-0002,,x\n'
+    upload = await pool_world.bring(bank, text.encode())
+    assert (upload["state"], upload["good"], upload["bad"]) == ("done", 2, {})
+    assert await all_codes(bank, upload) == ["AAAA-0001", "AAAA-0002"]
+
+
 async def test_a_line_that_cannot_be_taken_refuses_the_file_and_is_named(bank: Bank) -> None:
     upload = await pool_world.bring(bank, BAD.encode())
     assert (upload["state"], upload["reason"], upload["good"]) == ("refused", "lines_refused", 2)

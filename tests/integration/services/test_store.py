@@ -189,6 +189,9 @@ async def test_each_document_is_replaced_unless_it_was_changed_or_is_anothers(
     assert len(kept) == 63
     assert {doc["n"] for doc in await _all(rows, "b")} == {1, 2, 3}
     assert await rows("a").replace_each([], "n") == 0
+    await rows("a").insert_new([{"_id": "a:none"}])
+    assert await rows("a").replace_each([({"_id": "a:none", "n": 2}, 1)], "n") == 0
+    assert await rows("a").replace_each([({"_id": "a:none", "n": 1}, 0)], "n") == 1
 
 
 async def test_a_scan_may_be_left_before_its_end(rows: Callable[[str], Collection]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config import bounds
 from customers.banks.bank import Bank
+from customers.banks.declarations import EventData, EventEntry, Label
 from customers.banks.files import read_tenant_file
-from customers.intake.checking import _SHOWN, TEXT_LENGTH, Ages, Events
+from customers.intake.checking import Ages, Events
+from services import phones
 from services.container import Services
 from tests.conftest import DEMO_BANK
 
@@ -54,9 +58,11 @@ CUSTOMERS: st.SearchStrategy[Any] = st.sampled_from(
         {"phone": "+8613800000001"},
         {"phone": "138 0000 0001"},
         {"phone": "12"},
+        {"phone": "+8613\u0668\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661"},
         {"unionid": "u-1"},
         {"openid": "o1"},
         {"openid": "o1", "appid": APPID},
+        {"openid": "o1", "appid": []},
         {"appid": APPID},
         {"number": "C0001", "phone": "13800000001"},
         {"number": 1},
@@ -125,6 +131,9 @@ def test_few_odd_ones_are_found_among_good_ones(items: list[Any], odd: list[tupl
         {"data": None},
         {"data": {"channel": "\x7f"}},
         {"data": {"channel": "x" * 501}},
+        {"data": {"channel": "x\ufffe"}},
+        {"customer": {"phone": "+8613\u0668\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661"}},
+        {"customer": {"openid": "o1", "appid": []}},
     ],
 )
 def test_no_odd_one_hides_among_good_ones(odd: dict[str, Any]) -> None:
@@ -138,9 +147,8 @@ def test_no_odd_one_hides_among_good_ones(odd: dict[str, Any]) -> None:
 
 def test_what_is_printable_is_shown() -> None:
     """So that a usual text need not be looked at twice (bounds.clean)."""
-    printable = [chr(one) for one in range(0x110000) if chr(one).isprintable()]
-    for start in range(0, len(printable), TEXT_LENGTH):
-        assert _SHOWN("".join(printable[start : start + TEXT_LENGTH]))
+    printable = "".join(chr(one) for one in range(0x110000) if chr(one).isprintable())
+    assert bounds.clean(printable) == printable
 
 
 def test_what_is_usual_is_right() -> None:
@@ -150,3 +158,22 @@ def test_what_is_usual_is_right() -> None:
         0: ("data_wrong", "data"),
         1: ("data_wrong", "data"),
     }
+
+
+def test_a_phone_that_is_taken_can_be_read() -> None:
+    """One that could not be would hold up the request that it came with."""
+    scripts = ["\u0660", "\u06f0", "\u0966", "\uff10"]  # Arabic, Persian, Devanagari, full-width
+    written = [f"+8613{chr(ord(zero) + 8)}{zero * 8}" for zero in scripts]
+    good = {"id": "e1", "name": "payment.made", "at": _at(60)}
+    items = [{**good, "customer": {"phone": one}} for one in [*written, "+8613800000001"]]
+    refused = ("customer_wrong", "customer.phone")
+    assert Events(BANK).all_wrong(items, TAKEN) == {0: refused, 1: refused, 2: refused}
+    assert phones.read(written[3]) == "+8613800000000"
+
+
+@pytest.mark.parametrize(("text", "taken"), [("2026-11-30", True), ("2026-W49-1", False), ("2026-13-01", False)])
+def test_a_day_is_written_as_fields_have_it(text: str, taken: bool) -> None:
+    told = EventEntry(name="card.opened", label=Label(zh="开卡", en="Opened"), data=[EventData(key="on", type="date")])
+    bank = replace(BANK, events={told.name: told})
+    item = {"id": "e1", "name": told.name, "at": _at(60), "customer": {"number": "C0001"}, "data": {"on": text}}
+    assert (Events(bank).all_wrong([item], TAKEN) == {}) is taken

@@ -58,6 +58,34 @@ def test_a_line_that_cannot_be_read_costs_no_other_line() -> None:
 @pytest.mark.parametrize(
     ("text", "read"),
     [
+        ('C-1,"a\nb",138\nC-2,x,139', [(2, "C-1", "138"), (4, "C-2", "139")]),
+        ('C-1,"a\n\n, b ""c""\nd",138\nC-2,x,139', [(2, "C-1", "138"), (6, "C-2", "139")]),
+        ('C-1,"a\nC-2,x,139\nC-3,"b",137', [(2, None, None), (3, "C-2", "139"), (4, "C-3", "137")]),
+        ('C-1,"a\nC-2,"b\nc",139', [(2, None, None), (3, "C-2", "139")]),
+        ('C-1,"a\nC-2,"', [(2, None, None), (3, None, None)]),
+        ('C-1,"a\nb"c,138\nC-2,x,139', [(2, None, None), (3, 'b"c', None), (4, "C-2", "139")]),
+        ('C-1,"a\nb', [(2, None, None), (3, "b", None)]),
+        ('C-1,6" wide,138\nC-2,6" wide,139', [(2, "C-1", "138"), (3, "C-2", "139")]),
+        (f'C-1,"{"a" * 4_096}\nb",138', [(2, None, None), (3, 'b"', None)]),
+    ],
+    ids=["two", "four", "open", "open-then-two", "open-twice", "closed-inside", "never-closed", "inches", "too-long"],
+)
+def test_a_cell_in_quotation_marks_goes_on_where_nothing_else_is_swallowed(
+    text: str, read: list[tuple[int, str | None, str | None]]
+) -> None:
+    rows = sheets.table(f"number,note,phone\n{text}\n", NAMES).rows
+    found = [(row.line, row.cells.get("number"), row.cells.get("phone")) for row in rows]
+    assert found == read
+
+
+def test_a_mark_swallows_no_line_of_a_single_column() -> None:
+    rows = sheets.table('number\n"C-1\nC-2\nC-3"\n', NAMES).rows
+    assert [row.cells.get("number") for row in rows] == [None, "C-2", 'C-3"']
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
         ("900001.0", "900001"),
         ("9.00001E+5", "900001"),
         ("6.2220123E+7", "62220123"),
