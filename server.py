@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -24,7 +23,7 @@ from handlers.http.pages import StaticFiles, load_locale
 from handlers.routes import ROUTES
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
-from services.container import Services, open_services
+from services.container import Services, open_services, tune_collector
 from services.store.installation import WrongInstallation
 
 logger = logging.getLogger("yinqiao.server")
@@ -103,9 +102,7 @@ async def serve() -> int:
     server = HTTPServer(app, **LIMITS)
     server.add_sockets(sockets)
     lag = asyncio.create_task(measure_lag(services))
-    gc.collect()
-    gc.freeze()  # what lives as long as the process need not be looked at again
-    gc.set_threshold(20_000, 50, 100)
+    tune_collector()
     logger.info("listening on http://%s:%s", *sockets[0].getsockname()[:2])
     await stop.wait()
     lag.cancel()

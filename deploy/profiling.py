@@ -29,7 +29,7 @@ from deploy.terminal import (
 )
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
-from services.container import Services, open_services
+from services.container import Services, open_services, tune_collector
 from services.errors import YinqiaoError
 
 SETTLE_SECONDS = 2.0
@@ -63,6 +63,7 @@ def audience_run() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         services = await open_services(chosen, COLLECTIONS, QUEUES)
+        tune_collector()
         logging.getLogger("yinqiao.audience").info("audience started")
         try:
             mirror = asyncio.create_task(columnar.run(services, stop))

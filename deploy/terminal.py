@@ -27,7 +27,7 @@ from deploy.errors import DeployError
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services import sheets
-from services.container import Services, open_services
+from services.container import Services, open_services, tune_collector
 from services.errors import InvalidInput, Unavailable, YinqiaoError
 from services.wechat.core.errors import PlatformError
 
@@ -80,6 +80,7 @@ def run(use_case: Callable[[Services], Awaitable[T]]) -> T:
 
     async def opened() -> T:
         services = await open_services(chosen, COLLECTIONS, QUEUES)
+        tune_collector()
         try:
             return await use_case(services)
         finally:

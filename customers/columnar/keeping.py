@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import cast
 
 import numpy as np
@@ -67,12 +68,14 @@ async def _rebuild(bank: Bank, folder: Folder, line: str) -> AsyncIterator[Progr
     parts: list[Part] = []
     done = 0
     yield Progress(0, customers)
-    for span in cut(ALL, customers, AIM):
-        builder = Builder()
-        async for size in _fill(bank, builder, span, customers):
-            done += size
-            yield Progress(done, max(done, customers))
-        parts += await _added(folder, builder, span)
+    spans = {span: _to_read(span, customers) for span in cut(ALL, customers, AIM)}
+    async with aclosing(_read_ahead(bank, chain.from_iterable(spans.values()))) as batches:
+        for span, some in spans.items():
+            builder = Builder()
+            for _ in some:
+                done += await _taken(builder, await anext(batches))
+                yield Progress(done, max(done, customers))
+            parts += await _added(folder, builder, span)
     await asyncio.to_thread(folder.write, State(line, at, parts))
     yield Progress(done, done)
 
@@ -108,22 +111,25 @@ def cut(span: Span, customers: int, size: int) -> Iterator[Span]:
     yield from pairwise([low + (high - low) * nth // parts for nth in range(parts + 1)])
 
 
-async def _fill(bank: Bank, builder: Builder, span: Span, customers: int) -> AsyncIterator[int]:
-    """Reads a span's profiles into a block, some at a time, the next ones while these are taken;
-    how many."""
+def _to_read(span: Span, customers: int) -> list[Span]:
+    """A span in parts of which each is read at once, where a bank has so many customers."""
     share = customers * (span[1] - span[0]) // (ALL[1] - ALL[0])
-    spans = list(cut(span, share, READ))
-    ahead = asyncio.create_task(_read(bank, spans[0]))
+    return list(cut(span, share, READ))
+
+
+async def _read_ahead(bank: Bank, spans: Iterable[Span]) -> AsyncGenerator[list[bytes]]:
+    """The profiles of each span; those of the next one are read while these are worked on."""
+    ahead = deque[asyncio.Task[list[bytes]]]()
     try:
-        for following in [*spans[1:], None]:
-            batches = await ahead
-            if following is not None:
-                ahead = asyncio.create_task(_read(bank, following))
-            before = len(builder)
-            await asyncio.to_thread(_take, builder, batches)
-            yield len(builder) - before
+        for span in spans:
+            ahead.append(asyncio.create_task(_read(bank, span)))
+            if len(ahead) > 1:
+                yield await ahead.popleft()
+        while ahead:
+            yield await ahead.popleft()
     finally:
-        ahead.cancel()
+        for task in ahead:
+            task.cancel()
 
 
 async def _read(bank: Bank, span: Span) -> list[bytes]:
@@ -133,6 +139,13 @@ async def _read(bank: Bank, span: Span) -> list[bytes]:
 def _ends(bank: Bank, span: Span) -> Ends:
     low, high = (f"{bank.id}:{end:0{HEX}x}" if end < ALL[1] else f"{bank.id};" for end in span)
     return low, high
+
+
+async def _taken(builder: Builder, batches: Iterable[bytes]) -> int:
+    """Takes profiles into a block; how many."""
+    before = len(builder)
+    await asyncio.to_thread(_take, builder, batches)
+    return len(builder) - before
 
 
 def _take(builder: Builder, batches: Iterable[bytes]) -> None:
@@ -246,8 +259,9 @@ async def _read_anew(bank: Bank, folder: Folder, state: State, worn: Part) -> No
     left += [part for part in state.parts if part.span is not None and part is not worn]
     for one in cut(span, customers, AIM):
         builder = Builder()
-        async for _ in _fill(bank, builder, one, every):
-            pass
+        async with aclosing(_read_ahead(bank, _to_read(one, every))) as read:
+            async for batches in read:
+                await _taken(builder, batches)
         left += await _added(folder, builder, one)
     at = folder.right_at(state)
     await asyncio.to_thread(folder.write, State(state.line, at, left))

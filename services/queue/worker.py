@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from config.settings import Settings
-from services.container import Services, open_services
+from services.container import Services, open_services, tune_collector
 from services.observe.worker_metrics import Reporter
 from services.store.rows import Rows
 
@@ -42,9 +41,7 @@ class WorkerLoop:
             )
         )
         self._reporter = Reporter(self._services.metrics.registry)
-        gc.collect()
-        gc.freeze()  # what lives as long as the process need not be looked at again
-        gc.set_threshold(20_000, 50, 100)
+        tune_collector()
 
     def _close(self, **_: Any) -> None:
         if self._runner is not None and self._services is not None:
