@@ -242,7 +242,7 @@ async def _watched(stage: Stage, events: int) -> Arrived:
     stream = stage.services.store.watch({TIMELINE: ("cid", "kind", "data")}, None)
     try:
         while count < 2 * events and time.monotonic() < deadline:
-            changes = await stream.gather(0.05, 200)
+            changes = await stream.gather(0.05, 2_000)
             now = time.monotonic()
             for change in changes:
                 segment = (change.fields.get("data") or {}).get("segment")

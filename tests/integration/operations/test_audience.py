@@ -189,7 +189,7 @@ async def test_a_bank_whose_profiles_cannot_be_made_holds_up_no_other(
 async def test_it_is_not_told_to_be_further_than_the_last_change_that_it_took(
     bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audience, "GATHER_SECONDS", 0.0)  # one change at a time, while others wait
+    monkeypatch.setattr(audience, "MOST_CHANGES", 1)  # while others wait
     work, hold = audience._work, audience._hold
     taken, beyond = list[Any](), list[float]()
 
