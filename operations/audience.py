@@ -3,7 +3,7 @@ brings their profiles up to it.
 
 Any number may run; one leads, by a lease on the installation's one row. Whoever leads stores how far
 he is after his work, under the `fence` of his lease: who lost it stores nothing. What is followed
-twice is safe, since profiles are made whole from what is there (customers/profiles). When there is
+twice is safe, since profiles are made from what is there (customers/profiles). When there is
 no going on from where it was, or it never was anywhere, everything is made anew, part by part: cut
 short, it goes on with the part at which it was.
 """

@@ -111,12 +111,13 @@ def stores(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def _databases(stores: Stores) -> Iterator[run_stores.Databases]:
+def _databases(pytestconfig: pytest.Config, stores: Stores) -> Iterator[run_stores.Databases]:
     databases = run_stores.Databases(stores.mongodb_uri)
     yield databases
-    stores.start_all()
-    databases.drop()
-    run_stores.empty_redis(stores.redis_url)
+    if run_stores.are_others(pytestconfig):  # our own are thrown away whole
+        databases.drop()
+        run_stores.empty_redis(stores.redis_url)
+    databases.close()
 
 
 @pytest.fixture(scope="session")

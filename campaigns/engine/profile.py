@@ -27,4 +27,4 @@ async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
     return {cid: {"campaigns": dict(sorted(entered.items()))} for cid, entered in found.items()}
 
 
-SOURCE = Source("campaigns", {RUNS: "cid"}, _read)
+SOURCE = Source("campaigns", {RUNS: "cid"}, _read, part=("campaigns",))

@@ -52,4 +52,4 @@ def _tally(rows: Sequence[TallyRow], since: int) -> Mapping[str, object]:
     }
 
 
-SOURCE = Source("events", {EVENT_TALLIES: "cid"}, _read)
+SOURCE = Source("events", {EVENT_TALLIES: "cid"}, _read, part=("events",))

@@ -20,4 +20,4 @@ async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
     return {cid: {"lists": sorted(lists)} for cid, lists in found.items()}
 
 
-SOURCE = Source("lists", {LIST_MEMBERS: "cid"}, _read)
+SOURCE = Source("lists", {LIST_MEMBERS: "cid"}, _read, part=("lists",))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 from customers.banks.bank import Bank
@@ -60,21 +61,28 @@ class All:
 
 
 async def refresh_all(bank: Bank, cids: Iterable[str], sources: Sequence[Source]) -> All:
-    """As `refresh`, with all whom it looked at: these customers, and whom each was merged into."""
+    """As `refresh`, with all whom it looked at: these customers, and whom each was merged into. Where
+    `cids` are a mapping, it names the sources of which something changed of each; what the others
+    say stays as it is in his profile, where these have a part of their own."""
     found = All([], [])
     wanted = sorted({cid for cid in cids if cid.startswith(f"{bank.id}:")})
+    of = cids if isinstance(cids, Mapping) else {}
     for start in range(0, len(wanted), AT_ONCE):
-        await _refresh(bank, wanted[start : start + AT_ONCE], sources, found)
+        some = {cid: of.get(cid, ()) for cid in wanted[start : start + AT_ONCE]}
+        await _refresh(bank, some, sources, found)
     return found
 
 
-async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source], found: All) -> None:
-    asked = cids
+_Asked = Mapping[str, Collection[str]]
+"""cid → the sources of which something changed; none where everything is to be read."""
+
+
+async def _refresh(bank: Bank, asked: _Asked, sources: Sequence[Source], found: All) -> None:
     for _ in range(TRIES):
         versions = await _versions(bank, sources)
-        known, batch, every = await _read(bank, asked)
+        known, batch, every = await _read(bank, list(asked))
         found.cids.extend(every)
-        made = await _make(bank, batch, sources, known)
+        made = await _make(bank, batch, sources, known, asked)
         changed = _changed(bank, every, known, made)
         left = await _write(bank, changed)
         found.changed.extend(one for one in changed if one.cid not in left)
@@ -82,7 +90,7 @@ async def _refresh(bank: Bank, cids: list[str], sources: Sequence[Source], found
             continue
         if not left:
             return
-        asked = sorted(left)
+        asked = dict.fromkeys(sorted(left), ())
     raise Unavailable("profiles_busy", "these profiles are being written by too many at once")
 
 
@@ -125,21 +133,58 @@ async def _known(bank: Bank, cids: Sequence[str]) -> dict[str, Profile]:
 
 
 async def _make(
-    bank: Bank, batch: Batch, sources: Sequence[Source], known: Mapping[str, Profile]
+    bank: Bank,
+    batch: Batch,
+    sources: Sequence[Source],
+    known: Mapping[str, Profile],
+    asked: _Asked = MappingProxyType({}),
 ) -> dict[str, Doc]:
     """The profiles of a batch; `known` are these as they were."""
-    made: dict[str, Doc] = {cid: {} for cid in batch.rows}
-    if not batch.rows:
-        return made
+    read = _to_read(batch, sources, known, asked)
+    made = {cid: {**EMPTY, **_kept(known.get(cid), only)} for cid, only in read.items()}
     for source in sources:
-        for cid, part in (await source.read(bank, batch)).items():
+        his = [cid for cid, only in read.items() if only is None or source.name in only.sources]
+        some = batch if len(his) == len(read) else batch.some(his)
+        for cid, part in (await source.read(bank, some)).items() if his else ():
             made[cid].update(part)
-    made = {cid: {**EMPTY, **part} for cid, part in made.items()}
     for source in sources:
-        if source.conclude is not None:
+        if source.conclude is not None and made:
             for cid, part in (await source.conclude(bank, known, made)).items():
                 made[cid].update(part)
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """A profile is made anew of these sources alone, which give these keys."""
+
+    sources: frozenset[str]
+    keys: frozenset[str]
+
+
+def _to_read(
+    batch: Batch, sources: Sequence[Source], known: Mapping[str, Profile], asked: _Asked
+) -> dict[str, _Only | None]:
+    """Of what each is made anew; None where that is everything."""
+    kinds = {cid: frozenset(asked.get(cid, ())) for cid in batch.rows}
+    only = {changed: _only(sources, changed) for changed in set(kinds.values())}
+    return {cid: only[changed] if cid in known else None for cid, changed in kinds.items()}
+
+
+def _only(sources: Sequence[Source], changed: frozenset[str]) -> _Only | None:
+    """Where these sources have changed: they, and those that conclude from all."""
+    some = [one for one in sources if one.name in changed or one.conclude is not None]
+    if not changed or not all(one.part for one in some):
+        return None
+    keys = frozenset(key for one in some for key in one.part)
+    return _Only(frozenset(one.name for one in some), keys)
+
+
+def _kept(known: Profile | None, only: _Only | None) -> Doc:
+    """What stays of a profile that was known."""
+    if known is None or only is None:
+        return {}
+    return {key: value for key, value in known.items() if key not in only.keys and key not in _OWN}
 
 
 def _changed(

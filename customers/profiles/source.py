@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,10 @@ class Batch:
             found.append({name: {"$gte": self.span[0], "$lt": self.span[1]}})
         return found
 
+    def some(self, cids: Collection[str]) -> Batch:
+        """Those of them who are among these."""
+        return Batch({cid: row for cid, row in self.rows.items() if cid in cids})
+
     def _spans(self, cid: str) -> bool:
         return self.span is not None and self.span[0] <= cid < self.span[1]
 
@@ -56,7 +61,8 @@ class Source:
     customers, each with the field that has the cid (`_id`, if the row is the customer's own), or
     with what tells whom a change concerns. `read` gives a part of the profile of each customer of a
     batch, by cid; `conclude` another part, of what all sources gave and of how profiles were, by rules
-    of which `version` says which they are."""
+    of which `version` says which they are. A source that names the keys of its `part` gives these
+    alone, and from the rows that it watches alone: after a change of them nothing else is read."""
 
     name: str
     watched: Mapping[str, str | Resolve]
@@ -65,6 +71,7 @@ class Source:
         None
     )
     version: Version | None = None
+    part: tuple[str, ...] = ()
 
     def shown(self) -> Mapping[str, tuple[str, ...]]:
         """Which fields of inserted rows a stream of changes has to tell."""
@@ -74,22 +81,30 @@ class Source:
         }
 
 
-async def concerned(bank: Bank, sources: Iterable[Source], changes: Sequence[Change]) -> set[str]:
-    """The cids of those whom these changes of one bank's rows concern. A row that is gone by now
-    concerns nobody: whoever deletes one changes another of the same customer's."""
-    found: set[str] = set()
+async def concerned(
+    bank: Bank, sources: Iterable[Source], changes: Sequence[Change]
+) -> dict[str, set[str]]:
+    """The cids of those whom these changes of one bank's rows concern, each with the names of the
+    sources of which something changed. A row that is gone by now concerns nobody: whoever deletes one
+    changes another of the same customer's."""
+    watching: defaultdict[tuple[str, str | Resolve], list[str]] = defaultdict(list)
     for source in sources:
-        for rows, by in source.watched.items():
-            his = [change for change in changes if change.collection == rows]
-            if not his:
-                continue
-            if not isinstance(by, str):
-                found.update(await by(bank, his))
-            elif by == "_id":
-                found.update(str(change.id) for change in his)
-            else:
-                found.update(await _cids(bank, rows, by, his))
-    return found
+        for watched in source.watched.items():
+            watching[watched].append(source.name)
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for (rows, by), names in watching.items():
+        his = [change for change in changes if change.collection == rows]
+        for cid in await _whom(bank, rows, by, his) if his else ():
+            found[cid].update(names)
+    return dict(found)
+
+
+async def _whom(bank: Bank, rows: str, by: str | Resolve, his: Sequence[Change]) -> Iterable[str]:
+    if not isinstance(by, str):
+        return await by(bank, his)
+    if by == "_id":
+        return [str(change.id) for change in his]
+    return await _cids(bank, rows, by, his)
 
 
 async def _cids(bank: Bank, rows: str, by: str, changes: Sequence[Change]) -> set[str]:

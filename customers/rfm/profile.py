@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from customers.banks.bank import Bank
+from customers.intake.rows import EVENT_TALLIES
 from customers.profiles.source import Batch, Part, Source
 from customers.rfm import measuring, rows
 
@@ -14,4 +15,4 @@ async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
     return {cid: {"rfm": fifths} for cid, fifths in ranked.items()}
 
 
-SOURCE = Source("rfm", {}, _read)
+SOURCE = Source("rfm", {EVENT_TALLIES: "cid"}, _read, part=("rfm",))

@@ -59,11 +59,12 @@ _Members = dict[str, dict[str, MemberRow]]
 
 async def _settle(bank: Bank, cids: Sequence[str]) -> None:
     members: _Members | None = None
+    looked_at = cids
     for _ in range(TRIES):
         if members is None:
             members = await _members(bank, cids)
             await _tell(bank, [row for each in members.values() for row in each.values()])
-        profiles = await refreshing.segments_of(bank, cids)
+        profiles = await refreshing.segments_of(bank, looked_at)
         unlike = _unlike(profiles, members)
         if not unlike:
             return
@@ -72,8 +73,9 @@ async def _settle(bank: Bank, cids: Sequence[str]) -> None:
             await _tell(bank, turned)
             for row in turned:
                 members.setdefault(row["cid"], {})[row["segment"]] = row
+            looked_at = sorted({row["cid"] for row in turned})
         else:
-            members = None
+            members, looked_at = None, cids
     raise Unavailable("segments_busy", "these memberships are being changed by too many at once")
 
 

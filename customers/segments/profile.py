@@ -40,4 +40,4 @@ def source(judge_of: GetJudge) -> Source:
     async def version(bank: Bank) -> object:
         return (await judge_of(bank)).version
 
-    return Source("segments", {SEGMENT_TAKEN: "cid"}, read, conclude, version)
+    return Source("segments", {SEGMENT_TAKEN: "cid"}, read, conclude, version, ("segments",))

@@ -26,4 +26,4 @@ async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
     return {cid: {"rewards": dict(sorted(held.items()))} for cid, held in found.items()}
 
 
-SOURCE = Source("rewards", {VOUCHERS: "cid"}, _read)
+SOURCE = Source("rewards", {VOUCHERS: "cid"}, _read, part=("rewards",))

@@ -158,6 +158,8 @@ class Databases:
     def drop(self) -> None:
         for name in self._names:
             self._client.drop_database(name)
+
+    def close(self) -> None:
         self._client.close()
 
 

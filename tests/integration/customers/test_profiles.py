@@ -116,6 +116,73 @@ async def test_a_profile_has_all_that_is_known(bank: Bank) -> None:
     assert await _different(bank) == {}
 
 
+@pytest.mark.parametrize(
+    ("changed", "read"),
+    [
+        ({"lists"}, {"list_members"}),
+        ({"lists", "rewards"}, {"list_members", "vouchers"}),
+        ({"lists", "fields"}, None),
+        ({"customers"}, None),
+        (set(), None),
+    ],
+)
+async def test_what_alone_changed_is_alone_read_and_the_rest_stays(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, changed: set[str], read: set[str] | None
+) -> None:
+    cid, new = await _person(bank), await _person(bank, 2)
+    await values.write_many(bank, [Update(cid, {"balance_band": "A"}, 10.0, "core", "e1")])
+    await _refresh(bank, cid)
+    await bank.db["list_members"].insert({"_id": "demo:l", "list": "gold", "cid": cid, "on": True})
+    asked, find = set[str](), Collection.find
+
+    async def noted(self: Collection, *args: Any, **options: Any) -> Any:
+        asked.add(self._raw.name)
+        return await find(self, *args, **options)
+
+    monkeypatch.setattr(Collection, "find", noted)
+    made = await refreshing.refresh_all(bank, {cid: changed}, SOURCES)
+    monkeypatch.undo()
+    of_sources = {rows for source in SOURCES for rows in source.watched}
+    assert (asked & of_sources) - {"customers"} == (read if read is not None else asked & of_sources - {"customers"})
+    assert read is not None or asked > {"field_values", "list_members", "relationships", "runs", "vouchers"}
+    ((before, after),) = [(one.before, one.after) for one in made.changed]
+    assert before is not None
+    assert after is not None
+    assert {**after, "seq": 1, "tenant": "demo"} == {**before, "lists": ["gold"]}
+    await refreshing.refresh_all(bank, {new: changed}, SOURCES)  # of whom there is no profile yet: whole
+    assert await _different(bank) == {}
+
+
+async def test_a_source_with_a_part_of_its_own_gives_that_alone_and_no_other_gives_it(bank: Bank) -> None:
+    cid = await _person(bank)
+    row = cast("Any", await find_customer(bank, cid))
+    await _everything(bank, cid)
+    own = {source.name: set(source.part) for source in SOURCES if source.part}
+    assert own == {
+        "events": {"events"}, "lists": {"lists"}, "campaigns": {"campaigns"}, "rewards": {"rewards"},
+        "rfm": {"rfm"}, "segments": {"segments"},
+    }  # fmt: skip
+    for source in SOURCES:
+        given = set((await source.read(bank, Batch({cid: row}))).get(cid, {}))
+        others = set().union(*(keys for name, keys in own.items() if name != source.name))
+        assert given <= own.get(source.name, given)
+        assert not given & others
+        assert given or source.name in {"staff", "rfm", "segments"}
+
+
+async def _everything(bank: Bank, cid: str) -> None:
+    """Rows of each source that has some of its own."""
+    await values.write_many(bank, [Update(cid, {"balance_band": "A"}, 10.0, "core", "e1")])
+    await relationships.changed(bank, "rm.a", cid, at=200.0, active=True)
+    await bank.db["list_members"].insert({"_id": "demo:l", "list": "gold", "cid": cid, "on": True})
+    run = {"_id": "demo:r", "cid": cid, "campaign": "acq", "status": "done", "entered_at": utc(300.0)}
+    await bank.db["runs"].insert(run)
+    voucher = {"_id": "demo:v", "cid": cid, "reward": "acq.coffee", "state": "active", "at": utc(500.0), "index": "i"}
+    await bank.db["vouchers"].insert(voucher)
+    tally = {"_id": "demo:t", "cid": cid, "name": "app.login", "days": {"20000": 1}, "sums": {}}
+    await bank.db["event_tallies"].insert({**tally, "first": 1.0, "last": 1.0, "rev": 1})
+
+
 async def test_a_merge_leaves_one_profile_and_its_undoing_two_as_they_were(bank: Bank) -> None:
     winner, loser = await _person(bank, 1), await _person(bank, 2, unionid="oU")
     told = [Update(winner, {"gender": "F"}, 10.0, "core", "e1"), Update(loser, {"gender": "M"}, 20.0, "core", "e2")]

@@ -18,6 +18,7 @@ from customers.identity import merging, resolution
 from customers.identity.facts import Facts
 from customers.intake.tallies import tally_id
 from customers.profiles import refreshing
+from customers.profiles.source import concerned
 from customers.profiles.vocabulary import of_bank
 from customers.rfm import asking, nights, rows
 from customers.rfm.rows import NightRow
@@ -33,6 +34,7 @@ from operations import profiling
 from services.container import Services
 from services.errors import Conflict
 from services.store import leases
+from services.store.mongo import Change
 from tests.conftest import DEMO_BANK
 from tests.integration.customers.test_membership import members, of, put
 from tests.support import jobs
@@ -235,7 +237,9 @@ async def test_a_live_segment_follows_the_night_and_an_event_of_the_day(bank: Ba
     await put(bank, "best", "rfm.m == 5")
     assert await members(bank, "best") == {cids[4]}
     await happened(bank, cids[0], "payment.made", {0: (2, 900)})
-    await profiling.bring(bank, [cids[0]])
+    paid = Change("event_tallies", tally_id("demo", cids[0], "payment.made"), {}, 0.0)
+    await profiling.bring(bank, await concerned(bank, profiling.SOURCES, [paid]))
+    assert await nothing_differs(bank)
     assert (await of(bank, cids[0]), await of(bank, cids[4])) == (["best"], ["best"])  # by the cuts of the night
     await night(bank)
     assert await members(bank, "best") == {cids[0]}
