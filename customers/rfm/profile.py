@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from customers.banks.bank import Bank
-from customers.intake.rows import EVENT_TALLIES
+from customers.intake.profile import SOURCE as COUNTED
 from customers.profiles.source import Batch, Part, Source
 from customers.rfm import measuring, rows
 
@@ -15,4 +15,4 @@ async def _read(bank: Bank, batch: Batch) -> Mapping[str, Part]:
     return {cid: {"rfm": fifths} for cid, fifths in ranked.items()}
 
 
-SOURCE = Source("rfm", {EVENT_TALLIES: "cid"}, _read, part=("rfm",))
+SOURCE = Source("rfm", COUNTED.watched, _read, part=("rfm",))
