@@ -29,6 +29,7 @@ from customers.fields.values import Update
 from customers.identity.facts import Origin
 from customers.identity.rows import CUSTOMERS, IDENTITIES
 from customers.identity.sealing import identity_row
+from customers.intake.rows import INTAKE
 from customers.profiles.rows import PROFILES
 from customers.relationships import RELATIONSHIPS
 from customers.segments import document, versions
@@ -37,7 +38,7 @@ from customers.segments.rows import SEGMENT_FILLS, SEGMENT_MEMBERS
 from customers.timeline import TIMELINE
 from operations import audience, profiling
 from services import ids
-from services.store.mongo import Doc
+from services.store.mongo import Changes, Doc
 
 AT_MOST_MS = 5_000.0
 RATE = 200.0
@@ -91,11 +92,11 @@ async def measure(stage: Stage) -> dict[str, Any]:
     pids = {**stage.pids, **stage.parts.pids}
     before = {name: cpu.seconds(pid) for name, pid in pids.items()}
     signing_in = numbers[::CHANGING]
-    seen = asyncio.create_task(_watched(stage, len(signing_in)))
-    await asyncio.sleep(0.5)
+    beginning = await _place(stage)
     due = await _sent(stage, numbers)
-    arrived = await seen
+    await _followed(bank)
     used = {name: cpu.seconds(pid) - before[name] for name, pid in pids.items()}
+    arrived = await _arrived(stage, beginning)
     _expect_once(arrived, signing_in)
     await _expect_right(bank)
     waits = [
@@ -204,15 +205,15 @@ async def _ready(bank: Bank, customers: int) -> None:
 
 async def _sent(stage: Stage, numbers: Sequence[int]) -> dict[int, float]:
     """Sends an event of each customer at the rate, whatever the answers take; when each was due
-    (time.monotonic)."""
-    start = time.monotonic() + 0.2
+    (seconds UTC)."""
+    start = time.time() + 0.2
     due = {number: start + place / RATE for place, number in enumerate(numbers)}
     address = f"http://127.0.0.1:{stage.ports['product']}"
     async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30.0) as client:
         async with asyncio.TaskGroup() as group:
             for first in range(0, len(numbers), EACH):
                 some = numbers[first : first + EACH]
-                await asyncio.sleep(max(0.0, due[some[-1]] - time.monotonic()))
+                await asyncio.sleep(max(0.0, due[some[-1]] - time.time()))
                 group.create_task(_post(client, first, some))
     return due
 
@@ -232,26 +233,50 @@ async def _post(client: httpx.AsyncClient, first: int, some: Sequence[int]) -> N
 
 
 Arrived = dict[str, dict[str, float]]
-"""cid → segment → when its line was in the timeline (time.monotonic)"""
+"""cid → segment → when its line was written (seconds UTC)"""
 
 
-async def _watched(stage: Stage, events: int) -> Arrived:
-    """What comes into the timeline of COME and GONE, until both have been told of every event."""
-    arrived: Arrived = {}
-    count, deadline = 0, time.monotonic() + PATIENCE
-    stream = stage.services.store.watch({TIMELINE: ("cid", "kind", "data")}, None)
+def _timeline(stage: Stage, place: Doc | None) -> Changes:
+    return stage.services.store.watch({TIMELINE: ("cid", "kind", "data")}, place)
+
+
+async def _place(stage: Stage) -> Doc | None:
+    """Where the timeline's changes are now."""
+    stream = _timeline(stage, None)
     try:
-        while count < 2 * events and time.monotonic() < deadline:
-            changes = await stream.gather(0.05, 2_000)
-            now = time.monotonic()
+        await stream.gather(0.0, 1)
+        return stream.token
+    finally:
+        await stream.close()
+
+
+async def _followed(bank: Bank) -> None:
+    """Waits until all that came was split and followed; asks little meanwhile."""
+    deadline, split = time.monotonic() + PATIENCE, 0.0
+    while time.monotonic() < deadline:
+        if not split and not await bank.db[INTAKE].count({"open": True}):
+            split = bank.now()
+        behind = await audience.lag(bank.services)
+        if split and behind is not None and bank.now() - behind > split:
+            return
+        await asyncio.sleep(1.0)
+    raise load.LoadError("what was sent is not followed")
+
+
+async def _arrived(stage: Stage, place: Doc | None) -> Arrived:
+    """What came into the timeline of COME and GONE, read when all is over, since the embedded store
+    spends on each change that it tells as much as on writing it."""
+    arrived: Arrived = {}
+    stream = _timeline(stage, place)
+    try:
+        while changes := await stream.gather(0.0, 5_000):
             for change in changes:
                 segment = (change.fields.get("data") or {}).get("segment")
                 if segment in (COME, GONE):
                     his = arrived.setdefault(change.fields["cid"], {})
                     if segment in his:
                         raise load.LoadError(f"twice told of {segment}")
-                    his[segment] = now
-                    count += 1
+                    his[segment] = change.at
     finally:
         await stream.close()
     return arrived
