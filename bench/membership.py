@@ -267,10 +267,10 @@ async def _arrived(stage: Stage, place: Doc | None) -> Arrived:
     """What came into the timeline of COME and GONE, read when all is over, since the embedded store
     spends on each change that it tells as much as on writing it."""
     arrived: Arrived = {}
-    stream = _timeline(stage, place)
+    stream, over = _timeline(stage, place), time.time()
     try:
-        while changes := await stream.gather(0.0, 5_000):
-            for change in changes:
+        while stream.known_until is None or stream.known_until < over:
+            for change in await stream.gather(0.0, 5_000):
                 segment = (change.fields.get("data") or {}).get("segment")
                 if segment in (COME, GONE):
                     his = arrived.setdefault(change.fields["cid"], {})

@@ -24,7 +24,7 @@ from customers.profiles.source import concerned
 from operations import profiling
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
-from services.store.mongo import Change, Changes, Doc, Duplicate, StreamLost, known_until
+from services.store.mongo import Change, Changes, Doc, Duplicate, StreamLost
 from services.store.rows import Rows
 
 AUDIENCE = Rows("audience", of_bank=False)
@@ -137,12 +137,14 @@ async def _follow(services: Services, lead: Lead, stop: asyncio.Event) -> None:
             if token is None:
                 anew = anew or await _begin(services, lead, stream)
                 token = await _make_anew(services, lead, anew, stop)
+            known = stream.known_until
             while not stop.is_set():
-                begun = services.clock()
                 changes = await stream.gather(GATHER_SECONDS, MOST_CHANGES)
                 await _work(services, changes)
                 token = stream.token
-                await _hold(services, lead, token=token, at=known_until(begun, changes))
+                if changes or stream.known_until != known:
+                    known = stream.known_until
+                    await _hold(services, lead, token=token, at=known)
         except StreamLost as lost:
             log.warning("the changes are lost; all profiles are made anew: %s", lost.code)
             token = anew = None

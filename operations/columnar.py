@@ -29,7 +29,7 @@ from customers.profiles import copying
 from services import ids
 from services.container import Services
 from services.errors import Unavailable, YinqiaoError
-from services.store.mongo import Change, Changes, Doc, StreamLost, known_until
+from services.store.mongo import Change, Changes, Doc, StreamLost
 
 GATHER_SECONDS = 1.0
 MOST_CHANGES = 2_000
@@ -93,13 +93,11 @@ class _Keeper:
         stream = await self._begin()
         try:
             while not stop.is_set():
-                begun = self._services.clock()
-                changes = await stream.gather(GATHER_SECONDS, MOST_CHANGES)
-                self._note(changes)
-                right = known_until(begun, changes)
-                banks = await list_banks(self._services)
+                self._note(await stream.gather(GATHER_SECONDS, MOST_CHANGES))
+                right, banks = stream.known_until, await list_banks(self._services)
                 for bank in banks:
-                    await self._bring(bank, right)
+                    if right is not None:
+                        await self._bring(bank, right)
                 if stream.token != self._token and not self._is_behind(banks):
                     self._store(stream.token)
         finally:

@@ -92,6 +92,7 @@ from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
 from services.security.intents import AUDIT_INTENTS
 from services.store.installation import INSTALLATION
+from services.store.mongo import MARKS
 from services.wechat.core.media import MEDIA
 from services.wechat.core.unknown_codes import PLATFORM_CODES
 
@@ -160,6 +161,7 @@ COLLECTIONS = (
     LISTS,
     LIST_MEMBERS,
     LIST_UPLOADS,
+    MARKS,
     MEDIA,
     MEMBERS,
     MERGES,

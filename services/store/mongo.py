@@ -52,7 +52,11 @@ PATIENT = {
 """How a scan waits: the embedded store reads all that a query fits before its first answer, and says
 nothing meanwhile."""
 
-SYSTEM_COLLECTIONS = frozenset({"audience", "installation", "tenants", "ticks"})
+SYSTEM_COLLECTIONS = frozenset({"audience", "installation", "stream_marks", "tenants", "ticks"})
+MARKS = Rows("stream_marks", of_bank=False)
+"""One row, changed by whoever listens to changes."""
+MARK_SECONDS = 2.0
+"""So often each of them changes it."""
 WAIT_MS = 200
 """So long does a stream of changes wait for one before it says that there is none."""
 READ_SECONDS = 0.02
@@ -345,15 +349,19 @@ class Change:
 
 class Changes:
     """The changes of some collections from a token on, in their order. `token` is where the stream
-    is: after what was given out last."""
+    is: after what was given out last. Up to `known_until` (seconds UTC) there were no others, None
+    while that is not known yet: a database that has nothing to tell may only not have read so far, so
+    whoever listens writes a mark now and then and waits for it."""
 
     def __init__(
         self, database: Any, watched: Mapping[str, Iterable[str]], token: Doc | None
     ) -> None:
+        self.known_until: float | None = None
+        self._marks, self._marked = database[MARKS], 0.0
         shown = {f"fullDocument.{name}": 1 for names in watched.values() for name in names}
         told = ("operationType", "ns", "documentKey", "wallTime", "clusterTime")
         pipeline: list[Doc] = [
-            {"$match": {"ns.coll": {"$in": list(watched)}}},
+            {"$match": {"ns.coll": {"$in": [*watched, MARKS]}}},
             {"$project": {**dict.fromkeys(told, 1), **shown}},
         ]
         self._stream = database.watch(pipeline, resume_after=token, max_await_time_ms=WAIT_MS)
@@ -368,6 +376,7 @@ class Changes:
         is away. To ask the database for each change by itself costs it as much as the change."""
         with _reading():
             try:
+                await self._mark()
                 first = await self._stream.try_next()
                 if first is None:
                     return []
@@ -384,7 +393,14 @@ class Changes:
                 raise StreamLost(code, "the changes cannot be read on from there") from error
         if any(one["operationType"] == "invalidate" for one in told):
             raise StreamLost("stream_history_lost", "the database was dropped")
-        return [_change(one) for one in told]
+        changes = [_change(one) for one in told]
+        self.known_until = changes[-1].at
+        return [one for one in changes if one.collection != MARKS]
+
+    async def _mark(self) -> None:
+        if time.monotonic() > self._marked + MARK_SECONDS:
+            await self._marks.update_one({"_id": "mark"}, {"$inc": {"n": 1}}, upsert=True)
+            self._marked = time.monotonic()
 
     def _there(self, limit: int) -> list[Doc]:
         """What is there by now, or comes while that is read; the driver's own stream is asked, since
@@ -399,12 +415,6 @@ class Changes:
 
     async def close(self) -> None:
         await self._stream.close()
-
-
-def known_until(begun: float, changes: Sequence[Change]) -> float:
-    """Until when (seconds UTC) all changes are among those that a `gather` gave which began at that
-    time: more of them may wait behind the last one."""
-    return min(begun, changes[-1].at) if changes else begun
 
 
 def _change(told: Doc) -> Change:

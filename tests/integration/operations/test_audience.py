@@ -19,7 +19,7 @@ from customers.profiles import refreshing
 from operations import audience, profiling
 from services.container import Services
 from services.errors import Unavailable
-from services.store.mongo import StreamLost
+from services.store.mongo import Change, Changes, StreamLost
 from tests.conftest import DEMO_BANK
 from tests.support.waiting import until
 
@@ -211,6 +211,31 @@ async def test_it_is_not_told_to_be_further_than_the_last_change_that_it_took(
             await until(lambda cid=cid: refreshing.find(bank, cid))
     assert len(beyond) >= 4
     assert max(beyond) <= 0.0
+
+
+async def test_a_stream_that_has_nothing_to_tell_is_not_taken_for_one_that_is_at_its_end(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.store.mongo.MARK_SECONDS", 0.0)
+    stream = services.store.watch({"customers": ()})
+    await stream.gather(0.0, 1)
+    rows = services.store.tenant("demo")
+    await rows["inbox"].insert_new([{"_id": f"demo:{n}"} for n in range(2_000)])  # of which nothing is told
+    before = services.clock()
+    await rows["customers"].insert_new([{"_id": "demo:ann"}])
+    found = list[Change]()
+    while not found:
+        found = await stream.gather(0.0, 10)
+        assert found or (stream.known_until or 0.0) < before
+    assert [one.id for one in found] == ["demo:ann"]
+    after = services.clock()
+    await until(lambda: _is_known(stream, after))
+    await stream.close()
+
+
+async def _is_known(stream: Changes, at: float) -> bool:
+    assert await stream.gather(0.0, 10) == []
+    return stream.known_until is not None and stream.known_until >= at
 
 
 async def _is_followed(services: Services) -> bool:
