@@ -92,7 +92,7 @@ from services.queue.outbox import OUTBOX
 from services.security.audit import AUDIT
 from services.security.intents import AUDIT_INTENTS
 from services.store.installation import INSTALLATION
-from services.store.mongo import MARKS
+from services.store.mongo import STREAM_MARKS
 from services.wechat.core.media import MEDIA
 from services.wechat.core.unknown_codes import PLATFORM_CODES
 
@@ -161,7 +161,6 @@ COLLECTIONS = (
     LISTS,
     LIST_MEMBERS,
     LIST_UPLOADS,
-    MARKS,
     MEDIA,
     MEMBERS,
     MERGES,
@@ -201,6 +200,7 @@ COLLECTIONS = (
     SYNC_ERRORS,
     SYSTEMS,
     TAG_ACTS,
+    STREAM_MARKS,
     TENANTS,
     TICKS,
     TIMELINE,

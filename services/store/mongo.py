@@ -53,7 +53,7 @@ PATIENT = {
 nothing meanwhile."""
 
 SYSTEM_COLLECTIONS = frozenset({"audience", "installation", "stream_marks", "tenants", "ticks"})
-MARKS = Rows("stream_marks", of_bank=False)
+STREAM_MARKS = Rows("stream_marks", of_bank=False)
 """One row, changed by whoever listens to changes."""
 MARK_SECONDS = 2.0
 """So often each of them changes it."""
@@ -357,11 +357,11 @@ class Changes:
         self, database: Any, watched: Mapping[str, Iterable[str]], token: Doc | None
     ) -> None:
         self.known_until: float | None = None
-        self._marks, self._marked = database[MARKS], 0.0
+        self._marks, self._marked = database[STREAM_MARKS], 0.0
         shown = {f"fullDocument.{name}": 1 for names in watched.values() for name in names}
         told = ("operationType", "ns", "documentKey", "wallTime", "clusterTime")
         pipeline: list[Doc] = [
-            {"$match": {"ns.coll": {"$in": [*watched, MARKS]}}},
+            {"$match": {"ns.coll": {"$in": [*watched, STREAM_MARKS]}}},
             {"$project": {**dict.fromkeys(told, 1), **shown}},
         ]
         self._stream = database.watch(pipeline, resume_after=token, max_await_time_ms=WAIT_MS)
@@ -395,7 +395,7 @@ class Changes:
             raise StreamLost("stream_history_lost", "the database was dropped")
         changes = [_change(one) for one in told]
         self.known_until = changes[-1].at
-        return [one for one in changes if one.collection != MARKS]
+        return [one for one in changes if one.collection != STREAM_MARKS]
 
     async def _mark(self) -> None:
         if time.monotonic() > self._marked + MARK_SECONDS:
