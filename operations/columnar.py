@@ -125,7 +125,10 @@ class _Keeper:
             folders.replace_file(self._root / _FOLLOWED, said)
 
     def _is_behind(self, banks: Iterable[Bank]) -> bool:
-        return any(self._pending[bank.id] or self._kept[bank.id].making for bank in banks)
+        return any(
+            bank.id not in self._kept or self._pending[bank.id] or self._kept[bank.id].making
+            for bank in banks
+        )
 
     async def _bring(self, bank: Bank, right: float) -> None:
         """Brings a bank's mirror up to its changes. What fails at one bank is no other's business:

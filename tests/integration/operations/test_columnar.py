@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from customers.segments import estimate
 from operations import columnar, comparing
 from services.container import Services
 from services.errors import Unavailable
+from services.store.mongo import Change, Changes
 from tests.conftest import DEMO_BANK
 from tests.support.commands import manage
 from tests.support.waiting import until
@@ -98,6 +100,30 @@ async def test_it_is_made_follows_what_changes_and_goes_on_where_it_was(bank: Ba
         await _until(bank, 3, "vip")
     assert _line(bank) == line
     assert not left.exists()
+
+
+async def test_nothing_is_made_before_it_is_known_up_to_when_changes_were_told(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _put(bank, 1)
+    monkeypatch.setattr("services.store.mongo.MARK_SECONDS", math.inf)
+    gathered, gather = 0, Changes.gather
+
+    async def noted(self: Changes, *args: Any) -> list[Change]:
+        nonlocal gathered
+        gathered += 1
+        return await gather(self, *args)
+
+    async def looked_often() -> bool:
+        return gathered > 4
+
+    monkeypatch.setattr(Changes, "gather", noted)
+    async with _kept(services):
+        await until(looked_often, 30.0)
+        assert reading.folder_of(bank).read() is None
+        monkeypatch.setattr("services.store.mongo.MARK_SECONDS", 0.0)
+        await _until(bank, 1)
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 async def test_where_changes_are_lost_or_a_file_is_damaged_it_is_made_anew(bank: Bank, services: Services) -> None:
