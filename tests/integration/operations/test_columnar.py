@@ -120,6 +120,9 @@ async def test_nothing_is_made_before_it_is_known_up_to_when_changes_were_told(
     monkeypatch.setattr(Changes, "gather", noted)
     async with _kept(services):
         await until(looked_often, 30.0)
+        gathered = 0
+        await bank.db["inbox"].insert_new([{"_id": "demo:1"}])  # so that the stream is at another place
+        await until(looked_often, 30.0)
         assert reading.folder_of(bank).read() is None
         monkeypatch.setattr("services.store.mongo.MARK_SECONDS", 0.0)
         await _until(bank, 1)
