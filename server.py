@@ -21,6 +21,7 @@ from handlers.http.modules import MODULES
 from handlers.http.openapi import DOCUMENT, document
 from handlers.http.pages import StaticFiles, load_locale
 from handlers.routes import ROUTES
+from operations import columnar
 from operations.jobs import QUEUES
 from operations.schema import COLLECTIONS
 from services.container import Services, open_services, tune_collector
@@ -101,11 +102,15 @@ async def serve() -> int:
     app = make_app(services)
     server = HTTPServer(app, **LIMITS)
     server.add_sockets(sockets)
-    lag = asyncio.create_task(measure_lag(services))
+    beside = [
+        asyncio.create_task(measure_lag(services)),
+        asyncio.create_task(columnar.watch(services)),
+    ]
     tune_collector()
     logger.info("listening on http://%s:%s", *sockets[0].getsockname()[:2])
     await stop.wait()
-    lag.cancel()
+    for task in beside:
+        task.cancel()
     await drain(server, app.settings["traffic"], settings.drain_seconds)
     await services.close()
     return 0

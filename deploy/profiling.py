@@ -146,7 +146,8 @@ async def _check(services: Services, tenant: str) -> dict[str, list[str]]:
 
 @mirror_app.command("rebuild")
 def mirror_rebuild(tenant: TenantOption = "") -> None:
-    """Make this host's mirror of a bank anew; cut short, what was there stays."""
+    """Make this host's mirror of a bank anew; cut short, what was there stays, and it goes on where it
+    was when nothing changed meanwhile."""
     from operations import columnar
 
     async def work(services: Services) -> tuple[str, int]:

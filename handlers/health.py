@@ -16,7 +16,7 @@ from typing_extensions import override
 from customers.archive import pull
 from handlers.http.api import Api
 from handlers.http.operation import Operation
-from operations import audience, limits
+from operations import audience, columnar, limits
 from services.cache import cached
 from services.errors import Unavailable
 from services.observe import worker_metrics
@@ -65,7 +65,10 @@ class Ready(Operation):
         server = "draining" if self.traffic.draining else "ok"
         parts = {"server": server, "store": store, "redis": redis}
         ready = set(parts.values()) == {"ok"}
-        told = {"parts": parts | {"audience": await self.audience()}} if self.is_operator() else {}
+        told: dict[str, Any] = {}
+        if self.is_operator():
+            beside = {"audience": await self.audience(), "mirror": await self.mirror()}
+            told = {"parts": parts | beside}
         self.answer({"ready": ready, **told}, 200 if ready else 503)
 
     async def audience(self) -> str:
@@ -78,6 +81,13 @@ class Ready(Operation):
             return "never ran"
         late = behind > audience.LATE_SECONDS
         return f"{behind:.0f} seconds behind" if late else "ok"
+
+    async def mirror(self) -> str:
+        """How this host's columnar mirrors are, without which the database counts."""
+        try:
+            return await columnar.health(self.services)
+        except Unavailable:
+            return "not reachable"
 
 
 class Prometheus(Operation):
@@ -97,6 +107,8 @@ class Prometheus(Operation):
             await limits.measure(self.services)
         with suppress(Unavailable):
             await audience.measure(self.services)
+        with suppress(Unavailable):
+            await columnar.measure(self.services)
         workers = await worker_metrics.of_workers(self.services.redis)
         return await asyncio.to_thread(_print, self.services.metrics.registry, workers)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -24,7 +25,7 @@ from customers.columnar import keeping
 from customers.columnar.arrays import Damaged
 from customers.columnar.folder import Folder
 from customers.columnar.keeping import Progress
-from customers.columnar.reading import folder_of
+from customers.columnar.reading import FRESH_SECONDS, age, folder_of
 from customers.profiles import copying
 from services import ids
 from services.container import Services
@@ -37,6 +38,10 @@ WAIT_SECONDS = 0.5
 SAY_SECONDS = 1.0
 """So often a mirror in which nothing changes is said to be right still."""
 REST_SECONDS = 30.0
+WATCH_SECONDS = 30.0
+LATE_SECONDS = 600.0
+"""So old, somebody must be told; it takes a few minutes to make a large bank's anew."""
+LATE = "mirror.late"
 _FOLLOWED = "followed"
 log = logging.getLogger("yinqiao.columnar")
 
@@ -166,7 +171,7 @@ class _Keeper:
     async def _take_in(self, bank: Bank, kept: _Kept, right: float) -> None:
         """Takes a bank's changes in, and one piece of what is to be put in order."""
         if not kept.said:
-            kept.folder.sweep()
+            kept.folder.sweep(self._line)
         cids = self._pending[bank.id]
         if cids:
             await keeping.apply(bank, kept.folder, cids, right)
@@ -193,7 +198,7 @@ def _elapsed() -> float:
 def _followed(root: Path) -> Doc | None:
     """The line of changes that is followed here, and up to where."""
     told = folders.read_file(root / _FOLLOWED)
-    return told if told is not None and {"line", "token"} <= told.keys() else None
+    return told if told is not None and told.get("line") and told.get("token") else None
 
 
 async def _make(bank: Bank, folder: Folder, line: str) -> None:
@@ -219,13 +224,64 @@ async def rebuild(bank: Bank) -> AsyncIterator[Progress]:
 
 
 async def _line(services: Services, root: Path, alone: bool) -> str:
-    """The line of who keeps the mirror; where nobody does, one that begins now."""
+    """The line of who keeps the mirror; where nobody does, the one that was followed here last, if
+    the database still has what changed since, else one that begins now."""
     told = _followed(root)
-    if not alone and told is not None:
+    if told is not None and (not alone or await _opened(services, told["token"])):
         return str(told["line"])
-    stream = copying.follow(services)
-    await stream.gather(0.0, 1)
-    said = {"line": ids.token(), "token": stream.token}
-    await stream.close()
+    said = {"line": ids.token(), "token": await _opened(services, None)}
     folders.replace_file(root / _FOLLOWED, said)
     return str(said["line"])
+
+
+async def _opened(services: Services, token: Doc | None) -> Doc | None:
+    """The place in the stream of changes when it is opened there, or now; None where changes were
+    lost."""
+    stream = copying.follow(services, token)
+    try:
+        await stream.gather(0.0, 1)
+        return stream.token
+    except StreamLost:
+        return None
+    finally:
+        await stream.close()
+
+
+async def measure(services: Services) -> None:
+    """Brings the metric of the age up to the present."""
+    ages = {bank.id: await age(bank) for bank in await list_banks(services)}
+    services.metrics.mirror_age.clear()
+    for tenant, seconds in ages.items():
+        if seconds is not None:
+            services.metrics.mirror_age.labels(tenant).set(seconds)
+
+
+async def health(services: Services) -> str:
+    """How this host's mirrors are, in a word or two."""
+    ages = [await age(bank) for bank in await list_banks(services)]
+    oldest = max((seconds for seconds in ages if seconds is not None), default=None)
+    if oldest is None:
+        return "none here"
+    return f"{oldest:.0f} seconds old" if oldest > FRESH_SECONDS else "ok"
+
+
+async def watch(services: Services) -> None:
+    """Tells somebody of this host's mirrors that are late, until it is cancelled: for who reads
+    them, since who should keep them may have died."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            for bank in await list_banks(services):
+                await tell_if_late(bank)
+        except Unavailable:
+            log.warning("the database is away; nobody is told of a late mirror")
+        except Exception:
+            log.exception("the age of this host's mirrors is not watched")
+
+
+async def tell_if_late(bank: Bank) -> None:
+    """Tells somebody when this host's mirror of the bank is late, once a day."""
+    seconds = await age(bank)
+    if seconds is not None and seconds > LATE_SECONDS:
+        host = platform.node()
+        await alarms.raise_daily(bank, LATE, host, host=host, seconds=int(seconds))

@@ -4,7 +4,8 @@ to when that is right.
 One file, `current`, names the blocks and has a bit for each of their places; it is put in its place
 at once, so that whoever reads it has one whole state, and blocks that it does not name any more are
 removed. A block never changes. Whoever reads `current` just before it is replaced may find a block
-gone, and reads it again.
+gone, and reads it again. What is whole of a mirror that is being made stands in a file of the same
+form, `making`, until anything else is written here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from services import ids
 
 Span = tuple[int, int]
 """Of customers' ids as numbers: from the first up to, but not including, the second."""
-CURRENT, _RIGHT, _LOCK = "current", "right", "lock"
+CURRENT, MAKING, _RIGHT, _LOCK = "current", "making", "right", "lock"
 _BLOCK = "block-"
 
 
@@ -84,27 +85,31 @@ class Folder:
             stat = (self.path / CURRENT).stat()
             which = (stat.st_ino, stat.st_mtime_ns)
             if self._known is None or self._known[0] != which:
-                self._known = which, self._read()
+                self._known = which, self._read(CURRENT)
+                self._forget({part.name for part in self._known[1].parts})
         except FileNotFoundError:
             return None
         return self._known[1]
 
-    def _read(self) -> State:
-        found = Arrays(self.path / CURRENT)
+    def _read(self, name: str) -> State:
+        found = Arrays(self.path / name)
         head = found.head
         if (head.get("format"), head.get("tenant")) != (block.FORMAT, self.tenant):
-            raise Damaged(CURRENT)
+            raise Damaged(name)
         bits, at, parts = np.unpackbits(found["live"]).astype(np.bool_), 0, list[Part]()
         for told in head["parts"]:
             parts.append(_part(told, bits[at : at + told["size"]]))
             at += told["size"]
-        named = {part.name for part in parts}
-        self._blocks = {name: one for name, one in self._blocks.items() if name in named}
         return State(head["line"], head["at"], parts, head["generation"])
 
     def write(self, state: State) -> None:
         """Puts the state in the place of what was there, and removes the blocks that are in it no
-        more."""
+        more, and what was being made."""
+        (self.path / MAKING).unlink(missing_ok=True)
+        self._clear(self._put(CURRENT, state))
+
+    def _put(self, name: str, state: State) -> set[str]:
+        """Writes a state; the names of its blocks."""
         parts = [part for part in state.parts if part.count]
         head = {
             "format": block.FORMAT,
@@ -115,22 +120,53 @@ class Folder:
             "parts": list(map(_told, parts)),
         }
         live = np.concatenate([np.zeros(0, np.bool_), *(part.live for part in parts)])
-        arrays.write(self.path / CURRENT, head, {"live": np.packbits(live)})
-        self._clear({part.name for part in parts})
+        arrays.write(self.path / name, head, {"live": np.packbits(live)})
+        return {part.name for part in parts}
 
-    def sweep(self) -> None:
-        """Removes what others who were killed here, or had no room, began and did not end."""
+    def note_made(self, making: State) -> None:
+        """Keeps what is whole of a mirror that is being made beside the one that is there."""
+        self._put(MAKING, replace(making, generation=self._generation()))
+
+    def made_so_far(self, line: str) -> State | None:
+        """What is whole of a mirror that was being made in this line, where nothing was written
+        here since."""
         try:
-            state = self.read()
+            made = self._read(MAKING)
+            for part in made.parts:
+                self.block(part)
+        except (Damaged, FileNotFoundError):
+            return None
+        is_his = (made.line, made.generation) == (line, self._generation())
+        return made if is_his else None
+
+    def _generation(self) -> str:
+        state = self._safely()
+        return state.generation if state else ""
+
+    def _safely(self) -> State | None:
+        try:
+            return self.read()
         except Damaged:
-            state = None
-        self._clear({part.name for part in state.parts} if state else set())
+            return None
+
+    def sweep(self, line: str = "") -> None:
+        """Removes what others who were killed here, or had no room, began and did not end; what is
+        kept of a mirror that was being made in this line stays."""
+        state, made = self._safely(), self.made_so_far(line)
+        if made is None:
+            (self.path / MAKING).unlink(missing_ok=True)
+        parts = [part for one in (state, made) if one is not None for part in one.parts]
+        self._clear({part.name for part in parts})
 
     def _clear(self, named: set[str]) -> None:
         """Removes all but the blocks of these names."""
         for file in [*self.path.glob(f"{_BLOCK}*"), *self.path.glob(f"*{arrays.ASIDE}")]:
             if file.name not in named:
                 file.unlink(missing_ok=True)
+        self._forget(named)
+
+    def _forget(self, named: set[str]) -> None:
+        """Holds no blocks open but these."""
         self._blocks = {name: one for name, one in self._blocks.items() if name in named}
 
     def add(self, builder: Builder, span: Span | None = None) -> Part:

@@ -13,7 +13,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import cast
 
@@ -51,33 +51,47 @@ class Progress:
 
 
 async def rebuild(bank: Bank, folder: Folder, line: str) -> AsyncIterator[Progress]:
-    """Makes the mirror anew; what was there stays until the new one is whole, and what was made of
-    that one goes when it fails. Whoever calls holds the folder's lock, and follows changes in this
+    """Makes the mirror anew; what was there stays until the new one is whole. Cut short, the next
+    call in the same line goes on where it was, unless anything else was written meanwhile; when it
+    fails, what was made goes. Whoever calls holds the folder's lock, and follows changes in this
     line from before."""
-    folder.sweep()
+    folder.sweep(line)
     try:
         async for step in _rebuild(bank, folder, line):
             yield step
-    except (Exception, asyncio.CancelledError):
+    except Exception:
         folder.sweep()
         raise
 
 
 async def _rebuild(bank: Bank, folder: Folder, line: str) -> AsyncIterator[Progress]:
-    at, customers = bank.now(), await _about(bank)
-    parts: list[Part] = []
-    done = 0
-    yield Progress(0, customers)
-    spans = {span: _to_read(span, customers) for span in cut(ALL, customers, AIM)}
+    made = await asyncio.to_thread(folder.made_so_far, line) or State(line, bank.now())
+    customers, done = await _about(bank), made.count
+    yield Progress(done, max(done, customers))
+    spans = {span: _to_read(span, customers) for span in _left(made.parts, customers)}
     async with aclosing(_read_ahead(bank, chain.from_iterable(spans.values()))) as batches:
         for span, some in spans.items():
             builder = Builder()
             for _ in some:
                 done += await _taken(builder, await anext(batches))
                 yield Progress(done, max(done, customers))
-            parts += await _added(folder, builder, span)
-    await asyncio.to_thread(folder.write, State(line, at, parts))
+            made = await _noted(folder, made, await _added(folder, builder, span))
+    await asyncio.to_thread(folder.write, State(line, made.at, made.parts))
     yield Progress(done, done)
+
+
+async def _noted(folder: Folder, made: State, new: list[Part]) -> State:
+    """What is made so far, with these parts; on the disk."""
+    made = replace(made, parts=[*made.parts, *new])
+    await asyncio.to_thread(folder.note_made, made)
+    return made
+
+
+def _left(parts: Sequence[Part], customers: int) -> list[Span]:
+    """What is left of all ids behind these parts, in spans of blocks."""
+    upto = max((part.span[1] for part in parts if part.span), default=ALL[0])
+    left = (upto, ALL[1])
+    return list(cut(left, _share(left, customers), AIM))
 
 
 async def _about(bank: Bank) -> int:
@@ -113,8 +127,11 @@ def cut(span: Span, customers: int, size: int) -> Iterator[Span]:
 
 def _to_read(span: Span, customers: int) -> list[Span]:
     """A span in parts of which each is read at once, where a bank has so many customers."""
-    share = customers * (span[1] - span[0]) // (ALL[1] - ALL[0])
-    return list(cut(span, share, READ))
+    return list(cut(span, _share(span, customers), READ))
+
+
+def _share(span: Span, customers: int) -> int:
+    return customers * (span[1] - span[0]) // (ALL[1] - ALL[0])
 
 
 async def _read_ahead(bank: Bank, spans: Iterable[Span]) -> AsyncGenerator[list[bytes]]:

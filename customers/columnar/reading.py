@@ -54,6 +54,21 @@ def folder_of(bank: Bank) -> Folder:
     return Folder(bank.services.settings.mirror_dir / bank.id, bank.id, offset_of(bank))
 
 
+async def age(bank: Bank) -> float | None:
+    """So many seconds ago the mirror on this host was right, or will be, where a clock was set back;
+    None where there is none that can be read."""
+    return await asyncio.to_thread(_age, bank)
+
+
+def _age(bank: Bank) -> float | None:
+    folder = folder_of(bank)
+    try:
+        state = folder.read()
+        return None if state is None else abs(bank.now() - folder.right_at(state))
+    except (Damaged, OSError):
+        return None
+
+
 async def count(bank: Bank, tree: Tree, sample: int) -> Answer | None:
     """Those who meet the rule today; None where the mirror cannot be asked: there is none here, it
     is too old, or damaged, and then it is made anew by who keeps it."""

@@ -95,6 +95,12 @@ class Metrics:
             "So far are customers' profiles behind what they are made of",
             registry=reg,
         )
+        self.mirror_age = Gauge(
+            "yinqiao_mirror_age_seconds",
+            "So long ago this host's columnar mirror was right",
+            ["tenant"],
+            registry=reg,
+        )
         self.loop_lag = Gauge(
             "yinqiao_event_loop_lag_seconds", "How late the last loop tick was", registry=reg
         )

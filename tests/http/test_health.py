@@ -14,14 +14,23 @@ async def test_ready_says_which_part_is_missing(http: httpx.AsyncClient, stores:
     ready = await http.get("/readyz")
     assert (ready.status_code, ready.json()) == (
         200,
-        {"ready": True, "parts": {"server": "ok", "store": "ok", "redis": "ok", "audience": "never ran"}},
+        {
+            "ready": True,
+            "parts": {"server": "ok", "store": "ok", "redis": "ok", "audience": "never ran", "mirror": "none here"},
+        },
     )
     stores.kill9("redis")  # type: ignore[attr-defined]
     missing = await http.get("/readyz")
     assert missing.status_code == 503
     assert missing.json() == {
         "ready": False,
-        "parts": {"server": "ok", "store": "ok", "redis": "not reachable", "audience": "never ran"},
+        "parts": {
+            "server": "ok",
+            "store": "ok",
+            "redis": "not reachable",
+            "audience": "never ran",
+            "mirror": "none here",
+        },
     }
     assert (await http.get("/healthz")).status_code == 200
 

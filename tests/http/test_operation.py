@@ -63,7 +63,13 @@ async def test_in_production_nobody_is_told_without_the_token(demo: Services) ->
         assert odd.status_code == 401
         assert await _statuses(client, Authorization=f"Bearer {TOKEN}") == [200, 200, 200, 200]
         told = await client.get("/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
-        assert told.json()["parts"] == {"server": "ok", "store": "ok", "redis": "ok", "audience": "never ran"}
+        assert told.json()["parts"] == {
+            "server": "ok",
+            "store": "ok",
+            "redis": "ok",
+            "audience": "never ran",
+            "mirror": "none here",
+        }
 
 
 async def test_with_a_token_the_machine_itself_brings_it_too(demo: Services) -> None:

@@ -68,7 +68,13 @@ async def test_a_draining_server_is_not_ready_and_closes_its_connections(
         listening.stop()
         await listening.close_all_connections()
     assert (answer.status_code, answer.headers["Connection"]) == (503, "close")
-    assert answer.json()["parts"] == {"server": "draining", "store": "ok", "redis": "ok", "audience": "never ran"}
+    assert answer.json()["parts"] == {
+        "server": "draining",
+        "store": "ok",
+        "redis": "ok",
+        "audience": "never ran",
+        "mirror": "none here",
+    }
 
 
 async def test_sigterm_ends_the_process_with_success(settings: Settings, tmp_path: Path) -> None:

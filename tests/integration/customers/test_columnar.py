@@ -155,6 +155,86 @@ async def test_making_it_anew_cut_short_leaves_what_was_there(at: Bank, monkeypa
     assert _files(folder) == {part.name for part in _state(folder).parts}
 
 
+async def test_killed_at_any_moment_making_it_goes_on_where_it_was(at: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a block is on the disk, before it is in its place, before it counts as made, and before the end."""
+    monkeypatch.setattr(keeping, "AIM", 10)
+    monkeypatch.setattr(keeping, "_read", real := _Reading(keeping._read))
+    await _put(at, [_profile(number) for number in range(30)])
+    await _made(at)
+    made = set[int]()
+    for number in count():
+        if not await _is_killed(at, monkeypatch, number):
+            break
+        assert await _counted(at) == 30
+        kept = reading.folder_of(at).made_so_far(LINE)
+        names = {part.name for part in kept.parts} if kept else set()
+        real.spans.clear()
+        folder = await _made(at)
+        upto = max((part.span[1] for part in kept.parts if part.span), default=0) if kept else 0
+        assert real.spans[0][0] == upto
+        assert _files(folder) == {part.name for part in _state(folder).parts} >= names
+        assert (await _counted(at), folder.made_so_far(LINE)) == (30, None)
+        made.add(len(names))
+    assert made == {0, 1, 2, 3}
+
+
+class _Reading:
+    """Reads, and remembers which spans."""
+
+    def __init__(self, real: Any) -> None:
+        self.spans: list[tuple[int, int]] = []
+        self._real = real
+
+    async def __call__(self, at: Bank, span: tuple[int, int]) -> list[bytes]:
+        self.spans.append(span)
+        return list(await self._real(at, span))
+
+
+async def _is_killed(at: Bank, monkeypatch: pytest.MonkeyPatch, number: int) -> bool:
+    """Whether making the mirror came to its `number`th write to the disk, and was killed there."""
+    sync, calls = os.fsync, count()
+
+    def killed(opened: int) -> None:
+        if next(calls) >= number:
+            raise KeyboardInterrupt
+        sync(opened)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", killed)
+        try:
+            await _made(at)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("meanwhile", ["a change", "another line", "a lost block"])
+async def test_what_was_made_of_it_counts_no_more_where_something_was_missed(
+    at: Bank, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    monkeypatch.setattr(keeping, "AIM", 10)
+    await _put(at, [_profile(number) for number in range(30)])
+    await _made(at)
+    assert await _is_killed(at, monkeypatch, 9)
+    folder = reading.folder_of(at)
+    kept = folder.made_so_far(LINE)
+    assert kept is not None
+    stale = {part.name for part in kept.parts}
+    assert len(stale) == 2
+    if meanwhile == "a change":
+        await _apply(at, folder, 1)
+        assert not stale & _files(folder)
+    elif meanwhile == "another line":
+        assert folder.made_so_far("another") is None
+        folder.sweep("another")
+        assert not stale & _files(folder)
+    else:
+        (folder.path / kept.parts[0].name).unlink()
+    assert reading.folder_of(at).made_so_far(LINE) is None
+    folder = await _made(at)
+    assert (await _counted(at), _files(folder) & stale) == (30, set())
+
+
 async def test_what_has_no_room_leaves_nothing_behind_but_what_was_there(
     at: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +22,8 @@ from customers.columnar import keeping, reading
 from customers.profiles.rows import PROFILES
 from customers.rules.tree import Constant, Member
 from customers.segments import estimate
+from deploy.parts import environment
+from deploy.processes import ROOT
 from operations import columnar, comparing
 from services.container import Services
 from services.errors import Unavailable
@@ -213,6 +219,60 @@ async def test_commands_make_it_anew_beside_who_keeps_it_and_compare_it(bank: Ba
         assert (told.returncode, "the mirror is as the database says" in told.stdout) == (0, True)
 
 
+KILLED = """
+import os, signal
+from customers.columnar import keeping
+from customers.columnar.folder import Folder
+
+keeping.AIM, kept, note = 10, [], Folder.note_made
+
+def killed(folder, making):
+    note(folder, making)
+    kept.append(making)
+    if len(kept) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Folder.note_made = killed
+
+import manage
+manage.app(["profiles", "mirror", "rebuild"])
+"""
+
+
+@pytest.mark.parametrize("followed", [True, False])
+async def test_a_command_that_was_killed_goes_on_where_it_was_and_misses_no_change(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch, followed: bool
+) -> None:
+    """While the changes are followed; else it begins anew."""
+    monkeypatch.setattr(keeping, "AIM", 10)
+    await _put(bank, *range(0, 240, 6))
+    environ = environment(services.settings)
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", KILLED], env=environ, cwd=ROOT, timeout=60.0, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    file = services.settings.mirror_dir / "followed"
+    line = json.loads(file.read_text())["line"]
+    kept = reading.folder_of(bank).made_so_far(line)
+    assert kept is not None
+    assert await _count(bank) is None
+    await bank.db[PROFILES].update({"_id": _cid(bank, 6)}, {"$set": {"tags": ["vip"]}})
+    await bank.db[PROFILES].delete({"_id": _cid(bank, 0)})
+    await _put(bank, 1, 239, tags=["vip"])
+    if not followed:
+        file.write_text(json.dumps({"line": line, "token": {"_data": "00"}}))
+    await _rebuilt(bank)
+    state = reading.folder_of(bank).read()
+    assert state is not None
+    assert ({part.name for part in kept.parts} <= {part.name for part in state.parts}) is followed
+    assert (state.line == line) is followed
+    async with _kept(services):
+        await _until(bank, 41)
+        await _until(bank, 3, "vip")
+    monkeypatch.setattr(comparing, "SETTLE_SECONDS", 0.0)
+    assert await _compared(bank) == []
+
+
 async def test_comparing_finds_what_the_mirror_missed(
     bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +295,38 @@ async def test_comparing_finds_what_the_mirror_missed(
         await _rebuilt(bank)
     assert mine
     assert (await estimate.estimate(bank, EVERYBODY)).mirror_age is None
+
+
+async def test_somebody_is_told_of_a_mirror_that_is_late(
+    bank: Bank, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await columnar.health(services) == "none here"
+    await _put(bank, 1)
+    await _rebuilt(bank)
+    assert await columnar.health(services) == "ok"
+    await columnar.tell_if_late(bank)
+    assert await bank.db[alarms.ALARMS].count({"kind": columnar.LATE}) == 0
+    folder = reading.folder_of(bank)
+    state = folder.read()
+    assert state is not None
+    folder.say_right(state, bank.now() - 700.0)
+    monkeypatch.setattr(columnar, "WATCH_SECONDS", 0.01)
+    watching = asyncio.create_task(columnar.watch(services))
+    await until(lambda: bank.db[alarms.ALARMS].count({"kind": columnar.LATE}))
+    watching.cancel()
+    await columnar.tell_if_late(bank)
+    (alarm,) = await bank.db[alarms.ALARMS].find({"kind": columnar.LATE})
+    assert (alarm["data"]["host"], 700 <= alarm["data"]["seconds"] < 710) == (platform.node(), True)
+    assert (await columnar.health(services)).endswith(" seconds old")
+    await columnar.measure(services)
+    assert _measured(services) == pytest.approx(700.0, abs=10.0)
+    folder.drop()
+    await columnar.measure(services)
+    assert _measured(services) is None
+
+
+def _measured(services: Services) -> float | None:
+    return services.metrics.registry.get_sample_value("yinqiao_mirror_age_seconds", {"tenant": "demo"})
 
 
 async def _rebuilt(bank: Bank) -> None:
