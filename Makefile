@@ -44,9 +44,9 @@ test: setup ## run every test on real parts; MONGODB_URI=... REDIS_URL=... on st
 	$(PYTEST) $(PARALLEL) $(OWN_STORES) $(ARGS) || status=$$?; \
 	echo "make test: $$(( $$(date +%s) - start )) seconds"; exit $$status
 
-soak: setup ## run the long forms: storm, sync and flood of 100,000, kill after kill; more than an hour
-	@set -e; for row in storm sync flood; do $(BIN)/python -m bench --only $$row; done
-	@$(PYTEST) --soak $(ARGS)
+soak: setup ## run the long forms: storm, sync and flood of 100,000, an hour of a bank's days, kill after kill; ONLY=age for one
+	@set -e; for row in $(or $(ONLY),storm sync flood age); do $(BIN)/python -m bench --long --only $$row; done
+	@$(if $(ONLY),true,$(PYTEST) --soak $(ARGS))
 
 coverage: setup ## run every test and tell which lines ran; costs a third more
 	@$(PYTEST) $(PARALLEL) --cov --cov-report=term $(ARGS)

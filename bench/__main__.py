@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import (
+    age,
     estimate,
     flood,
     imported,
@@ -40,8 +41,13 @@ ALONE: dict[str, Callable[[bool], Awaitable[tuple[dict[str, Any], str]]]] = {
     "rules": rules.measure,
     "estimate": estimate.measure,
     "flood": lambda tiny: flood.measure(flood.FEW if tiny else flood.CALLBACKS),
+    "age": lambda tiny: age.measure(age.MOMENT if tiny else age.SHORT),
 }
 """Rows with a stage of their own and nothing beside them."""
+LONG: dict[str, Callable[[], Awaitable[tuple[dict[str, Any], str]]]] = {
+    "age": lambda: age.measure(age.HOUR),
+}
+"""Rows of ALONE that have a longer form."""
 STAGED: dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]] = {
     "intake": intake.measure,
     "welcome": welcome.measure,
@@ -56,10 +62,12 @@ NEEDS = {
 }
 
 
-async def measure(name: str, scale: Scale) -> tuple[dict[str, Any], dict[str, Any]]:
+async def measure(name: str, scale: Scale, long: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """One row's line and the machine, on servers of its own with empty stores."""
     if name in ALONE:
-        line, redis_version = await ALONE[name](scale is TINY)
+        line, redis_version = await (
+            LONG[name]() if long and name in LONG else ALONE[name](scale is TINY)
+        )
         return line, report.machine(redis_version)
     async with open_stage(scale, NEEDS.get(name, COMPARING)) as stage:
         redis_version = str((await stage.services.redis.info("server"))["redis_version"])
@@ -75,18 +83,22 @@ def main(
     tiny: Annotated[
         bool, typer.Option(help="a moment of each, to see that it works; the figures mean nothing")
     ] = False,
+    long: Annotated[
+        bool, typer.Option(help=f"the long form of {', '.join(LONG)}: more than an hour")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="where the lines go; default bench.jsonl in the data folder")
     ] = None,
 ) -> None:
-    """Measure, print the table, append the lines."""
+    """Measure, print the table, append the lines. Exit status 1 when it failed, was stopped, or
+    when a line says that it `missed` something."""
     if only and only not in NAMES:
         sys.exit(f"there is no bench {only}; there is {', '.join(NAMES)}")
     lines: list[dict[str, Any]] = []
     where: dict[str, Any] = {}
     try:
         for name in [only] if only else NAMES:
-            line, here = asyncio.run(measure(name, TINY if tiny else FULL))
+            line, here = asyncio.run(measure(name, TINY if tiny else FULL, long))
             report.append(out or load().data_dir / "bench.jsonl", line, here)
             lines.append(line)
             where = where or here
@@ -95,6 +107,8 @@ def main(
     finally:
         if lines:
             report.show(lines, where)
+    if any(line.get("missed") or line.get("stopped") for line in lines):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

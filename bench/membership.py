@@ -83,7 +83,7 @@ async def measure(stage: Stage) -> dict[str, Any]:
     bank = await open_bank(stage.services, TENANT)
     await _people(bank, crowd.customers)
     stage.parts.start("audience")
-    await _agree(bank)
+    await agree(bank)
     await _ready(bank, crowd.customers)
     warm = 0.0 if crowd is FEW else WARM_SECONDS
     events = int(RATE * (crowd.seconds + warm))
@@ -171,7 +171,8 @@ def _values(number: int) -> Update:
     return Update(_cid(number), {**said, "stage": "opened"}, 1_000.0, SYSTEM, f"b{number}")
 
 
-async def _agree(bank: Bank) -> None:
+async def agree(bank: Bank) -> None:
+    """Puts SEGMENTS live."""
     lines = [
         f'  {key}: {{name: {{zh: {key}, en: {key}}}, rule: "{rule}"}}'
         for key, rule in SEGMENTS.items()

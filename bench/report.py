@@ -59,7 +59,11 @@ def show(lines: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for line in lines:
         table.add_row(*_CELLS.get(line["bench"], _cells)(line))
-    Console(highlight=False, width=WIDTH).print(table)
+    console = Console(highlight=False, width=WIDTH)
+    console.print(table)
+    for line in lines:
+        if line["bench"] == "age":
+            console.print(_age_table(line))
 
 
 def _cells(line: dict[str, Any]) -> list[str]:
@@ -166,6 +170,37 @@ def _estimate_cells(line: dict[str, Any]) -> list[str]:
     return ["estimate", "ms", product, naive, "", "", "", "", f"p95 < {line['at_most_ms']:g}"]
 
 
+def _age_cells(line: dict[str, Any]) -> list[str]:
+    if line["stopped"]:
+        told = f"[red]stopped after {len(line['days'])} days[/]"
+    else:
+        told = f"{line['product']:.2f} of day 1"
+    if line["missed"]:
+        told += f", [red]missed: {', '.join(line['missed'])}[/]"
+    return ["age", line["unit"], told, "", "", "", "", "", f"at most {line['at_most']:g}"]
+
+
+def _age_table(line: dict[str, Any]) -> Table:
+    table = Table(title="by process, of the first day and of the last", title_justify="left")
+    for name in ("", "ms a step", "at last", "times", "MB after a third", "at last", "times"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, one in line["processes"].items():
+        cost = one["first_ms"], one["last_ms"], line["at_most"]
+        memory = one["third_mb"], one["last_mb"], line["at_most_memory"]
+        lost = [f"{name}_{unit}" in line["missed"] for unit in ("ms", "mb")]
+        table.add_row(name, *_grown_cells(*cost, lost[0]), *_grown_cells(*memory, lost[1]))
+    return table
+
+
+def _grown_cells(before: float, after: float, most: float, is_missed: bool) -> list[str]:
+    """Two figures and how many times the first the second is; without a mark where that is not
+    judged."""
+    times = f"{after / before:.2f}" if before else ""
+    if is_missed or after <= most * before:
+        times = _marked(times, not is_missed)
+    return [f"{before:,.1f}", f"{after:,.1f}", times]
+
+
 _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "welcome": _welcome_cells,
     "membership": _welcome_cells,
@@ -178,6 +213,7 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "intake": _intake_cells,
     "rules": _rules_cells,
     "estimate": _estimate_cells,
+    "age": _age_cells,
 }
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,11 +40,13 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class SyncStage:
-    """Stores, sandbox, worker and scheduler as processes."""
+    """Stores, sandbox, worker and scheduler as processes; `pids` are the stores'. The sandbox tells
+    the server what happens, where one is started."""
 
     services: Services
     parts: Parts
     sandbox: httpx.AsyncClient
+    pids: dict[str, int] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -63,12 +65,10 @@ async def open_stage() -> AsyncIterator[SyncStage]:
             mongodb_database="bench",
             redis_url=stores.redis_url,
             wecom_api_base=f"{sandbox}/wecom",
+            wechat_api_base=f"{sandbox}/wechat",
             nightly_sync="off",
         )
-        process = spawn(
-            [sys.executable, "-m", "sandbox", "--port", str(sandbox_port)],
-            log=data / "logs" / "sandbox.log",
-        )
+        process = spawn(_sandbox(sandbox_port, port), log=data / "logs" / "sandbox.log")
         try:
             wait_for_port(sandbox_port, 30.0, alive=lambda: process.poll() is None)
             services = await open_services(settings, COLLECTIONS, QUEUES)
@@ -82,12 +82,19 @@ async def open_stage() -> AsyncIterator[SyncStage]:
                     async with httpx.AsyncClient(
                         base_url=sandbox, trust_env=False, timeout=120.0
                     ) as client:
-                        yield SyncStage(services, parts, client)
+                        yield SyncStage(services, parts, client, stores.pids)
             finally:
                 await services.close()
         finally:
             end(process, patience=1.0)
             stores.stop_all()
+
+
+def _sandbox(port: int, server: int) -> list[str]:
+    product = f"http://127.0.0.1:{server}"
+    callback, push = f"/wecom/{TENANT}/callback", "/wechat/{appid}/callback"
+    to = ["--wecom-callback", product + callback, "--wechat-callback", product + push]
+    return [sys.executable, "-m", "sandbox", "--port", str(port), *to]
 
 
 async def measure(count: int) -> tuple[dict[str, Any], str]:

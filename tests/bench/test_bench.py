@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import load, rows
+from bench import age, load, rows
 from deploy.processes import ROOT
 
 
@@ -130,3 +130,25 @@ def test_points_are_earned_and_spent_on_one_customer_and_on_many(tmp_path: Path)
         for server in ("product", "naive", "ceiling"):
             assert figures[server] > 0
     assert line["transfers"] > 0
+
+
+def test_the_same_day_over_and_over_is_measured_by_process(tmp_path: Path) -> None:
+    line = line_of("age", tmp_path)
+    first, second = line["days"]
+    assert (line["stopped"], line["missed"], first["steps"]) == (False, [], second["steps"])
+    assert (first["rows"]["voucher_uses"], second["rows"]["voucher_uses"]) == (1, 2)
+    assert second["rows"]["customers"] == 2 * first["rows"]["customers"] > 0
+    assert first["lasting"].keys() == second["lasting"].keys() > set()
+    assert line["processes"].keys() == {"mongodb", "redis", "server", "worker", "scheduler", "audience"}
+    for one in line["processes"].values():
+        assert min(one["third_mb"], one["last_mb"]) > 0
+
+
+def test_a_day_that_costs_more_than_the_first_or_grows_is_missed() -> None:
+    one = {"first_ms": 10.0, "last_ms": 11.5, "third_mb": 100.0, "last_mb": 110.0}
+    assert age.missed({"server": one}) == []
+    assert age.missed({"server": {**one, "last_ms": 11.6}}) == ["server_ms"]
+    assert age.missed({"redis": {**one, "first_ms": 0.3, "last_ms": 0.5}}) == []
+    assert age.missed({"worker": {**one, "last_mb": 111.0}}) == ["worker_mb"]
+    assert age.missed({"mongodb": {**one, "last_mb": 111.0}}) == []
+    assert age.grown([{"a": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 2, "c": 1}]) == ["b", "c"]
