@@ -16,7 +16,7 @@ import time
 from collections import Counter as Counts
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -88,8 +88,8 @@ HOUR, SHORT, MOMENT = (
 @dataclass(frozen=True)
 class Day:
     """What a day cost, by process: milliseconds of processor time a step; and what was there at its
-    end: megabytes by process, rows by collection, keys in Redis by their beginning, and how many of
-    them never expire."""
+    end: megabytes by process, rows by collection, keys in Redis by their beginning, how many of
+    them never expire, and what people had to try again."""
 
     steps: int
     seconds: float
@@ -100,6 +100,7 @@ class Day:
     rows: dict[str, int]
     keys: dict[str, int]
     lasting: dict[str, int]
+    troubles: dict[str, int]
 
 
 @dataclass
@@ -112,11 +113,14 @@ class World:
     length: Length
     people: int
     counter: Counter
-    troubles: dict[str, int] = field(default_factory=dict)
 
     @property
     def pids(self) -> dict[str, int]:
         return {**self.at.pids, **self.at.parts.pids}
+
+    def spent(self) -> dict[str, float]:
+        """Processor time by process so far, in seconds."""
+        return {name: cpu.seconds(pid) for name, pid in self.pids.items()}
 
 
 async def measure(length: Length) -> tuple[dict[str, Any], str]:
@@ -140,16 +144,19 @@ async def _found(at: SyncStage) -> None:
     """The bank with two campaigns that give plenty, points and segments; and all of its processes."""
     bank = await open_bank(at.services, TENANT)
     for name in CAMPAIGNS:
-        document = yaml.safe_load((CAMPAIGN_FILES / name).read_text(encoding="utf-8"))
-        document["money"]["budget"] = PLENTY * 10_000
-        for reward in document["rewards"].values():
-            reward["stock"] = PLENTY
-        text = yaml.safe_dump(document, allow_unicode=True)
-        await versions.apply(await open_bank(at.services, TENANT), text, name, "cli")
+        await versions.apply(bank, _with_plenty(name), name, "cli")
     await program.apply(bank, POINTS.read_text(encoding="utf-8"), POINTS.name, "cli")
     await membership.agree(bank)
     for name in PARTS:
         await asyncio.to_thread(at.parts.start, name)
+
+
+def _with_plenty(name: str) -> str:
+    document = yaml.safe_load((CAMPAIGN_FILES / name).read_text(encoding="utf-8"))
+    document["money"]["budget"] = PLENTY * 10_000
+    for reward in document["rewards"].values():
+        reward["stock"] = PLENTY
+    return yaml.safe_dump(document, allow_unicode=True)
 
 
 async def _played(
@@ -204,27 +211,33 @@ def _head(stage: Stage, people: int) -> Head:
 
 async def _day(world: World, screen: _Screen) -> Day | None:
     """Plays a day; nothing when it was cut short."""
-    hosts, began = world.hosts, time.monotonic()
-    truth = hosts.truth = Truth(head=_head(world.stage, world.people))
-    playing = Play(hosts, truth, world.length.rate)
-    before = {name: cpu.seconds(pid) for name, pid in world.pids.items()}
+    began, before = time.monotonic(), world.spent()
+    truth = world.hosts.truth = Truth(head=_head(world.stage, world.people))
+    playing = Play(world.hosts, truth, world.length.rate)
     await playing.run(partial(screen.show, truth))
-    written = await _write_off(world, playing)
-    if hosts.stopping.is_set():
+    steps = await _write_off(world, playing) + truth.head.done
+    if world.hosts.stopping.is_set():
         return None
-    steps = truth.head.done + written
-    after = {name: cpu.seconds(pid) for name, pid in world.pids.items()}
-    for kind, times in truth.troubles.items():
-        world.troubles[kind] = world.troubles.get(kind, 0) + times
+    seconds, after = time.monotonic() - began, world.spent()
+    spent = {name: round((after[name] - before[name]) * 1000 / steps, 2) for name in after}
+    return await _seen(world, steps, round(seconds, 1), spent)
+
+
+async def _seen(world: World, steps: int, seconds: float, spent: dict[str, float]) -> Day:
+    """The day with what is there at its end."""
+    truth = world.hosts.truth
+    keys, lasting = await _keys(world.at)
     return Day(
-        steps,
-        time.monotonic() - began,
-        os.getloadavg()[0],
-        sum(len(one.granted) for one in truth.customers.values()),
-        {name: (used - before[name]) * 1000 / steps for name, used in after.items()},
-        {name: cpu.resident_mb(pid) for name, pid in world.pids.items()},
-        await _rows(world.at),
-        *await _keys(world.at),
+        steps=steps,
+        seconds=seconds,
+        load=round(os.getloadavg()[0], 1),
+        grants=sum(len(one.granted) for one in truth.customers.values()),
+        spent=spent,
+        memory={name: round(cpu.resident_mb(pid), 1) for name, pid in world.pids.items()},
+        rows=await _rows(world.at),
+        keys=keys,
+        lasting=lasting,
+        troubles=truth.troubles,
     )
 
 
@@ -254,7 +267,8 @@ async def _code(actor: Actor) -> str:
 
 async def _rows(at: SyncStage) -> dict[str, int]:
     db = at.services.store.tenant(TENANT)
-    return {str(rows): await db[rows].count() for rows in COLLECTIONS if rows.of_bank}
+    found = {str(rows): await db[rows].count() for rows in COLLECTIONS if rows.of_bank}
+    return {rows: many for rows, many in found.items() if many}
 
 
 async def _keys(at: SyncStage) -> tuple[dict[str, int], dict[str, int]]:
@@ -294,39 +308,23 @@ async def _waits(at: SyncStage) -> bool:
 
 
 def _line(days: list[Day], world: World) -> dict[str, Any]:
-    whole = len(days) >= world.length.days
+    length = world.length
     line: dict[str, Any] = {
         "bench": "age",
         "unit": "ms a step",
-        "product": None,
-        "stopped": not whole,
-        "steps": [day.steps for day in days],
-        "rate": world.length.rate,
+        "rate": length.rate,
         "at_most": COST,
         "at_most_memory": GROWTH,
-        "processes": {},
-        "troubles": world.troubles,
-        "missed": [],
+        "stopped": len(days) < length.days,
+        "days": [asdict(day) for day in days],
     }
-    if len(days) < 2:
-        return line
-    first, last = days[0], days[-1]
-    processes = line["processes"] = _processes(days, world.length)
-    cost = {
-        which: sum(one[which] for one in processes.values()) for which in ("first_ms", "last_ms")
-    }
-    line["product"] = round(cost["last_ms"] / cost["first_ms"], 3)
-    line["spent_ms"] = {name: [round(day.spent[name], 2) for day in days] for name in first.spent}
-    line["memory_mb"] = {name: [round(day.memory[name], 1) for day in days] for name in first.spent}
-    line["seconds"] = [round(day.seconds, 1) for day in days]
-    line["load"] = [round(day.load, 1) for day in days]
-    line["keys"], line["lasting"] = (
-        [getattr(day, kind) for day in days] for kind in ("keys", "lasting")
-    )
-    line["rows"] = {name: [day.rows[name] for day in days] for name in last.rows if last.rows[name]}
-    if world.length.judged:
-        line["missed"] = missed(line["processes"]) + grown(line["lasting"])
-    return line
+    processes = _processes(days, length) if days else {}
+    first, last = (sum(one[of] for one in processes.values()) for of in ("first_ms", "last_ms"))
+    cost = round(last / first, 3) if first else None
+    lost: list[str] = []
+    if length.judged and not line["stopped"]:
+        lost = missed(processes) + grown([day.lasting for day in days])
+    return {**line, "product": cost, "processes": processes, "missed": lost}
 
 
 def _processes(days: list[Day], length: Length) -> dict[str, dict[str, float]]:
@@ -334,14 +332,15 @@ def _processes(days: list[Day], length: Length) -> dict[str, dict[str, float]]:
     played."""
     first, third, last = days[0], days[len(days) // 3], days[-1]
     late = days[length.days - 1 :] or days[-1:]
+    return {name: _figures(name, first, third, last, late) for name in first.spent}
+
+
+def _figures(name: str, first: Day, third: Day, last: Day, late: list[Day]) -> dict[str, float]:
     return {
-        name: {
-            "first_ms": round(first.spent[name], 2),
-            "last_ms": round(min(day.spent[name] for day in late), 2),
-            "third_mb": round(third.memory[name], 1),
-            "last_mb": round(last.memory[name], 1),
-        }
-        for name in first.spent
+        "first_ms": first.spent[name],
+        "last_ms": min(day.spent[name] for day in late),
+        "third_mb": third.memory[name],
+        "last_mb": last.memory[name],
     }
 
 

@@ -172,7 +172,7 @@ def _estimate_cells(line: dict[str, Any]) -> list[str]:
 
 def _age_cells(line: dict[str, Any]) -> list[str]:
     if line["stopped"]:
-        told = f"[red]stopped after {len(line['steps'])} days[/]"
+        told = f"[red]stopped after {len(line['days'])} days[/]"
     else:
         told = f"{line['product']:.2f} of day 1"
     if line["missed"]:
@@ -185,18 +185,20 @@ def _age_table(line: dict[str, Any]) -> Table:
     for name in ("", "ms a step", "at last", "times", "MB after a third", "at last", "times"):
         table.add_column(name, justify="right" if name else "left")
     for name, one in line["processes"].items():
-        figures = []
-        for unit, before, after, most in (
-            ("ms", one["first_ms"], one["last_ms"], line["at_most"]),
-            ("mb", one["third_mb"], one["last_mb"], line["at_most_memory"]),
-        ):
-            is_missed = f"{name}_{unit}" in line["missed"]
-            many = f"{after / before:.2f}" if before else ""
-            if is_missed or after <= most * before:
-                many = _marked(many, not is_missed)
-            figures += [f"{before:,.1f}", f"{after:,.1f}", many]
-        table.add_row(name, *figures)
+        cost = one["first_ms"], one["last_ms"], line["at_most"]
+        memory = one["third_mb"], one["last_mb"], line["at_most_memory"]
+        lost = [f"{name}_{unit}" in line["missed"] for unit in ("ms", "mb")]
+        table.add_row(name, *_grown_cells(*cost, lost[0]), *_grown_cells(*memory, lost[1]))
     return table
+
+
+def _grown_cells(before: float, after: float, most: float, is_missed: bool) -> list[str]:
+    """Two figures and how many times the first the second is; without a mark where that is not
+    judged."""
+    times = f"{after / before:.2f}" if before else ""
+    if is_missed or after <= most * before:
+        times = _marked(times, not is_missed)
+    return [f"{before:,.1f}", f"{after:,.1f}", times]
 
 
 _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {

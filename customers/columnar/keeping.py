@@ -13,7 +13,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import cast
 
@@ -65,21 +65,26 @@ async def rebuild(bank: Bank, folder: Folder, line: str) -> AsyncIterator[Progre
 
 
 async def _rebuild(bank: Bank, folder: Folder, line: str) -> AsyncIterator[Progress]:
-    begun, customers = bank.now(), await _about(bank)
-    made = await asyncio.to_thread(folder.made_so_far, line) or State(line, begun)
-    parts, done = [*made.parts], made.count
+    made = await asyncio.to_thread(folder.made_so_far, line) or State(line, bank.now())
+    customers, done = await _about(bank), made.count
     yield Progress(done, max(done, customers))
-    spans = {span: _to_read(span, customers) for span in _left(parts, customers)}
+    spans = {span: _to_read(span, customers) for span in _left(made.parts, customers)}
     async with aclosing(_read_ahead(bank, chain.from_iterable(spans.values()))) as batches:
         for span, some in spans.items():
             builder = Builder()
             for _ in some:
                 done += await _taken(builder, await anext(batches))
                 yield Progress(done, max(done, customers))
-            parts += await _added(folder, builder, span)
-            await asyncio.to_thread(folder.note_made, State(line, made.at, parts))
-    await asyncio.to_thread(folder.write, State(line, made.at, parts))
+            made = await _noted(folder, made, await _added(folder, builder, span))
+    await asyncio.to_thread(folder.write, State(line, made.at, made.parts))
     yield Progress(done, done)
+
+
+async def _noted(folder: Folder, made: State, new: list[Part]) -> State:
+    """What is made so far, with these parts; on the disk."""
+    made = replace(made, parts=[*made.parts, *new])
+    await asyncio.to_thread(folder.note_made, made)
+    return made
 
 
 def _left(parts: Sequence[Part], customers: int) -> list[Span]:

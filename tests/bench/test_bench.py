@@ -134,11 +134,11 @@ def test_points_are_earned_and_spent_on_one_customer_and_on_many(tmp_path: Path)
 
 def test_the_same_day_over_and_over_is_measured_by_process(tmp_path: Path) -> None:
     line = line_of("age", tmp_path)
-    assert (len(line["steps"]), len(set(line["steps"])), line["stopped"], line["missed"]) == (2, 1, False, [])
-    assert line["lasting"][0].keys() == line["lasting"][1].keys()
-    assert line["rows"]["voucher_uses"] == [1, 2]
-    customers = line["rows"]["customers"]
-    assert customers[1] == 2 * customers[0]
+    first, second = line["days"]
+    assert (line["stopped"], line["missed"], first["steps"]) == (False, [], second["steps"])
+    assert (first["rows"]["voucher_uses"], second["rows"]["voucher_uses"]) == (1, 2)
+    assert second["rows"]["customers"] == 2 * first["rows"]["customers"] > 0
+    assert first["lasting"].keys() == second["lasting"].keys() > set()
     assert line["processes"].keys() == {"mongodb", "redis", "server", "worker", "scheduler", "audience"}
     for one in line["processes"].values():
         assert min(one["third_mb"], one["last_mb"]) > 0
