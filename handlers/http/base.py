@@ -320,6 +320,5 @@ class Base(RequestHandler):
         self.traffic.leave()
         self._bound.close()
         self._turn.ended(self._status_code)
-        metrics, path = self.services.metrics, self.route.path
-        metrics.requests.labels(path, method_label(self.request.method), self._status_code).inc()
-        metrics.latency.labels(path).observe(self.request.request_time())
+        method, took = method_label(self.request.method), self.request.request_time()
+        self.services.metrics.answered(self.route.path, method, self._status_code, took)
