@@ -100,7 +100,10 @@ async def serve() -> int:
     server = HTTPServer(app, **LIMITS)
     server.conn_params.header_timeout = None  # app.patience waits, at a tenth of the price
     server.add_sockets(sockets)
-    beside = [asyncio.create_task(measure_lag(services)), asyncio.create_task(app.patience.keep())]
+    beside = [
+        asyncio.create_task(measure_lag(services)),
+        asyncio.create_task(app.patience.look_always()),
+    ]
     tune_collector()
     logger.info("listening on http://%s:%s", *sockets[0].getsockname()[:2])
     await stop.wait()

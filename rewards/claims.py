@@ -176,6 +176,8 @@ async def _placed(bank: Bank, reward: Reward, request: Claim) -> Claim:
     """The claim with its place, barred when it does not meet the reward's rule."""
     asked = request.instead_of or reward["reward"]
     found = await place.standing(bank, reward, asked, request.cids)
+    if found is place.ANYWHERE:
+        return request
     barred = request.barred
     if found.unmet and barred is None:
         why = f"this customer does not meet the reward's rule: {found.unmet}"

@@ -22,7 +22,7 @@ from tornado.httputil import (
 )
 from typing_extensions import override
 
-from config.logging import bind
+from config.logging import bind_task
 from customers.banks.bank import Bank, open_bank
 from handlers.http.auth import PUBLIC
 from handlers.http.base import (
@@ -78,8 +78,8 @@ class Api:
         """Answers the request, whatever happens to it."""
         self.traffic.enter()
         try:
-            with bind(request_id=self.request_id):
-                await self._answer()
+            bind_task(request_id=self.request_id)
+            await self._answer()
         finally:
             self.traffic.leave()
             method, took = method_label(self.request.method), self.request.request_time()

@@ -44,8 +44,8 @@ class Patience:
                 del self._until[connection]
                 connection.close()
 
-    async def keep(self) -> None:
-        """Looks every second, until cancelled."""
+    async def look_always(self) -> None:
+        """Looks every LOOK_SECONDS, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.look()
