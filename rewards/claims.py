@@ -252,6 +252,8 @@ def _among(group: _Group, wanted: Iterable[str]) -> list[Grant]:
 def _had(group: _Group, pending: _Pending) -> list[Grant]:
     """What the customer was granted of the reward and instead of it, with what was granted while he
     was one with another."""
+    if not group.rows:  # as for most while a reward is new
+        return []
     had = _among(group, pending.ids)
     name = group.reward["reward"]
     had += [row for row in _among(group, pending.stand_ins) if row.get("instead_of") == name]

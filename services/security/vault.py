@@ -14,6 +14,7 @@ for fields with few values.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 from collections.abc import Callable
@@ -174,7 +175,7 @@ class Vault:
 
     def mac(self, tenant: str, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 of `data` under a key of that tenant and purpose, in hex."""
-        return hmac.digest(self._derive(tenant, purpose, 32), data, "sha256").hex()
+        return hmac.new(self._derive(tenant, purpose, 32), data, hashlib.sha256).hexdigest()
 
 
 class TenantVault:
