@@ -33,8 +33,6 @@ WEB = Path(__file__).parent / "web"
 LIMITS = {
     "max_body_size": LINGER_BYTES,
     "max_header_size": HEADER_BYTES,
-    "idle_connection_timeout": 75.0,
-    "body_timeout": 20.0,
 }
 LAG_SECONDS = 0.2
 
@@ -101,10 +99,12 @@ async def serve() -> int:
     await apply.check_banks(services)
     app = make_app(services)
     server = HTTPServer(app, **LIMITS)
+    server.conn_params.header_timeout = None  # app.patience waits, at a tenth of the price
     server.add_sockets(sockets)
     beside = [
         asyncio.create_task(measure_lag(services)),
         asyncio.create_task(columnar.watch(services)),
+        asyncio.create_task(app.patience.look_always()),
     ]
     tune_collector()
     logger.info("listening on http://%s:%s", *sockets[0].getsockname()[:2])

@@ -4,7 +4,10 @@ far less than the time on the clock."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGESIZE")
 
@@ -35,3 +38,32 @@ def _children(pid: int) -> list[int]:
     except FileNotFoundError:
         return []
     return [int(child) for child in found]
+
+
+Spent = dict[str, float]
+"""Seconds by process; of a request, milliseconds by process."""
+
+
+def spent(pids: Mapping[str, int]) -> Spent:
+    """What each of these processes has used so far."""
+    return {name: seconds(pid) for name, pid in pids.items()}
+
+
+def of_a_request(before: Spent, after: Spent, answers: int) -> Spent:
+    """Milliseconds of each process for one of the answers that were given in between."""
+    return {name: (after[name] - before[name]) / answers * 1e3 for name in after}
+
+
+def told(product: Sequence[Spent], ceiling: Sequence[Spent]) -> dict[str, Any]:
+    """What a line says: medians of the rounds in milliseconds a request, and how many times the
+    ceiling's server the product's spent, round by round."""
+    medians = {
+        name: round(median(each[name] for each in product), 3)
+        for name in ("server", "mongodb", "redis")
+    }
+    medians["ceiling"] = round(median(each["ceiling"] for each in ceiling), 3)
+    times = [
+        mine["server"] / its["ceiling"] if its["ceiling"] else 0.0
+        for mine, its in zip(product, ceiling, strict=True)
+    ]
+    return {"ms_a_request": medians, "times_the_ceiling": round(median(times), 2)}

@@ -66,11 +66,11 @@ def signed(events: Sequence[dict[str, Any]]) -> tuple[dict[str, str], bytes]:
 
 @dataclass
 class Rounds:
-    """What each server reached, round by round: events a second, and the processor time of a request
-    (microseconds) by process."""
+    """What each server reached, round by round: events a second, and the processor time of a
+    request."""
 
     rates: dict[str, list[float]]
-    spent: dict[str, list[dict[str, float]]]
+    spent: dict[str, list[cpu.Spent]]
     accepted: int = 0
 
 
@@ -87,15 +87,7 @@ async def measure(stage: Stage) -> dict[str, Any]:
     for other, least in (("naive", OF_NAIVE), ("ceiling", OF_CEILING)):
         line[f"of_{other}"] = _ratio(rates["product"], rates[other])
         line[f"at_least_of_{other}"] = least
-    line["of_ceiling_in_processor_time"] = _ratio(
-        [each["ceiling"] for each in spent["ceiling"]],
-        [each["server"] for each in spent["product"]],
-    )
-    line["us_a_request"] = {
-        name: round(median(each[name] for each in spent["product"]))
-        for name in ("server", "mongodb", "redis")
-    }
-    line["us_a_request"]["ceiling"] = round(median(each["ceiling"] for each in spent["ceiling"]))
+    line |= cpu.told(spent["product"], spent["ceiling"])
     return line | await _all_stored(stage, rounds.accepted)
 
 
@@ -106,24 +98,19 @@ def _round(stage: Stage, rounds: Rounds, *, counts: bool) -> None:
         ("naive", single, 1),
         ("ceiling", many, EVENTS),
     ):
-        before = _spent(stage)
+        before = cpu.spent(stage.pids)
         done = _drive(stage, server, requests)
-        after, answers = _spent(stage), done.statuses[200]
+        after, answers = cpu.spent(stage.pids), done.statuses[200]
         if server == "product":
             rounds.accepted += answers * EVENTS
         if counts:
             rounds.rates[server].append(done.rate(200) * each)
-            spent = {name: (after[name] - before[name]) / answers * 1e6 for name in after}
-            rounds.spent[server].append(spent)
-
-
-def _spent(stage: Stage) -> dict[str, float]:
-    return {name: cpu.seconds(pid) for name, pid in stage.pids.items()}
+            rounds.spent[server].append(cpu.of_a_request(before, after, answers))
 
 
 def _ratio(these: Sequence[float], those: Sequence[float]) -> float:
     both = zip(these, those, strict=True)
-    return round(median(one / other if other else 0.0 for one, other in both), 3)
+    return round(median(one / other for one, other in both), 3)
 
 
 def _many(count: int) -> list[bytes]:

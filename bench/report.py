@@ -14,7 +14,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 120
+WIDTH = 150
 PACKAGES = ("tornado", "motor", "pymongo", "celery", "redis", "secantusdb")
 
 
@@ -55,6 +55,9 @@ def show(lines: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
         "at least",
         "of ceiling",
         "at least",
+        "ms of a request: server, store",
+        "times the ceiling's",
+        "at most",
     ):
         table.add_column(name, justify="right")
     for line in lines:
@@ -75,13 +78,17 @@ def _cells(line: dict[str, Any]) -> list[str]:
     for other in ("naive", "ceiling"):
         reached, wanted = line[f"of_{other}"], line[f"at_least_of_{other}"]
         cells += [_marked(f"{reached:.2f}", reached >= wanted), f"{wanted:g}"]
-    return cells
+    return cells + (_spent_cells(line) if "ms_a_request" in line else [])
 
 
-def _intake_cells(line: dict[str, Any]) -> list[str]:
-    cells = _cells(line)
-    cells[7] += f", {line['of_ceiling_in_processor_time']:.2f} in processor time"
-    return cells
+def _spent_cells(line: dict[str, Any]) -> list[str]:
+    """Processor time of a request, and how many times that of the ceiling's server."""
+    spent, times = line["ms_a_request"], line["times_the_ceiling"]
+    most = line.get("at_most_times_the_ceiling")
+    told = f"{spent['server']:.2f}, {spent['mongodb']:.2f}"
+    if most is None:
+        return [told, f"{times:.2f}", ""]
+    return [told, _marked(f"{times:.2f}", times <= most), f"{most:g}"]
 
 
 def _welcome_cells(line: dict[str, Any]) -> list[str]:
@@ -210,7 +217,6 @@ _CELLS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "points": _points_cells,
     "import": _import_cells,
     "splitting": _splitting_cells,
-    "intake": _intake_cells,
     "rules": _rules_cells,
     "estimate": _estimate_cells,
     "age": _age_cells,

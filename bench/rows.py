@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from bench import bank, callbacks, load
+from bench import bank, callbacks, cpu, load
 from bench.bank import APPID, GONE, HOT, TENANT, Person
 from bench.stage import Stage
 from customers.banks.bank import open_bank
@@ -28,14 +28,17 @@ HOMES = 2_000
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `requests(stage)` makes a round's requests; `counted` is the status that
-    counts, `busy` those of the naive server that say "try again" and do not count; `check(stage,
-    answers)` proves afterwards that all was right."""
+    """One comparison. `of_naive` and `of_ceiling` are the ratios of rates that are wanted at least,
+    `times_ceiling` how many times the ceiling's processor time the server may spend.
+    `requests(stage)` makes a round's requests; `counted` is the status that counts, `busy` those of
+    the naive server that say "try again" and do not count; `check(stage, answers)` proves
+    afterwards that all was right."""
 
     name: str
     unit: str
     of_naive: float
     of_ceiling: float
+    times_ceiling: float
     requests: Callable[[Stage], Awaitable[list[bytes]]]
     prepare: Callable[[Stage], Awaitable[None]] | None = None
     check: Callable[[Stage, int], Awaitable[dict[str, Any]]] | None = None
@@ -45,10 +48,13 @@ class Row:
 
 @dataclass
 class Rates:
-    """What each server reached, round by round; `answers` is how many counted answers the product
-    gave in all."""
+    """What each server reached, round by round, and the processor time of a request; `answers` is
+    how many counted answers the product gave in all."""
 
     of: dict[str, list[float]] = field(default_factory=lambda: {server: [] for server in SERVERS})
+    spent: dict[str, list[cpu.Spent]] = field(
+        default_factory=lambda: {server: [] for server in SERVERS}
+    )
     answers: int = 0
 
 
@@ -64,16 +70,27 @@ async def measure(stage: Stage, row: Row) -> dict[str, Any]:
     for _ in range(stage.scale.rounds):
         requests = await row.requests(stage)
         for server in SERVERS:
-            rates.of[server].append(_drive(stage, row, rates, server, requests))
+            before = cpu.spent(stage.pids)
+            done = _drive(stage, row, rates, server, requests)
+            spent = cpu.of_a_request(before, cpu.spent(stage.pids), done.statuses.total())
+            rates.of[server].append(done.rate(_counted(row, server)))
+            rates.spent[server].append(spent)
+    line = _line(row, rates)
+    if row.check is not None:
+        line |= await row.check(stage, rates.answers)
+    return line
+
+
+def _line(row: Row, rates: Rates) -> dict[str, Any]:
     line: dict[str, Any] = {"bench": row.name, "unit": row.unit}
     line |= {server: round(median(each), 1) for server, each in rates.of.items()}
     line |= {f"of_{other}": _ratio(rates, other) for other in SERVERS[1:]}
     line |= {"at_least_of_naive": row.of_naive, "at_least_of_ceiling": row.of_ceiling}
+    line |= cpu.told(rates.spent["product"], rates.spent["ceiling"])
+    line["at_most_times_the_ceiling"] = row.times_ceiling
     line["rounds"] = {
         server: [round(rate, 1) for rate in each] for server, each in rates.of.items()
     }
-    if row.check is not None:
-        line |= await row.check(stage, rates.answers)
     return line
 
 
@@ -84,9 +101,16 @@ def _ratio(rates: Rates, other: str) -> float:
     )
 
 
-def _drive(stage: Stage, row: Row, rates: Rates, server: str, requests: list[bytes]) -> float:
-    """One server's rate over `requests`."""
-    counted = 200 if server == "ceiling" else row.counted
+def _counted(row: Row, server: str) -> int:
+    """The status of an answer that counts."""
+    return 200 if server == "ceiling" else row.counted
+
+
+def _drive(
+    stage: Stage, row: Row, rates: Rates, server: str, requests: list[bytes]
+) -> load.Measured:
+    """What one server made of `requests`."""
+    counted = _counted(row, server)
     allowed = {counted} | (row.busy if server == "naive" else frozenset())
     scale = stage.scale
     done = load.drive(
@@ -98,7 +122,7 @@ def _drive(stage: Stage, row: Row, rates: Rates, server: str, requests: list[byt
     )
     if server == "product":
         rates.answers += done.statuses[counted]
-    return done.rate(counted)
+    return done
 
 
 async def _callbacks(stage: Stage) -> list[bytes]:
@@ -191,14 +215,15 @@ async def _nothing_granted(stage: Stage, answers: int) -> dict[str, Any]:
 ROWS = {
     row.name: row
     for row in (
-        Row("callback", "callbacks/s", 2.0, 0.45, _callbacks, check=_all_stored),
-        Row("home", "homes/s", 1.5, 0.5, _homes, prepare=_prepare_many_homes),
-        Row("home_again", "homes/s", 1.5, 0.5, _homes, prepare=_prepare_few_homes),
+        Row("callback", "callbacks/s", 2.0, 0.45, 2.0, _callbacks, check=_all_stored),
+        Row("home", "homes/s", 1.5, 0.5, 2.5, _homes, prepare=_prepare_many_homes),
+        Row("home_again", "homes/s", 1.5, 0.5, 2.5, _homes, prepare=_prepare_few_homes),
         Row(
             "claim",
             "claims/s",
             20.0,
             0.35,
+            2.5,
             _claims,
             prepare=_prepare_stock,
             check=_ledger_holds,
@@ -209,6 +234,7 @@ ROWS = {
             "refusals/s",
             2.0,
             0.5,
+            2.0,
             _refusals,
             prepare=_prepare_stock,
             check=_nothing_granted,

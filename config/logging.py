@@ -49,6 +49,11 @@ def mask(text: str) -> str:
     return text
 
 
+def bind_task(**fields: Any) -> None:
+    """Adds `fields` to every line logged by the present task from now on."""
+    _context.set({**(_context.get() or {}), **fields})
+
+
 @contextmanager
 def bind(**fields: Any) -> Iterator[None]:
     """Adds `fields` (request_id, tenant, event …) to every line logged inside."""

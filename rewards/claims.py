@@ -176,6 +176,8 @@ async def _placed(bank: Bank, reward: Reward, request: Claim) -> Claim:
     """The claim with its place, barred when it does not meet the reward's rule."""
     asked = request.instead_of or reward["reward"]
     found = await place.standing(bank, reward, asked, request.cids)
+    if found is place.ANYWHERE:
+        return request
     barred = request.barred
     if found.unmet and barred is None:
         why = f"this customer does not meet the reward's rule: {found.unmet}"
@@ -250,6 +252,8 @@ def _among(group: _Group, wanted: Iterable[str]) -> list[Grant]:
 def _had(group: _Group, pending: _Pending) -> list[Grant]:
     """What the customer was granted of the reward and instead of it, with what was granted while he
     was one with another."""
+    if not group.rows:  # as for most while a reward is new
+        return []
     had = _among(group, pending.ids)
     name = group.reward["reward"]
     had += [row for row in _among(group, pending.stand_ins) if row.get("instead_of") == name]

@@ -30,6 +30,10 @@ class Standing:
     unmet: str = ""
 
 
+ANYWHERE = Standing()
+"""Of a claim on a reward for which it does not matter where it belongs."""
+
+
 async def manager(bank: Bank, cids: Sequence[str]) -> tuple[Relationship, Staff] | None:
     """The first of the customer's friends who works here."""
     return await _working(bank, await relationships.of_customer(bank, cids))
@@ -52,7 +56,7 @@ async def standing(bank: Bank, reward: Reward, asked: str, cids: Sequence[str]) 
     limits = reward.get("limits") or Limits()
     rule = limits.get("eligible", "")
     if not rule and not any(one["per"] in PLACED for one in limits.get("quotas", ())):
-        return Standing()
+        return ANYWHERE
     friends, offered = await asyncio.gather(
         relationships.of_customer(bank, cids), offers.place_of(bank, asked, cids)
     )

@@ -26,6 +26,7 @@ from services.cache import Slot, TtlCache
 from services.errors import Conflict, InvalidInput, YinqiaoError
 
 HOME_SECONDS = 1.0
+_SHELVES: Slot[dict[tuple[str, str], _Shelf]] = Slot("shelves", dict)
 _HOMES: Slot[TtlCache[tuple[str, str, str], bytes]] = Slot("homes", lambda: TtlCache(20_000))
 
 
@@ -58,7 +59,7 @@ def invalidate_home(bank: Bank, actor: CustomerActor) -> None:
 
 
 async def _home(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
-    person = await resolution.customer(bank, actor.cid)
+    person = await resolution.named(bank, actor.cid)
     profile = {
         "name": resolution.mask_name(person.name),
         "phone": resolution.mask_phone(person.phone),
@@ -66,13 +67,13 @@ async def _home(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
     }
     return {
         "customer": profile,
-        "rm": await _manager(bank, person),
-        "rewards": await _rewards(bank, person, lang),
+        "rm": await _manager(bank, person.cids),
+        "rewards": await _rewards(bank, person.cids, lang),
     }
 
 
-async def _manager(bank: Bank, person: resolution.Customer) -> dict[str, str] | None:
-    found = await place.manager(bank, person.cids)
+async def _manager(bank: Bank, cids: Sequence[str]) -> dict[str, str] | None:
+    found = await place.manager(bank, cids)
     if found is None:
         return None
     _, staff = found
@@ -81,53 +82,54 @@ async def _manager(bank: Bank, person: resolution.Customer) -> dict[str, str] | 
 
 async def list_rewards(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
     """The rewards that this customer may see: offered to him or open to anyone."""
-    person = await resolution.customer(bank, actor.cid)
-    return {"rewards": await _rewards(bank, person, lang)}
+    cids = await resolution.cids(bank, actor.cid)
+    return {"rewards": await _rewards(bank, cids, lang)}
 
 
-async def _rewards(bank: Bank, person: resolution.Customer, lang: str) -> list[dict[str, Any]]:
-    shown = await _visible(bank, person)
-    rewards = await catalogue.all_rewards(bank)
+async def _rewards(bank: Bank, cids: Sequence[str], lang: str) -> list[dict[str, Any]]:
+    shelf = _shelf(bank, await catalogue.all_rewards(bank), lang)
+    shown = await _visible(bank, shelf.rewards, cids)
     behind = {
-        one["reward"]: one for reward in shown for one in catalogue.stand_ins(rewards, reward)
+        one["reward"]: one for reward in shown for one in catalogue.stand_ins(shelf.rewards, reward)
     }
     pays = await budget.pays_for(bank, [*shown, *behind.values()])
-    grants = await _grants(bank, person, {one["reward"]: one for one in shown} | behind)
+    grants = await _grants(bank, cids, {one["reward"]: one for one in shown} | behind)
     had = Counter(grant.get("instead_of", grant["reward"]) for grant in grants)
-    return [
-        _reward_view(bank, reward, lang, had[reward["reward"]], _Shelf(rewards, pays))
-        for reward in shown
-    ]
+    return [_reward_view(shelf, reward, had[reward["reward"]], pays) for reward in shown]
 
 
 @dataclass(frozen=True)
 class _Shelf:
-    """All rewards by id, and how many the budget pays for of those that draw on one."""
+    """All rewards by id as they were read at one time, with what everybody is told of them: the
+    `faces` are views without `state` and `left`, `closed` is why nothing is given of a reward."""
 
     rewards: Mapping[str, Reward]
-    pays: Mapping[str, int]
+    faces: Mapping[str, dict[str, Any]]
+    closed: Mapping[str, str]
 
 
-async def _visible(bank: Bank, person: resolution.Customer) -> list[Reward]:
-    """The rewards that are open to anyone or offered to the customer, by id."""
-    rewards = await catalogue.all_rewards(bank)
-    closed = [name for name, reward in rewards.items() if reward["open_to"] != "anyone"]
-    offered = await offers.offered(bank, [(name, cid) for name in closed for cid in person.cids])
-    hidden = set(closed) - {name for name, _ in offered}
-    return [reward for name, reward in sorted(rewards.items()) if name not in hidden]
+def _shelf(bank: Bank, rewards: Mapping[str, Reward], lang: str) -> _Shelf:
+    """The shelf of these rewards, made once each time that they are read."""
+    shelves, key = bank.services.cache.of(_SHELVES), (bank.id, lang)
+    known = shelves.get(key)
+    if known is None or known.rewards is not rewards:
+        now, day = bank.utc(), stock.today(bank)
+        known = shelves[key] = _Shelf(
+            rewards,
+            {name: _face(row, lang) for name, row in rewards.items()},
+            {name: catalogue.why_closed(row, now, day) for name, row in rewards.items()},
+        )
+    return known
 
 
-def _reward_view(
-    bank: Bank, reward: Reward, lang: str, had: int, shelf: _Shelf | None = None
-) -> dict[str, Any]:
-    shelf = shelf or _Shelf({}, {})
+def _face(reward: Reward, lang: str) -> dict[str, Any]:
     return {
         "id": reward["reward"],
         "title": _text(reward["title"], lang),
         "text": _text(reward["text"], lang),
         "kind": reward["kind"],
-        "state": "claimed" if had >= reward["per_customer"] else _state(bank, reward, shelf),
-        "left": min(reward["available"], shelf.pays.get(reward["reward"], reward["available"])),
+        "state": "",
+        "left": 0,
         "until": reward["ends"].isoformat(),
         "terms": reward.get("terms", {}),
         "disclosure": disclosure.digest(reward),
@@ -135,30 +137,49 @@ def _reward_view(
     }
 
 
-def _state(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
+async def _visible(bank: Bank, rewards: Mapping[str, Reward], cids: Sequence[str]) -> list[Reward]:
+    """The rewards that are open to anyone or offered to the customer, by id."""
+    closed = [name for name, reward in rewards.items() if reward["open_to"] != "anyone"]
+    offered = await offers.offered(bank, [(name, cid) for name in closed for cid in cids])
+    hidden = set(closed) - {name for name, _ in offered}
+    return [reward for name, reward in sorted(rewards.items()) if name not in hidden]
+
+
+def _reward_view(
+    shelf: _Shelf, reward: Reward, had: int, pays: Mapping[str, int]
+) -> dict[str, Any]:
+    """What a customer who was granted `had` of the reward sees of it; `pays` is how many the budget
+    pays for of those that draw on one."""
+    name, left = reward["reward"], reward["available"]
+    taken = had >= reward["per_customer"]
+    return shelf.faces[name] | {
+        "state": "claimed" if taken else _state(shelf, reward, pays),
+        "left": min(left, pays.get(name, left)),
+    }
+
+
+def _state(shelf: _Shelf, reward: Reward, pays: Mapping[str, int]) -> str:
     """Whether it can be claimed: of itself, or since another is given instead."""
-    reason = _why_closed(bank, reward, shelf)
+    reason = _why_closed(shelf, reward, pays)
     if reason in GONE and any(
-        not _why_closed(bank, one, shelf) for one in catalogue.stand_ins(shelf.rewards, reward)
+        not _why_closed(shelf, one, pays) for one in catalogue.stand_ins(shelf.rewards, reward)
     ):
         return "claimable"
     return {"": "claimable", "quota_day": "sold_out", "budget": "sold_out"}.get(reason, reason)
 
 
-def _why_closed(bank: Bank, reward: Reward, shelf: _Shelf) -> str:
-    reason = catalogue.why_closed(reward, bank.utc(), stock.today(bank))
-    return reason or ("" if shelf.pays.get(reward["reward"], 1) else "budget")
+def _why_closed(shelf: _Shelf, reward: Reward, pays: Mapping[str, int]) -> str:
+    name = reward["reward"]
+    return shelf.closed[name] or ("" if pays.get(name, 1) else "budget")
 
 
 def _text(texts: Mapping[str, str], lang: str) -> str:
     return texts.get(lang) or texts.get("zh") or ""
 
 
-async def _grants(
-    bank: Bank, person: resolution.Customer, rewards: Mapping[str, Reward]
-) -> list[Grant]:
+async def _grants(bank: Bank, cids: Sequence[str], rewards: Mapping[str, Reward]) -> list[Grant]:
     """The customer's grants among these rewards: their ids are known, so no index is needed."""
-    wanted = [one for reward in rewards.values() for one in grant_ids(bank.id, reward, person.cids)]
+    wanted = [one for reward in rewards.values() for one in grant_ids(bank.id, reward, cids)]
     found = (await bank.read(TRANSFERS, wanted)).values()
     return [cast("Grant", row) for row in found if row["kind"] == "grant"]
 
@@ -311,10 +332,10 @@ def _other_view(
 async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any]:
     """All that the customer was granted or given, newest first, each with the code that he
     shows."""
-    person = await resolution.customer(bank, actor.cid)
+    cids = await resolution.cids(bank, actor.cid)
     rewards = await catalogue.all_rewards(bank)
-    grants = await _grants(bank, person, rewards)
-    rows = await held.of_customer(bank, person.cids, grants)
+    grants = await _grants(bank, cids, rewards)
+    rows = await held.of_customer(bank, cids, grants)
     codes = await held.pool_codes(bank, rows)
     views = [held.view(bank, row, rewards[row["reward"]], lang, codes) for row in rows]
     others = [one for one in grants if rewards[one["reward"]]["kind"] not in issuing.KINDS]
@@ -326,29 +347,29 @@ async def vouchers(bank: Bank, actor: CustomerActor, lang: str) -> dict[str, Any
 async def voucher(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:
     """One of the customer's vouchers, with the QR code of this minute. Raises NotFound
     `voucher_unknown`."""
-    person = await resolution.customer(bank, actor.cid)
-    return {"redemption": await held.shown(bank, person.cids, redemption, lang)}
+    cids = await resolution.cids(bank, actor.cid)
+    return {"redemption": await held.shown(bank, cids, redemption, lang)}
 
 
 async def offer(bank: Bank, actor: CustomerActor, redemption: str) -> dict[str, Any]:
     """The code with which another customer takes the voucher. Raises as gifts.offer."""
-    person = await resolution.customer(bank, actor.cid)
-    offered = await gifts.offer(bank, person.cids, f"{bank.id}:{redemption}")
+    cids = await resolution.cids(bank, actor.cid)
+    offered = await gifts.offer(bank, cids, f"{bank.id}:{redemption}")
     return {"gift": {"code": offered.code, "until": offered.until.isoformat()}}
 
 
 async def withdraw_offer(bank: Bank, actor: CustomerActor, redemption: str) -> None:
     """The voucher is offered to nobody any more. Raises NotFound `voucher_unknown`."""
-    person = await resolution.customer(bank, actor.cid)
-    await gifts.take_back(bank, person.cids, f"{bank.id}:{redemption}")
+    cids = await resolution.cids(bank, actor.cid)
+    await gifts.take_back(bank, cids, f"{bank.id}:{redemption}")
 
 
 async def take(bank: Bank, actor: CustomerActor, code: str, lang: str) -> dict[str, Any]:
     """The voucher that another customer gave, opened. Raises as gifts.take."""
-    person = await resolution.customer(bank, actor.cid)
-    taken = await gifts.take(bank, person.cids, code)
+    cids = await resolution.cids(bank, actor.cid)
+    taken = await gifts.take(bank, cids, code)
     number = taken.partition(":")[2]
-    return {"redemption": await held.shown(bank, person.cids, number, lang)}
+    return {"redemption": await held.shown(bank, cids, number, lang)}
 
 
 async def delivery(bank: Bank, actor: CustomerActor, redemption: str, lang: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _E164 = re.compile(r"\+[1-9]\d{5,14}")
 _MAINLAND_MOBILE = re.compile(r"(?:86)?(1[3-9]\d{9})")
 """The whole range that mainland China's numbering plan gives to mobiles, virtual operators among
 them, whether or not a block is given out yet."""
+_MAINLAND_E164 = re.compile(r"\+861[3-9]\d{9}")
 _PUNCTUATION = re.compile(r"[\s().\-/\u2010-\u2015\u2212\u00b7~_]")
 _EXTENSION = re.compile(
     r"[\d)\s](?:ext?\.?|x|#|\*|,|;|转接?|分机|轉)\s*\.?:?\d{1,7}$", re.IGNORECASE
@@ -112,13 +113,14 @@ def of_wechat(number: str, pure_number: str, country_code: str) -> Phone:
 def mask_phone(phone: str) -> str:
     """A phone as it may be shown: 138****0001 of mainland China, +852 51****67 of elsewhere; empty
     for none. At least four digits are hidden, the country code is not."""
+    if _MAINLAND_E164.fullmatch(phone):
+        return f"{phone[3:6]}****{phone[-4:]}"
     if not is_phone(phone):
         return f"****{phone[-2:]}" if phone else ""
     code = str(phonenumbers.parse(phone).country_code)
     national = phone.removeprefix(f"+{code}")
     first, last = next((first, last) for least, first, last in _SHOWN if len(national) >= least)
-    hidden = f"{national[:first]}****{national[-last:]}"
-    return hidden if _MAINLAND_MOBILE.fullmatch(phone.removeprefix("+")) else f"+{code} {hidden}"
+    return f"+{code} {national[:first]}****{national[-last:]}"
 
 
 _SHOWN = ((11, 3, 4), (10, 3, 3), (9, 2, 3), (8, 2, 2), (7, 1, 2), (0, 0, 2))

@@ -32,6 +32,7 @@ from customers.identity.rows import (
     IdentityRow,
     Shared,
     cids,
+    cids_of,
     claimant,
     owners_of,
     read_customers,
@@ -46,6 +47,7 @@ from customers.identity.sealing import (
     identity_row,
     new_customer,
     open_customer,
+    open_field,
     sealed_facts,
 )
 from services import ids
@@ -56,6 +58,7 @@ from services.store.mongo import Doc
 __all__ = [
     "Customer",
     "Facts",
+    "Named",
     "Origin",
     "Shared",
     "cids",
@@ -66,6 +69,7 @@ __all__ = [
     "mask_id",
     "mask_name",
     "mask_phone",
+    "named",
 ]
 
 
@@ -73,12 +77,32 @@ async def customer(bank: Bank, cid: str, *, follow: bool = True) -> Customer:
     """The customer (or whom he was merged into), ids opened; raises NotFound. For the product's own
     use: a person who asks goes through `access_customer` of customers/access/rm.py or his own
     session."""
+    return open_customer(bank, await _row_of(bank, cid, follow=follow))
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a customer is shown of himself: of his row no more is opened. `cids` are his own id and
+    those of customers merged into him."""
+
+    cids: list[str]
+    name: str
+    phone: str
+
+
+async def named(bank: Bank, cid: str) -> Named:
+    """The customer's name and phone; raises NotFound as `customer` does."""
+    row = await _row_of(bank, cid)
+    return Named(cids_of(row), open_field(bank, row, "name"), open_field(bank, row, "phone"))
+
+
+async def _row_of(bank: Bank, cid: str, *, follow: bool = True) -> CustomerRow:
     for _ in range(HOPS):
         row = (await read_customers(bank, [cid])).get(cid)
         if row is None:
             raise NotFound("customer_unknown", "no such customer")
         if not follow or not row.get("merged_into"):
-            return open_customer(bank, row)
+            return row
         cid = row["merged_into"]
     raise NotFound("customer_unknown", "the customer was merged in a circle")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Literal, cast
 
 from customers.banks.bank import Bank
 from customers.identity.facts import NUMBER, Customer, Facts, Origin
@@ -124,11 +124,21 @@ def new_customer(bank: Bank, cid: str, facts: Facts, origin: Origin, by: str = "
     return cast("CustomerRow", row)
 
 
+def open_field(
+    bank: Bank,
+    row: CustomerRow,
+    name: Literal["name", "phone", "unionid", "external_userid", "number"],
+) -> str:
+    """One sealed field of a customer's row; empty where it has none."""
+    value = row.get(name)
+    return bank.vault.open_text(CUSTOMERS, name, row["_id"], value) if value else ""
+
+
 def open_customer(bank: Bank, row: CustomerRow) -> Customer:
     """The customer of a row."""
     cid = row["_id"]
 
-    def text(name: str, value: bytes | None) -> str:
+    def text(name: str, value: bytes) -> str:
         return bank.vault.open_text(CUSTOMERS, name, cid, value) if value else ""
 
     openids = row.get("openids", {})
@@ -136,11 +146,11 @@ def open_customer(bank: Bank, row: CustomerRow) -> Customer:
         cid=cid,
         tenant=bank.id,
         aliases=tuple(row.get("aliases", [])),
-        name=text("name", row.get("name")),
-        phone=text("phone", row.get("phone")),
-        unionid=text("unionid", row.get("unionid")),
-        external_userid=text("external_userid", row.get("external_userid")),
-        number=text(NUMBER, row.get("number")),
+        name=open_field(bank, row, "name"),
+        phone=open_field(bank, row, "phone"),
+        unionid=open_field(bank, row, "unionid"),
+        external_userid=open_field(bank, row, "external_userid"),
+        number=open_field(bank, row, "number"),
         openids={appid: text(f"openids.{appid}", value) for appid, value in openids.items()},
         tags=tuple(row["tags"]),
     )

@@ -8,7 +8,6 @@ browser faces: parse, one use-case, answer.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 from typing import Any
@@ -21,10 +20,9 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import StreamClosedError
 from typing_extensions import override
 
-from config.logging import bind
+from config.logging import bind_task
 from customers.banks.bank import Bank, open_bank
 from handlers.http.auth import PUBLIC
 from handlers.http.base import (
@@ -61,6 +59,7 @@ class Api:
         route: Route,
         request: HTTPServerRequest,
         path: dict[str, str],
+        secure: bool,
     ) -> None:
         self.services = services
         self.traffic = traffic
@@ -69,6 +68,7 @@ class Api:
         self.path_kwargs = path
         self.request_id = request_id_of(request)
         self.closed = False
+        self._secure = secure
         self._turn = Turn(services)
         self._status = 200
         self._headers: dict[str, str] = {}
@@ -78,13 +78,12 @@ class Api:
         """Answers the request, whatever happens to it."""
         self.traffic.enter()
         try:
-            with bind(request_id=self.request_id):
-                await self._answer()
+            bind_task(request_id=self.request_id)
+            await self._answer()
         finally:
             self.traffic.leave()
-            metrics, path = self.services.metrics, self.route.path
-            metrics.requests.labels(path, method_label(self.request.method), self._status).inc()
-            metrics.latency.labels(path).observe(self.request.request_time())
+            method, took = method_label(self.request.method), self.request.request_time()
+            self.services.metrics.answered(self.route.path, method, self._status, took)
 
     async def _answer(self) -> None:
         try:
@@ -102,12 +101,11 @@ class Api:
     def _send(self) -> None:
         if self.closed:
             return
-        headers = HTTPHeaders(
-            {
-                **common_headers(self.request_id, secure=self.services.settings.secure),
-                **self._headers,
-            }
-        )
+        headers = HTTPHeaders()
+        for name, value in (
+            common_headers(self.request_id, secure=self._secure) | self._headers
+        ).items():
+            headers[name] = value
         if self._status != 204:
             headers["Content-Length"] = str(len(self._body))
         if self.traffic.draining:
@@ -117,7 +115,7 @@ class Api:
             return
         start = ResponseStartLine("HTTP/1.1", self._status, responses.get(self._status, "Unknown"))
         body = None if self.request.method == "HEAD" else self._body or None
-        connection.write_headers(start, headers, body).add_done_callback(_retrieve)
+        _written = connection.write_headers(start, headers, body)
         connection.finish()
 
     async def serve_method(self) -> None:
@@ -197,16 +195,6 @@ class Refuser(Api):
     async def _answer(self) -> None:
         self.answer_refusal(self._refusal)
         self._send()
-
-
-def _retrieve(written: Awaitable[None]) -> None:
-    """A caller who went away before his answer is no error of ours."""
-    if isinstance(written, asyncio.Future) and not written.cancelled():
-        error = written.exception()
-        if error is not None and not isinstance(error, StreamClosedError):
-            logging.getLogger("yinqiao.http").warning(
-                "an answer was not written: %s", type(error).__name__
-            )
 
 
 class ApiMessage(HTTPMessageDelegate):

@@ -15,7 +15,15 @@ import re
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -178,7 +186,7 @@ def address_of(request: HTTPServerRequest, trusted: Sequence[str]) -> str:
     household has. A proxy's word for it counts only when the proxy is listed (ASVS 4.1.3), by its
     address or its network."""
     address = _ip(request.remote_ip or "")
-    networks = [ip_network(proxy, strict=False) for proxy in trusted]
+    networks = _networks(tuple(trusted))
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
     while address is not None and forwarded and any(address in known for known in networks):
         earlier = _ip(forwarded.pop())
@@ -188,6 +196,11 @@ def address_of(request: HTTPServerRequest, trusted: Sequence[str]) -> str:
     if isinstance(address, IPv6Address):
         return str(ip_network((address, 64), strict=False).network_address)
     return str(address or "")
+
+
+@lru_cache(maxsize=8)
+def _networks(trusted: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(proxy, strict=False) for proxy in trusted)
 
 
 def _ip(text: str) -> IPv4Address | IPv6Address | None:
@@ -320,6 +333,5 @@ class Base(RequestHandler):
         self.traffic.leave()
         self._bound.close()
         self._turn.ended(self._status_code)
-        metrics, path = self.services.metrics, self.route.path
-        metrics.requests.labels(path, method_label(self.request.method), self._status_code).inc()
-        metrics.latency.labels(path).observe(self.request.request_time())
+        method, took = method_label(self.request.method), self.request.request_time()
+        self.services.metrics.answered(self.route.path, method, self._status_code, took)

@@ -10,9 +10,10 @@ import re
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
@@ -32,6 +33,7 @@ from handlers.http.api import Api, ApiMessage, Refuser
 from handlers.http.base import Refusal, Traffic, refusal_of
 from handlers.http.files import UPLOAD_SECONDS
 from handlers.http.pages import Refused, StaticFiles
+from handlers.http.patience import BODY_SECONDS, HEAD_SECONDS, Patience
 from handlers.http.route import UNKNOWN, Op, Route
 from services.container import Services
 from services.errors import InvalidInput, TooLarge, YinqiaoError
@@ -59,23 +61,24 @@ class Place:
 
 
 class Table:
-    """The routes by the first part of their path."""
+    """The routes by the first part of their path, and how many parts it has."""
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
-        self._routes: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        self._routes: dict[tuple[str, int], list[tuple[re.Pattern[str], Route]]] = {}
         for route in routes:
-            self._routes.setdefault(_head(route.path), []).append((route.pattern(), route))
+            for path in {route.path, route.path.rstrip("/")}:
+                self._routes.setdefault(_shape(path), []).append((route.pattern(), route))
 
     def find(self, path: str) -> Place | None:
-        for pattern, route in self._routes.get(_head(path), ()):
+        for pattern, route in self._routes.get(_shape(path), ()):
             match = pattern.fullmatch(path)
             if match is not None:
                 return Place(route, match.groupdict())
         return None
 
 
-def _head(path: str) -> str:
-    return path[1:].partition("/")[0]
+def _shape(path: str) -> tuple[str, int]:
+    return path[1:].partition("/")[0], path.count("/")
 
 
 class Door(Application):
@@ -92,7 +95,15 @@ class Door(Application):
         self._table = Table(routes)
         self._services = services
         self._shared: dict[str, Any] = {"services": services, "traffic": traffic}
+        self._of_programs = {**self._shared, "secure": services.settings.secure}
+        self.patience = Patience()
         self._production = services.settings.env == "production"
+
+    @override
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        return Arriving(self, server_conn, request_conn)
 
     @override
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> Any:
@@ -105,7 +116,7 @@ class Door(Application):
         if wanted.file:
             connection: Any = request.connection
             connection.set_max_body_size(wanted.most)
-            connection.set_body_timeout(UPLOAD_SECONDS)
+            self.patience.wait(connection.stream, UPLOAD_SECONDS)
         if "Transfer-Encoding" in request.headers:
             return Measured(self, request, place, inner, wanted.most)
         return inner
@@ -137,7 +148,12 @@ class Door(Application):
         handler: Any = place.route.handler
         if place.is_program:
             return ApiMessage(
-                handler(route=place.route, request=request, path=place.parameters, **self._shared)
+                handler(
+                    route=place.route,
+                    request=request,
+                    path=place.parameters,
+                    **self._of_programs,
+                )
             )
         parameters: dict[str, Any] = dict(place.parameters)
         if place.route is StaticFiles.ROUTE:
@@ -150,7 +166,7 @@ class Door(Application):
         """What answers with `refusal`: JSON where programs ask, a page where people do."""
         html = "text/html" in request.headers.get("Accept", "")
         if place.is_program or (place.route is UNKNOWN and not html):
-            shared = {"route": place.route, "request": request, "path": {}, **self._shared}
+            shared = {"route": place.route, "request": request, "path": {}, **self._of_programs}
             return ApiMessage(Refuser(refusal=refusal, **shared))
         return self._handled(request, Refused, route=place.route, refusal=refusal)
 
@@ -164,6 +180,49 @@ class Door(Application):
         return self.get_handler_delegate(
             request, handler, {**self._shared, **more}, path_kwargs=parameters
         )
+
+
+class Arriving(HTTPMessageDelegate):
+    """A request while it comes in: whoever takes it is found when its headers are there."""
+
+    _inner: HTTPMessageDelegate | None = None
+
+    def __init__(self, door: Door, server_connection: object, connection: HTTPConnection) -> None:
+        self._door = door
+        self._server_connection = server_connection
+        self._connection = connection
+        self._stream = cast("HTTP1Connection", connection).stream
+        door.patience.wait(self._stream, HEAD_SECONDS)
+
+    @override
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        request = HTTPServerRequest(
+            connection=self._connection,
+            server_connection=self._server_connection,
+            start_line=cast("RequestStartLine", start_line),
+            headers=headers,
+        )
+        self._door.patience.wait(self._stream, BODY_SECONDS)
+        self._inner = inner = cast("HTTPMessageDelegate", self._door.find_handler(request))
+        return inner.headers_received(start_line, headers)
+
+    @override
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._inner.data_received(chunk) if self._inner else None
+
+    @override
+    def finish(self) -> None:
+        self._door.patience.over(self._stream)
+        if self._inner:
+            self._inner.finish()
+
+    @override
+    def on_connection_close(self) -> None:
+        self._door.patience.over(self._stream)
+        if self._inner:
+            self._inner.on_connection_close()
 
 
 def check_address(request: HTTPServerRequest) -> None:
@@ -223,7 +282,7 @@ class Turned(HTTPMessageDelegate):
         )
         request.connection = self._answering = _Answering(connection, closes=not self._lingers)
         connection.set_max_body_size(LINGER_BYTES)
-        connection.set_body_timeout(LINGER_SECONDS)
+        door.patience.wait(connection.stream, LINGER_SECONDS)
         self._inner = door.turned(request, place, refusal)
 
     @override

@@ -3,6 +3,8 @@ prints it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
@@ -10,6 +12,7 @@ class Metrics:
     """Every metric the product exports, by name. Labels never carry a person's data."""
 
     def __init__(self) -> None:
+        self._answers: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         self.registry = reg = CollectorRegistry()
         self.requests = Counter(
             "yinqiao_http_requests_total",
@@ -107,3 +110,14 @@ class Metrics:
         self.loop_lag_max = Gauge(
             "yinqiao_event_loop_lag_max_seconds", "The latest tick so far", registry=reg
         )
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Counts one HTTP answer. What its labels stand for is looked up once: they are few."""
+        key = route, method, status
+        found = self._answers.get(key)
+        if found is None:
+            found = self.requests.labels(route, method, status), self.latency.labels(route)
+            self._answers[key] = found
+        count, latency = found
+        count.inc()
+        latency.observe(seconds)

@@ -98,10 +98,9 @@ class GroupCommit(Generic[Item, Answer]):
         if self._window <= 0:
             await asyncio.sleep(0)
             return
-        try:
-            await asyncio.wait_for(self._full.wait(), self._window)
-        except TimeoutError:
-            return
+        enough = asyncio.get_running_loop().call_later(self._window, self._full.set)
+        await self._full.wait()
+        enough.cancel()
 
     async def _run(self, group: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import age, load, rows
+from bench import age, load, report, rows
 from deploy.processes import ROOT
 
 
@@ -39,6 +39,8 @@ def test_a_comparing_bench_measures_all_three_and_writes_its_line(name: str, tmp
         assert len(line["rounds"][server]) == 1
     assert line["of_naive"] == pytest.approx(line["product"] / line["naive"], rel=0.01)
     assert line["of_ceiling"] == pytest.approx(line["product"] / line["ceiling"], rel=0.01)
+    assert set(line["ms_a_request"]) == {"server", "mongodb", "redis", "ceiling"}
+    assert line["ms_a_request"]["server"] > 0
     if name == "claim":
         assert line["ledger"] == "clean"
         assert line["grants"] > 0
@@ -95,6 +97,19 @@ def test_an_unknown_bench_is_refused_with_the_names_of_the_known(tmp_path: Path)
         "there is no bench speed; there is callback, home, home_again, claim, refuse, intake, welcome, " in done.stderr
     )
     assert not out.exists()
+
+
+def test_the_table_says_what_a_request_costs_and_what_it_may(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = {"product": 900.0, "naive": 300.0, "ceiling": 3_000.0}
+    ratios = {"of_naive": 3.0, "at_least_of_naive": 2.0, "of_ceiling": 0.3, "at_least_of_ceiling": 0.25}
+    spent = {"server": 0.31, "mongodb": 0.09, "redis": 0.02, "ceiling": 0.14}
+    line = {"bench": "refuse", "unit": "refusals/s", **rates, **ratios, "ms_a_request": spent}
+    line |= {"times_the_ceiling": 2.21, "at_most_times_the_ceiling": 2.0}
+    report.show([line], {"cores": 2, "memory_gib": 4.0, "python": "3.11.7", "load": 0.5})
+    (row,) = [text for text in capsys.readouterr().out.splitlines() if "refuse" in text]
+    cells = [cell.strip() for cell in row.split("│")[1:-1]]
+    assert cells == ["refuse", "refusals/s", "900", "300", "3,000", "3.00", "2", "0.30", "0.25",
+                     "0.31, 0.09", "2.21 missed", "2"]  # fmt: skip
 
 
 def test_a_request_has_its_length_and_headers() -> None:

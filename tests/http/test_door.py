@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import httpx
@@ -15,13 +15,16 @@ from tornado.httpserver import HTTPServer
 
 from config.bounds import BODY_BYTES
 from deploy.ports import free_port
+from handlers.health import Alive
 from handlers.http.api import Api
+from handlers.http.patience import BODY_SECONDS, HEAD_SECONDS, Patience
 from handlers.http.route import Route
 from handlers.routes import ROUTES
 from server import LIMITS, make_app
 from services.container import Services
 from tests.conftest import Server
 from tests.http.conftest import APPID, Clerk
+from tests.support.waiting import until
 
 ODD_METHODS = ("TRACE", "OPTIONS", "PROPFIND", "HEAD", "PUT", "PATCH", "DELETE", "FROBNICATE")
 SEGMENTS = {"appid": APPID, "tenant": "demo", "version": "1"}
@@ -266,6 +269,81 @@ async def test_https_is_for_good(demo: Services) -> None:
     finally:
         listening.stop()
         await listening.close_all_connections()
+
+
+@pytest.fixture
+async def waiting(demo: Services) -> AsyncIterator[tuple[Patience, list[float], int]]:
+    """A server whose patience goes by the time in the list; and its port."""
+    now, app, port = [0.0], make_app(demo), free_port()
+    app.patience = Patience(lambda: now[0])
+    listening = HTTPServer(app, **LIMITS)
+    listening.listen(port, "127.0.0.1")
+    try:
+        yield app.patience, now, port
+    finally:
+        listening.stop()
+        await listening.close_all_connections()
+
+
+async def one_waits(patience: Patience) -> bool:
+    return len(patience) == 1
+
+
+async def test_a_connection_is_waited_for_so_long_and_no_longer(waiting: tuple[Patience, list[float], int]) -> None:
+    patience, now, port = waiting
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: de")
+    await until(lambda: one_waits(patience))
+    now[0] = HEAD_SECONDS - 0.1
+    patience.look()
+    writer.write(b"mo\r\n\r\n")
+    assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+    await until(lambda: one_waits(patience))  # and now for the next one
+    now[0] += HEAD_SECONDS - 0.1
+    patience.look()
+    assert len(patience) == 1
+    now[0] += 0.1
+    patience.look()
+    assert b"HTTP/1.1" not in await reader.read()
+    assert len(patience) == 0
+    writer.close()
+
+
+async def test_a_body_that_does_not_come_is_given_up(waiting: tuple[Patience, list[float], int]) -> None:
+    patience, now, port = waiting
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST /mp/{APPID}/login HTTP/1.1\r\nHost: demo\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n{{"
+    writer.write(head.encode())
+    assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+    now[0] = BODY_SECONDS - 0.1
+    patience.look()
+    assert len(patience) == 1
+    now[0] = BODY_SECONDS
+    patience.look()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_request_at_work_is_waited_for_by_nobody(
+    waiting: tuple[Patience, list[float], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience, now, port = waiting
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(alive: Alive) -> None:
+        begun.set()
+        await release.wait()
+        alive.answer({"late": True})
+
+    monkeypatch.setattr(Alive, "get", slow)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: demo\r\n\r\n")
+    await begun.wait()
+    now[0] = 10 * HEAD_SECONDS
+    patience.look()
+    release.set()
+    assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+    writer.close()
 
 
 async def test_plain_http_is_not_for_good(http: httpx.AsyncClient) -> None:
