@@ -247,7 +247,7 @@ def is_sure(one: Customer) -> bool:
     """Whether all is known of him that segments ask for: no answer was missing, and WeCom told the
     product of his friendships."""
     kept = one.bank
-    if one.untold() or one.unanswered:
+    if one.untold() or one.unanswered or one.bound is None:
         return False
     return kept is None or (
         not kept.unsure and all(event.state == ACCEPTED for event in kept.events)

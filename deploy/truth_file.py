@@ -67,7 +67,7 @@ class Customer(BaseModel):
     unionid: str
     openids: dict[str, str]
     phone: str
-    bound: bool
+    bound: bool | None
     signed_in: list[str]
     logins: int = 0
     login_tries: int = 0
@@ -100,7 +100,7 @@ class Customer(BaseModel):
         """Whether the product must know him by this kind of id."""
         return {
             "number": False,
-            "phone": self.bound,
+            "phone": bool(self.bound),
             "unionid": self.crowd or bool(self.signed_in),
             "openid": appid in self.signed_in,
             "external_userid": self.crowd or any(one.told for one in self.begun),

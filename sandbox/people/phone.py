@@ -189,6 +189,8 @@ class Phone:
         )
         if answer is not None and answer.status_code == httpx.codes.OK:
             self.customer.bound = True
+        elif answer is None and not self.customer.bound:
+            self.customer.bound = None
 
     async def _try_bind(self, appid: str) -> httpx.Response:
         if appid not in self.tokens:

@@ -116,7 +116,8 @@ class Customer(BaseModel):
     unionid: str = ""
     openids: dict[str, str] = Field(default_factory=dict)
     phone: str = ""
-    bound: bool = False
+    bound: bool | None = False
+    """None: he was never answered, and may be or not"""
     signed_in: list[str] = Field(default_factory=list)
     logins: int = 0
     login_tries: int = 0
