@@ -19,7 +19,7 @@ from customers.identity import resolution
 from operations.events import dispatch, handle
 from services.clock import utc
 from services.container import Services
-from services.queue.inbox import Arrival, receive
+from services.queue.inbox import GREETING, Arrival, receive
 from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import Sandbox
@@ -230,7 +230,7 @@ def _told(change: str, scan: Doc, person: Doc, at: int, extra: str = "") -> Arri
         f"<Event>change_external_contact</Event><ChangeType>{change}</ChangeType><UserID>{scan['userid']}</UserID>"
         f"<ExternalUserID>{person['external_userid']}</ExternalUserID>{extra}</xml>"
     )
-    return Arrival("demo", "wecom", message.encode(), urgent="WelcomeCode" in extra)
+    return Arrival("demo", "wecom", message.encode(), lane=GREETING if "WelcomeCode" in extra else "")
 
 
 async def _listed_by_wecom(sandbox: Sandbox) -> tuple[Doc, Doc, str]:
