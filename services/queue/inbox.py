@@ -49,7 +49,8 @@ URGENT_SECONDS = 86_400.0
 
 class InboxRow(Traced):
     """A message and what became of it. `at` is when it was received, `due` seconds UTC; `body` is
-    sealed. The fields that may be missing are those of a message that was handled, or tried."""
+    sealed. The fields that may be missing are those of a message that was handled, or tried; `left`
+    is what has time of one whose urgent part is done."""
 
     _id: str
     tenant: str
@@ -64,6 +65,7 @@ class InboxRow(Traced):
     state: NotRequired[str | None]
     type: NotRequired[str]
     reason: NotRequired[str]
+    left: NotRequired[Doc]
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,17 @@ async def put_back(
 ) -> None:
     """Has a row that is still `owner`'s tried again at `due` (seconds UTC)."""
     await leases.put_back(db[INBOX], owner, [row["_id"]], due, **fields)
+
+
+async def put_off(
+    services: Services, row: InboxRow, owner: str, trace: TraceRow, left: Doc
+) -> None:
+    """Has a row that is still `owner`'s handled once more, for what is `left` of it, in its turn
+    among all that is not urgent; together with others that are put off."""
+    own = {"due": row["at"].timestamp(), "trace": trace, "left": left}
+    await batching.close_each(
+        services, row["tenant"], INBOX, owner, row["_id"], own, open=True, lane="", attempts=0
+    )
 
 
 async def give_up(db: TenantStore, row: InboxRow, owner: str, **fields: Any) -> None:
