@@ -91,17 +91,23 @@ async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -
         return None
     with _counted(bank) as surge:
         coming = await _meet(bank, row, event)
-        if await _is_over(bank, coming):  # his going was delivered before his coming
-            trace.note("friendship.over")
-            await _record(bank, coming)
-            if row["attempts"] > 1:  # an earlier handling may have let him in
-                await _undo(bank, coming)
+        if await _is_over(bank, coming):
+            await _came_too_late(bank, coming)
             return None
         entries = await _enter_campaigns(bank, coming)
+        runs_begun = [entry.run for entry in entries]
         if surge() and event.welcome_code and not any(entry.again for entry in entries):
-            return {"cid": coming.cid, "runs": [entry.run for entry in entries]}
-    await _follow_up(bank, coming, [entry.run for entry in entries])
+            return {"cid": coming.cid, "runs": runs_begun}
+    await _follow_up(bank, coming, runs_begun)
     return None
+
+
+async def _came_too_late(bank: Bank, coming: _Coming) -> None:
+    """His going was delivered before his coming."""
+    trace.note("friendship.over")
+    await _record(bank, coming)
+    if coming.row["attempts"] > 1:  # an earlier handling may have let him in
+        await _undo(bank, coming)
 
 
 @contextmanager

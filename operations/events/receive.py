@@ -27,7 +27,6 @@ from services.wechat.core.errors import EventUnreadable
 from services.wechat.events import pushes, reading
 
 SUCCESS = b"success"
-_TASKS = {inbox.STAFF: HANDLE_STAFF, inbox.GREETING: GREET}
 _STAFF = re.compile(rb"<Event\s*+>\s*+(?:<!\[CDATA\[)?\s*+change_contact\b")
 
 
@@ -142,7 +141,10 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> Received
     outcome = await inbox.receive(services, arrival)
     count(outcome)
     if outcome == inbox.STORED:
-        services.wakeups.signal(_TASKS.get(arrival.lane, HANDLE_INBOX), arrival.tenant)
+        greets = arrival.lane == inbox.GREETING
+        services.wakeups.signal(
+            GREET if greets else HANDLE_STAFF if arrival.lane else HANDLE_INBOX, arrival.tenant
+        )
     return Received(outcome, arrival.id)
 
 
