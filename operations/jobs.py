@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from typing_extensions import override
@@ -34,6 +35,7 @@ from customers.archive import pull
 from customers.archive.rows import ARCHIVE_PULLS
 from customers.banks.bank import Bank
 from customers.banks.tasks import (
+    GREET,
     HANDLE_INBOX,
     HANDLE_STAFF,
     JOIN_WAITING,
@@ -95,6 +97,10 @@ less."""
 TURN_SECONDS = 1.0
 """So long a worker takes rows of one job of one bank; then it is somebody else's turn."""
 
+MOST_WAITING_SECONDS = 30.0
+"""So long at the most a job waits in one process for those who have not been greeted yet; then it
+takes some rows between them."""
+
 ALONE_SECONDS = 15
 """So long a job that one process at a time does waits for a process that died at it."""
 
@@ -107,6 +113,8 @@ and what the bank's own systems are told, which may be slow to listen."""
 FAULTS = 3
 """So many failures of a sweep in a row, and somebody is told."""
 _FAULTS: Slot[Counter[tuple[str, str]]] = Slot("sweeps.faults", Counter)
+_WAITING: Slot[dict[tuple[str, str], float]] = Slot("jobs.waiting", dict)
+"""Since when a job of this process waits for a bank's greetings."""
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +164,8 @@ class Job(Entry):
     at_once: int = 64
     budget: float = TIME_BUDGET
     """Seconds after which a task takes no further row."""
+    urgent: bool = False
+    """Whether it takes rows while somebody waits to be greeted; all others wait for that."""
     alone: bool = False
     """Whether one process at a time does it for a bank, so that the others are there for all else."""
     state: str = "state"
@@ -183,14 +193,14 @@ class Job(Entry):
         is due: so a bank's backlog delays no other's work, and nothing more urgent."""
         until = bank.now() + min(self.budget, TURN_SECONDS)
         if not self.alone:
-            await self._pump(bank, until)
+            await self._pump(bank, until, self._gives_way)
         else:
             async with turns.turn(
                 bank.services.redis, f"{self.name}:{bank.id}", ALONE_SECONDS
             ) as mine:
                 if not mine:
                     return
-                await self._pump(bank, until)
+                await self._pump(bank, until, self._gives_way)
         if bank.now() >= until and await self.is_due(bank):
             bank.signal(self.name)
 
@@ -198,7 +208,24 @@ class Job(Entry):
     async def run(self, bank: Bank) -> None:
         await self._pump(bank, bank.now() + self.budget)
 
-    async def _pump(self, bank: Bank, until: float) -> None:
+    async def _gives_way(self, bank: Bank) -> bool:
+        """Whether the job takes no rows for now, because somebody waits to be greeted; the
+        scheduler wakes it again."""
+        if self.urgent:
+            return False
+        waiting, me, now = bank.services.cache.of(_WAITING), (self.name, bank.id), bank.now()
+        if await inbox.is_greeting_due(bank.db, now):
+            if now - waiting.setdefault(me, now) < MOST_WAITING_SECONDS:
+                return True
+        waiting.pop(me, None)
+        return False
+
+    async def _pump(
+        self,
+        bank: Bank,
+        until: float,
+        gives_way: Callable[[Bank], Awaitable[bool]] | None = None,
+    ) -> None:
         async def handle(owner: str, row: Doc) -> None:
             await self._handle(await bank.current(), owner, row)
 
@@ -210,6 +237,7 @@ class Job(Entry):
             seconds=self.lease,
             query=self.query,
             until=until,
+            gives_way=partial(gives_way, bank) if gives_way else None,
             horizon=bank.services.cache.of(leases.HORIZONS)[self.rows, self.name, bank.id],
         )
 
@@ -277,6 +305,20 @@ class Sweep(Entry):
 
 JOBS: tuple[Job | Sweep, ...] = (
     Job(
+        name=GREET,
+        queue=CALLBACK,
+        rows=INBOX,
+        query={"lane": inbox.GREETING},
+        work=handle.handle_message,
+        lease=handle.LEASE_SECONDS,
+        retry=handle.RETRY,
+        urgent=True,
+        given_up=dead_letters.add_dead,
+        failed={"state": handle.RETRY.then},
+        again={"state": None},
+        doc="greets new friends, before all else",
+    ),
+    Job(
         name=HANDLE_INBOX,
         queue=CALLBACK,
         rows=INBOX,
@@ -286,7 +328,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         given_up=dead_letters.add_dead,
         failed={"state": handle.RETRY.then},
         again={"state": None},
-        doc="handles what is due in the inbox",
+        doc="handles what is due in the inbox when nobody waits to be greeted",
     ),
     Job(
         name=HANDLE_STAFF,
@@ -296,6 +338,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=handle.handle_message,
         lease=handle.LEASE_SECONDS,
         retry=handle.RETRY,
+        urgent=True,
         given_up=dead_letters.add_dead,
         failed={"state": handle.RETRY.then},
         again={"state": None},
@@ -309,6 +352,7 @@ JOBS: tuple[Job | Sweep, ...] = (
         work=perform.perform,
         lease=perform.LEASE_SECONDS[outbox.WELCOME],
         retry=effects.RETRY,
+        urgent=True,
         failed=outbox.GAVE_UP,
         again={"state": outbox.READY},
         doc="tries welcomes that are due",
@@ -690,9 +734,7 @@ JOBS: tuple[Job | Sweep, ...] = (
 """Every job, in the order in which the documents list them."""
 
 FAILURES = tuple(
-    job.failures
-    for job in JOBS
-    if isinstance(job, Job) and job.name not in (HANDLE_INBOX, HANDLE_STAFF)
+    job.failures for job in JOBS if isinstance(job, Job) and job.work is not handle.handle_message
 )
 """What failed for good; of the inbox its dead letters say it (operations/events/dead_letters.py)."""
 

@@ -16,6 +16,7 @@ from customers.actors import ClerkActor
 from customers.alerts import alarms, troubles
 from customers.alerts.rows import Alarm
 from customers.banks.bank import Bank, list_banks
+from customers.banks.tasks import GREET, HANDLE_STAFF
 from operations.jobs import JOBS, Job
 from services.container import Services
 from services.errors import InvalidInput, NotFound, Unavailable
@@ -120,7 +121,9 @@ async def _waiting(bank: Bank) -> dict[str, Counter[str]]:
 
 
 def _waiting_jobs() -> Iterable[Job]:
-    return (job for job in JOBS if isinstance(job, Job))
+    """Whose rows are counted: those of the inbox once, whatever their lane."""
+    lanes = (GREET, HANDLE_STAFF)
+    return (job for job in JOBS if isinstance(job, Job) and job.name not in lanes)
 
 
 async def lift(bank: Bank, by: str, api: str, reason: str) -> None:

@@ -78,6 +78,31 @@ async def perform(bank: Bank, owner: str, row: Doc) -> None:
         await _give_back(bank, owner, row)
 
 
+async def perform_new(bank: Bank, effect: Effect, row: Doc) -> None:
+    """Tries an effect before its `row` is in the outbox, and puts that there as it ended, or leased
+    to its owner when there is more to do about it. The story of what was done is told afterwards
+    (`tell_done`).
+
+    Only for what is safe to try again: who is killed in between leaves no row, and whoever asks for
+    the effect anew cannot know (`in_doubt`). Raises Unavailable.
+    """
+    kind = KINDS[effect.kind]
+    with trace.collect() as traced:
+        outcome = await _attempt(bank, kind, effect)
+    if outcome.state == "done":
+        ended = outbox.Ended(outcome.state, outcome.reason, {"trace": trace_row(traced)})
+        await outbox.insert(bank.services, outbox.as_ended(row, ended))
+    elif await outbox.insert(bank.services, row):
+        await _settle(_Try(bank, row["owner"], row, kind, effect, traced), outcome)
+
+
+async def tell_done(bank: Bank, effect: Effect, reason: str) -> None:
+    """Tells the customer's story that it was done."""
+    kind = KINDS[effect.kind]
+    if kind.story and effect.cid:
+        await _tell_story(bank, kind.story, effect, reason)
+
+
 async def _attempt(bank: Bank, kind: EffectKind[Bank], effect: Effect) -> Outcome:
     if effect.deadline is not None and bank.now() > effect.deadline:
         return Outcome("expired", "deadline")
@@ -196,20 +221,25 @@ async def _tell(this: _Try, outcome: Outcome) -> None:
     done = outcome.state == "done"
     if not done and (effect.lane == outbox.WELCOME or not outcome.the_customers):
         await troubles.failed(this.bank, kind.name, _cause(this, outcome))
-    story = kind.story if done else f"{kind.name}.{outcome.state}"
-    if story and effect.cid:
-        await timeline.record(
-            this.bank,
-            effect.cid,
-            story,
-            effect.id,
-            campaign=effect.campaign,
-            step=effect.step,
-            reason=outcome.reason,
-            **kind.details(effect),
-        )
+    if done:
+        await tell_done(this.bank, effect, outcome.reason)
+    elif effect.cid:
+        await _tell_story(this.bank, f"{kind.name}.{outcome.state}", effect, outcome.reason)
     if kind.unsent is not None and not done and not outcome.quiet:
         await kind.unsent(this.bank, effect)
+
+
+async def _tell_story(bank: Bank, story: str, effect: Effect, reason: str) -> None:
+    await timeline.record(
+        bank,
+        effect.cid,
+        story,
+        effect.id,
+        campaign=effect.campaign,
+        step=effect.step,
+        reason=reason,
+        **KINDS[effect.kind].details(effect),
+    )
 
 
 def _cause(this: _Try, outcome: Outcome) -> str:

@@ -8,7 +8,7 @@ again: what is in the outbox stays as it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,19 +65,38 @@ def prepare(run: Run, op: Op, cause: Cause) -> Effect | None:
     )
 
 
+async def greet(
+    bank: Bank, program: Program, run: Run, facts: Mapping[str, Any], context: Context
+) -> None:
+    """Sends the welcomes of a run that we have just begun, and that nobody else knows yet."""
+    for effect in _effects(program, run, facts, context):
+        if effect.lane == outbox.WELCOME:
+            row = _row(bank, run, effect, surge=False)
+            await perform.perform_new(bank, effect, row)
+
+
+def _effects(
+    program: Program, run: Run, facts: Mapping[str, Any], context: Context
+) -> list[Effect]:
+    """The effects of the run's pending steps."""
+    cause = Cause(run["campaign"], program.campaign.templates, facts, context)
+    prepared = [prepare(run, program.ops[step], cause) for step in run["pending_steps"]]
+    return [effect for effect in prepared if effect is not None]
+
+
 async def launch(
     bank: Bank, program: Program, run: Run, facts: Mapping[str, Any], context: Context
 ) -> None:
-    """Moves the pending steps' effects to the outbox, greets, clears the run, and tries the other
-    effects; in a surge those are left to their lane, so that no welcome waits for somebody else's
-    tag."""
-    cause = Cause(run["campaign"], program.campaign.templates, facts, context)
-    prepared = [prepare(run, program.ops[step], cause) for step in run["pending_steps"]]
-    effects = [effect for effect in prepared if effect is not None]
+    """Moves the pending steps' effects to the outbox, greets whom nobody has greeted, clears the
+    run, and tries the other effects; in a surge those are left to their lane, so that no welcome
+    waits for somebody else's tag."""
+    effects = _effects(program, run, facts, context)
     load = bank.services.cache.of(_LOAD)
     load.launches += 1
     try:
-        ours = await _put(bank, run, effects, surge=load.launches > SURGE)
+        greeted = await _greeted(bank, run, effects)
+        wanted = [effect for effect in effects if effect.id not in greeted]
+        ours = await _put(bank, run, wanted, surge=load.launches > SURGE)
         await _perform(bank, [row for row in ours if row["lane"] == outbox.WELCOME])
         await rows.clear(bank, run)
         await _perform(bank, [row for row in ours if row["lane"] != outbox.WELCOME])
@@ -85,11 +104,32 @@ async def launch(
         load.launches -= 1
 
 
+async def _greeted(bank: Bank, run: Run, effects: Sequence[Effect]) -> Collection[str]:
+    """The welcomes that were sent as the run began (`greet`), or are being tried; whose story is
+    told now."""
+    welcomes = [effect for effect in effects if effect.lane == outbox.WELCOME]
+    if run["moves"] > 1 or not welcomes:
+        return ()
+    found = await outbox.read(bank.services, run["tenant"], [effect.id for effect in welcomes])
+    for effect in welcomes:
+        if effect.id in found and found[effect.id]["state"] == "done":
+            await perform.tell_done(bank, effect, found[effect.id]["reason"])
+    return found
+
+
 async def _put(bank: Bank, run: Run, effects: Sequence[Effect], *, surge: bool) -> list[Doc]:
     """Puts effects into the outbox; the rows of those that are new and leased to us."""
-    wanted = [_row(bank, run, effect, surge=surge) for effect in effects]
+    wanted = [_in_doubt(run, _row(bank, run, effect, surge=surge)) for effect in effects]
     new = await asyncio.gather(*(outbox.insert(bank.services, row) for row in wanted))
     return [row for row, is_new in zip(wanted, new, strict=True) if is_new and row["owner"]]
+
+
+def _in_doubt(run: Run, row: Doc) -> Doc:
+    """A row as of a second try, if somebody may have made the first without living to write it down:
+    a run's first welcomes are sent as it begins (`greet`)."""
+    if row["lane"] != outbox.WELCOME or run["moves"] > 1:
+        return row
+    return {**row, "attempts": row["attempts"] + 1}
 
 
 async def _perform(bank: Bank, effects: Iterable[Doc]) -> None:

@@ -81,15 +81,6 @@ async def insert(bank: Bank, run: Run) -> bool:
     return await bank.insert(RUNS, cast("Doc", run))
 
 
-async def exists(bank: Bank, run_id: str) -> bool:
-    return await bank.db[RUNS].find_one({"_id": run_id}, {"_id": 1}) is not None
-
-
-async def is_void(bank: Bank, run_id: str) -> bool:
-    run = (await read(bank, [run_id])).get(run_id)
-    return run is not None and run.get("void", False)
-
-
 async def begun(bank: Bank, cids: Sequence[str], until: float) -> list[Run]:
     """The runs of a customer, under any of his ids, whose cause is not younger than `until` (seconds
     UTC), and that were not taken back."""

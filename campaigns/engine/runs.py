@@ -75,7 +75,7 @@ async def resume(bank: Bank, owner: str, run: Run, cause: str = TIMER) -> None:
     Raises Unavailable when somebody else moved it: the cause must be told again.
     """
     if run["pending_steps"]:
-        await _launch(bank, run)
+        await launch_pending(bank, run)
         if cause == TIMER:
             return
         run = await _hold_again(bank, run, owner)
@@ -93,7 +93,7 @@ async def resume(bank: Bank, owner: str, run: Run, cause: str = TIMER) -> None:
     after = cast("Run", {**run, **moved})
     if after["status"] == "exited":
         await _tell_exit(bank, after)
-    await _launch(bank, after)
+    await launch_pending(bank, after)
 
 
 async def _moved(bank: Bank, run: Run, cause: str) -> dict[str, Any] | None:
@@ -106,7 +106,7 @@ async def _moved(bank: Bank, run: Run, cause: str) -> dict[str, Any] | None:
     return {**position(after), "moves": run["moves"] + 1, "due": now + LEASE_SECONDS}
 
 
-async def _launch(bank: Bank, run: Run) -> None:
+async def launch_pending(bank: Bank, run: Run) -> None:
     """Launches the run's pending steps, with the facts and the context that it keeps."""
     program = await live.program(bank, run["campaign"], run["version"])
     context = cast("Context", opened(bank, run, "context"))

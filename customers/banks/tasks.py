@@ -3,6 +3,7 @@ there. `operations/jobs.py` says what each does."""
 
 from __future__ import annotations
 
+GREET = "campaigns.greet"
 HANDLE_INBOX = "campaigns.handle_inbox"
 HANDLE_STAFF = "campaigns.handle_staff"
 SEND_EFFECTS = "campaigns.send_effects"

@@ -16,11 +16,13 @@ from customers.wecom_mirror import members, tags
 from operations.events import external_contacts
 from operations.events.rows import UNKNOWN
 from services.queue.inbox import InboxRow
+from services.store.mongo import Doc
 from services.wechat import events
 
-Reaction = Callable[[Bank, InboxRow, Any], Awaitable[None]]
+Reaction = Callable[[Bank, InboxRow, Any], Awaitable[Doc | None]]
 """`(bank, inbox row, event)`. It may run twice and in any order: the row's `_id` is the
-event's id, and what is older than what is known undoes nothing (contract/wechat C3)."""
+event's id, and what is older than what is known undoes nothing (contract/wechat C3). What it answers
+is left to do and has time: it comes again with that in the row (`left`)."""
 
 REACTIONS: dict[type[events.Event], Reaction] = {
     events.ExternalContactAdded: external_contacts.added,
@@ -56,16 +58,15 @@ REACTIONS: dict[type[events.Event], Reaction] = {
 HANDLED, NOTED = "handled", "noted"
 
 
-async def react(bank: Bank, row: InboxRow, event: events.Event) -> str:
+async def react(bank: Bank, row: InboxRow, event: events.Event) -> tuple[str, Doc | None]:
     """Does what is to be done; HANDLED, NOTED when nothing is, UNKNOWN when nobody knows the
-    event."""
+    event; and what is left of it, if anything."""
     if isinstance(event, events.Unknown):
-        return UNKNOWN
+        return UNKNOWN, None
     reaction = REACTIONS.get(type(event))
     if reaction is None:
-        return NOTED
-    await reaction(bank, row, await _spelled(bank, event))
-    return HANDLED
+        return NOTED, None
+    return HANDLED, await reaction(bank, row, await _spelled(bank, event))
 
 
 async def _spelled(bank: Bank, event: events.Event) -> events.Event:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +25,12 @@ from customers.identity import resolution
 from customers.wecom_mirror import details
 from customers.wecom_mirror.details import Details
 from services import ids
+from services.cache import Slot
 from services.limiter import lane
 from services.observe import trace
 from services.queue import outbox
 from services.queue.inbox import InboxRow
+from services.store.mongo import Doc
 from services.wechat import events
 from services.wechat.core.errors import PlatformError
 
@@ -35,6 +38,18 @@ DETAILS_SECONDS = 3.0
 ENRICH_SECONDS = 2.0
 """After so long details are asked for again that did not come in time."""
 NO_FRIEND = 84061
+SURGE = 8
+"""When one process lets in more than so many at once, what has time is put off."""
+
+
+@dataclass
+class _Load:
+    comings: int = 0
+    most: int = 0
+
+
+_LOAD: Slot[_Load] = Slot("comings", _Load)
+"""How many customers this process lets in at the moment."""
 log = logging.getLogger(__name__)
 
 
@@ -62,24 +77,77 @@ class _Coming:
         return events.happened(self.event, self.row)
 
 
-async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> None:
+async def added(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> Doc | None:
     """A new friend: who he is, the relationship, and the campaigns that his code leads to. When
-    WeCom cannot say who he is in time, the welcome does not wait: the details come later."""
+    WeCom cannot say who he is in time, the welcome does not wait: the details come later.
+
+    In a surge he is greeted, and all that has time is left to the row's next turn: stories, counts,
+    tags and offers of one keep nobody else from his welcome.
+    """
+    if "left" in row:
+        channel = await by_state(bank, event.state or "")
+        coming = _Coming(row, event, row["left"]["cid"], channel, {})
+        await _follow_up(bank, coming, row["left"]["runs"])
+        return None
+    with _counted(bank) as surge:
+        coming = await _meet(bank, row, event)
+        if await _is_over(bank, coming):
+            await _came_too_late(bank, coming)
+            return None
+        entries = await _enter_campaigns(bank, coming)
+        runs_begun = [entry.run for entry in entries]
+        if surge() and event.welcome_code and not any(entry.again for entry in entries):
+            return {"cid": coming.cid, "runs": runs_begun}
+    await _follow_up(bank, coming, runs_begun)
+    return None
+
+
+async def _came_too_late(bank: Bank, coming: _Coming) -> None:
+    """His going was delivered before his coming."""
+    trace.note("friendship.over")
+    await _record(bank, coming)
+    if coming.row["attempts"] > 1:  # an earlier handling may have let him in
+        await _undo(bank, coming)
+
+
+@contextmanager
+def _counted(bank: Bank) -> Iterator[Callable[[], bool]]:
+    """Counts who is being let in by this process; tells whether it has been more than SURGE at
+    once since there was nobody."""
+    load = bank.services.cache.of(_LOAD)
+    load.comings += 1
+    load.most = max(load.most, load.comings)
+    try:
+        yield lambda: load.most > SURGE
+    finally:
+        load.comings -= 1
+        load.most = load.most if load.comings else 0
+
+
+async def _meet(bank: Bank, row: InboxRow, event: events.ExternalContactAdded) -> _Coming:
+    """Who he is, and that he is the member's friend."""
     known = await _details(bank, row, event)
     cid = known.cid if known else await _identify(bank, row, event)
     follow = known.follow_users.get(event.userid, {}) if known else {}
     channel = await by_state(bank, event.state or "")
     coming = _Coming(row, event, cid, channel, follow)
     await _begin_relationship(bank, coming)
-    if await _is_over(bank, coming):  # his going was delivered before his coming
+    return coming
+
+
+async def _follow_up(bank: Bank, coming: _Coming, entered: Sequence[str]) -> None:
+    """What has time, once he was greeted."""
+    await asyncio.gather(_record(bank, coming), *(enter.go_on(bank, run) for run in entered))
+    if await _is_over(bank, coming):  # he went while we were at it
         trace.note("friendship.over")
-        await _record(bank, coming)
-        return
-    await asyncio.gather(_record(bank, coming), _enter_campaigns(bank, coming))
-    if await _is_over(bank, coming):  # or while we were at it
-        trace.note("friendship.over")
-        await _stop_runs(bank, cid, coming.at)
-        await enter.take_back(bank, await resolution.cids(bank, cid), coming.userid, coming.at)
+        await _undo(bank, coming)
+
+
+async def _undo(bank: Bank, coming: _Coming) -> None:
+    """What he was let into stops, and counts for nothing if nothing was done for him."""
+    cid = coming.cid
+    await _stop_runs(bank, cid, coming.at)
+    await enter.take_back(bank, await resolution.cids(bank, cid), coming.userid, coming.at)
 
 
 async def _begin_relationship(bank: Bank, coming: _Coming) -> None:
@@ -154,8 +222,8 @@ async def _enrich_later(bank: Bank, row: InboxRow, event: events.ExternalContact
     await outbox.put(bank.services, effect, due=bank.now() + ENRICH_SECONDS)
 
 
-async def _enter_campaigns(bank: Bank, coming: _Coming) -> None:
-    """Lets him into every campaign that takes him, one after the other."""
+async def _enter_campaigns(bank: Bank, coming: _Coming) -> list[enter.Entry]:
+    """Lets him into every campaign that takes him, one after the other, and greets him."""
     _note_coming(coming)
     scene = Scene(
         bank=bank,
@@ -180,9 +248,11 @@ async def _enter_campaigns(bank: Bank, coming: _Coming) -> None:
         await enter.enter(bank, program, coming.cid, known, context, coming.row["owner"] or "")
         for program in programs
     ]
-    if not any(entered) and await _greets_plainly(bank, coming):
+    entries = [entry for entry in entered if entry is not None]
+    if not entries and await _greets_plainly(bank, coming):
         trace.note("welcome.plain")
         await greet_plainly(bank, coming.cid, context)
+    return entries
 
 
 async def _greets_plainly(bank: Bank, coming: _Coming) -> bool:

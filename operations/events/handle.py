@@ -53,34 +53,42 @@ class Handled(TypedDict):
 
 async def handle_message(bank: Bank, owner: str, row: InboxRow) -> None:
     """Handles a message of the inbox that is leased to `owner`, and writes down what became of it:
-    handled, to be tried again, or a dead letter. Raises nothing but Unavailable."""
-    with trace.collect() as traced:
+    handled, put off with what is left, to be tried again, or a dead letter. Raises nothing but
+    Unavailable."""
+    begun = trace_rows.trace_of(row["trace"]) if "left" in row and "trace" in row else None
+    with trace.collect(begun) as traced:
         try:
-            handled = await _react(bank, row)
-            await inbox.end(bank.services, row, owner, trace_rows.trace_row(traced), **handled)
+            handled, left = await _react(bank, row)
+            kept = trace_rows.trace_row(traced)
+            if left is None:
+                await inbox.end(bank.services, row, owner, kept, **handled)
+            else:
+                await inbox.put_off(bank.services, row, owner, kept, left)
         except Unavailable:
             raise
         except Exception as error:
             await _failed(bank, owner, row, error, traced)
 
 
-async def _react(bank: Bank, row: InboxRow) -> Handled:
-    """Does what a message asks for; of several events in one it answers for the last."""
+async def _react(bank: Bank, row: InboxRow) -> tuple[Handled, Doc | None]:
+    """Does what a message asks for, and what is left of it; of several events in one it answers for
+    the last."""
     message = inbox.message_of(bank.services, row)
     if row["source"] == inbox.REWARDS:
         await _rewards_claimed(bank, message)
-        return Handled(state=dispatch.HANDLED, type="reward_claimed")
+        return Handled(state=dispatch.HANDLED, type="reward_claimed"), None
     if row["source"] == inbox.HAPPENED:
         await earning.happened(bank, happenings.read(message))
-        return Handled(state=dispatch.HANDLED, type="happened")
+        return Handled(state=dispatch.HANDLED, type="happened"), None
+    left: Doc | None = None
     handled = Handled(state=dispatch.NOTED, type="empty")
     for event in read(row["source"], message):
-        state = await dispatch.react(bank, row, event)
+        state, left = await dispatch.react(bank, row, event)
         kind = events.kind(event)
         if isinstance(event, events.Unknown):
             kind = await _count_unknown(bank, row, event)
         handled = Handled(state=state, type=kind)
-    return handled
+    return handled, left
 
 
 def read(source: str, message: bytes) -> tuple[events.Event, ...]:

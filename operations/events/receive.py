@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 import orjson
 
 from customers.banks.bank import Bank, bank_of_appid, open_bank
-from customers.banks.tasks import HANDLE_INBOX, HANDLE_STAFF
+from customers.banks.tasks import GREET, HANDLE_INBOX, HANDLE_STAFF
 from customers.messaging import service_chat
 from services.container import Services
 from services.errors import NotFound, YinqiaoError
@@ -53,10 +53,9 @@ async def receive_wecom(
     with _counted(services, tenant_id) as count:
         credentials = services.platform.credentials(app.token, app.aes_key, app.corp_id)
         opened = crypto.verify_and_decrypt(credentials, query, body, **_limits(services))
-        lane = inbox.STAFF if is_of_staff(opened.message) else ""
-        urgent = bool(lane) or is_urgent(opened.message)
+        lane = lane_of(opened.message)
         return await _store(
-            services, Arrival(tenant_id, WECOM, opened.message, opened.nonce, urgent, lane), count
+            services, Arrival(tenant_id, WECOM, opened.message, opened.nonce, lane), count
         )
 
 
@@ -142,18 +141,23 @@ async def _store(services: Services, arrival: Arrival, count: Count) -> Received
     outcome = await inbox.receive(services, arrival)
     count(outcome)
     if outcome == inbox.STORED:
-        services.wakeups.signal(HANDLE_STAFF if arrival.lane else HANDLE_INBOX, arrival.tenant)
+        greets = arrival.lane == inbox.GREETING
+        services.wakeups.signal(
+            GREET if greets else HANDLE_STAFF if arrival.lane else HANDLE_INBOX, arrival.tenant
+        )
     return Received(outcome, arrival.id)
 
 
-def is_urgent(message: bytes) -> bool:
-    """True for what cannot wait behind a storm of others: a welcome code. A glance at the bytes,
-    which any message allows: reading them is the worker's."""
-    return b"<WelcomeCode" in _narrow(message)
+def lane_of(message: bytes) -> str:
+    """The lane of what cannot wait behind a storm of others: a change of who works at the bank, or
+    a welcome code. A glance at the bytes, which any message allows: reading them is the worker's."""
+    if is_of_staff(message):
+        return inbox.STAFF
+    return inbox.GREETING if b"<WelcomeCode" in _narrow(message) else ""
 
 
 def is_of_staff(message: bytes) -> bool:
-    """The same for a change of who works at the bank."""
+    """Whether it tells of a change of who works at the bank."""
     return _STAFF.search(_narrow(message)) is not None
 
 

@@ -48,9 +48,10 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 @contextmanager
-def collect() -> Iterator[Trace]:
-    """Collects everything inside, except what an inner `collect` takes for itself."""
-    trace = Trace()
+def collect(trace: Trace | None = None) -> Iterator[Trace]:
+    """Collects everything inside, except what an inner `collect` takes for itself; after what is in
+    `trace`, if that is given."""
+    trace = trace or Trace()
     before = _current.set(trace)
     try:
         yield trace

@@ -40,15 +40,17 @@ REWARDS = "rewards"
 """The source of what this product's own rewards tell its campaigns."""
 HAPPENED = "happened"
 """The source of what customers did, for whoever listens (customers/happenings.py)."""
-STAFF = "staff"
-"""The lane of changes of who works at the bank: they wait behind nothing else."""
+STAFF, GREETING = "staff", "greeting"
+"""The lanes of what waits behind nothing else: changes of who works at the bank, since a leaver's
+sessions have 5 seconds, and what brings a welcome code, which has 20."""
 URGENT_SECONDS = 86_400.0
-"""Rows are handled in the order in which they are due: what is urgent is due since yesterday."""
+"""Rows are handled in the order in which they are due: those of a lane are due since yesterday."""
 
 
 class InboxRow(Traced):
     """A message and what became of it. `at` is when it was received, `due` seconds UTC; `body` is
-    sealed. The fields that may be missing are those of a message that was handled, or tried."""
+    sealed. The fields that may be missing are those of a message that was handled, or tried; `left`
+    is what has time of one whose urgent part is done."""
 
     _id: str
     tenant: str
@@ -63,19 +65,18 @@ class InboxRow(Traced):
     state: NotRequired[str | None]
     type: NotRequired[str]
     reason: NotRequired[str]
+    left: NotRequired[Doc]
 
 
 @dataclass(frozen=True)
 class Arrival:
     """One message of `source`; `nonce` is what the sender said was used once (callbacks only).
-    `urgent` ones are handled before all others that wait: a welcome has 20 seconds, a leaver's
-    sessions 5. `lane` is STAFF or nothing."""
+    Those with a `lane` (STAFF, GREETING) are handled before all others that wait."""
 
     tenant: str
     source: str
     message: bytes
     nonce: str = ""
-    urgent: bool = False
     lane: str = ""
 
     @cached_property
@@ -141,7 +142,7 @@ def _row(services: Services, arrival: Arrival) -> Doc:
         "body": services.vault.seal(arrival.tenant, INBOX, "body", arrival.id, arrival.message),
         "at": utc(now),
         "open": True,
-        "due": now - URGENT_SECONDS if arrival.urgent else now,
+        "due": now - URGENT_SECONDS if arrival.lane else now,
         "owner": None,
         "attempts": 0,
         "lane": arrival.lane,
@@ -169,6 +170,17 @@ async def put_back(
     await leases.put_back(db[INBOX], owner, [row["_id"]], due, **fields)
 
 
+async def put_off(
+    services: Services, row: InboxRow, owner: str, trace: TraceRow, left: Doc
+) -> None:
+    """Has a row that is still `owner`'s handled once more, for what is `left` of it, in its turn
+    among all that is not urgent; together with others that are put off."""
+    own = {"due": row["at"].timestamp(), "trace": trace, "left": left}
+    await batching.close_each(
+        services, row["tenant"], INBOX, owner, row["_id"], own, open=True, lane="", attempts=0
+    )
+
+
 async def give_up(db: TenantStore, row: InboxRow, owner: str, **fields: Any) -> None:
     """Ends a row that is still `owner`'s and was not handled."""
     await leases.close(db[INBOX], owner, [row["_id"]], **fields)
@@ -187,6 +199,12 @@ async def reopen_all(
     ended = {"_id": {"$in": list(row_ids)}, "open": False, "state": {"$in": list(states)}}
     again = {"open": True, "due": now, "attempts": 0, "state": None, "reason": ""}
     return await db[INBOX].update_many(ended, {"$set": again})
+
+
+async def is_greeting_due(db: TenantStore, now: float) -> bool:
+    """Whether somebody waits to be greeted, and nobody is at it."""
+    waiting = {"open": True, "lane": GREETING, "due": {"$lte": now}}
+    return bool(await db[INBOX].find(waiting, limit=1, fields={"_id": 1}))
 
 
 async def exists(db: TenantStore, row_id: str) -> bool:

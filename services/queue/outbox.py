@@ -202,6 +202,12 @@ class Ended:
     kept: Mapping[str, Any] = field(default_factory=dict)
 
 
+def as_ended(row: Mapping[str, Any], ended: Ended) -> Doc:
+    """The row of an effect that was tried before it was written."""
+    over = {"open": False, "owner": None, "state": ended.state, "reason": ended.reason}
+    return {**row, **over, **ended.kept}
+
+
 async def end(services: Services, row: Mapping[str, Any], owner: str, ended: Ended) -> None:
     """Ends an effect that is still ours."""
     await batching.close_each(

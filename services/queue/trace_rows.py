@@ -40,6 +40,11 @@ def trace_row(trace: Trace) -> TraceRow:
     return TraceRow(decided=trace.notes, called=trace.calls, dropped=trace.dropped)
 
 
+def trace_of(row: TraceRow) -> Trace:
+    """A trace that goes on after what was kept."""
+    return Trace(list(row["called"]), list(row["decided"]), row["dropped"])
+
+
 def tries_with(row: Mapping[str, Any], at: float, reason: str, trace: Trace) -> list[TryRow]:
     """The row's tries that came to nothing, with this one; the newest MOST_TRIES. `at` in seconds
     UTC."""

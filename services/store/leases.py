@@ -13,7 +13,7 @@ import logging
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from services.cache import Slot
@@ -140,6 +140,7 @@ async def pump(
     seconds: float = LEASE_SECONDS,
     query: Mapping[str, Any] | None = None,
     until: float | None = None,
+    gives_way: Callable[[], Awaitable[bool]] | None = None,
     horizon: Horizon | None = None,
 ) -> int:
     """Claims due rows and runs `handle(owner, row)` for up to `limit` of them at once, until none
@@ -147,16 +148,19 @@ async def pump(
 
     One slow row holds up nobody else. `handle` finishes its row itself; a row that it leaves
     because the database is away is due again when its lease is over. After `until` (seconds UTC) no
-    more are claimed, so that a task ends and the next wake-up goes on.
+    more are claimed, nor once it `gives_way`, so that a task ends and the next wake-up goes on.
     """
 
     horizon = horizon or Horizon()
     busy: set[asyncio.Task[None]] = set()
-    total = 0
+    total, until = 0, math.inf if until is None else until
     while True:
         now = clock()
         room = limit - len(busy)
-        if room >= limit // 2 and (until is None or now < until):
+        if room >= limit // 2 and now < until:
+            if gives_way is not None and await gives_way():
+                until = now
+                continue
             owner, taken = await claim(
                 rows, now, limit=room, seconds=seconds, query=query, horizon=horizon
             )

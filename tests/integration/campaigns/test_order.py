@@ -19,7 +19,7 @@ from customers.identity import resolution
 from operations.events import dispatch, handle
 from services.clock import utc
 from services.container import Services
-from services.queue.inbox import Arrival, receive
+from services.queue.inbox import GREETING, Arrival, receive
 from services.store.mongo import Doc
 from services.wechat import events
 from tests.conftest import Sandbox
@@ -94,7 +94,7 @@ def _external(world: int, customer: str) -> str:
 
 def _row(move: Move, world: int) -> Doc:
     at = utc(START + move.second + 5)
-    return {"_id": f"demo:{world}-{move}", "at": at, "owner": f"worker{world}", "tenant": "demo"}
+    return {"_id": f"demo:{world}-{move}", "at": at, "owner": f"worker{world}", "tenant": "demo", "attempts": 1}
 
 
 async def _deliver(services: Services, moves: Sequence[Move], *, at_once: bool) -> list[Doc]:
@@ -147,7 +147,7 @@ async def test_an_end_that_is_told_late_leaves_the_new_friendships_run_alone(
         external_userid=person["external_userid"],
     )
     row = {"_id": "demo:late", "at": utc(demo.clock()), "owner": "w", "tenant": "demo"}
-    assert await dispatch.react(await open_bank(demo, "demo"), row, old) == "handled"
+    assert await dispatch.react(await open_bank(demo, "demo"), row, old) == ("handled", None)
     (after,) = await tools.runs(demo)
     assert (after["status"], after["moves"]) == ("active", run["moves"])
     (follow,) = await demo.store.tenant("demo")["relationships"].find({})
@@ -224,13 +224,13 @@ async def test_an_event_of_a_customer_who_is_nobodys_friend_is_handled(
     assert states == ["handled"] * 3
 
 
-def _told(change: str, scan: Doc, person: Doc, at: int, extra: str = "") -> Arrival:
+def told(change: str, scan: Doc, person: Doc, at: int, extra: str = "") -> Arrival:
     message = (
         f"<xml><ToUserName>ww1</ToUserName><CreateTime>{at}</CreateTime><MsgType>event</MsgType>"
         f"<Event>change_external_contact</Event><ChangeType>{change}</ChangeType><UserID>{scan['userid']}</UserID>"
         f"<ExternalUserID>{person['external_userid']}</ExternalUserID>{extra}</xml>"
     )
-    return Arrival("demo", "wecom", message.encode(), urgent="WelcomeCode" in extra)
+    return Arrival("demo", "wecom", message.encode(), lane=GREETING if "WelcomeCode" in extra else "")
 
 
 async def _listed_by_wecom(sandbox: Sandbox) -> tuple[Doc, Doc, str]:
@@ -266,9 +266,9 @@ async def test_a_coming_whose_going_is_known_does_nothing_though_wecom_lists_it_
 ) -> None:
     person, scan, rest = await _listed_by_wecom(sandbox)
     at = await _createtime(demo, person)
-    await receive(demo, _told(change, scan, person, at + later))
+    await receive(demo, told(change, scan, person, at + later))
     await tools.all_work(demo)
-    await receive(demo, _told(add, scan, person, at, rest))
+    await receive(demo, told(add, scan, person, at, rest))
     await tools.all_work(demo)
     await _nothing_was_done(demo, sandbox, person)
     assert await tools.runs(demo) == []
@@ -291,17 +291,16 @@ async def test_a_going_that_comes_while_he_is_let_in_stops_what_is_not_done_yet(
 ) -> None:
     person, scan, rest = await _listed_by_wecom(sandbox)
     at = await _createtime(demo, person)
-    put = launch._put
+    greet = launch.greet
 
-    async def and_he_goes(bank: Bank, *arguments: Any, **options: Any) -> Any:
-        rows = await put(bank, *arguments, **options)
-        await receive(demo, _told("del_follow_user", scan, person, at))
+    async def and_he_goes(bank: Bank, *arguments: Any) -> None:
+        await receive(demo, told("del_follow_user", scan, person, at))
         row = (await demo.store.tenant("demo")["inbox"].find({"open": True, "owner": None}))[0]
         await handle.handle_message(bank, "", {**row, "owner": ""})
-        return rows
+        await greet(bank, *arguments)
 
-    monkeypatch.setattr(launch, "_put", and_he_goes)
-    await receive(demo, _told("add_external_contact", scan, person, at, rest))
+    monkeypatch.setattr(launch, "greet", and_he_goes)
+    await receive(demo, told("add_external_contact", scan, person, at, rest))
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     monkeypatch.undo()
     for _ in range(2):  # what was busy in that moment is due again when its lease is over
@@ -321,7 +320,7 @@ async def test_what_waits_for_a_later_try_is_not_sent_to_who_has_gone(
     person, scan = await tools.scanned(sandbox, http)
     await tools.all_work(demo)
     assert (await tools.effect(demo, "tag"))["open"] is True
-    await receive(demo, _told("del_follow_user", scan, person, int(demo.clock()) + 1))  # WeCom lists him still
+    await receive(demo, told("del_follow_user", scan, person, int(demo.clock()) + 1))  # WeCom lists him still
     await jobs.handle_inbox(await open_bank(demo, "demo"))
     clock.advance(60)
     await tools.all_work(demo)
@@ -336,13 +335,13 @@ async def test_an_add_of_before_a_going_is_over_also_when_he_is_back(
     """Add, going, add: the first is delivered last, and its code must not be what greets him."""
     person, scan, rest = await _listed_by_wecom(sandbox)
     at = await _createtime(demo, person)
-    await receive(demo, _told("del_follow_user", scan, person, at - 50))
+    await receive(demo, told("del_follow_user", scan, person, at - 50))
     await tools.all_work(demo)
     old = rest.replace(str(scan["welcome_code"]), "DEAD")
-    await receive(demo, _told("add_external_contact", scan, person, at - 100, old))
+    await receive(demo, told("add_external_contact", scan, person, at - 100, old))
     await tools.all_work(demo)
     assert await tools.runs(demo) == []
-    await receive(demo, _told("add_external_contact", scan, person, at, rest))
+    await receive(demo, told("add_external_contact", scan, person, at, rest))
     await tools.all_work(demo)
     assert (await tools.welcomes(sandbox), len(await tools.runs(demo))) == (1, 1)
 
@@ -389,14 +388,14 @@ async def test_who_came_went_and_came_is_greeted_once_by_the_code_of_his_return(
     """First coming, going, second coming, and edits, in every order in which the going is told before the first."""
     person, scan, rest = await _listed_by_wecom(sandbox)
     at = await _createtime(demo, person)
-    told = {
-        "f": _told("add_external_contact", scan, person, at - 100, rest.replace(str(scan["welcome_code"]), "DEAD")),
-        "g": _told(going, scan, person, at - 50),
-        "s": _told("add_external_contact", scan, person, at, rest),
-        "e": _told("edit_external_contact", scan, person, at - 20),
+    said = {
+        "f": told("add_external_contact", scan, person, at - 100, rest.replace(str(scan["welcome_code"]), "DEAD")),
+        "g": told(going, scan, person, at - 50),
+        "s": told("add_external_contact", scan, person, at, rest),
+        "e": told("edit_external_contact", scan, person, at - 20),
     }
     for one in order:
-        await receive(demo, told[one])
+        await receive(demo, said[one])
         await tools.all_work(demo)
     assert await tools.welcomes(sandbox) == 1
     (run,) = [one for one in await tools.runs(demo) if not one.get("void")]

@@ -44,6 +44,6 @@ def test_every_event_has_a_reaction_or_is_known_to_need_none() -> None:
 async def test_a_known_event_without_a_reaction_is_noted_and_an_unknown_one_unknown(services: Services) -> None:
     head: dict[str, Any] = {"corp_id": "ww1", "create_time": None}
     noted = events.AppEntered(**head, userid="rm.chen", event_key="", agent_id=7)
-    assert await dispatch.react(await open_bank(services, "demo"), ROW, noted) == dispatch.NOTED
+    assert await dispatch.react(await open_bank(services, "demo"), ROW, noted) == (dispatch.NOTED, None)
     unknown = events.Unknown(**head, event="brand_new", change_type="")
-    assert await dispatch.react(await open_bank(services, "demo"), ROW, unknown) == dispatch.UNKNOWN
+    assert await dispatch.react(await open_bank(services, "demo"), ROW, unknown) == (dispatch.UNKNOWN, None)

@@ -29,7 +29,7 @@ async def test_two_schedulers_tick_once_a_slot(
         woken = await asyncio.gather(
             *[scheduler.tick(await open_bank(one, "demo")) for one in (demo, second, demo, second)]
         )
-        assert sorted(woken) == [[], [], [], ["campaigns.handle_inbox"]]
+        assert sorted(woken) == [[], [], [], ["campaigns.greet", "campaigns.handle_inbox"]]
 
 
 async def test_nothing_due_wakes_nobody(demo: Services) -> None:
@@ -59,7 +59,7 @@ async def test_another_banks_work_wakes_nobody(demo: Services, sandbox: Sandbox,
     await apply.apply_tenant(demo, other_bank(), "other.yaml")
     await tools.scanned(sandbox, http)
     assert await scheduler.tick(await open_bank(demo, "other")) == []
-    assert await scheduler.tick(await open_bank(demo, "demo")) == ["campaigns.handle_inbox"]
+    assert await scheduler.tick(await open_bank(demo, "demo")) == ["campaigns.greet", "campaigns.handle_inbox"]
 
 
 async def test_a_bank_whose_tick_fails_holds_up_no_other(demo: Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ import pytest
 from campaigns.channels import reconcile
 from campaigns.delivery import tagging
 from customers.banks.bank import Bank
-from customers.banks.tasks import HANDLE_INBOX, HANDLE_STAFF
 from customers.wecom_mirror import tags
 from operations import failed
 from operations.events import explain
 from operations.jobs import FAILURES, JOBS, Job
 from services.container import Services
 from services.errors import NotFound
+from services.queue.inbox import INBOX
 from services.store.mongo import Doc
 from tests.conftest import Sandbox
 from tests.http.conftest import post_form, sign_in
@@ -62,7 +62,7 @@ async def test_every_kind_of_waiting_row_ends_after_its_tries_and_somebody_is_to
     assert (row["open"], row["attempts"], row["reason"]) == (False, tries, "internal")
     (alarm,) = await bank.db["alarms"].find({"kind": "work.failed"})
     assert alarm["data"] == {"work": job.name, "reason": "internal"}
-    if job.name in (HANDLE_INBOX, HANDLE_STAFF):  # it has its dead letter
+    if job.rows is INBOX:  # it has its dead letter
         (letter,) = await explain.newest(bank, "dead")
         assert letter["event"] == job.name
         return

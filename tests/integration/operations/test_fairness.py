@@ -16,8 +16,9 @@ from customers.banks.bank import Bank
 from operations import jobs as table
 from operations import scheduler
 from services.container import Services
-from services.queue import inbox
+from services.queue import inbox, outbox
 from services.queue.inbox import Arrival
+from services.queue.outbox import Effect
 from tests.conftest import Sandbox
 from tests.integration.campaigns import tools
 from tests.integration.campaigns.test_inbox import CALLBACK, WeCom, event, send, wecom
@@ -126,7 +127,7 @@ async def test_a_leaver_waits_behind_no_other_event(
 ) -> None:
     bank = await open_bank(demo, "demo")
     for number in range(30):
-        await inbox.receive(demo, Arrival("demo", "wecom", b"a backlog %d" % number, urgent=True))
+        await inbox.receive(demo, Arrival("demo", "wecom", b"a backlog %d" % number, lane=inbox.GREETING))
     left = event("delete_user", extra="<UserID>rm.chen</UserID>").replace(b"change_external_contact", b"change_contact")
     assert await send(http, wecom.post(left)) == (200, "")
     job = _job("campaigns.handle_staff")
@@ -161,6 +162,73 @@ async def test_a_turn_is_over_after_its_time_and_queues_up_again_behind_the_othe
         signalled.clear()
         await slow_job.turn(bank)
     assert len(handled) == 200
+
+
+async def _ended(bank: Bank, owner: str, row: Any) -> None:
+    await bank.db["inbox" if "source" in row else "outbox"].update({"_id": row["_id"]}, {"$set": {"open": False}})
+
+
+async def _open(bank: Bank) -> tuple[int, int, int]:
+    """How many wait to be greeted, and how many other events and effects wait."""
+    events, effects = bank.db["inbox"], bank.db["outbox"]
+    greetings = await events.count({"open": True, "lane": inbox.GREETING})
+    return greetings, await events.count({"open": True, "lane": ""}), await effects.count({"open": True})
+
+
+async def _waiting(services: Services, greetings: int, others: int, effects: int) -> Bank:
+    lanes = [inbox.GREETING] * greetings + [""] * others
+    arrivals = [Arrival("demo", "wecom", b"%d" % number, lane=lane) for number, lane in enumerate(lanes)]
+    await inbox.put_all(services, arrivals)
+    asked = [Effect(id=f"demo:{number}", tenant="demo", kind="tag", cid="", args={}) for number in range(effects)]
+    await asyncio.gather(*(outbox.put(services, effect, due=services.clock()) for effect in asked))
+    return await open_bank(services, "demo")
+
+
+async def test_all_else_waits_for_those_who_were_not_greeted(demo: Services, clock: MovedClock) -> None:
+    bank = await _waiting(demo, greetings=100, others=50, effects=200)
+    clock.advance(1)
+    greet, *others = [
+        replace(_job(name), work=_ended)
+        for name in ("campaigns.greet", "campaigns.handle_inbox", "campaigns.send_effects")
+    ]
+    for job in others:
+        await job.turn(bank)
+    assert await _open(bank) == (100, 50, 200)
+    await greet.run(bank)
+    assert await _open(bank) == (0, 50, 200)
+    while any(await _open(bank)):
+        for job in others:
+            await job.turn(bank)
+
+
+async def test_who_comes_while_others_have_their_turn_waits_for_what_was_taken_and_no_more(
+    demo: Services, clock: MovedClock
+) -> None:
+    bank = await _waiting(demo, greetings=0, others=0, effects=200)
+    clock.advance(1)
+
+    async def and_somebody_comes(bank: Bank, owner: str, row: Any) -> None:
+        await inbox.put(demo, Arrival("demo", "wecom", b"comes", lane=inbox.GREETING))
+        await _ended(bank, owner, row)
+
+    job = replace(_job("campaigns.send_effects"), work=and_somebody_comes)
+    await job.turn(bank)
+    assert await _open(bank) == (1, 0, 200 - job.at_once)
+
+
+async def test_greetings_that_never_end_leave_the_others_some_rows_now_and_then(
+    demo: Services, clock: MovedClock
+) -> None:
+    bank = await _waiting(demo, greetings=1, others=0, effects=200)
+    clock.advance(1)
+    job = replace(_job("campaigns.send_effects"), work=_ended)
+    left = []
+    for _ in range(5):
+        await job.turn(bank)
+        left.append((await _open(bank))[2])
+        clock.advance(table.MOST_WAITING_SECONDS / 2)
+    some = 200 - job.at_once
+    assert left == [200, 200, some, some, some - job.at_once]
 
 
 async def test_a_bank_whose_tick_hangs_delays_no_other_banks(demo: Services, monkeypatch: pytest.MonkeyPatch) -> None:
