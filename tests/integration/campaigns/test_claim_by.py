@@ -67,7 +67,7 @@ async def test_what_is_good_until_an_earlier_day_is_not_given_after_it(demo: Ser
 async def test_customers_are_shown_the_day_and_the_terms(demo: Services) -> None:
     await tools.go_live(demo, REWARDS.replace("claim_by: 2029-12-31", "claim_by: 2029-03-01"))
     bank = await open_bank(demo, "demo")
-    view = portal._reward_view(bank, await catalogue.find(bank, "shop.cup"), "zh", 0)
+    view = portal._face(await catalogue.find(bank, "shop.cup"), "zh")
     assert view["until"].startswith("2029-03-01T16:00:00")
     shown = {"rules": "规则", "quantity": "10 张", "claim_by": "2029-03-01", "host": "银行", "contact": "95500"}
     assert view["terms"] == shown

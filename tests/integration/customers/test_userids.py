@@ -155,7 +155,7 @@ async def test_what_a_callback_spells_otherwise_is_of_one_friendship(bank: Servi
     await relationships.changed(at_bank, "rm.li", cid, at=1.0, active=True, state="", add_way=1)
     ids = {"corp_id": "ww", "create_time": utc(2.0), "userid": "RM.LI", "external_userid": "wmE"}
     row: Any = {"_id": "demo:1", "at": utc(2.0)}
-    assert await dispatch.react(at_bank, row, events.FollowUserDeleted(**ids)) == dispatch.HANDLED
+    assert await dispatch.react(at_bank, row, events.FollowUserDeleted(**ids)) == (dispatch.HANDLED, None)
     assert await relationships.of_staff(at_bank, "rm.li") == []
     (known,) = await at_bank.db["relationships"].find({})
     assert (known["userid"], known["active"], known["at"]) == ("rm.li", False, 2.0)
