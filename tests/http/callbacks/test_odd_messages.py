@@ -152,9 +152,9 @@ async def test_after_a_fix_hundreds_are_tried_again_from_the_page_and_once_each(
         handle, "read", lambda *_: (handle.events.Unknown(corp_id="", create_time=None, event="x", change_type=""),)
     )
 
-    async def react(_: object, row: Any, __: object) -> str:
+    async def react(_: object, row: Any, __: object) -> tuple[str, None]:
         reactions[row["_id"]] += 1
-        return dispatch.HANDLED
+        return dispatch.HANDLED, None
 
     monkeypatch.setattr(dispatch, "react", react)
 
