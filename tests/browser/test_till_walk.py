@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import segno
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.watching import Watched, browser, watched
 from tests.conftest import Server
@@ -46,6 +46,7 @@ async def _sign_in(till: Watched, server: Server, lang: str, *, scripts: bool = 
     await till.go(f"{server.url}{HOME}?lang={lang}")
     if scripts:
         await till.look()
+    await expect(till.page.locator("#name")).to_be_focused()
     await till.page.keyboard.type("nanshan")
     await till.page.keyboard.press("Tab")
     await till.page.keyboard.type("yinqiao-demo")
