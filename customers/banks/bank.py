@@ -16,7 +16,7 @@ from typing import Any, cast
 from customers.banks.declarations import EventEntry, FieldEntry, RfmEntry, SystemEntry
 from customers.banks.files import Archive, MiniProgram, Webhook, WeCom
 from customers.banks.rows import TENANTS, TenantRow
-from services.cache import cached
+from services.cache import cached, invalidate
 from services.clock import utc
 from services.container import Services
 from services.errors import NotFound, YinqiaoError
@@ -207,6 +207,8 @@ async def list_banks(services: Services) -> list[Bank]:
         return [_opened(services, cast("TenantRow", row)) for row in rows]
 
     banks = await cached(services, "tenants", CACHE_SECONDS, load)
+    if not banks:  # the first one is about to come, and nobody may be told then that there is none
+        invalidate(services, "tenants")
     return [
         bank if bank.services is services else replace(bank, services=services) for bank in banks
     ]

@@ -189,6 +189,14 @@ async def test_a_wrong_file_is_refused_with_the_place_and_what_was_expected(
         assert await services.store.tenant("demo")[name].count() == 0
 
 
+async def test_the_first_bank_is_there_for_who_asked_a_moment_ago_when_there_was_none(
+    services: Services, second: Services
+) -> None:
+    assert await banks_bank.list_banks(second) == []
+    await _apply(services, NO_CLERKS)
+    assert (await banks_bank.open_bank(second, "demo")).id == "demo"
+
+
 async def test_another_banks_mini_program_is_refused_and_nothing_is_changed(services: Services) -> None:
     await _apply(services, NO_CLERKS)
     before = of_store(services)
