@@ -111,6 +111,7 @@ _PROGRAMS = {
     "wechat": "wechat",
     "retention": "retention",
     "rewards": "rewards",
+    "happened": "happened",
 }
 """Who is no person, with the text that says what it is."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")

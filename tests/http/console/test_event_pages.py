@@ -50,6 +50,23 @@ async def test_the_list_shows_the_newest_and_what_was_set_aside(clerk: Clerk, de
     assert wrong.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("wecom", "WeCom"),
+        ("wechat:wx5ab", "WeChat"),
+        ("rewards", "a claimed reward"),
+        ("happened", "this system"),
+    ],
+)
+async def test_the_list_says_in_words_from_where_an_event_is(
+    clerk: Clerk, demo: Services, source: str, said: str
+) -> None:
+    await receive(demo, Arrival("demo", source, b"{}"))
+    lin = await clerk("lin")
+    assert f"<td>{said}</td>" in (await lin.get("/console/events?state=waiting&lang=en")).text
+
+
 async def test_an_events_page_says_what_was_decided_called_and_answered(clerk: Clerk, scanned: Doc) -> None:
     lin = await clerk("lin")
     page = await lin.get(f"/console/events/{scanned['short']}?lang=en")
