@@ -143,7 +143,7 @@ async def _make(
     read = _to_read(batch, sources, known, asked)
     made = {cid: {**EMPTY, **_kept(known.get(cid), only)} for cid, only in read.items()}
     for source in sources:
-        his = [cid for cid, only in read.items() if only is None or source.name in only.sources]
+        his = {cid for cid, only in read.items() if only is None or source.name in only.sources}
         some = batch if len(his) == len(read) else batch.some(his)
         for cid, part in (await source.read(bank, some)).items() if his else ():
             made[cid].update(part)
